@@ -1,0 +1,80 @@
+# etl-engine: `make help` lists the targets. All output lies in build/, that of each sanitizer in a folder of its own.
+BUILD  ?= build
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+# A text of our own is never a reason for a user's build to stop; in CI it is.
+WERROR ?= $(CI)
+
+PACKAGES = libpq libcurl zlib
+FLAGS    = -std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Wconversion $(if $(WERROR),-Werror) -Iengine \
+           $(shell pkg-config --cflags $(PACKAGES) lua5.4)
+# Lua and lua-cjson statically: the binary then needs nothing of Lua's where it runs.
+LIBS     = -l:liblua5.4-cjson.a -l:liblua5.4.a $(shell pkg-config --libs $(PACKAGES)) -lm -ldl -pthread
+WRAP     = malloc calloc realloc strdup strndup
+
+OBJECTS  = $(patsubst engine/%.c,$(BUILD)/%.o,$(wildcard engine/*.c))
+UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+SCRIPTS  = vendor/install scripts/demo .ci/run
+PYTEST   = /usr/bin/python3 -m pytest -c tests/pytest.ini
+
+all: $(BUILD)/etl-engine  ## build build/etl-engine (the default)
+
+$(BUILD)/etl-engine: $(OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/%.o: engine/%.c | $(BUILD)/packages
+	$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Fails with the list of what is missing and the remedy, rather than with a header that was not found.
+$(BUILD)/packages: vendor/packages
+	@mkdir -p $(BUILD)/unit && vendor/install --check build && touch $@
+
+# Each unit test is one program: the test, the whole engine but its main, and allocations that can be made to fail.
+$(BUILD)/unit/%.o: tests/unit/%.c | $(BUILD)/packages
+	$(CC) $(CPPFLAGS) $(FLAGS) -Itests/unit $(CFLAGS) -MMD -MP -c -o $@ $<
+$(UNITS): %: %.o $(BUILD)/unit/torture.o $(filter-out $(BUILD)/main.o,$(OBJECTS))
+	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ -lcmocka $(LIBS)
+
+install: all  ## copy the binary to PREFIX/bin (PREFIX=/usr/local)
+	install -D -m 755 $(BUILD)/etl-engine $(DESTDIR)$(PREFIX)/bin/etl-engine
+
+demo:  ## install what is missing, start the servers, load films, search them
+	@scripts/demo
+
+test:  ## install what is missing, then run all tests: unit tests under ASan and UBSan, the others on real servers
+	@vendor/install
+	$(MAKE) all
+	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' unit
+	$(PYTEST) tests $(ARGS)
+
+unit: $(UNITS)  ## build and run the unit tests
+	@set -e; for test in $(UNITS); do echo "$$test"; $$test; done
+
+ASAN = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+TSAN = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+asan:  ## build with ASan and UBSan: build/asan/etl-engine
+	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' all
+tsan:  ## build with TSan: build/tsan/etl-engine
+	$(MAKE) BUILD=build/tsan CFLAGS='$(TSAN)' all
+
+BANNED = strcpy|strcat|strncpy|strncat|sprintf|vsprintf|strtok|atoi|atol|atof|gets|localtime|gmtime|ctime|asctime|alloca
+C_FILES = $(wildcard engine/*.[ch] tests/unit/*.[ch])
+lint:  ## check format, banned functions, scripts
+	@vendor/install lint
+	clang-format --dry-run -Werror $(C_FILES)
+	@! grep -nEw '($(BANNED)) *\(' $(C_FILES) /dev/null || { echo 'banned: see tests and style for the safe ones'; exit 1; }
+	luac5.4 -p $(wildcard scripts/*.lua)
+	shellcheck $(SCRIPTS)
+	/usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
+	    vendor/services $(wildcard tests/*.py tests/bench/*.py)
+
+clean:  ## stop the services and remove build/
+	@if [ -d build/services ]; then vendor/services purge; fi
+	rm -rf build
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+.PHONY: all install demo test unit asan tsan lint clean help
+.SECONDARY:
+-include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)
