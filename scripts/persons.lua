@@ -1,0 +1,64 @@
+-- Persons, one document each, with their films and what they did in them. scripts/movies.lua explains the form.
+local movies = require "movies" -- the script beside this one: for its servers and its text analysis
+
+---@type etl.Pipeline
+return {
+  name = "persons",
+
+  source = {
+    url    = movies.source.url,
+    table  = "content.person",
+    key    = "id",
+    cursor = "modified",
+    query  = [[
+      SELECT p.id, p.full_name, f.films
+        FROM content.person p
+       CROSS JOIN LATERAL (
+             SELECT coalesce(json_agg(json_build_object('id', id, 'title', title, 'roles', roles)), '[]') AS films
+               FROM (SELECT fw.id, fw.title, array_agg(pfw.role ORDER BY pfw.role) AS roles
+                       FROM content.person_film_work pfw
+                       JOIN content.film_work fw ON fw.id = pfw.film_work_id
+                      WHERE pfw.person_id = p.id
+                      GROUP BY fw.id
+                      ORDER BY fw.title, fw.id) films
+             ) f
+    ]],
+    related = {
+      { table = "content.person_film_work", key = "id", cursor = "modified", affects = "person_id" },
+      { table = "content.film_work",        key = "id", cursor = "modified",
+        affects = "SELECT person_id FROM content.person_film_work WHERE film_work_id = ANY($1)" },
+    },
+  },
+
+  document = function(person)
+    return {
+      id        = person.id,
+      full_name = person.full_name,
+      films     = person.films,
+    }
+  end,
+
+  sink = {
+    url      = movies.sink.url,
+    index    = "persons",
+    settings = movies.sink.settings,
+    mappings = {
+      dynamic = "strict",
+      properties = {
+        id        = { type = "keyword" },
+        full_name = { type = "text", analyzer = "ru_en", fields = { raw = { type = "keyword" } } },
+        films     = {
+          type = "nested",
+          dynamic = "strict",
+          properties = {
+            id    = { type = "keyword" },
+            title = { type = "text", analyzer = "ru_en" },
+            roles = { type = "keyword" },
+          },
+        },
+      },
+    },
+  },
+
+  state = movies.state .. ".persons", -- each pipeline has its own state
+}
