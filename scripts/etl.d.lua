@@ -1,0 +1,203 @@
+---@meta etl
+-- For editors (LuaCATS): every field of a script and every function of `require "etl"`. It is never run.
+
+-- ---------------------------------------------------------------------------------------------------- the script
+
+---What a script returns. Write `---@type etl.Pipeline` above `return {`.
+---@class etl.Pipeline
+---@field name string                       the pipeline's name, for messages and the state
+---@field source etl.Source                 which rows
+---@field document etl.DocumentFunction     makes a document of a row
+---@field sink etl.Sink                     where the documents go
+---@field state string                      path of the state file; each pipeline needs its own
+---@field before_run? fun(run: etl.Run)     called once before anything is read; an error ends the run
+---@field after_run? fun(run: etl.RunResult) called once after the last document
+
+---A row by column name in; a document out. nil instead: this key shall have no document (it is deleted).
+---@alias etl.DocumentFunction fun(row: etl.Row): table?
+
+---A row: column name to value. NULL is nil; integers stay exact; json columns and big numerics are values of their own
+---(`etl.Json`, `etl.Decimal`); times are ISO 8601 strings; arrays are arrays; bytea is a string of bytes.
+---@alias etl.Row table<string, any>
+
+---@class etl.Source
+---@field url string                libpq's connection string or URL; PGHOST and its like fill in what it leaves out
+---@field table string              the root table: one row of it, one document
+---@field key string                the query's and the table's column that becomes `_id`
+---@field cursor? string            the table's column that says when a row last changed; without it each run reads everything
+---@field query string              plain SQL that yields one row for each key; it is wrapped, never edited
+---@field related? etl.Related[]    tables whose changes change documents (checked, but not followed yet)
+
+---@class etl.Related
+---@field table string              the related table
+---@field key string                its key column
+---@field cursor? string            its column that says when a row last changed
+---@field affects string            its column with the root key, or a query from its keys (`$1`, an array) to root keys
+---@field index_field? string       the document's field that holds its key, such as "actors.id": for deleted rows
+
+---@class etl.Sink
+---@field url string                the search server, such as "http://user:password@127.0.0.1:9200"
+---@field index string              the index (or alias) that documents go to
+---@field settings? table           the index's settings; used once, when it has to be created
+---@field mappings? table           the index's mappings; used once, when it has to be created
+
+---What `before_run` is told.
+---@class etl.Run
+---@field pipeline string           the pipeline's name
+---@field dry_run boolean           true: documents are printed, nothing is written
+
+---What `after_run` is told.
+---@class etl.RunResult: etl.Run
+---@field documents integer         documents that the index has taken
+---@field deleted integer           documents deleted
+---@field rejected integer          documents that were refused, or that `document` failed on
+---@field seconds number            how long the run took
+---@field ok boolean                whether the run came to its end
+
+-- ---------------------------------------------------------------------------------------------------- the Lua API
+
+---@class etl
+---@field null lightuserdata        JSON null (the value of cjson.null): a field set to it is written as null
+---@field json etl.json
+---@field pg etl.pg
+---@field es etl.es
+---@field state etl.state
+---@field log etl.log
+local etl = {}
+
+---Marks a table as an array and returns it: it is written as `[...]`, even where it is empty or has holes (null).
+---@generic T: table
+---@param t T
+---@param n? integer                its length, where it has holes
+---@return T
+function etl.array(t, n) end
+
+---A number that keeps all its digits.
+---@param value string|number
+---@return etl.Decimal
+function etl.decimal(value) end
+
+---@class etl.Decimal
+local Decimal = {}
+
+---The nearest Lua number.
+---@return number
+function Decimal:tonumber() end
+
+---Base64 of a string of bytes.
+---@param bytes string
+---@return string
+function etl.base64(bytes) end
+
+---A JSON value that goes into documents as it is, and is decoded when indexed: `film.actors[1].name`, `#film.actors`.
+---@class etl.Json
+---@field [string|integer] any
+
+---@class etl.json
+local json = {}
+
+---JSON text of a value, just as in documents: fields in a stable order, numbers exact.
+---@param value any
+---@return string
+function json.encode(value) end
+
+---The value of a JSON text: integers stay integers, big numbers become decimals, null becomes `etl.null`.
+---@param text string
+---@return any
+function json.decode(text) end
+
+---Takes a text that already is JSON into a document, unparsed.
+---@param text string
+---@return etl.Json
+function json.raw(text) end
+
+---PostgreSQL, through a pooled connection to `source.url`. Not available while the script is being loaded.
+---@class etl.pg
+local pg = {}
+
+---All rows of a query. `$1`, `$2` stand for the further arguments: nil is NULL, an `etl.array` is a PostgreSQL array.
+---@param sql string
+---@param ... any
+---@return etl.Row[]
+function pg.query(sql, ...) end
+
+---The rows of a query one by one, never all in memory: `for row in etl.pg.rows(sql) do ... end`.
+---@param sql string
+---@param ... any
+---@return fun(): etl.Row?
+function pg.rows(sql, ...) end
+
+---The search server at `sink.url`. Not available while the script is being loaded.
+---@class etl.es
+local es = {}
+
+---One request. An answer that is not JSON comes as a string.
+---@param method "GET"|"HEAD"|"POST"|"PUT"|"DELETE"
+---@param path string               such as "/movies/_search"
+---@param body? table|string        a table is encoded as JSON
+---@return integer status
+---@return table|string answer
+function es.request(method, path, body) end
+
+---Calls `fn(...)` until it succeeds, waiting longer and longer; returns what it returned. Gives up with fn's last error.
+---@generic R
+---@param options etl.BackoffOptions
+---@param fn fun(...): R
+---@param ... any
+---@return R
+function etl.backoff(options, fn, ...) end
+
+---@class etl.BackoffOptions
+---@field wait? "expo"|"fibo"|"constant"    how waits grow (default "expo": factor * base^n)
+---@field base? number                      expo: default 2
+---@field factor? number                    expo: seconds, default 1
+---@field max_value? number                 expo and fibo: no wait is longer; seconds
+---@field interval? number                  constant: seconds, default 1
+---@field max_tries? integer                give up after so many tries
+---@field max_time? number                  give up after so many seconds
+---@field jitter? "full"|"random"|"none"    full: anything up to the wait; random: up to a second more
+---@field retry_on? "error"                 try again when fn raises an error (the default)
+---@field retry_if? fun(result: any): boolean   try again when this says so of fn's result
+---@field giveup? fun(err: any): boolean    true: this error is not worth another try
+---@field on_backoff? fun(details: etl.BackoffDetails)  before each wait
+---@field on_success? fun(details: etl.BackoffDetails)  after the try that succeeded
+---@field on_giveup? fun(details: etl.BackoffDetails)   after the last try that failed
+
+---@class etl.BackoffDetails
+---@field tries integer             tries so far, from 1
+---@field elapsed number            seconds since the first try began
+---@field wait? number              on_backoff: seconds until the next try
+---@field value? any                what fn returned, where it returned
+---@field error? any                what fn raised, where it raised
+---@field args any[]                what fn was called with
+
+---@class etl.state
+local state = {}
+
+---The state file's content, or nil where there is none.
+---@return table?
+function state.read() end
+
+---Log lines on stderr; the format is that of string.format.
+---@class etl.log
+local log = {}
+
+---@param format string
+---@param ... any
+function log.debug(format, ...) end
+
+---@param format string
+---@param ... any
+function log.info(format, ...) end
+
+---@param format string
+---@param ... any
+function log.warn(format, ...) end
+
+---@param format string
+---@param ... any
+function log.error(format, ...) end
+
+etl.json, etl.pg, etl.es, etl.state, etl.log = json, pg, es, state, log
+
+return etl
