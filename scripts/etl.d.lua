@@ -24,7 +24,7 @@
 ---@field url string                libpq's connection string or URL; PGHOST and its like fill in what it leaves out
 ---@field table string              the root table: one row of it, one document
 ---@field key string                the query's and the table's column that becomes `_id`
----@field cursor? string            the table's column that says when a row last changed; without it each run reads everything
+---@field cursor? string            the table's column that says when a row last changed; none: all is read each time
 ---@field query string              plain SQL that yields one row for each key; it is wrapped, never edited
 ---@field related? etl.Related[]    tables whose changes change documents (checked, but not followed yet)
 
@@ -139,7 +139,7 @@ local es = {}
 ---@return table|string answer
 function es.request(method, path, body) end
 
----Calls `fn(...)` until it succeeds, waiting longer and longer; returns what it returned. Gives up with fn's last error.
+---Calls `fn(...)` until it succeeds, waiting longer and longer; returns what it returned, or gives up with its error.
 ---@generic R
 ---@param options etl.BackoffOptions
 ---@param fn fun(...): R
