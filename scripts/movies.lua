@@ -103,7 +103,7 @@ return {
             tokenizer = "standard",
             filter = {
               "lowercase",
-              "asciifolding",  -- Amélie: amelie
+              "asciifolding",  -- Almodóvar: almodovar
               "english_possessive_stemmer",
               "english_stop",
               "russian_stop",
