@@ -1,0 +1,192 @@
+"""vendor/services, and the helpers that the other tests stand on."""
+import os
+import shutil
+import socket
+import time
+import urllib.request
+
+import pytest
+
+import services as private
+from proxy import Proxy
+from tools import ROOT, wait_until
+
+
+def living(text):
+    """Command lines that contain the text."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                line = f.read().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def test_status_has_a_line_for_each_running_service(servers):
+    names = [server.name for server in servers]
+    done = private.run("status", *names)
+    assert done.returncode == 0, done.stdout
+    for name, line in zip(names, done.stdout.splitlines()):
+        assert line.split()[:2] == [name, "running"]
+        assert "127.0.0.1" in line
+
+
+def test_up_with_everything_running_is_instantaneous_and_silent(servers):
+    pids = [server.pid for server in servers]
+    started = time.monotonic()
+    done = private.run("up", *[server.name for server in servers])
+    assert time.monotonic() - started < 1
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [server.pid for server in servers] == pids
+
+
+def test_env_names_the_servers_of_the_demo(servers):
+    lines = private.run("env").stdout.splitlines()
+    assert lines[0] == f"export DATABASE_URL=postgresql://etl:etl@127.0.0.1:{private.POSTGRES.port}/movies"
+    assert lines[1] == f"export ELASTICSEARCH_URL=http://127.0.0.1:{private.SEARCH[0].port}"
+
+
+@pytest.mark.parametrize("words", [("fly",), ("up", "oracle")])
+def test_wrong_use_is_one_line(words):
+    done = private.run(*words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1 and words[-1] in done.stderr
+
+
+def test_a_second_checkout_has_ports_of_its_own_and_leaves_nothing(servers, tmp_path):
+    checkout = tmp_path / "second"
+    shutil.copytree(os.path.join(ROOT, "vendor"), checkout / "vendor")
+    program = str(checkout / "vendor" / "services")
+    try:
+        done = private.run("up", "postgres", program=program)
+        assert done.returncode == 0, done.stderr
+        line = private.run("status", "postgres", program=program).stdout
+        assert "running" in line
+        assert str(private.POSTGRES.port) not in line
+        assert private.POSTGRES.running()
+        pid = line.split()[-1]
+        assert private.run("down", program=program).returncode == 0
+        wait_until(lambda: not os.path.exists(f"/proc/{pid}") or not living_pid(pid), what="its PostgreSQL gone")
+    finally:
+        private.run("purge", program=program)
+    assert not living(str(checkout) + "/build")
+    assert private.POSTGRES.running()
+
+
+def living_pid(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read() != b""  # a zombie has none
+
+
+def test_a_frozen_server_is_said_to_be_and_goes_on_with_up(search):
+    search.server.freeze()
+    done = private.run("status", search.name)
+    assert done.returncode == 1 and "frozen" in done.stdout
+    pid = search.server.pid
+    search.server.up()
+    assert search.server.running() and search.server.pid == pid
+
+
+def test_postgres_recovers_from_a_kill_on_the_same_port(pg):
+    pg.execute("CREATE TABLE t AS SELECT 1 AS x")
+    port = pg.port
+    pg.server.kill()
+    assert private.run("status", "postgres").returncode == 1
+    pg.server.up()
+    assert pg.server.port == port
+    assert pg.value("SELECT x FROM t") == 1
+
+
+def test_postgres_frozen_and_thawed_goes_on(pg):
+    connection = pg.connect(autocommit=True)
+    pg.server.freeze()
+    assert not pg.server.running()
+    pg.server.thaw()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def test_a_password_is_asked_for(pg):
+    import psycopg2
+
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(pg.url_at(pg.port, password="wrong"))
+
+
+def test_the_sample_films_are_there_and_the_next_test_gets_them_fresh(movies):
+    assert movies.value("SELECT count(*) FROM content.film_work") >= 200
+    movies.execute("TRUNCATE content.film_work CASCADE")
+
+
+def test_search_helpers_agree(search):
+    body = "".join('{"index": {"_id": "%d"}}\n{"n": %d}\n' % (n, n) for n in range(5000))
+    search.request("POST", "things/_bulk", body)
+    assert search.count("things") == 5000
+    assert search.get("things", "17") == {"n": 17}
+    assert search.get("things", "no") is None
+    assert search.docs("things") == {str(n): {"n": n} for n in range(5000)}
+    assert set(search.versions("things").values()) == {1}
+    assert search.search("things", {"term": {"n": 3}}) == [{"n": 3}]
+
+
+def test_an_index_of_the_test_before_is_gone(search):
+    assert search.count("things") == 0
+
+
+class TestProxy:
+    def get(self, proxy, path="/"):
+        with urllib.request.urlopen(proxy.url + path, timeout=2) as answer:
+            return answer.read()
+
+    def test_passes_on(self, search_one):
+        with Proxy(search_one.port) as proxy:
+            assert b"cluster_name" in self.get(proxy)
+            assert proxy.accepted == 1 and proxy.down > 0 and proxy.up > 0
+            wait_until(lambda: proxy.open() == 0)
+
+    def test_refuses_and_accepts_again(self, search_one):
+        with Proxy(search_one.port) as proxy:
+            proxy.refuse()
+            with pytest.raises(OSError, match="refused"):
+                self.get(proxy)
+            proxy.accept()
+            assert self.get(proxy)
+
+    def test_cuts_in_mid_answer(self, search_one):
+        with Proxy(search_one.port) as proxy:
+            proxy.cut_after(100)
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = b""
+            with pytest.raises(ConnectionResetError):
+                while True:
+                    received += client.recv(65536)
+            client.close()
+            assert len(received) == 100 and proxy.cuts == 1
+            assert self.get(proxy)
+
+    def test_pauses_and_resumes(self, search_one):
+        with Proxy(search_one.port) as proxy:
+            proxy.pause()
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.settimeout(0.3)
+            with pytest.raises(socket.timeout):
+                client.recv(1)
+            proxy.resume()
+            client.settimeout(5)
+            assert client.recv(4) == b"HTTP"
+            client.close()
+
+    def test_cuts_open_connections(self, pg):
+        import psycopg2
+
+        with Proxy(pg.port) as proxy:
+            connection = psycopg2.connect(pg.url_at(proxy.port))
+            proxy.cut()
+            with pytest.raises(psycopg2.OperationalError):
+                connection.cursor().execute("SELECT 1")
