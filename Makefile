@@ -29,10 +29,15 @@ $(BUILD)/%.o: engine/%.c | $(BUILD)/packages
 $(BUILD)/packages: vendor/packages
 	@mkdir -p $(BUILD)/unit && vendor/install --check build && touch $@
 
-# Each unit test is one program: the test, the whole engine but its main, and allocations that can be made to fail.
+# All but main, of which a unit test takes the modules that it needs, and no others.
+$(BUILD)/engine.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# Each unit test is one program: the test, its modules, and allocations that can be made to fail (torture.h).
 $(BUILD)/unit/%.o: tests/unit/%.c | $(BUILD)/packages
 	$(CC) $(CPPFLAGS) $(FLAGS) -Itests/unit $(CFLAGS) -MMD -MP -c -o $@ $<
-$(UNITS): %: %.o $(BUILD)/unit/torture.o $(filter-out $(BUILD)/main.o,$(OBJECTS))
+$(UNITS): %: %.o $(BUILD)/unit/torture.o $(BUILD)/engine.a
 	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ -lcmocka $(LIBS)
 
 install: all  ## copy the binary to PREFIX/bin (PREFIX=/usr/local)
@@ -72,6 +77,9 @@ lint:  ## check format, banned functions, scripts
 	/usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
 	    vendor/services $(wildcard tests/*.py tests/bench/*.py)
 
+format:  ## let clang-format have its way
+	clang-format -i $(C_FILES)
+
 clean:  ## stop the services and remove build/
 	@if [ -d build/services ]; then vendor/services purge; fi
 	rm -rf build
@@ -79,6 +87,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test e2e unit asan tsan lint clean help
+.PHONY: all install demo test e2e unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)
