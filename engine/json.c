@@ -45,6 +45,13 @@ static int character(const char *s, size_t left)
     return left < n ? -1 : (int)n;
 }
 
+/* A character of two bytes, as most outside ASCII are: Cyrillic, Greek, accents. */
+static inline bool pair(const char *p, const char *end)
+{
+    unsigned char lead = (unsigned char)*p;
+    return lead >= 0xC2 && lead < 0xE0 && end - p > 1 && ((unsigned char)p[1] & 0xC0) == 0x80;
+}
+
 size_t json_character(const char *text, size_t left)
 {
     int n = left > 0 ? character(text, left) : 0;
@@ -102,17 +109,22 @@ static bool put_string(struct buf *b, const char *p, const char *end)
         const char *near = end - p > 16 ? p + 16 : end; /* look closely only for a while */
         while (p < near) {
             unsigned char c = (unsigned char)*p;
-            int n = c < 0x80 ? 1 : character(p, (size_t)(end - p));
-            if (n <= 0)
-                return false;
-            if (n == 1 && !plain(c)) {
+            if (plain(c)) {
+                *o++ = *p++;
+            } else if (c < 0x80) {
                 if (!(o = put_escape(b, o, c, (size_t)(end - ++p) + 1)))
                     return true;
-                continue;
+            } else if (pair(p, end)) {
+                memcpy(o, p, 2);
+                p += 2;
+                o += 2;
+            } else {
+                int n = character(p, (size_t)(end - p));
+                if (n <= 0)
+                    return false;
+                for (; n > 0; n--)
+                    *o++ = *p++;
             }
-            do
-                *o++ = *p++;
-            while (--n > 0);
         }
     }
     *o++ = '"';
