@@ -1,0 +1,504 @@
+#include "state.h"
+
+#include "buf.h"
+#include "clock.h"
+#include "err.h"
+#include "json.h"
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    FORMAT = 1,
+    MAX_FILE = 1 << 20, /* bytes; a state is below 1 KiB, but for its keys */
+    MAX_BARE = 256,     /* bytes; a longer text without JSON is not a bare file but a damaged one */
+};
+
+struct state {
+    char *path, *temporary, *folder; /* owned */
+    int lock;
+};
+
+/* ---- data ---- */
+
+void position_free(struct position *p)
+{
+    free(p->cursor);
+    free(p->key);
+    *p = (struct position){0};
+}
+
+static bool copy_text(char **to, const char *from)
+{
+    free(*to);
+    *to = from ? strdup(from) : NULL;
+    return *to || !from;
+}
+
+bool position_copy(struct position *to, const struct position *from)
+{
+    to->us = from->us;
+    to->has_us = from->has_us;
+    return copy_text(&to->cursor, from->cursor) && copy_text(&to->key, from->key);
+}
+
+void state_data_free(struct state_data *d)
+{
+    free(d->pipeline);
+    free(d->index);
+    free(d->index_uuid);
+    free(d->after);
+    free(d->table);
+    position_free(&d->root);
+    *d = (struct state_data){0};
+}
+
+/* ---- opening ---- */
+
+/* errno as an error: what a full disk or a busy system refuses now, it may grant later. */
+static bool system_error(struct err *e, const char *what, const char *path)
+{
+    int code = errno;
+    bool passing = code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM;
+    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s", passing ? "could not" : "cannot", what, path,
+                   strerror(code));
+}
+
+static bool make_folders(char *path, struct err *e)
+{
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        bool ok = mkdir(path, 0777) == 0 || errno == EEXIST;
+        if (!ok)
+            system_error(e, "create folder", path);
+        *slash = '/';
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+/* The file behind a symbolic link, so that a save replaces the file and not the link. */
+static char *real_path(const char *path)
+{
+    char *real = realpath(path, NULL);
+    return real ? real : strdup(path);
+}
+
+static bool set_paths(struct state *s, const char *path, struct err *e)
+{
+    s->path = real_path(path);
+    if (!s->path || asprintf(&s->temporary, "%s.new", s->path) < 0)
+        return err_memory(e);
+    char *slash = strrchr(s->path, '/');
+    s->folder = !slash ? strdup(".") : slash == s->path ? strdup("/") : strndup(s->path, (size_t)(slash - s->path));
+    return s->folder || err_memory(e);
+}
+
+static bool lock_taken(int fd, const char *path, struct err *e)
+{
+    char pid[24] = "";
+    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+    pid[n > 0 ? n : 0] = '\0';
+    pid[strcspn(pid, "\n")] = '\0';
+    err_set(e, ERR_FINAL, "cannot use state file '%s': another run is using it (process %s)", path, *pid ? pid : "unknown");
+    return err_hint(e, "wait for it to end, or give this script a state file of its own");
+}
+
+static bool take_lock(struct state *s, struct err *e)
+{
+    char *path;
+    if (asprintf(&path, "%s.lock", s->path) < 0)
+        return err_memory(e);
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    bool ok;
+    if (s->lock < 0)
+        ok = system_error(e, "open", path);
+    else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
+        ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->path, e) : system_error(e, "lock", path);
+    else
+        ok = true;
+    free(path);
+    /* The pid is only there for other processes' messages: a full disk is no reason to stop here. */
+    if (ok && ftruncate(s->lock, 0) == 0)
+        dprintf(s->lock, "%ld\n", (long)getpid());
+    return ok;
+}
+
+/* Finds out before the work, rather than after it, that the state could not be saved. */
+static bool check_folder(const struct state *s, struct err *e)
+{
+    struct stat info;
+    if (stat(s->path, &info) == 0 && !S_ISREG(info.st_mode))
+        return err_set(e, ERR_FINAL, "cannot use state file '%s': not a regular file", s->path);
+    if (access(s->folder, W_OK | X_OK) != 0)
+        return system_error(e, "write the state to folder", s->folder);
+    return true;
+}
+
+struct state *state_open(const char *path, struct err *e)
+{
+    struct state *s = calloc(1, sizeof *s);
+    if (!s) {
+        err_memory(e);
+        return NULL;
+    }
+    s->lock = -1;
+    if (set_paths(s, path, e) && make_folders(s->path, e) && check_folder(s, e) && take_lock(s, e))
+        return s;
+    state_close(s);
+    return NULL;
+}
+
+void state_close(struct state *s)
+{
+    if (!s)
+        return;
+    if (s->lock >= 0)
+        close(s->lock);
+    free(s->path);
+    free(s->temporary);
+    free(s->folder);
+    free(s);
+}
+
+/* ---- reading ---- */
+
+static bool read_text(struct json_reader *r, char **out)
+{
+    enum json_token t = json_next(r);
+    if (t == JSON_NULL)
+        return true;
+    if (t != JSON_STRING || memchr(r->text, '\0', r->len))
+        return false;
+    free(*out);
+    *out = strndup(r->text, r->len);
+    return *out != NULL;
+}
+
+static bool read_int(struct json_reader *r, int64_t *out)
+{
+    return json_next(r) == JSON_NUMBER && json_int(r, out);
+}
+
+static bool read_position(struct json_reader *r, struct position *p)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true;
+    while (ok && json_next(r) == JSON_KEY) {
+        if (json_is(r, "cursor"))
+            ok = read_text(r, &p->cursor);
+        else if (json_is(r, "key"))
+            ok = read_text(r, &p->key);
+        else if (json_is(r, "us"))
+            ok = p->has_us = read_int(r, &p->us);
+        else
+            ok = json_skip(r);
+    }
+    return ok && r->token == JSON_OBJECT_END;
+}
+
+static bool read_tables(struct json_reader *r, struct state_data *d)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY) {
+        free(d->table);
+        d->table = strndup(r->text, r->len);
+        if (!d->table || !read_position(r, &d->root))
+            return false;
+    }
+    return r->token == JSON_OBJECT_END;
+}
+
+static bool read_phase(struct json_reader *r, struct state_data *d)
+{
+    if (json_next(r) != JSON_STRING)
+        return false;
+    d->phase = json_is(r, "snapshot") ? STATE_SNAPSHOT : json_is(r, "following") ? STATE_FOLLOWING : STATE_NEW;
+    return d->phase != STATE_NEW;
+}
+
+static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *format)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true;
+    while (ok && json_next(r) == JSON_KEY) {
+        if (json_is(r, "format"))
+            ok = read_int(r, format);
+        else if (json_is(r, "pipeline"))
+            ok = read_text(r, &d->pipeline);
+        else if (json_is(r, "index"))
+            ok = read_text(r, &d->index);
+        else if (json_is(r, "index_uuid"))
+            ok = read_text(r, &d->index_uuid);
+        else if (json_is(r, "phase"))
+            ok = read_phase(r, d);
+        else if (json_is(r, "after"))
+            ok = read_text(r, &d->after);
+        else if (json_is(r, "version"))
+            ok = read_int(r, &d->version);
+        else if (json_is(r, "tables"))
+            ok = read_tables(r, d);
+        else
+            ok = json_skip(r);
+        if (*format > FORMAT)
+            return true; /* not ours to judge: what follows may have changed its meaning */
+    }
+    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format == FORMAT && d->pipeline && d->index_uuid &&
+           d->phase != STATE_NEW;
+}
+
+static bool read_json(const char *path, const struct buf *text, struct state_data *d, struct err *e)
+{
+    struct json_reader r;
+    int64_t format = 0;
+    json_open(&r, text->data, text->len);
+    bool ok = read_fields(&r, d, &format);
+    size_t at = r.at;
+    json_close(&r);
+    if (ok && format <= FORMAT)
+        return true;
+    if (format > FORMAT)
+        return err_set(e, ERR_FINAL, "cannot read state file '%s': format %lld was written by a newer version", path,
+                       (long long)format);
+    err_set(e, ERR_FINAL, "cannot read state file '%s': damaged at byte %zu", path, at);
+    return err_hint(e, "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the next run loads everything");
+}
+
+static bool is_bare(const struct buf *text)
+{
+    for (size_t i = 0; i < text->len; i++)
+        if (text->len > MAX_BARE || strchr("{}[]\"", text->data[i]) || (unsigned char)text->data[i] == 0x7f)
+            return false; /* strchr finds the zero byte too */
+    return true;
+}
+
+static bool read_file(const char *path, struct buf *text, struct stat *info, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return system_error(e, "open state file", path);
+    bool ok = fstat(fd, info) == 0;
+    ssize_t n = 0;
+    while (ok && buf_reserve(text, 4096) && (n = read(fd, text->data + text->len, 4096)) > 0)
+        text->len += (size_t)n;
+    ok = ok && n == 0 && !text->failed;
+    if (!ok)
+        text->failed ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE)
+                     : system_error(e, "read state file", path);
+    close(fd);
+    return ok;
+}
+
+static void go_back(struct state_data *d, int64_t us, const char *path)
+{
+    char text[CLOCK_TEXT], was[CLOCK_TEXT];
+    log_info("state file '%s' was touched: going back from %s to %s", path, clock_text(d->root.us, was),
+             clock_text(us, text));
+    free(d->root.cursor);
+    free(d->root.key);
+    d->root = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
+}
+
+static void heed_mtime(const char *path, const struct stat *info, struct state_data *d)
+{
+    int64_t us = (int64_t)info->st_mtim.tv_sec * 1000000 + info->st_mtim.tv_nsec / 1000;
+    char text[CLOCK_TEXT], other[CLOCK_TEXT];
+    if (d->bare)
+        d->root = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
+    else if (d->phase == STATE_FOLLOWING && d->root.has_us && us < d->root.us)
+        go_back(d, us, path);
+    else if (d->phase == STATE_FOLLOWING && d->root.has_us && us > d->root.us)
+        log_warn("state file '%s' has a later time (%s) than the position in it (%s): the position counts", path,
+                 clock_text(us, text), clock_text(d->root.us, other));
+}
+
+bool state_read(const char *path, struct state_data *d, struct err *e)
+{
+    *d = (struct state_data){0};
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return true;
+    struct buf text;
+    struct stat info;
+    buf_init(&text, MAX_FILE);
+    bool ok = read_file(path, &text, &info, e);
+    if (ok && is_bare(&text)) {
+        d->bare = true;
+        d->phase = STATE_FOLLOWING;
+    } else if (ok) {
+        ok = read_json(path, &text, d, e);
+    }
+    if (ok)
+        heed_mtime(path, &info, d);
+    if (ok && d->bare && !d->root.cursor)
+        ok = err_memory(e);
+    buf_free(&text);
+    if (!ok)
+        state_data_free(d);
+    return ok;
+}
+
+/* ---- writing ---- */
+
+static void add_text(struct buf *b, const char *name, const char *text)
+{
+    buf_addf(b, "%s:", name);
+    if (!text)
+        buf_adds(b, "null");
+    else if (!json_add_string(b, text, strlen(text)))
+        b->failed = true; /* PostgreSQL gives UTF-8 alone */
+}
+
+static void add_position(struct buf *b, const struct state_data *d)
+{
+    buf_adds(b, ",\"tables\":{");
+    if (d->table) {
+        json_add_string(b, d->table, strlen(d->table));
+        add_text(b, ":{\"cursor\"", d->root.cursor);
+        add_text(b, ",\"key\"", d->root.key);
+        if (d->root.has_us)
+            buf_addf(b, ",\"us\":%lld", (long long)d->root.us);
+        buf_adds(b, "}");
+    }
+    buf_adds(b, "}");
+}
+
+static void write_json(struct buf *b, const struct state_data *d)
+{
+    buf_addf(b, "{\"format\":%d,", FORMAT);
+    add_text(b, "\"pipeline\"", d->pipeline);
+    add_text(b, ",\"index\"", d->index);
+    add_text(b, ",\"index_uuid\"", d->index_uuid);
+    add_text(b, ",\"phase\"", d->phase == STATE_SNAPSHOT ? "snapshot" : "following");
+    add_text(b, ",\"after\"", d->after);
+    buf_addf(b, ",\"version\":%lld", (long long)d->version);
+    add_position(b, d);
+    buf_adds(b, "}\n");
+}
+
+static bool write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno != EINTR)
+            return false;
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+/* The mtime of a file in this state: see the top of state.h. */
+static void set_times(const struct state_data *d, struct timespec times[2])
+{
+    int64_t us = d->phase == STATE_FOLLOWING && d->root.has_us ? d->root.us : 0;
+    int64_t s = us / 1000000, rest = us % 1000000;
+    if (rest < 0) {
+        rest += 1000000;
+        s--;
+    }
+    times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
+    times[1] = (struct timespec){.tv_sec = (time_t)s, .tv_nsec = rest * 1000};
+}
+
+static bool write_file(const char *path, const struct buf *text, const struct state_data *d, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return system_error(e, "create", path);
+    struct timespec times[2];
+    set_times(d, times);
+    bool ok = write_all(fd, text->data, text->len) && futimens(fd, times) == 0 && fsync(fd) == 0;
+    if (!ok)
+        system_error(e, "write", path);
+    if (close(fd) != 0 && ok)
+        ok = system_error(e, "write", path);
+    if (!ok)
+        unlink(path);
+    return ok;
+}
+
+static bool sync_folder(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return system_error(e, "open folder", path);
+    bool ok = fsync(fd) == 0;
+    if (!ok)
+        system_error(e, "sync folder", path);
+    close(fd);
+    return ok;
+}
+
+bool state_save(struct state *s, const struct state_data *d, struct err *e)
+{
+    struct buf text;
+    buf_init(&text, MAX_FILE);
+    if (!d->bare)
+        write_json(&text, d);
+    bool ok = !text.failed || err_memory(e);
+    ok = ok && write_file(s->temporary, &text, d, e);
+    if (ok && rename(s->temporary, s->path) != 0)
+        ok = system_error(e, "replace", s->path);
+    ok = ok && sync_folder(s->folder, e);
+    buf_free(&text);
+    return ok || err_wrap(e, "state not saved");
+}
+
+bool state_remove(struct state *s, struct err *e)
+{
+    if (unlink(s->path) != 0 && errno != ENOENT)
+        return system_error(e, "remove state file", s->path);
+    return sync_folder(s->folder, e);
+}
+
+bool state_parse_time(const char *text, int64_t *us)
+{
+    struct tm tm = {.tm_mday = 1};
+    const char *p = strptime(text, "%Y-%m-%d", &tm);
+    if (!p)
+        return false;
+    int64_t fraction = 0, zone = 0;
+    if ((*p == 'T' || *p == ' ') && p[1]) {
+        if (!(p = strptime(p + 1, "%H:%M", &tm)))
+            return false;
+        if (*p == ':' && !(p = strptime(p + 1, "%S", &tm)))
+            return false;
+        if (*p == '.') {
+            int64_t unit = 100000;
+            for (p++; *p >= '0' && *p <= '9'; p++, unit /= 10)
+                fraction += (*p - '0') * unit;
+        }
+        if (*p == '+' || *p == '-') {
+            struct tm offset = {0};
+            int sign = *p == '-' ? -1 : 1;
+            if (!(p = strptime(p + 1, "%H", &offset)))
+                return false;
+            if (*p == ':')
+                p++;
+            if (*p && !(p = strptime(p, "%M", &offset)))
+                return false;
+            zone = sign * (offset.tm_hour * 3600 + offset.tm_min * 60);
+        } else if (*p == 'Z') {
+            p++;
+        }
+    }
+    if (*p)
+        return false;
+    *us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
+    return true;
+}
