@@ -1,0 +1,15 @@
+#include "feed.h"
+
+#include <stdlib.h>
+
+bool feed_next(struct feed *f, struct batch **out, struct err *e)
+{
+    *out = NULL;
+    return f->next(f, out, e);
+}
+
+void feed_free(struct feed *f)
+{
+    if (f)
+        f->free(f);
+}

@@ -1,0 +1,66 @@
+/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one without an upper bound. */
+#include "err.h"
+#include "feed.h"
+#include "pg.h"
+#include "queue.h"
+#include "source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct snapshot {
+    struct feed feed; /* first */
+    char *after;      /* owned */
+    int64_t rows;
+    bool finished;
+};
+
+static bool find_bound(const struct snapshot *s, char **to, struct err *e)
+{
+    struct pg *pg = pg_take(s->feed.pool, e);
+    bool ok = pg && source_bound(s->feed.source, pg, s->after, s->rows, to, e);
+    pg_give(s->feed.pool, pg);
+    return ok;
+}
+
+static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
+{
+    struct snapshot *s = (struct snapshot *)f;
+    char *to = NULL;
+    if (s->finished)
+        return true;
+    if (!find_bound(s, &to, e))
+        return false;
+    *out = batch_range(s->after, to);
+    if (!*out) {
+        free(to);
+        return err_memory(e);
+    }
+    free(s->after);
+    s->after = to;
+    s->finished = !to;
+    return true;
+}
+
+static void snapshot_free(struct feed *f)
+{
+    free(((struct snapshot *)f)->after);
+    free(f);
+}
+
+struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, const char *after, int64_t rows,
+                           struct err *e)
+{
+    struct snapshot *s = calloc(1, sizeof *s);
+    if (s) {
+        s->feed = (struct feed){snapshot_next, snapshot_free, source, pool};
+        s->after = after ? strdup(after) : NULL;
+        s->rows = rows;
+    }
+    if (!s || (after && !s->after)) {
+        free(s);
+        err_memory(e);
+        return NULL;
+    }
+    return &s->feed;
+}
