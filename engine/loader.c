@@ -1,0 +1,401 @@
+#include "loader.h"
+
+#include "buf.h"
+#include "bulk.h"
+#include "clock.h"
+#include "err.h"
+#include "es.h"
+#include "log.h"
+#include "pg.h"
+#include "pipeline.h"
+#include "queue.h"
+#include "retry.h"
+#include "row.h"
+#include "script.h"
+#include "source.h"
+#include "stop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    BODY_SEND = 5 << 20,     /* bytes at which a body is sent; 1 to 10 MB are alike (measured) */
+    BODY_MAX = 256 << 20,    /* bytes; one document beyond it is rejected */
+    OUTPUT_AHEAD = 16 << 20, /* bytes a worker may be ahead of its turn to print */
+};
+
+struct worker {
+    const struct loader_config *config; /* borrowed */
+    char name[16];
+    pthread_t thread;
+    struct script *script; /* owned, as all that follows */
+    struct pg_pool pool;
+    struct es *es;
+    struct bulk bulk;
+    struct buf output;  /* LOADER_DOCUMENTS */
+    struct batch *batch;
+    bool *seen;         /* one for each of the batch's keys, in sorted order: its row was there */
+    struct bulk_sums sums; /* of this try at the batch */
+    bool row_checked;
+    int64_t version, read_at_us, made;
+};
+
+struct loader {
+    struct loader_config config;
+    struct worker *workers;
+    int started;
+};
+
+/* ---- rejected documents ---- */
+
+static void report_rejected(const char *key, const char *reason, void *arg)
+{
+    (void)arg;
+    log_warn("document '%s' rejected: %s", key, reason);
+}
+
+/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
+static void count(struct worker *w, const struct bulk_sums *delta)
+{
+    w->sums.indexed += delta->indexed;
+    w->sums.deleted += delta->deleted;
+    w->sums.unchanged += delta->unchanged;
+    w->sums.rejected += delta->rejected;
+    queue_add_sums(w->config->queue, delta);
+}
+
+static void uncount(struct worker *w)
+{
+    struct bulk_sums back = {.indexed = -w->sums.indexed,
+                             .deleted = -w->sums.deleted,
+                             .unchanged = -w->sums.unchanged,
+                             .rejected = -w->sums.rejected};
+    queue_add_sums(w->config->queue, &back); /* unsigned: it wraps to the right sum */
+    w->sums = (struct bulk_sums){0};
+}
+
+/* A wrong mapping is noticed before it has rejected a million documents. */
+static bool check_budget(struct worker *w, struct err *e)
+{
+    uint64_t max = w->config->max_rejected;
+    if (queue_sums(w->config->queue).rejected <= max)
+        return true;
+    err_set(e, ERR_FINAL, "more than %llu documents were rejected", (unsigned long long)max);
+    return err_hint(e, "correct document() or the mapping, and run again: the state did not pass them");
+}
+
+static bool reject(struct worker *w, const char *key, const char *reason, struct err *e)
+{
+    report_rejected(key, reason, NULL);
+    count(w, &(struct bulk_sums){.rejected = 1});
+    return check_budget(w, e);
+}
+
+/* ---- sending ---- */
+
+/* The index may have forgotten that a document was deleted since we read it: what is too old is not sent. */
+static bool check_age(struct worker *w, struct err *e)
+{
+    int64_t max = w->config->max_age_us;
+    if (max == 0 || clock_mono_us() - w->read_at_us < max)
+        return true;
+    return err_set(e, ERR_PASSING, "rows grew too old while they waited for the search server; reading them again");
+}
+
+static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
+{
+    struct retry retry;
+    retry_start(&retry, w->config->give_up_after);
+    while (w->bulk.n > 0) {
+        if (!check_age(w, e))
+            return false;
+        int64_t issued = queue_issued(w->config->queue);
+        if (bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums, report_rejected, w, e))
+            break;
+        if (!retry_again(&retry, e))
+            return false;
+    }
+    retry_done(&retry);
+    return true;
+}
+
+static bool flush_index(struct worker *w, struct err *e)
+{
+    struct bulk_sums sums = {0};
+    bool ok = send_all(w, &sums, e);
+    count(w, &sums);
+    bulk_clear(&w->bulk);
+    return ok && check_budget(w, e);
+}
+
+/* ---- printing ---- */
+
+static bool write_out(struct worker *w, const char *data, size_t len, struct err *e)
+{
+    while (len > 0) {
+        ssize_t n = write(STDOUT_FILENO, data, len);
+        if (n < 0 && errno == EPIPE) {
+            queue_enough(w->config->queue); /* `| head` has seen what it wanted */
+            return true;
+        }
+        if (n < 0 && errno != EINTR)
+            return err_set(e, ERR_FINAL, "cannot write to standard output: %s", strerror(errno));
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+static bool flush_output(struct worker *w, struct err *e)
+{
+    struct buf *b = w->config->output == LOADER_BULK ? &w->bulk.body : &w->output;
+    bool ok = true;
+    if (b->len > 0 && queue_turn(w->config->queue, w->batch))
+        ok = write_out(w, b->data, b->len, e);
+    queue_add_sums(w->config->queue, &(struct bulk_sums){.bytes = b->len});
+    buf_clear(&w->output);
+    bulk_clear(&w->bulk);
+    return ok;
+}
+
+static bool flush(struct worker *w, struct err *e)
+{
+    return w->config->output == LOADER_INDEX ? flush_index(w, e) : flush_output(w, e);
+}
+
+static bool flush_if_full(struct worker *w, struct err *e)
+{
+    size_t limit = w->config->output == LOADER_INDEX ? BODY_SEND : OUTPUT_AHEAD;
+    return (w->bulk.body.len < limit && w->output.len < limit) || flush(w, e);
+}
+
+/* ---- rows to documents ---- */
+
+static void count_made(struct worker *w, bool present)
+{
+    w->made += present;
+    if (w->config->output != LOADER_INDEX) /* else the search server's answer counts */
+        count(w, &(struct bulk_sums){.indexed = present, .deleted = !present});
+}
+
+static bool limit_reached(const struct worker *w)
+{
+    return w->config->limit > 0 && w->made >= w->config->limit;
+}
+
+static bool add_delete(struct worker *w, const char *key, struct err *e)
+{
+    count_made(w, false);
+    return w->config->output == LOADER_DOCUMENTS || bulk_delete(&w->bulk, key, w->version, e);
+}
+
+/* Writes the document straight into the request's body, or into the output. */
+static bool add_document(struct worker *w, const PGresult *row, const char *key, struct err *e)
+{
+    bool print = w->config->output == LOADER_DOCUMENTS, present;
+    if (!print)
+        bulk_begin(&w->bulk, key, w->version);
+    struct buf *out = print ? &w->output : &w->bulk.body;
+    bool ok = script_document(w->script, &w->config->source->columns, row, 0, key, out, &present, e);
+    if (ok && present && print)
+        ok = buf_addc(out, '\n') || err_memory(e);
+    else if (ok && present)
+        ok = bulk_commit(&w->bulk, e);
+    else if (!print)
+        bulk_abort(&w->bulk);
+    if (ok && present)
+        count_made(w, true);
+    return ok && (present || add_delete(w, key, e));
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void mark_seen(struct worker *w, const char *key)
+{
+    struct batch *b = w->batch;
+    char **found = w->seen ? bsearch(&key, b->keys, b->n, sizeof *b->keys, compare_keys) : NULL;
+    if (found)
+        w->seen[found - b->keys] = true;
+}
+
+static bool load_row(struct worker *w, const PGresult *row, struct err *e)
+{
+    const struct source *s = w->config->source;
+    if (!w->row_checked && !row_fits(&s->columns, row))
+        return err_set(e, ERR_FINAL, "the columns of the query have changed while it ran: run again");
+    w->row_checked = true; /* all rows of one result have the same columns */
+    if (PQgetisnull(row, 0, s->key))
+        return reject(w, "", "its key is NULL", e);
+    const char *key = PQgetvalue(row, 0, s->key);
+    mark_seen(w, key);
+    if (!add_document(w, row, key, e) && (e->kind != ERR_FINAL || !reject(w, key, e->text, e)))
+        return false;
+    return flush_if_full(w, e);
+}
+
+static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
+{
+    const PGresult *row;
+    while (!queue_ended(w->config->queue) && !limit_reached(w)) {
+        if (stop_asked())
+            return stop_err(e);
+        if (!pg_next(pg, &row, e))
+            return false;
+        if (!row)
+            return true;
+        if (!load_row(w, row, e))
+            return false;
+    }
+    return true;
+}
+
+/* A key that was asked for and has no row any more: its document goes. */
+static bool delete_unseen(struct worker *w, struct err *e)
+{
+    for (size_t i = 0; w->seen && i < w->batch->n; i++)
+        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) && flush_if_full(w, e)))
+            return false;
+    return true;
+}
+
+static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
+{
+    struct queue *q = w->config->queue;
+    int64_t floor = queue_issued(q), clock;
+    w->read_at_us = clock_mono_us();
+    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock, e))
+        return false;
+    w->version = queue_issue(q, clock, floor);
+    w->row_checked = false;
+    if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)) || !flush(w, e))
+        return false;
+    if (limit_reached(w))
+        queue_enough(q);
+    return true;
+}
+
+static bool try_batch(struct worker *w, struct err *e)
+{
+    struct batch *b = w->batch;
+    bulk_clear(&w->bulk);
+    buf_clear(&w->output);
+    w->sums = (struct bulk_sums){0};
+    if (w->seen)
+        memset(w->seen, 0, b->n * sizeof *w->seen);
+    struct pg *pg = pg_take(&w->pool, e);
+    bool ok = pg && read_batch(w, pg, e);
+    pg_give(&w->pool, pg);
+    if (!ok)
+        uncount(w);
+    return ok;
+}
+
+static bool load_batch(struct worker *w, struct err *e)
+{
+    struct batch *b = w->batch;
+    struct retry retry;
+    if (!b->is_range) {
+        qsort(b->keys, b->n, sizeof *b->keys, compare_keys);
+        w->seen = calloc(b->n, sizeof *w->seen);
+        if (!w->seen)
+            return err_memory(e);
+    }
+    retry_start(&retry, w->config->give_up_after);
+    bool ok;
+    while (!(ok = try_batch(w, e)) && retry_again(&retry, e))
+        ;
+    if (ok)
+        retry_done(&retry);
+    free(w->seen);
+    w->seen = NULL;
+    return ok;
+}
+
+/* ---- threads ---- */
+
+static bool open_worker(struct worker *w, struct err *e)
+{
+    const struct loader_config *c = w->config;
+    pg_pool_init(&w->pool, c->pg);
+    bulk_init(&w->bulk, BODY_MAX);
+    buf_init(&w->output, BODY_MAX);
+    if (c->es && !(w->es = es_open(c->es, e)))
+        return false;
+    if (!(w->script = script_open(c->script, e)))
+        return false;
+    script_serve(w->script, &(struct script_services){.pg = &w->pool, .es = w->es, .state_path = c->state_path});
+    return true;
+}
+
+static void close_worker(struct worker *w)
+{
+    script_close(w->script); /* first: its collector may still give a connection back */
+    es_close(w->es);
+    pg_pool_free(&w->pool);
+    bulk_free(&w->bulk);
+    buf_free(&w->output);
+}
+
+static void *work(void *arg)
+{
+    struct worker *w = arg;
+    struct err e = {0};
+    log_thread(w->name);
+    bool ok = open_worker(w, &e);
+    while (ok && (w->batch = queue_get(w->config->queue))) {
+        ok = load_batch(w, &e);
+        if (ok && !queue_ended(w->config->queue))
+            queue_ack(w->config->queue, w->batch);
+        else
+            batch_free(w->batch);
+    }
+    if (!ok)
+        queue_fail(w->config->queue, &e);
+    close_worker(w);
+    return NULL;
+}
+
+struct loader *loader_start(const struct loader_config *config, struct err *e)
+{
+    struct loader *l = calloc(1, sizeof *l);
+    if (l)
+        l->workers = calloc((size_t)config->workers, sizeof *l->workers);
+    if (!l || !l->workers) {
+        free(l);
+        err_memory(e);
+        return NULL;
+    }
+    l->config = *config;
+    for (int i = 0; i < config->workers; i++) {
+        struct worker *w = &l->workers[i];
+        w->config = &l->config;
+        snprintf(w->name, sizeof w->name, "w%d", i + 1);
+        if (pthread_create(&w->thread, NULL, work, w) != 0) {
+            err_set(e, ERR_FINAL, "cannot start worker %d", i + 1);
+            queue_fail(config->queue, e);
+            loader_join(l);
+            return NULL;
+        }
+        l->started++;
+    }
+    return l;
+}
+
+void loader_join(struct loader *l)
+{
+    if (!l)
+        return;
+    for (int i = 0; i < l->started; i++)
+        pthread_join(l->workers[i].thread, NULL);
+    free(l->workers);
+    free(l);
+}

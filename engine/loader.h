@@ -1,0 +1,50 @@
+/* loader: the workers: keys -> rows -> documents -> bulk requests, acknowledged.
+ *
+ * Uses     queue, source, script, pg, es, bulk, retry.
+ * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection. They share the queue, and
+ *          what is read-only.
+ * Promise  a batch is acknowledged only when each of its keys is indexed, deleted, superseded, or reported as rejected. A
+ *          failure that may pass is waited out: the batch is then read again, under a new version.
+ */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct es_server;
+struct pg_server;
+struct pipeline;
+struct queue;
+struct script_text;
+struct source;
+
+enum loader_output {
+    LOADER_INDEX,     /* into the index */
+    LOADER_DOCUMENTS, /* one document a line, on stdout, in the order of the keys */
+    LOADER_BULK,      /* the bulk request's body, on stdout, likewise */
+};
+
+struct loader_config { /* all borrowed, until loader_join */
+    const struct pipeline *pipeline;
+    const struct source *source;
+    const struct script_text *script;
+    struct pg_server *pg;
+    const struct es_server *es; /* for LOADER_INDEX */
+    const char *state_path;
+    struct queue *queue;
+    enum loader_output output;
+    int64_t limit;      /* documents, with one worker; 0: all */
+    int64_t max_age_us; /* an older fetch is read again, not sent; 0: no limit */
+    uint64_t max_rejected;
+    double give_up_after; /* seconds without a server; 0: never */
+    int workers;
+};
+
+struct loader;
+
+/* Starts the workers. NULL: e says why; none is running. */
+struct loader *loader_start(const struct loader_config *config, struct err *e);
+/* Waits for them to end (queue_close, queue_fail or queue_enough brings that about) and frees. NULL is fine. */
+void loader_join(struct loader *l);
