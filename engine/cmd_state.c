@@ -1,0 +1,123 @@
+/* cmd_state: looks at a pipeline's state, sets its watermark, removes it. */
+#include "cli.h"
+#include "clock.h"
+#include "err.h"
+#include "pipeline.h"
+#include "script.h"
+#include "state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct cli_option options[] = {
+    CLI_LOG_OPTIONS,
+    {0},
+};
+
+static bool show(const struct pipeline *p, struct err *e)
+{
+    struct state_data d;
+    char text[CLOCK_TEXT];
+    if (!state_read(p->state, &d, e))
+        return false;
+    printf("state      %s\n", p->state);
+    if (d.phase == STATE_NEW) {
+        printf("phase      new: there is no such file, the next run loads everything\n");
+    } else if (d.bare) {
+        printf("phase      following: the file has no content, its time of last modification counts\n");
+        printf("watermark  %s\n", clock_text(d.root.us, text));
+    } else {
+        printf("pipeline   %s\n", d.pipeline);
+        printf("index      %s (%s)\n", d.index, d.index_uuid);
+        if (d.phase == STATE_SNAPSHOT)
+            printf("phase      snapshot: loaded up to key %s\n", d.after ? d.after : "(none yet)");
+        else
+            printf("phase      following\n");
+        printf("watermark  %s%s%s\n", d.root.cursor ? d.root.cursor : "(none)", d.root.key ? ", up to key " : "",
+               d.root.key ? d.root.key : "");
+        printf("version    %lld\n", (long long)d.version);
+    }
+    state_data_free(&d);
+    return true;
+}
+
+/* A watermark set by hand is all that the user vouches for: it leaves a file without JSON, or corrects the one that is there. */
+static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
+{
+    struct state_data d;
+    int64_t us;
+    bool is_time = state_parse_time(text, &us);
+    if (!state_read(p->state, &d, e))
+        return false;
+    bool known = d.phase != STATE_NEW && !d.bare;
+    bool ok = true;
+    if (!is_time && (!known || d.root.has_us))
+        ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
+    if (ok) {
+        position_free(&d.root);
+        d.root = (struct position){.cursor = strdup(text), .us = is_time ? us : 0, .has_us = is_time};
+        free(d.after);
+        d.after = NULL;
+        d.phase = STATE_FOLLOWING;
+        d.bare = !known;
+        ok = d.root.cursor ? state_save(s, &d, e) : err_memory(e);
+    }
+    state_data_free(&d);
+    return ok;
+}
+
+static bool act(const struct pipeline *p, const char *verb, const char *value, struct err *e)
+{
+    if (strcmp(verb, "show") == 0)
+        return show(p, e);
+    struct state *s = state_open(p->state, e);
+    if (!s)
+        return false;
+    bool ok = strcmp(verb, "set") == 0 ? set(p, s, value, e) : state_remove(s, e);
+    state_close(s);
+    return ok;
+}
+
+static bool check_words(int n, char **words, struct err *e)
+{
+    bool known = n > 0 && (strcmp(words[0], "show") == 0 || strcmp(words[0], "set") == 0 || strcmp(words[0], "reset") == 0);
+    int want = known && strcmp(words[0], "set") == 0 ? 3 : 2;
+    if (known && n == want)
+        return true;
+    if (!known)
+        err_set(e, ERR_USAGE, n ? "unknown action '%s' of state" : "state of what?", n ? words[0] : "");
+    else
+        err_set(e, ERR_USAGE, "state %s takes %s", words[0], want == 3 ? "a script and a time" : "a script");
+    return err_hint(e, "etl-engine state show|set|reset SCRIPT [TIME]");
+}
+
+static int state_main(int argc, char **argv)
+{
+    struct cli_log log = {0};
+    struct script_text text = {0};
+    struct script *script = NULL;
+    struct pipeline pipeline = {0};
+    struct err e = {0};
+    int first;
+    bool help, terminal;
+    if (!cli_parse(&cmd_state, argc, argv, &log, &first, &help, &e))
+        return cli_fail(&e);
+    if (help)
+        return EXIT_DONE;
+    bool ok = check_words(argc - first, argv + first, &e) && cli_log_setup(&log, &terminal, &e) &&
+              script_read(&text, argv[first + 1], &e) && (script = script_open(&text, &e)) &&
+              pipeline_read(&pipeline, script, &e) && act(&pipeline, argv[first], argv[first + 2], &e);
+    pipeline_free(&pipeline);
+    script_close(script);
+    script_text_free(&text);
+    return ok ? EXIT_DONE : cli_fail(&e);
+}
+
+const struct cli_command cmd_state = {
+    .name = "state",
+    .usage = "state show|set|reset SCRIPT [TIME]",
+    .summary = "Shows how far a script's pipeline has come, sets its watermark to TIME, or forgets it.",
+    .options = options,
+    .main = state_main,
+};
