@@ -1,0 +1,17 @@
+/* row: a result row as Lua values: the table of types (design, section 4).
+ *
+ * Uses     Lua, libpq, pg (types), value, json.
+ * Promise  exact: no value is rounded, no key is made up. To add a type, add its row to the one table in
+ * row.c.
+ */
+#pragma once
+#include "pg.h"
+
+#include <lua.h>
+
+/* Pushes row n of res as a table by column name; SQL NULL is nil. Raises (memory; a value that is not what
+ * its type says). columns must be those of res: row_fits says so. */
+void row_push(lua_State *L, const struct pg_columns *columns, const PGresult *res, int n);
+
+/* Whether res has the columns that were described (names and types): a table may be altered while we run. */
+bool row_fits(const struct pg_columns *columns, const PGresult *res);
