@@ -1,0 +1,9 @@
+/* lua_es: etl.es: the search server for scripts.
+ *
+ * Uses     Lua, value, encode, es, script (services).
+ */
+#pragma once
+#include <lua.h>
+
+/* Pushes the table etl.es: request. Raises. */
+void lua_es_push(lua_State *L);

@@ -1,0 +1,463 @@
+#include "pipeline.h"
+
+#include "encode.h"
+#include "err.h"
+#include "fieldline.h"
+#include "script.h"
+#include "sqltext.h"
+#include "suggest.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    PATH_MAX_LEN = 100,  /* bytes of "source.related[12345].index_field" */
+    RELATED_MAX = 10000, /* entries; nobody writes that many */
+    JSON_MAX = 16 << 20, /* bytes of settings or mappings */
+};
+
+static const char DEFAULT_SINK[] = "http://127.0.0.1:9200";
+static const char DEFAULT_STATE[] =
+    "postgres_to_es/es/es_data/state"; /* the path that users of the old service know */
+
+/* ---- the fields of a script ---- */
+
+enum field_type {
+    TEXT,       /* to a char * */
+    EMPTY_TEXT, /* the same, and may be empty */
+    QUERY,      /* TEXT, without what stands behind its last word */
+    JSON,       /* a table, to a char * with its JSON */
+    FUNCTION,   /* checked only: script.c calls it */
+    GROUP,      /* a table with fields of its own */
+    LIST,       /* of such tables: source.related */
+};
+
+static const struct field {
+    const char *group; /* of the fields of source.related's elements: "related" */
+    const char *name;
+    enum field_type type;
+    bool required;
+    size_t offset; /* in struct pipeline; of group "related", in struct pipeline_related */
+    size_t line;   /* the same, of an int with the field's line; 0: none */
+} fields[] = {
+#define AT(member) offsetof(struct pipeline, member)
+#define IN(member) offsetof(struct pipeline_related, member)
+    {"", "name", TEXT, true, AT(name), 0},
+    {"", "source", GROUP, true, 0, 0},
+    {"", "document", FUNCTION, true, 0, 0},
+    {"", "sink", GROUP, true, 0, 0},
+    {"", "state", TEXT, false, AT(state), 0},
+    {"", "before_run", FUNCTION, false, 0, 0},
+    {"", "after_run", FUNCTION, false, 0, 0},
+
+    {"source", "url", EMPTY_TEXT, false, AT(source.url), AT(source.url_line)},
+    {"source", "table", TEXT, true, AT(source.table), AT(source.table_line)},
+    {"source", "key", TEXT, true, AT(source.key), AT(source.key_line)},
+    {"source", "cursor", TEXT, false, AT(source.cursor), AT(source.cursor_line)},
+    {"source", "query", QUERY, true, AT(source.query), AT(source.query_line)},
+    {"source", "related", LIST, false, 0, 0},
+
+    {"related", "table", TEXT, true, IN(table), 0},
+    {"related", "key", TEXT, true, IN(key), 0},
+    {"related", "cursor", TEXT, false, IN(cursor), 0},
+    {"related", "affects", QUERY, true, IN(affects), 0},
+    {"related", "index_field", TEXT, false, IN(index_field), 0},
+
+    {"sink", "url", TEXT, false, AT(sink.url), AT(sink.url_line)},
+    {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line)},
+    {"sink", "settings", JSON, false, AT(sink.settings), 0},
+    {"sink", "mappings", JSON, false, AT(sink.mappings), 0},
+#undef AT
+#undef IN
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+/* ---- messages ---- */
+
+struct reading { /* outside of Lua: what it holds survives a raise */
+    struct pipeline *p;
+    struct script *script;
+    const struct script_text *text;
+    struct buf json;         /* settings or mappings, while they are encoded */
+    const char *encoding;    /* their path, for the encoder's errors; NULL: not encoding */
+    char path[PATH_MAX_LEN]; /* of the table being read: "source.related[2]"; "" */
+};
+
+/* A name too long for any field of ours gives the path of the table itself. */
+static const char *join(const struct reading *r, const char *name, char out[PATH_MAX_LEN])
+{
+    int n = snprintf(out, PATH_MAX_LEN, "%s%s%s", r->path, *r->path && *name ? "." : "", name);
+    if (n < 0 || n >= PATH_MAX_LEN)
+        memcpy(out, r->path, PATH_MAX_LEN);
+    return out;
+}
+
+static int line_of(const struct reading *r, const char *name)
+{
+    char path[PATH_MAX_LEN];
+    return fieldline_find(r->text->text.data, r->text->text.len, join(r, name, path));
+}
+
+/* Raises "FILE:LINE: MESSAGE"; line 0: without. */
+static void raise_at(lua_State *L, const struct reading *r, int line, const char *format, va_list args)
+{
+    char text[sizeof((struct err *)NULL)->text];
+    vsnprintf(text, sizeof text, format, args);
+    if (line > 0)
+        lua_pushfstring(L, "%s:%d: %s", r->text->path, line, text);
+    else
+        lua_pushfstring(L, "%s: %s", r->text->path, text);
+    lua_error(L);
+}
+
+__attribute__((format(printf, 4, 5))) static void mistake_at(lua_State *L, const struct reading *r, int line,
+                                                             const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    raise_at(L, r, line, format, args);
+    va_end(args);
+}
+
+/* The same, with the line of the field `name` of the table being read. */
+__attribute__((format(printf, 4, 5))) static void mistake(lua_State *L, const struct reading *r,
+                                                          const char *name, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    raise_at(L, r, line_of(r, name), format, args);
+    va_end(args);
+}
+
+/* " in source"; nothing at the top level. Borrowed: a Lua string on the stack. */
+static const char *within(lua_State *L, const struct reading *r)
+{
+    return lua_pushfstring(L, *r->path ? " in %s" : "%s", r->path);
+}
+
+static const char *article(const char *type)
+{
+    return strchr("aeiou", *type) ? "an" : "a";
+}
+
+static void wrong_type(lua_State *L, const struct reading *r, const char *name, const char *wanted)
+{
+    const char *is = luaL_typename(L, -1);
+    const char *in = within(L, r);
+    const char *later =
+        strcmp(name, "key") == 0 && lua_istable(L, -2) ? ": keys of several columns are not supported" : "";
+    mistake(L, r, name, "field '%s'%s must be %s, is %s %s%s", name, in, wanted, article(is), is, later);
+}
+
+/* ---- unknown fields ---- */
+
+/* The name of the same field elsewhere: 'index' at the top level was meant to be 'sink.index'. */
+static const char *elsewhere(lua_State *L, const char *name)
+{
+    for (size_t i = 0; i < FIELDS; i++)
+        if (strcmp(fields[i].name, name) == 0 && strcmp(fields[i].group, "related") != 0)
+            return lua_pushfstring(L, "%s%s%s", fields[i].group, *fields[i].group ? "." : "", name);
+    return NULL;
+}
+
+static void unknown_field(lua_State *L, const struct reading *r, const char *group, const char *name)
+{
+    const char *names[FIELDS];
+    size_t n = 0;
+    for (size_t i = 0; i < FIELDS; i++)
+        if (strcmp(fields[i].group, group) == 0)
+            names[n++] = fields[i].name;
+    const char *near = suggest(name, names, n);
+    if (!near)
+        near = elsewhere(L, name);
+    const char *in = within(L, r);
+    if (near)
+        mistake(L, r, name, "unknown field '%.60s'%s, did you mean '%s'?", name, in, near);
+    mistake(L, r, name, "unknown field '%.60s'%s", name, in);
+}
+
+static bool is_known(const char *group, const char *name)
+{
+    for (size_t i = 0; i < FIELDS; i++)
+        if (strcmp(fields[i].group, group) == 0 && strcmp(fields[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Of several unknown fields the first by name is told: the order of lua_next changes from run to run. */
+static void check_names(lua_State *L, const struct reading *r, const char *group)
+{
+    int table = lua_gettop(L);
+    lua_pushnil(L); /* the first unknown name so far */
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            lua_pushvalue(L, -2);
+            char element[PATH_MAX_LEN];
+            snprintf(element, sizeof element, "[%.60s]", luaL_tolstring(L, -1, NULL));
+            const char *in = within(L, r);
+            mistake(L, r, element, "unexpected element %s%s: fields have names", element, in);
+        }
+        const char *name = lua_tostring(L, -2), *first = lua_tostring(L, table + 1);
+        if (!is_known(group, name) && (!first || strcmp(name, first) < 0)) {
+            lua_pushvalue(L, -2);
+            lua_replace(L, table + 1);
+        }
+    }
+    if (!lua_isnil(L, -1))
+        unknown_field(L, r, group, lua_tostring(L, -1));
+    lua_pop(L, 1);
+}
+
+/* ---- values: on top of the stack; copied, and popped by the caller ---- */
+
+static void copy_to(lua_State *L, char **target, const char *text, size_t len)
+{
+    assert(!*target);
+    *target = strndup(text, len);
+    if (!*target)
+        luaL_error(L, "out of memory");
+}
+
+static const char *check_text(lua_State *L, const struct reading *r, const struct field *f, size_t *len)
+{
+    if (lua_type(L, -1) != LUA_TSTRING)
+        wrong_type(L, r, f->name, "a string");
+    const char *text = lua_tolstring(L, -1, len);
+    if (*len == 0 && f->type != EMPTY_TEXT)
+        mistake(L, r, f->name, "field '%s'%s is empty", f->name, within(L, r));
+    if (strlen(text) != *len)
+        mistake(L, r, f->name, "field '%s'%s holds a zero byte", f->name, within(L, r));
+    return text;
+}
+
+/* The line on which a string's text begins, or its field, where it is not written as one string. */
+static int text_line(const struct reading *r, const char *name)
+{
+    char path[PATH_MAX_LEN];
+    int line = fieldline_text(r->text->text.data, r->text->text.len, join(r, name, path));
+    return line > 0 ? line : line_of(r, name);
+}
+
+static void read_query(lua_State *L, const struct reading *r, const struct field *f, char **target)
+{
+    size_t len;
+    const char *text = check_text(L, r, f, &len);
+    struct sqltext sql;
+    if (!sqltext_read(&sql, text, len)) {
+        int line = text_line(r, f->name);
+        mistake_at(L, r, line > 0 ? line + sql.line - 1 : 0, "field '%s'%s: %s", f->name, within(L, r),
+                   sql.mistake);
+    }
+    if (sql.len == 0)
+        mistake(L, r, f->name, "field '%s'%s is empty", f->name, within(L, r));
+    copy_to(L, target, text, sql.len);
+}
+
+static void read_json(lua_State *L, struct reading *r, const struct field *f, char **target)
+{
+    if (lua_type(L, -1) != LUA_TTABLE && !luaL_testudata(L, -1, "etl.json"))
+        wrong_type(L, r, f->name, "a table");
+    buf_clear(&r->json);
+    r->encoding = f->name;
+    encode_value(L, -1, &r->json);
+    r->encoding = NULL;
+    if (r->json.failed)
+        mistake(L, r, f->name, "field '%s'%s does not fit into %d MB", f->name, within(L, r), JSON_MAX >> 20);
+    if (r->json.len == 2 && memcmp(r->json.data, "[]", 2) == 0) /* an empty table */
+        copy_to(L, target, "{}", 2);
+    else if (r->json.data[0] != '{')
+        mistake(L, r, f->name, "field '%s'%s must be a table with names, is a list", f->name, within(L, r));
+    else
+        copy_to(L, target, r->json.data, r->json.len);
+}
+
+/* ---- tables ---- */
+
+static void read_group(lua_State *L, struct reading *r, const char *group, void *base);
+
+/* Reads the table on top of the stack, whose path is the present one with `name` added. */
+static void read_table(lua_State *L, struct reading *r, const char *name, const char *group, void *base)
+{
+    char path[PATH_MAX_LEN], before[PATH_MAX_LEN];
+    memcpy(before, r->path, sizeof before);
+    memcpy(r->path, join(r, name, path), sizeof path);
+    read_group(L, r, group, base);
+    memcpy(r->path, before, sizeof before);
+}
+
+static bool starts_with_word(const char *text, const char *word)
+{
+    size_t len = strlen(word);
+    char c = strncasecmp(text, word, len) == 0 ? text[len] : 'x';
+    return c == '(' || c == '\0' || c == '\'' || c == '"' || c == '-' || c == '/' || (c >= 1 && c <= ' ') ||
+           c == '*';
+}
+
+/* A column's name, or a query (perhaps behind a comment or a bracket)? */
+static void finish_related(struct pipeline_related *related)
+{
+    const char *text = related->affects + strspn(related->affects, " \t\r\n\f\v(");
+    related->affects_is_query = starts_with_word(text, "select") || starts_with_word(text, "with") ||
+                                strncmp(text, "--", 2) == 0 || strncmp(text, "/*", 2) == 0;
+}
+
+static void check_list(lua_State *L, const struct reading *r, const char *name)
+{
+    int table = lua_gettop(L);
+    lua_Integer n = (lua_Integer)lua_rawlen(L, table);
+    if (n > RELATED_MAX)
+        mistake(L, r, name, "field '%s'%s has more than %d elements", name, within(L, r), RELATED_MAX);
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+        lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+        if (i < 1 || i > n)
+            mistake(L, r, name, "field '%s'%s must be a list of tables: { { table = ... }, { table = ... } }",
+                    name, within(L, r));
+    }
+}
+
+static void read_list(lua_State *L, struct reading *r, const struct field *f)
+{
+    check_list(L, r, f->name);
+    size_t n = lua_rawlen(L, -1);
+    struct pipeline *p = r->p;
+    p->source.related = calloc(n ? n : 1, sizeof *p->source.related);
+    if (!p->source.related)
+        luaL_error(L, "out of memory");
+    p->source.n_related = n;
+    for (size_t i = 0; i < n; i++) {
+        char element[PATH_MAX_LEN];
+        snprintf(element, sizeof element, "%s[%zu]", f->name, i + 1);
+        if (lua_rawgeti(L, -1, (lua_Integer)i + 1) != LUA_TTABLE)
+            wrong_type(L, r, element, "a table");
+        read_table(L, r, element, "related", &p->source.related[i]);
+        finish_related(&p->source.related[i]);
+        lua_pop(L, 1);
+    }
+}
+
+static void read_value(lua_State *L, struct reading *r, const struct field *f, void *base)
+{
+    char **target = (char **)((char *)base + f->offset);
+    size_t len;
+    switch (f->type) {
+    case TEXT:
+    case EMPTY_TEXT: {
+        const char *text = check_text(L, r, f, &len);
+        copy_to(L, target, text, len);
+        return;
+    }
+    case QUERY:
+        read_query(L, r, f, target);
+        return;
+    case JSON:
+        read_json(L, r, f, target);
+        return;
+    case FUNCTION:
+        if (!lua_isfunction(L, -1))
+            wrong_type(L, r, f->name, "a function");
+        return;
+    case GROUP:
+        if (!lua_istable(L, -1))
+            wrong_type(L, r, f->name, "a table");
+        read_table(L, r, f->name, f->name, base);
+        return;
+    case LIST:
+        if (!lua_istable(L, -1))
+            wrong_type(L, r, f->name, "a list of tables");
+        read_list(L, r, f);
+    }
+}
+
+/* Reads the table on top of the stack: all fields of that group, to where they belong in base. */
+static void read_group(lua_State *L, struct reading *r, const char *group, void *base)
+{
+    luaL_checkstack(L, 20, NULL);
+    int top = lua_gettop(L);
+    check_names(L, r, group);
+    for (size_t i = 0; i < FIELDS; i++) {
+        const struct field *f = &fields[i];
+        if (strcmp(f->group, group) != 0)
+            continue;
+        if (f->line)
+            *(int *)((char *)base + f->line) = f->type == QUERY ? text_line(r, f->name) : line_of(r, f->name);
+        if (lua_getfield(L, top, f->name) != LUA_TNIL)
+            read_value(L, r, f, base);
+        else if (f->required)
+            mistake(L, r, f->name, "missing field '%s'%s", f->name, within(L, r));
+        lua_settop(L, top);
+    }
+}
+
+/* ---- the whole ---- */
+
+static int read_body(lua_State *L)
+{
+    struct reading *r = lua_touserdata(L, 1);
+    script_push_table(r->script);
+    read_group(L, r, "", r->p);
+    return 0;
+}
+
+static bool set_default(char **field, const char *variable, const char *otherwise)
+{
+    if (*field)
+        return true;
+    const char *value = getenv(variable);
+    *field = strdup(value && *value ? value : otherwise);
+    return *field != NULL;
+}
+
+static bool set_defaults(struct pipeline *p, struct err *e)
+{
+    return (set_default(&p->source.url, "DATABASE_URL", "") && /* "": libpq's own defaults */
+            set_default(&p->sink.url, "ELASTICSEARCH_URL", DEFAULT_SINK) &&
+            set_default(&p->state, "FILE_PATH_STATE", DEFAULT_STATE)) ||
+           err_memory(e);
+}
+
+bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
+{
+    struct reading r = {.p = p, .script = s, .text = script_source(s)};
+    *p = (struct pipeline){.script = r.text->path};
+    buf_init(&r.json, JSON_MAX);
+    bool ok = script_call(s, read_body, &r, e);
+    if (!ok && r.encoding) { /* the encoder names what is below the field */
+        int line = line_of(&r, r.encoding);
+        err_wrap(e, "%s:%d: field '%s' in sink", r.text->path, line, r.encoding);
+    }
+    buf_free(&r.json);
+    if (ok && set_defaults(p, e))
+        return true;
+    pipeline_free(p);
+    return false;
+}
+
+void pipeline_free(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->source.n_related; i++) {
+        struct pipeline_related *related = &p->source.related[i];
+        free(related->table);
+        free(related->key);
+        free(related->cursor);
+        free(related->affects);
+        free(related->index_field);
+    }
+    free(p->source.related);
+    free(p->name);
+    free(p->source.url);
+    free(p->source.table);
+    free(p->source.key);
+    free(p->source.cursor);
+    free(p->source.query);
+    free(p->sink.url);
+    free(p->sink.index);
+    free(p->sink.settings);
+    free(p->sink.mappings);
+    free(p->state);
+    *p = (struct pipeline){0};
+}

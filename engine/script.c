@@ -1,0 +1,569 @@
+#include "script.h"
+
+#include "encode.h"
+#include "err.h"
+#include "fence.h"
+#include "log.h"
+#include "lua_etl.h"
+#include "row.h"
+#include "stop.h"
+#include "value.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    /* Instructions between two looks at the limit. Whatever it is, a count hook makes the interpreter look up
+     * at each instruction; at 1,000 the hook's own share cannot be measured. */
+    STEP = 1000,
+    TEXT_MAX = 16 << 20, /* bytes of a script's file */
+    SUFFIX = 300,        /* bytes of an error's text that may go to key and columns */
+};
+
+/* Fixed slots at the bottom of the stack: nothing has to be looked up, or allocated, to call document(). */
+enum { SLOT_HANDLER = 1, SLOT_DOCUMENT, SLOT_TABLE };
+
+struct script {
+    lua_State *L;
+    const struct script_text *source; /* borrowed */
+    struct script_services services;
+    bool loading;
+
+    size_t used;   /* bytes that Lua holds */
+    bool at_limit; /* it was refused more in this call */
+    int64_t left;  /* instructions of this call */
+    bool over;     /* none are left: every hook in every coroutine raises */
+    char over_text[sizeof((struct err *)NULL)->text];
+    struct err noted; /* the last server's error or stop that was raised in this call */
+
+    char short_src[LUA_IDSIZE]; /* the path, as Lua shortens it in messages */
+};
+
+static const char result_key; /* of the registry: what the file returned, on its way to its slot */
+
+static struct script *script_of(lua_State *L)
+{
+    return *(struct script **)lua_getextraspace(L);
+}
+
+/* ---- limits ---- */
+
+static void *allocate(void *arg, void *old, size_t old_size, size_t size)
+{
+    struct script *s = arg;
+    if (!old)
+        old_size = 0; /* Lua then tells a type */
+    if (size == 0) {
+        free(old);
+        s->used -= old_size;
+        return NULL;
+    }
+    if (size > old_size && size - old_size > SCRIPT_MEMORY - s->used) {
+        s->at_limit = true;
+        return NULL;
+    }
+    void *new = realloc(old, size);
+    if (!new &&size > old_size)
+        return NULL;
+    s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
+    return new ? new : old;
+}
+
+/* Re-arms itself with count 1, so that the instruction behind a pcall that caught the error raises it again.
+ */
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+    struct script *s = script_of(L);
+    if (!s->over) {
+        if (lua_gethookcount(L) != STEP) /* left over from a call that went over */
+            lua_sethook(L, on_count, LUA_MASKCOUNT, STEP);
+        s->left -= STEP;
+        if (s->left > 0)
+            return;
+        lua_getinfo(L, "Sl", ar);
+        snprintf(s->over_text, sizeof s->over_text,
+                 "%s:%d: stopped after %d million instructions: a loop that never ends?", ar->short_src,
+                 ar->currentline, SCRIPT_INSTRUCTIONS / 1000000);
+        s->over = true;
+    }
+    lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+    lua_pushstring(L, s->over_text);
+    lua_error(L);
+}
+
+static int on_panic(lua_State *L)
+{
+    const char *text = lua_tostring(L, -1);
+    log_error("a Lua error outside of any protected call: %s", text ? text : "?");
+    abort();
+}
+
+bool script_is_over(lua_State *L)
+{
+    return script_of(L)->over;
+}
+
+bool script_must_end(lua_State *L)
+{
+    return script_of(L)->over || stop_asked();
+}
+
+void script_charge(lua_State *L, int64_t instructions)
+{
+    script_of(L)->left -= instructions;
+}
+
+bool script_is_loading(lua_State *L)
+{
+    return script_of(L)->loading;
+}
+
+int script_raise(lua_State *L, const struct err *e)
+{
+    script_of(L)->noted = *e;
+    return luaL_error(L, "%s", e->text);
+}
+
+/* ---- calls ---- */
+
+/* The message handler: makes a string of any error, and keeps the traceback for those who look for it. */
+static int on_error(lua_State *L)
+{
+    if (script_of(L)->over)
+        return 1;
+    if (!lua_isstring(L, 1)) {
+        if (!luaL_callmeta(L, 1, "__tostring") || lua_type(L, -1) != LUA_TSTRING)
+            lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+        lua_replace(L, 1);
+        lua_settop(L, 1);
+    }
+    if (log_enabled(LOG_DEBUG)) {
+        luaL_traceback(L, L, lua_tostring(L, 1), 1);
+        log_debug("%s", lua_tostring(L, -1));
+        lua_settop(L, 1);
+    }
+    return 1;
+}
+
+/* One line: line breaks, and the space around them, become one space. */
+static void make_one_line(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        bool space = (unsigned char)*from < ' ';
+        if (space || (*from == ' ' && from > text && (unsigned char)from[-1] < ' ')) {
+            if (to > text && to[-1] != ' ')
+                *to++ = ' ';
+        } else {
+            *to++ = *from;
+        }
+    }
+    *to = '\0';
+}
+
+/* Lua shortens long paths, "...pts/movies.lua:7:"; users want theirs. */
+static void restore_path(const struct script *s, struct err *e)
+{
+    char rest[sizeof e->text];
+    size_t len = strlen(s->short_src);
+    if (len == 0 || strncmp(e->text, s->short_src, len) != 0 || e->text[len] != ':')
+        return;
+    snprintf(rest, sizeof rest, "%s", e->text + len);
+    err_set(e, e->kind, "%s%s", s->source->path, rest);
+}
+
+/* Whether e is the error that was noted; else the script caught that one, and then met another. */
+static bool ended_by_server(struct script *s, const struct err *e)
+{
+    if (s->noted.kind != ERR_PASSING && s->noted.kind != ERR_STOPPED)
+        return false;
+    make_one_line(s->noted.text);
+    s->noted.text[sizeof s->noted.text / 2] = '\0'; /* behind "FILE:LINE: " its end may have been cut off */
+    return strstr(e->text, s->noted.text) != NULL;
+}
+
+static void begin_call(struct script *s)
+{
+    s->left = SCRIPT_INSTRUCTIONS;
+    s->over = false;
+    s->at_limit = false;
+    s->noted.kind = ERR_NONE;
+}
+
+/* What lua_pcall answered, as ours. The message is on top of the stack. */
+static bool end_call(struct script *s, int status, struct err *e)
+{
+    if (s->over)
+        err_set(e, ERR_USAGE, "%s", s->over_text);
+    else if (status == LUA_OK)
+        return true;
+    else if (status == LUA_ERRMEM && s->at_limit)
+        err_set(e, ERR_USAGE, "%s: not enough memory: a script may use %d MB", s->source->path,
+                SCRIPT_MEMORY >> 20);
+    else if (status == LUA_ERRMEM)
+        err_set(e, ERR_USAGE, "%s: out of memory", s->source->path);
+    else if (lua_type(s->L, -1) == LUA_TSTRING) /* the handler made it; nothing here may allocate */
+        err_set(e, ERR_USAGE, "%s", lua_tostring(s->L, -1));
+    else
+        err_set(e, ERR_USAGE, "%s: an error within an error", s->source->path);
+    make_one_line(e->text);
+    restore_path(s, e);
+    if (!s->over && ended_by_server(s, e)) {
+        e->kind = s->noted.kind;
+        e->retry_after_ms = s->noted.retry_after_ms;
+    }
+    return false;
+}
+
+bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e)
+{
+    begin_call(s);
+    int top = lua_gettop(s->L);
+    lua_pushcfunction(s->L, on_error); /* these three do not allocate, so they cannot raise */
+    lua_pushcfunction(s->L, body);
+    lua_pushlightuserdata(s->L, arg);
+    bool ok = end_call(s, lua_pcall(s->L, 1, 0, top + 1), e);
+    lua_settop(s->L, top);
+    return ok;
+}
+
+/* ---- opening ---- */
+
+static bool read_all(FILE *f, struct buf *text)
+{
+    size_t n;
+    do {
+        if (!buf_reserve(text, 65536))
+            return false;
+        n = fread(text->data + text->len, 1, 65536, f);
+        text->len += n;
+    } while (n > 0);
+    return !ferror(f);
+}
+
+bool script_read(struct script_text *t, const char *path, struct err *e)
+{
+    *t = (struct script_text){.path = strdup(path)};
+    buf_init(&t->text, TEXT_MAX);
+    if (!t->path)
+        return err_memory(e);
+    FILE *f = fopen(path, "rbe");
+    errno = f ? 0 : errno;
+    bool ok = f && read_all(f, &t->text);
+    int reason = errno;
+    if (f)
+        fclose(f);
+    if (ok)
+        return true;
+    if (t->text.failed)
+        err_set(e, ERR_USAGE, "cannot read script '%s': it is larger than %d MB, or memory is short", path,
+                TEXT_MAX >> 20);
+    else
+        err_set(e, ERR_USAGE, "cannot read script '%s': %s", path, strerror(reason));
+    script_text_free(t);
+    return false;
+}
+
+void script_text_free(struct script_text *t)
+{
+    free(t->path);
+    buf_free(&t->text);
+    *t = (struct script_text){0};
+}
+
+/* Loads the file's text as a function, or raises. A byte order mark and a first line "#!..." are passed over;
+ * the line break stays, so that lines keep their numbers. */
+static void load(lua_State *L, struct script *s)
+{
+    const char *text = s->source->text.data ? s->source->text.data : "";
+    size_t len = s->source->text.len;
+    if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0) {
+        text += 3;
+        len -= 3;
+    }
+    if (len > 0 && *text == '#') {
+        const char *line_break = memchr(text, '\n', len);
+        len = line_break ? (size_t)(text + len - line_break) : 0;
+        text = line_break ? line_break : "";
+    }
+    lua_pushfstring(L, "@%s", s->source->path);
+    if (luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t") != LUA_OK)
+        lua_error(L);
+    lua_Debug ar;
+    lua_pushvalue(L, -1);
+    lua_getinfo(L, ">S", &ar);
+    memcpy(s->short_src, ar.short_src, sizeof s->short_src);
+}
+
+static int last_line(const struct buf *text)
+{
+    int lines = 1;
+    for (size_t i = 0; i + 1 < text->len; i++)
+        lines += text->data[i] == '\n';
+    return lines;
+}
+
+/* Everything of script_open that may raise. */
+static int open_body(lua_State *L)
+{
+    struct script *s = lua_touserdata(L, 1);
+    fence_open(L, s->source->path);
+    value_open(L);
+    lua_etl_open(L);
+    load(L, s);
+    lua_call(L, 0, 1);
+    if (lua_type(L, -1) != LUA_TTABLE) {
+        const char *what = lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1);
+        lua_pushfstring(
+            L, "%s:%d: script returned %s%s, expected a table: return { name = ..., source = ..., ... }",
+            s->source->path, last_line(&s->source->text), lua_isnil(L, -1) ? "" : "a ", what);
+        return lua_error(L);
+    }
+    lua_pushliteral(L, "document");
+    lua_rawget(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, s);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &result_key);
+    return 0;
+}
+
+/* Not in a protected call: nothing here allocates. */
+static void fill_slots(struct script *s)
+{
+    assert(lua_gettop(s->L) == 0);
+    lua_pushcfunction(s->L, on_error);
+    lua_rawgetp(s->L, LUA_REGISTRYINDEX, &result_key);
+    lua_rawgetp(s->L, LUA_REGISTRYINDEX, s);
+    assert(lua_gettop(s->L) == SLOT_TABLE);
+}
+
+struct script *script_open(const struct script_text *t, struct err *e)
+{
+    struct script *s = calloc(1, sizeof *s);
+    if (!s) {
+        err_memory(e);
+        return NULL;
+    }
+    s->source = t;
+    s->L = lua_newstate(allocate, s);
+    if (!s->L) {
+        free(s);
+        err_memory(e);
+        return NULL;
+    }
+    *(struct script **)lua_getextraspace(s->L) = s;
+    lua_atpanic(s->L, on_panic);
+    lua_sethook(s->L, on_count, LUA_MASKCOUNT, STEP); /* each coroutine inherits it */
+
+    s->loading = true;
+    bool ok = script_call(s, open_body, s, e);
+    s->loading = false;
+    if (!ok) {
+        script_close(s);
+        return NULL;
+    }
+    fill_slots(s);
+    return s;
+}
+
+void script_close(struct script *s)
+{
+    if (!s)
+        return;
+    lua_close(s->L);
+    assert(s->used == 0);
+    free(s);
+}
+
+void script_serve(struct script *s, const struct script_services *services)
+{
+    s->services = *services;
+}
+
+const struct script_services *script_services_of(lua_State *L)
+{
+    return &script_of(L)->services;
+}
+
+lua_State *script_state(struct script *s)
+{
+    return s->L;
+}
+
+void script_push_table(struct script *s)
+{
+    lua_rawgetp(s->L, LUA_REGISTRYINDEX, s); /* its slot is out of reach within a call */
+}
+
+const struct script_text *script_source(const struct script *s)
+{
+    return s->source;
+}
+
+/* ---- documents ---- */
+
+struct document {
+    const struct pg_columns *columns;
+    const PGresult *res;
+    int row;
+    struct buf *out;
+    size_t old_len; /* of out */
+    bool present;
+    bool called; /* document() has returned: what is wrong now is wrong with what it returned */
+};
+
+static void check_document(lua_State *L, const struct document *d)
+{
+    if (d->out->failed || d->out->len - d->old_len < 2 || d->out->data[d->old_len] == '{')
+        return;
+    if (lua_type(L, 1) != LUA_TTABLE || lua_rawlen(L, 1) > 0)
+        luaL_error(L, "document() returned a list, expected a table of fields");
+    memcpy(d->out->data + d->old_len, "{}", 2); /* an empty table is encoded as a list */
+}
+
+static int document_body(lua_State *L)
+{
+    struct document *d = lua_touserdata(L, 2);
+    lua_settop(L, 1); /* document() itself */
+    row_push(L, d->columns, d->res, d->row);
+    lua_call(L, 1, 2);
+    d->called = true;
+    if (!lua_isnil(L, 2))
+        return luaL_error(L,
+                          "document() returned a second value: this version knows no metadata of documents");
+    if (lua_isnil(L, 1))
+        return 0;
+    if (value_is_null(L, 1) || (lua_type(L, 1) != LUA_TTABLE && !luaL_testudata(L, 1, "etl.json")))
+        return luaL_error(L, "document() returned %s%s, expected a table or nil",
+                          value_is_null(L, 1) ? "" : "a ",
+                          value_is_null(L, 1) ? "etl.null" : luaL_typename(L, 1));
+    encode_value(L, 1, d->out);
+    check_document(L, d);
+    d->present = true;
+    return 0;
+}
+
+/* "FILE:LINE: " of the function's first line in front of what it returned wrongly. */
+static void add_position(struct script *s, struct err *e)
+{
+    lua_Debug ar;
+    lua_pushvalue(s->L, SLOT_DOCUMENT);
+    lua_getinfo(s->L, ">S", &ar);
+    const char *path = strcmp(ar.short_src, s->short_src) == 0 ? s->source->path : ar.short_src;
+    err_wrap(e, "%s:%d", path, ar.linedefined);
+}
+
+/* Cuts text to len bytes, without leaving a part of a UTF-8 character. */
+static void cut(char *text, size_t len)
+{
+    if (strlen(text) <= len)
+        return;
+    while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
+        len--;
+    text[len] = '\0';
+}
+
+/* " (key '123'; columns id, title, rating)" */
+static void add_row(struct err *e, const char *key, const struct pg_columns *columns)
+{
+    char suffix[SUFFIX], shown[81];
+    snprintf(shown, sizeof shown, "%s", key);
+    cut(shown, sizeof shown - 2);
+    int n = snprintf(suffix, sizeof suffix, " (key '%s%s'; columns", shown,
+                     strlen(key) >= sizeof shown - 1 ? "..." : "");
+    size_t len = (size_t)n;
+    for (size_t i = 0; columns && i < columns->n; i++) {
+        const char *name = columns->list[i].name;
+        bool fits = strlen(name) < sizeof suffix - len - 8; /* ", ", ", ...", ")" and the zero byte */
+        len +=
+            (size_t)snprintf(suffix + len, sizeof suffix - len, "%s %s", i ? "," : "", fits ? name : "...");
+        if (!fits)
+            break;
+    }
+    snprintf(suffix + len, sizeof suffix - len, ")");
+
+    char text[sizeof e->text];
+    snprintf(text, sizeof text, "%s", e->text);
+    cut(text, sizeof text - 1 - strlen(suffix));
+    struct err before = *e;
+    err_set(e, e->kind, "%s%s", text, suffix);
+    e->retry_after_ms = before.retry_after_ms;
+}
+
+bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
+                     const char *key, struct buf *out, bool *present, struct err *e)
+{
+    struct document d = {.columns = columns, .res = res, .row = n, .out = out, .old_len = out->len};
+    lua_State *L = s->L;
+    begin_call(s);
+    lua_pushcfunction(L, document_body); /* these do not allocate, so they cannot raise */
+    lua_pushvalue(L, SLOT_DOCUMENT);
+    lua_pushlightuserdata(L, &d);
+    bool ok = end_call(s, lua_pcall(L, 2, 0, SLOT_HANDLER), e);
+    lua_settop(L, SLOT_TABLE);
+    *present = d.present;
+    if (ok && !out->failed)
+        return true;
+
+    if (ok)
+        err_set(e, ERR_FINAL, "the document does not fit a request of %zu bytes, or memory is short",
+                out->max);
+    buf_cut(out, d.old_len);
+    *present = false;
+    if (e->kind == ERR_USAGE)
+        e->kind = ERR_FINAL;
+    if (d.called && !s->over)
+        add_position(s, e);
+    add_row(e, key, columns);
+    return false;
+}
+
+/* ---- hooks ---- */
+
+struct hook {
+    struct script *script;
+    const char *name;
+    const struct script_run *run;
+};
+
+static void set_integer(lua_State *L, const char *name, uint64_t n)
+{
+    lua_pushinteger(L, (lua_Integer)n);
+    lua_setfield(L, -2, name);
+}
+
+static void set_boolean(lua_State *L, const char *name, bool value)
+{
+    lua_pushboolean(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static int hook_body(lua_State *L)
+{
+    const struct hook *h = lua_touserdata(L, 1);
+    script_push_table(h->script);
+    if (lua_getfield(L, -1, h->name) == LUA_TNIL)
+        return 0;
+    lua_createtable(L, 0, 7);
+    lua_pushstring(L, h->run->pipeline);
+    lua_setfield(L, -2, "pipeline");
+    set_boolean(L, "dry_run", h->run->dry_run);
+    set_boolean(L, "ok", h->run->ok);
+    set_integer(L, "documents", h->run->documents);
+    set_integer(L, "deleted", h->run->deleted);
+    set_integer(L, "rejected", h->run->rejected);
+    lua_pushnumber(L, h->run->seconds);
+    lua_setfield(L, -2, "seconds");
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+bool script_hook(struct script *s, const char *name, const struct script_run *run, struct err *e)
+{
+    struct hook h = {s, name, run};
+    return script_call(s, hook_body, &h, e);
+}

@@ -1,0 +1,17 @@
+/* sqltext: where a statement of SQL ends in its text, so that it can be put into brackets.
+ *
+ * Uses     nothing (a scanner that knows quotes, dollar quotes and comments; not the grammar).
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+struct sqltext {
+    size_t len; /* up to the last character that is neither space, nor a comment, nor the final semicolon; 0:
+                   none is */
+    const char *mistake; /* static text */
+    int line;            /* of the mistake, from 1 */
+};
+
+/* False: text is not one statement; mistake and line say why. */
+bool sqltext_read(struct sqltext *s, const char *text, size_t len);
