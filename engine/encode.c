@@ -3,6 +3,7 @@
 #include "json.h"
 #include "value.h"
 
+#include <endian.h>
 #include <lauxlib.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -129,12 +130,12 @@ static void room(struct encoder *e, int slots)
 
 static uint64_t prefix_of(const char *name, size_t len)
 {
-    unsigned char bytes[8] = {0};
-    memcpy(bytes, name, len < 8 ? len : 8);
     uint64_t n = 0;
-    for (int i = 0; i < 8; i++)
-        n = n << 8 | bytes[i];
-    return n;
+    if (len >= sizeof n)
+        memcpy(&n, name, sizeof n);
+    else
+        memcpy(&n, name, len);
+    return be64toh(n); /* compared as a number, its bytes then count from the first */
 }
 
 static int compare_fields(const void *left, const void *right)
