@@ -10,6 +10,7 @@ The servers belong to the tests: indexes of earlier tests are removed before eac
 Environment: ETL_ENGINE, the binary (build/etl-engine); ETL_SEARCH, the search servers to use ("opensearch,elasticsearch");
 ETL_SEED, the seed for rng.
 """
+import fcntl
 import json
 import os
 import random
@@ -38,7 +39,10 @@ def pytest_report_header(config):
 
 @pytest.fixture(scope="session")
 def servers():
-    """All private servers, started unless they run. Those that were not running are stopped at the end."""
+    """All private servers, started unless they run. Those that were not running are stopped at the end. One run of
+    the tests has them at a time: a second one, in the same checkout, waits."""
+    lock = open(os.path.join(ROOT, "build", "tests.lock"), "w", encoding="utf-8")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     all_of_them = [private.POSTGRES, *SEARCH]
     started = [s.name for s in all_of_them if not s.running()]
     if started:
@@ -47,6 +51,7 @@ def servers():
     yield all_of_them
     if started:
         private.run("down", *started)
+    lock.close()
 
 
 # PostgreSQL
