@@ -41,6 +41,7 @@ def pytest_report_header(config):
 def servers():
     """All private servers, started unless they run. Those that were not running are stopped at the end. One run of
     the tests has them at a time: a second one, in the same checkout, waits."""
+    os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
     lock = open(os.path.join(ROOT, "build", "tests.lock"), "w", encoding="utf-8")
     fcntl.flock(lock, fcntl.LOCK_EX)
     all_of_them = [private.POSTGRES, *SEARCH]
