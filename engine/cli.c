@@ -48,7 +48,8 @@ static void print_help(const struct cli_command *c)
     printf("%-*s  %s\n", HELP_COLUMN, "  -h, --help", "show this");
 }
 
-static bool set_option(const struct cli_command *c, const struct cli_option *o, const char *arg, void *out, struct err *e)
+static bool set_option(const struct cli_command *c, const struct cli_option *o, const char *arg, void *out,
+                       struct err *e)
 {
     void *field = (char *)out + o->offset;
     switch (o->kind) {
@@ -61,7 +62,8 @@ static bool set_option(const struct cli_command *c, const struct cli_option *o, 
     case CLI_NUMBER:
         if (cli_number(arg, o->min, o->max, field))
             return true;
-        err_set(e, ERR_USAGE, "option --%s takes a whole number from %lld to %lld, not '%s'", o->name, o->min, o->max, arg);
+        err_set(e, ERR_USAGE, "option --%s takes a whole number from %lld to %lld, not '%s'", o->name, o->min,
+                o->max, arg);
         return usage(e, c);
     }
     return true;
@@ -97,7 +99,8 @@ static const struct cli_option *find_option(const struct cli_option *options, in
     return NULL;
 }
 
-bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help, struct err *e)
+bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help,
+               struct err *e)
 {
     struct option longs[MAX_OPTIONS];
     char shorts[2 * MAX_OPTIONS + 3];
@@ -151,7 +154,9 @@ bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e)
     bool json = o->format && strcmp(o->format, "json") == 0, tty = isatty(STDERR_FILENO);
     const char *no_color = getenv("NO_COLOR");
     log_setup(&(struct log_options){
-        .level = o->quiet ? LOG_WARN : o->verbose ? LOG_DEBUG : LOG_INFO,
+        .level = o->quiet     ? LOG_WARN
+                 : o->verbose ? LOG_DEBUG
+                              : LOG_INFO,
         .json = json,
         .color = tty && !json && !(no_color && *no_color),
     });

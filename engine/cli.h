@@ -3,8 +3,8 @@
  * Uses     err.
  *
  *     static const struct cli_option options[] = {
- *         {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64, "worker threads (default 2)"},
- *         {0},
+ *         {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64, "worker threads
+ * (default 2)"}, {0},
  *     };
  */
 #pragma once
@@ -32,16 +32,17 @@ struct cli_option {
 };
 
 struct cli_command {
-    const char *name;    /* "run" */
-    const char *usage;   /* "[run] SCRIPT [options]" */
-    const char *summary; /* one line, for the list of commands */
-    const struct cli_option *options; /* ends with a zeroed one */
+    const char *name;                   /* "run" */
+    const char *usage;                  /* "[run] SCRIPT [options]" */
+    const char *summary;                /* one line, for the list of commands */
+    const struct cli_option *options;   /* ends with a zeroed one */
     int (*main)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 
-/* Fills `out` from argv; *first: index of the first argument that is no option (they are moved to the end, in order).
- * False, ERR_USAGE: a hint names the help. --help prints the help on stdout and sets *help. */
-bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help, struct err *e);
+/* Fills `out` from argv; *first: index of the first argument that is no option (they are moved to the end, in
+ * order). False, ERR_USAGE: a hint names the help. --help prints the help on stdout and sets *help. */
+bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help,
+               struct err *e);
 
 /* A whole number within a range; all of text must be it. */
 bool cli_number(const char *text, long long min, long long max, long long *out);
@@ -51,16 +52,25 @@ int cli_fail(const struct err *e);
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2, EXIT_GAVE_UP = 3, EXIT_REJECTED = 4 };
 
-/* The options that every command knows: how to log. A command's options struct begins with this one, its table with
- * CLI_LOG_OPTIONS. */
+/* The options that every command knows: how to log. A command's options struct begins with this one, its
+ * table with CLI_LOG_OPTIONS. */
 struct cli_log {
     const char *format; /* "text", "json", or NULL */
     bool quiet, verbose;
 };
-#define CLI_LOG_OPTIONS                                                                                                \
-    {"log-format", 0, "FORMAT", CLI_TEXT, offsetof(struct cli_log, format), 0, 0, "text (default) or json"},           \
-        {"quiet", 'q', NULL, CLI_FLAG, offsetof(struct cli_log, quiet), 0, 0, "log warnings and errors alone"},        \
-        {"verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0, "log details too"}
+#define CLI_LOG_OPTIONS                                                                                      \
+    {"log-format", 0, "FORMAT", CLI_TEXT, offsetof(struct cli_log, format), 0, 0, "text (default) or json"}, \
+        {"quiet",                                                                                            \
+         'q',                                                                                                \
+         NULL,                                                                                               \
+         CLI_FLAG,                                                                                           \
+         offsetof(struct cli_log, quiet),                                                                    \
+         0,                                                                                                  \
+         0,                                                                                                  \
+         "log warnings and errors alone"},                                                                   \
+    {                                                                                                        \
+        "verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0, "log details too"           \
+    }
 /* Sets logging up. *terminal: a progress line may be drawn. */
 bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e);
 

@@ -25,7 +25,8 @@
 #include <string.h>
 
 enum {
-    STRETCH = 25000,     /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at the end */
+    STRETCH = 25000, /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at
+                        the end */
     LIMIT_STRETCH = 100, /* rows, at least, while looking for the first few documents */
     MAX_REJECTED = 1000, /* documents in a run */
     WINDOW = 8,          /* batches under way or waiting, for each worker */
@@ -49,10 +50,12 @@ static const struct cli_option options[] = {
      "these keys alone; the state stays as it is"},
     {"keys-from", 0, "FILE", CLI_TEXT, offsetof(struct run_options, keys_from), 0, 0,
      "likewise, one key a line; - is stdin"},
-    {"full", 0, NULL, CLI_FLAG, offsetof(struct run_options, full), 0, 0, "read everything, whatever the state says"},
+    {"full", 0, NULL, CLI_FLAG, offsetof(struct run_options, full), 0, 0,
+     "read everything, whatever the state says"},
     {"since", 0, "TIME", CLI_TEXT, offsetof(struct run_options, since), 0, 0,
      "read what changed since TIME, rather than since the state's"},
-    {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64, "worker threads (default 2)"},
+    {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64,
+     "worker threads (default 2)"},
     {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct run_options, give_up_after), 0, 1LL << 31,
      "end after S seconds without a server (default 0: never)"},
     CLI_LOG_OPTIONS,
@@ -186,7 +189,8 @@ static bool open_state(struct run *r, struct err *e)
         return false;
     if (!r->data.pipeline || strcmp(r->data.pipeline, p->name) == 0)
         return true;
-    err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state, r->data.pipeline, p->name);
+    err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state, r->data.pipeline,
+            p->name);
     return err_hint(e, "give each script a state file of its own: state = \"...\" in %s", p->script);
 }
 
@@ -211,7 +215,8 @@ static bool open_source(struct run *r, struct err *e)
 {
     struct pg *pg = pg_take(&r->pool, e);
     int64_t expected = 0;
-    bool ok = pg && source_open(&r->source, &r->pipeline, pg, e) && source_estimate(&r->source, pg, &expected, e);
+    bool ok =
+        pg && source_open(&r->source, &r->pipeline, pg, e) && source_estimate(&r->source, pg, &expected, e);
     pg_give(&r->pool, pg);
     r->progress.expected = expected;
     return ok;
@@ -241,7 +246,8 @@ static bool set_text(char **to, const char *from, struct err *e)
 /* The fields of the state that say whose it is. */
 static bool sign_state(struct run *r, struct err *e)
 {
-    return set_text(&r->data.pipeline, r->pipeline.name, e) && set_text(&r->data.index, r->pipeline.sink.index, e) &&
+    return set_text(&r->data.pipeline, r->pipeline.name, e) &&
+           set_text(&r->data.index, r->pipeline.sink.index, e) &&
            set_text(&r->data.index_uuid, r->index.uuid, e) && set_text(&r->data.table, r->source.table, e);
 }
 
@@ -340,7 +346,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (!patiently(r, begin_snapshot, e) || !pump_save(&p, e))
             return false;
     } else {
-        log_info("%s: resuming the first load after key '%s'", r->pipeline.name, r->data.after ? r->data.after : "");
+        log_info("%s: resuming the first load after key '%s'", r->pipeline.name,
+                 r->data.after ? r->data.after : "");
     }
     if (!carry_snapshot(r, &p, e))
         return false;
@@ -369,8 +376,9 @@ static bool begin_since(struct run *r, struct err *e)
     struct position since = {0};
     bool covered = true;
     struct pg *pg = pg_take(&r->pool, e);
-    bool ok = pg && source_since(&r->source, pg, r->o.since, &since, e) &&
-              (r->data.phase == STATE_NEW || source_not_above(&r->source, pg, &since, &r->data.root, &covered, e));
+    bool ok =
+        pg && source_since(&r->source, pg, r->o.since, &since, e) &&
+        (r->data.phase == STATE_NEW || source_not_above(&r->source, pg, &since, &r->data.root, &covered, e));
     pg_give(&r->pool, pg);
     if (ok && (!covered || r->data.phase == STATE_SNAPSHOT)) {
         log_info("the state stays as it is: it has not come as far as %s", r->o.since);
@@ -429,7 +437,8 @@ static int64_t max_age_us(const struct run *r)
         return 0;
     if (r->index.gc_deletes_ms >= MIN_GC_DELETES_MS)
         return r->index.gc_deletes_ms * 1000 / 2;
-    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, so that a slow request "
+    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, so that a "
+             "slow request "
              "cannot bring one back",
              r->pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
     return 0;
@@ -449,9 +458,9 @@ static bool start_loader(struct run *r, struct err *e)
         .es = r->o.dry_run ? NULL : &r->es_server,
         .state_path = r->pipeline.state,
         .queue = r->queue,
-        .output = !r->o.dry_run                                       ? LOADER_INDEX
+        .output = !r->o.dry_run                                     ? LOADER_INDEX
                   : r->o.format && strcmp(r->o.format, "bulk") == 0 ? LOADER_BULK
-                                                                     : LOADER_DOCUMENTS,
+                                                                    : LOADER_DOCUMENTS,
         .limit = r->o.limit,
         .max_age_us = max_age_us(r),
         .max_rejected = MAX_REJECTED,
@@ -462,7 +471,8 @@ static bool start_loader(struct run *r, struct err *e)
     return r->loader != NULL;
 }
 
-/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what came before. */
+/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what
+ * came before. */
 static bool check_index(struct run *r, struct err *e)
 {
     struct index_info now;
@@ -470,22 +480,28 @@ static bool check_index(struct run *r, struct err *e)
         return false;
     if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
         return index_refresh(r->es, r->pipeline.sink.index, e);
-    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced while it was being loaded", r->pipeline.sink.index);
-    return err_hint(e, "see that its mapping is right, or delete it, and run again: everything will be loaded");
+    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced while it was being loaded",
+            r->pipeline.sink.index);
+    return err_hint(e,
+                    "see that its mapping is right, or delete it, and run again: everything will be loaded");
 }
 
 static void log_summary(const struct run *r, const struct bulk_sums *s)
 {
-    char n[5][32], duration[CLOCK_TEXT], rate[32];
+    char indexed[32], deleted[32], rejected[32], requests[32], rate[32], retried[32], superseded[64] = "",
+                                                                                      n[32];
+    char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
-    uint64_t documents = s->indexed + s->deleted + s->unchanged;
-    progress_number((uint64_t)((double)documents * 1e6 / (double)(us + 1)), rate);
-    log_info("%s: %s documents %s, %s deleted, %s superseded, %s rejected; %.1f MB in %s requests, %llu items retried; %s, "
-             "%s/s",
-             r->pipeline.name, progress_number(s->indexed, n[0]), r->o.dry_run ? "printed" : "indexed",
-             progress_number(s->deleted, n[1]), progress_number(s->unchanged, n[2]), progress_number(s->rejected, n[3]),
-             (double)s->bytes / 1e6, progress_number(s->requests, n[4]), (unsigned long long)s->retried_items,
-             clock_duration(us, duration), rate);
+    if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
+        snprintf(superseded, sizeof superseded, "%s superseded, ", progress_number(s->unchanged, n));
+    progress_number((uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
+                    rate);
+    log_info("%s: %s documents %s, %s deleted, %s%s rejected, in %s (%s/s); %.1f MB in %s requests, %s items "
+             "retried",
+             r->pipeline.name, progress_number(s->indexed, indexed), r->o.dry_run ? "printed" : "indexed",
+             progress_number(s->deleted, deleted), superseded, progress_number(s->rejected, rejected),
+             clock_duration(us, duration), rate, (double)s->bytes / 1e6,
+             progress_number(s->requests, requests), progress_number(s->retried_items, retried));
 }
 
 static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ok)
@@ -503,11 +519,13 @@ static struct script_run hook_info(const struct run *r, const struct bulk_sums *
 
 static bool prepare(struct run *r, const char *path, struct err *e)
 {
-    if (!conflict(&r->o, e) || !read_keys(r, e) || !open_script(r, path, e) || !open_servers(r, e) || !open_state(r, e))
+    if (!conflict(&r->o, e) || !read_keys(r, e) || !open_script(r, path, e) || !open_servers(r, e) ||
+        !open_state(r, e))
         return false;
     progress_start(&r->progress, r->pipeline.name, r->terminal && !r->o.dry_run);
     if (r->pipeline.source.n_related > 0)
-        log_info("%s: related tables are checked but not followed yet: a change in one of them is seen when its %s change",
+        log_info("%s: related tables are not followed yet: a change in one of them is seen once its row in "
+                 "'%s' changes too",
                  r->pipeline.name, r->pipeline.source.table);
     if (!patiently(r, open_source, e))
         return false;
@@ -577,7 +595,8 @@ static int run_main(int argc, char **argv)
         return cli_fail(&e);
     }
     r.give_up_after = (double)r.o.give_up_after;
-    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && stop_init(&e) && prepare(&r, argv[first], &e) && execute(&r, &e);
+    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && stop_init(&e) && prepare(&r, argv[first], &e) &&
+              execute(&r, &e);
     uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
     close_run(&r);
     if (!ok)

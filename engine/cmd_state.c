@@ -34,15 +34,16 @@ static bool show(const struct pipeline *p, struct err *e)
             printf("phase      snapshot: loaded up to key %s\n", d.after ? d.after : "(none yet)");
         else
             printf("phase      following\n");
-        printf("watermark  %s%s%s\n", d.root.cursor ? d.root.cursor : "(none)", d.root.key ? ", up to key " : "",
-               d.root.key ? d.root.key : "");
+        printf("watermark  %s%s%s\n", d.root.cursor ? d.root.cursor : "(none)",
+               d.root.key ? ", up to key " : "", d.root.key ? d.root.key : "");
         printf("version    %lld\n", (long long)d.version);
     }
     state_data_free(&d);
     return true;
 }
 
-/* A watermark set by hand is all that the user vouches for: it leaves a file without JSON, or corrects the one that is there. */
+/* A watermark set by hand is all that the user vouches for: it leaves a file without JSON, or corrects the
+ * one that is there. */
 static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
 {
     struct state_data d;
@@ -81,7 +82,8 @@ static bool act(const struct pipeline *p, const char *verb, const char *value, s
 
 static bool check_words(int n, char **words, struct err *e)
 {
-    bool known = n > 0 && (strcmp(words[0], "show") == 0 || strcmp(words[0], "set") == 0 || strcmp(words[0], "reset") == 0);
+    bool known = n > 0 && (strcmp(words[0], "show") == 0 || strcmp(words[0], "set") == 0 ||
+                           strcmp(words[0], "reset") == 0);
     int want = known && strcmp(words[0], "set") == 0 ? 3 : 2;
     if (known && n == want)
         return true;

@@ -1,5 +1,5 @@
-/* feed_list: keys given by hand. The server writes them its own way first ("A-B" and "a-b" are one uuid), without doubles, so
- * that a key without a row is deleted under the very name that its document has. */
+/* feed_list: keys given by hand. The server writes them its own way first ("A-B" and "a-b" are one uuid),
+ * without doubles, so that a key without a row is deleted under the very name that its document has. */
 #include "err.h"
 #include "feed.h"
 #include "pg.h"
@@ -12,7 +12,7 @@
 enum { BATCH = 1000 }; /* keys */
 
 struct list {
-    struct feed feed; /* first */
+    struct feed feed;    /* first */
     struct batch *given; /* owned */
     PGresult *keys;      /* owned; as the server writes them */
     int next;
@@ -21,7 +21,8 @@ struct list {
 static bool canonical(struct list *l, struct err *e)
 {
     struct pg *pg = pg_take(l->feed.pool, e);
-    bool ok = pg && source_keys(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n, &l->keys, e);
+    bool ok =
+        pg && source_keys(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n, &l->keys, e);
     pg_give(l->feed.pool, pg);
     return ok;
 }

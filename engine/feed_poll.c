@@ -1,8 +1,8 @@
 /* feed_poll: the keys of rows that changed since a position, in pages ordered by (cursor, key).
  *
- * It ends at the place of what was the last row when it began, so that a table under constant change cannot keep it busy for
- * ever. A page that reaches past the horizon is delivered, but its position stays at the horizon: those rows are read again
- * next time, together with any that commit late among them.
+ * It ends at the place of what was the last row when it began, so that a table under constant change cannot
+ * keep it busy for ever. A page that reaches past the horizon is delivered, but its position stays at the
+ * horizon: those rows are read again next time, together with any that commit late among them.
  */
 #include "err.h"
 #include "feed.h"
@@ -86,7 +86,8 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, const 
     }
     p->feed = (struct feed){poll_next, poll_free, source, pool};
     p->finished = !limit->cursor; /* no row has a cursor */
-    if (position_copy(&p->from, from) && position_copy(&p->limit, limit) && position_copy(&p->horizon, horizon))
+    if (position_copy(&p->from, from) && position_copy(&p->limit, limit) &&
+        position_copy(&p->horizon, horizon))
         return &p->feed;
     poll_free(&p->feed);
     err_memory(e);

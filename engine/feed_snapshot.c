@@ -1,4 +1,5 @@
-/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one without an upper bound. */
+/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one without an
+ * upper bound. */
 #include "err.h"
 #include "feed.h"
 #include "pg.h"

@@ -225,8 +225,9 @@ void json_add_raw(struct buf *b, const char *text, size_t len)
     size_t before = b->len;
     if (!buf_add(b, text, len))
         return;
-    for (char *p = b->data + before, *end = b->data + b->len; p < end; p++)
-        if (*p == '\n' || *p == '\r')
+    for (int i = 0; i < 2; i++)
+        for (char *p = b->data + before, *end = b->data + b->len;
+             (p = memchr(p, "\n\r"[i], (size_t)(end - p))); p++)
             *p = ' ';
 }
 

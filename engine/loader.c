@@ -36,9 +36,9 @@ struct worker {
     struct pg_pool pool;
     struct es *es;
     struct bulk bulk;
-    struct buf output;  /* LOADER_DOCUMENTS */
+    struct buf output; /* LOADER_DOCUMENTS */
     struct batch *batch;
-    bool *seen;         /* one for each of the batch's keys, in sorted order: its row was there */
+    bool *seen;            /* one for each of the batch's keys, in sorted order: its row was there */
     struct bulk_sums sums; /* of this try at the batch */
     bool row_checked;
     int64_t version, read_at_us, made;
@@ -103,7 +103,8 @@ static bool check_age(struct worker *w, struct err *e)
     int64_t max = w->config->max_age_us;
     if (max == 0 || clock_mono_us() - w->read_at_us < max)
         return true;
-    return err_set(e, ERR_PASSING, "rows grew too old while they waited for the search server; reading them again");
+    return err_set(e, ERR_PASSING,
+                   "rows grew too old while they waited for the search server; reading them again");
 }
 
 static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
@@ -332,7 +333,8 @@ static bool open_worker(struct worker *w, struct err *e)
         return false;
     if (!(w->script = script_open(c->script, e)))
         return false;
-    script_serve(w->script, &(struct script_services){.pg = &w->pool, .es = w->es, .state_path = c->state_path});
+    script_serve(w->script,
+                 &(struct script_services){.pg = &w->pool, .es = w->es, .state_path = c->state_path});
     return true;
 }
 

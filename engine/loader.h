@@ -1,10 +1,10 @@
 /* loader: the workers: keys -> rows -> documents -> bulk requests, acknowledged.
  *
  * Uses     queue, source, script, pg, es, bulk, retry.
- * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection. They share the queue, and
- *          what is read-only.
- * Promise  a batch is acknowledged only when each of its keys is indexed, deleted, superseded, or reported as rejected. A
- *          failure that may pass is waited out: the batch is then read again, under a new version.
+ * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection. They share
+ * the queue, and what is read-only. Promise  a batch is acknowledged only when each of its keys is indexed,
+ * deleted, superseded, or reported as rejected. A failure that may pass is waited out: the batch is then read
+ * again, under a new version.
  */
 #pragma once
 #include <stdatomic.h>
@@ -46,5 +46,6 @@ struct loader;
 
 /* Starts the workers. NULL: e says why; none is running. */
 struct loader *loader_start(const struct loader_config *config, struct err *e);
-/* Waits for them to end (queue_close, queue_fail or queue_enough brings that about) and frees. NULL is fine. */
+/* Waits for them to end (queue_close, queue_fail or queue_enough brings that about) and frees. NULL is fine.
+ */
 void loader_join(struct loader *l);

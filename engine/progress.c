@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum {
-    DRAW_US = 250 * 1000,       /* often enough to look alive */
+    DRAW_US = 250 * 1000,      /* often enough to look alive */
     LOG_US = 30 * 1000 * 1000, /* seldom enough not to fill a journal */
 };
 
@@ -41,8 +41,8 @@ static void describe(const struct progress *p, uint64_t done, double rate, char 
     }
     double remaining = (double)((uint64_t)p->expected - done) / rate;
     snprintf(out, size, "%s: %s of about %s documents (%d %%), %s/s, %s left", p->name, n,
-             progress_number((uint64_t)p->expected, of), (int)(100 * done / (uint64_t)p->expected), per_second,
-             clock_duration((int64_t)(remaining * 1e6), left));
+             progress_number((uint64_t)p->expected, of), (int)(100 * done / (uint64_t)p->expected),
+             per_second, clock_duration((int64_t)(remaining * 1e6), left));
 }
 
 void progress_show(struct progress *p, const struct bulk_sums *sums)

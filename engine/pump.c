@@ -101,7 +101,8 @@ bool pump_feed(struct pump *p, struct feed *f, struct err *e)
     note_progress(p);
     if (!queue_error(p->queue, e))
         return !p->unsaved || pump_save(p, e);
-    /* What was acknowledged before the failure is kept; if that cannot be saved now, the next run repeats it. */
+    /* What was acknowledged before the failure is kept; if that cannot be saved now, the next run repeats it.
+     */
     struct err ignored;
     if (p->unsaved && !save(p, &ignored))
         log_warn("%s", ignored.text);

@@ -1,8 +1,10 @@
-/* pump: moves a feed's batches into the queue, and the low-water mark of their acknowledgements into the state.
+/* pump: moves a feed's batches into the queue, and the low-water mark of their acknowledgements into the
+ * state.
  *
  * Uses     feed, queue, state, progress, retry, log.
  * Threads  one, the main thread.
- * Promise  the state never says more than what is acknowledged; a state that could not be saved costs a repetition, not a loss.
+ * Promise  the state never says more than what is acknowledged; a state that could not be saved costs a
+ * repetition, not a loss.
  */
 #pragma once
 #include "progress.h"

@@ -132,8 +132,8 @@ static void fail(struct queue *q, const struct err *e)
     pthread_cond_broadcast(&q->changed);
 }
 
-/* The signal handler cannot wake a condition variable; but some thread always works or waits where a signal wakes it, and
- * comes by here next. */
+/* The signal handler cannot wake a condition variable; but some thread always works or waits where a signal
+ * wakes it, and comes by here next. */
 static void heed_stop(struct queue *q)
 {
     struct err e;

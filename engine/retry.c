@@ -4,7 +4,8 @@
 #include "err.h"
 #include "log.h"
 
-/* Seconds: quick enough that a restarted server is noticed at once, slow enough not to burden one that is struggling. */
+/* Seconds: quick enough that a restarted server is noticed at once, slow enough not to burden one that is
+ * struggling. */
 static const double first_wait = 0.1, longest_wait = 10;
 
 static void log_wait(const struct backoff_details *d, void *arg)

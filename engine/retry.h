@@ -1,4 +1,5 @@
-/* retry: the engine's own patience with its servers: exponential backoff with full jitter, and a log line for each wait.
+/* retry: the engine's own patience with its servers: exponential backoff with full jitter, and a log line for
+ * each wait.
  *
  * Uses     backoff, log.
  *

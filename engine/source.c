@@ -63,10 +63,11 @@ static bool find_table(struct source *s, struct pg *pg, struct err *e)
     const struct pipeline *p = s->pipeline;
     const char *param = p->source.table;
     PGresult *res;
-    bool ok = pg_query(pg,
-                       "SELECT format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-                       " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::regclass",
-                       1, &param, &res, e);
+    bool ok =
+        pg_query(pg,
+                 "SELECT format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+                 " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::regclass",
+                 1, &param, &res, e);
     if (!ok)
         return blame_script(e, p, p->source.table_line, "source.table");
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
@@ -81,7 +82,8 @@ static bool find_table(struct source *s, struct pg *pg, struct err *e)
 }
 
 /* A column of the root table: its type, by asking for it. */
-static bool find_column(const struct source *s, struct pg *pg, const char *name, struct pg_columns *out, struct err *e)
+static bool find_column(const struct source *s, struct pg *pg, const char *name, struct pg_columns *out,
+                        struct err *e)
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
@@ -125,7 +127,8 @@ static bool find_cursor(struct source *s, struct pg *pg, struct err *e)
     s->cursor_is_time = kind == PG_TIMESTAMP || kind == PG_TIMESTAMPTZ || kind == PG_DATE;
     if (!array && (s->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
-    err_set(e, ERR_FINAL, "column '%s' has type %s, and has to be a time or a number that grows with each change",
+    err_set(e, ERR_FINAL,
+            "column '%s' has type %s, and has to be a time or a number that grows with each change",
             p->source.cursor, s->cursor_type);
     return blame_script(e, p, p->source.cursor_line, "source.cursor");
 }
@@ -158,7 +161,8 @@ bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, stru
 {
     *s = (struct source){.pipeline = p};
     Oid key_oid = 0;
-    if (find_table(s, pg, e) && find_key(s, pg, &key_oid, e) && find_cursor(s, pg, e) && check_query(s, pg, key_oid, e))
+    if (find_table(s, pg, e) && find_key(s, pg, &key_oid, e) && find_cursor(s, pg, e) &&
+        check_query(s, pg, key_oid, e))
         return true;
     source_free(s);
     return false;
@@ -178,14 +182,15 @@ void source_free(struct source *s)
 
 /* ---- fetching ---- */
 
-static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us, struct err *e)
+static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us,
+                   struct err *e)
 {
     const char *text = buf_cstr(sql);
     return text ? pg_stream(pg, text, n, params, clock_us, e) : err_memory(e);
 }
 
-static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql, int64_t *clock_us,
-                        const char *order, struct err *e)
+static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
+                        int64_t *clock_us, const char *order, struct err *e)
 {
     const char *params[2];
     int n = 0;
@@ -203,8 +208,8 @@ static bool fetch_range(const struct source *s, struct pg *pg, const struct batc
     return stream(pg, sql, n, params, clock_us, e);
 }
 
-static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql, int64_t *clock_us,
-                       const char *order, struct err *e)
+static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
+                       int64_t *clock_us, const char *order, struct err *e)
 {
     struct buf array;
     buf_init(&array, MAX_SQL);
@@ -216,8 +221,8 @@ static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch
     return ok;
 }
 
-bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered, int64_t *clock_us,
-                  struct err *e)
+bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
+                  int64_t *clock_us, struct err *e)
 {
     struct buf sql, order;
     buf_init(&sql, MAX_SQL);
@@ -226,7 +231,7 @@ bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, 
     if (ordered)
         buf_addf(&order, " ORDER BY q.%s", s->key_name);
     const char *order_text = buf_cstr(&order);
-    bool ok = !order_text  ? err_memory(e)
+    bool ok = !order_text   ? err_memory(e)
               : b->is_range ? fetch_range(s, pg, b, &sql, clock_us, order_text, e)
                             : fetch_keys(s, pg, b, &sql, clock_us, order_text, e);
     buf_free(&sql);
@@ -236,8 +241,8 @@ bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, 
 
 /* ---- walking the root table ---- */
 
-static bool query(const struct source *s, struct pg *pg, struct buf *sql, int n, const char *const *params, PGresult **out,
-                  struct err *e)
+static bool query(const struct source *s, struct pg *pg, struct buf *sql, int n, const char *const *params,
+                  PGresult **out, struct err *e)
 {
     const char *text = buf_cstr(sql);
     bool ok = text ? pg_query(pg, text, n, params, out, e) : err_memory(e);
@@ -259,7 +264,8 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
     return true;
 }
 
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to, struct err *e)
+bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
+                  struct err *e)
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
@@ -276,7 +282,8 @@ bool source_bound(const struct source *s, struct pg *pg, const char *after, int6
     return none || *to || err_memory(e);
 }
 
-bool source_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n, PGresult **out, struct err *e)
+bool source_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n, PGresult **out,
+                 struct err *e)
 {
     struct buf sql, array;
     buf_init(&sql, MAX_SQL);
@@ -314,7 +321,8 @@ static void add_finite(struct buf *sql, const struct source *s)
         buf_addf(sql, "%s IS NOT NULL", s->cursor_name);
 }
 
-static bool take_position(const PGresult *res, int row, int cursor, int key, int us, struct position *out, struct err *e)
+static bool take_position(const PGresult *res, int row, int cursor, int key, int us, struct position *out,
+                          struct err *e)
 {
     position_free(out);
     if (row >= PQntuples(res) || PQgetisnull(res, row, cursor))
@@ -328,23 +336,26 @@ static bool take_position(const PGresult *res, int row, int cursor, int key, int
     return (out->cursor && (key < 0 || PQgetisnull(res, row, key) || out->key)) || err_memory(e);
 }
 
-/* A row whose transaction began before another one ended may become visible later with an earlier cursor; so nothing at or
- * above the oldest open transaction's start is passed. Where start times of other users' sessions are hidden from us
- * (pg_read_all_stats shows them), the last minute stays open instead. */
+/* A row whose transaction began before another one ended may become visible later with an earlier cursor; so
+ * nothing at or above the oldest open transaction's start is passed. Where start times of other users'
+ * sessions are hidden from us (pg_read_all_stats shows them), the last minute stays open instead. */
 static const char horizon_sql[] =
     "SELECT coalesce(least(min(xact_start),"
-    "   CASE WHEN bool_or(state IS NULL) THEN clock_timestamp() - interval '60 seconds' END), clock_timestamp())"
+    "   CASE WHEN bool_or(state IS NULL) THEN clock_timestamp() - interval '60 seconds' END), "
+    "clock_timestamp())"
     " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND coalesce(backend_type, 'client backend') = 'client backend'";
 
-static bool last_row(const struct source *s, struct pg *pg, const char *horizon, PGresult **out, struct err *e)
+static bool last_row(const struct source *s, struct pg *pg, const char *horizon, PGresult **out,
+                     struct err *e)
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
     buf_addf(&sql, "SELECT %s, %s, ", s->cursor_name, s->key_name);
     add_us(&sql, s, s->cursor_name);
     if (s->cursor_is_time) {
-        buf_addf(&sql, ", %s < $1::timestamptz::%s, $1::timestamptz::%s, ", s->cursor_name, s->cursor_type, s->cursor_type);
+        buf_addf(&sql, ", %s < $1::timestamptz::%s, $1::timestamptz::%s, ", s->cursor_name, s->cursor_type,
+                 s->cursor_type);
         buf_addf(&sql, "(extract(epoch FROM $1::timestamptz::%s) * 1000000)::bigint", s->cursor_type);
     }
     buf_addf(&sql, " FROM %s WHERE ", s->table);
@@ -357,7 +368,8 @@ bool source_horizon(const struct source *s, struct pg *pg, struct position *posi
                     struct err *e)
 {
     PGresult *horizon, *last;
-    if (!pg_query(pg, horizon_sql, 0, NULL, &horizon, e)) /* before the last row is looked for: a later snapshot */
+    if (!pg_query(pg, horizon_sql, 0, NULL, &horizon,
+                  e)) /* before the last row is looked for: a later snapshot */
         return false;
     bool ok = last_row(s, pg, PQgetvalue(horizon, 0, 0), &last, e);
     PQclear(horizon);
@@ -365,14 +377,15 @@ bool source_horizon(const struct source *s, struct pg *pg, struct position *posi
         return false;
     bool held_back = s->cursor_is_time && PQntuples(last) == 1 && PQgetvalue(last, 0, 3)[0] == 'f';
     ok = take_position(last, 0, 0, 1, 2, limit, e) &&
-         (held_back ? take_position(last, 0, 4, -1, 5, position, e) : take_position(last, 0, 0, 1, 2, position, e));
+         (held_back ? take_position(last, 0, 4, -1, 5, position, e)
+                    : take_position(last, 0, 0, 1, 2, position, e));
     PQclear(last);
     return ok;
 }
 
 /* Adds "(cursor, key) above `p`" or "not above `p`"; params grow. */
-static void add_bound(struct buf *sql, const struct source *s, const struct position *p, bool above, const char **params,
-                      int *n)
+static void add_bound(struct buf *sql, const struct source *s, const struct position *p, bool above,
+                      const char **params, int *n)
 {
     params[(*n)++] = p->cursor;
     if (!p->key) {
@@ -380,12 +393,13 @@ static void add_bound(struct buf *sql, const struct source *s, const struct posi
         return;
     }
     params[(*n)++] = p->key;
-    buf_addf(sql, " AND (%s, %s) %s ($%d::%s, $%d::%s)", s->cursor_name, s->key_name, above ? ">" : "<=", *n - 1,
-             s->cursor_type, *n, s->key_type);
+    buf_addf(sql, " AND (%s, %s) %s ($%d::%s, $%d::%s)", s->cursor_name, s->key_name,
+             above ? ">" : "<=", *n - 1, s->cursor_type, *n, s->key_type);
 }
 
-bool source_page(const struct source *s, struct pg *pg, const struct position *from, const struct position *limit,
-                 const struct position *horizon, int64_t rows, PGresult **out, struct err *e)
+bool source_page(const struct source *s, struct pg *pg, const struct position *from,
+                 const struct position *limit, const struct position *horizon, int64_t rows, PGresult **out,
+                 struct err *e)
 {
     const char *params[6];
     int n = 0;
@@ -404,7 +418,8 @@ bool source_page(const struct source *s, struct pg *pg, const struct position *f
     return query(s, pg, &sql, n, params, out, e);
 }
 
-bool source_since(const struct source *s, struct pg *pg, const char *text, struct position *out, struct err *e)
+bool source_since(const struct source *s, struct pg *pg, const char *text, struct position *out,
+                  struct err *e)
 {
     struct buf sql, value;
     buf_init(&sql, MAX_SQL);
@@ -416,8 +431,8 @@ bool source_since(const struct source *s, struct pg *pg, const char *text, struc
     PGresult *res;
     if (!query(s, pg, &sql, 1, &text, &res, e)) {
         if (e->kind == ERR_FINAL)
-            err_set(e, ERR_USAGE, "cannot read '%s' as a value of column '%s' (%s)", text, s->pipeline->source.cursor,
-                    s->cursor_type);
+            err_set(e, ERR_USAGE, "cannot read '%s' as a value of column '%s' (%s)", text,
+                    s->pipeline->source.cursor, s->cursor_type);
         return false;
     }
     bool ok = take_position(res, 0, 0, -1, 1, out, e);
@@ -425,8 +440,8 @@ bool source_since(const struct source *s, struct pg *pg, const char *text, struc
     return ok;
 }
 
-bool source_not_above(const struct source *s, struct pg *pg, const struct position *a, const struct position *b, bool *out,
-                      struct err *e)
+bool source_not_above(const struct source *s, struct pg *pg, const struct position *a,
+                      const struct position *b, bool *out, struct err *e)
 {
     *out = !a->cursor;
     if (!a->cursor || !b->cursor)

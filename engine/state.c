@@ -68,9 +68,10 @@ void state_data_free(struct state_data *d)
 static bool system_error(struct err *e, const char *what, const char *path)
 {
     int code = errno;
-    bool passing = code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM;
-    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s", passing ? "could not" : "cannot", what, path,
-                   strerror(code));
+    bool passing =
+        code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM;
+    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s", passing ? "could not" : "cannot",
+                   what, path, strerror(code));
 }
 
 static bool make_folders(char *path, struct err *e)
@@ -100,7 +101,9 @@ static bool set_paths(struct state *s, const char *path, struct err *e)
     if (!s->path || asprintf(&s->temporary, "%s.new", s->path) < 0)
         return err_memory(e);
     char *slash = strrchr(s->path, '/');
-    s->folder = !slash ? strdup(".") : slash == s->path ? strdup("/") : strndup(s->path, (size_t)(slash - s->path));
+    s->folder = !slash             ? strdup(".")
+                : slash == s->path ? strdup("/")
+                                   : strndup(s->path, (size_t)(slash - s->path));
     return s->folder || err_memory(e);
 }
 
@@ -110,7 +113,8 @@ static bool lock_taken(int fd, const char *path, struct err *e)
     ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
     pid[n > 0 ? n : 0] = '\0';
     pid[strcspn(pid, "\n")] = '\0';
-    err_set(e, ERR_FINAL, "cannot use state file '%s': another run is using it (process %s)", path, *pid ? pid : "unknown");
+    err_set(e, ERR_FINAL, "cannot use state file '%s': another run is using it (process %s)", path,
+            *pid ? pid : "unknown");
     return err_hint(e, "wait for it to end, or give this script a state file of its own");
 }
 
@@ -225,7 +229,9 @@ static bool read_phase(struct json_reader *r, struct state_data *d)
 {
     if (json_next(r) != JSON_STRING)
         return false;
-    d->phase = json_is(r, "snapshot") ? STATE_SNAPSHOT : json_is(r, "following") ? STATE_FOLLOWING : STATE_NEW;
+    d->phase = json_is(r, "snapshot")    ? STATE_SNAPSHOT
+               : json_is(r, "following") ? STATE_FOLLOWING
+                                         : STATE_NEW;
     return d->phase != STATE_NEW;
 }
 
@@ -256,8 +262,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
         if (*format > FORMAT)
             return true; /* not ours to judge: what follows may have changed its meaning */
     }
-    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format == FORMAT && d->pipeline && d->index_uuid &&
-           d->phase != STATE_NEW;
+    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format == FORMAT && d->pipeline &&
+           d->index_uuid && d->phase != STATE_NEW;
 }
 
 static bool read_json(const char *path, const struct buf *text, struct state_data *d, struct err *e)
@@ -271,10 +277,13 @@ static bool read_json(const char *path, const struct buf *text, struct state_dat
     if (ok && format <= FORMAT)
         return true;
     if (format > FORMAT)
-        return err_set(e, ERR_FINAL, "cannot read state file '%s': format %lld was written by a newer version", path,
+        return err_set(e, ERR_FINAL,
+                       "cannot read state file '%s': format %lld was written by a newer version", path,
                        (long long)format);
     err_set(e, ERR_FINAL, "cannot read state file '%s': damaged at byte %zu", path, at);
-    return err_hint(e, "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the next run loads everything");
+    return err_hint(
+        e,
+        "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the next run loads everything");
 }
 
 static bool is_bare(const struct buf *text)
@@ -296,8 +305,9 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
         text->len += (size_t)n;
     ok = ok && n == 0 && !text->failed;
     if (!ok)
-        text->failed ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE)
-                     : system_error(e, "read state file", path);
+        text->failed
+            ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE)
+            : system_error(e, "read state file", path);
     close(fd);
     return ok;
 }
@@ -321,8 +331,8 @@ static void heed_mtime(const char *path, const struct stat *info, struct state_d
     else if (d->phase == STATE_FOLLOWING && d->root.has_us && us < d->root.us)
         go_back(d, us, path);
     else if (d->phase == STATE_FOLLOWING && d->root.has_us && us > d->root.us)
-        log_warn("state file '%s' has a later time (%s) than the position in it (%s): the position counts", path,
-                 clock_text(us, text), clock_text(d->root.us, other));
+        log_warn("state file '%s' has a later time (%s) than the position in it (%s): the position counts",
+                 path, clock_text(us, text), clock_text(d->root.us, other));
 }
 
 bool state_read(const char *path, struct state_data *d, struct err *e)

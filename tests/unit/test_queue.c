@@ -1,4 +1,5 @@
-/* The low-water mark never passes a batch that is not acknowledged; versions order fetches even if the clock goes back. */
+/* The low-water mark never passes a batch that is not acknowledged; versions order fetches even if the clock
+ * goes back. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -134,7 +135,8 @@ static void versions_are_the_clock_while_it_runs_forward(void **state)
     struct queue *q = new_queue(1);
     int64_t floor = queue_issued(q);
     assert_int_equal(queue_issue(q, 100, floor), 100);
-    assert_int_equal(queue_issue(q, 90, floor), 90); /* asked for before 100 was issued: it may well have read earlier */
+    assert_int_equal(queue_issue(q, 90, floor),
+                     90); /* asked for before 100 was issued: it may well have read earlier */
     assert_int_equal(queue_issued(q), 100);
     queue_free(q);
 }

@@ -1,4 +1,5 @@
-/* A state is replaced whole or not at all, its mtime is the watermark, and a damaged one is refused and kept. */
+/* A state is replaced whole or not at all, its mtime is the watermark, and a damaged one is refused and kept.
+ */
 #include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -50,7 +51,8 @@ static void write_file(const char *text, size_t len)
 
 static void set_mtime(int64_t us)
 {
-    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}};
+    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
+                                {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000}};
     assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
 }
 
@@ -311,7 +313,8 @@ static void times_are_read(void **state)
         {"2021-06-16T20:14", 1623874440000000},
         {"1969-12-31T23:59:59.5Z", -500000},
     };
-    static const char *const bad[] = {"", "yesterday", "2021-06", "2021-06-16x", "2021-06-16T", "2021-06-16T20", "2021-13-01"};
+    static const char *const bad[] = {
+        "", "yesterday", "2021-06", "2021-06-16x", "2021-06-16T", "2021-06-16T20", "2021-13-01"};
     int64_t us;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_true(state_parse_time(good[i].text, &us));
