@@ -16,14 +16,16 @@ WRAP     = malloc calloc realloc strdup strndup
 OBJECTS  = $(patsubst engine/%.c,$(BUILD)/%.o,$(wildcard engine/*.c))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 SCRIPTS  = vendor/install scripts/demo .ci/run
+# One short line a command; all of it with V=1.
+run      = $(if $(V),,@echo '  $(1)  $@' &&)
 
 all: $(BUILD)/etl-engine  ## build build/etl-engine (the default)
 
 $(BUILD)/etl-engine: $(OBJECTS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(call run,LD) $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/%.o: engine/%.c | $(BUILD)/packages
-	$(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Fails with the list of what is missing and the remedy, rather than with a header that was not found.
 $(BUILD)/packages: vendor/packages
@@ -32,13 +34,13 @@ $(BUILD)/packages: vendor/packages
 # All but main, of which a unit test takes the modules that it needs, and no others.
 $(BUILD)/engine.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call run,AR) $(AR) rcs $@ $^
 
 # Each unit test is one program: the test, its modules, and allocations that can be made to fail (torture.h).
 $(BUILD)/unit/%.o: tests/unit/%.c | $(BUILD)/packages
-	$(CC) $(CPPFLAGS) $(FLAGS) -Itests/unit $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) -Itests/unit $(CFLAGS) -MMD -MP -c -o $@ $<
 $(UNITS): %: %.o $(BUILD)/unit/torture.o $(BUILD)/engine.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ -lcmocka $(LIBS)
+	$(call run,LD) $(CC) $(CFLAGS) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ -lcmocka $(LIBS)
 
 install: all  ## copy the binary to PREFIX/bin (PREFIX=/usr/local)
 	install -D -m 755 $(BUILD)/etl-engine $(DESTDIR)$(PREFIX)/bin/etl-engine
@@ -57,7 +59,8 @@ e2e: all  ## the end-to-end tests alone (ARGS='-k kill -x', ETL_ENGINE=build/asa
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 -m pytest tests $(ARGS)
 
 unit: $(UNITS)  ## build and run the unit tests
-	@set -e; for test in $(UNITS); do echo "$$test"; $$test; done
+	@failed=; for test in $(UNITS); do echo "$$test"; $$test || failed="$$failed $$test"; done; \
+	[ -z "$$failed" ] || { echo "failed:$$failed" && exit 1; }
 
 ASAN = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
