@@ -1,0 +1,114 @@
+/* pg_error: what libpq reports, as a struct err: the one classification of PostgreSQL's failures. */
+#include "pg_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* SQLSTATEs that pass, by their first characters; all others are final: the same again fails again. */
+static const struct {
+    const char *prefix, *what;
+} passing[] = {
+    {"08", "connection exception"},
+    {"25006", "read-only transaction: this server is no longer the primary"},
+    {"40", "transaction rollback: deadlock, serialization, recovery conflict on a standby"},
+    {"53", "insufficient resources: too many clients, disk full, out of memory"},
+    {"55P03", "lock not available: lock_timeout"},
+    {"57014", "query canceled: statement_timeout, or by an administrator"},
+    {"57P", "operator intervention: shutting down, starting up, idle session ended"},
+};
+
+enum err_kind pg_error_kind(const char *sqlstate)
+{
+    for (size_t i = 0; i < sizeof passing / sizeof passing[0]; i++)
+        if (strncmp(sqlstate, passing[i].prefix, strlen(passing[i].prefix)) == 0)
+            return ERR_PASSING;
+    return ERR_FINAL;
+}
+
+char *pg_one_line(const char *text, char *out, size_t size)
+{
+    size_t n = 0;
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+        bool advice = text[0] == '\t'; /* "This probably means the server terminated abnormally" */
+        if (len > 0 && !advice && n + 1 < size) {
+            int added = snprintf(out + n, size - n, "%s%.*s", n > 0 ? "; " : "", (int)len, text);
+            n = added < 0 || (size_t)added >= size - n ? size - 1 : n + (size_t)added;
+        }
+        text += len + (text[len] == '\n');
+    }
+    out[n] = '\0';
+    for (char *p = out; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+    return out;
+}
+
+static const char *next_character(const char *p)
+{
+    do
+        p++;
+    while (((unsigned char)*p & 0xC0) == 0x80);
+    return p;
+}
+
+/* " (line 3: fw.titel, fw.id)": the place in the query; position counts characters from 1, as the server
+ * does. */
+static void tell_place(const char *sql, const char *position, char *out, size_t size)
+{
+    enum { EXCERPT = 40 }; /* characters: enough to find the spot */
+    const char *p = sql;
+    int line = 1;
+    for (long at = strtol(position, NULL, 10); at > 1 && *p; at--) {
+        line += *p == '\n';
+        p = next_character(p);
+    }
+    const char *end = p;
+    for (int n = 0; n < EXCERPT && *end && *end != '\n' && *end != '\r'; n++)
+        end = next_character(end);
+    if (end == p)
+        snprintf(out, size, " (line %d)", line);
+    else
+        snprintf(out, size, " (line %d: %.*s)", line, (int)(end - p), p);
+}
+
+/* libpq gives neither SQLSTATE nor primary message for a connection that broke: its own text is all there is.
+ */
+static bool lost(struct pg *pg, const char *primary, struct err *e)
+{
+    char reason[PG_REASON];
+    pg_one_line(primary ? primary : PQerrorMessage(pg->conn), reason, sizeof reason);
+    pg_scrub(pg->server, pg->conn, reason);
+    pg->broken = true;
+    return err_set(e, ERR_PASSING, "lost the connection to PostgreSQL %s: %s", pg->server->label,
+                   reason[0] ? reason : "no reason given");
+}
+
+/* A FATAL ends the session, though libpq may not have seen the end yet. */
+static bool ends_session(const PGresult *res)
+{
+    const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+    return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
+}
+
+bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e)
+{
+    char reason[PG_REASON], place[200] = "";
+    const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY); /* NULL if res is */
+    const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    if (PQstatus(pg->conn) == CONNECTION_BAD || ends_session(res))
+        return lost(pg, primary, e);
+    if (!sqlstate) { /* libpq's own: out of memory, too many parameters */
+        pg->broken = true;
+        return err_set(e, res ? ERR_PASSING : ERR_FINAL, "%s",
+                       pg_one_line(PQerrorMessage(pg->conn), reason, sizeof reason));
+    }
+    const char *position = PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION);
+    if (position && sql)
+        tell_place(sql, position, place, sizeof place);
+    err_set(e, pg_error_kind(sqlstate), "%s%s",
+            pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), place);
+    const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
+    return hint ? err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason)) : false;
+}
