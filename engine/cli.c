@@ -132,7 +132,10 @@ bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, in
 
 int cli_fail(const struct err *e)
 {
-    log_fatal(e);
+    if (e->kind == ERR_STOPPED) /* as it was asked to: no error */
+        log_info("%s", e->text);
+    else
+        log_fatal(e);
     switch (e->kind) {
     case ERR_USAGE:
         return EXIT_WRONG_USAGE;

@@ -488,20 +488,20 @@ static bool check_index(struct run *r, struct err *e)
 
 static void log_summary(const struct run *r, const struct bulk_sums *s)
 {
-    char indexed[32], deleted[32], rejected[32], requests[32], rate[32], retried[32], superseded[64] = "",
-                                                                                      n[32];
+    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
+    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], superseded[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
         snprintf(superseded, sizeof superseded, "%s superseded, ", progress_number(s->unchanged, n));
     progress_number((uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
                     rate);
-    log_info("%s: %s documents %s, %s deleted, %s%s rejected, in %s (%s/s); %.1f MB in %s requests, %s items "
-             "retried",
-             r->pipeline.name, progress_number(s->indexed, indexed), r->o.dry_run ? "printed" : "indexed",
-             progress_number(s->deleted, deleted), superseded, progress_number(s->rejected, rejected),
-             clock_duration(us, duration), rate, (double)s->bytes / 1e6,
-             progress_number(s->requests, requests), progress_number(s->retried_items, retried));
+    log_info("%s: %s %s, %s deleted, %s%s rejected, in %s (%s/s); %.1f MB in %s, %s retried",
+             r->pipeline.name, progress_count(s->indexed, "document", documents),
+             r->o.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted), superseded,
+             progress_number(s->rejected, rejected), clock_duration(us, duration), rate,
+             (double)s->bytes / 1e6, progress_count(s->requests, "request", requests),
+             progress_count(s->retried_items, "item", retried));
 }
 
 static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ok)

@@ -11,7 +11,7 @@ enum {
     LOG_US = 30 * 1000 * 1000, /* seldom enough not to fill a journal */
 };
 
-char *progress_number(uint64_t n, char out[32])
+char *progress_number(uint64_t n, char out[PROGRESS_TEXT])
 {
     char digits[24];
     int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n), at = 0;
@@ -24,6 +24,13 @@ char *progress_number(uint64_t n, char out[32])
     return out;
 }
 
+char *progress_count(uint64_t n, const char *noun, char out[PROGRESS_TEXT])
+{
+    size_t len = strlen(progress_number(n, out));
+    snprintf(out + len, PROGRESS_TEXT - len, " %s%s", noun, n == 1 ? "" : "s");
+    return out;
+}
+
 void progress_start(struct progress *p, const char *name, bool terminal)
 {
     int64_t now = clock_mono_us();
@@ -32,7 +39,7 @@ void progress_start(struct progress *p, const char *name, bool terminal)
 
 static void describe(const struct progress *p, uint64_t done, double rate, char *out, size_t size)
 {
-    char n[32], of[32], per_second[32], left[CLOCK_TEXT];
+    char n[PROGRESS_TEXT], of[PROGRESS_TEXT], per_second[PROGRESS_TEXT], left[CLOCK_TEXT];
     progress_number(done, n);
     progress_number((uint64_t)rate, per_second);
     if (p->expected <= 0 || done > (uint64_t)p->expected || rate < 1) {

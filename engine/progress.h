@@ -23,5 +23,8 @@ void progress_start(struct progress *p, const char *name, bool terminal);
 void progress_show(struct progress *p, const struct bulk_sums *sums);
 void progress_end(struct progress *p); /* takes the line away */
 
-/* "12,345" into out, which holds 32 bytes; returns out. */
-char *progress_number(uint64_t n, char out[32]);
+enum { PROGRESS_TEXT = 64 };
+/* "12,345" into out, which holds PROGRESS_TEXT bytes; returns out. */
+char *progress_number(uint64_t n, char out[PROGRESS_TEXT]);
+/* "1 document", "12,345 documents": noun, at most 30 bytes, is the singular. */
+char *progress_count(uint64_t n, const char *noun, char out[PROGRESS_TEXT]);
