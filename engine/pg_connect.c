@@ -59,18 +59,23 @@ static bool is_torn_url(const char *url)
     return at && *at == '@';
 }
 
-static bool bad_url(struct err *e, const char *reason)
+static bool bad_url(const char *url, const char *reason, struct err *e)
 {
     err_set(e, ERR_USAGE, "cannot understand the connection string of the source: %s", reason);
+    if (!strstr(url, "://"))
+        return err_hint(
+            e, "it is a URL, postgresql://user@host:port/name, or words such as host=... dbname=...");
     return err_hint(
-        e, "in a URL, characters such as / ? # @ : %% in a password have to be percent-encoded: %%2F for /");
+        e, "characters such as / ? # @ : %% in a password have to be percent-encoded in a URL: %%2F for /");
 }
 
 /* libpq's reason for refusing the string, without what it quotes: that may be a part of the password. */
-static bool refuse_url(struct err *e, const char *libpq_says)
+static bool refuse_url(const char *url, const char *libpq_says, struct err *e)
 {
     char text[PG_REASON], shown[PG_REASON];
     pg_one_line(libpq_says ? libpq_says : "out of memory", text, sizeof text);
+    if (!strstr(url, "://") && !strstr(url, "pas")) /* "pasword=x y" has one, too */
+        return bad_url(url, text, e);
     size_t n = 0;
     bool quoted = false;
     for (const char *p = text; *p; p++) {
@@ -81,7 +86,7 @@ static bool refuse_url(struct err *e, const char *libpq_says)
             shown[n++] = *p;
     }
     shown[n] = '\0';
-    return bad_url(e, shown);
+    return bad_url(url, shown, e);
 }
 
 static const char *option(const PQconninfoOption *list, const char *keyword)
@@ -170,15 +175,15 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     PQconninfoOption *given = NULL;
     char *reason = NULL;
     if (is_torn_url(url))
-        return bad_url(e, "there is a '/' before the '@'");
+        return bad_url(url, "there is a '/' before the '@'", e);
     if (is_connection_string(url) && !(given = PQconninfoParse(url, &reason))) {
-        refuse_url(e, reason);
+        refuse_url(url, reason, e);
         PQfreemem(reason);
         return false;
     }
     bool ok = ports_are_numbers(option(given, "port"))
                   ? fill_server(s, url, given, e)
-                  : bad_url(e, "the port is not a number from 1 to 65535");
+                  : bad_url(url, "the port is not a number from 1 to 65535", e);
     PQconninfoFree(given);
     if (!ok)
         pg_server_free(s);
@@ -354,6 +359,9 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
     read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
     if (a->silent)
         snprintf(f.reason, sizeof f.reason, "no answer within %lld s", (long long)a->timeout_ms / 1000);
+    else if (PQconnectionNeedsPassword(pg->conn) && !a->several_hosts)
+        snprintf(f.reason, sizeof f.reason,
+                 "it asks for a password, and there is none"); /* libpq: fe_sendauth */
     pg_scrub(pg->server, pg->conn, f.reason);
     bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL
                                : a->reached && !a->silent && is_refusal(pg, &f, a->any_session);

@@ -247,6 +247,7 @@ static void a_damaged_url_is_refused_without_its_password(void **state)
         holds_no_password(&e);
         assert_true(e.hint[0]);
     }
+    refuses("hots=here", false, ERR_USAGE, "invalid connection option \"hots\"");
 }
 
 static void a_server_without_memory_leaks_nothing(void **state)
@@ -316,7 +317,7 @@ static void a_wrong_password_is_final_until_the_server_has_let_us_in(void **stat
     refuses(url, true, ERR_PASSING, "could not connect to PostgreSQL '");
     snprintf(url, TEXT, "host=%s port=%s user=%s dbname=%s passfile=/dev/null", host, port, role, database);
     if (host[0] != '/')
-        refuses(url, false, ERR_FINAL, "no password supplied");
+        refuses(url, false, ERR_FINAL, "it asks for a password, and there is none");
 }
 
 static void a_wrong_user_or_database_is_final(void **state)
