@@ -51,6 +51,8 @@ demo:  ## install what is missing, start the servers, load films, search them
 test:  ## install what is missing, then run all tests: unit tests under ASan and UBSan, the others on real servers
 	@vendor/install
 	$(MAKE) all
+	vendor/services with $(MAKE) unit-then-e2e
+unit-then-e2e:
 	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' unit
 	$(MAKE) e2e
 
@@ -58,7 +60,7 @@ test:  ## install what is missing, then run all tests: unit tests under ASan and
 e2e: all  ## the end-to-end tests alone (ARGS='-k kill -x', ETL_ENGINE=build/asan/etl-engine)
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 -m pytest tests $(ARGS)
 
-unit: $(UNITS)  ## build and run the unit tests
+unit: $(UNITS)  ## build and run the unit tests (those that need servers: vendor/services with make unit)
 	@failed=; for test in $(UNITS); do echo "$$test"; $$test || failed="$$failed $$test"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" && exit 1; }
 
@@ -90,6 +92,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test e2e unit asan tsan lint format clean help
+.PHONY: all install demo test unit-then-e2e e2e unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)

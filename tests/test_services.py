@@ -50,6 +50,12 @@ def test_env_names_the_servers_of_the_demo(servers):
     assert lines[1] == f"export ELASTICSEARCH_URL=http://127.0.0.1:{private.SEARCH[0].port}"
 
 
+def test_with_runs_a_command_among_the_servers_and_passes_its_status_on(servers):
+    done = private.run("with", "sh", "-c", "echo $DATABASE_URL; exit 7")
+    assert done.returncode == 7
+    assert done.stdout.strip() == private.POSTGRES.url
+
+
 @pytest.mark.parametrize("words", [("fly",), ("up", "oracle")])
 def test_wrong_use_is_one_line(words):
     done = private.run(*words)
