@@ -1005,7 +1005,7 @@ static int tear_down(void **state)
 static void is_skipped(void **state)
 {
     (void)state;
-    print_message("no DATABASE_URL: try eval \"$(vendor/services env)\"\n");
+    print_message("no DATABASE_URL: try vendor/services with make unit\n");
     if (getenv("CI"))
         fail();
     skip();
