@@ -1,0 +1,83 @@
+/* es: the search server: one HTTP request, one answer, over a connection that is kept alive.
+ *
+ * Uses     libcurl, err, buf, json, stop, clock.
+ * Promise  every wait ends soon after a stop is asked (a request in flight, or begun later, gets 3 seconds
+ * more). No answer is believed that did not arrive whole. No message holds a password.
+ *
+ * The classification of answers stands here, once (es_check), for whole requests; bulk.c has the one for
+ * items.
+ */
+#pragma once
+#include "buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct json_reader;
+
+struct es_limits {   /* es_server_init sets them; tests make them small before es_open */
+    long connect_ms; /* 10 s: a host that is up accepts in one; the rest is for lost packets */
+    long request_ms; /* 120 s, from the first byte sent to the last one received */
+    long stall_s;    /* 60 s without a byte in either direction: the server is frozen */
+    int64_t stop_ms; /* 3 s: what a request still gets once a stop was asked */
+    size_t max_body; /* 256 MB: what an answer may weigh */
+};
+
+struct es_server { /* one for all threads; read-only after es_server_init */
+    char *url;     /* owned; without user, password and final slash; for messages too */
+    char *userpwd; /* owned; "user:password", or NULL; never printed */
+    bool loopback; /* a proxy is never asked for this machine itself */
+    struct es_limits limits;
+};
+
+/* url: http:// or https://, perhaps with user:password@ and a path prefix; the port, if none is given, is
+ * that of the scheme (80, 443), not 9200. False, ERR_USAGE: not such a URL. Before any thread: it also sets
+ * up libcurl. */
+bool es_server_init(struct es_server *s, const char *url, struct err *e);
+void es_server_free(struct es_server *s); /* bears a zeroed struct */
+
+struct es; /* one thread's connection */
+
+struct es *es_open(const struct es_server *s, struct err *e); /* does not connect yet; NULL: e says why */
+void es_close(struct es *es);                                 /* NULL is fine */
+
+struct es_answer { /* bears being zeroed; free with es_answer_free */
+    int status;
+    int64_t retry_after_ms; /* from Retry-After, seconds or a date, an hour at most; 0: none */
+    struct buf body;
+};
+void es_answer_free(struct es_answer *a);
+
+/* path begins with '/' and is already escaped (es_add_escaped). body may be NULL; type: its content type,
+ * NULL means application/json. True: an answer arrived whole, whatever its status (a 413 counts even if the
+ * connection broke behind its head). False: none did (passing: connect, DNS, timeout, reset, cut off; final:
+ * TLS refused, ...; stopped). a is reused: its memory is kept between calls. */
+bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
+                const char *type, struct es_answer *a, struct err *e);
+
+/* True for 2xx. Else sets e: passing for 429, 502, 503, 504, and the 403 of a full disk; final for the rest;
+ * with the server's own reason. */
+bool es_check(const struct es_answer *a, struct err *e);
+
+/* Adds text with all but unreserved characters as %XX: one segment of a path. */
+void es_add_escaped(struct buf *b, const char *text);
+
+/* The server's own words in an error answer: "type: reason (caused by type: reason)", or the body's first
+ * line. One line, at most 300 bytes. */
+void es_reason(const struct es_answer *a, char *out, size_t size);
+
+struct es_error {
+    char type[100];    /* empty if the server gave none */
+    char reason[1100]; /* behind a key of 512 bytes there must be room for what matters */
+    char cause[300];   /* the innermost "caused_by", as "type: reason"; may be empty */
+};
+/* Reads an error object (or an old server's plain text), which is the value that begins with the next token
+ * of r. False: it is neither, or damaged. */
+bool es_read_error(struct json_reader *r, struct es_error *out);
+/* "type: reason (caused by ...)" into out, cut at a character. */
+void es_error_text(const struct es_error *error, char *out, size_t size);
+/* Whether this is the block that a server sets on an index when its disk is nearly full, and lifts later by
+ * itself. */
+bool es_is_flood_block(const struct es_error *error);

@@ -1,0 +1,578 @@
+/* What arrived whole is an answer, whatever it says; all else is an error, and each is classified. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "err.h"
+#include "es.h"
+#include "fake_http.h"
+#include "stop.h"
+#include "torture.h"
+
+static struct fake_http fake;
+
+#define STEPS(...)                                                                                           \
+    (struct fake_step[]){__VA_ARGS__}, sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
+
+/* One request to the fake server, with small limits. */
+static bool get(const char *url, struct es_answer *a, struct err *e)
+{
+    struct es_server s;
+    assert_true(es_server_init(&s, url, e));
+    s.limits.connect_ms = 2000;
+    s.limits.request_ms = 2500;
+    s.limits.stall_s = 1;
+    s.limits.max_body = 1 << 20;
+    struct es *es = es_open(&s, e);
+    assert_non_null(es);
+    bool ok = es_request(es, "GET", "/", NULL, 0, NULL, a, e);
+    es_close(es);
+    es_server_free(&s);
+    return ok;
+}
+
+/* ---- URLs ---- */
+
+static void url_is_split_into_what_may_be_shown_and_what_may_not(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *clean, *userpwd;
+    } cases[] = {
+        {"http://127.0.0.1:9200", "http://127.0.0.1:9200", NULL},
+        {"http://127.0.0.1:9200/", "http://127.0.0.1:9200", NULL},
+        {"http://127.0.0.1:9200//", "http://127.0.0.1:9200", NULL},
+        {"https://es.example.org", "https://es.example.org", NULL},
+        {"https://es.example.org/a/b/", "https://es.example.org/a/b", NULL},
+        {"http://joe:s3%20cr%40t@[::1]:9200/x", "http://[::1]:9200/x", "joe:s3 cr@t"},
+        {"http://joe@h:1", "http://h:1", "joe:"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct es_server s;
+        struct err e = {0};
+        assert_true(es_server_init(&s, cases[i].url, &e));
+        assert_string_equal(s.url, cases[i].clean);
+        if (cases[i].userpwd)
+            assert_string_equal(s.userpwd, cases[i].userpwd);
+        else
+            assert_null(s.userpwd);
+        es_server_free(&s);
+        es_server_free(&s);
+    }
+}
+
+static void other_urls_are_refused_without_quoting_them(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {"",
+                                       "localhost:9200",
+                                       "127.0.0.1",
+                                       "ftp://joe:s3cret@h",
+                                       "joe:s3cret@h:9200",
+                                       "http://",
+                                       "http://joe:s3cret@",
+                                       "http://joe:s3cret@h:99999",
+                                       "http://joe:s3cret@h/?q=1",
+                                       "http://joe:s3cret@h/#x",
+                                       "http://joe:s3cret%01@h/",
+                                       "http://joe:s3cret@h h/",
+                                       "file:///etc/passwd"};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        struct es_server s;
+        struct err e = {0};
+        assert_false(es_server_init(&s, urls[i], &e));
+        assert_int_equal(e.kind, ERR_USAGE);
+        assert_null(strstr(e.text, "s3cret"));
+        assert_true(strlen(e.text) > 0);
+        es_server_free(&s);
+    }
+}
+
+static void loopback_is_never_asked_for_through_a_proxy(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 200, .body = "hello"}));
+    setenv("http_proxy", "http://joe:s3cret@127.0.0.1:1", 1);
+    struct es_answer a = {0};
+    struct err e = {0};
+    assert_true(get(fake.url, &a, &e));
+    assert_false(get("http://192.0.2.1:9200", &a, &e)); /* through the proxy that is not there */
+    unsetenv("http_proxy");
+    assert_int_equal(e.kind, ERR_PASSING);
+    assert_string_equal(e.text, "could not reach http://192.0.2.1:9200: Connection refused");
+    es_answer_free(&a);
+    fake_stop(&fake);
+}
+
+static void paths_are_escaped(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1000);
+    es_add_escaped(&b, "a-Z_0.~/?%*\xC3\xA9");
+    assert_string_equal(buf_cstr(&b), "a-Z_0.~%2F%3F%25%2A%C3%A9");
+    buf_free(&b);
+}
+
+/* ---- answers that arrive ---- */
+
+static void requests_share_one_connection_and_carry_what_they_should(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 200, .body = "first"}, {.status = 404, .body = ""},
+                            {.status = 200, .body = "3"}));
+    char url[200];
+    snprintf(url, sizeof url, "http://joe:s3cret@%.50s/prefix/", fake.url + 7);
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, url, &e));
+    struct es *es = es_open(&s, &e);
+    assert_true(es_request(es, "POST", "/x/_bulk", "{}\n", 3, "application/x-ndjson", &a, &e));
+    assert_int_equal(a.status, 200);
+    assert_string_equal(buf_cstr(&a.body), "first");
+    fake_look(&fake);
+    assert_memory_equal(fake.head, "POST /prefix/x/_bulk HTTP/1.1\r\n", 31);
+    assert_non_null(strstr(fake.head, "Authorization: Basic am9lOnMzY3JldA==\r\n"));
+    assert_non_null(strstr(fake.head, "Content-Type: application/x-ndjson\r\n"));
+    assert_non_null(strstr(fake.head, "User-Agent: etl-engine\r\n"));
+    assert_null(strcasestr(fake.head, "Expect:"));
+    assert_string_equal(fake.body, "{}\n");
+    assert_true(es_request(es, "PUT", "/y", NULL, 0, NULL, &a, &e));
+    assert_int_equal(a.status, 404);
+    assert_int_equal(a.body.len, 0);
+    fake_look(&fake);
+    assert_memory_equal(fake.head, "PUT /prefix/y ", 14);
+    assert_non_null(strstr(fake.head, "Content-Length: 0\r\n"));
+    assert_true(es_request(es, "DELETE", "/y", NULL, 0, NULL, &a, &e));
+    fake_look(&fake);
+    assert_memory_equal(fake.head, "DELETE /prefix/y ", 17);
+    assert_true(es_request(es, "HEAD", "/y", NULL, 0, NULL, &a, &e));
+    assert_true(es_request(es, "GET", "/y", NULL, 0, NULL, &a, &e));
+    fake_look(&fake);
+    assert_memory_equal(fake.head, "GET /prefix/y ", 14);
+    assert_string_equal(buf_cstr(&a.body), "3");
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+}
+
+static void checks_as(struct fake_step step, enum err_kind kind, int64_t retry_ms, const char *text)
+{
+    struct es_answer a = {0};
+    struct err e = {0};
+    fake_start(&fake, &step, 1);
+    assert_true(get(fake.url, &a, &e));
+    assert_int_equal(es_check(&a, &e), kind == ERR_NONE);
+    assert_int_equal(e.kind, kind);
+    assert_int_equal(e.retry_after_ms, retry_ms);
+    assert_string_equal(e.text, text);
+    es_answer_free(&a);
+    fake_stop(&fake);
+}
+
+static void statuses_are_classified(void **state)
+{
+    (void)state;
+    checks_as((struct fake_step){.status = 200, .body = ""}, ERR_NONE, 0, "");
+    checks_as((struct fake_step){.status = 201, .body = "x"}, ERR_NONE, 0, "");
+    checks_as((struct fake_step){.status = 429, .body = "busy\nsecond line", .headers = "Retry-After: 7\r\n"},
+              ERR_PASSING, 7000, "the search server answered 429: busy");
+    checks_as((struct fake_step){.status = 502, .body = ""}, ERR_PASSING, 0,
+              "the search server answered 502: no reason given");
+    checks_as((struct fake_step){.status = 503,
+                                 .body = "\r\n <html>\x1B[2J\r\n",
+                                 .headers = "Retry-After: 999999999\r\n"},
+              ERR_PASSING, 3600000, "the search server answered 503: <html> [2J");
+    checks_as((struct fake_step){.status = 504, .body = "{\"error\":\"text\",\"status\":504}"}, ERR_PASSING,
+              0, "the search server answered 504: text");
+    checks_as((struct fake_step){.status = 500, .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\\ns\"}}"},
+              ERR_FINAL, 0, "the search server answered 500: t: r s");
+    checks_as((struct fake_step){.status = 302, .body = "", .headers = "Location: http://127.0.0.1:1/\r\n"},
+              ERR_FINAL, 0, "the search server answered 302: no reason given");
+    checks_as((struct fake_step){.status = 403,
+                                 .body = "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"cluster_"
+                                         "block_exception\",\"reason\":\"[FORBIDDEN/12/x]\"}}"},
+              ERR_PASSING, 0, "the search server answered 403: cluster_block_exception: [FORBIDDEN/12/x]");
+    checks_as(
+        (struct fake_step){.status = 400,
+                           .body =
+                               "{\"error\":{\"type\":\"t\",\"reason\":\"r\",\"caused_by\":{\"type\":\"u\","
+                               "\"reason\":\"s\",\"caused_by\":{\"type\":\"v\",\"reason\":\"w\"}},"
+                               "\"more\":[1]}}"},
+        ERR_FINAL, 0, "the search server answered 400: t: r (caused by v: w)");
+}
+
+static void retry_after_may_be_a_date(void **state)
+{
+    (void)state;
+    char header[100], date[60];
+    time_t then = time(NULL) + 30;
+    struct tm tm;
+    gmtime_r(&then, &tm);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+    snprintf(header, sizeof header, "Retry-After: %s\r\n", date);
+    struct es_answer a = {0};
+    struct err e = {0};
+    fake_start(&fake, STEPS({.status = 429, .body = "", .headers = header}));
+    assert_true(get(fake.url, &a, &e));
+    assert_in_range(a.retry_after_ms, 20000, 31000);
+    es_answer_free(&a);
+    fake_stop(&fake);
+}
+
+static void refusals_have_a_hint(void **state)
+{
+    (void)state;
+    struct es_answer a = {.status = 401};
+    struct err e = {0};
+    assert_false(es_check(&a, &e));
+    assert_int_equal(e.kind, ERR_FINAL);
+    assert_true(e.hint[0]);
+    a.status = 403;
+    assert_false(es_check(&a, &e));
+    assert_true(e.hint[0]);
+}
+
+/* Elasticsearch 7.10 quotes the request it could not parse, with its headers. */
+static void reason_never_holds_the_credentials_that_a_server_quotes(void **state)
+{
+    (void)state;
+    struct es_answer a = {.status = 400};
+    buf_init(&a.body, 10000);
+    buf_adds(&a.body,
+             "{\"error\":{\"type\":\"t\",\"reason\":\"end of input\\n at [Source: (byte[])\\\"POST /x "
+             "HTTP/1.1\\r\\nAuthorization: Basic am9lOnMzY3JldA==\\r\\n\\\"; line: 1]\"}}");
+    char out[300];
+    es_reason(&a, out, sizeof out);
+    assert_string_equal(out, "t: end of input  at");
+    buf_clear(&a.body);
+    buf_adds(&a.body, "GET / authorization: Basic am9lOnMzY3JldA==");
+    es_reason(&a, out, sizeof out);
+    assert_null(strstr(out, "am9l"));
+    es_answer_free(&a);
+}
+
+static void reason_is_cut_at_a_character_and_keeps_its_cause(void **state)
+{
+    (void)state;
+    struct es_answer a = {.status = 400};
+    buf_init(&a.body, 10000);
+    buf_adds(&a.body, "{\"error\":{\"type\":\"t\",\"reason\":\"");
+    for (int i = 0; i < 400; i++)
+        buf_adds(&a.body, "\xD0\xB6");
+    buf_adds(&a.body, "\",\"caused_by\":{\"type\":\"c\",\"reason\":\"why\"}}}");
+    for (size_t size = 40; size < 400; size++) {
+        char out[400];
+        es_reason(&a, out, size);
+        size_t len = strlen(out);
+        assert_true(len < size && len <= 300);
+        assert_non_null(strstr(out, "\xD0\xB6 (caused by c: why)"));
+    }
+    es_answer_free(&a);
+}
+
+static void a_cut_error_never_harms(void **state)
+{
+    (void)state;
+    static const char whole[] =
+        "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"t\",\"reason\":\"r\",\"caused_by\":"
+        "{\"type\":\"\\u0436\",\"reason\":null}},\"status\":400}";
+    for (size_t n = 0; n < sizeof whole; n++) {
+        struct es_answer a = {.status = 400};
+        buf_init(&a.body, 10000);
+        char *exact = malloc(n + 1); /* the sanitizer sees a read behind it */
+        memcpy(exact, whole, n);
+        a.body.data = exact;
+        a.body.len = n;
+        char out[300];
+        es_reason(&a, out, sizeof out);
+        assert_true(out[0]);
+        struct err e;
+        assert_false(es_check(&a, &e));
+        free(exact);
+    }
+}
+
+/* ---- answers that don't ---- */
+
+static void fails_as(struct fake_step step, enum err_kind kind, const char *part)
+{
+    struct es_answer a = {0};
+    struct err e = {0};
+    fake_start(&fake, &step, 1);
+    assert_false(get(fake.url, &a, &e));
+    assert_int_equal(e.kind, kind);
+    if (!strstr(e.text, part))
+        fail_msg("'%s' lacks '%s'", e.text, part);
+    assert_non_null(strstr(e.text, fake.url));
+    assert_int_equal(a.status, 0);
+    assert_int_equal(a.body.len, 0);
+    es_answer_free(&a);
+    fake_stop(&fake);
+}
+
+static void what_is_not_whole_is_no_answer(void **state)
+{
+    (void)state;
+    fails_as((struct fake_step){.status = 200, .body = "0123456789", .missing = 1, .end = FAKE_CLOSE},
+             ERR_PASSING, "cut off");
+    fails_as((struct fake_step){.status = 200, .body = "0123456789", .missing = 10, .end = FAKE_RESET},
+             ERR_PASSING, "could not reach");
+    fails_as((struct fake_step){.raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n",
+                                .end = FAKE_CLOSE},
+             ERR_PASSING, "could not reach");
+    fails_as((struct fake_step){.raw = "", .end = FAKE_CLOSE}, ERR_PASSING, "without an answer");
+    fails_as((struct fake_step){.raw = "HTTP/1.1 200 O", .end = FAKE_RESET}, ERR_PASSING, "could not");
+    fails_as((struct fake_step){.raw = "SSH-2.0-OpenSSH_9.2\r\n", .end = FAKE_CLOSE}, ERR_FINAL,
+             "cannot reach");
+}
+
+static void an_answer_has_a_ceiling(void **state)
+{
+    (void)state;
+    static char large[1 << 20] = "";
+    memset(large, 'x', sizeof large - 1);
+    struct fake_step step = {.status = 200, .body = large};
+    fake_start(&fake, &step, 1);
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, fake.url, &e));
+    s.limits.max_body = sizeof large - 2;
+    struct es *es = es_open(&s, &e);
+    assert_false(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    assert_int_equal(e.kind, ERR_FINAL);
+    es_answer_free(&a);
+    es_close(es);
+    s.limits.max_body = sizeof large - 1;
+    es = es_open(&s, &e);
+    assert_true(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+}
+
+static void a_server_that_is_not_there_is_passing(void **state)
+{
+    (void)state;
+    struct es_answer a = {0};
+    struct err e = {0};
+    fake_start(&fake, STEPS({.status = 200, .body = ""}));
+    fake_stop(&fake);
+    char url[100], text[200];
+    snprintf(url, sizeof url, "http://joe:s3cret@%.50s", fake.url + 7);
+    assert_false(get(url, &a, &e));
+    assert_int_equal(e.kind, ERR_PASSING);
+    snprintf(text, sizeof text, "could not reach %.60s: Connection refused", fake.url);
+    assert_string_equal(e.text, text);
+    assert_false(get("http://joe:s3cret@no-such-host.invalid:9200", &a, &e));
+    assert_int_equal(e.kind, ERR_PASSING);
+    assert_null(strstr(e.text, "s3cret"));
+    es_answer_free(&a);
+}
+
+static void a_frozen_server_is_passing(void **state)
+{
+    (void)state;
+    fails_as((struct fake_step){.end = FAKE_HANG}, ERR_PASSING, "not a byte moved for 1 s");
+}
+
+static void tls_to_a_server_without_it_fails(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.raw = "HTTP/1.1 400 Bad\r\n\r\n", .early = true, .end = FAKE_CLOSE}));
+    char url[100];
+    snprintf(url, sizeof url, "https://joe:s3cret@%.50s", fake.url + 7);
+    struct es_answer a = {0};
+    struct err e = {0};
+    assert_false(get(url, &a, &e));
+    assert_null(strstr(e.text, "s3cret"));
+    es_answer_free(&a);
+    fake_stop(&fake);
+}
+
+/* How often a 413 was seen in 10 requests whose body the server does not read. */
+static int send_large(struct fake_step step)
+{
+    static char large[8 << 20];
+    memset(large, 'x', sizeof large);
+    fake_start(&fake, &step, 1);
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, fake.url, &e));
+    struct es *es = es_open(&s, &e);
+    int seen = 0;
+    for (int i = 0; i < 10; i++) {
+        bool ok = es_request(es, "POST", "/", large, sizeof large, NULL, &a, &e);
+        assert_true(ok ? a.status == 413 : e.kind == ERR_PASSING);
+        seen += ok;
+    }
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+    return seen;
+}
+
+static void a_413_counts_even_if_the_connection_breaks(void **state)
+{
+    (void)state;
+    struct fake_step step = {.status = 413, .body = "no", .early = true, .end = FAKE_RESET, .pause_ms = 100};
+    assert_int_equal(send_large(step), 10);
+    step.missing = 1;
+    assert_int_equal(send_large(step), 10);
+    step.pause_ms = 0; /* here the kernel may have thrown the answer away: passing, then */
+    send_large(step);
+}
+
+/* ---- stopping: in a child, a process is stopped only once ---- */
+
+#define CHECK(condition)                                                                                     \
+    do                                                                                                       \
+        if (!(condition)) {                                                                                  \
+            dprintf(2, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                               \
+            _exit(100);                                                                                      \
+        }                                                                                                    \
+    while (0)
+
+static void *stop_soon(void *arg)
+{
+    (void)arg;
+    usleep(200000);
+    kill(getpid(), SIGTERM);
+    return NULL;
+}
+
+static void child_in_flight(void)
+{
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    fake_start(&fake, STEPS({.end = FAKE_HANG}));
+    CHECK(stop_init(&e) && es_server_init(&s, fake.url, &e));
+    s.limits.stop_ms = 400;
+    struct es *es = es_open(&s, &e);
+    pthread_t t;
+    pthread_create(&t, NULL, stop_soon, NULL);
+    int64_t start = clock_mono_us();
+    CHECK(!es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    int64_t spent = clock_mono_us() - start;
+    pthread_join(t, NULL);
+    CHECK(e.kind == ERR_STOPPED);
+    CHECK(spent >= 550000 && spent < 5000000);
+    fake_stop(&fake);
+}
+
+static void child_after_stop(void)
+{
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    fake_start(&fake, STEPS({.status = 200, .body = "ok"}));
+    CHECK(stop_init(&e) && es_server_init(&s, fake.url, &e));
+    struct es *es = es_open(&s, &e);
+    raise(SIGTERM);
+    CHECK(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    CHECK(a.status == 200);
+    fake_stop(&fake);
+}
+
+static void in_child(void (*body)(void))
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        body();
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void a_stop_leaves_a_request_a_little_time_and_then_ends_it(void **state)
+{
+    (void)state;
+    in_child(child_in_flight);
+}
+
+static void a_request_begun_after_the_stop_is_still_made(void **state)
+{
+    (void)state;
+    in_child(child_after_stop);
+}
+
+static bool walk(struct err *e)
+{
+    struct es_server s;
+    struct es_answer a = {0};
+    bool ok = es_server_init(&s, "http://joe:x@127.0.0.1:1/p/", e);
+    if (ok) {
+        free(s.url);
+        s.url = NULL;
+        s.url = strdup(fake.url);
+        struct es *es = s.url ? es_open(&s, e) : NULL;
+        ok = es && es_request(es, "GET", "/", NULL, 0, NULL, &a, e);
+        es_close(es);
+    }
+    es_answer_free(&a);
+    es_server_free(&s);
+    return ok;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 200, .body = "ok"}));
+    bool done = false;
+    for (int n = 0; !done; n++) {
+        struct err e = {0};
+        allocations_left = n;
+        done = walk(&e);
+        allocations_left = -1;
+    }
+    fake_stop(&fake);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(url_is_split_into_what_may_be_shown_and_what_may_not),
+        cmocka_unit_test(other_urls_are_refused_without_quoting_them),
+        cmocka_unit_test(loopback_is_never_asked_for_through_a_proxy),
+        cmocka_unit_test(paths_are_escaped),
+        cmocka_unit_test(requests_share_one_connection_and_carry_what_they_should),
+        cmocka_unit_test(statuses_are_classified),
+        cmocka_unit_test(retry_after_may_be_a_date),
+        cmocka_unit_test(refusals_have_a_hint),
+        cmocka_unit_test(reason_never_holds_the_credentials_that_a_server_quotes),
+        cmocka_unit_test(reason_is_cut_at_a_character_and_keeps_its_cause),
+        cmocka_unit_test(a_cut_error_never_harms),
+        cmocka_unit_test(what_is_not_whole_is_no_answer),
+        cmocka_unit_test(an_answer_has_a_ceiling),
+        cmocka_unit_test(a_server_that_is_not_there_is_passing),
+        cmocka_unit_test(a_frozen_server_is_passing),
+        cmocka_unit_test(tls_to_a_server_without_it_fails),
+        cmocka_unit_test(a_413_counts_even_if_the_connection_breaks),
+        cmocka_unit_test(a_stop_leaves_a_request_a_little_time_and_then_ends_it),
+        cmocka_unit_test(a_request_begun_after_the_stop_is_still_made),
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    signal(SIGPIPE, SIG_IGN); /* as stop_init does */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
