@@ -1,0 +1,488 @@
+#include "bulk.h"
+
+#include "err.h"
+#include "es.h"
+#include "json.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of a key. Every server's limit; one longer key has them refuse the whole request with a 400 (tried:
+ * Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
+enum { MAX_KEY = 512 };
+enum { REASON = 300 };
+
+/* ---- building ---- */
+
+void bulk_init(struct bulk *b, size_t max_bytes)
+{
+    *b = (struct bulk){0};
+    buf_init(&b->body, max_bytes);
+    buf_init(&b->keys, max_bytes);
+}
+
+void bulk_free(struct bulk *b)
+{
+    buf_free(&b->body);
+    buf_free(&b->keys);
+    free(b->items);
+    b->items = NULL;
+    b->n = b->cap = 0;
+}
+
+void bulk_clear(struct bulk *b)
+{
+    buf_clear(&b->body);
+    buf_clear(&b->keys);
+    b->n = 0;
+}
+
+static void begin(struct bulk *b, const char *key, int64_t version, bool is_delete)
+{
+    size_t key_len = strlen(key);
+    b->open = (struct bulk_item){.at = b->body.len,
+                                 .key_at = b->keys.len,
+                                 .key_len = key_len,
+                                 .version = version,
+                                 .is_delete = is_delete};
+    buf_add(&b->keys, key, key_len + 1);
+    buf_adds(&b->body, is_delete ? "{\"delete\":{\"_id\":" : "{\"index\":{\"_id\":");
+    b->bad_key = !json_add_string(&b->body, key, key_len);
+    buf_addf(&b->body, ",\"version\":%" PRId64 ",\"version_type\":\"external_gte\"}}\n", version);
+}
+
+void bulk_begin(struct bulk *b, const char *key, int64_t version)
+{
+    begin(b, key, version, false);
+}
+
+void bulk_abort(struct bulk *b)
+{
+    buf_cut(&b->body, b->open.at);
+    buf_cut(&b->keys, b->open.key_at);
+}
+
+static bool keep_open(struct bulk *b)
+{
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? b->cap * 2 : 256;
+        struct bulk_item *items = realloc(b->items, cap * sizeof *items);
+        if (!items)
+            return false;
+        b->items = items;
+        b->cap = cap;
+    }
+    b->open.len = b->body.len - b->open.at;
+    b->items[b->n++] = b->open;
+    return true;
+}
+
+/* Why the open item cannot be kept, into e. */
+static bool take_back(struct bulk *b, bool too_large, struct err *e)
+{
+    if (b->keys.failed)
+        err_memory(e);
+    else if (b->bad_key)
+        err_set(e, ERR_FINAL, "cannot send a document whose key '%.100s' is not UTF-8",
+                b->keys.data + b->open.key_at);
+    else if (too_large)
+        err_set(e, ERR_FINAL, "document '%.200s' is larger than %zu MB, or than memory",
+                b->keys.data + b->open.key_at, b->body.max >> 20);
+    else
+        err_memory(e);
+    bulk_abort(b);
+    return false;
+}
+
+static bool commit(struct bulk *b, struct err *e)
+{
+    if (b->body.failed || b->keys.failed || b->bad_key)
+        return take_back(b, b->body.failed, e);
+    return keep_open(b) || take_back(b, false, e);
+}
+
+bool bulk_commit(struct bulk *b, struct err *e)
+{
+    buf_addc(&b->body, '\n');
+    return commit(b, e);
+}
+
+bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e)
+{
+    begin(b, key, version, true);
+    return commit(b, e);
+}
+
+/* ---- letting go ---- */
+
+static const char *key_of(const struct bulk *b, const struct bulk_item *item)
+{
+    return b->keys.data + item->key_at;
+}
+
+/* Takes out the items that are done. The others keep their order and move down in place. */
+static void compact(struct bulk *b)
+{
+    size_t n = 0, body = 0, keys = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        struct bulk_item item = b->items[i];
+        if (item.done)
+            continue;
+        memmove(b->body.data + body, b->body.data + item.at, item.len);
+        memmove(b->keys.data + keys, b->keys.data + item.key_at, item.key_len + 1);
+        item.at = body;
+        item.key_at = keys;
+        body += item.len;
+        keys += item.key_len + 1;
+        b->items[n++] = item;
+    }
+    b->n = n;
+    buf_cut(&b->body, body);
+    buf_cut(&b->keys, keys);
+}
+
+/* ---- judging ---- */
+
+enum verdict {
+    DONE,      /* leaves the request */
+    UNCHANGED, /* leaves it: the index already holds something as new, or nothing */
+    REJECTED,  /* leaves it, and is told of: the server will never take it */
+    AGAIN,     /* stays: passing */
+    FOREIGN,   /* stays: final, a version that is not ours stands in the way */
+    BROKEN,    /* stays: final, no item can get through */
+    DAMAGED,   /* the answer contradicts itself: all stay */
+};
+
+struct answer { /* to one item */
+    bool is_delete;
+    int64_t status;
+    bool has_error;
+    struct es_error error;
+};
+
+/* The retry rule: what becomes of an item that was answered with an error. The first row that fits decides; 0
+ * and NULL fit anything. (Without an error there is 200, 201 and, for a delete, 404: see judge.) */
+static const struct rule {
+    int from, to;              /* status */
+    const char *type, *reason; /* equal to; part of */
+    enum verdict verdict;
+} rules[] = {
+    {409, 409, "version_conflict_engine_exception", NULL, UNCHANGED}, /* or FOREIGN: see judge_conflict */
+    {400, 429, "cluster_block_exception", "/12/",
+     AGAIN}, /* the disk is nearly full; the server lifts it by itself */
+    {429, 429, NULL, NULL, AGAIN},
+    {400, 599, "es_rejected_execution_exception", NULL, AGAIN},
+    {400, 599, "rejected_execution_exception", NULL, AGAIN},
+    {408, 408, NULL, NULL, AGAIN},
+    {404, 404, "shard_not_found_exception", NULL, AGAIN}, /* it is being moved */
+    {500, 599, NULL, NULL, AGAIN}, /* a node that leaves answers 500 too: no document's fault */
+    {404, 404, "index_not_found_exception", NULL, BROKEN},
+    {400, 400, "index_closed_exception", NULL, BROKEN},
+    {400, 400, "illegal_argument_exception", "no write index", BROKEN},
+    {401, 401, NULL, NULL, BROKEN},
+    {403, 403, NULL, NULL, BROKEN},
+    {400, 499, NULL, NULL, REJECTED},
+};
+
+/* The X of "[KEY]: version conflict, current version [X] is higher than the one provided [Y]". The key may
+ * hold any words, so the last place counts. False: not found. */
+static bool current_version(const char *reason, int64_t *out)
+{
+    static const char mark[] = "current version [";
+    const char *last = NULL;
+    for (const char *p = reason; (p = strstr(p, mark)); p++)
+        last = p;
+    if (!last)
+        return false;
+    char *end;
+    *out = strtoll(last + sizeof mark - 1, &end, 10);
+    return end != last + sizeof mark - 1 && *end == ']';
+}
+
+/* Superseded by a version of ours is a success. Above all of ours: the index was written by somebody else. */
+static enum verdict judge_conflict(const struct bulk *b, const char *reason, int64_t issued)
+{
+    int64_t current;
+    if (!current_version(reason, &current) || current <= issued)
+        return UNCHANGED;
+    return b->latest && current <= b->latest(b->latest_arg) ? UNCHANGED : FOREIGN;
+}
+
+static enum verdict judge(const struct bulk *b, const struct answer *a, int64_t issued)
+{
+    if (!a->has_error && a->is_delete && a->status == 404)
+        return UNCHANGED;
+    if (!a->has_error)
+        return a->status == 200 || a->status == 201 ? DONE : DAMAGED;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const struct rule *r = &rules[i];
+        if (a->status < r->from || a->status > r->to || (r->type && strcmp(r->type, a->error.type) != 0) ||
+            (r->reason && !strstr(a->error.reason, r->reason)))
+            continue;
+        return r->verdict == UNCHANGED ? judge_conflict(b, a->error.reason, issued) : r->verdict;
+    }
+    return DAMAGED;
+}
+
+/* Reads {"_id":..., "status":..., "error":...}: the members of an item's inner object, in any order. */
+static bool read_members(struct json_reader *r, const char *key, size_t key_len, struct answer *a)
+{
+    int ids = 0, statuses = 0, errors = 0;
+    while (json_next(r) == JSON_KEY) {
+        bool ok = true;
+        if (json_is(r, "_id")) {
+            ids++;
+            ok = json_next(r) == JSON_STRING && r->len == key_len && memcmp(r->text, key, key_len) == 0;
+        } else if (json_is(r, "status")) {
+            statuses++;
+            ok = json_next(r) == JSON_NUMBER && json_int(r, &a->status);
+        } else if (json_is(r, "error")) {
+            errors++;
+            ok = es_read_error(r, &a->error);
+        } else {
+            ok = json_skip(r);
+        }
+        if (!ok)
+            return false;
+    }
+    a->has_error = errors > 0;
+    return r->token == JSON_OBJECT_END && ids == 1 && statuses == 1 && errors <= 1;
+}
+
+/* Reads the rest of {"index":{...}}, whose first brace was the last token. */
+static bool read_item(struct json_reader *r, const char *key, size_t key_len, struct answer *a)
+{
+    if (json_next(r) != JSON_KEY)
+        return false;
+    a->is_delete = json_is(r, "delete");
+    if (!a->is_delete && !json_is(r, "index"))
+        return false;
+    return json_next(r) == JSON_OBJECT && read_members(r, key, key_len, a) && json_next(r) == JSON_OBJECT_END;
+}
+
+struct judging {
+    struct bulk *b;
+    size_t first, n; /* the items that were sent */
+    int64_t issued;
+    bool apply; /* false: only looks whether the answer fits the request */
+    struct bulk_sums *sums;
+    bulk_rejected *rejected;
+    void *arg;
+    /* found: */
+    size_t errors, put_off;
+    enum verdict stop; /* FOREIGN or BROKEN: of the first such item; else DONE */
+    char reason[REASON], stop_reason[REASON];
+    const struct bulk_item *stopped;
+};
+
+static void reject(struct judging *j, struct bulk_item *item, const char *reason)
+{
+    item->done = true;
+    j->sums->rejected++;
+    if (j->rejected)
+        j->rejected(key_of(j->b, item), reason, j->arg);
+}
+
+static void apply(struct judging *j, struct bulk_item *item, const struct answer *a, enum verdict verdict)
+{
+    char reason[REASON] = "";
+    if (a->has_error)
+        es_error_text(&a->error, reason, sizeof reason);
+    switch (verdict) {
+    case DONE:
+        item->done = true;
+        *(a->is_delete ? &j->sums->deleted : &j->sums->indexed) += 1;
+        break;
+    case UNCHANGED:
+        item->done = true;
+        j->sums->unchanged++;
+        break;
+    case REJECTED:
+        reject(j, item, reason);
+        break;
+    case AGAIN:
+        if (j->put_off++ == 0)
+            memcpy(j->reason, reason, sizeof reason);
+        break;
+    case FOREIGN:
+    case BROKEN:
+        if (j->stop == DONE) {
+            j->stop = verdict;
+            j->stopped = item;
+            memcpy(j->stop_reason, reason, sizeof reason);
+        }
+        break;
+    case DAMAGED:
+        break;
+    }
+}
+
+static bool read_items(struct json_reader *r, struct judging *j)
+{
+    size_t i = 0;
+    if (json_next(r) != JSON_ARRAY)
+        return false;
+    for (; json_next(r) == JSON_OBJECT; i++) {
+        if (i == j->n)
+            return false;
+        struct bulk_item *item = &j->b->items[j->first + i];
+        struct answer a;
+        if (!read_item(r, key_of(j->b, item), item->key_len, &a) || a.is_delete != item->is_delete)
+            return false;
+        enum verdict verdict = judge(j->b, &a, j->issued);
+        if (verdict == DAMAGED)
+            return false;
+        j->errors += a.has_error;
+        if (j->apply)
+            apply(j, item, &a, verdict);
+    }
+    return r->token == JSON_ARRAY_END && i == j->n;
+}
+
+/* Reads the whole answer. False: it is damaged, or not the answer to these items. */
+static bool read_answer(struct judging *j, const char *answer, size_t len)
+{
+    struct json_reader r;
+    json_open(&r, answer, len);
+    int items = 0, flags = 0;
+    bool ok = json_next(&r) == JSON_OBJECT, flag = false;
+    j->errors = 0;
+    while (ok && json_next(&r) == JSON_KEY) {
+        if (json_is(&r, "items")) {
+            ok = items++ == 0 && read_items(&r, j);
+        } else if (json_is(&r, "errors")) {
+            flag = json_next(&r) == JSON_TRUE;
+            ok = flags++ == 0 && (flag || r.token == JSON_FALSE);
+        } else {
+            ok = json_skip(&r);
+        }
+    }
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r) && items == 1 && flags == 1 &&
+         flag == (j->errors > 0);
+    json_close(&r);
+    return ok;
+}
+
+static bool tell_stop(const struct judging *j, struct err *e)
+{
+    err_set(e, ERR_FINAL, "cannot %s document '%.150s': %s", j->stopped->is_delete ? "delete" : "index",
+            key_of(j->b, j->stopped), j->stop_reason);
+    if (j->stop == FOREIGN)
+        err_hint(e,
+                 "the index holds versions above any that we issued: it was restored or filled by another "
+                 "tool, or "
+                 "the database's clock went back; a new index, or --full into an empty one, starts afresh");
+    else if (strstr(j->stop_reason, "index_not_found_exception"))
+        err_hint(e,
+                 "the index vanished while it was written to; the next run creates it and loads everything");
+    return false;
+}
+
+/* Two passes over the answer: nothing is done before the whole of it has been found sound. */
+static bool judge_part(struct judging *j, const char *answer, size_t len, struct err *e)
+{
+    j->apply = false;
+    if (!read_answer(j, answer, len))
+        return err_set(e, ERR_PASSING, "damaged answer to a bulk request of %zu items", j->n);
+    j->apply = true;
+    j->put_off = 0;
+    j->stop = DONE;
+    if (!read_answer(j, answer, len)) /* memory: what was not reached stays */
+        return err_memory(e);
+    if (j->stop != DONE)
+        return tell_stop(j, e);
+    if (j->put_off > 0)
+        return err_set(e, ERR_PASSING, "%zu of %zu items were put off: %s", j->put_off, j->n, j->reason);
+    return true;
+}
+
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct bulk_sums *sums,
+                bulk_rejected *rejected, void *arg, struct err *e)
+{
+    struct judging j = {.b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
+    bool ok = judge_part(&j, answer, len, e);
+    compact(b);
+    return ok;
+}
+
+/* ---- sending ---- */
+
+struct sending {
+    struct es *es;
+    const char *path;
+    struct es_answer answer;
+    struct judging judging;
+};
+
+static bool send_part(struct sending *s, size_t first, size_t n, struct err *e);
+
+/* The server finds the request too large: in two halves, then, down to the one item that never fits. */
+static bool split(struct sending *s, size_t first, size_t n, struct err *e)
+{
+    if (n == 1) {
+        reject(&s->judging, &s->judging.b->items[first], "larger than the server takes in one request (413)");
+        return true;
+    }
+    return send_part(s, first, n / 2, e) && send_part(s, first + n / 2, n - n / 2, e);
+}
+
+static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
+{
+    struct judging *j = &s->judging;
+    const struct bulk_item *from = &j->b->items[first], *last = from + n - 1;
+    size_t len = last->at + last->len - from->at;
+    if (!es_request(s->es, "POST", s->path, j->b->body.data + from->at, len, "application/x-ndjson",
+                    &s->answer, e))
+        return false;
+    j->sums->requests++;
+    j->sums->bytes += len;
+    if (s->answer.status == 413)
+        return split(s, first, n, e);
+    if (!es_check(&s->answer, e))
+        return false;
+    j->first = first;
+    j->n = n;
+    bool ok = judge_part(j, s->answer.body.data, s->answer.body.len, e);
+    if (!ok && e->kind == ERR_PASSING)
+        e->retry_after_ms = s->answer.retry_after_ms;
+    return ok;
+}
+
+static void reject_long_keys(struct judging *j)
+{
+    for (size_t i = 0; i < j->b->n; i++)
+        if (j->b->items[i].key_len > MAX_KEY)
+            reject(j, &j->b->items[i], "its key is longer than the 512 bytes that a search server takes");
+    compact(j->b);
+}
+
+static bool send_all(struct sending *s, const char *index, struct err *e)
+{
+    struct bulk *b = s->judging.b;
+    struct buf path;
+    buf_init(&path, 1 << 16);
+    buf_adds(&path, "/");
+    es_add_escaped(&path, index);
+    buf_adds(&path, "/_bulk?filter_path=took,errors,items.*._id,items.*.status,items.*.error");
+    s->path = buf_cstr(&path);
+    bool ok = s->path ? send_part(s, 0, b->n, e) : err_memory(e);
+    buf_free(&path);
+    compact(b);
+    return ok || err_wrap(e, "bulk request to index '%s'", index);
+}
+
+bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued, struct bulk_sums *sums,
+               bulk_rejected *rejected, void *arg, struct err *e)
+{
+    struct sending s = {
+        .es = es, .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
+    if (b->n == 0)
+        return true;
+    reject_long_keys(&s.judging);
+    bool ok = b->n == 0 || send_all(&s, index, e);
+    es_answer_free(&s.answer);
+    if (!ok && e->kind == ERR_PASSING)
+        sums->retried_items += b->n;
+    return ok;
+}

@@ -1,0 +1,82 @@
+/* bulk: one bulk request: built, sent, and its answer judged item by item.
+ *
+ * Uses     es, json, buf, err.
+ * Promise  an item leaves the request only when its answer says that it is done, superseded, or rejected for
+ * good; an answer that is cut, damaged, or does not fit the request (count, order, ids) changes nothing.
+ *
+ *     bulk_begin(&b, key, version);           // an index item ...
+ *     encode_value(L, -1, &b.body);           // ... its document, straight into the body; may raise
+ *     bulk_commit(&b, e);                     // or bulk_abort(&b)
+ *     bulk_delete(&b, key, version, e);
+ *     while (b.n > 0 && !bulk_send(&b, es, "movies", issued, &sum, on_rejected, arg, e))
+ *         if (!backoff_wait(&backoff, e)) return false;
+ *
+ * What becomes of an item stands in one table in bulk.c (`rules`): the retry rule for a 429 is there.
+ */
+#pragma once
+#include "buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct es;
+
+struct bulk_item {
+    size_t at, len;         /* its lines in body */
+    size_t key_at, key_len; /* in keys, where a zero byte follows it */
+    int64_t version;
+    bool is_delete;
+    bool done; /* bulk_send's own: leaves the request when the answer has been judged */
+};
+
+struct bulk {
+    struct buf body;
+    struct buf keys;         /* the items' keys, as they are */
+    struct bulk_item *items; /* owned */
+    size_t n, cap;
+    struct bulk_item open; /* between bulk_begin and bulk_commit */
+    bool bad_key;          /* of the open item: not UTF-8 */
+    /* The highest version issued by any worker, raised before that worker sends; NULL, as bulk_init leaves
+     * it: unknown. Where several workers write to one index, another may issue and write a higher version
+     * while we wait for our answer: before a conflict counts as somebody else's, this is asked. */
+    int64_t (*latest)(void *arg);
+    void *latest_arg; /* borrowed */
+};
+
+struct bulk_sums { /* added to by bulk_send */
+    uint64_t indexed, deleted, unchanged /* superseded, or already gone */, rejected, bytes, requests,
+        retried_items;
+};
+
+void bulk_init(struct bulk *b,
+               size_t max_bytes); /* max_bytes: the ceiling of a body, not the size at which to send */
+void bulk_free(struct bulk *b);   /* bears a zeroed struct */
+void bulk_clear(struct bulk *b);
+
+/* Each index item is begun, then committed or aborted, before the next; what is added to body between is its
+ * document: one line, without a line break. */
+void bulk_begin(struct bulk *b, const char *key, int64_t version);
+bool bulk_commit(struct bulk *b,
+                 struct err *e); /* false, final: too large, or no memory; the item is taken back */
+void bulk_abort(struct bulk *b);
+bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e);
+
+/* Told once for each item that the server will never take: it has left the request. */
+typedef void bulk_rejected(const char *key, const char *reason, void *arg);
+
+/* Sends all items and judges the answer. True: all are done (b is empty). False: what is left in b is to be
+ * sent again if e is passing (429, 503 and the like: of the whole, or of those items); final errors: e says
+ * why (an index that is gone, no permission, a version that none of ours can have written). Splits the
+ * request on 413. issued: the highest version that we have issued so far: a conflict with a higher one is
+ * somebody else's. A key of more than 512 bytes is rejected before the request is sent: servers refuse a
+ * whole request because of one. */
+bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued, struct bulk_sums *sums,
+               bulk_rejected *rejected, void *arg, struct err *e);
+
+/* The judging half of bulk_send, for its tests and for fuzzing: answer is the body of a 200. */
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct bulk_sums *sums,
+                bulk_rejected *rejected, void *arg, struct err *e);
+
+/* The request's body as it would be sent, for --format bulk, is b->body itself. */
