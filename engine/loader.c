@@ -323,11 +323,18 @@ static bool load_batch(struct worker *w, struct err *e)
 
 /* ---- threads ---- */
 
+static int64_t latest_version(void *arg)
+{
+    return queue_issued(arg);
+}
+
 static bool open_worker(struct worker *w, struct err *e)
 {
     const struct loader_config *c = w->config;
     pg_pool_init(&w->pool, c->pg);
     bulk_init(&w->bulk, BODY_MAX);
+    w->bulk.latest = latest_version;
+    w->bulk.latest_arg = c->queue;
     buf_init(&w->output, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
         return false;
