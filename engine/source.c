@@ -50,7 +50,7 @@ static char *wrap_query(const char *query, struct err *e)
 {
     struct buf b;
     buf_init(&b, MAX_SQL);
-    buf_adds(&b, "SELECT * FROM (\n");
+    buf_adds(&b, "SELECT * FROM ( "); /* the query's lines keep their numbers, for messages */
     buf_adds(&b, query);
     buf_adds(&b, "\n) q WHERE "); /* on a line of its own: the query may end in a comment */
     return finish(&b, e);
