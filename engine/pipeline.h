@@ -11,22 +11,36 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct err;
 struct script;
 
+struct pipeline_names { /* column names: one, or those of a composite key */
+    char **list;        /* owned, each */
+    size_t n;
+};
+
 struct pipeline_related {
-    char *table, *key, *cursor, *affects, *index_field; /* owned; cursor and index_field may be NULL */
-    bool affects_is_query;
+    char *table;               /* all owned */
+    struct pipeline_names key;
+    char *cursor;              /* NULL: its changes are not polled, only the sweep finds them */
+    struct pipeline_names affects; /* the table's columns that hold the root's key; n is 0 if it is a query */
+    char *affects_query;       /* or NULL: $1 (or $1, $2, ... for a composite key) are arrays of this table's keys */
+    char *index_field;         /* or NULL */
+    int table_line, key_line, cursor_line, affects_line, index_field_line;
 };
 
 struct pipeline {
     const char *script; /* borrowed: the path, for messages */
     char *name;         /* all owned */
     struct {
-        char *url, *table, *key;
+        char *url, *table;
+        struct pipeline_names key;
         char *cursor; /* NULL: none, so every run reads everything */
         char *query;  /* without a final semicolon */
+        double lookback;      /* seconds; negative: not given */
+        double horizon_limit; /* seconds */
         /* Lines of the script; 0: not known. That of the query is where its text begins: line n of what
          * PostgreSQL sees is query_line + n - 1. */
         int query_line, key_line, table_line, cursor_line, url_line;
@@ -39,6 +53,9 @@ struct pipeline {
         int url_line, index_line;
     } sink;
     char *state;
+    double poll_interval; /* seconds between two looks, with --follow */
+    double sweep;         /* seconds between two sweeps, with --follow; 0: never */
+    int64_t max_rejected; /* documents in a run */
 };
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e);

@@ -1,0 +1,36 @@
+/* deadletter: the keys whose documents were rejected, on disk beside the state.
+ *
+ * Uses     keyset, json, buf, err, clock.
+ * Threads  one, the main thread.
+ * Promise  what was added and synced survives a power cut. The file is one JSON object a line, appended to; when entries have
+ *          been cleared it is replaced as a whole (temporary file, fsync, rename, fsync of the folder). No entries: no file.
+ *
+ *     {"key":"025c58cd-...","reason":"mapper_parsing_exception: ...","status":400,"time":"2026-11-24T12:00:00Z","pipeline":"movies"}
+ *
+ * A key that is rejected again replaces its entry. A line cut short by a full disk or a crash (the last one) is dropped with a
+ * warning; any other damaged line is an error with its number.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+
+struct err;
+struct keyset;
+
+struct deadletters;
+
+/* Reads what the file has (that there is none is fine). pipeline: copied, goes into each entry. NULL: e says why. */
+struct deadletters *deadletters_open(const char *path, const char *pipeline, struct err *e);
+void deadletters_close(struct deadletters *d); /* does not sync; NULL is fine */
+
+/* status: of the answer; 0: the script's own error. In memory until the next sync. */
+bool deadletters_add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e);
+void deadletters_clear(struct deadletters *d, const char *key); /* it has succeeded; not being there is fine */
+/* Brings the file up to date and syncs it, if anything changed. Passing: a full disk, and the like; all is still in memory, and
+ * the file as whole as it was. */
+bool deadletters_sync(struct deadletters *d, struct err *e);
+
+size_t deadletters_count(const struct deadletters *d);
+bool deadletters_has(const struct deadletters *d, const char *key);
+/* The keys, in no order: *at begins as 0. False: no more. Borrowed until the next change. */
+bool deadletters_next(const struct deadletters *d, size_t *at, const char **key);
