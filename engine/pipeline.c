@@ -9,15 +9,16 @@
 
 #include <assert.h>
 #include <lauxlib.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum {
     PATH_MAX_LEN = 100,  /* bytes of "source.related[12345].index_field" */
     RELATED_MAX = 10000, /* entries; nobody writes that many */
+    COLUMNS_MAX = 32,    /* of a key: an index of PostgreSQL has no more */
     JSON_MAX = 16 << 20, /* bytes of settings or mappings */
 };
 
@@ -32,46 +33,70 @@ enum field_type {
     EMPTY_TEXT, /* the same, and may be empty */
     QUERY,      /* TEXT, without what stands behind its last word */
     JSON,       /* a table, to a char * with its JSON */
+    NUMBER,     /* to a double */
+    WHOLE,      /* to an int64_t */
+    COLUMNS,    /* a name, or a list of names, to a struct pipeline_names */
+    AFFECTS,    /* COLUMNS, as many as the root's key has, or a QUERY: to affects or affects_query */
     FUNCTION,   /* checked only: script.c calls it */
     GROUP,      /* a table with fields of its own */
     LIST,       /* of such tables: source.related */
 };
+
+struct range {
+    double least, most;
+    bool above;       /* the least is itself too little */
+    double otherwise; /* where the field is absent */
+};
+
+#define SECONDS_MAX 1e9  /* 31 years: in microseconds it fits an int64_t with room to add to */
+#define WHOLE_MAX 0x1p53 /* all whole numbers up to it are exact as a double */
+static const struct range LOOKBACK = {0, SECONDS_MAX, false, -1};
+static const struct range HORIZON_LIMIT = {0, SECONDS_MAX, true, 600};
+static const struct range POLL_INTERVAL = {0.01, SECONDS_MAX, false, 1}; /* less would be a busy loop */
+static const struct range SWEEP = {0, SECONDS_MAX, false, 3600};
+static const struct range MAX_REJECTED = {0, WHOLE_MAX, false, 1000};
 
 static const struct field {
     const char *group; /* of the fields of source.related's elements: "related" */
     const char *name;
     enum field_type type;
     bool required;
-    size_t offset; /* in struct pipeline; of group "related", in struct pipeline_related */
-    size_t line;   /* the same, of an int with the field's line; 0: none */
+    size_t offset;             /* in struct pipeline; of group "related", in struct pipeline_related */
+    size_t line;               /* the same, of an int with the field's line; 0: none */
+    const struct range *range; /* of a number */
 } fields[] = {
 #define AT(member) offsetof(struct pipeline, member)
 #define IN(member) offsetof(struct pipeline_related, member)
-    {"", "name", TEXT, true, AT(name), 0},
-    {"", "source", GROUP, true, 0, 0},
-    {"", "document", FUNCTION, true, 0, 0},
-    {"", "sink", GROUP, true, 0, 0},
-    {"", "state", TEXT, false, AT(state), 0},
-    {"", "before_run", FUNCTION, false, 0, 0},
-    {"", "after_run", FUNCTION, false, 0, 0},
+    {"", "name", TEXT, true, AT(name), 0, NULL},
+    {"", "source", GROUP, true, 0, 0, NULL},
+    {"", "document", FUNCTION, true, 0, 0, NULL},
+    {"", "sink", GROUP, true, 0, 0, NULL},
+    {"", "state", TEXT, false, AT(state), 0, NULL},
+    {"", "poll_interval", NUMBER, false, AT(poll_interval), 0, &POLL_INTERVAL},
+    {"", "sweep", NUMBER, false, AT(sweep), 0, &SWEEP},
+    {"", "max_rejected", WHOLE, false, AT(max_rejected), 0, &MAX_REJECTED},
+    {"", "before_run", FUNCTION, false, 0, 0, NULL},
+    {"", "after_run", FUNCTION, false, 0, 0, NULL},
 
-    {"source", "url", EMPTY_TEXT, false, AT(source.url), AT(source.url_line)},
-    {"source", "table", TEXT, true, AT(source.table), AT(source.table_line)},
-    {"source", "key", TEXT, true, AT(source.key), AT(source.key_line)},
-    {"source", "cursor", TEXT, false, AT(source.cursor), AT(source.cursor_line)},
-    {"source", "query", QUERY, true, AT(source.query), AT(source.query_line)},
-    {"source", "related", LIST, false, 0, 0},
+    {"source", "url", EMPTY_TEXT, false, AT(source.url), AT(source.url_line), NULL},
+    {"source", "table", TEXT, true, AT(source.table), AT(source.table_line), NULL},
+    {"source", "key", COLUMNS, true, AT(source.key), AT(source.key_line), NULL},
+    {"source", "cursor", TEXT, false, AT(source.cursor), AT(source.cursor_line), NULL},
+    {"source", "lookback", NUMBER, false, AT(source.lookback), 0, &LOOKBACK},
+    {"source", "horizon_limit", NUMBER, false, AT(source.horizon_limit), 0, &HORIZON_LIMIT},
+    {"source", "query", QUERY, true, AT(source.query), AT(source.query_line), NULL},
+    {"source", "related", LIST, false, 0, 0, NULL}, /* behind the key: affects is compared with it */
 
-    {"related", "table", TEXT, true, IN(table), 0},
-    {"related", "key", TEXT, true, IN(key), 0},
-    {"related", "cursor", TEXT, false, IN(cursor), 0},
-    {"related", "affects", QUERY, true, IN(affects), 0},
-    {"related", "index_field", TEXT, false, IN(index_field), 0},
+    {"related", "table", TEXT, true, IN(table), IN(table_line), NULL},
+    {"related", "key", COLUMNS, true, IN(key), IN(key_line), NULL},
+    {"related", "cursor", TEXT, false, IN(cursor), IN(cursor_line), NULL},
+    {"related", "affects", AFFECTS, true, 0, IN(affects_line), NULL},
+    {"related", "index_field", TEXT, false, IN(index_field), IN(index_field_line), NULL},
 
-    {"sink", "url", TEXT, false, AT(sink.url), AT(sink.url_line)},
-    {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line)},
-    {"sink", "settings", JSON, false, AT(sink.settings), 0},
-    {"sink", "mappings", JSON, false, AT(sink.mappings), 0},
+    {"sink", "url", TEXT, false, AT(sink.url), AT(sink.url_line), NULL},
+    {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
+    {"sink", "settings", JSON, false, AT(sink.settings), 0, NULL},
+    {"sink", "mappings", JSON, false, AT(sink.mappings), 0, NULL},
 #undef AT
 #undef IN
 };
@@ -149,19 +174,19 @@ static void wrong_type(lua_State *L, const struct reading *r, const char *name, 
 {
     const char *is = luaL_typename(L, -1);
     const char *in = within(L, r);
-    const char *later =
-        strcmp(name, "key") == 0 && lua_istable(L, -2) ? ": keys of several columns are not supported" : "";
-    mistake(L, r, name, "field '%s'%s must be %s, is %s %s%s", name, in, wanted, article(is), is, later);
+    mistake(L, r, name, "field '%s'%s must be %s, is %s%s%s", name, in, wanted,
+            lua_isnil(L, -2) ? "" : article(is), lua_isnil(L, -2) ? "" : " ", is);
 }
 
 /* ---- unknown fields ---- */
 
-/* The name of the same field elsewhere: 'index' at the top level was meant to be 'sink.index'. */
+/* Where the field that is not known here belongs: "source.lookback". NULL: nowhere. */
 static const char *elsewhere(lua_State *L, const char *name)
 {
     for (size_t i = 0; i < FIELDS; i++)
         if (strcmp(fields[i].name, name) == 0 && strcmp(fields[i].group, "related") != 0)
-            return lua_pushfstring(L, "%s%s%s", fields[i].group, *fields[i].group ? "." : "", name);
+            return *fields[i].group ? lua_pushfstring(L, "did you mean '%s.%s'?", fields[i].group, name)
+                                    : "it belongs beside 'source'";
     return NULL;
 }
 
@@ -172,12 +197,12 @@ static void unknown_field(lua_State *L, const struct reading *r, const char *gro
     for (size_t i = 0; i < FIELDS; i++)
         if (strcmp(fields[i].group, group) == 0)
             names[n++] = fields[i].name;
-    const char *near = suggest(name, names, n);
-    if (!near)
-        near = elsewhere(L, name);
-    const char *in = within(L, r);
+    const char *near = suggest(name, names, n), *in = within(L, r);
     if (near)
         mistake(L, r, name, "unknown field '%.60s'%s, did you mean '%s'?", name, in, near);
+    const char *place = elsewhere(L, name);
+    if (place)
+        mistake(L, r, name, "unknown field '%.60s'%s, %s", name, in, place);
     mistake(L, r, name, "unknown field '%.60s'%s", name, in);
 }
 
@@ -223,16 +248,24 @@ static void copy_to(lua_State *L, char **target, const char *text, size_t len)
         luaL_error(L, "out of memory");
 }
 
-static const char *check_text(lua_State *L, const struct reading *r, const struct field *f, size_t *len)
+static const char *check_text(lua_State *L, const struct reading *r, const char *name, size_t *len)
 {
     if (lua_type(L, -1) != LUA_TSTRING)
-        wrong_type(L, r, f->name, "a string");
+        wrong_type(L, r, name, "a string");
     const char *text = lua_tolstring(L, -1, len);
-    if (*len == 0 && f->type != EMPTY_TEXT)
-        mistake(L, r, f->name, "field '%s'%s is empty", f->name, within(L, r));
     if (strlen(text) != *len)
-        mistake(L, r, f->name, "field '%s'%s holds a zero byte", f->name, within(L, r));
+        mistake(L, r, name, "field '%s'%s holds a zero byte", name, within(L, r));
     return text;
+}
+
+static void read_text(lua_State *L, const struct reading *r, const char *name, bool may_be_empty,
+                      char **target)
+{
+    size_t len;
+    const char *text = check_text(L, r, name, &len);
+    if (len == 0 && !may_be_empty)
+        mistake(L, r, name, "field '%s'%s is empty", name, within(L, r));
+    copy_to(L, target, text, len);
 }
 
 /* The line on which a string's text begins, or its field, where it is not written as one string. */
@@ -246,7 +279,7 @@ static int text_line(const struct reading *r, const char *name)
 static void read_query(lua_State *L, const struct reading *r, const struct field *f, char **target)
 {
     size_t len;
-    const char *text = check_text(L, r, f, &len);
+    const char *text = check_text(L, r, f->name, &len);
     struct sqltext sql;
     if (!sqltext_read(&sql, text, len)) {
         int line = text_line(r, f->name);
@@ -276,6 +309,115 @@ static void read_json(lua_State *L, struct reading *r, const struct field *f, ch
         copy_to(L, target, r->json.data, r->json.len);
 }
 
+/* ---- numbers ---- */
+
+/* The number as Lua writes it, but "nan" for each of its kinds. Borrowed: on the stack. */
+static const char *number_text(lua_State *L, double x)
+{
+    return isnan(x) ? "nan" : luaL_tolstring(L, -1, NULL);
+}
+
+static double read_number(lua_State *L, const struct reading *r, const struct field *f)
+{
+    if (lua_type(L, -1) != LUA_TNUMBER)
+        wrong_type(L, r, f->name, "a number");
+    double x = lua_tonumber(L, -1);
+    const struct range *range = f->range;
+    const char *is = number_text(L, x), *in = within(L, r);
+    if (!isfinite(x))
+        mistake(L, r, f->name, "field '%s'%s must be a finite number, is %s", f->name, in, is);
+    if (range->above && x <= range->least)
+        mistake(L, r, f->name, "field '%s'%s must be above %g, is %s", f->name, in, range->least, is);
+    if (x < range->least)
+        mistake(L, r, f->name, "field '%s'%s must be at least %g, is %s", f->name, in, range->least, is);
+    if (x > range->most)
+        mistake(L, r, f->name, "field '%s'%s must be at most %.0f, is %s", f->name, in, range->most, is);
+    if (f->type == WHOLE && x != floor(x))
+        mistake(L, r, f->name, "field '%s'%s must be a whole number, is %s", f->name, in, is);
+    return x;
+}
+
+static void set_number(const struct field *f, void *base, double x)
+{
+    if (f->type == WHOLE)
+        *(int64_t *)((char *)base + f->offset) = (int64_t)x; /* exact: see WHOLE_MAX */
+    else
+        *(double *)((char *)base + f->offset) = x;
+}
+
+/* ---- lists ---- */
+
+/* Raises unless the table on top of the stack has elements 1 to n, n being at most `most`, and no others. */
+static size_t check_list(lua_State *L, const struct reading *r, const char *name, size_t most,
+                         const char *wanted)
+{
+    int table = lua_gettop(L);
+    size_t n = lua_rawlen(L, table);
+    if (n > most)
+        mistake(L, r, name, "field '%s'%s has more than %zu elements", name, within(L, r), most);
+    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+        lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+        if (i < 1 || i > (lua_Integer)n)
+            mistake(L, r, name, "field '%s'%s must be %s", name, within(L, r), wanted);
+    }
+    return n;
+}
+
+static void element_name(char out[PATH_MAX_LEN], const char *list, size_t i)
+{
+    snprintf(out, PATH_MAX_LEN, "%s[%zu]", list, i + 1);
+}
+
+/* Adds the string on top of the stack. There is room. */
+static void add_column(lua_State *L, const struct reading *r, const char *name, struct pipeline_names *to)
+{
+    read_text(L, r, name, false, &to->list[to->n]);
+    const char *column = to->list[to->n++];
+    for (size_t i = 0; i + 1 < to->n; i++)
+        if (strcmp(to->list[i], column) == 0)
+            mistake(L, r, name, "field '%s'%s names column '%.60s' again", name, within(L, r), column);
+}
+
+static void read_columns(lua_State *L, const struct reading *r, const char *name, struct pipeline_names *to)
+{
+    bool list = lua_istable(L, -1);
+    if (!list && lua_type(L, -1) != LUA_TSTRING)
+        wrong_type(L, r, name, "a string or a list of strings");
+    size_t n = list ? check_list(L, r, name, COLUMNS_MAX, "a list of columns: { \"a\", \"b\" }") : 1;
+    if (n == 0)
+        mistake(L, r, name, "field '%s'%s is empty", name, within(L, r));
+    to->list = calloc(n, sizeof *to->list);
+    if (!to->list)
+        luaL_error(L, "out of memory");
+    if (!list)
+        add_column(L, r, name, to);
+    for (size_t i = 0; list && i < n; i++) {
+        char element[PATH_MAX_LEN];
+        element_name(element, name, i);
+        lua_rawgeti(L, -1, (lua_Integer)i + 1);
+        add_column(L, r, element, to);
+        lua_pop(L, 1);
+    }
+}
+
+static void read_affects(lua_State *L, const struct reading *r, const struct field *f,
+                         struct pipeline_related *related)
+{
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        size_t len;
+        const char *text = check_text(L, r, f->name, &len);
+        if (sqltext_is_query(text, len)) {
+            read_query(L, r, f, &related->affects_query);
+            return;
+        }
+    }
+    read_columns(L, r, f->name, &related->affects);
+    size_t n = related->affects.n, key = r->p->source.key.n;
+    if (n != key)
+        mistake(L, r, f->name, "field '%s'%s has %zu column%s, but the key in source has %zu", f->name,
+                within(L, r), n, n == 1 ? "" : "s", key);
+}
+
 /* ---- tables ---- */
 
 static void read_group(lua_State *L, struct reading *r, const char *group, void *base);
@@ -290,40 +432,10 @@ static void read_table(lua_State *L, struct reading *r, const char *name, const 
     memcpy(r->path, before, sizeof before);
 }
 
-static bool starts_with_word(const char *text, const char *word)
-{
-    size_t len = strlen(word);
-    char c = strncasecmp(text, word, len) == 0 ? text[len] : 'x';
-    return c == '(' || c == '\0' || c == '\'' || c == '"' || c == '-' || c == '/' || (c >= 1 && c <= ' ') ||
-           c == '*';
-}
-
-/* A column's name, or a query (perhaps behind a comment or a bracket)? */
-static void finish_related(struct pipeline_related *related)
-{
-    const char *text = related->affects + strspn(related->affects, " \t\r\n\f\v(");
-    related->affects_is_query = starts_with_word(text, "select") || starts_with_word(text, "with") ||
-                                strncmp(text, "--", 2) == 0 || strncmp(text, "/*", 2) == 0;
-}
-
-static void check_list(lua_State *L, const struct reading *r, const char *name)
-{
-    int table = lua_gettop(L);
-    lua_Integer n = (lua_Integer)lua_rawlen(L, table);
-    if (n > RELATED_MAX)
-        mistake(L, r, name, "field '%s'%s has more than %d elements", name, within(L, r), RELATED_MAX);
-    for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
-        lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
-        if (i < 1 || i > n)
-            mistake(L, r, name, "field '%s'%s must be a list of tables: { { table = ... }, { table = ... } }",
-                    name, within(L, r));
-    }
-}
-
 static void read_list(lua_State *L, struct reading *r, const struct field *f)
 {
-    check_list(L, r, f->name);
-    size_t n = lua_rawlen(L, -1);
+    size_t n =
+        check_list(L, r, f->name, RELATED_MAX, "a list of tables: { { table = ... }, { table = ... } }");
     struct pipeline *p = r->p;
     p->source.related = calloc(n ? n : 1, sizeof *p->source.related);
     if (!p->source.related)
@@ -331,31 +443,37 @@ static void read_list(lua_State *L, struct reading *r, const struct field *f)
     p->source.n_related = n;
     for (size_t i = 0; i < n; i++) {
         char element[PATH_MAX_LEN];
-        snprintf(element, sizeof element, "%s[%zu]", f->name, i + 1);
+        element_name(element, f->name, i);
         if (lua_rawgeti(L, -1, (lua_Integer)i + 1) != LUA_TTABLE)
             wrong_type(L, r, element, "a table");
         read_table(L, r, element, "related", &p->source.related[i]);
-        finish_related(&p->source.related[i]);
         lua_pop(L, 1);
     }
 }
 
 static void read_value(lua_State *L, struct reading *r, const struct field *f, void *base)
 {
-    char **target = (char **)((char *)base + f->offset);
-    size_t len;
+    void *target = (char *)base + f->offset;
     switch (f->type) {
     case TEXT:
-    case EMPTY_TEXT: {
-        const char *text = check_text(L, r, f, &len);
-        copy_to(L, target, text, len);
+    case EMPTY_TEXT:
+        read_text(L, r, f->name, f->type == EMPTY_TEXT, target);
         return;
-    }
     case QUERY:
         read_query(L, r, f, target);
         return;
     case JSON:
         read_json(L, r, f, target);
+        return;
+    case NUMBER:
+    case WHOLE:
+        set_number(f, base, read_number(L, r, f));
+        return;
+    case COLUMNS:
+        read_columns(L, r, f->name, target);
+        return;
+    case AFFECTS:
+        read_affects(L, r, f, base);
         return;
     case FUNCTION:
         if (!lua_isfunction(L, -1))
@@ -373,6 +491,12 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
     }
 }
 
+/* A field's line; of SQL, that on which its text begins: PostgreSQL counts from there. */
+static int field_line(const struct reading *r, const struct field *f)
+{
+    return f->type == QUERY || f->type == AFFECTS ? text_line(r, f->name) : line_of(r, f->name);
+}
+
 /* Reads the table on top of the stack: all fields of that group, to where they belong in base. */
 static void read_group(lua_State *L, struct reading *r, const char *group, void *base)
 {
@@ -384,7 +508,9 @@ static void read_group(lua_State *L, struct reading *r, const char *group, void 
         if (strcmp(f->group, group) != 0)
             continue;
         if (f->line)
-            *(int *)((char *)base + f->line) = f->type == QUERY ? text_line(r, f->name) : line_of(r, f->name);
+            *(int *)((char *)base + f->line) = field_line(r, f);
+        if (f->range)
+            set_number(f, base, f->range->otherwise);
         if (lua_getfield(L, top, f->name) != LUA_TNIL)
             read_value(L, r, f, base);
         else if (f->required)
@@ -437,21 +563,29 @@ bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
     return false;
 }
 
+static void free_names(struct pipeline_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->list[i]);
+    free(names->list);
+}
+
 void pipeline_free(struct pipeline *p)
 {
     for (size_t i = 0; i < p->source.n_related; i++) {
         struct pipeline_related *related = &p->source.related[i];
         free(related->table);
-        free(related->key);
+        free_names(&related->key);
         free(related->cursor);
-        free(related->affects);
+        free_names(&related->affects);
+        free(related->affects_query);
         free(related->index_field);
     }
     free(p->source.related);
     free(p->name);
     free(p->source.url);
     free(p->source.table);
-    free(p->source.key);
+    free_names(&p->source.key);
     free(p->source.cursor);
     free(p->source.query);
     free(p->sink.url);

@@ -2,8 +2,8 @@
  *
  * Uses     script, encode, fieldline, sqltext, suggest, Lua.
  * Promise  whoever holds a pipeline needs no Lua to read it: every field is there, of the right type, and
- * known. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in source, did you mean
- * 'cursor'?"
+ * known; seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are ERR_USAGE:
+ * "scripts/movies.lua:7: unknown field 'curser' in source, did you mean 'cursor'?"
  *
  * The fields and their types stand in one table in pipeline.c; the names are the public interface (design,
  * section 3).
@@ -22,13 +22,14 @@ struct pipeline_names { /* column names: one, or those of a composite key */
 };
 
 struct pipeline_related {
-    char *table;               /* all owned */
+    char *table; /* all owned */
     struct pipeline_names key;
-    char *cursor;              /* NULL: its changes are not polled, only the sweep finds them */
+    char *cursor;                  /* NULL: its changes are not polled, only the sweep finds them */
     struct pipeline_names affects; /* the table's columns that hold the root's key; n is 0 if it is a query */
-    char *affects_query;       /* or NULL: $1 (or $1, $2, ... for a composite key) are arrays of this table's keys */
-    char *index_field;         /* or NULL */
-    int table_line, key_line, cursor_line, affects_line, index_field_line;
+    char *affects_query;           /* or NULL: $1 (of a composite key: $1, $2, ...) are arrays of its keys */
+    char *index_field;             /* or NULL */
+    int table_line, key_line, cursor_line, affects_line,
+        index_field_line; /* as in source: of SQL, its text's */
 };
 
 struct pipeline {
@@ -37,8 +38,8 @@ struct pipeline {
     struct {
         char *url, *table;
         struct pipeline_names key;
-        char *cursor; /* NULL: none, so every run reads everything */
-        char *query;  /* without a final semicolon */
+        char *cursor;         /* NULL: none, so every run reads everything */
+        char *query;          /* without a final semicolon */
         double lookback;      /* seconds; negative: not given */
         double horizon_limit; /* seconds */
         /* Lines of the script; 0: not known. That of the query is where its text begins: line n of what

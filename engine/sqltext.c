@@ -1,6 +1,7 @@
 #include "sqltext.h"
 
 #include <string.h>
+#include <strings.h>
 
 struct scanner {
     const char *start, *p, *end;
@@ -152,4 +153,20 @@ bool sqltext_read(struct sqltext *sql, const char *text, size_t len)
             return mistake(sql, &s, here, "a quote is not closed");
         sql->len = (size_t)(s.p - text);
     }
+}
+
+bool sqltext_is_query(const char *text, size_t len)
+{
+    struct scanner s = {text, text, text + len};
+    for (;; s.p++) {
+        if (!skip_space(&s))
+            return true;
+        if (at(&s, 0) != '(')
+            break;
+    }
+    const char *word = s.p;
+    if (s.p < s.end && is_word(*s.p))
+        skip_word(&s);
+    size_t n = (size_t)(s.p - word);
+    return (n == 6 && strncasecmp(word, "select", n) == 0) || (n == 4 && strncasecmp(word, "with", n) == 0);
 }

@@ -10,6 +10,10 @@
 ---@field document etl.DocumentFunction     makes a document of a row
 ---@field sink etl.Sink                     where the documents go
 ---@field state string                      path of the state file; each pipeline needs its own
+---@field poll_interval? number             with --follow: seconds between two looks for changes (default 1; at least 0.01)
+---@field sweep? number                     with --follow: seconds between two sweeps, which find what polling cannot see: deleted
+---                                         rows, and rows whose cursor did not move (default 3600; 0: never)
+---@field max_rejected? integer             a run that has rejected more documents than this stops (default 1000)
 ---@field before_run? fun(run: etl.Run)     called once before anything is read; an error ends the run
 ---@field after_run? fun(run: etl.RunResult) called once after the last document
 
@@ -23,16 +27,21 @@
 ---@class etl.Source
 ---@field url string                libpq's connection string or URL; PGHOST and its like fill in what it leaves out
 ---@field table string              the root table: one row of it, one document
----@field key string                the query's and the table's column that becomes `_id`
+---@field key string|string[]       the query's and the table's column that becomes `_id`, or several: { "a", "b" } becomes
+---                                 their values joined by ":" (with ":" and "\" in them escaped by "\")
 ---@field cursor? string            the table's column that says when a row last changed; none: all is read each time
+---@field lookback? number          seconds that are read again at each look, where it cannot be known how long other transactions
+---                                 have been open (default 60)
+---@field horizon_limit? number     seconds that a transaction left open may hold the watermark back (default 600)
 ---@field query string              plain SQL that yields one row for each key; it is wrapped, never edited
----@field related? etl.Related[]    tables whose changes change documents (checked, but not followed yet)
+---@field related? etl.Related[]    tables whose changes change documents
 
 ---@class etl.Related
 ---@field table string              the related table
----@field key string                its key column
----@field cursor? string            its column that says when a row last changed
----@field affects string            its column with the root key, or a query from its keys (`$1`, an array) to root keys
+---@field key string|string[]       its key column, or several
+---@field cursor? string            its column that says when a row last changed; none: only the sweep finds its changes
+---@field affects string|string[]   its column with the root's key (as many columns as that has), or a query from its keys (`$1`,
+---                                 an array; `$2`, ... one for each column of its key) to root keys
 ---@field index_field? string       the document's field that holds its key, such as "actors.id": for deleted rows
 
 ---@class etl.Sink
