@@ -1,0 +1,113 @@
+#include "keyfile.h"
+
+#include "buf.h"
+#include "err.h"
+#include "json.h"
+#include "queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Puts the value of the field "key" into key. *found: there is one. */
+static bool read_fields(struct json_reader *r, struct buf *key, bool *found, struct err *e)
+{
+    *found = false;
+    json_next(r); /* the '{' */
+    while (json_next(r) == JSON_KEY) {
+        if (!json_is(r, "key")) {
+            json_skip(r);
+            continue;
+        }
+        enum json_token token = json_next(r);
+        if (token == JSON_ERROR)
+            break;
+        if (token != JSON_STRING)
+            return err_set(e, ERR_USAGE, "its \"key\" is not a string");
+        buf_clear(key); /* of equal names the last one counts */
+        if (r->len > 0 && !buf_add(key, r->text, r->len))
+            return err_memory(e);
+        *found = true;
+    }
+    if (json_end(r))
+        return true;
+    if (strcmp(r->error, "out of memory") == 0)
+        return err_memory(e);
+    return err_set(e, ERR_USAGE, "not a JSON object on one line: %s at byte %zu", r->error, r->at);
+}
+
+static bool add_letter(struct batch *to, const char *line, size_t len, struct err *e)
+{
+    struct json_reader r;
+    struct buf key;
+    bool found;
+    json_open(&r, line, len);
+    buf_init(&key, len); /* being unescaped, it is no longer than its line */
+    bool ok = read_fields(&r, &key, &found, e);
+    if (ok && !found)
+        ok = err_set(e, ERR_USAGE, "it has no \"key\"");
+    else if (ok && key.len == 0)
+        ok = err_set(e, ERR_USAGE, "its \"key\" is empty");
+    else if (ok && memchr(key.data, '\0', key.len))
+        ok = err_set(e, ERR_USAGE, "its \"key\" holds a zero byte");
+    if (ok) {
+        const char *text = buf_cstr(&key);
+        ok = (text && batch_add_key(to, text)) || err_memory(e);
+    }
+    buf_free(&key);
+    json_close(&r);
+    return ok || (e->kind == ERR_USAGE && err_wrap(e, "cannot read a dead letter"));
+}
+
+static bool add_line(struct batch *to, char *line, size_t len, struct err *e)
+{
+    while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+        line[--len] = '\0';
+    if (len == 0)
+        return true;
+    if (*line == '{')
+        return add_letter(to, line, len, e);
+    if (strlen(line) != len)
+        return err_set(e, ERR_USAGE, "the key holds a zero byte");
+    return batch_add_key(to, line) || err_memory(e);
+}
+
+/* Why getline gave no line. */
+static bool end_of_file(FILE *f, const char *name, struct err *e)
+{
+    int reason = errno;
+    if (feof(f) && !ferror(f)) /* getline sets neither where memory is gone */
+        return true;
+    return err_set(e, ERR_USAGE, "cannot read keys from '%s': %s", name, strerror(reason));
+}
+
+static bool read_lines(struct batch *to, FILE *f, const char *name, struct err *e)
+{
+    char *line = NULL;
+    size_t cap = 0, number = 0;
+    ssize_t len = 0;
+    bool ok = true;
+    while (ok && (len = getline(&line, &cap, f)) >= 0) {
+        number++;
+        ok = add_line(to, line, (size_t)len, e);
+        if (!ok && e->kind == ERR_USAGE)
+            err_wrap(e, "%s:%zu", name, number);
+    }
+    if (ok)
+        ok = end_of_file(f, name, e);
+    free(line);
+    return ok;
+}
+
+bool keyfile_read(struct batch *to, const char *path, struct err *e)
+{
+    if (strcmp(path, "-") == 0)
+        return read_lines(to, stdin, "stdin", e);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return err_set(e, ERR_USAGE, "cannot read keys from '%s': %s", path, strerror(errno));
+    bool ok = read_lines(to, f, path, e);
+    fclose(f);
+    return ok;
+}

@@ -1,0 +1,17 @@
+/* keyfile: reads keys, one a line, or dead letters.
+ *
+ * Uses     queue (batches), json, buf, err.
+ *
+ * A line that begins with '{' is a dead letter, or any other JSON object with the key in its field "key";
+ * each other one is a key as it is, without its line break. Empty lines are passed over. A key that itself
+ * begins with '{' is written {"key":"{..."}.
+ */
+#pragma once
+#include <stdbool.h>
+
+struct batch;
+struct err;
+
+/* Adds the file's keys to `to`; path "-" is stdin. False: e says why ("FILE:LINE: ..." where a line is
+ * damaged), and `to` may hold some of the keys. */
+bool keyfile_read(struct batch *to, const char *path, struct err *e);
