@@ -28,8 +28,8 @@ struct pipeline_related {
     struct pipeline_names affects; /* the table's columns that hold the root's key; n is 0 if it is a query */
     char *affects_query;           /* or NULL: $1 (of a composite key: $1, $2, ...) are arrays of its keys */
     char *index_field;             /* or NULL */
-    int table_line, key_line, cursor_line, affects_line,
-        index_field_line; /* as in source: of SQL, its text's */
+    /* As in source; that of an affects_query is where its text begins. */
+    int table_line, key_line, cursor_line, affects_line, index_field_line;
 };
 
 struct pipeline {
