@@ -121,8 +121,28 @@ static const char *key_of(const struct bulk *b, const struct bulk_item *item)
     return b->keys.data + item->key_at;
 }
 
+const char *bulk_key(const struct bulk *b, size_t i)
+{
+    return key_of(b, &b->items[i]);
+}
+
+const char *bulk_document(const struct bulk *b, size_t i, size_t *len)
+{
+    const struct bulk_item *item = &b->items[i];
+    if (item->is_delete)
+        return NULL;
+    const char *lines = b->body.data + item->at, *document = (const char *)memchr(lines, '\n', item->len) + 1;
+    *len = item->len - (size_t)(document - lines) - 1; /* each line ends in a line break */
+    return document;
+}
+
+void bulk_drop(struct bulk *b, size_t i)
+{
+    b->items[i].done = true;
+}
+
 /* Takes out the items that are done. The others keep their order and move down in place. */
-static void compact(struct bulk *b)
+void bulk_compact(struct bulk *b)
 {
     size_t n = 0, body = 0, keys = 0;
     for (size_t i = 0; i < b->n; i++) {
@@ -276,12 +296,12 @@ struct judging {
     const struct bulk_item *stopped;
 };
 
-static void reject(struct judging *j, struct bulk_item *item, const char *reason)
+static void reject(struct judging *j, struct bulk_item *item, int status, const char *reason)
 {
     item->done = true;
     j->sums->rejected++;
     if (j->rejected)
-        j->rejected(key_of(j->b, item), reason, j->arg);
+        j->rejected(key_of(j->b, item), status, reason, j->arg);
 }
 
 static void apply(struct judging *j, struct bulk_item *item, const struct answer *a, enum verdict verdict)
@@ -299,7 +319,7 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
         j->sums->unchanged++;
         break;
     case REJECTED:
-        reject(j, item, reason);
+        reject(j, item, (int)a->status, reason);
         break;
     case AGAIN:
         if (j->put_off++ == 0)
@@ -402,7 +422,7 @@ bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, 
 {
     struct judging j = {.b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
     bool ok = judge_part(&j, answer, len, e);
-    compact(b);
+    bulk_compact(b);
     return ok;
 }
 
@@ -421,7 +441,7 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e);
 static bool split(struct sending *s, size_t first, size_t n, struct err *e)
 {
     if (n == 1) {
-        reject(&s->judging, &s->judging.b->items[first], "larger than the server takes in one request (413)");
+        reject(&s->judging, &s->judging.b->items[first], 413, "larger than the server takes in one request (413)");
         return true;
     }
     return send_part(s, first, n / 2, e) && send_part(s, first + n / 2, n - n / 2, e);
@@ -453,8 +473,8 @@ static void reject_long_keys(struct judging *j)
 {
     for (size_t i = 0; i < j->b->n; i++)
         if (j->b->items[i].key_len > MAX_KEY)
-            reject(j, &j->b->items[i], "its key is longer than the 512 bytes that a search server takes");
-    compact(j->b);
+            reject(j, &j->b->items[i], 400, "its key is longer than the 512 bytes that a search server takes");
+    bulk_compact(j->b);
 }
 
 static bool send_all(struct sending *s, const char *index, struct err *e)
@@ -468,7 +488,7 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
     s->path = buf_cstr(&path);
     bool ok = s->path ? send_part(s, 0, b->n, e) : err_memory(e);
     buf_free(&path);
-    compact(b);
+    bulk_compact(b);
     return ok || err_wrap(e, "bulk request to index '%s'", index);
 }
 

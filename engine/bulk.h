@@ -48,6 +48,7 @@ struct bulk {
 struct bulk_sums { /* added to by bulk_send */
     uint64_t indexed, deleted, unchanged /* superseded, or already gone */, rejected, bytes, requests,
         retried_items;
+    uint64_t same; /* the caller's: not sent, for the index holds just that */
 };
 
 void bulk_init(struct bulk *b,
@@ -63,8 +64,15 @@ bool bulk_commit(struct bulk *b,
 void bulk_abort(struct bulk *b);
 bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e);
 
+/* The i-th item: its key; its document, NULL for a delete. Borrowed until the next change. */
+const char *bulk_key(const struct bulk *b, size_t i);
+const char *bulk_document(const struct bulk *b, size_t i, size_t *len);
+/* Takes items out, unsent: mark each, then compact once. */
+void bulk_drop(struct bulk *b, size_t i);
+void bulk_compact(struct bulk *b);
+
 /* Told once for each item that the server will never take: it has left the request. */
-typedef void bulk_rejected(const char *key, const char *reason, void *arg);
+typedef void bulk_rejected(const char *key, int status, const char *reason, void *arg);
 
 /* Sends all items and judges the answer. True: all are done (b is empty). False: what is left in b is to be
  * sent again if e is passing (429, 503 and the like: of the whole, or of those items); final errors: e says

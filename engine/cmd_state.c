@@ -15,6 +15,16 @@ static const struct cli_option options[] = {
     {0},
 };
 
+static void show_table(const struct state_table *t)
+{
+    const struct mark *m = &t->mark;
+    printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning", m->at.key ? ", up to key " : "",
+           m->at.key ? m->at.key : "");
+    if (m->fan.cursor)
+        printf("; amid what changed up to %s", m->fan.cursor);
+    printf("\n");
+}
+
 static bool show(const struct pipeline *p, struct err *e)
 {
     struct state_data d;
@@ -26,7 +36,7 @@ static bool show(const struct pipeline *p, struct err *e)
         printf("phase      new: there is no such file, the next run loads everything\n");
     } else if (d.bare) {
         printf("phase      following: the file has no content, its time of last modification counts\n");
-        printf("watermark  %s\n", clock_text(d.root.us, text));
+        printf("watermark  %s\n", clock_text(d.mtime.us, text));
     } else {
         printf("pipeline   %s\n", d.pipeline);
         printf("index      %s (%s)\n", d.index, d.index_uuid);
@@ -34,36 +44,42 @@ static bool show(const struct pipeline *p, struct err *e)
             printf("phase      snapshot: loaded up to key %s\n", d.after ? d.after : "(none yet)");
         else
             printf("phase      following\n");
-        printf("watermark  %s%s%s\n", d.root.cursor ? d.root.cursor : "(none)",
-               d.root.key ? ", up to key " : "", d.root.key ? d.root.key : "");
         printf("version    %lld\n", (long long)d.version);
+        printf("swept      %s\n", d.swept_us ? clock_text(d.swept_us, text) : "never");
+        printf("watermarks\n");
+        for (size_t i = 0; i < d.n_tables; i++)
+            show_table(&d.tables[i]);
     }
     state_data_free(&d);
     return true;
 }
 
-/* A watermark set by hand is all that the user vouches for: it leaves a file without JSON, or corrects the
+/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a file without JSON, or corrects the
  * one that is there. */
 static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
 {
     struct state_data d;
-    int64_t us;
-    bool is_time = state_parse_time(text, &us);
+    struct position at = {.cursor = (char *)text};
     if (!state_read(p->state, &d, e))
         return false;
+    at.has_us = state_parse_time(text, &at.us);
     bool known = d.phase != STATE_NEW && !d.bare;
     bool ok = true;
-    if (!is_time && (!known || d.root.has_us))
+    if (!at.has_us && (!known || d.n_tables == 0 || d.tables[0].mark.at.has_us))
         ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
-    if (ok) {
-        position_free(&d.root);
-        d.root = (struct position){.cursor = strdup(text), .us = is_time ? us : 0, .has_us = is_time};
-        free(d.after);
-        d.after = NULL;
-        d.phase = STATE_FOLLOWING;
-        d.bare = !known;
-        ok = d.root.cursor ? state_save(s, &d, e) : err_memory(e);
+    d.phase = STATE_FOLLOWING;
+    d.bare = !known;
+    free(d.after);
+    d.after = NULL;
+    ok = ok && (position_copy(&d.mtime, &at) || err_memory(e));
+    for (size_t i = 0; ok && i < d.n_tables; i++) {
+        struct mark *m = &d.tables[i].mark;
+        if (i > 0 && m->at.has_us != at.has_us)
+            continue; /* another kind of cursor */
+        mark_free(m);
+        ok = position_copy(&m->at, &at) || err_memory(e);
     }
+    ok = ok && state_save(s, &d, e);
     state_data_free(&d);
     return ok;
 }

@@ -1,14 +1,21 @@
 /* deadletter: the keys whose documents were rejected, on disk beside the state.
  *
- * Uses     keyset, json, buf, err, clock.
+ * Uses     keyset, file, json, buf, err, clock, log.
  * Threads  one, the main thread.
- * Promise  what was added and synced survives a power cut. The file is one JSON object a line, appended to; when entries have
- *          been cleared it is replaced as a whole (temporary file, fsync, rename, fsync of the folder). No entries: no file.
+ * Promise  what was added and synced survives a power cut. The file is one JSON object a line, appended to;
+ * when entries have been cleared it is replaced as a whole (temporary file, fsync, rename, fsync of the
+ * folder). No entries: no file.
  *
- *     {"key":"025c58cd-...","reason":"mapper_parsing_exception: ...","status":400,"time":"2026-11-24T12:00:00Z","pipeline":"movies"}
+ *     {"key":"025c58cd-...","reason":"mapper_parsing_exception:
+ * ...","status":400,"time":"2026-11-24T12:00:00.000000Z", "pipeline":"movies"}
  *
- * A key that is rejected again replaces its entry. A line cut short by a full disk or a crash (the last one) is dropped with a
- * warning; any other damaged line is an error with its number.
+ * A key that is rejected again replaces its entry, which moves to the end: the newest stands last. A line cut
+ * short by a full disk or a crash (the last one) is dropped with a warning; any other damaged line is an
+ * error with its number, and so is one of another pipeline. In key and reason a byte that is not UTF-8
+ * becomes "?"; a reason is cut at 4,000 bytes.
+ *
+ * The file is ours while it is open. If it is removed, the next sync writes it anew; if somebody else has
+ * written to it, the sync fails (final) rather than undo that.
  */
 #pragma once
 #include <stdbool.h>
@@ -19,18 +26,22 @@ struct keyset;
 
 struct deadletters;
 
-/* Reads what the file has (that there is none is fine). pipeline: copied, goes into each entry. NULL: e says why. */
+/* Reads what the file has (that there is none is fine: its folder is made, and must be writable). pipeline:
+ * copied, goes into each entry. NULL: e says why. */
 struct deadletters *deadletters_open(const char *path, const char *pipeline, struct err *e);
 void deadletters_close(struct deadletters *d); /* does not sync; NULL is fine */
 
 /* status: of the answer; 0: the script's own error. In memory until the next sync. */
 bool deadletters_add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e);
-void deadletters_clear(struct deadletters *d, const char *key); /* it has succeeded; not being there is fine */
-/* Brings the file up to date and syncs it, if anything changed. Passing: a full disk, and the like; all is still in memory, and
- * the file as whole as it was. */
+void deadletters_clear(struct deadletters *d,
+                       const char *key); /* it has succeeded; not being there is fine */
+/* Brings the file up to date and syncs it, if anything changed. Passing: a full disk, and the like; all is
+ * still in memory, and the file as whole as it was. */
 bool deadletters_sync(struct deadletters *d, struct err *e);
 
+const char *deadletters_path(const struct deadletters *d); /* borrowed */
 size_t deadletters_count(const struct deadletters *d);
 bool deadletters_has(const struct deadletters *d, const char *key);
-/* The keys, in no order: *at begins as 0. False: no more. Borrowed until the next change. */
+/* The keys, the oldest first: *at begins as 0. False: no more. Borrowed until the next change. The one that
+ * was returned may be cleared before the next call; nothing may be added. */
 bool deadletters_next(const struct deadletters *d, size_t *at, const char **key);

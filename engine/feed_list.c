@@ -14,15 +14,16 @@ enum { BATCH = 1000 }; /* keys */
 struct list {
     struct feed feed;    /* first */
     struct batch *given; /* owned */
-    PGresult *keys;      /* owned; as the server writes them */
-    int next;
+    struct source_list keys; /* owned; as the server writes them */
+    bool checked;
+    size_t next;
 };
 
 static bool canonical(struct list *l, struct err *e)
 {
     struct pg *pg = pg_take(l->feed.pool, e);
     bool ok =
-        pg && source_keys(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n, &l->keys, e);
+        pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n, &l->keys, e);
     pg_give(l->feed.pool, pg);
     return ok;
 }
@@ -30,16 +31,17 @@ static bool canonical(struct list *l, struct err *e)
 static bool list_next(struct feed *f, struct batch **out, struct err *e)
 {
     struct list *l = (struct list *)f;
-    if (!l->keys && !canonical(l, e))
+    if (!l->checked && !canonical(l, e))
         return false;
-    int n = PQntuples(l->keys);
+    l->checked = true;
+    size_t n = l->keys.n;
     if (l->next == n)
         return true;
-    struct batch *b = calloc(1, sizeof *b);
+    struct batch *b = batch_new();
     bool ok = b != NULL;
-    int end = n - l->next > BATCH ? l->next + BATCH : n;
-    for (int i = l->next; ok && i < end; i++)
-        ok = batch_add_key(b, PQgetvalue(l->keys, i, 0));
+    size_t end = n - l->next > BATCH ? l->next + BATCH : n;
+    for (size_t i = l->next; ok && i < end; i++)
+        ok = batch_add_key(b, l->keys.keys[i]);
     if (!ok) {
         batch_free(b);
         return err_memory(e);
@@ -53,7 +55,7 @@ static void list_free(struct feed *f)
 {
     struct list *l = (struct list *)f;
     batch_free(l->given);
-    PQclear(l->keys);
+    source_list_free(&l->keys);
     free(l);
 }
 
@@ -61,7 +63,7 @@ struct feed *feed_list(const struct source *source, struct pg_pool *pool, const 
                        struct err *e)
 {
     struct list *l = calloc(1, sizeof *l);
-    bool ok = l && (l->given = calloc(1, sizeof *l->given));
+    bool ok = l && (l->given = batch_new());
     for (size_t i = 0; ok && i < n; i++)
         ok = batch_add_key(l->given, keys[i]);
     if (!ok) {
@@ -70,6 +72,6 @@ struct feed *feed_list(const struct source *source, struct pg_pool *pool, const 
         err_memory(e);
         return NULL;
     }
-    l->feed = (struct feed){list_next, list_free, source, pool};
+    l->feed = (struct feed){list_next, list_free, source, pool, NULL};
     return &l->feed;
 }

@@ -1,95 +1,453 @@
-/* feed_poll: the keys of rows that changed since a position, in pages ordered by (cursor, key).
+/* feed_poll: what changed in one table since a position, in pages ordered by (cursor, key), as the root's keys that it affects.
  *
- * It ends at the place of what was the last row when it began, so that a table under constant change cannot
- * keep it busy for ever. A page that reaches past the horizon is delivered, but its position stays at the
- * horizon: those rows are read again next time, together with any that commit late among them.
+ * Rows become visible when their transaction commits, but got their cursor before. So a pass begins at the mark, and the mark
+ * never passes the bound: the place below which nothing new can appear.
+ *
+ *   a cursor with a time zone   its bound is the horizon, the start of the oldest open transaction
+ *   any other (a local time, a number)   cannot be compared with that. Its bound is where some earlier pass ended, once all
+ *                               transactions have ended that were open when that pass was over
+ *
+ * What lies above the bound is delivered at once all the same, and remembered: the next pass meets it again, and passes over
+ * what has not changed. A horizon is used one look after it was read: a transaction that had begun, but did not show yet when
+ * the sessions were looked at, has shown by then.
  */
+#include "clock.h"
 #include "err.h"
 #include "feed.h"
+#include "index.h"
+#include "keyset.h"
 #include "pg.h"
+#include "pipeline.h"
 #include "queue.h"
 #include "source.h"
 #include "state.h"
+#include "stop.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 1000 }; /* keys; batches of 250 to 4,000 cost the same (measured) */
+enum {
+    PAGE = 1000,       /* rows */
+    BATCH = 1000,      /* keys; batches of 250 to 4,000 cost the same (measured) */
+    FAN_PAGE = 10000,  /* keys that are affected, in memory at a time */
+    MEMORY = 24 << 20, /* bytes of delivered rows; beyond, they are delivered again in each pass */
+    GRACE_US = 1000 * 1000, /* a transaction that has begun shows among the sessions well within that time */
+    FULL_SHARE = 10,   /* passes over the whole of what is above the mark take at most 1/10 of the time */
+};
 
 struct poll {
     struct feed feed; /* first */
-    struct position from, limit, horizon;
-    bool finished;
+    size_t table;
+    struct position mark, bound;   /* bound, cursor NULL: not known yet */
+    struct position limit;         /* where to end; cursor NULL: with the last row */
+    struct position scan, seen;    /* where the next page begins; where the last one ended */
+    struct source_horizon horizon; /* of the page before */
+    struct position sample;        /* becomes the bound once transactions older than sample_us have ended; 0: not read yet */
+    int64_t sample_us;
+    struct keyset *memory; /* delivered rows above the bound: key -> cursor */
+    uint32_t generation;   /* of passes */
+    bool full;             /* this pass began at the mark, not where the last one ended */
+    bool held;             /* in this pass the mark has met the bound */
+    bool above;            /* the last pass ended above the mark */
+    bool finished;         /* the pass is over */
+    int64_t pass_began_us, full_took_us, full_ended_us;
+
+    /* the page being delivered: */
+    struct position before;      /* the mark that holds while it is not */
+    struct position end;         /* of the page */
+    struct source_list rows;     /* its changed rows' keys, of this table */
+    struct source_list affected; /* of the root: a part of the fan */
+    size_t next;                 /* of affected */
+    bool fan_over, asked_index;
+    bool resumable;            /* nothing new can appear in the page: its fan may be continued after a restart */
+    bool news;                 /* the mark moved */
+    char *after;               /* the fan's last key so far; NULL: none */
+    struct position resume_to; /* the end of the page whose fan was broken off; cursor NULL: none */
 };
 
-static bool fill(struct poll *p, struct batch *b, const PGresult *page)
+static bool is_root(const struct poll *p)
 {
-    int last = PQntuples(page) - 1;
-    for (int i = 0; i <= last; i++)
-        if (!batch_add_key(b, PQgetvalue(page, i, 0)))
-            return false;
-    struct position end = {.cursor = PQgetvalue(page, last, 1),
-                           .key = PQgetvalue(page, last, 0),
-                           .has_us = !PQgetisnull(page, last, 2),
-                           .us = strtoll(PQgetvalue(page, last, 2), NULL, 10)};
-    bool below = PQgetvalue(page, last, 3)[0] == 't';
-    return position_copy(&p->from, &end) && position_copy(&b->done, below ? &end : &p->horizon);
+    return p->table == 0;
 }
 
-static bool read_page(struct poll *p, PGresult **page, struct err *e)
+static const struct source_table *table_of(const struct poll *p)
+{
+    return &p->feed.source->tables[p->table];
+}
+
+static bool is_instant(const struct poll *p)
+{
+    return table_of(p)->cursor_is_instant;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_place(const struct position *a, const struct position *b)
+{
+    return same_text(a->cursor, b->cursor) && same_text(a->key, b->key);
+}
+
+/* ---- the bound ---- */
+
+/* A time at which no row is done. */
+static bool set_time(struct position *p, int64_t us)
+{
+    char text[CLOCK_TEXT];
+    position_free(p);
+    *p = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
+    return p->cursor != NULL;
+}
+
+static bool choose_bound(struct poll *p)
+{
+    if (is_instant(p))
+        return set_time(&p->bound, p->horizon.horizon_us);
+    if (p->sample.cursor && p->sample_us != 0 && p->horizon.horizon_us >= p->sample_us) {
+        position_move(&p->bound, &p->sample);
+        p->sample_us = 0;
+    }
+    return true;
+}
+
+static bool move_mark(struct poll *p, const struct position *to)
+{
+    if (same_place(&p->mark, to) || (p->mark.has_us && to->has_us && to->us < p->mark.us))
+        return true;
+    p->news = true;
+    return position_copy(&p->mark, to);
+}
+
+/* After a page with rows. */
+static bool advance(struct poll *p, bool below)
+{
+    if (p->held || !p->full || !p->bound.cursor)
+        return true;
+    p->held = !below;
+    return move_mark(p, below ? &p->end : &p->bound);
+}
+
+/* ---- passes ---- */
+
+static bool begin_pass(struct poll *p)
+{
+    int64_t now = clock_mono_us();
+    p->full = !p->above || now - p->full_ended_us >= FULL_SHARE * p->full_took_us;
+    p->pass_began_us = now;
+    p->held = false;
+    p->finished = false;
+    p->generation += p->full;
+    return choose_bound(p) && position_copy(&p->scan, p->full ? &p->mark : &p->seen);
+}
+
+static bool end_pass(struct poll *p)
+{
+    int64_t now = clock_mono_us();
+    p->finished = true;
+    p->above = p->seen.cursor && !same_place(&p->seen, &p->mark);
+    if (p->full) {
+        p->full_ended_us = now;
+        p->full_took_us = now - p->pass_began_us;
+        keyset_drop(p->memory, p->generation); /* what was not met again has changed, or lies below the mark */
+    }
+    if (is_instant(p) || p->sample.cursor || !p->above)
+        return true;
+    p->sample_us = 0;
+    return position_copy(&p->sample, &p->seen);
+}
+
+/* ---- a page ---- */
+
+static bool add_key(struct source_list *l, const char *key)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 64;
+        char **keys = realloc(l->keys, cap * sizeof *keys);
+        if (!keys)
+            return false;
+        l->keys = keys;
+        l->cap = cap;
+    }
+    l->keys[l->n] = strdup(key);
+    return l->keys[l->n] && ++l->n;
+}
+
+/* Takes the rows of a page that have not been delivered yet. *below: the last row lies below the bound. */
+static bool take_rows(struct poll *p, const PGresult *page, bool *below)
+{
+    for (int i = 0; i < PQntuples(page); i++) {
+        if (!source_page_position(p->feed.source, p->table, page, i, &p->end))
+            return false;
+        *below = source_page_below(p->feed.source, p->table, page, i);
+        if (keyset_match(p->memory, p->end.key, p->end.cursor, p->generation))
+            continue;
+        if (!*below || !p->full) /* if there is no room for it, it is delivered again */
+            keyset_put(p->memory, p->end.key, p->end.cursor, p->generation);
+        if (!add_key(&p->rows, p->end.key))
+            return false;
+    }
+    return position_copy(&p->scan, &p->end) && position_copy(&p->seen, &p->end);
+}
+
+static bool fetch_page(struct poll *p, PGresult **page, struct source_horizon *now, struct err *e)
 {
     struct pg *pg = pg_take(p->feed.pool, e);
-    bool ok = pg && source_page(p->feed.source, pg, &p->from, &p->limit, &p->horizon, PAGE, page, e);
+    const struct position *to = p->resume_to.cursor ? &p->resume_to : &p->limit;
+    bool ok = pg && source_page(p->feed.source, pg, p->table, &p->scan, to, &p->bound, PAGE, now, page, e);
     pg_give(p->feed.pool, pg);
     return ok;
+}
+
+/* A fan that was broken off goes on behind its last key; any other begins with the first one. */
+static void begin_fan(struct poll *p, bool resumed)
+{
+    p->fan_over = p->rows.n == 0;
+    p->asked_index = false;
+    if (resumed)
+        return;
+    free(p->after);
+    p->after = NULL;
+}
+
+static bool judge_page(struct poll *p, const PGresult *page)
+{
+    bool resumed = p->resume_to.cursor != NULL, over = PQntuples(page) < PAGE, below = false;
+    if (!position_copy(&p->before, &p->mark))
+        return false;
+    if (PQntuples(page) > 0 && (!take_rows(p, page, &below) || !advance(p, below)))
+        return false;
+    p->resumable = below && p->full;
+    begin_fan(p, resumed);
+    if (resumed && over) { /* whatever the fan's page has become, it is not needed any more; the pass goes on behind it */
+        position_free(&p->resume_to);
+        p->news = true;
+        return true;
+    }
+    return !over || end_pass(p);
+}
+
+static bool read_page(struct poll *p, struct err *e)
+{
+    PGresult *page = NULL;
+    struct source_horizon now;
+    if (!fetch_page(p, &page, &now, e))
+        return false;
+    if (p->sample.cursor && p->sample_us == 0)
+        p->sample_us = now.clock_us; /* read after that pass was over */
+    bool ok = judge_page(p, page);
+    p->horizon = now;
+    PQclear(page);
+    return ok || err_memory(e);
+}
+
+/* ---- from rows to the documents that they affect ---- */
+
+static bool ask_source(struct poll *p, struct err *e)
+{
+    struct pg *pg = pg_take(p->feed.pool, e);
+    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)p->rows.keys, p->rows.n,
+                                    p->after, FAN_PAGE, &p->affected, e);
+    pg_give(p->feed.pool, pg);
+    if (!ok)
+        return false;
+    p->fan_over = p->affected.n < FAN_PAGE;
+    if (p->affected.n == 0)
+        return true;
+    free(p->after);
+    p->after = strdup(p->affected.keys[p->affected.n - 1]);
+    return p->after || err_memory(e);
+}
+
+/* Documents that still hold one of these rows, though no row leads to them any more. */
+static bool ask_index(struct poll *p, struct err *e)
+{
+    const char *field = table_of(p)->related->index_field;
+    if (!field || !p->feed.es)
+        return true;
+    struct index_scan *scan = index_scan_open(p->feed.es, p->feed.source->pipeline->sink.index, field,
+                                              (const char *const *)p->rows.keys, p->rows.n, e);
+    const char *const *keys;
+    size_t n = 1;
+    bool ok = scan != NULL;
+    while (ok && n > 0 && (ok = index_scan_next(scan, &keys, &n, e)))
+        for (size_t i = 0; ok && i < n; i++)
+            ok = add_key(&p->affected, keys[i]) || err_memory(e);
+    index_scan_close(scan);
+    return ok;
+}
+
+/* Fills `affected` with the next part of the fan; may find nothing. */
+static bool fill_affected(struct poll *p, struct err *e)
+{
+    source_list_free(&p->affected);
+    p->next = 0;
+    if (is_root(p)) {
+        p->affected = p->rows;
+        p->rows = (struct source_list){0};
+        p->fan_over = true;
+        return true;
+    }
+    bool ok = p->asked_index ? ask_source(p, e) : ask_index(p, e);
+    if (ok)
+        p->asked_index = true;
+    else
+        source_list_free(&p->affected);
+    return ok;
+}
+
+/* The mark that holds when this batch is acknowledged: with the page's last batch, the page's; until then the one before it, and
+ * how far the fan has come. */
+static bool set_done(struct poll *p, struct batch *b, bool last)
+{
+    if (!position_copy(&b->done.at, last ? &p->mark : &p->before))
+        return false;
+    if (last || !p->resumable || !p->after)
+        return true;
+    b->done.after = strdup(b->keys[b->n - 1]);
+    return b->done.after && position_copy(&b->done.fan, &p->end);
+}
+
+static bool make_batch(struct poll *p, struct batch **out, struct err *e)
+{
+    struct batch *b = batch_new();
+    bool ok = b != NULL;
+    size_t next = p->next;
+    for (; ok && b->n < BATCH && next < p->affected.n; next++)
+        ok = batch_add_key(b, p->affected.keys[next]);
+    bool last = next == p->affected.n && p->fan_over;
+    ok = ok && set_done(p, b, last);
+    if (!ok) {
+        batch_free(b);
+        return err_memory(e);
+    }
+    p->next = next;
+    if (last) {
+        source_list_free(&p->rows);
+        p->news = false;
+    }
+    *out = b;
+    return true;
 }
 
 static bool poll_next(struct feed *f, struct batch **out, struct err *e)
 {
     struct poll *p = (struct poll *)f;
-    PGresult *page = NULL;
-    if (p->finished)
-        return true;
-    if (!read_page(p, &page, e))
-        return false;
-    int n = PQntuples(page);
-    bool ok = true;
-    if (n > 0) {
-        *out = calloc(1, sizeof **out);
-        ok = *out && fill(p, *out, page);
+    for (;;) {
+        if (p->next < p->affected.n)
+            return make_batch(p, out, e);
+        if (p->rows.n > 0 && !p->fan_over) {
+            if (!fill_affected(p, e))
+                return false;
+            continue;
+        }
+        source_list_free(&p->affected);
+        source_list_free(&p->rows);
+        p->next = 0;
+        if (p->news) /* nothing to fetch, but the mark has moved */
+            return make_batch(p, out, e);
+        if (p->finished)
+            return true;
+        if (!read_page(p, e))
+            return false;
     }
-    p->finished = n < PAGE;
-    PQclear(page);
-    if (ok)
-        return true;
-    batch_free(*out);
-    *out = NULL;
-    return err_memory(e);
+}
+
+bool feed_poll_again(struct feed *f)
+{
+    return begin_pass((struct poll *)f);
+}
+
+const struct source_horizon *feed_poll_horizon(const struct feed *f)
+{
+    return &((const struct poll *)f)->horizon;
 }
 
 static void poll_free(struct feed *f)
 {
     struct poll *p = (struct poll *)f;
-    position_free(&p->from);
+    position_free(&p->mark);
+    position_free(&p->bound);
     position_free(&p->limit);
-    position_free(&p->horizon);
+    position_free(&p->scan);
+    position_free(&p->seen);
+    position_free(&p->sample);
+    position_free(&p->before);
+    position_free(&p->end);
+    position_free(&p->resume_to);
+    source_list_free(&p->rows);
+    source_list_free(&p->affected);
+    keyset_free(p->memory);
+    free(p->after);
     free(p);
 }
 
-struct feed *feed_poll(const struct source *source, struct pg_pool *pool, const struct position *from,
-                       const struct position *limit, const struct position *horizon, struct err *e)
+/* ---- beginning ---- */
+
+struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct es *es, size_t table,
+                       const struct mark *mark, const struct feed_place *place, bool to_the_limit, struct err *e)
 {
     struct poll *p = calloc(1, sizeof *p);
     if (!p) {
         err_memory(e);
         return NULL;
     }
-    p->feed = (struct feed){poll_next, poll_free, source, pool};
-    p->finished = !limit->cursor; /* no row has a cursor */
-    if (position_copy(&p->from, from) && position_copy(&p->limit, limit) &&
-        position_copy(&p->horizon, horizon))
+    p->feed = (struct feed){poll_next, poll_free, source, pool, es};
+    p->table = table;
+    p->horizon = place->horizon;
+    p->finished = to_the_limit && !place->last.cursor; /* no row has a cursor */
+    p->memory = keyset_new(MEMORY);
+    bool resume = mark->fan.cursor && mark->after;
+    bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->bound, &place->settled) &&
+              (!to_the_limit || position_copy(&p->limit, &place->last)) &&
+              (!resume || (position_copy(&p->resume_to, &mark->fan) && (p->after = strdup(mark->after)))) &&
+              (p->finished || begin_pass(p));
+    if (ok)
         return &p->feed;
     poll_free(&p->feed);
     err_memory(e);
     return NULL;
+}
+
+/* For a cursor that cannot be compared with the clock: waits a moment for the transactions to end that are open now, and may still
+ * bring a row below the last one. */
+static bool wait_settled(const struct source *s, struct pg *pg, size_t table, struct feed_place *place, struct err *e)
+{
+    enum { TRIES = 40, PAUSE_MS = 50 };
+    struct position ignored = {0};
+    struct source_horizon now;
+    int64_t read_us = 0;
+    bool ok = true, settled = false;
+    for (int i = 0; ok && !settled && i < TRIES; i++) {
+        ok = (i == 0 || stop_sleep(PAUSE_MS) || stop_err(e)) && source_last(s, pg, table, &ignored, &now, e);
+        if (!ok)
+            break;
+        read_us = read_us ? read_us : now.clock_us;
+        settled = now.horizon_us >= read_us;
+    }
+    position_free(&ignored);
+    return ok && (!settled || position_copy(&place->settled, &place->last) || err_memory(e));
+}
+
+bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place, struct err *e)
+{
+    struct pg *pg = pg_take(pool, e);
+    feed_place_free(place);
+    bool ok = pg && source_last(s, pg, table, &place->last, &place->horizon, e);
+    if (ok && !s->tables[table].cursor_is_instant)
+        ok = !place->last.cursor || wait_settled(s, pg, table, place, e);
+    else if (ok && place->last.cursor && place->last.us < place->horizon.horizon_us - GRACE_US)
+        ok = position_copy(&place->settled, &place->last) || err_memory(e);
+    else if (ok)
+        ok = set_time(&place->settled, place->horizon.horizon_us - GRACE_US) || err_memory(e);
+    pg_give(pool, pg);
+    return ok;
+}
+
+void feed_place_free(struct feed_place *p)
+{
+    position_free(&p->last);
+    position_free(&p->settled);
+    *p = (struct feed_place){0};
 }

@@ -54,7 +54,7 @@ struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, co
 {
     struct snapshot *s = calloc(1, sizeof *s);
     if (s) {
-        s->feed = (struct feed){snapshot_next, snapshot_free, source, pool};
+        s->feed = (struct feed){snapshot_next, snapshot_free, source, pool, NULL};
         s->after = after ? strdup(after) : NULL;
         s->rows = rows;
     }

@@ -1,18 +1,18 @@
-#include "index.h"
+#include "index_internal.h"
 
 #include "buf.h"
 #include "err.h"
 #include "es.h"
 #include "json.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_REQUEST = 64 << 20 }; /* bytes: settings with a large list of synonyms have some megabytes */
 
-/* A request about one index: METHOD /INDEX REST. */
-static bool ask(struct es *es, const char *method, const char *index, const char *rest, struct buf *body,
-                struct es_answer *a, struct err *e)
+bool index_ask(struct es *es, const char *method, const char *index, const char *rest, const struct buf *body,
+               struct es_answer *a, struct err *e)
 {
     struct buf path;
     buf_init(&path, 1 << 16);
@@ -129,10 +129,10 @@ bool index_look(struct es *es, const char *index, struct index_info *info, struc
 {
     struct es_answer a = {0};
     *info = (struct index_info){0};
-    bool ok =
-        ask(es, "GET", index,
-            "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true", NULL, &a, e) &&
-        judge_look(&a, index, info, e);
+    bool ok = index_ask(es, "GET", index,
+                        "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true",
+                        NULL, &a, e) &&
+              judge_look(&a, index, info, e);
     es_answer_free(&a);
     return ok;
 }
@@ -239,18 +239,84 @@ bool index_create(struct es *es, const char *index, const char *settings, const 
     struct es_answer a = {0};
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    bool ok = add_body(&body, settings, mappings, e) && ask(es, "PUT", index, "", &body, &a, e) &&
+    bool ok = add_body(&body, settings, mappings, e) && index_ask(es, "PUT", index, "", &body, &a, e) &&
               judge_create(&a, index, e);
     buf_free(&body);
     es_answer_free(&a);
     return ok;
 }
 
+/* ---- refreshing ---- */
+
+/* [{"shard":0,"reason":{...}},...]: keeps the first one's reason. */
+static bool read_failures(struct json_reader *r, struct index_shards *s)
+{
+    if (json_next(r) != JSON_ARRAY)
+        return false;
+    while (json_next(r) == JSON_OBJECT) {
+        while (json_next(r) == JSON_KEY) {
+            struct es_error error;
+            bool wanted = json_is(r, "reason") && !s->reason[0];
+            if (!(wanted ? es_read_error(r, &error) : json_skip(r)))
+                return false;
+            if (wanted)
+                es_error_text(&error, s->reason, sizeof s->reason);
+        }
+        if (r->token != JSON_OBJECT_END)
+            return false;
+    }
+    return r->token == JSON_ARRAY_END;
+}
+
+bool index_read_shards(struct json_reader *r, struct index_shards *s)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY) {
+        int64_t *count = json_is(r, "total")        ? &s->total
+                         : json_is(r, "successful") ? &s->successful
+                         : json_is(r, "failed")     ? &s->failed
+                                                    : NULL;
+        bool ok = count                    ? json_next(r) == JSON_NUMBER && json_int(r, count)
+                  : json_is(r, "failures") ? read_failures(r, s)
+                                           : json_skip(r);
+        if (!ok)
+            return false;
+    }
+    return r->token == JSON_OBJECT_END;
+}
+
+static bool read_refresh(const struct es_answer *a, struct index_shards *s)
+{
+    struct json_reader r;
+    json_open(&r, a->body.data, a->body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY)
+        ok = json_is(&r, "_shards") ? index_read_shards(&r, s) : json_skip(&r);
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+/* Fewer successful than all is usual: replicas without a node. */
+static bool judge_refresh(const struct es_answer *a, struct err *e)
+{
+    struct index_shards s = INDEX_NO_SHARDS;
+    if (!es_check(a, e))
+        return false;
+    if (!read_refresh(a, &s))
+        return err_set(e, ERR_PASSING, "damaged answer");
+    if (s.failed > 0)
+        return err_set(e, ERR_PASSING, "%" PRId64 " of %" PRId64 " shards failed: %s", s.failed, s.total,
+                       s.reason);
+    return true;
+}
+
 bool index_refresh(struct es *es, const char *index, struct err *e)
 {
     struct es_answer a = {0};
-    bool ok = ask(es, "POST", index, "/_refresh", NULL, &a, e) &&
-              (es_check(&a, e) || err_wrap(e, "refresh of index '%s'", index));
+    bool ok = index_ask(es, "POST", index, "/_refresh", NULL, &a, e) &&
+              (judge_refresh(&a, e) || err_wrap(e, "refresh of index '%s'", index));
     es_answer_free(&a);
     return ok;
 }

@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "err.h"
 #include "es.h"
+#include "index.h"
 #include "log.h"
 #include "pg.h"
 #include "pipeline.h"
@@ -37,10 +38,11 @@ struct worker {
     struct es *es;
     struct bulk bulk;
     struct buf output; /* LOADER_DOCUMENTS */
+    struct buf key;    /* the row's */
     struct batch *batch;
     bool *seen;            /* one for each of the batch's keys, in sorted order: its row was there */
     struct bulk_sums sums; /* of this try at the batch */
-    bool row_checked;
+    bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     int64_t version, read_at_us, made;
 };
 
@@ -52,10 +54,13 @@ struct loader {
 
 /* ---- rejected documents ---- */
 
-static void report_rejected(const char *key, const char *reason, void *arg)
+/* The report goes with the batch, and so to disk before the state passes it. */
+static void report_rejected(const char *key, int status, const char *reason, void *arg)
 {
-    (void)arg;
+    struct worker *w = arg;
     log_warn("document '%s' rejected: %s", key, reason);
+    if (!batch_reject(w->batch, key, status, reason))
+        w->report_lost = true;
 }
 
 /* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
@@ -65,6 +70,7 @@ static void count(struct worker *w, const struct bulk_sums *delta)
     w->sums.deleted += delta->deleted;
     w->sums.unchanged += delta->unchanged;
     w->sums.rejected += delta->rejected;
+    w->sums.same += delta->same;
     queue_add_sums(w->config->queue, delta);
 }
 
@@ -73,7 +79,8 @@ static void uncount(struct worker *w)
     struct bulk_sums back = {.indexed = -w->sums.indexed,
                              .deleted = -w->sums.deleted,
                              .unchanged = -w->sums.unchanged,
-                             .rejected = -w->sums.rejected};
+                             .rejected = -w->sums.rejected,
+                             .same = -w->sums.same};
     queue_add_sums(w->config->queue, &back); /* unsigned: it wraps to the right sum */
     w->sums = (struct bulk_sums){0};
 }
@@ -82,15 +89,17 @@ static void uncount(struct worker *w)
 static bool check_budget(struct worker *w, struct err *e)
 {
     uint64_t max = w->config->max_rejected;
+    if (w->report_lost)
+        return err_memory(e);
     if (queue_sums(w->config->queue).rejected <= max)
         return true;
-    err_set(e, ERR_FINAL, "more than %llu documents were rejected", (unsigned long long)max);
-    return err_hint(e, "correct document() or the mapping, and run again: the state did not pass them");
+    err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)", (unsigned long long)max);
+    return err_hint(e, "correct document() or the mapping, and run again: the state did not pass the last ones");
 }
 
 static bool reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
-    report_rejected(key, reason, NULL);
+    report_rejected(key, 0, reason, w);
     count(w, &(struct bulk_sums){.rejected = 1});
     return check_budget(w, e);
 }
@@ -124,10 +133,93 @@ static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
     return true;
 }
 
+/* ---- what need not be sent, and what must not ---- */
+
+struct comparison {
+    struct bulk *bulk;
+    const size_t *items; /* the ones asked for, of bulk; NULL: all */
+    size_t next;
+    uint64_t same, absent;
+};
+
+/* Drops an item that would change nothing: a document that is there, byte for byte, or the delete of one that is not. */
+static bool compare(const struct index_document *d, void *arg, struct err *e)
+{
+    struct comparison *c = arg;
+    (void)e;
+    size_t i = c->items ? c->items[c->next] : c->next, len;
+    const char *document = bulk_document(c->bulk, i, &len);
+    c->next++;
+    if (!document && !d->found)
+        c->absent++;
+    else if (document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0)
+        c->same++;
+    else
+        return true;
+    bulk_drop(c->bulk, i);
+    return true;
+}
+
+/* Asks the index about all items, or about the deletes alone, and drops those that would change nothing. */
+static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
+{
+    struct bulk *b = &w->bulk;
+    const char **keys = malloc(b->n * sizeof *keys);
+    size_t *items = malloc(b->n * sizeof *items), n = 0;
+    bool ok = (keys && items) || err_memory(e);
+    for (size_t i = 0; ok && i < b->n; i++)
+        if (!deletes_alone || b->items[i].is_delete) {
+            items[n] = i;
+            keys[n++] = bulk_key(b, i);
+        }
+    struct comparison c = {.bulk = b, .items = items};
+    ok = ok && (n == 0 || index_get(w->es, w->config->pipeline->sink.index, keys, n, !deletes_alone, compare, &c, e));
+    free(keys);
+    free(items);
+    if (!ok)
+        return false;
+    bulk_compact(b);
+    count(w, &(struct bulk_sums){.same = c.same});
+    return true;
+}
+
+static int64_t count_deletes(const struct bulk *b)
+{
+    int64_t n = 0;
+    for (size_t i = 0; i < b->n; i++)
+        n += b->items[i].is_delete;
+    return n;
+}
+
+/* The guard: a source error, an emptied table, row security or a wrong join must never empty an index. Only deletes of documents
+ * that are there count; the index is asked about them when their number begins to matter. */
+static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
+{
+    struct queue *q = w->config->queue;
+    *taken = count_deletes(&w->bulk);
+    if (*taken == 0 || queue_take_deletes(q, *taken))
+        return true;
+    *taken = 0;
+    if (!drop_needless(w, true, e))
+        return false;
+    int64_t n = count_deletes(&w->bulk);
+    if (queue_take_deletes(q, n)) {
+        *taken = n;
+        return true;
+    }
+    err_set(e, ERR_FINAL, "refused to delete so many documents of index '%s': %lld more have no row", w->config->pipeline->sink.index,
+            (long long)n);
+    return err_hint(e, "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows are really gone: "
+                       "--allow-deletes");
+}
+
 static bool flush_index(struct worker *w, struct err *e)
 {
     struct bulk_sums sums = {0};
-    bool ok = send_all(w, &sums, e);
+    int64_t taken = 0;
+    bool ok = !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
+    ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e);
+    queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
     count(w, &sums);
     bulk_clear(&w->bulk);
     return ok && check_budget(w, e);
@@ -228,19 +320,26 @@ static void mark_seen(struct worker *w, const char *key)
         w->seen[found - b->keys] = true;
 }
 
+/* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after all, which comes behind. */
+static bool clear_dead(struct worker *w, const char *key, struct err *e)
+{
+    return w->config->output != LOADER_INDEX || !queue_is_dead(w->config->queue, key) ||
+           batch_reject(w->batch, key, 0, NULL) || err_memory(e);
+}
+
 static bool load_row(struct worker *w, const PGresult *row, struct err *e)
 {
     const struct source *s = w->config->source;
     if (!w->row_checked && !row_fits(&s->columns, row))
         return err_set(e, ERR_FINAL, "the columns of the query have changed while it ran: run again");
     w->row_checked = true; /* all rows of one result have the same columns */
-    if (PQgetisnull(row, 0, s->key))
-        return reject(w, "", "its key is NULL", e);
-    const char *key = PQgetvalue(row, 0, s->key);
+    const char *key = source_key(s, row, &w->key);
+    if (!key)
+        return w->key.failed ? err_memory(e) : reject(w, "", "its key is NULL", e);
     mark_seen(w, key);
-    if (!add_document(w, row, key, e) && (e->kind != ERR_FINAL || !reject(w, key, e->text, e)))
-        return false;
-    return flush_if_full(w, e);
+    if (add_document(w, row, key, e))
+        return clear_dead(w, key, e) && flush_if_full(w, e);
+    return e->kind == ERR_FINAL && reject(w, key, e->text, e) && flush_if_full(w, e);
 }
 
 static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
@@ -263,7 +362,8 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
 static bool delete_unseen(struct worker *w, struct err *e)
 {
     for (size_t i = 0; w->seen && i < w->batch->n; i++)
-        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) && flush_if_full(w, e)))
+        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) && clear_dead(w, w->batch->keys[i], e) &&
+                             flush_if_full(w, e)))
             return false;
     return true;
 }
@@ -290,6 +390,8 @@ static bool try_batch(struct worker *w, struct err *e)
     bulk_clear(&w->bulk);
     buf_clear(&w->output);
     w->sums = (struct bulk_sums){0};
+    w->report_lost = false;
+    batch_forget_rejections(b);
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
     struct pg *pg = pg_take(&w->pool, e);
@@ -304,6 +406,8 @@ static bool load_batch(struct worker *w, struct err *e)
 {
     struct batch *b = w->batch;
     struct retry retry;
+    if (!b->is_range && b->n == 0) /* its mark is all that it brings */
+        return true;
     if (!b->is_range) {
         qsort(b->keys, b->n, sizeof *b->keys, compare_keys);
         w->seen = calloc(b->n, sizeof *w->seen);
@@ -336,6 +440,7 @@ static bool open_worker(struct worker *w, struct err *e)
     w->bulk.latest = latest_version;
     w->bulk.latest_arg = c->queue;
     buf_init(&w->output, BODY_MAX);
+    buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
         return false;
     if (!(w->script = script_open(c->script, e)))
@@ -352,6 +457,7 @@ static void close_worker(struct worker *w)
     pg_pool_free(&w->pool);
     bulk_free(&w->bulk);
     buf_free(&w->output);
+    buf_free(&w->key);
 }
 
 static void *work(void *arg)

@@ -42,12 +42,32 @@ static void cancel(struct pg *pg)
         pthread_detach(thread);
 }
 
+void pg_note_pid(struct pg *pg)
+{
+    pg->pid = PQbackendPID(pg->conn);
+    for (size_t i = 0; i < PG_PIDS; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&pg->server->pids[i], &none, pg->pid))
+            return;
+    }
+}
+
+static void forget_pid(struct pg *pg)
+{
+    for (size_t i = 0; pg->pid && i < PG_PIDS; i++) {
+        int pid = pg->pid;
+        if (atomic_compare_exchange_strong(&pg->server->pids[i], &pid, 0))
+            return;
+    }
+}
+
 void pg_close(struct pg *pg)
 {
     if (!pg)
         return;
     if (PQstatus(pg->conn) == CONNECTION_OK && PQtransactionStatus(pg->conn) == PQTRANS_ACTIVE)
         cancel(pg); /* or the server would notice only when it has rows to send */
+    forget_pid(pg);
     PQclear(pg->row);
     PQfinish(pg->conn);
     free(pg->sql);
@@ -87,6 +107,11 @@ struct pg *pg_take(struct pg_pool *p, struct err *e)
         pg_close(pg);
     }
     return pg_open(p->server, e);
+}
+
+const struct pg_server *pg_server_of(const struct pg *pg)
+{
+    return pg->server;
 }
 
 void pg_give(struct pg_pool *p, struct pg *pg)
@@ -213,6 +238,50 @@ bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, 
            pg_result(pg, PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0), sql, out, e);
 }
 
+/* Up to the statement's end. One row can be two results: see read_clock. */
+static bool pair_result(struct pg *pg, const char *sql, PGresult **out, struct err *e)
+{
+    PGresult *res;
+    bool ok = true;
+    while (ok && (ok = next_result(pg, &res, e)) && res) {
+        ok = check_result(pg, res, sql, e);
+        if (ok && (!*out || PQntuples(*out) == 0)) {
+            PQclear(*out);
+            *out = res;
+        } else {
+            PQclear(res);
+        }
+    }
+    if (ok && !*out)
+        return pg_error(pg, NULL, sql, e);
+    return ok;
+}
+
+/* One implicit transaction, but in READ COMMITTED, which pg_open has set, each statement takes a snapshot of
+ * its own when it begins. */
+bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[2], struct err *e)
+{
+    out[0] = out[1] = NULL;
+    if (!pg_check_free(pg, e))
+        return false;
+    bool sent = PQenterPipelineMode(pg->conn) &&
+                PQsendQueryParams(pg->conn, s[0].sql, s[0].n, NULL, s[0].params, NULL, NULL, 0) &&
+                PQsendQueryParams(pg->conn, s[1].sql, s[1].n, NULL, s[1].params, NULL, NULL, 0) &&
+                PQpipelineSync(pg->conn);
+    if (!sent) {
+        pg->broken = true; /* half a pipeline may be on its way */
+        return pg_error(pg, NULL, s[0].sql, e);
+    }
+    bool ok = pair_result(pg, s[0].sql, &out[0], e) && pair_result(pg, s[1].sql, &out[1], e);
+    drain(pg);
+    if (ok)
+        return true;
+    PQclear(out[0]);
+    PQclear(out[1]);
+    out[0] = out[1] = NULL;
+    return false;
+}
+
 /* The clock first, and sent at once; then the query. They are one implicit transaction, but in READ
  * COMMITTED, which pg_open has set, each statement takes a snapshot of its own when it begins: the query's is
  * the later one. */
@@ -309,6 +378,18 @@ void pg_add_array(struct buf *b, const char *const *texts, size_t n)
             }
         }
         buf_addc(b, '"');
+    }
+    buf_addc(b, '}');
+}
+
+void pg_add_own_pids(const struct pg_server *s, struct buf *b)
+{
+    size_t n = 0;
+    buf_addc(b, '{');
+    for (size_t i = 0; i < PG_PIDS; i++) {
+        int pid = s->pids[i];
+        if (pid != 0)
+            buf_addf(b, "%s%d", n++ ? "," : "", pid);
     }
     buf_addc(b, '}');
 }

@@ -23,10 +23,13 @@ struct err;
 
 /* ---- the server: one for all threads ---- */
 
+enum { PG_PIDS = 256 };
+
 struct pg_server {
     char *url;        /* owned; may hold a password: never printed */
     char *label;      /* owned; "'movies' at 127.0.0.1:5432", for messages */
     char *secrets[2]; /* owned; the URL's password, plain and as it is written there, kept out of messages */
+    _Atomic int pids[PG_PIDS]; /* of the server's processes that serve our connections; 0: free */
     _Atomic bool accepted; /* has let us in once in this run: from then on, a refusal is passing */
 };
 
@@ -50,6 +53,7 @@ void pg_pool_free(struct pg_pool *p); /* all taken ones must have been given bac
 /* An idle connection, or a new one: its session has UTC, ISO dates, UTF-8, jit off. NULL: e says why. The
  * caller gives it back. */
 struct pg *pg_take(struct pg_pool *p, struct err *e);
+const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
 /* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction. NULL is
  * fine. */
 void pg_give(struct pg_pool *p, struct pg *pg);
@@ -60,6 +64,15 @@ void pg_give(struct pg_pool *p, struct pg *pg);
 /* Runs one statement to its end. *out: owned by the caller (PQclear); NULL on failure. */
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
               struct err *e);
+
+/* Runs two statements in one round trip; the second one's snapshot is taken after the first one has ended. Both results: owned by
+ * the caller; NULL on failure. */
+struct pg_statement {
+    const char *sql;
+    int n;
+    const char *const *params;
+};
+bool pg_query_pair(struct pg *pg, const struct pg_statement statements[2], PGresult *out[2], struct err *e);
 
 /* Starts a query whose rows stream: never more than one row of it is held here. clock_us, if not NULL,
  * receives the server's clock_timestamp() in microseconds since the epoch, read in the same round trip,
@@ -74,6 +87,8 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
 /* Adds the n texts as one array literal: {"a","b"}: the text of a parameter for `= ANY($1::T[])`. NULL is
  * NULL. */
 void pg_add_array(struct buf *b, const char *const *texts, size_t n);
+/* Adds the pids of our own sessions as an array literal. */
+void pg_add_own_pids(const struct pg_server *s, struct buf *b);
 /* Adds text as an SQL identifier: "like ""this""". */
 void pg_add_identifier(struct buf *b, const char *text);
 

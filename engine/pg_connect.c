@@ -462,6 +462,7 @@ static bool connect_to(struct pg *pg, struct err *e)
     }
     if (PQsetnonblocking(pg->conn, 1) != 0)
         return err_memory(e);
+    pg_note_pid(pg);
     return true;
 }
 

@@ -16,6 +16,7 @@ struct pg {
     struct pg *next;          /* in the pool's list of idle ones */
     PGresult *row;            /* owned: what pg_next has lent */
     char *sql; /* owned: of the stream, to tell the line of an error; NULL if there was no memory for it */
+    int pid;        /* of the server's process, as noted in server->pids; 0: not yet */
     bool streaming; /* from pg_stream until the last row or an error */
     bool broken;    /* of no use any more: pg_give closes it */
 };
@@ -25,6 +26,8 @@ enum { PG_REASON = 500 }; /* bytes of a reason, cut to fit into an err's text wi
 /* ---- pg.c ---- */
 
 void pg_close(struct pg *pg); /* cancels what runs; NULL is fine */
+/* Notes the server's process among our own. */
+void pg_note_pid(struct pg *pg);
 /* Whether a query can be sent: a script can get here with a connection that it has spoilt. */
 bool pg_check_free(struct pg *pg, struct err *e);
 /* Takes the one result of what was just sent, and reads on to the end. sent: what PQsend... gave. *out: owned

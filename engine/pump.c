@@ -1,38 +1,94 @@
 #include "pump.h"
 
+#include "deadletter.h"
 #include "err.h"
 #include "feed.h"
 #include "log.h"
 #include "queue.h"
 #include "retry.h"
+#include "source.h"
 
 #include <stdlib.h>
 
 enum { TICK_MS = 250 }; /* how often progress is looked at while nothing else happens */
 
-/* Takes over what was acknowledged since the last call. */
-static void note_progress(struct pump *p)
+bool pump_init(struct pump *p, struct err *e)
 {
-    struct position done = {0};
-    if (p->state && queue_low_water(p->queue, &done)) {
-        if (p->data->phase == STATE_SNAPSHOT) {
-            free(p->data->after);
-            p->data->after = done.key;
-            done.key = NULL;
-        } else if (done.cursor) {
-            position_free(&p->data->root);
-            p->data->root = done;
-            done = (struct position){0};
-        }
-        p->unsaved = true;
+    p->n_lanes = p->source->n_tables + 1;
+    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
+    return p->lanes || err_memory(e);
+}
+
+void pump_free(struct pump *p)
+{
+    free(p->lanes);
+    p->lanes = NULL;
+}
+
+void pump_set(struct pump *p, size_t lane, struct feed *f)
+{
+    p->lanes[lane] = (struct pump_lane){.feed = f};
+}
+
+/* ---- acknowledgements ---- */
+
+static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err *e)
+{
+    struct state_data *d = p->data;
+    if (lane < p->source->n_tables) {
+        struct state_table *t = state_table(d, p->source->tables[lane].name);
+        if (!t)
+            return err_memory(e);
+        mark_move(&t->mark, done);
+        return true;
     }
-    position_free(&done);
+    char **to = d->phase == STATE_SNAPSHOT ? &d->after : &d->sweep_after;
+    free(*to);
+    *to = done->after;
+    done->after = NULL;
+    return true;
+}
+
+static bool note_rejections(struct pump *p, struct err *e)
+{
+    struct rejection *list;
+    size_t n = queue_rejections(p->queue, &list);
+    bool ok = true;
+    for (size_t i = 0; ok && p->dead && i < n; i++) {
+        const struct rejection *r = &list[i];
+        if (r->reason)
+            ok = deadletters_add(p->dead, r->key, r->reason, r->status, e);
+        else
+            deadletters_clear(p->dead, r->key);
+        queue_set_dead(p->queue, r->key, r->reason != NULL);
+    }
+    rejections_free(list, n);
+    p->unsaved |= n > 0;
+    return ok;
+}
+
+/* Takes over what was acknowledged since the last call: the marks first, so that the rejections of what they pass are among
+ * those that follow. */
+static bool note_progress(struct pump *p, struct err *e)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
+        struct mark done = {0};
+        if (queue_low_water(p->queue, i, &done)) {
+            ok = note_mark(p, i, &done, e);
+            p->unsaved = true;
+        }
+        mark_free(&done);
+    }
+    return ok && note_rejections(p, e);
 }
 
 static bool save(struct pump *p, struct err *e)
 {
+    if (p->dead && !deadletters_sync(p->dead, e))
+        return false;
     p->data->version = queue_issued(p->queue);
-    if (!state_save(p->state, p->data, e))
+    if (p->state && !state_save(p->state, p->data, e))
         return false;
     p->unsaved = false;
     return true;
@@ -43,7 +99,8 @@ static bool tick(struct pump *p, struct err *e)
 {
     struct bulk_sums sums = queue_sums(p->queue);
     progress_show(p->progress, &sums);
-    note_progress(p);
+    if (!note_progress(p, e))
+        return false;
     if (!p->unsaved || save(p, e))
         return true;
     if (e->kind != ERR_PASSING)
@@ -51,6 +108,8 @@ static bool tick(struct pump *p, struct err *e)
     log_warn("%s; going on", e->text);
     return true;
 }
+
+/* ---- feeding ---- */
 
 static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct err *e)
 {
@@ -63,56 +122,68 @@ static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct 
     return true;
 }
 
-/* Waits for room. False: e says why; ERR_NONE: the queue has ended by itself. */
-static bool put(struct pump *p, struct batch *b, struct err *e)
+bool pump_round(struct pump *p, bool *moved, struct err *e)
 {
-    while (!queue_room(p->queue, TICK_MS)) {
-        bool ended = queue_ended(p->queue);
-        if (ended || !tick(p, e)) {
-            if (ended)
-                e->kind = ERR_NONE;
-            batch_free(b);
+    *moved = false;
+    for (size_t i = 0; i < p->n_lanes; i++) {
+        struct pump_lane *l = &p->lanes[i];
+        struct batch *b;
+        if (!l->feed || l->over || !queue_room(p->queue, i))
+            continue;
+        if (!next_batch(p, l->feed, &b, e))
             return false;
-        }
+        l->over = !b;
+        if (!b)
+            continue;
+        queue_put(p->queue, i, b);
+        *moved = true;
     }
-    queue_put(p->queue, b);
-    return tick(p, e);
+    if (!tick(p, e))
+        return false;
+    e->kind = ERR_NONE;
+    return !queue_ended(p->queue);
 }
 
-static bool pump_all(struct pump *p, struct feed *f, struct err *e)
+bool pump_done(const struct pump *p, size_t lane)
 {
-    struct batch *b;
-    do {
-        if (!next_batch(p, f, &b, e))
-            return false;
-        if (b && !put(p, b, e))
-            return false;
-    } while (b);
-    while (!queue_idle(p->queue, TICK_MS))
-        if (!tick(p, e))
+    return (!p->lanes[lane].feed || p->lanes[lane].over) && queue_idle(p->queue, lane);
+}
+
+static bool all_done(const struct pump *p)
+{
+    for (size_t i = 0; i < p->n_lanes; i++)
+        if (!pump_done(p, i))
             return false;
     return true;
 }
 
-bool pump_feed(struct pump *p, struct feed *f, struct err *e)
+bool pump_drain(struct pump *p, struct err *e)
 {
-    if (!pump_all(p, f, e) && e->kind != ERR_NONE)
+    bool moved;
+    while (pump_round(p, &moved, e)) {
+        if (all_done(p))
+            return note_progress(p, e) && (!p->unsaved || pump_save(p, e));
+        if (!moved)
+            queue_wait(p->queue, TICK_MS);
+    }
+    if (e->kind != ERR_NONE)
         queue_fail(p->queue, e);
-    note_progress(p);
-    if (!queue_error(p->queue, e))
-        return !p->unsaved || pump_save(p, e);
-    /* What was acknowledged before the failure is kept; if that cannot be saved now, the next run repeats it.
-     */
+    pump_keep(p, e);
+    return e->kind == ERR_NONE; /* enough */
+}
+
+void pump_keep(struct pump *p, struct err *e)
+{
     struct err ignored;
-    if (p->unsaved && !save(p, &ignored))
-        log_warn("%s", ignored.text);
-    return false;
+    if ((!note_progress(p, &ignored) || p->unsaved) && !save(p, &ignored))
+        log_warn("%s", ignored.text); /* the next run repeats it */
+    queue_error(p->queue, e);
 }
 
 bool pump_save(struct pump *p, struct err *e)
 {
     struct retry retry;
-    if (!p->state)
+    if (!p->state && !p->dead)
         return true;
     retry_start(&retry, p->give_up_after);
     while (!save(p, e))

@@ -1,32 +1,33 @@
 #include "source.h"
 
-#include "buf.h"
 #include "err.h"
+#include "keytext.h"
 #include "pipeline.h"
 #include "queue.h"
 #include "state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SQL = 16 << 20 };
+enum { MAX_SQL = 64 << 20 }; /* bytes: a statement, or one parameter of it */
 
-/* ---- building SQL ---- */
+/* ---- the script's mistakes ---- */
 
-static bool add_usage(struct err *e, const struct pipeline *p, int line)
-{
-    e->kind = ERR_USAGE;
-    return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
-}
-
-/* The server's "no" to a script's text is the script's mistake; a lost connection is not. */
-static bool blame_script(struct err *e, const struct pipeline *p, int line, const char *what)
+/* The server's "no" to a script's text is the script's mistake; a lost connection is not. field: "table '%s'". */
+static bool blame_script(struct err *e, const struct pipeline *p, int line, const char *field, const char *what)
 {
     if (e->kind != ERR_FINAL)
         return false;
-    err_wrap(e, "cannot use %s", what);
-    return add_usage(e, p, line);
+    struct err cause = *e;
+    char name[200];
+    snprintf(name, sizeof name, field, what);
+    err_set(e, ERR_USAGE, "cannot use %s: %s", name, cause.text);
+    err_hint(e, "%s", cause.hint);
+    return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
 }
+
+/* ---- building SQL ---- */
 
 static char *finish(struct buf *b, struct err *e)
 {
@@ -56,404 +57,963 @@ static char *wrap_query(const char *query, struct err *e)
     return finish(&b, e);
 }
 
+/* "q.a, q.b": the key's columns, each behind a prefix. */
+static void add_columns(struct buf *b, const struct source_key *k, const char *prefix)
+{
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%s%s%s", i ? ", " : "", prefix, k->names[i]);
+}
+
+/* "$3::uuid, $4::text" */
+static void add_parameters(struct buf *b, const struct source_key *k, int first)
+{
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%s$%d::%s", i ? ", " : "", first + (int)i, k->types[i]);
+}
+
+/* "(a, b) > ($1::uuid, $2::text)" */
+static void add_comparison(struct buf *b, const struct source_key *k, const char *prefix, const char *operator,
+                           int first)
+{
+    buf_adds(b, "(");
+    add_columns(b, k, prefix);
+    buf_addf(b, ") %s (", operator);
+    add_parameters(b, k, first);
+    buf_adds(b, ")");
+}
+
+/* A condition for some keys. Of a composite one, each column is first compared by itself: that is what PostgreSQL can push down
+ * into the query and look up in an index; the pairs then choose among the few rows that pass. */
+static void add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
+{
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i, k->types[i]);
+    if (k->n == 1)
+        return;
+    buf_adds(b, " AND (");
+    add_columns(b, k, prefix);
+    buf_adds(b, ") IN (SELECT * FROM unnest(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%s$%d::%s[]", i ? ", " : "", first + (int)i, k->types[i]);
+    buf_adds(b, "))");
+}
+
+/* ---- keys as parameters ---- */
+
+struct key_parameters { /* of one key, or arrays of many */
+    struct buf text[SOURCE_KEY_MAX];
+    const char *list[SOURCE_KEY_MAX];
+};
+
+static void free_parameters(struct key_parameters *p, const struct source_key *k)
+{
+    for (size_t i = 0; i < k->n; i++)
+        buf_free(&p->text[i]);
+}
+
+static bool alien_key(const char *key, struct err *e)
+{
+    return err_set(e, ERR_FINAL, "'%.200s' is not a key of this table: it has another number of parts", key);
+}
+
+static bool split_key(const struct source_key *k, const char *key, struct buf *block, const char **parts, struct err *e)
+{
+    if (keytext_split(key, k->n, block, parts))
+        return true;
+    return block->failed ? err_memory(e) : alien_key(key, e);
+}
+
+/* The parts of one key. p: to be freed in any case. */
+static bool one_key(struct key_parameters *p, const struct source_key *k, const char *key, struct err *e)
+{
+    const char *parts[SOURCE_KEY_MAX];
+    struct buf block;
+    *p = (struct key_parameters){0};
+    buf_init(&block, MAX_SQL);
+    bool ok = split_key(k, key, &block, parts, e);
+    for (size_t i = 0; ok && i < k->n; i++) {
+        buf_init(&p->text[i], MAX_SQL);
+        buf_adds(&p->text[i], parts[i]);
+        p->list[i] = buf_cstr(&p->text[i]);
+        ok = p->list[i] || err_memory(e);
+    }
+    buf_free(&block);
+    return ok;
+}
+
+static bool add_parts(struct key_parameters *p, const struct source_key *k, const char *const *keys, size_t n, size_t column,
+                      struct err *e)
+{
+    const char **texts = malloc((n ? n : 1) * sizeof *texts), *parts[SOURCE_KEY_MAX];
+    struct buf *blocks = calloc(n ? n : 1, sizeof *blocks);
+    bool ok = (texts && blocks) || err_memory(e);
+    for (size_t i = 0; ok && i < n; i++) {
+        buf_init(&blocks[i], MAX_SQL);
+        ok = split_key(k, keys[i], &blocks[i], parts, e);
+        texts[i] = parts[column];
+    }
+    if (ok)
+        pg_add_array(&p->text[column], texts, n);
+    for (size_t i = 0; blocks && i < n; i++)
+        buf_free(&blocks[i]);
+    free(blocks);
+    free(texts);
+    return ok;
+}
+
+/* An array for each column. */
+static bool many_keys(struct key_parameters *p, const struct source_key *k, const char *const *keys, size_t n,
+                      struct err *e)
+{
+    bool ok = true;
+    *p = (struct key_parameters){0};
+    for (size_t i = 0; ok && i < k->n; i++) {
+        buf_init(&p->text[i], MAX_SQL);
+        if (k->n == 1)
+            pg_add_array(&p->text[i], keys, n); /* the usual case: a key is its own text */
+        else
+            ok = add_parts(p, k, keys, n, i, e);
+        p->list[i] = buf_cstr(&p->text[i]);
+        ok = ok && (p->list[i] || err_memory(e));
+    }
+    return ok;
+}
+
+/* ---- keys from results ---- */
+
+/* The columns at first, first + 1, ... of a row, or those that `columns` names, as a key. */
+static const char *join_key(const PGresult *res, int row, const int *columns, int first, size_t n, struct buf *text)
+{
+    const char *parts[SOURCE_KEY_MAX];
+    buf_clear(text);
+    for (size_t i = 0; i < n; i++) {
+        int column = columns ? columns[i] : first + (int)i;
+        if (PQgetisnull(res, row, column))
+            return NULL;
+        parts[i] = PQgetvalue(res, row, column);
+    }
+    return keytext_join(text, parts, n) ? buf_cstr(text) : NULL;
+}
+
+const char *source_key(const struct source *s, const PGresult *row, struct buf *text)
+{
+    return join_key(row, 0, s->key, 0, s->tables[0].key.n, text);
+}
+
+void source_list_free(struct source_list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->keys[i]);
+    free(l->keys);
+    *l = (struct source_list){0};
+}
+
+static bool add_to_list(struct source_list *l, const char *key)
+{
+    if (l->n == l->cap) {
+        size_t cap = l->cap ? l->cap * 2 : 64;
+        char **keys = realloc(l->keys, cap * sizeof *keys);
+        if (!keys)
+            return false;
+        l->keys = keys;
+        l->cap = cap;
+    }
+    l->keys[l->n] = strdup(key);
+    return l->keys[l->n] && ++l->n;
+}
+
+/* All rows of a result whose columns are a key. A key with a NULL in it is none. */
+static bool take_list(const PGresult *res, size_t n, struct source_list *out, struct err *e)
+{
+    struct buf text;
+    buf_init(&text, MAX_SQL);
+    bool ok = true;
+    for (int i = 0; ok && i < PQntuples(res); i++) {
+        const char *key = join_key(res, i, NULL, 0, n, &text);
+        ok = key ? add_to_list(out, key) : !text.failed;
+    }
+    buf_free(&text);
+    return ok || err_memory(e);
+}
+
 /* ---- opening ---- */
 
-static bool find_table(struct source *s, struct pg *pg, struct err *e)
+static bool find_table(struct source_table *t, const struct pipeline *p, int line, struct pg *pg, struct err *e)
 {
-    const struct pipeline *p = s->pipeline;
-    const char *param = p->source.table;
     PGresult *res;
     bool ok =
         pg_query(pg,
-                 "SELECT format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-                 " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1::regclass",
-                 1, &param, &res, e);
+                 "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+                 " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                 " WHERE c.oid = $1::pg_catalog.regclass",
+                 1, &t->label, &res, e);
     if (!ok)
-        return blame_script(e, p, p->source.table_line, "source.table");
+        return blame_script(e, p, line, "table '%s'", t->label);
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
-        err_set(e, ERR_FINAL, "'%s' is not a table or view", param);
-        ok = blame_script(e, p, p->source.table_line, "source.table");
+        err_set(e, ERR_FINAL, "it is neither a table nor a view");
+        ok = blame_script(e, p, line, "table '%s'", t->label);
     } else {
-        s->table = strdup(PQgetvalue(res, 0, 0));
-        ok = s->table || err_memory(e);
+        t->name = strdup(PQgetvalue(res, 0, 0));
+        ok = t->name || err_memory(e);
     }
     PQclear(res);
     return ok;
 }
 
-/* A column of the root table: its type, by asking for it. */
-static bool find_column(const struct source *s, struct pg *pg, const char *name, struct pg_columns *out,
-                        struct err *e)
+/* Columns of a table: their types, by asking for them. */
+static bool find_columns(const struct source_table *t, struct pg *pg, char *const *names, size_t n,
+                         struct pg_columns *out, struct err *e)
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
     buf_adds(&sql, "SELECT ");
-    pg_add_identifier(&sql, name);
-    buf_addf(&sql, " FROM %s", s->table);
+    for (size_t i = 0; i < n; i++) {
+        buf_adds(&sql, i ? ", " : "");
+        pg_add_identifier(&sql, names[i]);
+    }
+    buf_addf(&sql, " FROM %s", t->name);
     const char *text = buf_cstr(&sql);
     bool ok = text ? pg_describe(pg, text, out, e) : err_memory(e);
     buf_free(&sql);
     return ok;
 }
 
-static bool find_key(struct source *s, struct pg *pg, Oid *oid, struct err *e)
+static bool find_key(struct source_table *t, const struct pipeline *p, const struct pipeline_names *names, int line,
+                     struct pg *pg, struct err *e)
 {
-    const struct pipeline *p = s->pipeline;
     struct pg_columns c = {0};
-    if (!find_column(s, pg, p->source.key, &c, e))
-        return blame_script(e, p, p->source.key_line, "source.key");
-    s->key_type = strdup(c.list[0].type);
-    *oid = c.list[0].oid;
+    if (!find_columns(t, pg, names->list, names->n, &c, e))
+        return blame_script(e, p, line, "the key of table '%s'", t->label);
+    bool ok = true;
+    for (size_t i = 0; ok && i < names->n; i++) {
+        t->key.n = i + 1;
+        t->key.oids[i] = c.list[i].oid;
+        t->key.types[i] = strdup(c.list[i].type);
+        t->key.names[i] = quoted(names->list[i], e);
+        ok = (t->key.types[i] && t->key.names[i]) || err_memory(e);
+    }
     pg_columns_free(&c);
-    s->key_name = quoted(p->source.key, e);
-    return (s->key_type && s->key_name) || err_memory(e);
+    return ok;
 }
 
-static bool find_cursor(struct source *s, struct pg *pg, struct err *e)
+static bool find_cursor(struct source_table *t, const struct pipeline *p, char *name, int line, struct pg *pg,
+                        struct err *e)
 {
-    const struct pipeline *p = s->pipeline;
-    if (!p->source.cursor)
+    if (!name)
         return true;
     struct pg_columns c = {0};
-    if (!find_column(s, pg, p->source.cursor, &c, e))
-        return blame_script(e, p, p->source.cursor_line, "source.cursor");
+    if (!find_columns(t, pg, &name, 1, &c, e))
+        return blame_script(e, p, line, "the cursor of table '%s'", t->label);
     enum pg_kind kind = c.list[0].kind;
     bool array = c.list[0].array;
-    s->cursor_type = strdup(c.list[0].type);
+    t->cursor_type = strdup(c.list[0].type);
     pg_columns_free(&c);
-    s->cursor_name = quoted(p->source.cursor, e);
-    if (!s->cursor_type || !s->cursor_name)
+    t->cursor = quoted(name, e);
+    if (!t->cursor_type || !t->cursor)
         return err_memory(e);
-    s->cursor_is_time = kind == PG_TIMESTAMP || kind == PG_TIMESTAMPTZ || kind == PG_DATE;
-    if (!array && (s->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
+    t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
+    t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
+    if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
-    err_set(e, ERR_FINAL,
-            "column '%s' has type %s, and has to be a time or a number that grows with each change",
-            p->source.cursor, s->cursor_type);
-    return blame_script(e, p, p->source.cursor_line, "source.cursor");
+    err_set(e, ERR_FINAL, "column '%s' has type %s, and has to be a time or a number that grows with each change", name,
+            t->cursor_type);
+    return blame_script(e, p, line, "the cursor of table '%s'", t->label);
 }
 
-static bool check_query(struct source *s, struct pg *pg, Oid key_oid, struct err *e)
+static bool check_query(struct source *s, struct pg *pg, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
+    const struct source_key *key = &s->tables[0].key;
     if (!pg_describe(pg, p->source.query, &s->columns, e))
-        return blame_script(e, p, p->source.query_line, "source.query");
-    s->key = pg_column(&s->columns, p->source.key);
-    if (s->key < 0) {
-        err_set(e, ERR_FINAL, "it does not return the key column '%s'", p->source.key);
-        return blame_script(e, p, p->source.query_line, "source.query");
-    }
-    if (s->columns.list[s->key].oid != key_oid) {
-        err_set(e, ERR_FINAL, "its column '%s' has type %s, but in table '%s' that is %s; return it as it is",
-                p->source.key, s->columns.list[s->key].type, p->source.table, s->key_type);
-        return blame_script(e, p, p->source.query_line, "source.query");
+        return blame_script(e, p, p->source.query_line, "source.%s", "query");
+    for (size_t i = 0; i < key->n; i++) {
+        const char *name = p->source.key.list[i];
+        s->key[i] = pg_column(&s->columns, name);
+        if (s->key[i] < 0) {
+            err_set(e, ERR_FINAL, "it does not return the key column '%s'", name);
+            return blame_script(e, p, p->source.query_line, "source.%s", "query");
+        }
+        if (s->columns.list[s->key[i]].oid != key->oids[i]) {
+            err_set(e, ERR_FINAL, "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
+                    s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
+            return blame_script(e, p, p->source.query_line, "source.%s", "query");
+        }
     }
     for (size_t i = 0; i < s->columns.n; i++)
         if (pg_column(&s->columns, s->columns.list[i].name) != (int)i) {
             err_set(e, ERR_FINAL, "it returns column '%s' twice", s->columns.list[i].name);
-            return blame_script(e, p, p->source.query_line, "source.query");
+            return blame_script(e, p, p->source.query_line, "source.%s", "query");
         }
     s->select = wrap_query(p->source.query, e);
     return s->select != NULL;
 }
 
+/* ---- which documents a related row affects ---- */
+
+/* What a related table's `affects` gives has to be keys of the root: the same types, in the same order. */
+static bool check_affected(const struct source *s, const struct source_table *t, struct pg *pg, struct err *e)
+{
+    const struct source_key *root = &s->tables[0].key;
+    const struct pipeline *p = s->pipeline;
+    struct pg_columns c = {0};
+    if (!pg_describe(pg, t->affected, &c, e))
+        return blame_script(e, p, t->related->affects_line, "affects of table '%s'", t->label);
+    bool ok = c.n == root->n;
+    if (!ok)
+        err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", c.n, root->n);
+    for (size_t i = 0; ok && i < c.n; i++)
+        if (c.list[i].oid != root->oids[i])
+            ok = err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s", c.list[i].name, c.list[i].type,
+                         root->types[i]);
+    pg_columns_free(&c);
+    return ok || blame_script(e, p, t->related->affects_line, "affects of table '%s'", t->label);
+}
+
+static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
+{
+    struct buf b;
+    buf_init(&b, MAX_SQL);
+    const struct pipeline_related *r = t->related;
+    if (r->affects_query) {
+        buf_adds(&b, r->affects_query);
+    } else {
+        buf_adds(&b, "SELECT ");
+        for (size_t i = 0; i < r->affects.n; i++) {
+            buf_adds(&b, i ? ", " : "");
+            pg_add_identifier(&b, r->affects.list[i]);
+        }
+        buf_addf(&b, " FROM %s WHERE ", t->name);
+        add_choice(&b, &t->key, "", 1);
+    }
+    t->affected = finish(&b, e);
+    return t->affected && check_affected(s, t, pg, e);
+}
+
+static bool open_related(struct source *s, struct source_table *t, const struct pipeline_related *r, struct pg *pg,
+                         struct err *e)
+{
+    const struct pipeline *p = s->pipeline;
+    t->related = r;
+    t->label = r->table;
+    return find_table(t, p, r->table_line, pg, e) && find_key(t, p, &r->key, r->key_line, pg, e) &&
+           find_cursor(t, p, r->cursor, r->cursor_line, pg, e) && make_affected(s, t, pg, e);
+}
+
+static bool open_root(struct source *s, struct pg *pg, struct err *e)
+{
+    const struct pipeline *p = s->pipeline;
+    struct source_table *t = &s->tables[0];
+    t->label = p->source.table;
+    return find_table(t, p, p->source.table_line, pg, e) &&
+           find_key(t, p, &p->source.key, p->source.key_line, pg, e) &&
+           find_cursor(t, p, p->source.cursor, p->source.cursor_line, pg, e) && check_query(s, pg, e);
+}
+
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e)
 {
     *s = (struct source){.pipeline = p};
-    Oid key_oid = 0;
-    if (find_table(s, pg, e) && find_key(s, pg, &key_oid, e) && find_cursor(s, pg, e) &&
-        check_query(s, pg, key_oid, e))
-        return true;
-    source_free(s);
-    return false;
+    s->tables = calloc(1 + p->source.n_related, sizeof *s->tables);
+    s->n_tables = s->tables ? 1 + p->source.n_related : 0;
+    bool ok = s->tables ? open_root(s, pg, e) : err_memory(e);
+    for (size_t i = 0; ok && i < p->source.n_related; i++)
+        ok = open_related(s, &s->tables[i + 1], &p->source.related[i], pg, e);
+    if (!ok)
+        source_free(s);
+    return ok;
+}
+
+static void free_table(struct source_table *t)
+{
+    for (size_t i = 0; i < t->key.n; i++) {
+        free(t->key.names[i]);
+        free(t->key.types[i]);
+    }
+    free(t->name);
+    free(t->cursor);
+    free(t->cursor_type);
+    free(t->affected);
 }
 
 void source_free(struct source *s)
 {
     pg_columns_free(&s->columns);
-    free(s->table);
-    free(s->key_name);
-    free(s->key_type);
-    free(s->cursor_name);
-    free(s->cursor_type);
+    for (size_t i = 0; i < s->n_tables; i++)
+        free_table(&s->tables[i]);
+    free(s->tables);
     free(s->select);
     *s = (struct source){0};
 }
 
 /* ---- fetching ---- */
 
-static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us,
-                   struct err *e)
+static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us, struct err *e)
 {
     const char *text = buf_cstr(sql);
     return text ? pg_stream(pg, text, n, params, clock_us, e) : err_memory(e);
 }
 
-static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
-                        int64_t *clock_us, const char *order, struct err *e)
+static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql, bool ordered,
+                        int64_t *clock_us, struct err *e)
 {
-    const char *params[2];
+    const struct source_key *k = &s->tables[0].key;
+    struct key_parameters from = {0}, to = {0};
+    const char *params[2 * SOURCE_KEY_MAX];
     int n = 0;
-    if (b->from) {
-        params[n++] = b->from;
-        buf_addf(sql, "q.%s > $%d::%s", s->key_name, n, s->key_type);
+    bool ok = (!b->from || one_key(&from, k, b->from, e)) && (!b->to || one_key(&to, k, b->to, e));
+    if (ok && b->from) {
+        add_comparison(sql, k, "q.", ">", 1);
+        memcpy(params, from.list, k->n * sizeof *params);
+        n += (int)k->n;
     }
-    if (b->to) {
-        params[n++] = b->to;
-        buf_addf(sql, "%sq.%s <= $%d::%s", n > 1 ? " AND " : "", s->key_name, n, s->key_type);
+    if (ok && b->to) {
+        buf_adds(sql, n ? " AND " : "");
+        add_comparison(sql, k, "q.", "<=", n + 1);
+        memcpy(params + n, to.list, k->n * sizeof *params);
+        n += (int)k->n;
     }
-    if (n == 0)
-        buf_adds(sql, "true");
-    buf_adds(sql, order);
-    return stream(pg, sql, n, params, clock_us, e);
-}
-
-static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
-                       int64_t *clock_us, const char *order, struct err *e)
-{
-    struct buf array;
-    buf_init(&array, MAX_SQL);
-    pg_add_array(&array, (const char *const *)b->keys, b->n);
-    buf_addf(sql, "q.%s = ANY($1::%s[])%s", s->key_name, s->key_type, order);
-    const char *param = buf_cstr(&array);
-    bool ok = param ? stream(pg, sql, 1, &param, clock_us, e) : err_memory(e);
-    buf_free(&array);
+    buf_adds(sql, n ? "" : "true");
+    if (ordered) {
+        buf_adds(sql, " ORDER BY ");
+        add_columns(sql, k, "q.");
+    }
+    ok = ok && stream(pg, sql, n, params, clock_us, e);
+    free_parameters(&from, k);
+    free_parameters(&to, k);
     return ok;
 }
 
-bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
-                  int64_t *clock_us, struct err *e)
+static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql, bool ordered,
+                       int64_t *clock_us, struct err *e)
 {
-    struct buf sql, order;
+    const struct source_key *k = &s->tables[0].key;
+    struct key_parameters p;
+    add_choice(sql, k, "q.", 1);
+    if (ordered) {
+        buf_adds(sql, " ORDER BY ");
+        add_columns(sql, k, "q.");
+    }
+    bool ok = many_keys(&p, k, (const char *const *)b->keys, b->no_rows ? 0 : b->n, e) &&
+              stream(pg, sql, (int)k->n, p.list, clock_us, e);
+    free_parameters(&p, k);
+    return ok;
+}
+
+bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered, int64_t *clock_us,
+                  struct err *e)
+{
+    struct buf sql;
     buf_init(&sql, MAX_SQL);
-    buf_init(&order, MAX_SQL);
     buf_adds(&sql, s->select);
-    if (ordered)
-        buf_addf(&order, " ORDER BY q.%s", s->key_name);
-    const char *order_text = buf_cstr(&order);
-    bool ok = !order_text   ? err_memory(e)
-              : b->is_range ? fetch_range(s, pg, b, &sql, clock_us, order_text, e)
-                            : fetch_keys(s, pg, b, &sql, clock_us, order_text, e);
+    bool ok = (b->is_range ? fetch_range : fetch_keys)(s, pg, b, &sql, ordered, clock_us, e);
     buf_free(&sql);
-    buf_free(&order);
     return ok || err_wrap(e, "could not read '%s'", s->pipeline->source.table);
 }
 
 /* ---- walking the root table ---- */
 
-static bool query(const struct source *s, struct pg *pg, struct buf *sql, int n, const char *const *params,
-                  PGresult **out, struct err *e)
+/* Runs sql, which is freed. */
+static bool query(struct pg *pg, const char *label, struct buf *sql, int n, const char *const *params, PGresult **out,
+                  struct err *e)
 {
     const char *text = buf_cstr(sql);
     bool ok = text ? pg_query(pg, text, n, params, out, e) : err_memory(e);
     buf_free(sql);
-    return ok || err_wrap(e, "could not read '%s'", s->pipeline->source.table);
+    return ok || err_wrap(e, "could not read '%s'", label);
 }
 
 bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e)
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
-    buf_adds(&sql, "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = $1::regclass");
-    const char *param = s->table;
+    buf_adds(&sql, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass");
+    const char *param = s->tables[0].name;
     PGresult *res;
-    if (!query(s, pg, &sql, 1, &param, &res, e))
+    if (!query(pg, s->tables[0].label, &sql, 1, &param, &res, e))
         return false;
     *rows = PQntuples(res) ? strtoll(PQgetvalue(res, 0, 0), NULL, 10) : 0;
     PQclear(res);
     return true;
 }
 
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
-                  struct err *e)
+/* SELECT <key> FROM <root> [WHERE key > after] ORDER BY key <tail> */
+static bool walk(const struct source *s, struct pg *pg, const char *after, const char *tail, PGresult **res, struct err *e)
 {
+    const struct source_table *t = &s->tables[0];
+    struct key_parameters p = {0};
     struct buf sql;
-    buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT %s FROM %s", s->key_name, s->table);
-    if (after)
-        buf_addf(&sql, " WHERE %s > $1::%s", s->key_name, s->key_type);
-    buf_addf(&sql, " ORDER BY %s OFFSET %lld LIMIT 1", s->key_name, (long long)rows - 1);
-    PGresult *res;
-    if (!query(s, pg, &sql, after ? 1 : 0, &after, &res, e))
+    if (after && !one_key(&p, &t->key, after, e)) {
+        free_parameters(&p, &t->key);
         return false;
-    bool none = PQntuples(res) == 0 || PQgetisnull(res, 0, 0); /* NULLs are ordered last: no key follows */
-    *to = none ? NULL : strdup(PQgetvalue(res, 0, 0));
-    PQclear(res);
-    return none || *to || err_memory(e);
-}
-
-bool source_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n, PGresult **out,
-                 struct err *e)
-{
-    struct buf sql, array;
-    buf_init(&sql, MAX_SQL);
-    buf_init(&array, MAX_SQL);
-    buf_addf(&sql, "SELECT DISTINCT k::%s FROM unnest($1::text[]) k", s->key_type);
-    pg_add_array(&array, keys, n);
-    const char *param = buf_cstr(&array), *text = buf_cstr(&sql);
-    bool ok = param && text ? pg_query(pg, text, 1, &param, out, e) : err_memory(e);
-    if (!ok && e->kind == ERR_FINAL) {
-        err_wrap(e, "cannot use the given keys");
-        e->kind = ERR_USAGE;
     }
-    buf_free(&sql);
-    buf_free(&array);
+    buf_init(&sql, MAX_SQL);
+    buf_adds(&sql, "SELECT ");
+    add_columns(&sql, &t->key, "");
+    buf_addf(&sql, " FROM %s", t->name);
+    if (after) {
+        buf_adds(&sql, " WHERE ");
+        add_comparison(&sql, &t->key, "", ">", 1);
+    }
+    buf_adds(&sql, " ORDER BY ");
+    add_columns(&sql, &t->key, "");
+    buf_adds(&sql, tail);
+    bool ok = query(pg, t->label, &sql, after ? (int)t->key.n : 0, p.list, res, e);
+    free_parameters(&p, &t->key);
     return ok;
 }
 
-/* ---- the cursor ---- */
+bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to, struct err *e)
+{
+    char tail[60];
+    PGresult *res;
+    struct buf text;
+    snprintf(tail, sizeof tail, " OFFSET %lld LIMIT 1", (long long)rows - 1);
+    if (!walk(s, pg, after, tail, &res, e))
+        return false;
+    buf_init(&text, MAX_SQL);
+    /* NULLs are ordered last: no key follows. */
+    const char *key = PQntuples(res) ? join_key(res, 0, NULL, 0, s->tables[0].key.n, &text) : NULL;
+    *to = key ? strdup(key) : NULL;
+    bool ok = !text.failed && (!key || *to);
+    buf_free(&text);
+    PQclear(res);
+    return ok || err_memory(e);
+}
+
+bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows, struct source_list *out,
+                 struct err *e)
+{
+    char tail[60];
+    PGresult *res;
+    snprintf(tail, sizeof tail, " LIMIT %lld", (long long)rows);
+    if (!walk(s, pg, after, tail, &res, e))
+        return false;
+    bool ok = take_list(res, s->tables[0].key.n, out, e);
+    PQclear(res);
+    return ok;
+}
+
+static bool cast_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *out,
+                      struct err *e)
+{
+    const struct source_key *k = &s->tables[0].key;
+    struct key_parameters p;
+    struct buf sql;
+    PGresult *res = NULL;
+    buf_init(&sql, MAX_SQL);
+    buf_adds(&sql, "SELECT DISTINCT ");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%sk%zu::%s", i ? ", " : "", i, k->types[i]);
+    buf_adds(&sql, " FROM unnest(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%s$%zu::text[]", i ? ", " : "", i + 1);
+    buf_adds(&sql, ") u(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
+    buf_adds(&sql, ")");
+    const char *text = buf_cstr(&sql);
+    bool ok = many_keys(&p, k, keys, n, e) && (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
+              take_list(res, k->n, out, e);
+    PQclear(res);
+    free_parameters(&p, k);
+    buf_free(&sql);
+    return ok;
+}
+
+bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *out,
+                      struct err *e)
+{
+    if (cast_keys(s, pg, keys, n, out, e))
+        return true;
+    if (e->kind == ERR_FINAL) {
+        err_wrap(e, "cannot use the given keys");
+        e->kind = ERR_USAGE;
+    }
+    return false;
+}
+
+static bool find_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                        struct source_list *absent, struct err *e)
+{
+    const struct source_table *t = &s->tables[0];
+    const struct source_key *k = &t->key;
+    struct key_parameters p;
+    struct buf sql;
+    PGresult *res = NULL;
+    buf_init(&sql, MAX_SQL);
+    /* The very text matters, not the value: "7" and "007" are one number, but two documents. */
+    buf_adds(&sql, "SELECT ");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
+    buf_adds(&sql, " FROM unnest(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%s$%zu::text[]", i ? ", " : "", i + 1);
+    buf_adds(&sql, ") u(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
+    buf_addf(&sql, ") WHERE NOT EXISTS (SELECT FROM %s t WHERE ", t->name);
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "", k->names[i], i,
+                 k->types[i], k->names[i], i);
+    buf_adds(&sql, ")");
+    const char *text = buf_cstr(&sql);
+    bool ok = many_keys(&p, k, keys, n, e) && (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
+              take_list(res, k->n, absent, e);
+    PQclear(res);
+    free_parameters(&p, k);
+    buf_free(&sql);
+    return ok;
+}
+
+/* One text that is no key makes the server refuse them all: halves find it. */
+bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *absent,
+                   struct source_list *alien, struct err *e)
+{
+    if (n == 0 || find_absent(s, pg, keys, n, absent, e))
+        return true;
+    if (e->kind != ERR_FINAL)
+        return err_wrap(e, "could not read '%s'", s->tables[0].label);
+    struct source_list probe = {0};
+    if (n == 1) {
+        bool castable = cast_keys(s, pg, keys, n, &probe, e);
+        source_list_free(&probe);
+        if (castable || e->kind != ERR_FINAL)
+            return err_wrap(e, "could not read '%s'", s->tables[0].label); /* it was not the key's fault */
+        return add_to_list(alien, keys[0]) || err_memory(e);
+    }
+    return source_absent(s, pg, keys, n / 2, absent, alien, e) &&
+           source_absent(s, pg, keys + n / 2, n - n / 2, absent, alien, e);
+}
+
+/* ---- the horizon ---- */
+
+/* A row whose transaction began before another one ended may become visible later with an earlier cursor: nothing at or above
+ * the oldest open transaction's start is passed. statement_timestamp() is read before the sessions are looked at: a
+ * transaction that begins in between is above it. */
+static const char horizon_sql[] =
+    "WITH others AS MATERIALIZED ("
+    "  SELECT pid, application_name, state, xact_start FROM pg_catalog.pg_stat_activity"
+    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND pid <> ALL ($1::int[])"
+    "     AND coalesce(backend_type, 'client backend') = 'client backend')"
+    " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
+    "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
+    "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
+    "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
+    "  coalesce((SELECT bool_or(state IS NULL) FROM others), false) OR pg_catalog.pg_is_in_recovery()"
+    "   OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())";
+
+static const double DEFAULT_LOOKBACK = 60; /* seconds */
+
+static void read_horizon(const struct source *s, const PGresult *res, struct source_horizon *h)
+{
+    const struct pipeline *p = s->pipeline;
+    *h = (struct source_horizon){.clock_us = strtoll(PQgetvalue(res, 0, 0), NULL, 10)};
+    h->oldest_us = PQgetisnull(res, 0, 1) ? 0 : strtoll(PQgetvalue(res, 0, 1), NULL, 10);
+    snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 2));
+    h->hidden = PQgetvalue(res, 0, 3)[0] == 't';
+    h->over_limit =
+        h->oldest_us != 0 && (double)(h->clock_us - h->oldest_us) > p->source.horizon_limit * 1e6;
+    bool given = p->source.lookback >= 0;
+    double lookback = given ? p->source.lookback : DEFAULT_LOOKBACK;
+    h->horizon_us = h->clock_us;
+    if (h->oldest_us != 0 && !h->over_limit && h->oldest_us < h->horizon_us)
+        h->horizon_us = h->oldest_us;
+    int64_t back = h->clock_us - (int64_t)(lookback * 1e6);
+    if ((given || h->hidden || h->over_limit) && back < h->horizon_us)
+        h->horizon_us = back;
+}
+
+/* The horizon, and then sql, which is freed, in one round trip. */
+static bool query_with_horizon(const struct source *s, struct pg *pg, const char *label, struct buf *sql, int n,
+                               const char *const *params, struct source_horizon *horizon, PGresult **out, struct err *e)
+{
+    struct buf pids;
+    PGresult *res[2] = {NULL, NULL};
+    buf_init(&pids, MAX_SQL);
+    pg_add_own_pids(pg_server_of(pg), &pids);
+    const char *own = buf_cstr(&pids), *text = buf_cstr(sql);
+    struct pg_statement statements[2] = {{horizon_sql, 1, &own}, {text, n, params}};
+    bool ok = own && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
+    buf_free(&pids);
+    buf_free(sql);
+    if (!ok)
+        return err_wrap(e, "could not read '%s'", label);
+    read_horizon(s, res[0], horizon);
+    PQclear(res[0]);
+    *out = res[1];
+    return true;
+}
+
+/* ---- positions ---- */
 
 /* SQL for a cursor's value as microseconds since the epoch. */
-static void add_us(struct buf *sql, const struct source *s, const char *value)
+static void add_us(struct buf *sql, const struct source_table *t, const char *value)
 {
-    if (s->cursor_is_time)
+    if (t->cursor_is_time)
         buf_addf(sql, "(extract(epoch FROM %s) * 1000000)::bigint", value);
     else
         buf_adds(sql, "NULL::bigint");
 }
 
 /* Infinities are times that nothing comes after, or before: no place to continue from. */
-static void add_finite(struct buf *sql, const struct source *s)
+static void add_finite(struct buf *sql, const struct source_table *t)
 {
-    if (s->cursor_is_time)
-        buf_addf(sql, "isfinite(%s)", s->cursor_name);
+    if (t->cursor_is_time)
+        buf_addf(sql, "isfinite(%s)", t->cursor);
     else
-        buf_addf(sql, "%s IS NOT NULL", s->cursor_name);
+        buf_addf(sql, "%s IS NOT NULL", t->cursor);
 }
 
-static bool take_position(const PGresult *res, int row, int cursor, int key, int us, struct position *out,
-                          struct err *e)
+bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row, struct position *out)
 {
+    int n = (int)s->tables[table].key.n;
+    struct buf text;
     position_free(out);
-    if (row >= PQntuples(res) || PQgetisnull(res, row, cursor))
-        return true;
-    out->cursor = strdup(PQgetvalue(res, row, cursor));
-    if (key >= 0 && !PQgetisnull(res, row, key))
-        out->key = strdup(PQgetvalue(res, row, key));
-    out->has_us = !PQgetisnull(res, row, us);
-    if (out->has_us)
-        out->us = strtoll(PQgetvalue(res, row, us), NULL, 10);
-    return (out->cursor && (key < 0 || PQgetisnull(res, row, key) || out->key)) || err_memory(e);
+    buf_init(&text, MAX_SQL);
+    const char *key = join_key(page, row, NULL, 0, (size_t)n, &text);
+    out->cursor = strdup(PQgetvalue(page, row, n));
+    out->key = key ? strdup(key) : NULL;
+    out->has_us = !PQgetisnull(page, row, n + 1);
+    out->us = out->has_us ? strtoll(PQgetvalue(page, row, n + 1), NULL, 10) : 0;
+    buf_free(&text);
+    return out->cursor && out->key;
 }
 
-/* A row whose transaction began before another one ended may become visible later with an earlier cursor; so
- * nothing at or above the oldest open transaction's start is passed. Where start times of other users'
- * sessions are hidden from us (pg_read_all_stats shows them), the last minute stays open instead. */
-static const char horizon_sql[] =
-    "SELECT coalesce(least(min(xact_start),"
-    "   CASE WHEN bool_or(state IS NULL) THEN clock_timestamp() - interval '60 seconds' END), "
-    "clock_timestamp())"
-    " FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    " AND coalesce(backend_type, 'client backend') = 'client backend'";
-
-static bool last_row(const struct source *s, struct pg *pg, const char *horizon, PGresult **out,
-                     struct err *e)
+bool source_page_below(const struct source *s, size_t table, const PGresult *page, int row)
 {
+    return PQgetvalue(page, row, (int)s->tables[table].key.n + 2)[0] == 't';
+}
+
+struct position_parameters {
+    const char *list[3 * (SOURCE_KEY_MAX + 1)];
+    int n;
+    struct key_parameters keys[3];
+};
+
+/* Adds "(cursor, key) above `p`", or "not above `p`". which: 0 to 2, whose keys are kept there. */
+static bool add_position(struct buf *sql, const struct source_table *t, const struct position *p, bool above,
+                         struct position_parameters *params, int which, struct err *e)
+{
+    params->list[params->n++] = p->cursor;
+    if (!p->key) {
+        buf_addf(sql, "%s %s $%d::%s", t->cursor, above ? ">=" : "<", params->n, t->cursor_type);
+        return true;
+    }
+    if (!one_key(&params->keys[which], &t->key, p->key, e))
+        return false;
+    buf_addf(sql, "(%s, ", t->cursor);
+    add_columns(sql, &t->key, "");
+    buf_addf(sql, ") %s ($%d::%s, ", above ? ">" : "<=", params->n, t->cursor_type);
+    add_parameters(sql, &t->key, params->n + 1);
+    buf_adds(sql, ")");
+    memcpy(params->list + params->n, params->keys[which].list, t->key.n * sizeof *params->list);
+    params->n += (int)t->key.n;
+    return true;
+}
+
+static void add_page_columns(struct buf *sql, const struct source_table *t)
+{
+    buf_adds(sql, "SELECT ");
+    add_columns(sql, &t->key, "");
+    buf_addf(sql, ", %s, ", t->cursor);
+    add_us(sql, t, t->cursor);
+}
+
+static void add_from(struct buf *sql, const struct source_table *t)
+{
+    buf_addf(sql, " FROM %s WHERE ", t->name);
+    add_finite(sql, t);
+}
+
+static void add_order(struct buf *sql, const struct source_table *t, const char *direction)
+{
+    buf_addf(sql, " ORDER BY %s%s", t->cursor, direction);
+    for (size_t i = 0; i < t->key.n; i++)
+        buf_addf(sql, ", %s%s", t->key.names[i], direction);
+}
+
+bool source_page(const struct source *s, struct pg *pg, size_t table, const struct position *from,
+                 const struct position *to, const struct position *bound, int64_t rows,
+                 struct source_horizon *horizon, PGresult **out, struct err *e)
+{
+    const struct source_table *t = &s->tables[table];
+    struct position_parameters params = {0};
     struct buf sql;
     buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT %s, %s, ", s->cursor_name, s->key_name);
-    add_us(&sql, s, s->cursor_name);
-    if (s->cursor_is_time) {
-        buf_addf(&sql, ", %s < $1::timestamptz::%s, $1::timestamptz::%s, ", s->cursor_name, s->cursor_type,
-                 s->cursor_type);
-        buf_addf(&sql, "(extract(epoch FROM $1::timestamptz::%s) * 1000000)::bigint", s->cursor_type);
+    add_page_columns(&sql, t);
+    buf_adds(&sql, bound->cursor ? ", " : ", false");
+    bool ok = !bound->cursor || add_position(&sql, t, bound, false, &params, 0, e);
+    add_from(&sql, t);
+    if (ok && from->cursor) {
+        buf_adds(&sql, " AND ");
+        ok = add_position(&sql, t, from, true, &params, 1, e);
     }
-    buf_addf(&sql, " FROM %s WHERE ", s->table);
-    add_finite(&sql, s);
-    buf_addf(&sql, " ORDER BY %s DESC, %s DESC LIMIT 1", s->cursor_name, s->key_name);
-    return query(s, pg, &sql, s->cursor_is_time ? 1 : 0, &horizon, out, e);
-}
-
-bool source_horizon(const struct source *s, struct pg *pg, struct position *position, struct position *limit,
-                    struct err *e)
-{
-    PGresult *horizon, *last;
-    if (!pg_query(pg, horizon_sql, 0, NULL, &horizon,
-                  e)) /* before the last row is looked for: a later snapshot */
-        return false;
-    bool ok = last_row(s, pg, PQgetvalue(horizon, 0, 0), &last, e);
-    PQclear(horizon);
-    if (!ok)
-        return false;
-    bool held_back = s->cursor_is_time && PQntuples(last) == 1 && PQgetvalue(last, 0, 3)[0] == 'f';
-    ok = take_position(last, 0, 0, 1, 2, limit, e) &&
-         (held_back ? take_position(last, 0, 4, -1, 5, position, e)
-                    : take_position(last, 0, 0, 1, 2, position, e));
-    PQclear(last);
+    if (ok && to->cursor) {
+        buf_adds(&sql, " AND ");
+        ok = add_position(&sql, t, to, false, &params, 2, e);
+    }
+    add_order(&sql, t, "");
+    buf_addf(&sql, " LIMIT %lld", (long long)rows);
+    if (ok)
+        ok = query_with_horizon(s, pg, t->label, &sql, params.n, params.list, horizon, out, e);
+    else
+        buf_free(&sql);
+    free_parameters(&params.keys[0], &t->key);
+    free_parameters(&params.keys[1], &t->key);
+    free_parameters(&params.keys[2], &t->key);
     return ok;
 }
 
-/* Adds "(cursor, key) above `p`" or "not above `p`"; params grow. */
-static void add_bound(struct buf *sql, const struct source *s, const struct position *p, bool above,
-                      const char **params, int *n)
+bool source_last(const struct source *s, struct pg *pg, size_t table, struct position *last,
+                 struct source_horizon *horizon, struct err *e)
 {
-    params[(*n)++] = p->cursor;
-    if (!p->key) {
-        buf_addf(sql, " AND %s %s $%d::%s", s->cursor_name, above ? ">=" : "<", *n, s->cursor_type);
-        return;
-    }
-    params[(*n)++] = p->key;
-    buf_addf(sql, " AND (%s, %s) %s ($%d::%s, $%d::%s)", s->cursor_name, s->key_name,
-             above ? ">" : "<=", *n - 1, s->cursor_type, *n, s->key_type);
-}
-
-bool source_page(const struct source *s, struct pg *pg, const struct position *from,
-                 const struct position *limit, const struct position *horizon, int64_t rows, PGresult **out,
-                 struct err *e)
-{
-    const char *params[6];
-    int n = 0;
+    const struct source_table *t = &s->tables[table];
     struct buf sql;
+    PGresult *res;
     buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT %s, %s, ", s->key_name, s->cursor_name);
-    add_us(&sql, s, s->cursor_name);
-    buf_adds(&sql, ", true");
-    add_bound(&sql, s, horizon, false, params, &n);
-    buf_addf(&sql, " FROM %s WHERE ", s->table);
-    add_finite(&sql, s);
-    if (from->cursor)
-        add_bound(&sql, s, from, true, params, &n);
-    add_bound(&sql, s, limit, false, params, &n);
-    buf_addf(&sql, " ORDER BY %s, %s LIMIT %lld", s->cursor_name, s->key_name, (long long)rows);
-    return query(s, pg, &sql, n, params, out, e);
+    add_page_columns(&sql, t);
+    add_from(&sql, t);
+    add_order(&sql, t, " DESC");
+    buf_adds(&sql, " LIMIT 1");
+    if (!query_with_horizon(s, pg, t->label, &sql, 0, NULL, horizon, &res, e))
+        return false;
+    position_free(last);
+    bool ok = PQntuples(res) == 0 || source_page_position(s, table, res, 0, last);
+    PQclear(res);
+    return ok || err_memory(e);
 }
 
-bool source_since(const struct source *s, struct pg *pg, const char *text, struct position *out,
+/* SELECT value, its microseconds: as a position without a key. */
+static bool value_position(const struct source_table *t, struct pg *pg, const char *value, const char *param,
+                           struct position *out, struct err *e)
+{
+    struct buf sql;
+    PGresult *res;
+    buf_init(&sql, MAX_SQL);
+    buf_addf(&sql, "SELECT %s, ", value);
+    add_us(&sql, t, value);
+    if (!query(pg, t->label, &sql, 1, &param, &res, e))
+        return false;
+    position_free(out);
+    out->cursor = strdup(PQgetvalue(res, 0, 0));
+    out->has_us = !PQgetisnull(res, 0, 1);
+    out->us = out->has_us ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
+    PQclear(res);
+    return out->cursor || err_memory(e);
+}
+
+bool source_since(const struct source *s, struct pg *pg, size_t table, const char *text, struct position *out,
                   struct err *e)
 {
-    struct buf sql, value;
-    buf_init(&sql, MAX_SQL);
-    buf_init(&value, MAX_SQL);
-    buf_addf(&value, "$1::%s", s->cursor_type);
-    buf_addf(&sql, "SELECT %s, ", buf_cstr(&value));
-    add_us(&sql, s, buf_cstr(&value));
-    buf_free(&value);
-    PGresult *res;
-    if (!query(s, pg, &sql, 1, &text, &res, e)) {
-        if (e->kind == ERR_FINAL)
-            err_set(e, ERR_USAGE, "cannot read '%s' as a value of column '%s' (%s)", text,
-                    s->pipeline->source.cursor, s->cursor_type);
-        return false;
-    }
-    bool ok = take_position(res, 0, 0, -1, 1, out, e);
-    PQclear(res);
-    return ok;
+    const struct source_table *t = &s->tables[table];
+    char value[300];
+    snprintf(value, sizeof value, "$1::%s", t->cursor_type);
+    if (value_position(t, pg, value, text, out, e))
+        return true;
+    if (e->kind == ERR_FINAL)
+        err_set(e, ERR_USAGE, "cannot read '%s' as a value of the cursor of '%s' (%s)", text, t->label, t->cursor_type);
+    return false;
 }
 
-bool source_not_above(const struct source *s, struct pg *pg, const struct position *a,
-                      const struct position *b, bool *out, struct err *e)
+bool source_not_above(const struct source *s, struct pg *pg, const struct position *a, const struct position *b, bool *out,
+                      struct err *e)
 {
+    const struct source_table *t = &s->tables[0];
     *out = !a->cursor;
     if (!a->cursor || !b->cursor)
         return true;
     struct buf sql;
     buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT $1::%s <= $2::%s", s->cursor_type, s->cursor_type);
+    buf_addf(&sql, "SELECT $1::%s <= $2::%s", t->cursor_type, t->cursor_type);
     PGresult *res;
     const char *params[] = {a->cursor, b->cursor};
-    if (!query(s, pg, &sql, 2, params, &res, e))
+    if (!query(pg, t->label, &sql, 2, params, &res, e))
         return false;
     *out = PQgetvalue(res, 0, 0)[0] == 't';
     PQclear(res);
+    return true;
+}
+
+/* ---- what changes affect, and what a poll cannot see ---- */
+
+bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys, size_t n,
+                     const char *after, int64_t rows, struct source_list *out, struct err *e)
+{
+    const struct source_table *t = &s->tables[table];
+    const struct source_key *root = &s->tables[0].key;
+    struct key_parameters p, a = {0};
+    const char *params[2 * SOURCE_KEY_MAX];
+    struct buf sql;
+    PGresult *res = NULL;
+    buf_init(&sql, MAX_SQL);
+    bool ok = many_keys(&p, &t->key, keys, n, e) && (!after || one_key(&a, root, after, e));
+    int first = (int)t->key.n + 1;
+    buf_addf(&sql, "SELECT DISTINCT * FROM ( %s\n) q(", t->affected);
+    for (size_t i = 0; i < root->n; i++)
+        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
+    buf_adds(&sql, ") WHERE ");
+    for (size_t i = 0; i < root->n; i++)
+        buf_addf(&sql, "%sk%zu IS NOT NULL", i ? " AND " : "", i);
+    if (after) {
+        buf_adds(&sql, " AND (");
+        for (size_t i = 0; i < root->n; i++)
+            buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
+        buf_adds(&sql, ") > (");
+        add_parameters(&sql, root, first);
+        buf_adds(&sql, ")");
+    }
+    buf_adds(&sql, " ORDER BY ");
+    for (size_t i = 0; i < root->n; i++)
+        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
+    buf_addf(&sql, " LIMIT %lld", (long long)rows);
+    if (ok) {
+        memcpy(params, p.list, t->key.n * sizeof *params);
+        memcpy(params + t->key.n, a.list, root->n * sizeof *params);
+        ok = query(pg, t->label, &sql, (int)t->key.n + (after ? (int)root->n : 0), params, &res, e) &&
+             take_list(res, root->n, out, e);
+    } else {
+        buf_free(&sql);
+    }
+    PQclear(res);
+    free_parameters(&p, &t->key);
+    free_parameters(&a, root);
+    return ok;
+}
+
+bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *some, struct err *e)
+{
+    const struct source_table *t = &s->tables[table];
+    struct buf sql;
+    PGresult *res;
+    buf_init(&sql, MAX_SQL);
+    buf_addf(&sql, "SELECT EXISTS (SELECT FROM %s WHERE %s IS NULL)", t->name, t->cursor);
+    if (t->cursor_is_time)
+        buf_addf(&sql, " OR EXISTS (SELECT FROM %s WHERE %s IN ('infinity', '-infinity'))", t->name, t->cursor);
+    if (!query(pg, t->label, &sql, 0, NULL, &res, e))
+        return false;
+    *some = PQgetvalue(res, 0, 0)[0] == 't';
+    PQclear(res);
+    return true;
+}
+
+bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has, struct buf *out, struct err *e)
+{
+    const struct source_table *t = &s->tables[table];
+    struct buf sql;
+    PGresult *res;
+    const char *params[] = {t->name, t->related ? t->related->cursor : s->pipeline->source.cursor};
+    buf_init(&sql, MAX_SQL);
+    buf_adds(&sql, "SELECT c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (SELECT FROM pg_catalog.pg_index i"
+                   " JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+                   " WHERE i.indrelid = c.oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL)"
+                   " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass");
+    if (!query(pg, t->label, &sql, 2, params, &res, e))
+        return false;
+    *has = PQntuples(res) == 0 || PQgetvalue(res, 0, 0)[0] == 't';
+    PQclear(res);
+    if (!*has) {
+        buf_addf(out, "CREATE INDEX ON %s (%s, ", t->name, t->cursor);
+        add_columns(out, &t->key, "");
+        buf_adds(out, ")");
+    }
     return true;
 }

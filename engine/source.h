@@ -1,72 +1,129 @@
-/* source: the script's query and root table as SQL: what each feed and each fetch sends to PostgreSQL.
+/* source: the script's query and its tables as SQL: what each feed and each fetch sends to PostgreSQL.
  *
- * Uses     pipeline, pg, state (positions).
+ * Uses     pipeline, pg, keytext, state (positions).
  * Threads  read-only after source_open, and shared.
  * Promise  the query is wrapped, never edited: SELECT * FROM ( <query> ) q WHERE <a condition on the key>.
+ *
+ * A key is a text: the document's _id (keytext.h).
  */
 #pragma once
+#include "buf.h"
 #include "pg.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct err;
 struct batch;
+struct err;
 struct pipeline;
+struct pipeline_related;
 struct position;
+
+enum { SOURCE_KEY_MAX = 32 }; /* columns of a composite key: PostgreSQL's own limit for an index */
+
+struct source_key {
+    size_t n;
+    char *names[SOURCE_KEY_MAX]; /* owned; quoted */
+    char *types[SOURCE_KEY_MAX]; /* owned */
+    Oid oids[SOURCE_KEY_MAX];
+};
+
+/* A table whose changes are followed. */
+struct source_table {
+    const char *label; /* borrowed: as the script writes it */
+    char *name;        /* all owned: with its schema, quoted */
+    struct source_key key;
+    char *cursor, *cursor_type; /* NULL: none */
+    bool cursor_is_time, cursor_is_instant; /* instant: it has a time zone, so that it can be compared with the server's clock */
+    const struct pipeline_related *related; /* borrowed; NULL: the root */
+    char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
+};
 
 struct source {
     const struct pipeline *pipeline; /* borrowed */
     struct pg_columns columns;       /* the query's */
-    int key;                         /* the key's index among them */
-    char *table;                     /* all owned: the root table, schema and all, quoted */
-    char *key_name, *key_type, *cursor_name, *cursor_type;
-    bool cursor_is_time;
-    char *select; /* SELECT * FROM ( <query> ) q WHERE */
+    int key[SOURCE_KEY_MAX];         /* the root's key columns among them */
+    struct source_table *tables;     /* owned; the first is the root */
+    size_t n_tables;
+    char *select; /* owned: SELECT * FROM ( <query> ) q WHERE */
 };
 
-/* Asks the server about the table, its key and cursor, and the query. ERR_USAGE, with file and line, where
- * the script does not fit the database. */
+/* Asks the server about the tables, their keys and cursors, and the query. ERR_USAGE, with file and line, where the script does
+ * not fit the database. */
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e);
 void source_free(struct source *s); /* bears a zeroed struct */
 
+/* ---- fetching ---- */
+
 /* Starts to fetch a batch's rows; ordered: by the key. clock_us as in pg_stream. */
-bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
-                  int64_t *clock_us, struct err *e);
+bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered, int64_t *clock_us,
+                  struct err *e);
+/* The key of a row of the query, into text (cleared first): borrowed until text changes. NULL: a part of it is NULL, or there is
+ * no memory. */
+const char *source_key(const struct source *s, const PGresult *row, struct buf *text);
+
+/* ---- walking the root table ---- */
 
 /* How many rows the root table has, by the planner's estimate; 0: not known. */
 bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e);
+/* The end of a stretch of `rows` keys above `after` (NULL: from the first): *to, owned by the caller; NULL: fewer are left. */
+bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to, struct err *e);
 
-/* The end of a stretch of `rows` keys above `after` (NULL: from the first): *to, owned by the caller; NULL:
- * fewer are left. */
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
-                  struct err *e);
+/* Keys, as the caller's list: see source_list_free. */
+struct source_list {
+    char **keys; /* owned, each */
+    size_t n, cap;
+};
+void source_list_free(struct source_list *l); /* bears a zeroed struct */
 
-/* The keys as the server writes them, without doubles; ERR_USAGE for one that is no such key. *keys: owned by
- * the caller, PQclear. */
-bool source_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n, PGresult **out,
+/* The next `rows` keys above `after` (NULL: the first ones), in order. */
+bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows, struct source_list *out, struct err *e);
+/* The given keys as the server writes them, without doubles; ERR_USAGE for one that is no such key. */
+bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *out,
+                      struct err *e);
+/* Of the given keys (an index's ids) those that the root table does not have: absent; and those that cannot be keys of it at
+ * all: alien. */
+bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *absent,
+                   struct source_list *alien, struct err *e);
+
+/* ---- following the tables' cursors ---- */
+
+/* The bound below which nothing new can appear: the start of the oldest transaction that is still open. */
+struct source_horizon {
+    int64_t clock_us;   /* the server's */
+    int64_t horizon_us; /* <= clock_us */
+    int64_t oldest_us;  /* when the oldest open transaction began; 0: none is open, or it cannot be seen */
+    bool hidden;        /* sessions whose start we may not see, prepared transactions, a standby: lookback counts */
+    bool over_limit;    /* the oldest one is past horizon_limit, and does not count any more: */
+    char who[200];      /* "process 1234 (psql)" */
+};
+
+/* The next page of changed rows of a table: above `from` (cursor NULL: from the first) and not above `to` (NULL, or its cursor NULL: no
+ * bound), ordered by cursor and key. `bound` (cursor NULL: none) is only compared with: source_page_below. horizon is read in the same
+ * round trip, before the page's snapshot. */
+bool source_page(const struct source *s, struct pg *pg, size_t table, const struct position *from, const struct position *to,
+                 const struct position *bound, int64_t rows, struct source_horizon *horizon, PGresult **out, struct err *e);
+/* Whether a page's row lies at or below the bound (below it, if that has no key). */
+bool source_page_below(const struct source *s, size_t table, const PGresult *page, int row);
+/* The place of a page's row. False: no memory. */
+bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row, struct position *out);
+
+/* The place of the table's last row (cursor NULL: it has none), and the horizon, read before. */
+bool source_last(const struct source *s, struct pg *pg, size_t table, struct position *last, struct source_horizon *horizon,
                  struct err *e);
+/* The root's keys that `keys` of a related table affect: those above `after` (NULL: from the first), `rows` at most, in order,
+ * each once. */
+bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys, size_t n, const char *after,
+                     int64_t rows, struct source_list *out, struct err *e);
 
-/* ---- the cursor: only if the pipeline has one ---- */
+/* How many rows have no cursor, or an infinite one, and are found by the sweep alone: *some, whether there are any. */
+bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *some, struct err *e);
+/* Whether an index begins with the table's cursor. If not, the CREATE INDEX that helps is added to sql. */
+bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has, struct buf *sql, struct err *e);
 
-/* Where changes may be followed from: everything that is committed now lies at or below *position, and
- * nothing that commits later does, as far as we can see: it is the last row's place, held back to the oldest
- * transaction that is still open. *limit: the last row's place, not held back (cursor NULL: the table has no
- * row with a cursor). Both are freed first. */
-bool source_horizon(const struct source *s, struct pg *pg, struct position *position, struct position *limit,
-                    struct err *e);
-
-/* The next page of changed rows: above `from` up to `limit`, ordered by cursor and key. Columns of *out: key,
- * cursor, cursor in microseconds (NULL if it is no time), and whether the row lies below `horizon` (a
- * position from source_horizon). */
-bool source_page(const struct source *s, struct pg *pg, const struct position *from,
-                 const struct position *limit, const struct position *horizon, int64_t rows, PGresult **out,
-                 struct err *e);
-
-/* A time given by the user as a position; ERR_USAGE if the server cannot read it. */
-bool source_since(const struct source *s, struct pg *pg, const char *text, struct position *out,
-                  struct err *e);
-/* Whether position a lies at or below b. */
-bool source_not_above(const struct source *s, struct pg *pg, const struct position *a,
-                      const struct position *b, bool *out, struct err *e);
+/* A value given by the user as a position; ERR_USAGE if the server cannot read it. */
+bool source_since(const struct source *s, struct pg *pg, size_t table, const char *text, struct position *out, struct err *e);
+/* Whether position a of the root lies at or below b. */
+bool source_not_above(const struct source *s, struct pg *pg, const struct position *a, const struct position *b,
+                      bool *out, struct err *e);

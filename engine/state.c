@@ -3,6 +3,7 @@
 #include "buf.h"
 #include "clock.h"
 #include "err.h"
+#include "file.h"
 #include "json.h"
 #include "log.h"
 
@@ -24,7 +25,7 @@ enum {
 };
 
 struct state {
-    char *path, *temporary, *folder; /* owned */
+    struct file file;
     int lock;
 };
 
@@ -51,61 +52,58 @@ bool position_copy(struct position *to, const struct position *from)
     return copy_text(&to->cursor, from->cursor) && copy_text(&to->key, from->key);
 }
 
+void position_move(struct position *to, struct position *from)
+{
+    position_free(to);
+    *to = *from;
+    *from = (struct position){0};
+}
+
+void mark_free(struct mark *m)
+{
+    position_free(&m->at);
+    position_free(&m->fan);
+    free(m->after);
+    *m = (struct mark){0};
+}
+
+void mark_move(struct mark *to, struct mark *from)
+{
+    mark_free(to);
+    *to = *from;
+    *from = (struct mark){0};
+}
+
 void state_data_free(struct state_data *d)
 {
     free(d->pipeline);
     free(d->index);
     free(d->index_uuid);
     free(d->after);
-    free(d->table);
-    position_free(&d->root);
+    free(d->sweep_after);
+    position_free(&d->mtime);
+    for (size_t i = 0; i < d->n_tables; i++) {
+        free(d->tables[i].name);
+        mark_free(&d->tables[i].mark);
+    }
+    free(d->tables);
     *d = (struct state_data){0};
 }
 
+struct state_table *state_table(struct state_data *d, const char *name)
+{
+    for (size_t i = 0; i < d->n_tables; i++)
+        if (strcmp(d->tables[i].name, name) == 0)
+            return &d->tables[i];
+    struct state_table *tables = realloc(d->tables, (d->n_tables + 1) * sizeof *tables);
+    if (!tables)
+        return NULL;
+    d->tables = tables;
+    tables[d->n_tables] = (struct state_table){.name = strdup(name)};
+    return tables[d->n_tables].name ? &tables[d->n_tables++] : NULL;
+}
+
 /* ---- opening ---- */
-
-/* errno as an error: what a full disk or a busy system refuses now, it may grant later. */
-static bool system_error(struct err *e, const char *what, const char *path)
-{
-    int code = errno;
-    bool passing =
-        code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM;
-    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s", passing ? "could not" : "cannot",
-                   what, path, strerror(code));
-}
-
-static bool make_folders(char *path, struct err *e)
-{
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        bool ok = mkdir(path, 0777) == 0 || errno == EEXIST;
-        if (!ok)
-            system_error(e, "create folder", path);
-        *slash = '/';
-        if (!ok)
-            return false;
-    }
-    return true;
-}
-
-/* The file behind a symbolic link, so that a save replaces the file and not the link. */
-static char *real_path(const char *path)
-{
-    char *real = realpath(path, NULL);
-    return real ? real : strdup(path);
-}
-
-static bool set_paths(struct state *s, const char *path, struct err *e)
-{
-    s->path = real_path(path);
-    if (!s->path || asprintf(&s->temporary, "%s.new", s->path) < 0)
-        return err_memory(e);
-    char *slash = strrchr(s->path, '/');
-    s->folder = !slash             ? strdup(".")
-                : slash == s->path ? strdup("/")
-                                   : strndup(s->path, (size_t)(slash - s->path));
-    return s->folder || err_memory(e);
-}
 
 static bool lock_taken(int fd, const char *path, struct err *e)
 {
@@ -121,14 +119,14 @@ static bool lock_taken(int fd, const char *path, struct err *e)
 static bool take_lock(struct state *s, struct err *e)
 {
     char *path;
-    if (asprintf(&path, "%s.lock", s->path) < 0)
+    if (asprintf(&path, "%s.lock", s->file.path) < 0)
         return err_memory(e);
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     bool ok;
     if (s->lock < 0)
-        ok = system_error(e, "open", path);
+        ok = file_error(e, "open", path);
     else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->path, e) : system_error(e, "lock", path);
+        ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->file.path, e) : file_error(e, "lock", path);
     else
         ok = true;
     free(path);
@@ -136,17 +134,6 @@ static bool take_lock(struct state *s, struct err *e)
     if (ok && ftruncate(s->lock, 0) == 0)
         dprintf(s->lock, "%ld\n", (long)getpid());
     return ok;
-}
-
-/* Finds out before the work, rather than after it, that the state could not be saved. */
-static bool check_folder(const struct state *s, struct err *e)
-{
-    struct stat info;
-    if (stat(s->path, &info) == 0 && !S_ISREG(info.st_mode))
-        return err_set(e, ERR_FINAL, "cannot use state file '%s': not a regular file", s->path);
-    if (access(s->folder, W_OK | X_OK) != 0)
-        return system_error(e, "write the state to folder", s->folder);
-    return true;
 }
 
 struct state *state_open(const char *path, struct err *e)
@@ -157,7 +144,7 @@ struct state *state_open(const char *path, struct err *e)
         return NULL;
     }
     s->lock = -1;
-    if (set_paths(s, path, e) && make_folders(s->path, e) && check_folder(s, e) && take_lock(s, e))
+    if (file_prepare(&s->file, path, "state file", e) && take_lock(s, e))
         return s;
     state_close(s);
     return NULL;
@@ -169,9 +156,7 @@ void state_close(struct state *s)
         return;
     if (s->lock >= 0)
         close(s->lock);
-    free(s->path);
-    free(s->temporary);
-    free(s->folder);
+    file_free(&s->file);
     free(s);
 }
 
@@ -194,7 +179,8 @@ static bool read_int(struct json_reader *r, int64_t *out)
     return json_next(r) == JSON_NUMBER && json_int(r, out);
 }
 
-static bool read_position(struct json_reader *r, struct position *p)
+/* m: what "fan" goes to; NULL within a fan, where "after" goes to *after. */
+static bool read_position(struct json_reader *r, struct position *p, struct mark *m, char **after)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
@@ -206,6 +192,10 @@ static bool read_position(struct json_reader *r, struct position *p)
             ok = read_text(r, &p->key);
         else if (json_is(r, "us"))
             ok = p->has_us = read_int(r, &p->us);
+        else if (m && json_is(r, "fan"))
+            ok = read_position(r, &m->fan, NULL, &m->after);
+        else if (after && json_is(r, "after"))
+            ok = read_text(r, after);
         else
             ok = json_skip(r);
     }
@@ -217,12 +207,25 @@ static bool read_tables(struct json_reader *r, struct state_data *d)
     if (json_next(r) != JSON_OBJECT)
         return false;
     while (json_next(r) == JSON_KEY) {
-        free(d->table);
-        d->table = strndup(r->text, r->len);
-        if (!d->table || !read_position(r, &d->root))
+        char *name = strndup(r->text, r->len);
+        struct state_table *t = name ? state_table(d, name) : NULL;
+        free(name);
+        if (!t || !read_position(r, &t->mark.at, &t->mark, NULL))
             return false;
     }
     return r->token == JSON_OBJECT_END;
+}
+
+static bool read_sweep(struct json_reader *r, struct state_data *d)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true;
+    while (ok && json_next(r) == JSON_KEY)
+        ok = json_is(r, "swept")   ? read_int(r, &d->swept_us)
+             : json_is(r, "after") ? read_text(r, &d->sweep_after)
+                                   : json_skip(r);
+    return ok && r->token == JSON_OBJECT_END;
 }
 
 static bool read_phase(struct json_reader *r, struct state_data *d)
@@ -257,6 +260,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_int(r, &d->version);
         else if (json_is(r, "tables"))
             ok = read_tables(r, d);
+        else if (json_is(r, "sweep"))
+            ok = read_sweep(r, d);
         else
             ok = json_skip(r);
         if (*format > FORMAT)
@@ -298,7 +303,7 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return system_error(e, "open state file", path);
+        return file_error(e, "open state file", path);
     bool ok = fstat(fd, info) == 0;
     ssize_t n = 0;
     while (ok && buf_reserve(text, 4096) && (n = read(fd, text->data + text->len, 4096)) > 0)
@@ -307,32 +312,47 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
     if (!ok)
         text->failed
             ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE)
-            : system_error(e, "read state file", path);
+            : file_error(e, "read state file", path);
     close(fd);
     return ok;
 }
 
-static void go_back(struct state_data *d, int64_t us, const char *path)
+/* Whoever touches the file to an earlier time wants what changed since then to be read again: in each table. */
+static bool go_back(struct state_data *d, int64_t us, const char *path, struct err *e)
 {
     char text[CLOCK_TEXT], was[CLOCK_TEXT];
-    log_info("state file '%s' was touched: going back from %s to %s", path, clock_text(d->root.us, was),
-             clock_text(us, text));
-    free(d->root.cursor);
-    free(d->root.key);
-    d->root = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
+    if (!d->bare)
+        log_info("state file '%s' was touched: going back from %s to %s", path,
+                 clock_text(d->tables[0].mark.at.us, was), clock_text(us, text));
+    position_free(&d->mtime);
+    d->mtime = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
+    if (!d->mtime.cursor)
+        return err_memory(e);
+    for (size_t i = 0; i < d->n_tables; i++) {
+        struct mark *m = &d->tables[i].mark;
+        if (!m->at.has_us || m->at.us <= us)
+            continue;
+        mark_free(m);
+        if (!position_copy(&m->at, &d->mtime))
+            return err_memory(e);
+    }
+    return true;
 }
 
-static void heed_mtime(const char *path, const struct stat *info, struct state_data *d)
+static bool heed_mtime(const char *path, const struct stat *info, struct state_data *d, struct err *e)
 {
     int64_t us = (int64_t)info->st_mtim.tv_sec * 1000000 + info->st_mtim.tv_nsec / 1000;
+    const struct position *root = d->n_tables ? &d->tables[0].mark.at : NULL;
     char text[CLOCK_TEXT], other[CLOCK_TEXT];
     if (d->bare)
-        d->root = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
-    else if (d->phase == STATE_FOLLOWING && d->root.has_us && us < d->root.us)
-        go_back(d, us, path);
-    else if (d->phase == STATE_FOLLOWING && d->root.has_us && us > d->root.us)
-        log_warn("state file '%s' has a later time (%s) than the position in it (%s): the position counts",
-                 path, clock_text(us, text), clock_text(d->root.us, other));
+        return go_back(d, us, path, e);
+    if (d->phase != STATE_FOLLOWING || !root || !root->has_us || us == root->us)
+        return true;
+    if (us < root->us)
+        return go_back(d, us, path, e);
+    log_warn("state file '%s' has a later time (%s) than the position in it (%s): the position counts", path,
+             clock_text(us, text), clock_text(root->us, other));
+    return true;
 }
 
 bool state_read(const char *path, struct state_data *d, struct err *e)
@@ -350,10 +370,7 @@ bool state_read(const char *path, struct state_data *d, struct err *e)
     } else if (ok) {
         ok = read_json(path, &text, d, e);
     }
-    if (ok)
-        heed_mtime(path, &info, d);
-    if (ok && d->bare && !d->root.cursor)
-        ok = err_memory(e);
+    ok = ok && heed_mtime(path, &info, d, e);
     buf_free(&text);
     if (!ok)
         state_data_free(d);
@@ -371,15 +388,30 @@ static void add_text(struct buf *b, const char *name, const char *text)
         b->failed = true; /* PostgreSQL gives UTF-8 alone */
 }
 
-static void add_position(struct buf *b, const struct state_data *d)
+static void add_position(struct buf *b, const struct position *p)
+{
+    add_text(b, "{\"cursor\"", p->cursor);
+    add_text(b, ",\"key\"", p->key);
+    if (p->has_us)
+        buf_addf(b, ",\"us\":%lld", (long long)p->us);
+}
+
+static void add_tables(struct buf *b, const struct state_data *d)
 {
     buf_adds(b, ",\"tables\":{");
-    if (d->table) {
-        json_add_string(b, d->table, strlen(d->table));
-        add_text(b, ":{\"cursor\"", d->root.cursor);
-        add_text(b, ",\"key\"", d->root.key);
-        if (d->root.has_us)
-            buf_addf(b, ",\"us\":%lld", (long long)d->root.us);
+    for (size_t i = 0; i < d->n_tables; i++) {
+        const struct state_table *t = &d->tables[i];
+        if (i > 0)
+            buf_adds(b, ",");
+        json_add_string(b, t->name, strlen(t->name));
+        buf_adds(b, ":");
+        add_position(b, &t->mark.at);
+        if (t->mark.fan.cursor) {
+            buf_adds(b, ",\"fan\":");
+            add_position(b, &t->mark.fan);
+            add_text(b, ",\"after\"", t->mark.after);
+            buf_adds(b, "}");
+        }
         buf_adds(b, "}");
     }
     buf_adds(b, "}");
@@ -394,28 +426,17 @@ static void write_json(struct buf *b, const struct state_data *d)
     add_text(b, ",\"phase\"", d->phase == STATE_SNAPSHOT ? "snapshot" : "following");
     add_text(b, ",\"after\"", d->after);
     buf_addf(b, ",\"version\":%lld", (long long)d->version);
-    add_position(b, d);
-    buf_adds(b, "}\n");
-}
-
-static bool write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno != EINTR)
-            return false;
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    return true;
+    add_tables(b, d);
+    buf_addf(b, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
+    add_text(b, ",\"after\"", d->sweep_after);
+    buf_adds(b, "}}\n");
 }
 
 /* The mtime of a file in this state: see the top of state.h. */
 static void set_times(const struct state_data *d, struct timespec times[2])
 {
-    int64_t us = d->phase == STATE_FOLLOWING && d->root.has_us ? d->root.us : 0;
+    const struct position *root = d->bare ? &d->mtime : d->n_tables ? &d->tables[0].mark.at : NULL;
+    int64_t us = d->phase == STATE_FOLLOWING && root && root->has_us ? root->us : 0;
     int64_t s = us / 1000000, rest = us % 1000000;
     if (rest < 0) {
         rest += 1000000;
@@ -425,33 +446,17 @@ static void set_times(const struct state_data *d, struct timespec times[2])
     times[1] = (struct timespec){.tv_sec = (time_t)s, .tv_nsec = rest * 1000};
 }
 
-static bool write_file(const char *path, const struct buf *text, const struct state_data *d, struct err *e)
+static bool replace_file(const struct file *f, const struct buf *text, const struct state_data *d, struct err *e)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = file_begin(f, e);
     if (fd < 0)
-        return system_error(e, "create", path);
+        return false;
     struct timespec times[2];
     set_times(d, times);
-    bool ok = write_all(fd, text->data, text->len) && futimens(fd, times) == 0 && fsync(fd) == 0;
-    if (!ok)
-        system_error(e, "write", path);
-    if (close(fd) != 0 && ok)
-        ok = system_error(e, "write", path);
-    if (!ok)
-        unlink(path);
-    return ok;
-}
-
-static bool sync_folder(const char *path, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return system_error(e, "open folder", path);
-    bool ok = fsync(fd) == 0;
-    if (!ok)
-        system_error(e, "sync folder", path);
-    close(fd);
-    return ok;
+    bool ok = file_write(fd, text->data, text->len, f->temporary, e);
+    if (ok && futimens(fd, times) != 0)
+        ok = file_error(e, "write", f->temporary);
+    return file_end(f, fd, ok, e);
 }
 
 bool state_save(struct state *s, const struct state_data *d, struct err *e)
@@ -461,19 +466,14 @@ bool state_save(struct state *s, const struct state_data *d, struct err *e)
     if (!d->bare)
         write_json(&text, d);
     bool ok = !text.failed || err_memory(e);
-    ok = ok && write_file(s->temporary, &text, d, e);
-    if (ok && rename(s->temporary, s->path) != 0)
-        ok = system_error(e, "replace", s->path);
-    ok = ok && sync_folder(s->folder, e);
+    ok = ok && replace_file(&s->file, &text, d, e);
     buf_free(&text);
     return ok || err_wrap(e, "state not saved");
 }
 
 bool state_remove(struct state *s, struct err *e)
 {
-    if (unlink(s->path) != 0 && errno != ENOENT)
-        return system_error(e, "remove state file", s->path);
-    return sync_folder(s->folder, e);
+    return file_remove(&s->file, e);
 }
 
 bool state_parse_time(const char *text, int64_t *us)

@@ -40,6 +40,24 @@ bool stop_init(struct err *e)
     return catch (SIGPIPE, SIG_IGN, e) && catch (SIGINT, on_stop, e) && catch (SIGTERM, on_stop, e);
 }
 
+static atomic_bool reload;
+
+static void on_reload(int sig)
+{
+    (void)sig;
+    atomic_store(&reload, true);
+}
+
+bool stop_catch_reload(struct err *e)
+{
+    return catch (SIGHUP, on_reload, e);
+}
+
+bool stop_reload_asked(void)
+{
+    return atomic_exchange(&reload, false);
+}
+
 int stop_asked(void)
 {
     return atomic_load(&asked);

@@ -27,5 +27,9 @@ enum stop_wait { STOP_READY, STOP_TIMEOUT, STOP_ASKED };
  * or a stop was asked. */
 enum stop_wait stop_wait_fd(int fd, short events, int64_t timeout_ms);
 
+/* From now on SIGHUP asks for a reload, rather than ending the process. */
+bool stop_catch_reload(struct err *e);
+bool stop_reload_asked(void); /* since the last call */
+
 /* Sets ERR_STOPPED with the signal's name. Always returns false. */
 bool stop_err(struct err *e);

@@ -1,0 +1,98 @@
+/* run: a pipeline at work: everything that is open while it runs, and the ways to carry its rows.
+ *
+ *     cmd_run.c     the options, the beginning and the end
+ *     run_open.c    opening: the script, both servers, the state, the index
+ *     run_load.c    until all is up to date: the first load, what changed, a sweep, given keys
+ *     run_follow.c  for ever: looking again, sweeping, reloading the script
+ */
+#pragma once
+#include "cli.h"
+#include "es.h"
+#include "feed.h"
+#include "index.h"
+#include "pg.h"
+#include "pipeline.h"
+#include "progress.h"
+#include "pump.h"
+#include "script.h"
+#include "source.h"
+#include "state.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct batch;
+struct deadletters;
+struct err;
+struct loader;
+struct queue;
+
+struct run_options {
+    struct cli_log log; /* first */
+    bool dry_run, full, follow, sweep, allow_deletes;
+    const char *format, *keys, *keys_from, *since, *dead_letters;
+    long long limit, workers, give_up_after;
+};
+
+struct run_script { /* the user's file, as far as it matters here; all owned */
+    struct script_text text;
+    struct script *script;
+    struct pipeline pipeline;
+    struct source source;
+};
+
+struct run {
+    struct run_options o;
+    bool terminal;
+    double give_up_after;
+    struct run_script user; /* owned, as all that follows */
+    struct pg_server pg;
+    struct pg_pool pool;
+    struct es_server es_server;
+    struct es *es;
+    struct state *state;
+    struct state_data data;
+    struct deadletters *dead;
+    struct index_info index;
+    bool index_created;
+    struct batch *keys; /* --keys, --keys-from */
+    struct queue *queue;
+    struct loader *loader;
+    struct pump pump;
+    struct progress progress;
+    int64_t started_us;
+};
+
+/* ---- run_open.c ---- */
+
+/* Everything but the workers; waits for servers that are absent. */
+bool run_open(struct run *r, const char *path, struct err *e);
+void run_close(struct run *r); /* bears a zeroed struct; the workers have ended */
+bool run_open_script(struct run_script *s, const char *path, struct err *e);
+bool run_open_source(struct run *r, struct run_script *s, struct err *e);
+void run_close_script(struct run_script *s); /* bears a zeroed struct */
+/* Tries `step` until it works: a server that is absent is waited for. */
+bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
+/* The queue, the workers, and the pump between them; and their end, after queue_close or the like. */
+bool run_start(struct run *r, struct err *e);
+void run_stop(struct run *r);
+
+/* ---- run_load.c ---- */
+
+/* Brings everything up to date, as the options and the state say. False: e says why. */
+bool run_load(struct run *r, struct err *e);
+/* Part of the rows only: the state must not take it for progress. */
+bool run_is_partial(const struct run *r);
+/* The lane for what goes over the whole. */
+size_t run_whole_lane(const struct run *r);
+/* Renews how many documents may be deleted, by how many the index has. */
+bool run_guard(struct run *r, struct err *e);
+/* The fields of the state that say whose it is; its tables become those of the script, in their order. */
+bool run_sign_state(struct run *r, struct err *e);
+/* Warns of a session that holds a table's mark back, or that hides itself. */
+void run_tell_horizon(const struct run *r, const struct source_horizon *h);
+
+/* ---- run_follow.c ---- */
+
+/* Until a stop is asked, or something final. Always false. */
+bool run_follow(struct run *r, struct err *e);

@@ -1,0 +1,235 @@
+#include "run.h"
+
+#include "clock.h"
+#include "err.h"
+#include "loader.h"
+#include "log.h"
+#include "queue.h"
+#include "stop.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TICK_MS = 250,                    /* how often signals and the time are looked at while nothing else happens */
+    TELL_US = 60 * 1000 * 1000,       /* between two warnings of one kind */
+    GUARD_US = 10 * 60 * 1000 * 1000, /* what may be deleted is renewed so often */
+};
+
+struct following {
+    struct run *run;
+    struct feed **feeds; /* owned, each; NULL for a table without a cursor */
+    struct feed *sweep;  /* owned; NULL: none is under way */
+    int64_t look_us, told_us, guarded_us; /* clock_mono_us: when to look again, when these were last done */
+};
+
+static const struct source *source_of(const struct following *f)
+{
+    return &f->run->user.source;
+}
+
+/* ---- looking ---- */
+
+static void free_feeds(struct following *f)
+{
+    struct run *r = f->run;
+    for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++) {
+        pump_set(&r->pump, i, NULL);
+        feed_free(f->feeds[i]);
+    }
+    free(f->feeds);
+    f->feeds = NULL;
+    pump_set(&r->pump, run_whole_lane(r), NULL);
+    feed_free(f->sweep);
+    f->sweep = NULL;
+}
+
+
+static bool open_feeds(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    f->feeds = calloc(source_of(f)->n_tables, sizeof *f->feeds);
+    if (!f->feeds)
+        return err_memory(e);
+    for (size_t i = 0; i < source_of(f)->n_tables; i++) {
+        struct feed_place place = {0};
+        if (!source_of(f)->tables[i].cursor)
+            continue;
+        bool ok = feed_place_read(source_of(f), &r->pool, i, &place, e);
+        if (ok)
+            f->feeds[i] = feed_poll(source_of(f), &r->pool, r->es, i, &r->data.tables[i].mark, &place, false, e);
+        feed_place_free(&place);
+        if (!f->feeds[i])
+            return false;
+        pump_set(&r->pump, i, f->feeds[i]);
+    }
+    return true;
+}
+
+static bool look_again(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    for (size_t i = 0; i < source_of(f)->n_tables; i++) {
+        if (!f->feeds[i] || !r->pump.lanes[i].over)
+            continue;
+        if (!feed_poll_again(f->feeds[i]))
+            return err_memory(e);
+        r->pump.lanes[i].over = false;
+    }
+    return true;
+}
+
+static void tell(struct following *f, int64_t now)
+{
+    if (now - f->told_us < TELL_US)
+        return;
+    f->told_us = now;
+    for (size_t i = 0; i < source_of(f)->n_tables; i++)
+        if (f->feeds[i]) {
+            run_tell_horizon(f->run, feed_poll_horizon(f->feeds[i]));
+            return; /* the sessions are the same for all tables */
+        }
+}
+
+/* ---- sweeping ---- */
+
+static bool sweep_is_due(const struct run *r)
+{
+    double every = r->user.pipeline.sweep;
+    return every > 0 && (double)(clock_wall_us() - r->data.swept_us) >= every * 1e6;
+}
+
+static bool tend_sweep(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    size_t lane = run_whole_lane(r);
+    if (f->sweep && pump_done(&r->pump, lane)) {
+        pump_set(&r->pump, lane, NULL);
+        feed_free(f->sweep);
+        f->sweep = NULL;
+        r->data.swept_us = clock_wall_us();
+        free(r->data.sweep_after);
+        r->data.sweep_after = NULL;
+        r->pump.unsaved = true;
+        log_info("%s: swept", r->user.pipeline.name);
+    }
+    if (f->sweep || !sweep_is_due(r))
+        return true;
+    f->sweep = feed_sweep(source_of(f), &r->pool, r->es, r->data.sweep_after, e);
+    pump_set(&r->pump, lane, f->sweep);
+    if (f->sweep)
+        log_info("%s: sweeping", r->user.pipeline.name);
+    return f->sweep != NULL;
+}
+
+/* ---- reloading the script ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+/* What is open, and whose the state is, cannot change under way. */
+static bool check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
+{
+    const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
+    const char *changed = !same_text(a->name, b->name)               ? "name"
+                          : !same_text(a->state, b->state)           ? "state"
+                          : !same_text(a->source.url, b->source.url) ? "source.url"
+                          : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
+                          : !same_text(a->sink.index, b->sink.index) ? "sink.index"
+                          : !b->source.cursor                        ? "source.cursor"
+                                                                     : NULL;
+    return !changed || err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
+}
+
+/* Everything that was fetched by the old script is acknowledged before the new one begins. */
+static bool swap(struct following *f, struct run_script *fresh, struct err *e)
+{
+    struct run *r = f->run;
+    for (size_t i = 0; i < r->pump.n_lanes; i++)
+        pump_set(&r->pump, i, NULL);
+    if (!pump_drain(&r->pump, e))
+        return false;
+    free_feeds(f);
+    run_stop(r);
+    pump_free(&r->pump);
+    struct bulk_sums sums = queue_sums(r->queue);
+    queue_free(r->queue);
+    r->queue = NULL;
+    run_close_script(&r->user);
+    r->user = *fresh;
+    *fresh = (struct run_script){0};
+    r->user.source.pipeline = &r->user.pipeline;
+    r->data.swept_us = 0; /* documents may look different now: a sweep brings them up to date */
+    if (!run_sign_state(r, e) || !run_start(r, e))
+        return false;
+    queue_add_sums(r->queue, &sums);
+    script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
+    log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
+    return open_feeds(f, e);
+}
+
+static bool reload(struct following *f, struct err *e)
+{
+    struct run_script fresh = {0};
+    struct err why;
+    bool ok = run_open_script(&fresh, f->run->user.text.path, &why) && check_reload(f->run, &fresh, &why) &&
+              run_open_source(f->run, &fresh, &why);
+    if (ok)
+        ok = swap(f, &fresh, e);
+    else {
+        log_error("script not reloaded, the old one goes on: %s", why.text);
+        ok = true;
+    }
+    run_close_script(&fresh);
+    return ok;
+}
+
+/* ---- the loop ---- */
+
+static int64_t wait_ms(const struct following *f)
+{
+    int64_t left = (f->look_us - clock_mono_us() + 999) / 1000;
+    return left < 0 ? 0 : left < TICK_MS ? left : TICK_MS;
+}
+
+static bool round_of(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    bool moved;
+    int64_t now = clock_mono_us();
+    if (now >= f->look_us) {
+        f->look_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
+        if (!look_again(f, e))
+            return false;
+    }
+    if (now - f->guarded_us >= GUARD_US) {
+        f->guarded_us = now;
+        if (!run_patiently(r, run_guard, e))
+            return false;
+    }
+    if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) || !pump_round(&r->pump, &moved, e))
+        return false;
+    tell(f, now);
+    if (!moved)
+        queue_wait(r->queue, wait_ms(f));
+    return true;
+}
+
+bool run_follow(struct run *r, struct err *e)
+{
+    struct following f = {.run = r, .guarded_us = clock_mono_us()};
+    if (!r->user.pipeline.source.cursor)
+        return err_set(e, ERR_USAGE, "option --follow needs a cursor: the script names none in source");
+    log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
+    r->progress.terminal = false;
+    bool ok = open_feeds(&f, e);
+    while (ok)
+        ok = round_of(&f, e);
+    free_feeds(&f);
+    if (e->kind != ERR_NONE)
+        queue_fail(r->queue, e);
+    pump_keep(&r->pump, e);
+    return false;
+}

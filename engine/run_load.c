@@ -1,0 +1,358 @@
+#include "run.h"
+
+#include "deadletter.h"
+#include "err.h"
+#include "log.h"
+#include "queue.h"
+#include "retry.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    STRETCH = 25000,     /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at the end */
+    LIMIT_STRETCH = 100, /* rows, at least, while looking for the first few documents */
+    FREE_DELETES = 10,   /* documents: always allowed, so that the guard does not mind a handful */
+};
+
+bool run_is_partial(const struct run *r)
+{
+    return r->keys || r->o.limit > 0;
+}
+
+size_t run_whole_lane(const struct run *r)
+{
+    return r->user.source.n_tables;
+}
+
+/* ---- the state ---- */
+
+static bool set_text(char **to, const char *from, struct err *e)
+{
+    free(*to);
+    *to = strdup(from);
+    return *to || err_memory(e);
+}
+
+/* A table that the state does not know begins where the file was touched to, or at its very first row. */
+static bool begin_table(const struct run *r, const struct source_table *t, struct mark *m, struct err *e)
+{
+    if (!r->data.mtime.cursor || !t->cursor_is_time)
+        return true;
+    return position_copy(&m->at, &r->data.mtime) || err_memory(e);
+}
+
+static bool sign_tables(struct run *r, struct err *e)
+{
+    const struct source *s = &r->user.source;
+    struct state_data old = {.tables = r->data.tables, .n_tables = r->data.n_tables};
+    r->data.tables = NULL;
+    r->data.n_tables = 0;
+    bool ok = true;
+    for (size_t i = 0; ok && i < s->n_tables; i++) {
+        struct state_table *t = state_table(&r->data, s->tables[i].name);
+        size_t k = 0;
+        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].name) != 0)
+            k++;
+        ok = t || err_memory(e);
+        if (ok && k < old.n_tables)
+            mark_move(&t->mark, &old.tables[k].mark);
+        else if (ok)
+            ok = begin_table(r, &s->tables[i], &t->mark, e);
+    }
+    state_data_free(&old);
+    return ok;
+}
+
+bool run_sign_state(struct run *r, struct err *e)
+{
+    r->data.bare = false;
+    return set_text(&r->data.pipeline, r->user.pipeline.name, e) &&
+           set_text(&r->data.index, r->user.pipeline.sink.index, e) &&
+           (r->o.dry_run || set_text(&r->data.index_uuid, r->index.uuid, e)) && sign_tables(r, e);
+}
+
+/* Why everything has to be read, or NULL. */
+static const char *why_full(const struct run *r)
+{
+    const struct state_data *d = &r->data;
+    if (r->o.full)
+        return "asked to";
+    if (d->phase == STATE_NEW)
+        return "there is no state yet";
+    if (r->index_created)
+        return "the index did not exist, though the state says it was loaded";
+    if (!d->bare && strcmp(d->index_uuid, r->index.uuid) != 0)
+        return "the index is not the one that was loaded";
+    if (!r->user.pipeline.source.cursor && d->phase == STATE_FOLLOWING)
+        return "the script names no cursor";
+    return NULL;
+}
+
+/* ---- what holds a poll back, and what it cannot see ---- */
+
+void run_tell_horizon(const struct run *r, const struct source_horizon *h)
+{
+    if (h->over_limit)
+        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: rows that commit late "
+                 "are looked for in the last seconds alone (lookback)",
+                 r->user.pipeline.name, h->who, (long long)((h->clock_us - h->oldest_us) / 1000000));
+    else if (h->hidden)
+        log_debug("%s: not all open transactions can be seen (pg_read_all_stats shows them): rows that commit late are "
+                  "looked for in the last seconds alone (lookback)",
+                  r->user.pipeline.name);
+}
+
+static bool tell_table(struct run *r, struct pg *pg, size_t table, struct err *e)
+{
+    const struct source *s = &r->user.source;
+    struct buf sql;
+    bool unseen, indexed;
+    if (!s->tables[table].cursor)
+        return true;
+    buf_init(&sql, 1 << 16);
+    bool ok = source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e);
+    if (ok && !indexed && buf_cstr(&sql))
+        log_info("no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
+                 s->tables[table].label, buf_cstr(&sql));
+    if (ok && unseen)
+        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep finds them",
+                 s->tables[table].label);
+    buf_free(&sql);
+    return ok;
+}
+
+static bool tell_tables(struct run *r, struct err *e)
+{
+    struct pg *pg = pg_take(&r->pool, e);
+    bool ok = pg != NULL;
+    for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
+        ok = tell_table(r, pg, i, e);
+    pg_give(&r->pool, pg);
+    return ok;
+}
+
+bool run_guard(struct run *r, struct err *e)
+{
+    int64_t count;
+    if (r->o.dry_run || r->o.allow_deletes)
+        return true;
+    if (!index_count(r->es, r->user.pipeline.sink.index, &count, e))
+        return false;
+    queue_allow_deletes(r->queue, count / 2 > FREE_DELETES ? count / 2 : FREE_DELETES);
+    return true;
+}
+
+/* ---- carrying ---- */
+
+/* One feed over the whole. */
+static bool carry(struct run *r, struct feed *f, struct err *e)
+{
+    if (!f)
+        return false;
+    pump_set(&r->pump, run_whole_lane(r), f);
+    bool ok = pump_drain(&r->pump, e);
+    pump_set(&r->pump, run_whole_lane(r), NULL);
+    feed_free(f);
+    return ok;
+}
+
+static bool carry_snapshot(struct run *r, struct err *e)
+{
+    int64_t rows = r->o.limit == 0 || r->o.limit > STRETCH ? STRETCH : r->o.limit;
+    if (rows < LIMIT_STRETCH)
+        rows = LIMIT_STRETCH;
+    return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, rows, e), e);
+}
+
+static bool read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
+{
+    struct retry retry;
+    retry_start(&retry, r->give_up_after);
+    while (!feed_place_read(&r->user.source, &r->pool, table, place, e))
+        if (!retry_again(&retry, e))
+            return false;
+    retry_done(&retry);
+    return true;
+}
+
+static struct feed *poll_table(struct run *r, size_t table, struct err *e)
+{
+    struct feed_place place = {0};
+    struct feed *f = NULL;
+    if (read_place(r, table, &place, e)) {
+        if (table == 0)
+            run_tell_horizon(r, &place.horizon);
+        f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].mark, &place, true, e);
+    }
+    feed_place_free(&place);
+    return f;
+}
+
+/* What changed in any table, up to this moment. */
+static bool carry_changes(struct run *r, struct err *e)
+{
+    size_t n = r->user.source.n_tables;
+    struct feed **feeds = calloc(n, sizeof *feeds);
+    bool ok = feeds || err_memory(e);
+    for (size_t i = 0; ok && i < n; i++) {
+        if (!r->user.source.tables[i].cursor)
+            continue;
+        ok = (feeds[i] = poll_table(r, i, e));
+        pump_set(&r->pump, i, feeds[i]);
+    }
+    r->progress.expected = 0;
+    ok = ok && pump_drain(&r->pump, e);
+    for (size_t i = 0; feeds && i < n; i++) {
+        pump_set(&r->pump, i, NULL);
+        feed_free(feeds[i]);
+    }
+    free(feeds);
+    return ok;
+}
+
+/* Notes the places to follow the changes from, before anything is read. */
+static bool begin_snapshot(struct run *r, struct err *e)
+{
+    struct state_data *d = &r->data;
+    for (size_t i = 0; i < d->n_tables; i++)
+        mark_free(&d->tables[i].mark);
+    position_free(&d->mtime);
+    free(d->after);
+    free(d->sweep_after);
+    d->after = d->sweep_after = NULL;
+    d->phase = STATE_SNAPSHOT;
+    if (!run_sign_state(r, e) || !tell_tables(r, e))
+        return false;
+    for (size_t i = 0; i < r->user.source.n_tables; i++) {
+        struct feed_place place = {0};
+        if (!r->user.source.tables[i].cursor)
+            continue;
+        bool ok = feed_place_read(&r->user.source, &r->pool, i, &place, e);
+        if (ok)
+            position_move(&d->tables[i].mark.at, &place.settled);
+        feed_place_free(&place);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static void end_snapshot(struct run *r)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    r->data.phase = STATE_FOLLOWING;
+    r->data.swept_us = (int64_t)now.tv_sec * 1000000; /* it saw every row */
+    free(r->data.after);
+    r->data.after = NULL;
+}
+
+static bool load_everything(struct run *r, const char *why, struct err *e)
+{
+    if (why) {
+        log_info("%s: loading everything: %s", r->user.pipeline.name, why);
+        if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
+            return false;
+    } else {
+        log_info("%s: resuming the first load after key '%s'", r->user.pipeline.name, r->data.after ? r->data.after : "");
+        if (!run_sign_state(r, e))
+            return false;
+    }
+    if (!carry_snapshot(r, e))
+        return false;
+    end_snapshot(r);
+    return pump_save(&r->pump, e);
+}
+
+static bool sweep(struct run *r, struct err *e)
+{
+    log_info("%s: sweeping%s%s", r->user.pipeline.name, r->data.sweep_after ? " on after key " : "",
+             r->data.sweep_after ? r->data.sweep_after : "");
+    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->data.sweep_after, e), e))
+        return false;
+    end_snapshot(r);
+    free(r->data.sweep_after);
+    r->data.sweep_after = NULL;
+    return pump_save(&r->pump, e);
+}
+
+/* ---- --since ---- */
+
+static bool since_table(struct run *r, struct pg *pg, size_t table, struct err *e)
+{
+    const struct source_table *t = &r->user.source.tables[table];
+    struct position since = {0};
+    bool covered = true;
+    if (!t->cursor || (table > 0 && !t->cursor_is_time))
+        return true; /* a number's place is not known by a time */
+    bool ok = source_since(&r->user.source, pg, table, r->o.since, &since, e);
+    if (ok && table == 0 && r->data.phase != STATE_NEW)
+        ok = source_not_above(&r->user.source, pg, &since, &r->data.tables[0].mark.at, &covered, e);
+    if (ok && (!covered || r->data.phase == STATE_SNAPSHOT)) {
+        log_info("the state stays as it is: it has not come as far as %s", r->o.since);
+        r->pump.state = NULL;
+    }
+    if (ok) {
+        mark_free(&r->data.tables[table].mark);
+        position_move(&r->data.tables[table].mark.at, &since);
+    }
+    position_free(&since);
+    return ok;
+}
+
+static bool begin_since(struct run *r, struct err *e)
+{
+    struct pg *pg = pg_take(&r->pool, e);
+    bool ok = pg && run_sign_state(r, e);
+    for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
+        ok = since_table(r, pg, i, e);
+    pg_give(&r->pool, pg);
+    if (ok && r->data.phase != STATE_SNAPSHOT)
+        r->data.phase = STATE_FOLLOWING;
+    return ok;
+}
+
+static bool run_since(struct run *r, struct err *e)
+{
+    if (!r->user.pipeline.source.cursor)
+        return err_set(e, ERR_USAGE, "option --since needs a cursor: the script names none in source");
+    return run_patiently(r, begin_since, e) && carry_changes(r, e);
+}
+
+/* ---- the whole ---- */
+
+static bool catch_up(struct run *r, struct err *e)
+{
+    if (!r->user.pipeline.source.cursor)
+        return true;
+    if (!run_sign_state(r, e))
+        return false;
+    r->pump.unsaved = true; /* a bare file becomes a full one */
+    return carry_changes(r, e);
+}
+
+bool run_load(struct run *r, struct err *e)
+{
+    if (r->keys) {
+        const char *const *keys = (const char *const *)r->keys->keys;
+        return carry(r, feed_list(&r->user.source, &r->pool, keys, r->keys->n, e), e);
+    }
+    if (r->o.since)
+        return run_since(r, e);
+    if (run_is_partial(r) || r->o.dry_run) {
+        free(r->data.after); /* from the first key, wherever the state stands */
+        r->data.after = NULL;
+        return carry_snapshot(r, e);
+    }
+    const char *why = why_full(r);
+    if (why || r->data.phase == STATE_SNAPSHOT) {
+        if (!load_everything(r, why, e))
+            return false;
+    } else {
+        const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
+        log_info("%s: reading what changed since %s", r->user.pipeline.name, at->cursor ? at->cursor : "the beginning");
+    }
+    return catch_up(r, e) && (!r->o.sweep || sweep(r, e));
+}

@@ -1,0 +1,230 @@
+#include "run.h"
+
+#include "backoff.h"
+#include "deadletter.h"
+#include "err.h"
+#include "loader.h"
+#include "log.h"
+#include "queue.h"
+#include "retry.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MIN_GC_DELETES_MS = 10 * 60 * 1000,
+    WINDOW = 4, /* batches of a lane under way or waiting, for each worker */
+};
+
+/* ---- the script ---- */
+
+bool run_open_script(struct run_script *s, const char *path, struct err *e)
+{
+    return script_read(&s->text, path, e) && (s->script = script_open(&s->text, e)) &&
+           pipeline_read(&s->pipeline, s->script, e);
+}
+
+void run_close_script(struct run_script *s)
+{
+    source_free(&s->source);
+    script_close(s->script);
+    pipeline_free(&s->pipeline);
+    script_text_free(&s->text);
+    *s = (struct run_script){0};
+}
+
+bool run_open_source(struct run *r, struct run_script *s, struct err *e)
+{
+    struct pg *pg = pg_take(&r->pool, e);
+    int64_t expected = 0;
+    bool ok = pg && source_open(&s->source, &s->pipeline, pg, e) && source_estimate(&s->source, pg, &expected, e);
+    pg_give(&r->pool, pg);
+    r->progress.expected = expected;
+    return ok;
+}
+
+static bool open_source(struct run *r, struct err *e)
+{
+    return run_open_source(r, &r->user, e);
+}
+
+/* ---- the servers ---- */
+
+static bool at_line(struct err *e, const struct pipeline *p, int line)
+{
+    e->kind = ERR_USAGE;
+    return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
+}
+
+static bool open_servers(struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    if (!pg_server_init(&r->pg, p->source.url, e))
+        return at_line(e, p, p->source.url_line);
+    pg_pool_init(&r->pool, &r->pg);
+    if (r->o.dry_run)
+        return true;
+    if (!es_server_init(&r->es_server, p->sink.url, e))
+        return at_line(e, p, p->sink.url_line);
+    return (r->es = es_open(&r->es_server, e)) != NULL;
+}
+
+bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e)
+{
+    struct retry retry;
+    retry_start(&retry, r->give_up_after);
+    while (!step(r, e))
+        if (!retry_again(&retry, e))
+            return false;
+    retry_done(&retry);
+    return true;
+}
+
+static bool ensure_index(struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    if (!index_look(r->es, p->sink.index, &r->index, e))
+        return false;
+    if (r->index.exists)
+        return true;
+    if (!index_create(r->es, p->sink.index, p->sink.settings, p->sink.mappings, e) ||
+        !index_look(r->es, p->sink.index, &r->index, e))
+        return false;
+    if (!r->index.exists)
+        return err_set(e, ERR_PASSING, "index '%s' is gone again", p->sink.index);
+    r->index_created = true;
+    log_info("created index '%s'", p->sink.index);
+    return true;
+}
+
+/* ---- the state ---- */
+
+static bool open_dead_letters(struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    char *path = NULL;
+    if (r->o.dead_letters)
+        path = strdup(r->o.dead_letters);
+    else if (asprintf(&path, "%s.rejected", p->state) < 0)
+        path = NULL;
+    if (!path)
+        return err_memory(e);
+    r->dead = deadletters_open(path, p->name, e);
+    free(path);
+    return r->dead != NULL;
+}
+
+static bool open_state(struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    if (r->o.dry_run)
+        return true;
+    if (!(r->state = state_open(p->state, e)) || !state_read(p->state, &r->data, e))
+        return false;
+    if (r->data.pipeline && strcmp(r->data.pipeline, p->name) != 0) {
+        err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state, r->data.pipeline,
+                p->name);
+        return err_hint(e, "give each script a state file of its own: state = \"...\" in %s", p->script);
+    }
+    return open_dead_letters(r, e);
+}
+
+bool run_open(struct run *r, const char *path, struct err *e)
+{
+    if (!run_open_script(&r->user, path, e) || !open_servers(r, e) || !open_state(r, e))
+        return false;
+    progress_start(&r->progress, r->user.pipeline.name, r->terminal && !r->o.dry_run);
+    return run_patiently(r, open_source, e) && (r->o.dry_run || run_patiently(r, ensure_index, e));
+}
+
+void run_close(struct run *r)
+{
+    pump_free(&r->pump);
+    queue_free(r->queue);
+    run_close_script(&r->user); /* before what it may still hold a connection of */
+    es_close(r->es);
+    pg_pool_free(&r->pool);
+    pg_server_free(&r->pg);
+    es_server_free(&r->es_server);
+    state_data_free(&r->data);
+    deadletters_close(r->dead);
+    state_close(r->state);
+    batch_free(r->keys);
+}
+
+/* ---- the workers ---- */
+
+static int64_t max_age_us(const struct run *r)
+{
+    if (r->o.dry_run)
+        return 0;
+    if (r->index.gc_deletes_ms >= MIN_GC_DELETES_MS)
+        return r->index.gc_deletes_ms * 1000 / 2;
+    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, so that a slow "
+             "request cannot bring one back",
+             r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
+    return 0;
+}
+
+static bool make_queue(struct run *r, int workers, struct err *e)
+{
+    size_t n = r->user.source.n_tables + 1;
+    size_t *windows = malloc(n * sizeof *windows);
+    if (!windows)
+        return err_memory(e);
+    for (size_t i = 0; i < n; i++)
+        windows[i] = (size_t)workers * WINDOW;
+    r->queue = queue_new(windows, n, r->data.version, e);
+    free(windows);
+    return r->queue != NULL;
+}
+
+static void name_dead_letters(struct run *r)
+{
+    const char *key;
+    size_t at = 0;
+    while (r->dead && deadletters_next(r->dead, &at, &key))
+        queue_set_dead(r->queue, key, true);
+}
+
+bool run_start(struct run *r, struct err *e)
+{
+    int workers = r->o.limit > 0 ? 1 : (int)r->o.workers;
+    bool bulk = r->o.format && strcmp(r->o.format, "bulk") == 0;
+    if (!make_queue(r, workers, e))
+        return false;
+    name_dead_letters(r);
+    r->pump = (struct pump){
+        .queue = r->queue,
+        .source = &r->user.source,
+        .state = run_is_partial(r) ? NULL : r->state,
+        .data = &r->data,
+        .dead = r->dead,
+        .progress = &r->progress,
+        .give_up_after = r->give_up_after,
+    };
+    struct loader_config config = {
+        .pipeline = &r->user.pipeline,
+        .source = &r->user.source,
+        .script = &r->user.text,
+        .pg = &r->pg,
+        .es = r->o.dry_run ? NULL : &r->es_server,
+        .state_path = r->user.pipeline.state,
+        .queue = r->queue,
+        .output = !r->o.dry_run ? LOADER_INDEX : bulk ? LOADER_BULK : LOADER_DOCUMENTS,
+        .limit = r->o.limit,
+        .max_age_us = max_age_us(r),
+        .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
+        .give_up_after = r->give_up_after,
+        .workers = workers,
+    };
+    return pump_init(&r->pump, e) && (r->loader = loader_start(&config, e));
+}
+
+void run_stop(struct run *r)
+{
+    queue_close(r->queue);
+    loader_join(r->loader);
+    r->loader = NULL;
+}
