@@ -1,9 +1,9 @@
 /* pipeline: a script as a checked C struct.
  *
  * Uses     script, encode, fieldline, sqltext, suggest, Lua.
- * Promise  whoever holds a pipeline needs no Lua to read it: every field is there, of the right type, and
- * known. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in source, did you mean
- * 'cursor'?"
+ * Promise  whoever holds a pipeline needs no Lua to read it: every field is there, known, and of its type.
+ *          Mistakes are ERR_USAGE:
+ *          "scripts/movies.lua:7: unknown field 'curser' in source, did you mean 'cursor'?"
  *
  * The fields and their types stand in one table in pipeline.c; the names are the public interface (design,
  * section 3).
