@@ -17,6 +17,22 @@ enum {
     MOVE_MAX = 100000000,  /* elements: more would not fit our memory limit, but a move of nils needs none */
 };
 
+/* ---- changing a library: the table on top of the stack ---- */
+
+/* Replaces field `name` by function, with the original as its upvalue. */
+static void wrap(lua_State *L, const char *name, lua_CFunction function)
+{
+    lua_getfield(L, -1, name);
+    lua_pushcclosure(L, function, 1);
+    lua_setfield(L, -2, name);
+}
+
+static void take_away(lua_State *L, const char *name)
+{
+    lua_pushnil(L);
+    lua_setfield(L, -2, name);
+}
+
 /* ---- chunks: text only ---- */
 
 /* Calls upvalue 1 (load, loadfile) with its argument `mode` replaced. */
@@ -239,12 +255,15 @@ static size_t json_budget(lua_State *L, int index, size_t budget, int depth)
         return less(budget, len);
     luaL_checkstack(L, 4, "cannot encode: nested too deep");
     int table = lua_absindex(L, index);
+    lua_Integer last = 0; /* element: all before it that are not there are written as null */
     budget = less(budget, 3);
     for (lua_pushnil(L); budget > 0 && lua_next(L, table); lua_pop(L, 1)) {
+        lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+        last = i > last ? i : last;
         budget = json_budget(L, -1, budget, depth + 1);
         budget = json_budget(L, -2, budget, JSON_DEPTH_MAX);
     }
-    return budget;
+    return (size_t)last > budget / 5 ? 0 : less(budget, (size_t)last * 5);
 }
 
 /* cjson.encode; upvalue 1: the original. */
@@ -264,29 +283,14 @@ static int fenced_encode(lua_State *L)
 static int open_cjson(lua_State *L)
 {
     luaopen_cjson(L);
-    lua_pushnil(L);
-    lua_setfield(L, -2, "new"); /* would make another encode */
-    lua_getfield(L, -1, "encode");
-    lua_pushcclosure(L, fenced_encode, 1);
-    lua_setfield(L, -2, "encode");
+    take_away(L, "new");              /* would make another encode */
+    take_away(L, "encode_max_depth"); /* deeper, and its recursion would overflow the C stack */
+    take_away(L, "decode_max_depth");
+    wrap(L, "encode", fenced_encode);
     return 1;
 }
 
 /* ---- putting it up ---- */
-
-/* Replaces field `name` of the table on top by function, with the original as its upvalue. */
-static void wrap(lua_State *L, const char *name, lua_CFunction function)
-{
-    lua_getfield(L, -1, name);
-    lua_pushcclosure(L, function, 1);
-    lua_setfield(L, -2, name);
-}
-
-static void take_away(lua_State *L, const char *name)
-{
-    lua_pushnil(L);
-    lua_setfield(L, -2, name);
-}
 
 static void printer(lua_State *L, const char *name, enum log_level level)
 {

@@ -2,8 +2,8 @@
  *
  * Uses     nothing (a small scanner of Lua's tokens; it knows comments, strings, long brackets, nesting).
  *
- * Lua does not keep this. A script that builds its table by other means than one `return { ... }` gets line
- * 0.
+ * Lua does not keep this. A script that builds its table by other means than one `return { ... }`
+ * gets line 0.
  */
 #pragma once
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* lua_etl: the API that scripts see: the module "etl".
  *
- * Uses     Lua, value, encode, row, pg, es, backoff, log, script (services).
+ * Uses     Lua, value, encode, log, script (services), lua_pg, lua_es, lua_backoff.
  *
  * etl.pg, etl.es, etl.backoff, etl.state, etl.log, etl.array, etl.null, etl.json, etl.decimal, etl.base64.
  * Each function is documented at its definition, and for editors in scripts/etl.d.lua.

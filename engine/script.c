@@ -290,6 +290,10 @@ static void load(lua_State *L, struct script *s)
         len = line_break ? (size_t)(text + len - line_break) : 0;
         text = line_break ? line_break : "";
     }
+    if (len > 0 && *text == *LUA_SIGNATURE) {
+        lua_pushfstring(L, "%s: cannot load a compiled chunk: a script is text", s->source->path);
+        lua_error(L);
+    }
     lua_pushfstring(L, "@%s", s->source->path);
     if (luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t") != LUA_OK)
         lua_error(L);
@@ -454,7 +458,10 @@ static void add_position(struct script *s, struct err *e)
     lua_pushvalue(s->L, SLOT_DOCUMENT);
     lua_getinfo(s->L, ">S", &ar);
     const char *path = strcmp(ar.short_src, s->short_src) == 0 ? s->source->path : ar.short_src;
-    err_wrap(e, "%s:%d", path, ar.linedefined);
+    if (ar.linedefined > 0)
+        err_wrap(e, "%s:%d", path, ar.linedefined);
+    else /* written in C */
+        err_wrap(e, "%s", s->source->path);
 }
 
 /* Cuts text to len bytes, without leaving a part of a UTF-8 character. */

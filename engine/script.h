@@ -3,8 +3,9 @@
  * Uses     Lua, value, encode, row; fence installs the standard library, lua_etl the API.
  * Threads  one state for each thread; a script_text is read once and shared.
  * Promise  a script cannot crash, hang or leave the process: its memory and the instructions of each call are
- * limited (a pcall does not catch the limit for long), it has no way to the debug library, to C modules,
- * binary chunks, finalizers, os.exit or the locale. What it prints goes to stderr, as log lines.
+ *          limited (a pcall does not catch the limit for long), it has no way to the debug library, to C
+ *          modules, binary chunks, finalizers, os.exit or the locale. What it prints goes to stderr, as log
+ *          lines. One gap is left: a string pattern that backtracks for hours is not interrupted.
  */
 #pragma once
 #include "buf.h"

@@ -5,6 +5,7 @@ import socket
 import time
 import urllib.request
 
+import psycopg2
 import pytest
 
 import services as private
@@ -35,11 +36,11 @@ def test_status_has_a_line_for_each_running_service(servers):
         assert "127.0.0.1" in line
 
 
-def test_up_with_everything_running_is_instantaneous_and_silent(servers):
+def test_up_with_everything_running_ends_at_once_and_silent(servers):
     pids = [server.pid for server in servers]
     started = time.monotonic()
     done = private.run("up", *[server.name for server in servers])
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5  # 0.1 usually; starting one server takes longer than this
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [server.pid for server in servers] == pids
 
@@ -73,6 +74,8 @@ def test_a_second_checkout_has_ports_of_its_own_and_leaves_nothing(servers, tmp_
         line = private.run("status", "postgres", program=program).stdout
         assert "running" in line
         assert str(private.POSTGRES.port) not in line
+        url = f"postgresql://etl:etl@127.0.0.1:{line.split()[2].split(':')[-1]}/movies"
+        psycopg2.connect(url).close()
         assert private.POSTGRES.running()
         pid = line.split()[-1]
         assert private.run("down", program=program).returncode == 0
@@ -117,8 +120,6 @@ def test_postgres_frozen_and_thawed_goes_on(pg):
 
 
 def test_a_password_is_asked_for(pg):
-    import psycopg2
-
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(pg.url_at(pg.port, password="wrong"))
 
@@ -189,8 +190,6 @@ class TestProxy:
             client.close()
 
     def test_cuts_open_connections(self, pg):
-        import psycopg2
-
         with Proxy(pg.port) as proxy:
             connection = psycopg2.connect(pg.url_at(proxy.port))
             proxy.cut()
