@@ -32,7 +32,7 @@ struct deadletters {
     struct buf pending;   /* lines to be appended; those of `lines` that the file has not, unless `replace` */
     size_t size;          /* of the file, as we left it; 0: there is none */
     bool replace;         /* the file says what is no longer so */
-    bool lost; /* there was no memory to keep an entry that the file has: it must not be replaced */
+    bool lost; /* an entry could not be kept: the file must not be taken for complete, nor be replaced */
 };
 
 /* ---- lines ---- */
@@ -268,12 +268,9 @@ static bool add(struct deadletters *d, const char *key, const char *reason, int 
     buf_init(&b, MAX_LINE - CHUNK);
     write_line(&b, key, reason, status, d->pipeline);
     const char *line = buf_cstr(&b);
-    bool had = keyset_has(d->lines, key);
     bool ok = line ? keep(d, key, line, e) : err_memory(e);
     if (ok)
         make_pending(d, line);
-    else if (had && !keyset_has(d->lines, key))
-        d->lost = true;
     buf_free(&b);
     return ok;
 }
@@ -282,6 +279,7 @@ bool deadletters_add(struct deadletters *d, const char *key, const char *reason,
 {
     char *k = valid_text(key, SIZE_MAX), *r = valid_text(reason, MAX_REASON);
     bool ok = k && r ? add(d, k, r, status, e) : err_memory(e);
+    d->lost |= !ok;
     free(k);
     free(r);
     return ok;
@@ -365,7 +363,7 @@ static bool check_unchanged(struct deadletters *d, struct err *e)
 bool deadletters_sync(struct deadletters *d, struct err *e)
 {
     if (d->lost)
-        return err_set(e, ERR_FINAL, "cannot write " NAME " '%s': entries were lost, out of memory",
+        return err_set(e, ERR_FINAL, "cannot write " NAME " '%s': an entry is missing, out of memory",
                        d->file.path);
     if (!d->replace && d->pending.len == 0)
         return true;

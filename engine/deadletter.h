@@ -2,12 +2,12 @@
  *
  * Uses     keyset, file, json, buf, err, clock, log.
  * Threads  one, the main thread.
- * Promise  what was added and synced survives a power cut. The file is one JSON object a line, appended to;
- * when entries have been cleared it is replaced as a whole (temporary file, fsync, rename, fsync of the
- * folder). No entries: no file.
+ * Promise  what was added and synced survives a power cut. The file is one JSON object a line, appended
+ *          to; when entries have been cleared or replaced, it is replaced as a whole (see file.h). No
+ *          entries: no file.
  *
- *     {"key":"025c58cd-...","reason":"mapper_parsing_exception:
- * ...","status":400,"time":"2026-11-24T12:00:00.000000Z", "pipeline":"movies"}
+ *     {"key":"025c58cd-...","reason":"mapper_parsing_exception: ...","status":400,
+ *      "time":"2026-11-24T12:00:00.000000Z","pipeline":"movies"}
  *
  * A key that is rejected again replaces its entry, which moves to the end: the newest stands last. A line cut
  * short by a full disk or a crash (the last one) is dropped with a warning; any other damaged line is an
@@ -31,10 +31,11 @@ struct deadletters;
 struct deadletters *deadletters_open(const char *path, const char *pipeline, struct err *e);
 void deadletters_close(struct deadletters *d); /* does not sync; NULL is fine */
 
-/* status: of the answer; 0: the script's own error. In memory until the next sync. */
+/* status: of the answer; 0: the script's own error. In memory until the next sync. False (no memory): then no
+ * sync succeeds any more, so that no state passes this key. */
 bool deadletters_add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e);
-void deadletters_clear(struct deadletters *d,
-                       const char *key); /* it has succeeded; not being there is fine */
+/* The key has succeeded. Not being there is fine. */
+void deadletters_clear(struct deadletters *d, const char *key);
 /* Brings the file up to date and syncs it, if anything changed. Passing: a full disk, and the like; all is
  * still in memory, and the file as whole as it was. */
 bool deadletters_sync(struct deadletters *d, struct err *e);
