@@ -1,15 +1,16 @@
-/* feed_poll: what changed in one table since a position, in pages ordered by (cursor, key), as the root's keys that it affects.
+/* feed_poll: what changed in one table since a position, in pages ordered by (cursor, key), as the root's
+ * keys that it affects.
  *
- * Rows become visible when their transaction commits, but got their cursor before. So a pass begins at the mark, and the mark
- * never passes the bound: the place below which nothing new can appear.
+ * Rows become visible when their transaction commits, but got their cursor before. So a pass begins at the
+ * mark, and the mark never passes the bound: the place below which nothing new can appear.
  *
  *   a cursor with a time zone   its bound is the horizon, the start of the oldest open transaction
- *   any other (a local time, a number)   cannot be compared with that. Its bound is where some earlier pass ended, once all
- *                               transactions have ended that were open when that pass was over
+ *   any other (a local time, a number)   cannot be compared with that. Its bound is where some earlier pass
+ * ended, once all transactions have ended that were open when that pass was over
  *
- * What lies above the bound is delivered at once all the same, and remembered: the next pass meets it again, and passes over
- * what has not changed. A horizon is used one look after it was read: a transaction that had begun, but did not show yet when
- * the sessions were looked at, has shown by then.
+ * What lies above the bound is delivered at once all the same, and remembered: the next pass meets it again,
+ * and passes over what has not changed. A horizon is used one look after it was read: a transaction that had
+ * begun, but did not show yet when the sessions were looked at, has shown by then.
  */
 #include "clock.h"
 #include "err.h"
@@ -27,12 +28,12 @@
 #include <string.h>
 
 enum {
-    PAGE = 1000,       /* rows */
-    BATCH = 1000,      /* keys; batches of 250 to 4,000 cost the same (measured) */
-    FAN_PAGE = 10000,  /* keys that are affected, in memory at a time */
-    MEMORY = 24 << 20, /* bytes of delivered rows; beyond, they are delivered again in each pass */
+    PAGE = 1000,            /* rows */
+    BATCH = 1000,           /* keys; batches of 250 to 4,000 cost the same (measured) */
+    FAN_PAGE = 10000,       /* keys that are affected, in memory at a time */
+    MEMORY = 24 << 20,      /* bytes of delivered rows; beyond, they are delivered again in each pass */
     GRACE_US = 1000 * 1000, /* a transaction that has begun shows among the sessions well within that time */
-    FULL_SHARE = 10,   /* passes over the whole of what is above the mark take at most 1/10 of the time */
+    FULL_SHARE = 10, /* passes over the whole of what is above the mark take at most 1/10 of the time */
 };
 
 struct poll {
@@ -42,7 +43,8 @@ struct poll {
     struct position limit;         /* where to end; cursor NULL: with the last row */
     struct position scan, seen;    /* where the next page begins; where the last one ended */
     struct source_horizon horizon; /* of the page before */
-    struct position sample;        /* becomes the bound once transactions older than sample_us have ended; 0: not read yet */
+    struct position
+        sample; /* becomes the bound once transactions older than sample_us have ended; 0: not read yet */
     int64_t sample_us;
     struct keyset *memory; /* delivered rows above the bound: key -> cursor */
     uint32_t generation;   /* of passes */
@@ -59,7 +61,8 @@ struct poll {
     struct source_list affected; /* of the root: a part of the fan */
     size_t next;                 /* of affected */
     bool fan_over, asked_index;
-    bool resumable;            /* nothing new can appear in the page: its fan may be continued after a restart */
+    uint64_t rows_hash;        /* of the rows that the fan is made of, and their cursors */
+    uint64_t resume_hash;      /* what it was when the fan was broken off */
     bool news;                 /* the mark moved */
     char *after;               /* the fan's last key so far; NULL: none */
     struct position resume_to; /* the end of the page whose fan was broken off; cursor NULL: none */
@@ -150,7 +153,8 @@ static bool end_pass(struct poll *p)
     if (p->full) {
         p->full_ended_us = now;
         p->full_took_us = now - p->pass_began_us;
-        keyset_drop(p->memory, p->generation); /* what was not met again has changed, or lies below the mark */
+        keyset_drop(p->memory,
+                    p->generation); /* what was not met again has changed, or lies below the mark */
     }
     if (is_instant(p) || p->sample.cursor || !p->above)
         return true;
@@ -174,9 +178,18 @@ static bool add_key(struct source_list *l, const char *key)
     return l->keys[l->n] && ++l->n;
 }
 
+/* FNV-1a: tells whether a fan that is continued after a restart is still made of the same rows. */
+static void add_to_hash(uint64_t *hash, const char *text)
+{
+    do
+        *hash = (*hash ^ (unsigned char)*text) * 1099511628211u;
+    while (*text++);
+}
+
 /* Takes the rows of a page that have not been delivered yet. *below: the last row lies below the bound. */
 static bool take_rows(struct poll *p, const PGresult *page, bool *below)
 {
+    p->rows_hash = 14695981039346656037u;
     for (int i = 0; i < PQntuples(page); i++) {
         if (!source_page_position(p->feed.source, p->table, page, i, &p->end))
             return false;
@@ -187,6 +200,8 @@ static bool take_rows(struct poll *p, const PGresult *page, bool *below)
             keyset_put(p->memory, p->end.key, p->end.cursor, p->generation);
         if (!add_key(&p->rows, p->end.key))
             return false;
+        add_to_hash(&p->rows_hash, p->end.key);
+        add_to_hash(&p->rows_hash, p->end.cursor);
     }
     return position_copy(&p->scan, &p->end) && position_copy(&p->seen, &p->end);
 }
@@ -200,12 +215,13 @@ static bool fetch_page(struct poll *p, PGresult **page, struct source_horizon *n
     return ok;
 }
 
-/* A fan that was broken off goes on behind its last key; any other begins with the first one. */
+/* A fan that was broken off goes on behind its last key, if it is still made of the same rows: another one
+ * that has appeared among them affects keys before it, too. Any other fan begins with the first key. */
 static void begin_fan(struct poll *p, bool resumed)
 {
     p->fan_over = p->rows.n == 0;
     p->asked_index = false;
-    if (resumed)
+    if (resumed && p->rows_hash == p->resume_hash)
         return;
     free(p->after);
     p->after = NULL;
@@ -218,9 +234,9 @@ static bool judge_page(struct poll *p, const PGresult *page)
         return false;
     if (PQntuples(page) > 0 && (!take_rows(p, page, &below) || !advance(p, below)))
         return false;
-    p->resumable = below && p->full;
     begin_fan(p, resumed);
-    if (resumed && over) { /* whatever the fan's page has become, it is not needed any more; the pass goes on behind it */
+    if (resumed && over) { /* whatever the fan's page has become, it is not needed any more; the pass goes on
+                              behind it */
         position_free(&p->resume_to);
         p->news = true;
         return true;
@@ -247,8 +263,8 @@ static bool read_page(struct poll *p, struct err *e)
 static bool ask_source(struct poll *p, struct err *e)
 {
     struct pg *pg = pg_take(p->feed.pool, e);
-    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)p->rows.keys, p->rows.n,
-                                    p->after, FAN_PAGE, &p->affected, e);
+    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)p->rows.keys,
+                                    p->rows.n, p->after, FAN_PAGE, &p->affected, e);
     pg_give(p->feed.pool, pg);
     if (!ok)
         return false;
@@ -297,14 +313,15 @@ static bool fill_affected(struct poll *p, struct err *e)
     return ok;
 }
 
-/* The mark that holds when this batch is acknowledged: with the page's last batch, the page's; until then the one before it, and
- * how far the fan has come. */
+/* The mark that holds when this batch is acknowledged: with the page's last batch, the page's; until then the
+ * one before it, and how far the fan has come. */
 static bool set_done(struct poll *p, struct batch *b, bool last)
 {
     if (!position_copy(&b->done.at, last ? &p->mark : &p->before))
         return false;
-    if (last || !p->resumable || !p->after)
+    if (last || !p->after)
         return true;
+    b->done.fan_hash = p->rows_hash;
     b->done.after = strdup(b->keys[b->n - 1]);
     return b->done.after && position_copy(&b->done.fan, &p->end);
 }
@@ -386,7 +403,8 @@ static void poll_free(struct feed *f)
 /* ---- beginning ---- */
 
 struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct es *es, size_t table,
-                       const struct mark *mark, const struct feed_place *place, bool to_the_limit, struct err *e)
+                       const struct mark *mark, const struct feed_place *place, bool to_the_limit,
+                       struct err *e)
 {
     struct poll *p = calloc(1, sizeof *p);
     if (!p) {
@@ -399,6 +417,7 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct
     p->finished = to_the_limit && !place->last.cursor; /* no row has a cursor */
     p->memory = keyset_new(MEMORY);
     bool resume = mark->fan.cursor && mark->after;
+    p->resume_hash = mark->fan_hash;
     bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->bound, &place->settled) &&
               (!to_the_limit || position_copy(&p->limit, &place->last)) &&
               (!resume || (position_copy(&p->resume_to, &mark->fan) && (p->after = strdup(mark->after)))) &&
@@ -410,9 +429,10 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct
     return NULL;
 }
 
-/* For a cursor that cannot be compared with the clock: waits a moment for the transactions to end that are open now, and may still
- * bring a row below the last one. */
-static bool wait_settled(const struct source *s, struct pg *pg, size_t table, struct feed_place *place, struct err *e)
+/* For a cursor that cannot be compared with the clock: waits a moment for the transactions to end that are
+ * open now, and may still bring a row below the last one. */
+static bool wait_settled(const struct source *s, struct pg *pg, size_t table, struct feed_place *place,
+                         struct err *e)
 {
     enum { TRIES = 40, PAUSE_MS = 50 };
     struct position ignored = {0};
@@ -430,7 +450,8 @@ static bool wait_settled(const struct source *s, struct pg *pg, size_t table, st
     return ok && (!settled || position_copy(&place->settled, &place->last) || err_memory(e));
 }
 
-bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place, struct err *e)
+bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
+                     struct err *e)
 {
     struct pg *pg = pg_take(pool, e);
     feed_place_free(place);

@@ -179,8 +179,8 @@ static bool read_int(struct json_reader *r, int64_t *out)
     return json_next(r) == JSON_NUMBER && json_int(r, out);
 }
 
-/* m: what "fan" goes to; NULL within a fan, where "after" goes to *after. */
-static bool read_position(struct json_reader *r, struct position *p, struct mark *m, char **after)
+/* m: what "fan" goes to. Within a fan it is NULL, and what else a fan has goes to fan_of. */
+static bool read_position(struct json_reader *r, struct position *p, struct mark *m, struct mark *fan_of)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
@@ -193,10 +193,14 @@ static bool read_position(struct json_reader *r, struct position *p, struct mark
         else if (json_is(r, "us"))
             ok = p->has_us = read_int(r, &p->us);
         else if (m && json_is(r, "fan"))
-            ok = read_position(r, &m->fan, NULL, &m->after);
-        else if (after && json_is(r, "after"))
-            ok = read_text(r, after);
-        else
+            ok = read_position(r, &m->fan, NULL, m);
+        else if (fan_of && json_is(r, "after"))
+            ok = read_text(r, &fan_of->after);
+        else if (fan_of && json_is(r, "hash")) {
+            int64_t hash = 0;
+            ok = read_int(r, &hash);
+            fan_of->fan_hash = (uint64_t)hash;
+        } else
             ok = json_skip(r);
     }
     return ok && r->token == JSON_OBJECT_END;
@@ -317,7 +321,8 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
     return ok;
 }
 
-/* Whoever touches the file to an earlier time wants what changed since then to be read again: in each table. */
+/* Whoever touches the file to an earlier time wants what changed since then to be read again: in each table.
+ */
 static bool go_back(struct state_data *d, int64_t us, const char *path, struct err *e)
 {
     char text[CLOCK_TEXT], was[CLOCK_TEXT];
@@ -410,7 +415,7 @@ static void add_tables(struct buf *b, const struct state_data *d)
             buf_adds(b, ",\"fan\":");
             add_position(b, &t->mark.fan);
             add_text(b, ",\"after\"", t->mark.after);
-            buf_adds(b, "}");
+            buf_addf(b, ",\"hash\":%lld}", (long long)t->mark.fan_hash);
         }
         buf_adds(b, "}");
     }
@@ -446,7 +451,8 @@ static void set_times(const struct state_data *d, struct timespec times[2])
     times[1] = (struct timespec){.tv_sec = (time_t)s, .tv_nsec = rest * 1000};
 }
 
-static bool replace_file(const struct file *f, const struct buf *text, const struct state_data *d, struct err *e)
+static bool replace_file(const struct file *f, const struct buf *text, const struct state_data *d,
+                         struct err *e)
 {
     int fd = file_begin(f, e);
     if (fd < 0)

@@ -12,7 +12,7 @@
  *     {"format":1,"pipeline":"movies","index":"movies","index_uuid":"Qz...","phase":"following","after":null,
  *      "version":1764000000000000,"tables":{
  *        "content.film_work":{"cursor":"2021-06-16 20:14:09.222016+00","key":"025c...","us":1623874449222016},
- *        "content.genre":{"cursor":...,"key":...,"us":...,"fan":{"cursor":...,"key":...,"us":...,"after":"7f3a..."}}},
+ *        "content.genre":{"cursor":...,"key":...,"us":...,"fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
  *      "sweep":{"swept":1764000000000000,"after":"7f3a..."}}
  *
  * format      of this file; a higher one is refused
@@ -25,7 +25,8 @@
  *             the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is it in
  *             microseconds since the epoch, where it is a time; the root table's equals the file's mtime
  * fan         a change that affects many documents is under way: of the rows up to this position, the affected
- *             documents whose key is not above `after` are done
+ *             documents whose key is not above `after` are done; hash: of those rows, which tells whether they are
+ *             still the same ones
  * sweep       swept: when the last sweep ended, in microseconds since the epoch; after: one is under way, and has
  *             looked at all rows whose key is not above this one
  */
@@ -51,6 +52,7 @@ void position_move(struct position *to, struct position *from); /* likewise; lea
 struct mark {
     struct position at;  /* of a table that is polled */
     struct position fan; /* cursor NULL: none */
+    uint64_t fan_hash;
     char *after;         /* owned: of the fan, if there is one; else of the snapshot or the sweep */
 };
 void mark_free(struct mark *m);
