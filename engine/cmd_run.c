@@ -265,6 +265,8 @@ static const char *why_full(const struct run *r)
         return "the index is not the one that was loaded";
     if (!r->pipeline.source.cursor && d->phase == STATE_FOLLOWING)
         return "the script names no cursor";
+    if (d->bare && !r->source.cursor_is_time)
+        return "the state file holds a time alone, and the cursor is a number";
     return NULL;
 }
 
@@ -374,14 +376,13 @@ static bool follow(struct run *r, struct err *e)
 static bool begin_since(struct run *r, struct err *e)
 {
     struct position since = {0};
-    bool covered = true;
+    bool loaded = !why_full(r) && r->data.phase == STATE_FOLLOWING, covered = false;
     struct pg *pg = pg_take(&r->pool, e);
-    bool ok =
-        pg && source_since(&r->source, pg, r->o.since, &since, e) &&
-        (r->data.phase == STATE_NEW || source_not_above(&r->source, pg, &since, &r->data.root, &covered, e));
+    bool ok = pg && source_since(&r->source, pg, r->o.since, &since, e) &&
+              (!loaded || source_not_above(&r->source, pg, &since, &r->data.root, &covered, e));
     pg_give(&r->pool, pg);
-    if (ok && (!covered || r->data.phase == STATE_SNAPSHOT)) {
-        log_info("the state stays as it is: it has not come as far as %s", r->o.since);
+    if (ok && !covered && r->state) {
+        log_info("the state stays as it is: what changed before %s may not be in the index", r->o.since);
         state_close(r->state);
         r->state = NULL;
     }

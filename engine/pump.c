@@ -32,7 +32,7 @@ static void note_progress(struct pump *p)
 static bool save(struct pump *p, struct err *e)
 {
     p->data->version = queue_issued(p->queue);
-    if (!state_save(p->state, p->data, e))
+    if (p->state && !state_save(p->state, p->data, e))
         return false;
     p->unsaved = false;
     return true;
@@ -112,8 +112,6 @@ bool pump_feed(struct pump *p, struct feed *f, struct err *e)
 bool pump_save(struct pump *p, struct err *e)
 {
     struct retry retry;
-    if (!p->state)
-        return true;
     retry_start(&retry, p->give_up_after);
     while (!save(p, e))
         if (!retry_again(&retry, e))
