@@ -103,10 +103,30 @@ static bool find_key(struct source *s, struct pg *pg, Oid *oid, struct err *e)
     if (!find_column(s, pg, p->source.key, &c, e))
         return blame_script(e, p, p->source.key_line, "source.key");
     s->key_type = strdup(c.list[0].type);
+    s->key_is_array = c.list[0].array;
     *oid = c.list[0].oid;
     pg_columns_free(&c);
     s->key_name = quoted(p->source.key, e);
     return (s->key_type && s->key_name) || err_memory(e);
+}
+
+/* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with.
+ */
+static bool find_cursor_type(struct source *s, struct pg *pg, struct err *e)
+{
+    const char *params[] = {s->table, s->pipeline->source.cursor};
+    PGresult *res;
+    if (!pg_query(pg,
+                  "SELECT format_type(atttypid, atttypmod) FROM pg_attribute"
+                  " WHERE attrelid = $1::regclass AND attname = $2",
+                  2, params, &res, e))
+        return false;
+    bool found = PQntuples(res) == 1;
+    s->cursor_type = found ? strdup(PQgetvalue(res, 0, 0)) : NULL;
+    PQclear(res);
+    if (!found)
+        return err_set(e, ERR_PASSING, "column '%s' is gone again", s->pipeline->source.cursor);
+    return s->cursor_type || err_memory(e);
 }
 
 static bool find_cursor(struct source *s, struct pg *pg, struct err *e)
@@ -119,11 +139,10 @@ static bool find_cursor(struct source *s, struct pg *pg, struct err *e)
         return blame_script(e, p, p->source.cursor_line, "source.cursor");
     enum pg_kind kind = c.list[0].kind;
     bool array = c.list[0].array;
-    s->cursor_type = strdup(c.list[0].type);
     pg_columns_free(&c);
     s->cursor_name = quoted(p->source.cursor, e);
-    if (!s->cursor_type || !s->cursor_name)
-        return err_memory(e);
+    if (!s->cursor_name || !find_cursor_type(s, pg, e))
+        return false;
     s->cursor_is_time = kind == PG_TIMESTAMP || kind == PG_TIMESTAMPTZ || kind == PG_DATE;
     if (!array && (s->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
@@ -214,7 +233,10 @@ static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch
     struct buf array;
     buf_init(&array, MAX_SQL);
     pg_add_array(&array, (const char *const *)b->keys, b->n);
-    buf_addf(sql, "q.%s = ANY($1::%s[])%s", s->key_name, s->key_type, order);
+    /* An array of arrays is a matrix: = ANY would look at its cells. */
+    const char *form =
+        s->key_is_array ? "q.%s IN (SELECT k::%s FROM unnest($1::text[]) k)%s" : "q.%s = ANY($1::%s[])%s";
+    buf_addf(sql, form, s->key_name, s->key_type, order);
     const char *param = buf_cstr(&array);
     bool ok = param ? stream(pg, sql, 1, &param, clock_us, e) : err_memory(e);
     buf_free(&array);

@@ -22,7 +22,7 @@ struct source {
     int key;                         /* the key's index among them */
     char *table;                     /* all owned: the root table, schema and all, quoted */
     char *key_name, *key_type, *cursor_name, *cursor_type;
-    bool cursor_is_time;
+    bool key_is_array, cursor_is_time;
     char *select; /* SELECT * FROM ( <query> ) q WHERE */
 };
 
