@@ -88,11 +88,25 @@ static bool make_folders(char *path, struct err *e)
     return true;
 }
 
+/* What a link names that is not there yet, seen from the link's folder; path itself, if it is no link. */
+static char *behind_link(const char *path)
+{
+    char target[PATH_MAX], *out;
+    const char *slash = strrchr(path, '/');
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n <= 0)
+        return strdup(path);
+    target[n] = '\0';
+    if (*target == '/' || !slash)
+        return strdup(target);
+    return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, target) < 0 ? NULL : out;
+}
+
 /* The file behind a symbolic link, so that a save replaces the file and not the link. */
 static char *real_path(const char *path)
 {
     char *real = realpath(path, NULL);
-    return real ? real : strdup(path);
+    return real ? real : behind_link(path);
 }
 
 static bool set_paths(struct state *s, const char *path, struct err *e)
@@ -507,8 +521,7 @@ bool state_parse_time(const char *text, int64_t *us)
             p++;
         }
     }
-    if (*p)
-        return false;
+    int day = tm.tm_mday;
     *us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
-    return true;
+    return !*p && tm.tm_mday == day; /* timegm makes 2 March of 30 February */
 }
