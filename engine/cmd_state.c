@@ -47,7 +47,8 @@ static bool show(const struct pipeline *p, struct err *e)
 static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
 {
     struct state_data d;
-    int64_t us;
+    char utc[CLOCK_TEXT];
+    int64_t us = 0;
     bool is_time = state_parse_time(text, &us);
     if (!state_read(p->state, &d, e))
         return false;
@@ -57,7 +58,9 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
         ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
     if (ok) {
         position_free(&d.root);
-        d.root = (struct position){.cursor = strdup(text), .us = is_time ? us : 0, .has_us = is_time};
+        /* in UTC: a timestamp column has no eye for a zone */
+        const char *cursor = is_time ? clock_text(us, utc) : text;
+        d.root = (struct position){.cursor = strdup(cursor), .us = is_time ? us : 0, .has_us = is_time};
         free(d.after);
         d.after = NULL;
         d.phase = STATE_FOLLOWING;
