@@ -520,8 +520,9 @@ static struct script_run hook_info(const struct run *r, const struct bulk_sums *
 
 static bool prepare(struct run *r, const char *path, struct err *e)
 {
-    if (!conflict(&r->o, e) || !read_keys(r, e) || !open_script(r, path, e) || !open_servers(r, e) ||
-        !open_state(r, e))
+    if (!conflict(&r->o, e) || !read_keys(r, e))
+        return err_hint(e, "etl-engine run --help");
+    if (!open_script(r, path, e) || !open_servers(r, e) || !open_state(r, e))
         return false;
     progress_start(&r->progress, r->pipeline.name, r->terminal && !r->o.dry_run);
     if (r->pipeline.source.n_related > 0)
