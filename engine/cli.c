@@ -99,6 +99,17 @@ static const struct cli_option *find_option(const struct cli_option *options, in
     return NULL;
 }
 
+static bool unknown(struct err *e, const struct cli_command *c, const char *word)
+{
+    if (optopt >= 256) /* --quiet=3 */
+        err_set(e, ERR_USAGE, "option '--%s' takes no value", c->options[optopt - 256].name);
+    else if (optopt) /* a letter, maybe one of several: "-nqx" */
+        err_set(e, ERR_USAGE, "unknown option '-%c'", optopt);
+    else
+        err_set(e, ERR_USAGE, "unknown option '%s'", word);
+    return usage(e, c);
+}
+
 bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help,
                struct err *e)
 {
@@ -118,11 +129,9 @@ bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, in
             err_set(e, ERR_USAGE, "option '%s' needs a value", word);
             return usage(e, c);
         }
-        const struct cli_option *o = value == '?' ? NULL : find_option(c->options, value);
-        if (!o) {
-            err_set(e, ERR_USAGE, "unknown option '%s'", word);
-            return usage(e, c);
-        }
+        if (value == '?')
+            return unknown(e, c, word);
+        const struct cli_option *o = find_option(c->options, value);
         if (!set_option(c, o, optarg, out, e))
             return false;
     }
@@ -152,8 +161,10 @@ int cli_fail(const struct err *e)
 
 bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e)
 {
-    if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "json") != 0)
-        return err_set(e, ERR_USAGE, "option --log-format takes 'text' or 'json', not '%s'", o->format);
+    if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "json") != 0) {
+        err_set(e, ERR_USAGE, "option --log-format takes 'text' or 'json', not '%s'", o->format);
+        return err_hint(e, "etl-engine run --help");
+    }
     bool json = o->format && strcmp(o->format, "json") == 0, tty = isatty(STDERR_FILENO);
     const char *no_color = getenv("NO_COLOR");
     log_setup(&(struct log_options){

@@ -143,7 +143,9 @@ static struct script_run hook_info(const struct run *r, const struct bulk_sums *
 
 static bool prepare(struct run *r, const char *path, struct err *e)
 {
-    return conflict(&r->o, e) && read_keys(r, e) && run_open(r, path, e);
+    if (!conflict(&r->o, e) || !read_keys(r, e))
+        return err_hint(e, "etl-engine run --help");
+    return run_open(r, path, e);
 }
 
 static bool work(struct run *r, struct err *e)

@@ -62,7 +62,10 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
     struct position at = {.cursor = (char *)text};
     if (!state_read(p->state, &d, e))
         return false;
+    char utc[CLOCK_TEXT];
     at.has_us = state_parse_time(text, &at.us);
+    if (at.has_us) /* in UTC: a timestamp column has no eye for a zone */
+        at.cursor = clock_text(at.us, utc);
     bool known = d.phase != STATE_NEW && !d.bare;
     bool ok = true;
     if (!at.has_us && (!known || d.n_tables == 0 || d.tables[0].mark.at.has_us))

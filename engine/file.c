@@ -22,11 +22,30 @@ bool file_error(struct err *e, const char *what, const char *path)
 
 /* ---- where it is ---- */
 
+/* What a link names that is not there yet, seen from the link's folder; path itself, if it is no link. */
+static char *behind_link(const char *path)
+{
+    char target[PATH_MAX], *out;
+    const char *slash = strrchr(path, '/');
+    ssize_t n = readlink(path, target, sizeof target - 1);
+    if (n <= 0)
+        return strdup(path);
+    target[n] = '\0';
+    if (*target == '/' || !slash)
+        return strdup(target);
+    return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, target) < 0 ? NULL : out;
+}
+
+/* The file behind a symbolic link, so that a save replaces the file and not the link. */
+static char *real_path(const char *path)
+{
+    char *real = realpath(path, NULL);
+    return real ? real : behind_link(path);
+}
+
 static bool set_paths(struct file *f, const char *path, struct err *e)
 {
-    f->path = realpath(path, NULL);
-    if (!f->path)
-        f->path = strdup(path);
+    f->path = real_path(path);
     if (!f->path)
         return err_memory(e);
     if (asprintf(&f->temporary, "%s.new", f->path) < 0) {

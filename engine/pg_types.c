@@ -27,9 +27,9 @@ static const struct {
     {"jsonb", 3802, PG_JSON},
 };
 
-/* Each type's name as PostgreSQL prints it, and what the type comes down to: from a domain to its base, from
- * an array to its element, and on from there. Only what array_in reads is an array: int2vector and point have
- * elements too, but another form. */
+/* Each type's name, good for a cast ("character" would mean character(1), so -1 makes it bpchar), and what
+ * the type comes down to: from a domain to its base, from an array to its element, and on from there. Only
+ * what array_in reads is an array: int2vector and point have elements too, but another form. */
 static const char types_sql[] =
     "WITH RECURSIVE walk(i, oid, arrays, delimiter, depth) AS (\n"
     "  SELECT i, o, 0, ','::pg_catalog.text, 0\n"
@@ -42,7 +42,7 @@ static const char types_sql[] =
     "         w.depth + 1\n"
     "  FROM walk w JOIN pg_catalog.pg_type t ON t.oid = w.oid\n"
     "  WHERE t.typtype = 'd' OR t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc)\n"
-    "SELECT DISTINCT ON (i) pg_catalog.format_type(($1::pg_catalog.oid[])[i], NULL), oid, arrays, delimiter\n"
+    "SELECT DISTINCT ON (i) pg_catalog.format_type(($1::pg_catalog.oid[])[i], -1), oid, arrays, delimiter\n"
     "FROM walk ORDER BY i, depth DESC";
 
 static enum pg_kind kind_of(Oid oid)

@@ -54,7 +54,7 @@ struct run {
     struct state_data data;
     struct deadletters *dead;
     struct index_info index;
-    bool index_created;
+    bool index_created, state_stays; /* state_stays: what is read is no progress that the state may note */
     struct batch *keys; /* --keys, --keys-from */
     struct queue *queue;
     struct loader *loader;

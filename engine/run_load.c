@@ -87,6 +87,10 @@ static const char *why_full(const struct run *r)
         return "the index is not the one that was loaded";
     if (!r->user.pipeline.source.cursor && d->phase == STATE_FOLLOWING)
         return "the script names no cursor";
+    if (d->bare && !r->user.source.tables[0].cursor_is_time)
+        return "the state file holds a time alone, and the cursor is a number";
+    if (d->n_tables > 0 && strcmp(d->tables[0].name, r->user.source.tables[0].name) != 0)
+        return "the state is that of another table";
     return NULL;
 }
 
@@ -280,18 +284,20 @@ static bool sweep(struct run *r, struct err *e)
 
 /* ---- --since ---- */
 
-static bool since_table(struct run *r, struct pg *pg, size_t table, struct err *e)
+/* loaded: what lies before the state's marks is in the index. */
+static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded, struct err *e)
 {
     const struct source_table *t = &r->user.source.tables[table];
     struct position since = {0};
-    bool covered = true;
+    bool covered = false;
     if (!t->cursor || (table > 0 && !t->cursor_is_time))
         return true; /* a number's place is not known by a time */
     bool ok = source_since(&r->user.source, pg, table, r->o.since, &since, e);
-    if (ok && table == 0 && r->data.phase != STATE_NEW)
+    if (ok && table == 0 && loaded)
         ok = source_not_above(&r->user.source, pg, &since, &r->data.tables[0].mark.at, &covered, e);
-    if (ok && (!covered || r->data.phase == STATE_SNAPSHOT)) {
-        log_info("the state stays as it is: it has not come as far as %s", r->o.since);
+    if (ok && table == 0 && !covered && r->state) {
+        log_info("the state stays as it is: what changed before %s may not be in the index", r->o.since);
+        r->state_stays = true;
         r->pump.state = NULL;
     }
     if (ok) {
@@ -304,12 +310,13 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, struct err *
 
 static bool begin_since(struct run *r, struct err *e)
 {
+    bool loaded = !r->o.dry_run && r->data.phase == STATE_FOLLOWING && !why_full(r);
     struct pg *pg = pg_take(&r->pool, e);
     bool ok = pg && run_sign_state(r, e);
     for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
-        ok = since_table(r, pg, i, e);
+        ok = since_table(r, pg, i, loaded, e);
     pg_give(&r->pool, pg);
-    if (ok && r->data.phase != STATE_SNAPSHOT)
+    if (ok)
         r->data.phase = STATE_FOLLOWING;
     return ok;
 }

@@ -82,10 +82,33 @@ static void add_comparison(struct buf *b, const struct source_key *k, const char
     buf_adds(b, ")");
 }
 
+/* "unnest($1::text[], $2::text[]) u(k0, k1)": the keys' parts as texts. */
+static void add_texts(struct buf *b, const struct source_key *k, int first)
+{
+    buf_adds(b, "unnest(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%s$%d::text[]", i ? ", " : "", first + (int)i);
+    buf_adds(b, ") u(");
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%sk%zu", i ? ", " : "", i);
+    buf_adds(b, ")");
+}
+
 /* A condition for some keys. Of a composite one, each column is first compared by itself: that is what PostgreSQL can push down
  * into the query and look up in an index; the pairs then choose among the few rows that pass. */
 static void add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
 {
+    if (k->has_array) { /* an array of arrays is a matrix: = ANY would look at its cells */
+        buf_adds(b, "(");
+        add_columns(b, k, prefix);
+        buf_adds(b, ") IN (SELECT ");
+        for (size_t i = 0; i < k->n; i++)
+            buf_addf(b, "%sk%zu::%s", i ? ", " : "", i, k->types[i]);
+        buf_adds(b, " FROM ");
+        add_texts(b, k, first);
+        buf_adds(b, ")");
+        return;
+    }
     for (size_t i = 0; i < k->n; i++)
         buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i, k->types[i]);
     if (k->n == 1)
@@ -289,11 +312,30 @@ static bool find_key(struct source_table *t, const struct pipeline *p, const str
         t->key.n = i + 1;
         t->key.oids[i] = c.list[i].oid;
         t->key.types[i] = strdup(c.list[i].type);
+        t->key.has_array |= c.list[i].array;
         t->key.names[i] = quoted(names->list[i], e);
         ok = (t->key.types[i] && t->key.names[i]) || err_memory(e);
     }
     pg_columns_free(&c);
     return ok;
+}
+
+/* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with. */
+static bool find_cursor_type(struct source_table *t, const char *name, struct pg *pg, struct err *e)
+{
+    const char *params[] = {t->name, name};
+    PGresult *res;
+    if (!pg_query(pg,
+                  "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
+                  " WHERE attrelid = $1::pg_catalog.regclass AND attname = $2",
+                  2, params, &res, e))
+        return false;
+    bool found = PQntuples(res) == 1;
+    t->cursor_type = found ? strdup(PQgetvalue(res, 0, 0)) : NULL;
+    PQclear(res);
+    if (!found)
+        return err_set(e, ERR_PASSING, "column '%s' is gone again", name);
+    return t->cursor_type || err_memory(e);
 }
 
 static bool find_cursor(struct source_table *t, const struct pipeline *p, char *name, int line, struct pg *pg,
@@ -306,11 +348,10 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
         return blame_script(e, p, line, "the cursor of table '%s'", t->label);
     enum pg_kind kind = c.list[0].kind;
     bool array = c.list[0].array;
-    t->cursor_type = strdup(c.list[0].type);
     pg_columns_free(&c);
     t->cursor = quoted(name, e);
-    if (!t->cursor_type || !t->cursor)
-        return err_memory(e);
+    if (!t->cursor || !find_cursor_type(t, name, pg, e))
+        return false;
     t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
     t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
@@ -603,13 +644,8 @@ static bool cast_keys(const struct source *s, struct pg *pg, const char *const *
     buf_adds(&sql, "SELECT DISTINCT ");
     for (size_t i = 0; i < k->n; i++)
         buf_addf(&sql, "%sk%zu::%s", i ? ", " : "", i, k->types[i]);
-    buf_adds(&sql, " FROM unnest(");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%s$%zu::text[]", i ? ", " : "", i + 1);
-    buf_adds(&sql, ") u(");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-    buf_adds(&sql, ")");
+    buf_adds(&sql, " FROM ");
+    add_texts(&sql, k, 1);
     const char *text = buf_cstr(&sql);
     bool ok = many_keys(&p, k, keys, n, e) && (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
               take_list(res, k->n, out, e);
@@ -644,13 +680,9 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
     buf_adds(&sql, "SELECT ");
     for (size_t i = 0; i < k->n; i++)
         buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-    buf_adds(&sql, " FROM unnest(");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%s$%zu::text[]", i ? ", " : "", i + 1);
-    buf_adds(&sql, ") u(");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-    buf_addf(&sql, ") WHERE NOT EXISTS (SELECT FROM %s t WHERE ", t->name);
+    buf_adds(&sql, " FROM ");
+    add_texts(&sql, k, 1);
+    buf_addf(&sql, " WHERE NOT EXISTS (SELECT FROM %s t WHERE ", t->name);
     for (size_t i = 0; i < k->n; i++)
         buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "", k->names[i], i,
                  k->types[i], k->names[i], i);
@@ -761,6 +793,8 @@ static void add_finite(struct buf *sql, const struct source_table *t)
         buf_addf(sql, "isfinite(%s)", t->cursor);
     else
         buf_addf(sql, "%s IS NOT NULL", t->cursor);
+    for (size_t i = 0; i < t->key.n; i++) /* a view may have rows without a key */
+        buf_addf(sql, " AND %s IS NOT NULL", t->key.names[i]);
 }
 
 bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row, struct position *out)

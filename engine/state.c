@@ -513,8 +513,7 @@ bool state_parse_time(const char *text, int64_t *us)
             p++;
         }
     }
-    if (*p)
-        return false;
+    int day = tm.tm_mday;
     *us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
-    return true;
+    return !*p && tm.tm_mday == day; /* timegm makes 2 March of 30 February */
 }

@@ -781,7 +781,7 @@ static const struct {
     {"'unknown'", "text", PG_TEXT, false, 0},
     {"''::varchar(3)", "character varying", PG_TEXT, false, 0},
     {"'a'::\"char\"", "\"char\"", PG_TEXT, false, 0},
-    {"''::char(3)", "character", PG_TEXT, false, 0},
+    {"''::char(3)", "bpchar", PG_TEXT, false, 0},
     {"''::name", "name", PG_TEXT, false, 0},
     {"gen_random_uuid()", "uuid", PG_TEXT, false, 0},
     {"'::1'::inet", "inet", PG_TEXT, false, 0},
