@@ -95,19 +95,9 @@ static bool read_keys(struct run *r, struct err *e)
 
 /* ---- the end ---- */
 
-/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what
- * came before. */
-static bool check_index(struct run *r, struct err *e)
+static bool refresh(struct run *r, struct err *e)
 {
-    struct index_info now;
-    if (!index_look(r->es, r->user.pipeline.sink.index, &now, e))
-        return false;
-    if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
-        return index_refresh(r->es, r->user.pipeline.sink.index, e);
-    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced while it was being loaded",
-            r->user.pipeline.sink.index);
-    return err_hint(e,
-                    "see that its mapping is right, or delete it, and run again: everything will be loaded");
+    return run_check_index(r, e) && index_refresh(r->es, r->user.pipeline.sink.index, e);
 }
 
 static void log_summary(const struct run *r, const struct bulk_sums *s)
@@ -156,7 +146,7 @@ static bool work(struct run *r, struct err *e)
     else if (r->o.follow)
         ok = stop_catch_reload(e) && run_follow(r, e);
     run_stop(r);
-    return ok && (r->o.dry_run || run_patiently(r, check_index, e));
+    return ok && (r->o.dry_run || run_patiently(r, refresh, e));
 }
 
 static bool execute(struct run *r, struct err *e)

@@ -95,6 +95,17 @@ static bool same_place(const struct position *a, const struct position *b)
 
 /* ---- the bound ---- */
 
+/* Where a later change may get the very value that the last one had, rows at that value are never done. */
+static bool settle_coarse(const struct source_table *t, struct position *p)
+{
+    if (t->cursor_is_coarse) {
+        free(p->key);
+        p->key = NULL;
+    }
+    return true;
+}
+
+
 /* A time at which no row is done. */
 static bool set_time(struct position *p, int64_t us)
 {
@@ -159,7 +170,7 @@ static bool end_pass(struct poll *p)
     if (is_instant(p) || p->sample.cursor || !p->above)
         return true;
     p->sample_us = 0;
-    return position_copy(&p->sample, &p->seen);
+    return position_copy(&p->sample, &p->seen) && settle_coarse(table_of(p), &p->sample);
 }
 
 /* ---- a page ---- */
@@ -447,7 +458,10 @@ static bool wait_settled(const struct source *s, struct pg *pg, size_t table, st
         settled = now.horizon_us >= read_us;
     }
     position_free(&ignored);
-    return ok && (!settled || position_copy(&place->settled, &place->last) || err_memory(e));
+    if (ok && settled)
+        ok = (position_copy(&place->settled, &place->last) && settle_coarse(&s->tables[table], &place->settled)) ||
+             err_memory(e);
+    return ok;
 }
 
 bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,

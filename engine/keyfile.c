@@ -66,7 +66,8 @@ static bool add_line(struct batch *to, char *line, size_t len, struct err *e)
         line[--len] = '\0';
     if (len == 0)
         return true;
-    if (*line == '{')
+    static const char letter[] = "{\"key\":"; /* an array's text may begin with a brace, too */
+    if (strncmp(line, letter, sizeof letter - 1) == 0)
         return add_letter(to, line, len, e);
     if (strlen(line) != len)
         return err_set(e, ERR_USAGE, "the key holds a zero byte");

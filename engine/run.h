@@ -73,6 +73,8 @@ bool run_open_source(struct run *r, struct run_script *s, struct err *e);
 void run_close_script(struct run_script *s); /* bears a zeroed struct */
 /* Tries `step` until it works: a server that is absent is waited for. */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
+/* That the index is still the one that was opened. */
+bool run_check_index(struct run *r, struct err *e);
 /* The queue, the workers, and the pump between them; and their end, after queue_close or the like. */
 bool run_start(struct run *r, struct err *e);
 void run_stop(struct run *r);

@@ -142,6 +142,8 @@ bool run_guard(struct run *r, struct err *e)
     int64_t count;
     if (r->o.dry_run || r->o.allow_deletes)
         return true;
+    if (!run_check_index(r, e))
+        return false;
     if (!index_count(r->es, r->user.pipeline.sink.index, &count, e))
         return false;
     queue_allow_deletes(r->queue, count / 2 > FREE_DELETES ? count / 2 : FREE_DELETES);
@@ -205,6 +207,8 @@ static bool carry_changes(struct run *r, struct err *e)
             continue;
         ok = (feeds[i] = poll_table(r, i, e));
         pump_set(&r->pump, i, feeds[i]);
+        if (ok && r->o.dry_run) /* one after the other: the output has an order */
+            ok = pump_drain(&r->pump, e);
     }
     r->progress.expected = 0;
     ok = ok && pump_drain(&r->pump, e);

@@ -98,6 +98,21 @@ static bool ensure_index(struct run *r, struct err *e)
     return true;
 }
 
+/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what
+ * came before. */
+bool run_check_index(struct run *r, struct err *e)
+{
+    struct index_info now;
+    if (!index_look(r->es, r->user.pipeline.sink.index, &now, e))
+        return false;
+    if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
+        return true;
+    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced while it was being loaded",
+            r->user.pipeline.sink.index);
+    return err_hint(e,
+                    "see that its mapping is right, or delete it, and run again: everything will be loaded");
+}
+
 /* ---- the state ---- */
 
 static bool open_dead_letters(struct run *r, struct err *e)

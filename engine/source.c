@@ -14,15 +14,17 @@ enum { MAX_SQL = 64 << 20 }; /* bytes: a statement, or one parameter of it */
 
 /* ---- the script's mistakes ---- */
 
-/* The server's "no" to a script's text is the script's mistake; a lost connection is not. field: "table '%s'". */
-static bool blame_script(struct err *e, const struct pipeline *p, int line, const char *field, const char *what)
+/* The server's "no" to a script's text is the script's mistake; a lost connection is not. t: NULL: the query. */
+static bool blame_script(struct err *e, const struct pipeline *p, int line, const struct source_table *t, const char *field)
 {
     if (e->kind != ERR_FINAL)
         return false;
     struct err cause = *e;
-    char name[200];
-    snprintf(name, sizeof name, field, what);
-    err_set(e, ERR_USAGE, "cannot use %s: %s", name, cause.text);
+    if (t && t->related)
+        err_set(e, ERR_USAGE, "cannot use source.related[%d].%s: %s", (int)(t->related - p->source.related) + 1, field,
+                cause.text);
+    else
+        err_set(e, ERR_USAGE, "cannot use source.%s: %s", field, cause.text);
     err_hint(e, "%s", cause.hint);
     return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
 }
@@ -271,10 +273,10 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
                  " WHERE c.oid = $1::pg_catalog.regclass",
                  1, &t->label, &res, e);
     if (!ok)
-        return blame_script(e, p, line, "table '%s'", t->label);
+        return blame_script(e, p, line, t, "table");
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
-        err_set(e, ERR_FINAL, "it is neither a table nor a view");
-        ok = blame_script(e, p, line, "table '%s'", t->label);
+        err_set(e, ERR_FINAL, "'%s' is not a table or view", t->label);
+        ok = blame_script(e, p, line, t, "table");
     } else {
         t->name = strdup(PQgetvalue(res, 0, 0));
         ok = t->name || err_memory(e);
@@ -306,7 +308,7 @@ static bool find_key(struct source_table *t, const struct pipeline *p, const str
 {
     struct pg_columns c = {0};
     if (!find_columns(t, pg, names->list, names->n, &c, e))
-        return blame_script(e, p, line, "the key of table '%s'", t->label);
+        return blame_script(e, p, line, t, "key");
     bool ok = true;
     for (size_t i = 0; ok && i < names->n; i++) {
         t->key.n = i + 1;
@@ -345,20 +347,21 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
         return true;
     struct pg_columns c = {0};
     if (!find_columns(t, pg, &name, 1, &c, e))
-        return blame_script(e, p, line, "the cursor of table '%s'", t->label);
+        return blame_script(e, p, line, t, "cursor");
     enum pg_kind kind = c.list[0].kind;
     bool array = c.list[0].array;
     pg_columns_free(&c);
     t->cursor = quoted(name, e);
     if (!t->cursor || !find_cursor_type(t, name, pg, e))
         return false;
+    t->cursor_is_coarse = kind == PG_DATE || (kind == PG_TIMESTAMP && strchr(t->cursor_type, '(') && !strstr(t->cursor_type, "(6)"));
     t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
     t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
     err_set(e, ERR_FINAL, "column '%s' has type %s, and has to be a time or a number that grows with each change", name,
             t->cursor_type);
-    return blame_script(e, p, line, "the cursor of table '%s'", t->label);
+    return blame_script(e, p, line, t, "cursor");
 }
 
 static bool check_query(struct source *s, struct pg *pg, struct err *e)
@@ -366,24 +369,24 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
     const struct pipeline *p = s->pipeline;
     const struct source_key *key = &s->tables[0].key;
     if (!pg_describe(pg, p->source.query, &s->columns, e))
-        return blame_script(e, p, p->source.query_line, "source.%s", "query");
+        return blame_script(e, p, p->source.query_line, NULL, "query");
     for (size_t i = 0; i < key->n; i++) {
         const char *name = p->source.key.list[i];
         s->key[i] = pg_column(&s->columns, name);
         if (s->key[i] < 0) {
             err_set(e, ERR_FINAL, "it does not return the key column '%s'", name);
-            return blame_script(e, p, p->source.query_line, "source.%s", "query");
+            return blame_script(e, p, p->source.query_line, NULL, "query");
         }
         if (s->columns.list[s->key[i]].oid != key->oids[i]) {
             err_set(e, ERR_FINAL, "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
                     s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
-            return blame_script(e, p, p->source.query_line, "source.%s", "query");
+            return blame_script(e, p, p->source.query_line, NULL, "query");
         }
     }
     for (size_t i = 0; i < s->columns.n; i++)
         if (pg_column(&s->columns, s->columns.list[i].name) != (int)i) {
             err_set(e, ERR_FINAL, "it returns column '%s' twice", s->columns.list[i].name);
-            return blame_script(e, p, p->source.query_line, "source.%s", "query");
+            return blame_script(e, p, p->source.query_line, NULL, "query");
         }
     s->select = wrap_query(p->source.query, e);
     return s->select != NULL;
@@ -398,7 +401,7 @@ static bool check_affected(const struct source *s, const struct source_table *t,
     const struct pipeline *p = s->pipeline;
     struct pg_columns c = {0};
     if (!pg_describe(pg, t->affected, &c, e))
-        return blame_script(e, p, t->related->affects_line, "affects of table '%s'", t->label);
+        return blame_script(e, p, t->related->affects_line, t, "affects");
     bool ok = c.n == root->n;
     if (!ok)
         err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", c.n, root->n);
@@ -407,7 +410,7 @@ static bool check_affected(const struct source *s, const struct source_table *t,
             ok = err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s", c.list[i].name, c.list[i].type,
                          root->types[i]);
     pg_columns_free(&c);
-    return ok || blame_script(e, p, t->related->affects_line, "affects of table '%s'", t->label);
+    return ok || blame_script(e, p, t->related->affects_line, t, "affects");
 }
 
 static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)

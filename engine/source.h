@@ -37,6 +37,7 @@ struct source_table {
     struct source_key key;
     char *cursor, *cursor_type; /* NULL: none */
     bool cursor_is_time, cursor_is_instant; /* instant: it has a time zone, so that it can be compared with the server's clock */
+    bool cursor_is_coarse; /* a later change may get the very same value: a date, a rounded time */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
 };

@@ -33,3 +33,16 @@ def free_port():
             except OSError:
                 continue
             return port
+
+
+def changed_films(database, since):
+    """The ids of the sample's films that a change since then affects: in the film, its links, its people, its genres."""
+    rows = database.query(
+        """SELECT id::text FROM content.film_work WHERE modified >= %(t)s
+           UNION SELECT l.film_work_id::text FROM content.person_film_work l JOIN content.person p ON p.id = l.person_id
+                  WHERE l.modified >= %(t)s OR p.modified >= %(t)s
+           UNION SELECT l.film_work_id::text FROM content.genre_film_work l JOIN content.genre g ON g.id = l.genre_id
+                  WHERE l.modified >= %(t)s OR g.modified >= %(t)s""",
+        {"t": since},
+    )
+    return {key for (key,) in rows}
