@@ -231,11 +231,17 @@ bool pg_result(struct pg *pg, int sent, const char *sql, PGresult **out, struct 
     return ok;
 }
 
-bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out, struct err *e)
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params, PGresult **out,
+                    struct err *e)
 {
     *out = NULL;
     return pg_check_free(pg, e) &&
-           pg_result(pg, PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0), sql, out, e);
+           pg_result(pg, PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0), sql, out, e);
+}
+
+bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out, struct err *e)
+{
+    return pg_query_typed(pg, sql, n, NULL, params, out, e);
 }
 
 /* Up to the statement's end. One row can be two results: see read_clock. */

@@ -65,6 +65,10 @@ void pg_give(struct pg_pool *p, struct pg *pg);
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
               struct err *e);
 
+/* Likewise, with the parameters' types; NULL: the server's guess. */
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params, PGresult **out,
+                    struct err *e);
+
 /* Runs two statements in one round trip; the second one's snapshot is taken after the first one has ended. Both results: owned by
  * the caller; NULL on failure. */
 struct pg_statement {
@@ -125,6 +129,9 @@ struct pg_columns {
 /* The columns that sql would return; it is parsed and planned, not run. Domains count as what they are made
  * of, also as elements of arrays. */
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e);
+/* Likewise, with the types of its first n parameters (NULL: the server's guess). *used: how many parameters it has. */
+bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out, size_t *used,
+                       struct err *e);
 void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
 /* The column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);

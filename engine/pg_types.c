@@ -54,11 +54,11 @@ static enum pg_kind kind_of(Oid oid)
 }
 
 /* The server parses sql and tells its columns, in two round trips. */
-static bool describe(struct pg *pg, const char *sql, PGresult **out, struct err *e)
+static bool describe(struct pg *pg, const char *sql, int n, const Oid *types, PGresult **out, struct err *e)
 {
     PGresult *parsed;
     *out = NULL;
-    if (!pg_check_free(pg, e) || !pg_result(pg, PQsendPrepare(pg->conn, "", sql, 0, NULL), sql, &parsed, e))
+    if (!pg_check_free(pg, e) || !pg_result(pg, PQsendPrepare(pg->conn, "", sql, n, types), sql, &parsed, e))
         return false;
     PQclear(parsed);
     return pg_result(pg, PQsendDescribePrepared(pg->conn, ""), sql, out, e);
@@ -113,9 +113,17 @@ static bool look_up_types(struct pg *pg, struct pg_columns *c, struct err *e)
 
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e)
 {
+    size_t used;
+    return pg_describe_typed(pg, sql, 0, NULL, out, &used, e);
+}
+
+bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out, size_t *used,
+                       struct err *e)
+{
     *out = (struct pg_columns){0};
     PGresult *description;
-    bool ok = describe(pg, sql, &description, e) && copy_columns(description, out, e);
+    bool ok = describe(pg, sql, n, types, &description, e) && copy_columns(description, out, e);
+    *used = ok ? (size_t)PQnparams(description) : 0;
     PQclear(description);
     ok = ok && (out->n == 0 || look_up_types(pg, out, e));
     if (!ok)

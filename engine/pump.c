@@ -36,7 +36,7 @@ static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err
 {
     struct state_data *d = p->data;
     if (lane < p->source->n_tables) {
-        struct state_table *t = state_table(d, p->source->tables[lane].name);
+        struct state_table *t = state_table(d, p->source->tables[lane].mark_name);
         if (!t)
             return err_memory(e);
         mark_move(&t->mark, done);

@@ -51,9 +51,9 @@ static bool sign_tables(struct run *r, struct err *e)
     r->data.n_tables = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < s->n_tables; i++) {
-        struct state_table *t = state_table(&r->data, s->tables[i].name);
+        struct state_table *t = state_table(&r->data, s->tables[i].mark_name);
         size_t k = 0;
-        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].name) != 0)
+        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].mark_name) != 0)
             k++;
         ok = t || err_memory(e);
         if (ok && k < old.n_tables)

@@ -394,13 +394,45 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
 
 /* ---- which documents a related row affects ---- */
 
+static bool find_arrays(struct source_table *t, struct pg *pg, struct err *e)
+{
+    for (size_t i = 0; i < t->key.n; i++) {
+        PGresult *res;
+        const char *type = t->key.types[i];
+        if (!pg_query(pg, "SELECT ($1 || '[]')::pg_catalog.regtype::pg_catalog.oid", 1, &type, &res, e))
+            return false;
+        t->arrays[i] = (Oid)strtoul(PQgetvalue(res, 0, 0), NULL, 10);
+        PQclear(res);
+    }
+    return true;
+}
+
+/* The server guesses the parameters' types from where they stand (`id::text = ANY($1)`); where it cannot, as in unnest($1), it is
+ * told that they are arrays of the key's. */
+static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_columns *c, struct err *e)
+{
+    size_t used;
+    if (!pg_describe_typed(pg, t->affected, 0, NULL, c, &used, e) &&
+        (e->kind != ERR_FINAL || !find_arrays(t, pg, e) ||
+         !pg_describe_typed(pg, t->affected, (int)t->key.n, t->arrays, c, &used, e)))
+        return false;
+    if (used == t->key.n)
+        return true;
+    pg_columns_free(c);
+    if (used > t->key.n)
+        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s", used, t->key.n,
+                       t->key.n == 1 ? "" : "s");
+    return err_set(e, ERR_FINAL, "it lacks $%zu: the keys that changed are $1%s, an array for each column of the key", used + 1,
+                   t->key.n == 1 ? "" : " and so on");
+}
+
 /* What a related table's `affects` gives has to be keys of the root: the same types, in the same order. */
-static bool check_affected(const struct source *s, const struct source_table *t, struct pg *pg, struct err *e)
+static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
 {
     const struct source_key *root = &s->tables[0].key;
     const struct pipeline *p = s->pipeline;
     struct pg_columns c = {0};
-    if (!pg_describe(pg, t->affected, &c, e))
+    if (!describe_affected(t, pg, &c, e))
         return blame_script(e, p, t->related->affects_line, t, "affects");
     bool ok = c.n == root->n;
     if (!ok)
@@ -453,6 +485,23 @@ static bool open_root(struct source *s, struct pg *pg, struct err *e)
            find_cursor(t, p, p->source.cursor, p->source.cursor_line, pg, e) && check_query(s, pg, e);
 }
 
+/* A table may stand in the script more than once: with two foreign keys to it, or as the root that refers to itself. Each entry
+ * has a place of its own. */
+static bool name_mark(struct source *s, size_t table, struct err *e)
+{
+    struct source_table *t = &s->tables[table];
+    size_t same = 1;
+    for (size_t i = 0; i < table; i++)
+        same += strcmp(s->tables[i].name, t->name) == 0;
+    struct buf b;
+    buf_init(&b, MAX_SQL);
+    buf_adds(&b, t->name);
+    if (same > 1)
+        buf_addf(&b, "#%zu", same);
+    t->mark_name = finish(&b, e);
+    return t->mark_name != NULL;
+}
+
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e)
 {
     *s = (struct source){.pipeline = p};
@@ -461,6 +510,8 @@ bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, stru
     bool ok = s->tables ? open_root(s, pg, e) : err_memory(e);
     for (size_t i = 0; ok && i < p->source.n_related; i++)
         ok = open_related(s, &s->tables[i + 1], &p->source.related[i], pg, e);
+    for (size_t i = 0; ok && i < s->n_tables; i++)
+        ok = name_mark(s, i, e);
     if (!ok)
         source_free(s);
     return ok;
@@ -473,6 +524,7 @@ static void free_table(struct source_table *t)
         free(t->key.types[i]);
     }
     free(t->name);
+    free(t->mark_name);
     free(t->cursor);
     free(t->cursor_type);
     free(t->affected);
@@ -1005,8 +1057,12 @@ bool source_affected(const struct source *s, struct pg *pg, size_t table, const 
     if (ok) {
         memcpy(params, p.list, t->key.n * sizeof *params);
         memcpy(params + t->key.n, a.list, root->n * sizeof *params);
-        ok = query(pg, t->label, &sql, (int)t->key.n + (after ? (int)root->n : 0), params, &res, e) &&
-             take_list(res, root->n, out, e);
+        const char *text = buf_cstr(&sql);
+        Oid types[2 * SOURCE_KEY_MAX] = {0};
+        memcpy(types, t->arrays, t->key.n * sizeof *types);
+        ok = text ? pg_query_typed(pg, text, (int)(t->key.n + (after ? root->n : 0)), types, params, &res, e) : err_memory(e);
+        ok = (ok || err_wrap(e, "could not read '%s'", t->label)) && take_list(res, root->n, out, e);
+        buf_free(&sql);
     } else {
         buf_free(&sql);
     }

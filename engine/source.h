@@ -34,12 +34,14 @@ struct source_key {
 struct source_table {
     const char *label; /* borrowed: as the script writes it */
     char *name;        /* all owned: with its schema, quoted */
+    char *mark_name;   /* its name in the state: `name`, with "#2" and so on where the script names the table again */
     struct source_key key;
     char *cursor, *cursor_type; /* NULL: none */
     bool cursor_is_time, cursor_is_instant; /* instant: it has a time zone, so that it can be compared with the server's clock */
     bool cursor_is_coarse; /* a later change may get the very same value: a date, a rounded time */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
+    Oid arrays[SOURCE_KEY_MAX]; /* the types of its parameters; 0: the server's guess */
 };
 
 struct source {
