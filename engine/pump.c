@@ -10,6 +10,39 @@
 
 enum { TICK_MS = 250 }; /* how often progress is looked at while nothing else happens */
 
+/* After note_progress: as long as nothing is rejected, this is a good place to go back to. */
+static void mark_clean(struct pump *p)
+{
+    const struct state_data *d = p->data;
+    struct position here = d->phase == STATE_SNAPSHOT ? (struct position){.key = d->after} : d->root;
+    struct position copy = {0};
+    if (queue_sums(p->queue).rejected > p->rejected_before)
+        return;
+    if (position_copy(&copy, &here)) {
+        position_free(&p->clean);
+        p->clean = copy;
+    } else {
+        position_free(&copy); /* an earlier place is as good, but for the repetition */
+    }
+}
+
+/* The rejected documents of a run that failed come again, when what was wrong has been corrected. */
+static void go_back(struct pump *p)
+{
+    if (queue_sums(p->queue).rejected == p->rejected_before)
+        return;
+    if (p->data->phase == STATE_SNAPSHOT) {
+        free(p->data->after);
+        p->data->after = p->clean.key;
+        p->clean.key = NULL;
+    } else {
+        position_free(&p->data->root);
+        p->data->root = p->clean;
+        p->clean = (struct position){0};
+    }
+    p->unsaved = true;
+}
+
 /* Takes over what was acknowledged since the last call. */
 static void note_progress(struct pump *p)
 {
@@ -25,6 +58,7 @@ static void note_progress(struct pump *p)
             done = (struct position){0};
         }
         p->unsaved = true;
+        mark_clean(p);
     }
     position_free(&done);
 }
@@ -96,10 +130,16 @@ static bool pump_all(struct pump *p, struct feed *f, struct err *e)
 
 bool pump_feed(struct pump *p, struct feed *f, struct err *e)
 {
+    p->rejected_before = queue_sums(p->queue).rejected;
+    mark_clean(p);
     if (!pump_all(p, f, e) && e->kind != ERR_NONE)
         queue_fail(p->queue, e);
     note_progress(p);
-    if (!queue_error(p->queue, e))
+    bool failed = queue_error(p->queue, e);
+    if (failed && e->kind == ERR_FINAL)
+        go_back(p);
+    position_free(&p->clean);
+    if (!failed)
         return !p->unsaved || pump_save(p, e);
     /* What was acknowledged before the failure is kept; if that cannot be saved now, the next run repeats it.
      */

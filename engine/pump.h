@@ -4,7 +4,7 @@
  * Uses     feed, queue, state, progress, retry, log.
  * Threads  one, the main thread.
  * Promise  the state never says more than what is acknowledged; a state that could not be saved costs a
- * repetition, not a loss.
+ * repetition, not a loss. A run that fails for good leaves the state before its first rejected document.
  */
 #pragma once
 #include "progress.h"
@@ -23,6 +23,9 @@ struct pump { /* all borrowed */
     struct progress *progress;
     double give_up_after; /* seconds; 0: never */
     bool unsaved;         /* data is ahead of the file */
+    /* pump_feed's own: how far the state had come when this feed's first document was rejected */
+    struct position clean;
+    uint64_t rejected_before;
 };
 
 /* Until the feed has no more and all is acknowledged; then the state is saved. */

@@ -441,11 +441,11 @@ def test_a_thousand_rejections_in_a_poll_do_not_stop_it_but_more_do(engine, pg, 
     ok(engine(path))
     pg.execute("UPDATE things SET v = 'bad', modified = now() WHERE id <= 1000")
     ok(engine(path), 4)
-    pg.execute("UPDATE things SET v = 'bad', modified = now() WHERE id <= 1001")
-    ok(engine(path), 1)
+    pg.execute("UPDATE things SET v = 'bad', modified = now()")
+    ok(engine(path, "--workers", "1"), 1)
     pg.execute("UPDATE things SET v = 'good'")
     ok(engine(path))
-    assert {search_one.get("things", str(i))["v"] for i in (1, 500, 1001)} == {"good"}
+    assert {doc["v"] for doc in search_one.docs("things").values()} == {"good"}
 
 
 # Keys of every kind
