@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from pipelines import lua, pipeline
+from pipelines import pipeline
 from proxy import Proxy
 from test_load import MOVIES, make_things, ok
 
