@@ -9,6 +9,7 @@ import pytest
 
 import conftest
 from pipelines import pipeline
+from tools import ROOT
 
 MOVIES = "scripts/movies.lua"
 STALKER = "Сталкер"
@@ -711,7 +712,7 @@ def test_the_bulk_format_is_what_a_search_server_takes(engine, movies, search):
 def shell(engine, line):
     return subprocess.run(
         ["bash", "-c", line, "bash", engine.path], env={**os.environ, **engine.env}, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=60, check=False, cwd=ROOT,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import pipeline
 from test_load import MOVIES, STALKER, changed, film_id, make_things, ok
+from tools import ROOT
 
 def read(path):
     with open(path, encoding="utf-8") as f:
@@ -109,8 +110,7 @@ def test_a_copy_with_a_later_time_loses_nothing_and_is_warned_of(engine, movies,
 
 
 def test_the_default_path_is_the_seed_s(engine, movies, search_one, tmp_path):
-    script = os.path.abspath(os.path.join(os.path.dirname(engine.path), "..", MOVIES))
-    ok(engine(script, cwd=str(tmp_path), env={"FILE_PATH_STATE": None}))
+    ok(engine(os.path.join(ROOT, MOVIES), cwd=str(tmp_path), env={"FILE_PATH_STATE": None}))
     path = tmp_path / "postgres_to_es" / "es" / "es_data" / "state"
     assert mtime_us(path) == watermark_us(movies)
 
