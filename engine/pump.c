@@ -16,6 +16,7 @@ bool pump_init(struct pump *p, struct err *e)
 {
     p->n_lanes = p->source->n_tables + 1;
     p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
+    p->rejected_before = queue_sums(p->queue).rejected;
     return p->lanes || err_memory(e);
 }
 
@@ -23,6 +24,7 @@ void pump_free(struct pump *p)
 {
     free(p->lanes);
     p->lanes = NULL;
+    state_data_free(&p->clean);
 }
 
 void pump_set(struct pump *p, size_t lane, struct feed *f)
@@ -67,11 +69,31 @@ static bool note_rejections(struct pump *p, struct err *e)
     return ok;
 }
 
+/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts before its batch is
+ * acknowledged. */
+static bool keep_clean(struct pump *p, struct err *e)
+{
+    if (p->clean.tables || queue_sums(p->queue).rejected == p->rejected_before)
+        return true;
+    return state_data_copy(&p->clean, p->data) || err_memory(e);
+}
+
+/* The rejected documents of a run that failed come again, when what was wrong has been corrected. */
+static void go_back(struct pump *p)
+{
+    if (!p->clean.tables)
+        return;
+    state_data_free(p->data);
+    *p->data = p->clean;
+    p->clean = (struct state_data){0};
+    p->unsaved = true;
+}
+
 /* Takes over what was acknowledged since the last call: the marks first, so that the rejections of what they pass are among
  * those that follow. */
 static bool note_progress(struct pump *p, struct err *e)
 {
-    bool ok = true;
+    bool ok = !p->state || keep_clean(p, e);
     for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
         struct mark done = {0};
         if (queue_low_water(p->queue, i, &done)) {
@@ -175,9 +197,11 @@ bool pump_drain(struct pump *p, struct err *e)
 void pump_keep(struct pump *p, struct err *e)
 {
     struct err ignored;
-    if ((!note_progress(p, &ignored) || p->unsaved) && !save(p, &ignored))
+    bool noted = note_progress(p, &ignored);
+    if (queue_error(p->queue, e) && e->kind == ERR_FINAL)
+        go_back(p);
+    if ((!noted || p->unsaved) && !save(p, &ignored))
         log_warn("%s", ignored.text); /* the next run repeats it */
-    queue_error(p->queue, e);
 }
 
 bool pump_save(struct pump *p, struct err *e)

@@ -3,7 +3,7 @@
  * Uses     feed, queue, state, deadletter, progress, retry, log.
  * Threads  one, the main thread.
  * Promise  the state never says more than what is acknowledged, nor passes a rejection that is not on disk. A state that could not
- *          be saved costs a repetition, not a loss.
+ *          be saved costs a repetition, not a loss. A run that fails for good leaves the state before its first rejected document.
  *
  * Lane i of the queue is that of tracked table i; the last lane is for what goes over the whole: the first load, a sweep, given
  * keys.
@@ -36,6 +36,8 @@ struct pump { /* all borrowed, but for lanes */
     struct progress *progress;
     double give_up_after; /* seconds; 0: never */
     bool unsaved;         /* data is ahead of the file */
+    struct state_data clean; /* owned: data as it was before the first rejection; has no tables until then */
+    uint64_t rejected_before; /* of the queue's sums, when this pump began */
     struct pump_lane *lanes; /* owned */
     size_t n_lanes;
 };

@@ -90,6 +90,30 @@ void state_data_free(struct state_data *d)
     *d = (struct state_data){0};
 }
 
+static bool copy_table(struct state_data *to, const struct state_table *from)
+{
+    struct state_table *t = state_table(to, from->name);
+    if (!t)
+        return false;
+    t->mark.fan_hash = from->mark.fan_hash;
+    return position_copy(&t->mark.at, &from->mark.at) && position_copy(&t->mark.fan, &from->mark.fan) &&
+           copy_text(&t->mark.after, from->mark.after);
+}
+
+bool state_data_copy(struct state_data *to, const struct state_data *from)
+{
+    *to = (struct state_data){
+        .phase = from->phase, .bare = from->bare, .version = from->version, .swept_us = from->swept_us};
+    bool ok = position_copy(&to->mtime, &from->mtime) && copy_text(&to->pipeline, from->pipeline) &&
+              copy_text(&to->index, from->index) && copy_text(&to->index_uuid, from->index_uuid) &&
+              copy_text(&to->after, from->after) && copy_text(&to->sweep_after, from->sweep_after);
+    for (size_t i = 0; ok && i < from->n_tables; i++)
+        ok = copy_table(to, &from->tables[i]);
+    if (!ok)
+        state_data_free(to);
+    return ok;
+}
+
 struct state_table *state_table(struct state_data *d, const char *name)
 {
     for (size_t i = 0; i < d->n_tables; i++)

@@ -77,6 +77,8 @@ struct state_data {
     int64_t swept_us;  /* 0: never */
     char *sweep_after; /* owned; NULL: no sweep is under way */
 };
+/* Copies into `to`, which is empty. False: no memory, and `to` is empty again. */
+bool state_data_copy(struct state_data *to, const struct state_data *from);
 /* The table's entry, made if need be; NULL: no memory. The first one made is the root's. */
 struct state_table *state_table(struct state_data *d, const char *name);
 void state_data_free(struct state_data *d); /* bears a zeroed struct */

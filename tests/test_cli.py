@@ -9,9 +9,10 @@ import subprocess
 
 import pytest
 
-from pipelines import lua, pipeline
+from pipelines import pipeline
 from proxy import Proxy
 from test_load import MOVIES, make_things, ok
+from tools import ROOT
 
 OPTIONS = [
     "--dry-run", "--format", "--limit", "--keys", "--keys-from", "--full", "--since", "--workers", "--give-up-after",
@@ -82,7 +83,7 @@ def test_help_names_every_option_and_goes_to_standard_output(engine):
     top = ok(engine("--help"))
     assert " run " in top.stdout and " state " in top.stdout and "--version" in top.stdout
     assert "state show|set|reset SCRIPT" in ok(engine("state", "--help")).stdout
-    with open(os.path.join(os.path.dirname(__file__), "..", "README.md"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
         readme = f.read()
     assert [option for option in OPTIONS if f"`{option}" not in readme] == []
 
@@ -219,7 +220,7 @@ def on_a_terminal(engine, words, env=None):
     """Its exit status, and what a terminal got of stdout and stderr."""
     master, slave = pty.openpty()
     variables = {**engine.env, "TERM": "xterm", **(env or {})}
-    with subprocess.Popen([engine.path, *words], env=variables, stdout=slave, stderr=slave, stdin=slave, cwd=os.getcwd()) as run:
+    with subprocess.Popen([engine.path, *words], env=variables, stdout=slave, stderr=slave, stdin=slave, cwd=ROOT) as run:
         os.close(slave)
         shown = b""
         while select.select([master], [], [], 60)[0]:

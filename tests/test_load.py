@@ -1,6 +1,5 @@
 """What a run brings into the index: the sample films field by field, keys of every kind, changes and nothing but
 changes, deletes, rejections, and what a dry run prints instead."""
-import datetime
 import json
 import os
 import subprocess
@@ -8,10 +7,16 @@ import uuid
 
 import pytest
 
+<<<<<<< HEAD
 import tools
 
 from conftest import SearchError
 from pipelines import lua, pipeline
+=======
+import conftest
+from pipelines import pipeline
+from tools import ROOT
+>>>>>>> 2d7a6de1823fc5ff20009412415b968cbeca2f6b
 
 MOVIES = "scripts/movies.lua"
 STALKER = "Сталкер"
@@ -444,11 +449,11 @@ def test_a_thousand_rejections_in_a_poll_do_not_stop_it_but_more_do(engine, pg, 
     ok(engine(path))
     pg.execute("UPDATE things SET v = 'bad', modified = now() WHERE id <= 1000")
     ok(engine(path), 4)
-    pg.execute("UPDATE things SET v = 'bad', modified = now() WHERE id <= 1001")
-    ok(engine(path), 1)
+    pg.execute("UPDATE things SET v = 'bad', modified = now()")
+    ok(engine(path, "--workers", "1"), 1)
     pg.execute("UPDATE things SET v = 'good'")
     ok(engine(path))
-    assert {search_one.get("things", str(i))["v"] for i in (1, 500, 1001)} == {"good"}
+    assert {doc["v"] for doc in search_one.docs("things").values()} == {"good"}
 
 
 # Keys of every kind
@@ -577,8 +582,6 @@ def test_an_empty_table_makes_an_empty_index(engine, pg, search, script):
 
 @pytest.fixture(scope="module")
 def big(servers):
-    import conftest
-
     database = conftest.new_database()
     make_things(database, 60000)
     yield database
@@ -608,22 +611,21 @@ def test_a_dry_run_prints_the_same_each_time_however_many_workers(engine, big, s
 # What the index may already be
 
 
-def test_a_document_with_a_newer_version_of_ours_is_left_alone(engine, movies, loaded):
-    """What a slow worker, or a process that died, would overwrite."""
+def test_versions_go_on_from_the_state_s_where_the_database_clock_is_behind(engine, movies, loaded):
+    """As after a failover to a host whose clock is slow: a change must not lose against what it replaces."""
     key = film_id(movies, STALKER)
-    movies.execute("UPDATE content.film_work SET title = 'stale', modified = now() WHERE id = %s", [key])
-    # A state that has issued versions of the far future: one of them is in the index.
-    state = json.load(open(engine.state, encoding="utf-8"))
+    with open(engine.state, encoding="utf-8") as f:
+        state = json.load(f)
     mtime = os.stat(engine.state).st_mtime_ns
-    future = state["version"] + 10**12
-    state["version"] = future + 10**6
+    state["version"] += 10**12
     with open(engine.state, "w", encoding="utf-8") as f:
         json.dump(state, f)
     os.utime(engine.state, ns=(mtime, mtime))
-    loaded.request("PUT", f"movies/_doc/{key}?version={future + 2 * 10**6}&version_type=external", {"title": "foreign"})
-    result = ok(engine(MOVIES), 1)
-    assert key in result.stderr and "versions above any that we issued" in result.stderr
-    assert loaded.get("movies", key) == {"title": "foreign"}
+    loaded.request("PUT", f"movies/_doc/{key}?version={state['version']}&version_type=external", {"title": "before"})
+    movies.execute("UPDATE content.film_work SET title = 'after', modified = now() WHERE id = %s", [key])
+    ok(engine(MOVIES))
+    assert loaded.get("movies", key)["title"] == "after"
+    assert loaded.hit("movies", key)["_version"] > state["version"]
 
 
 def test_a_foreign_higher_version_is_an_error_and_not_a_success(engine, movies, loaded):
@@ -718,7 +720,7 @@ def test_the_bulk_format_is_what_a_search_server_takes(engine, movies, search):
 def shell(engine, line):
     return subprocess.run(
         ["bash", "-c", line, "bash", engine.path], env={**os.environ, **engine.env}, capture_output=True, text=True,
-        timeout=60, check=False,
+        timeout=60, check=False, cwd=ROOT,
     )  # fmt: skip
 
 
