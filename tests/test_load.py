@@ -7,16 +7,10 @@ import uuid
 
 import pytest
 
-<<<<<<< HEAD
-import tools
-
-from conftest import SearchError
-from pipelines import lua, pipeline
-=======
 import conftest
+import tools
 from pipelines import pipeline
 from tools import ROOT
->>>>>>> 2d7a6de1823fc5ff20009412415b968cbeca2f6b
 
 MOVIES = "scripts/movies.lua"
 STALKER = "Сталкер"
