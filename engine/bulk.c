@@ -328,6 +328,8 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
     case FOREIGN:
     case BROKEN:
         if (j->stop == DONE) {
+            if (verdict == FOREIGN)
+                current_version(a->error.reason, &j->b->foreign);
             j->stop = verdict;
             j->stopped = item;
             memcpy(j->stop_reason, reason, sizeof reason);
@@ -441,7 +443,8 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e);
 static bool split(struct sending *s, size_t first, size_t n, struct err *e)
 {
     if (n == 1) {
-        reject(&s->judging, &s->judging.b->items[first], 413, "larger than the server takes in one request (413)");
+        reject(&s->judging, &s->judging.b->items[first], 413,
+               "larger than the server takes in one request (413)");
         return true;
     }
     return send_part(s, first, n / 2, e) && send_part(s, first + n / 2, n - n / 2, e);
@@ -473,7 +476,8 @@ static void reject_long_keys(struct judging *j)
 {
     for (size_t i = 0; i < j->b->n; i++)
         if (j->b->items[i].key_len > MAX_KEY)
-            reject(j, &j->b->items[i], 400, "its key is longer than the 512 bytes that a search server takes");
+            reject(j, &j->b->items[i], 400,
+                   "its key is longer than the 512 bytes that a search server takes");
     bulk_compact(j->b);
 }
 
@@ -497,6 +501,7 @@ bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued,
 {
     struct sending s = {
         .es = es, .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
+    b->foreign = 0;
     if (b->n == 0)
         return true;
     reject_long_keys(&s.judging);

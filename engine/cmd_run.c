@@ -64,9 +64,15 @@ static bool conflict(const struct run_options *o, struct err *e)
     else if (o->full && o->since)
         a = "--full", b = "--since";
     else if (o->follow && (o->dry_run || o->limit > 0 || keys))
-        a = "--follow", b = o->dry_run ? "--dry-run" : o->limit > 0 ? "--limit" : o->keys ? "--keys" : "--keys-from";
+        a = "--follow", b = o->dry_run     ? "--dry-run"
+                            : o->limit > 0 ? "--limit"
+                            : o->keys      ? "--keys"
+                                           : "--keys-from";
     else if (o->sweep && (o->dry_run || o->limit > 0 || keys))
-        a = "--sweep", b = o->dry_run ? "--dry-run" : o->limit > 0 ? "--limit" : o->keys ? "--keys" : "--keys-from";
+        a = "--sweep", b = o->dry_run     ? "--dry-run"
+                           : o->limit > 0 ? "--limit"
+                           : o->keys      ? "--keys"
+                                          : "--keys-from";
     return !a || err_set(e, ERR_USAGE, "options %s and %s exclude each other", a, b);
 }
 
@@ -131,11 +137,11 @@ static struct script_run hook_info(const struct run *r, const struct bulk_sums *
     };
 }
 
-static bool prepare(struct run *r, const char *path, struct err *e)
+static bool read_request(struct run *r, struct err *e)
 {
     if (!conflict(&r->o, e) || !read_keys(r, e))
         return err_hint(e, "etl-engine run --help");
-    return run_open(r, path, e);
+    return true;
 }
 
 static bool work(struct run *r, struct err *e)
@@ -192,8 +198,9 @@ static int run_main(int argc, char **argv)
         return cli_fail(&e);
     }
     r.give_up_after = (double)r.o.give_up_after;
-    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && stop_init(&e) && prepare(&r, argv[first], &e) &&
-              execute(&r, &e);
+    /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for them. */
+    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
+              run_open(&r, argv[first], &e) && execute(&r, &e);
     uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
     run_close(&r);
     if (!ok)

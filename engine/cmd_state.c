@@ -18,8 +18,8 @@ static const struct cli_option options[] = {
 static void show_table(const struct state_table *t)
 {
     const struct mark *m = &t->mark;
-    printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning", m->at.key ? ", up to key " : "",
-           m->at.key ? m->at.key : "");
+    printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning",
+           m->at.key ? ", up to key " : "", m->at.key ? m->at.key : "");
     if (m->fan.cursor)
         printf("; amid what changed up to %s", m->fan.cursor);
     printf("\n");
@@ -54,8 +54,8 @@ static bool show(const struct pipeline *p, struct err *e)
     return true;
 }
 
-/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a file without JSON, or corrects the
- * one that is there. */
+/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a file
+ * without JSON, or corrects the one that is there. */
 static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
 {
     struct state_data d;

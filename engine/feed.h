@@ -2,8 +2,8 @@
  *
  * Uses     source, queue (batches), pg, index, keyset.
  * Threads  one, the main thread.
- * Promise  batches come in an order in which acknowledging a prefix of them is progress: each carries the mark (`done`)
- *          that holds once it and all before it are in the index. A call that failed may be made again.
+ * Promise  batches come in an order in which acknowledging a prefix of them is progress: each carries the
+ * mark (`done`) that holds once it and all before it are in the index. A call that failed may be made again.
  *
  *   feed_snapshot   every row of the root table, as successive stretches of the key
  *   feed_poll       the documents that changed rows of one table affect, since a position
@@ -33,32 +33,42 @@ struct feed {
 };
 
 bool feed_next(struct feed *f, struct batch **out, struct err *e);
+/* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
+void feed_rest(struct feed *f);
 void feed_free(struct feed *f); /* NULL is fine */
 
-/* after: the key up to which all is done (NULL: begin at the first); copied. rows: keys in a stretch. NULL: no memory. */
-struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const char *after, int64_t rows, struct err *e);
+/* after: the key up to which all is done (NULL: begin at the first); copied. rows: keys in a stretch. NULL:
+ * no memory. */
+struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const char *after, int64_t rows,
+                           struct err *e);
 
 /* Where a table stands. */
-struct feed_place { /* bears being zeroed */
+struct feed_place {          /* bears being zeroed */
     struct position last;    /* of the last row; cursor NULL: no row has a cursor */
-    struct position settled; /* nothing new can appear at or below it: changes may be followed from there; cursor NULL: no
-                                such place is known, only the beginning will do */
+    struct position settled; /* nothing new can appear at or below it: changes may be followed from there;
+                                cursor NULL: no such place is known, only the beginning will do */
     struct source_horizon horizon;
 };
-bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place, struct err *e);
+bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
+                     struct err *e);
 void feed_place_free(struct feed_place *p);
 
-/* mark: where the table's changes are followed from, perhaps amid a fan. place: read a moment ago; to_the_limit: end at its last
- * row, so that a table under constant change keeps nobody busy for ever. All copied. es: for index_field; may be NULL. */
-struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table, const struct mark *mark,
-                       const struct feed_place *place, bool to_the_limit, struct err *e);
-/* Once feed_next gave NULL: look again. What was delivered and has not changed since is not delivered again. False: no memory. */
+/* mark: where the table's changes are followed from, perhaps amid a fan. place: read a moment ago;
+ * to_the_limit: end at its last row, so that a table under constant change keeps nobody busy for ever. All
+ * copied. es: for index_field; may be NULL. */
+struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
+                       const struct mark *mark, const struct feed_place *place, bool to_the_limit,
+                       struct err *e);
+/* Once feed_next gave NULL: look again. What was delivered and has not changed since is not delivered again.
+ * False: no memory. */
 bool feed_poll_again(struct feed *f);
 /* What the last page's horizon was: for its owner's log. */
 const struct source_horizon *feed_poll_horizon(const struct feed *f);
 
 /* after: the key up to which a sweep that was broken off has come, or NULL; copied. */
-struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es, const char *after, struct err *e);
+struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es, const char *after,
+                        struct err *e);
 
 /* keys: n texts; copied, and checked by the server at the first feed_next. */
-struct feed *feed_list(const struct source *s, struct pg_pool *pool, const char *const *keys, size_t n, struct err *e);
+struct feed *feed_list(const struct source *s, struct pg_pool *pool, const char *const *keys, size_t n,
+                       struct err *e);

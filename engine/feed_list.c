@@ -12,8 +12,8 @@
 enum { BATCH = 1000 }; /* keys */
 
 struct list {
-    struct feed feed;    /* first */
-    struct batch *given; /* owned */
+    struct feed feed;        /* first */
+    struct batch *given;     /* owned */
     struct source_list keys; /* owned; as the server writes them */
     bool checked;
     size_t next;
@@ -22,8 +22,8 @@ struct list {
 static bool canonical(struct list *l, struct err *e)
 {
     struct pg *pg = pg_take(l->feed.pool, e);
-    bool ok =
-        pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n, &l->keys, e);
+    bool ok = pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n,
+                                     &l->keys, e);
     pg_give(l->feed.pool, pg);
     return ok;
 }

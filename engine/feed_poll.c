@@ -105,7 +105,6 @@ static bool settle_coarse(const struct source_table *t, struct position *p)
     return true;
 }
 
-
 /* A time at which no row is done. */
 static bool set_time(struct position *p, int64_t us)
 {
@@ -459,7 +458,8 @@ static bool wait_settled(const struct source *s, struct pg *pg, size_t table, st
     }
     position_free(&ignored);
     if (ok && settled)
-        ok = (position_copy(&place->settled, &place->last) && settle_coarse(&s->tables[table], &place->settled)) ||
+        ok = (position_copy(&place->settled, &place->last) &&
+              settle_coarse(&s->tables[table], &place->settled)) ||
              err_memory(e);
     return ok;
 }

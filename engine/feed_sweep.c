@@ -1,8 +1,10 @@
-/* feed_sweep: everything, for what a poll cannot see: deleted rows, deleted links, rows whose cursor did not move.
+/* feed_sweep: everything, for what a poll cannot see: deleted rows, deleted links, rows whose cursor did not
+ * move.
  *
- * First all rows of the root table, in pages of the key: the worker compares each document with what the index holds, and sends
- * only what differs. Then all ids of the index: those that the root table does not have become deletes. A sweep that was broken
- * off goes on behind the last page of rows; the ids, which cost little, are walked again.
+ * First all rows of the root table, in pages of the key: the worker compares each document with what the
+ * index holds, and sends only what differs. Then all ids of the index: those that the root table does not
+ * have become deletes. A sweep that was broken off goes on behind the last page of rows; the ids, which cost
+ * little, are walked again.
  */
 #include "err.h"
 #include "feed.h"
@@ -20,7 +22,7 @@ struct sweep {
     struct feed feed; /* first */
     char *after;      /* owned: the last key delivered */
     bool rows_over;
-    struct index_scan *scan;     /* owned; NULL: not begun */
+    struct index_scan *scan;          /* owned; NULL: not begun */
     struct source_list absent, alien; /* owned: ids to be deleted */
     bool finished;
 };
@@ -129,7 +131,8 @@ static void sweep_free(struct feed *f)
     free(s);
 }
 
-struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es, const char *after, struct err *e)
+struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es, const char *after,
+                        struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
     if (s) {

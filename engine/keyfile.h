@@ -2,8 +2,8 @@
  *
  * Uses     queue (batches), json, buf, err.
  *
- * A line that begins with {"key": is a dead letter, a JSON object whose key it is; each other one is a key as it is, without its
- * line break. Empty lines are passed over.
+ * A line that begins with {"key": is a dead letter, a JSON object whose key it is; each other one is a key as
+ * it is, without its line break. Empty lines are passed over.
  */
 #pragma once
 #include <stdbool.h>

@@ -231,8 +231,8 @@ bool pg_result(struct pg *pg, int sent, const char *sql, PGresult **out, struct 
     return ok;
 }
 
-bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params, PGresult **out,
-                    struct err *e)
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
+                    PGresult **out, struct err *e)
 {
     *out = NULL;
     return pg_check_free(pg, e) &&

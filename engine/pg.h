@@ -30,7 +30,7 @@ struct pg_server {
     char *label;      /* owned; "'movies' at 127.0.0.1:5432", for messages */
     char *secrets[2]; /* owned; the URL's password, plain and as it is written there, kept out of messages */
     _Atomic int pids[PG_PIDS]; /* of the server's processes that serve our connections; 0: free */
-    _Atomic bool accepted; /* has let us in once in this run: from then on, a refusal is passing */
+    _Atomic bool accepted;     /* has let us in once in this run: from then on, a refusal is passing */
 };
 
 /* url: anything libpq takes ("postgresql://...", "host=... dbname=..."); the PG* variables fill in what it
@@ -66,11 +66,11 @@ bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, 
               struct err *e);
 
 /* Likewise, with the parameters' types; NULL: the server's guess. */
-bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params, PGresult **out,
-                    struct err *e);
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
+                    PGresult **out, struct err *e);
 
-/* Runs two statements in one round trip; the second one's snapshot is taken after the first one has ended. Both results: owned by
- * the caller; NULL on failure. */
+/* Runs two statements in one round trip; the second one's snapshot is taken after the first one has ended.
+ * Both results: owned by the caller; NULL on failure. */
 struct pg_statement {
     const char *sql;
     int n;
@@ -129,9 +129,10 @@ struct pg_columns {
 /* The columns that sql would return; it is parsed and planned, not run. Domains count as what they are made
  * of, also as elements of arrays. */
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e);
-/* Likewise, with the types of its first n parameters (NULL: the server's guess). *used: how many parameters it has. */
-bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out, size_t *used,
-                       struct err *e);
+/* Likewise, with the types of its first n parameters (NULL: the server's guess). *used: how many parameters
+ * it has. */
+bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out,
+                       size_t *used, struct err *e);
 void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
 /* The column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);

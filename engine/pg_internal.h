@@ -16,7 +16,7 @@ struct pg {
     struct pg *next;          /* in the pool's list of idle ones */
     PGresult *row;            /* owned: what pg_next has lent */
     char *sql; /* owned: of the stream, to tell the line of an error; NULL if there was no memory for it */
-    int pid;        /* of the server's process, as noted in server->pids; 0: not yet */
+    int pid;   /* of the server's process, as noted in server->pids; 0: not yet */
     bool streaming; /* from pg_stream until the last row or an error */
     bool broken;    /* of no use any more: pg_give closes it */
 };

@@ -117,8 +117,8 @@ bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct 
     return pg_describe_typed(pg, sql, 0, NULL, out, &used, e);
 }
 
-bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out, size_t *used,
-                       struct err *e)
+bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out,
+                       size_t *used, struct err *e)
 {
     *out = (struct pg_columns){0};
     PGresult *description;

@@ -1,5 +1,6 @@
 #include "pump.h"
 
+#include "clock.h"
 #include "deadletter.h"
 #include "err.h"
 #include "feed.h"
@@ -10,7 +11,11 @@
 
 #include <stdlib.h>
 
-enum { TICK_MS = 250 }; /* how often progress is looked at while nothing else happens */
+enum {
+    TICK_MS = 250,                    /* how often progress is looked at while nothing else happens */
+    REST_TICKS = 8,                   /* without a question to a server, until its connection is given up */
+    SAVE_AGAIN_US = 10 * 1000 * 1000, /* a full disk is not emptied at once, and the log may lie on it */
+};
 
 bool pump_init(struct pump *p, struct err *e)
 {
@@ -69,8 +74,8 @@ static bool note_rejections(struct pump *p, struct err *e)
     return ok;
 }
 
-/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts before its batch is
- * acknowledged. */
+/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts before its
+ * batch is acknowledged. */
 static bool keep_clean(struct pump *p, struct err *e)
 {
     if (p->clean.tables || queue_sums(p->queue).rejected == p->rejected_before)
@@ -89,8 +94,8 @@ static void go_back(struct pump *p)
     p->unsaved = true;
 }
 
-/* Takes over what was acknowledged since the last call: the marks first, so that the rejections of what they pass are among
- * those that follow. */
+/* Takes over what was acknowledged since the last call: the marks first, so that the rejections of what they
+ * pass are among those that follow. */
 static bool note_progress(struct pump *p, struct err *e)
 {
     bool ok = !p->state || keep_clean(p, e);
@@ -123,11 +128,12 @@ static bool tick(struct pump *p, struct err *e)
     progress_show(p->progress, &sums);
     if (!note_progress(p, e))
         return false;
-    if (!p->unsaved || save(p, e))
+    if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))
         return true;
     if (e->kind != ERR_PASSING)
         return false;
     log_warn("%s; going on", e->text);
+    p->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
     return true;
 }
 
@@ -137,11 +143,24 @@ static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct 
 {
     struct retry retry;
     retry_start(&retry, p->give_up_after);
+    retry.over = queue_is_over;
+    retry.arg = p->queue;
     while (!feed_next(f, b, e))
-        if (!retry_again(&retry, e))
+        if (!retry_again(&retry, e)) {
+            if (queue_ended(p->queue)) /* by somebody else's error: none of ours */
+                e->kind = ERR_NONE;
             return false;
+        }
     retry_done(&retry);
     return true;
+}
+
+/* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
+static void rest(struct pump *p)
+{
+    for (size_t i = 0; i < p->n_lanes; i++)
+        if (p->lanes[i].feed)
+            feed_rest(p->lanes[i].feed);
 }
 
 bool pump_round(struct pump *p, bool *moved, struct err *e)
@@ -182,11 +201,13 @@ static bool all_done(const struct pump *p)
 bool pump_drain(struct pump *p, struct err *e)
 {
     bool moved;
-    while (pump_round(p, &moved, e)) {
+    for (int ticks = 0; pump_round(p, &moved, e); ticks++) {
         if (all_done(p))
             return note_progress(p, e) && (!p->unsaved || pump_save(p, e));
-        if (!moved)
-            queue_wait(p->queue, TICK_MS);
+        if (moved || queue_wait(p->queue, TICK_MS))
+            ticks = 0;
+        if (ticks == REST_TICKS)
+            rest(p);
     }
     if (e->kind != ERR_NONE)
         queue_fail(p->queue, e);

@@ -336,13 +336,33 @@ static struct batch *take_next(struct queue *q)
     return NULL;
 }
 
-struct batch *queue_get(struct queue *q)
+static bool nothing_yet(const struct queue *q)
 {
-    struct batch *b = NULL;
+    for (size_t i = 0; i < q->n_lanes; i++)
+        if (q->lanes[i].next_get != q->lanes[i].next_put)
+            return false;
+    return !ended(q) && !q->closed;
+}
+
+bool queue_ready(struct queue *q, int64_t timeout_ms)
+{
+    struct timespec deadline = deadline_in(timeout_ms);
     pthread_mutex_lock(&q->mutex);
     heed_stop(q);
-    while (!ended(q) && !(b = take_next(q)) && !q->closed)
+    while (nothing_yet(q) && pthread_cond_timedwait(&q->work, &q->mutex, &deadline) == 0)
+        ;
+    bool ready = !nothing_yet(q);
+    pthread_mutex_unlock(&q->mutex);
+    return ready;
+}
+
+struct batch *queue_get(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    heed_stop(q);
+    while (nothing_yet(q))
         pthread_cond_wait(&q->work, &q->mutex);
+    struct batch *b = ended(q) ? NULL : take_next(q);
     pthread_mutex_unlock(&q->mutex);
     return b;
 }
@@ -513,6 +533,11 @@ bool queue_ended(struct queue *q)
     bool result = ended(q);
     pthread_mutex_unlock(&q->mutex);
     return result;
+}
+
+bool queue_is_over(void *queue)
+{
+    return queue_ended(queue);
 }
 
 bool queue_error(struct queue *q, struct err *e)

@@ -5,9 +5,9 @@
  * Threads  any. The engine's one mutex; never held while calling out.
  * Promise  queue_low_water never passes a batch that is not acknowledged.
  *
- * Each feed has a lane of its own. Workers take from the lanes in turn, so that a change of one row does not wait behind
- * another one that affects a million. However far they get ahead of one slow batch, no more than `window` batches of a lane are
- * known at a time.
+ * Each feed has a lane of its own. Workers take from the lanes in turn, so that a change of one row does not
+ * wait behind another one that affects a million. However far they get ahead of one slow batch, no more than
+ * `window` batches of a lane are known at a time.
  */
 #pragma once
 #include "bulk.h"
@@ -33,11 +33,11 @@ struct batch {
     char *from, *to;       /* a stretch: keys above `from`, up to `to`; NULL: no bound. Owned */
     char **keys;           /* else: these keys; there may be none. Owned, each */
     size_t n;
-    struct mark done;            /* what the state may say once this batch and all before it are acknowledged */
+    struct mark done; /* what the state may say once this batch and all before it are acknowledged */
     struct rejection *rejections; /* the worker's report. Owned */
     size_t n_rejections;
 };
-struct batch *batch_new(void);                           /* without keys; NULL: no memory */
+struct batch *batch_new(void);                               /* without keys; NULL: no memory */
 struct batch *batch_range(const char *from, const char *to); /* copies; NULL: no memory */
 bool batch_add_key(struct batch *b, const char *key);        /* copies; false: no memory */
 /* Copies; false: no memory. */
@@ -47,8 +47,8 @@ void batch_free(struct batch *b); /* NULL is fine */
 
 struct queue;
 
-/* windows: for each of n lanes, how many batches may be under way or waiting. issued: the highest version that an earlier run
- * issued. */
+/* windows: for each of n lanes, how many batches may be under way or waiting. issued: the highest version
+ * that an earlier run issued. */
 struct queue *queue_new(const size_t *windows, size_t n, int64_t issued, struct err *e);
 void queue_free(struct queue *q); /* with whatever is left in it; NULL is fine */
 
@@ -56,27 +56,31 @@ void queue_free(struct queue *q); /* with whatever is left in it; NULL is fine *
 
 bool queue_room(struct queue *q, size_t lane); /* there is room for one batch, and the queue has not ended */
 void queue_put(struct queue *q, size_t lane, struct batch *b); /* taken; after queue_room */
-bool queue_idle(struct queue *q, size_t lane);                 /* all that was put into the lane is acknowledged */
-/* Waits until a batch is acknowledged, or the queue has ended, timeout_ms at most. What happened since the last call counts:
- * false: nothing did. */
+bool queue_idle(struct queue *q, size_t lane); /* all that was put into the lane is acknowledged */
+/* Waits until a batch is acknowledged, or the queue has ended, timeout_ms at most. What happened since the
+ * last call counts: false: nothing did. */
 bool queue_wait(struct queue *q, int64_t timeout_ms);
 void queue_close(struct queue *q); /* the workers' queue_get ends once the queue is empty */
-/* The `done` of the lane's last batch before which all are acknowledged, moved to *done (freed first). False: no news since the
- * last call. */
+/* The `done` of the lane's last batch before which all are acknowledged, moved to *done (freed first). False:
+ * no news since the last call. */
 bool queue_low_water(struct queue *q, size_t lane, struct mark *done);
-/* Hands over what the acknowledged batches reported since the last call: *list, owned by the caller (rejections_free). */
+/* Hands over what the acknowledged batches reported since the last call: *list, owned by the caller
+ * (rejections_free). */
 size_t queue_rejections(struct queue *q, struct rejection **list);
 void rejections_free(struct rejection *list, size_t n);
 
 /* ---- the workers' side ---- */
 
-struct batch *queue_get(struct queue *q);         /* waits; NULL: the work is over */
+struct batch *queue_get(struct queue *q); /* waits; NULL: the work is over */
+/* Waits until queue_get would not, timeout_ms at most. False: it still would. */
+bool queue_ready(struct queue *q, int64_t timeout_ms);
 void queue_ack(struct queue *q, struct batch *b); /* taken */
-/* For output in order: waits until all batches before b in its lane are acknowledged. False: the queue has ended. */
+/* For output in order: waits until all batches before b in its lane are acknowledged. False: the queue has
+ * ended. */
 bool queue_turn(struct queue *q, const struct batch *b);
 
-/* The version for a fetch whose clock reading was `clock`: above everything issued before that reading was asked for (floor:
- * queue_issued, called before), so that a clock that went back orders nothing wrongly. */
+/* The version for a fetch whose clock reading was `clock`: above everything issued before that reading was
+ * asked for (floor: queue_issued, called before), so that a clock that went back orders nothing wrongly. */
 int64_t queue_issue(struct queue *q, int64_t clock, int64_t floor);
 int64_t queue_issued(struct queue *q); /* the highest version so far */
 
@@ -97,4 +101,5 @@ bool queue_is_dead(struct queue *q, const char *key);
 void queue_fail(struct queue *q, const struct err *e); /* the first error stays; everybody's waits end */
 void queue_enough(struct queue *q); /* nobody wants more (a limit, a closed pipe): ends without an error */
 bool queue_ended(struct queue *q);  /* failed, or enough */
+bool queue_is_over(void *queue);    /* the same, for struct retry */
 bool queue_error(struct queue *q, struct err *e); /* true: it failed; *e is the error */

@@ -55,7 +55,7 @@ struct run {
     struct deadletters *dead;
     struct index_info index;
     bool index_created, state_stays; /* state_stays: what is read is no progress that the state may note */
-    struct batch *keys; /* --keys, --keys-from */
+    struct batch *keys;              /* --keys, --keys-from */
     struct queue *queue;
     struct loader *loader;
     struct pump pump;

@@ -11,15 +11,15 @@
 #include <string.h>
 
 enum {
-    TICK_MS = 250,                    /* how often signals and the time are looked at while nothing else happens */
-    TELL_US = 60 * 1000 * 1000,       /* between two warnings of one kind */
+    TICK_MS = 250,              /* how often signals and the time are looked at while nothing else happens */
+    TELL_US = 60 * 1000 * 1000, /* between two warnings of one kind */
     GUARD_US = 10 * 60 * 1000 * 1000, /* what may be deleted is renewed so often */
 };
 
 struct following {
     struct run *run;
-    struct feed **feeds; /* owned, each; NULL for a table without a cursor */
-    struct feed *sweep;  /* owned; NULL: none is under way */
+    struct feed **feeds;                  /* owned, each; NULL for a table without a cursor */
+    struct feed *sweep;                   /* owned; NULL: none is under way */
     int64_t look_us, told_us, guarded_us; /* clock_mono_us: when to look again, when these were last done */
 };
 
@@ -44,7 +44,6 @@ static void free_feeds(struct following *f)
     f->sweep = NULL;
 }
 
-
 static bool open_feeds(struct following *f, struct err *e)
 {
     struct run *r = f->run;
@@ -57,7 +56,8 @@ static bool open_feeds(struct following *f, struct err *e)
             continue;
         bool ok = feed_place_read(source_of(f), &r->pool, i, &place, e);
         if (ok)
-            f->feeds[i] = feed_poll(source_of(f), &r->pool, r->es, i, &r->data.tables[i].mark, &place, false, e);
+            f->feeds[i] =
+                feed_poll(source_of(f), &r->pool, r->es, i, &r->data.tables[i].mark, &place, false, e);
         feed_place_free(&place);
         if (!f->feeds[i])
             return false;
@@ -140,7 +140,8 @@ static bool check_reload(const struct run *r, const struct run_script *fresh, st
                           : !same_text(a->sink.index, b->sink.index) ? "sink.index"
                           : !b->source.cursor                        ? "source.cursor"
                                                                      : NULL;
-    return !changed || err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
+    return !changed ||
+           err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
 }
 
 /* Everything that was fetched by the old script is acknowledged before the new one begins. */

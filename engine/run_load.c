@@ -11,7 +11,8 @@
 #include <time.h>
 
 enum {
-    STRETCH = 25000,     /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at the end */
+    STRETCH = 25000, /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at
+                        the end */
     LIMIT_STRETCH = 100, /* rows, at least, while looking for the first few documents */
     FREE_DELETES = 10,   /* documents: always allowed, so that the guard does not mind a handful */
 };
@@ -99,11 +100,13 @@ static const char *why_full(const struct run *r)
 void run_tell_horizon(const struct run *r, const struct source_horizon *h)
 {
     if (h->over_limit)
-        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: rows that commit late "
+        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: rows that "
+                 "commit late "
                  "are looked for in the last seconds alone (lookback)",
                  r->user.pipeline.name, h->who, (long long)((h->clock_us - h->oldest_us) / 1000000));
     else if (h->hidden)
-        log_debug("%s: not all open transactions can be seen (pg_read_all_stats shows them): rows that commit late are "
+        log_debug("%s: not all open transactions can be seen (pg_read_all_stats shows them): rows that "
+                  "commit late are "
                   "looked for in the last seconds alone (lookback)",
                   r->user.pipeline.name);
 }
@@ -118,10 +121,12 @@ static bool tell_table(struct run *r, struct pg *pg, size_t table, struct err *e
     buf_init(&sql, 1 << 16);
     bool ok = source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e);
     if (ok && !indexed && buf_cstr(&sql))
-        log_info("no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
-                 s->tables[table].label, buf_cstr(&sql));
+        log_info(
+            "no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
+            s->tables[table].label, buf_cstr(&sql));
     if (ok && unseen)
-        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep finds them",
+        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep "
+                 "finds them",
                  s->tables[table].label);
     buf_free(&sql);
     return ok;
@@ -264,7 +269,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
             return false;
     } else {
-        log_info("%s: resuming the first load after key '%s'", r->user.pipeline.name, r->data.after ? r->data.after : "");
+        log_info("%s: resuming the first load after key '%s'", r->user.pipeline.name,
+                 r->data.after ? r->data.after : "");
         if (!run_sign_state(r, e))
             return false;
     }
@@ -363,7 +369,8 @@ bool run_load(struct run *r, struct err *e)
             return false;
     } else {
         const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
-        log_info("%s: reading what changed since %s", r->user.pipeline.name, at->cursor ? at->cursor : "the beginning");
+        log_info("%s: reading what changed since %s", r->user.pipeline.name,
+                 at->cursor ? at->cursor : "the beginning");
     }
     return catch_up(r, e) && (!r->o.sweep || sweep(r, e));
 }

@@ -38,7 +38,8 @@ bool run_open_source(struct run *r, struct run_script *s, struct err *e)
 {
     struct pg *pg = pg_take(&r->pool, e);
     int64_t expected = 0;
-    bool ok = pg && source_open(&s->source, &s->pipeline, pg, e) && source_estimate(&s->source, pg, &expected, e);
+    bool ok =
+        pg && source_open(&s->source, &s->pipeline, pg, e) && source_estimate(&s->source, pg, &expected, e);
     pg_give(&r->pool, pg);
     r->progress.expected = expected;
     return ok;
@@ -135,11 +136,11 @@ static bool open_state(struct run *r, struct err *e)
     const struct pipeline *p = &r->user.pipeline;
     if (r->o.dry_run)
         return true;
-    if (!(r->state = state_open(p->state, e)) || !state_read(p->state, &r->data, e))
+    if ((!r->state && !(r->state = state_open(p->state, e))) || !state_read(p->state, &r->data, e))
         return false;
     if (r->data.pipeline && strcmp(r->data.pipeline, p->name) != 0) {
-        err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state, r->data.pipeline,
-                p->name);
+        err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
+                r->data.pipeline, p->name);
         return err_hint(e, "give each script a state file of its own: state = \"...\" in %s", p->script);
     }
     return open_dead_letters(r, e);
@@ -147,7 +148,7 @@ static bool open_state(struct run *r, struct err *e)
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
-    if (!run_open_script(&r->user, path, e) || !open_servers(r, e) || !open_state(r, e))
+    if (!run_open_script(&r->user, path, e) || !open_servers(r, e) || !run_patiently(r, open_state, e))
         return false;
     progress_start(&r->progress, r->user.pipeline.name, r->terminal && !r->o.dry_run);
     return run_patiently(r, open_source, e) && (r->o.dry_run || run_patiently(r, ensure_index, e));
@@ -176,9 +177,10 @@ static int64_t max_age_us(const struct run *r)
         return 0;
     if (r->index.gc_deletes_ms >= MIN_GC_DELETES_MS)
         return r->index.gc_deletes_ms * 1000 / 2;
-    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, so that a slow "
-             "request cannot bring one back",
-             r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
+    log_warn(
+        "index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, so that a slow "
+        "request cannot bring one back",
+        r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
     return 0;
 }
 
@@ -227,7 +229,9 @@ bool run_start(struct run *r, struct err *e)
         .es = r->o.dry_run ? NULL : &r->es_server,
         .state_path = r->user.pipeline.state,
         .queue = r->queue,
-        .output = !r->o.dry_run ? LOADER_INDEX : bulk ? LOADER_BULK : LOADER_DOCUMENTS,
+        .output = !r->o.dry_run ? LOADER_INDEX
+                  : bulk        ? LOADER_BULK
+                                : LOADER_DOCUMENTS,
         .limit = r->o.limit,
         .max_age_us = max_age_us(r),
         .max_rejected = (uint64_t)r->user.pipeline.max_rejected,

@@ -14,15 +14,17 @@ enum { MAX_SQL = 64 << 20 }; /* bytes: a statement, or one parameter of it */
 
 /* ---- the script's mistakes ---- */
 
-/* The server's "no" to a script's text is the script's mistake; a lost connection is not. t: NULL: the query. */
-static bool blame_script(struct err *e, const struct pipeline *p, int line, const struct source_table *t, const char *field)
+/* The server's "no" to a script's text is the script's mistake; a lost connection is not. t: NULL: the query.
+ */
+static bool blame_script(struct err *e, const struct pipeline *p, int line, const struct source_table *t,
+                         const char *field)
 {
     if (e->kind != ERR_FINAL)
         return false;
     struct err cause = *e;
     if (t && t->related)
-        err_set(e, ERR_USAGE, "cannot use source.related[%d].%s: %s", (int)(t->related - p->source.related) + 1, field,
-                cause.text);
+        err_set(e, ERR_USAGE, "cannot use source.related[%d].%s: %s",
+                (int)(t->related - p->source.related) + 1, field, cause.text);
     else
         err_set(e, ERR_USAGE, "cannot use source.%s: %s", field, cause.text);
     err_hint(e, "%s", cause.hint);
@@ -74,8 +76,8 @@ static void add_parameters(struct buf *b, const struct source_key *k, int first)
 }
 
 /* "(a, b) > ($1::uuid, $2::text)" */
-static void add_comparison(struct buf *b, const struct source_key *k, const char *prefix, const char *operator,
-                           int first)
+static void add_comparison(struct buf *b, const struct source_key *k, const char *prefix,
+                           const char *operator, int first)
 {
     buf_adds(b, "(");
     add_columns(b, k, prefix);
@@ -96,8 +98,9 @@ static void add_texts(struct buf *b, const struct source_key *k, int first)
     buf_adds(b, ")");
 }
 
-/* A condition for some keys. Of a composite one, each column is first compared by itself: that is what PostgreSQL can push down
- * into the query and look up in an index; the pairs then choose among the few rows that pass. */
+/* A condition for some keys. Of a composite one, each column is first compared by itself: that is what
+ * PostgreSQL can push down into the query and look up in an index; the pairs then choose among the few rows
+ * that pass. */
 static void add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
 {
     if (k->has_array) { /* an array of arrays is a matrix: = ANY would look at its cells */
@@ -112,7 +115,8 @@ static void add_choice(struct buf *b, const struct source_key *k, const char *pr
         return;
     }
     for (size_t i = 0; i < k->n; i++)
-        buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i, k->types[i]);
+        buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i,
+                 k->types[i]);
     if (k->n == 1)
         return;
     buf_adds(b, " AND (");
@@ -141,7 +145,8 @@ static bool alien_key(const char *key, struct err *e)
     return err_set(e, ERR_FINAL, "'%.200s' is not a key of this table: it has another number of parts", key);
 }
 
-static bool split_key(const struct source_key *k, const char *key, struct buf *block, const char **parts, struct err *e)
+static bool split_key(const struct source_key *k, const char *key, struct buf *block, const char **parts,
+                      struct err *e)
 {
     if (keytext_split(key, k->n, block, parts))
         return true;
@@ -166,8 +171,8 @@ static bool one_key(struct key_parameters *p, const struct source_key *k, const 
     return ok;
 }
 
-static bool add_parts(struct key_parameters *p, const struct source_key *k, const char *const *keys, size_t n, size_t column,
-                      struct err *e)
+static bool add_parts(struct key_parameters *p, const struct source_key *k, const char *const *keys, size_t n,
+                      size_t column, struct err *e)
 {
     const char **texts = malloc((n ? n : 1) * sizeof *texts), *parts[SOURCE_KEY_MAX];
     struct buf *blocks = calloc(n ? n : 1, sizeof *blocks);
@@ -207,7 +212,8 @@ static bool many_keys(struct key_parameters *p, const struct source_key *k, cons
 /* ---- keys from results ---- */
 
 /* The columns at first, first + 1, ... of a row, or those that `columns` names, as a key. */
-static const char *join_key(const PGresult *res, int row, const int *columns, int first, size_t n, struct buf *text)
+static const char *join_key(const PGresult *res, int row, const int *columns, int first, size_t n,
+                            struct buf *text)
 {
     const char *parts[SOURCE_KEY_MAX];
     buf_clear(text);
@@ -263,15 +269,16 @@ static bool take_list(const PGresult *res, size_t n, struct source_list *out, st
 
 /* ---- opening ---- */
 
-static bool find_table(struct source_table *t, const struct pipeline *p, int line, struct pg *pg, struct err *e)
+static bool find_table(struct source_table *t, const struct pipeline *p, int line, struct pg *pg,
+                       struct err *e)
 {
     PGresult *res;
-    bool ok =
-        pg_query(pg,
-                 "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
-                 " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-                 " WHERE c.oid = $1::pg_catalog.regclass",
-                 1, &t->label, &res, e);
+    bool ok = pg_query(
+        pg,
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.oid = $1::pg_catalog.regclass",
+        1, &t->label, &res, e);
     if (!ok)
         return blame_script(e, p, line, t, "table");
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
@@ -303,8 +310,8 @@ static bool find_columns(const struct source_table *t, struct pg *pg, char *cons
     return ok;
 }
 
-static bool find_key(struct source_table *t, const struct pipeline *p, const struct pipeline_names *names, int line,
-                     struct pg *pg, struct err *e)
+static bool find_key(struct source_table *t, const struct pipeline *p, const struct pipeline_names *names,
+                     int line, struct pg *pg, struct err *e)
 {
     struct pg_columns c = {0};
     if (!find_columns(t, pg, names->list, names->n, &c, e))
@@ -322,7 +329,8 @@ static bool find_key(struct source_table *t, const struct pipeline *p, const str
     return ok;
 }
 
-/* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with. */
+/* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with.
+ */
 static bool find_cursor_type(struct source_table *t, const char *name, struct pg *pg, struct err *e)
 {
     const char *params[] = {t->name, name};
@@ -354,12 +362,14 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
     t->cursor = quoted(name, e);
     if (!t->cursor || !find_cursor_type(t, name, pg, e))
         return false;
-    t->cursor_is_coarse = kind == PG_DATE || (kind == PG_TIMESTAMP && strchr(t->cursor_type, '(') && !strstr(t->cursor_type, "(6)"));
+    t->cursor_is_coarse = kind == PG_DATE || (kind == PG_TIMESTAMP && strchr(t->cursor_type, '(') &&
+                                              !strstr(t->cursor_type, "(6)"));
     t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
     t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
-    err_set(e, ERR_FINAL, "column '%s' has type %s, and has to be a time or a number that grows with each change", name,
+    err_set(e, ERR_FINAL,
+            "column '%s' has type %s, and has to be a time or a number that grows with each change", name,
             t->cursor_type);
     return blame_script(e, p, line, t, "cursor");
 }
@@ -378,7 +388,8 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
             return blame_script(e, p, p->source.query_line, NULL, "query");
         }
         if (s->columns.list[s->key[i]].oid != key->oids[i]) {
-            err_set(e, ERR_FINAL, "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
+            err_set(e, ERR_FINAL,
+                    "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
                     s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
             return blame_script(e, p, p->source.query_line, NULL, "query");
         }
@@ -407,8 +418,8 @@ static bool find_arrays(struct source_table *t, struct pg *pg, struct err *e)
     return true;
 }
 
-/* The server guesses the parameters' types from where they stand (`id::text = ANY($1)`); where it cannot, as in unnest($1), it is
- * told that they are arrays of the key's. */
+/* The server guesses the parameters' types from where they stand (`id::text = ANY($1)`); where it cannot, as
+ * in unnest($1), it is told that they are arrays of the key's. */
 static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_columns *c, struct err *e)
 {
     size_t used;
@@ -420,10 +431,11 @@ static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_c
         return true;
     pg_columns_free(c);
     if (used > t->key.n)
-        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s", used, t->key.n,
-                       t->key.n == 1 ? "" : "s");
-    return err_set(e, ERR_FINAL, "it lacks $%zu: the keys that changed are $1%s, an array for each column of the key", used + 1,
-                   t->key.n == 1 ? "" : " and so on");
+        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s", used,
+                       t->key.n, t->key.n == 1 ? "" : "s");
+    return err_set(e, ERR_FINAL,
+                   "it lacks $%zu: the keys that changed are $1%s, an array for each column of the key",
+                   used + 1, t->key.n == 1 ? "" : " and so on");
 }
 
 /* What a related table's `affects` gives has to be keys of the root: the same types, in the same order. */
@@ -439,8 +451,8 @@ static bool check_affected(const struct source *s, struct source_table *t, struc
         err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", c.n, root->n);
     for (size_t i = 0; ok && i < c.n; i++)
         if (c.list[i].oid != root->oids[i])
-            ok = err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s", c.list[i].name, c.list[i].type,
-                         root->types[i]);
+            ok = err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s", c.list[i].name,
+                         c.list[i].type, root->types[i]);
     pg_columns_free(&c);
     return ok || blame_script(e, p, t->related->affects_line, t, "affects");
 }
@@ -465,8 +477,8 @@ static bool make_affected(const struct source *s, struct source_table *t, struct
     return t->affected && check_affected(s, t, pg, e);
 }
 
-static bool open_related(struct source *s, struct source_table *t, const struct pipeline_related *r, struct pg *pg,
-                         struct err *e)
+static bool open_related(struct source *s, struct source_table *t, const struct pipeline_related *r,
+                         struct pg *pg, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
     t->related = r;
@@ -485,8 +497,8 @@ static bool open_root(struct source *s, struct pg *pg, struct err *e)
            find_cursor(t, p, p->source.cursor, p->source.cursor_line, pg, e) && check_query(s, pg, e);
 }
 
-/* A table may stand in the script more than once: with two foreign keys to it, or as the root that refers to itself. Each entry
- * has a place of its own. */
+/* A table may stand in the script more than once: with two foreign keys to it, or as the root that refers to
+ * itself. Each entry has a place of its own. */
 static bool name_mark(struct source *s, size_t table, struct err *e)
 {
     struct source_table *t = &s->tables[table];
@@ -542,14 +554,15 @@ void source_free(struct source *s)
 
 /* ---- fetching ---- */
 
-static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us, struct err *e)
+static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us,
+                   struct err *e)
 {
     const char *text = buf_cstr(sql);
     return text ? pg_stream(pg, text, n, params, clock_us, e) : err_memory(e);
 }
 
-static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql, bool ordered,
-                        int64_t *clock_us, struct err *e)
+static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
+                        bool ordered, int64_t *clock_us, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
     struct key_parameters from = {0}, to = {0};
@@ -578,8 +591,8 @@ static bool fetch_range(const struct source *s, struct pg *pg, const struct batc
     return ok;
 }
 
-static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql, bool ordered,
-                       int64_t *clock_us, struct err *e)
+static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
+                       bool ordered, int64_t *clock_us, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
     struct key_parameters p;
@@ -594,8 +607,8 @@ static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch
     return ok;
 }
 
-bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered, int64_t *clock_us,
-                  struct err *e)
+bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
+                  int64_t *clock_us, struct err *e)
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
@@ -608,8 +621,8 @@ bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, 
 /* ---- walking the root table ---- */
 
 /* Runs sql, which is freed. */
-static bool query(struct pg *pg, const char *label, struct buf *sql, int n, const char *const *params, PGresult **out,
-                  struct err *e)
+static bool query(struct pg *pg, const char *label, struct buf *sql, int n, const char *const *params,
+                  PGresult **out, struct err *e)
 {
     const char *text = buf_cstr(sql);
     bool ok = text ? pg_query(pg, text, n, params, out, e) : err_memory(e);
@@ -621,7 +634,9 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
 {
     struct buf sql;
     buf_init(&sql, MAX_SQL);
-    buf_adds(&sql, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass");
+    buf_adds(
+        &sql,
+        "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass");
     const char *param = s->tables[0].name;
     PGresult *res;
     if (!query(pg, s->tables[0].label, &sql, 1, &param, &res, e))
@@ -632,7 +647,8 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
 }
 
 /* SELECT <key> FROM <root> [WHERE key > after] ORDER BY key <tail> */
-static bool walk(const struct source *s, struct pg *pg, const char *after, const char *tail, PGresult **res, struct err *e)
+static bool walk(const struct source *s, struct pg *pg, const char *after, const char *tail, PGresult **res,
+                 struct err *e)
 {
     const struct source_table *t = &s->tables[0];
     struct key_parameters p = {0};
@@ -657,7 +673,8 @@ static bool walk(const struct source *s, struct pg *pg, const char *after, const
     return ok;
 }
 
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to, struct err *e)
+bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
+                  struct err *e)
 {
     char tail[60];
     PGresult *res;
@@ -675,8 +692,8 @@ bool source_bound(const struct source *s, struct pg *pg, const char *after, int6
     return ok || err_memory(e);
 }
 
-bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows, struct source_list *out,
-                 struct err *e)
+bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
+                 struct source_list *out, struct err *e)
 {
     char tail[60];
     PGresult *res;
@@ -688,8 +705,8 @@ bool source_walk(const struct source *s, struct pg *pg, const char *after, int64
     return ok;
 }
 
-static bool cast_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *out,
-                      struct err *e)
+static bool cast_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                      struct source_list *out, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
     struct key_parameters p;
@@ -702,7 +719,8 @@ static bool cast_keys(const struct source *s, struct pg *pg, const char *const *
     buf_adds(&sql, " FROM ");
     add_texts(&sql, k, 1);
     const char *text = buf_cstr(&sql);
-    bool ok = many_keys(&p, k, keys, n, e) && (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
+    bool ok = many_keys(&p, k, keys, n, e) &&
+              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
               take_list(res, k->n, out, e);
     PQclear(res);
     free_parameters(&p, k);
@@ -710,8 +728,8 @@ static bool cast_keys(const struct source *s, struct pg *pg, const char *const *
     return ok;
 }
 
-bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *out,
-                      struct err *e)
+bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                      struct source_list *out, struct err *e)
 {
     if (cast_keys(s, pg, keys, n, out, e))
         return true;
@@ -739,11 +757,12 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
     add_texts(&sql, k, 1);
     buf_addf(&sql, " WHERE NOT EXISTS (SELECT FROM %s t WHERE ", t->name);
     for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "", k->names[i], i,
-                 k->types[i], k->names[i], i);
+        buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "",
+                 k->names[i], i, k->types[i], k->names[i], i);
     buf_adds(&sql, ")");
     const char *text = buf_cstr(&sql);
-    bool ok = many_keys(&p, k, keys, n, e) && (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
+    bool ok = many_keys(&p, k, keys, n, e) &&
+              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
               take_list(res, k->n, absent, e);
     PQclear(res);
     free_parameters(&p, k);
@@ -752,8 +771,8 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
 }
 
 /* One text that is no key makes the server refuse them all: halves find it. */
-bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n, struct source_list *absent,
-                   struct source_list *alien, struct err *e)
+bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                   struct source_list *absent, struct source_list *alien, struct err *e)
 {
     if (n == 0 || find_absent(s, pg, keys, n, absent, e))
         return true;
@@ -773,13 +792,14 @@ bool source_absent(const struct source *s, struct pg *pg, const char *const *key
 
 /* ---- the horizon ---- */
 
-/* A row whose transaction began before another one ended may become visible later with an earlier cursor: nothing at or above
- * the oldest open transaction's start is passed. statement_timestamp() is read before the sessions are looked at: a
- * transaction that begins in between is above it. */
+/* A row whose transaction began before another one ended may become visible later with an earlier cursor:
+ * nothing at or above the oldest open transaction's start is passed. statement_timestamp() is read before the
+ * sessions are looked at: a transaction that begins in between is above it. */
 static const char horizon_sql[] =
     "WITH others AS MATERIALIZED ("
     "  SELECT pid, application_name, state, xact_start FROM pg_catalog.pg_stat_activity"
-    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND pid <> ALL ($1::int[])"
+    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND pid <> ALL "
+    "($1::int[])"
     "     AND coalesce(backend_type, 'client backend') = 'client backend')"
     " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
     "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
@@ -797,8 +817,7 @@ static void read_horizon(const struct source *s, const PGresult *res, struct sou
     h->oldest_us = PQgetisnull(res, 0, 1) ? 0 : strtoll(PQgetvalue(res, 0, 1), NULL, 10);
     snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 2));
     h->hidden = PQgetvalue(res, 0, 3)[0] == 't';
-    h->over_limit =
-        h->oldest_us != 0 && (double)(h->clock_us - h->oldest_us) > p->source.horizon_limit * 1e6;
+    h->over_limit = h->oldest_us != 0 && (double)(h->clock_us - h->oldest_us) > p->source.horizon_limit * 1e6;
     bool given = p->source.lookback >= 0;
     double lookback = given ? p->source.lookback : DEFAULT_LOOKBACK;
     h->horizon_us = h->clock_us;
@@ -810,8 +829,9 @@ static void read_horizon(const struct source *s, const PGresult *res, struct sou
 }
 
 /* The horizon, and then sql, which is freed, in one round trip. */
-static bool query_with_horizon(const struct source *s, struct pg *pg, const char *label, struct buf *sql, int n,
-                               const char *const *params, struct source_horizon *horizon, PGresult **out, struct err *e)
+static bool query_with_horizon(const struct source *s, struct pg *pg, const char *label, struct buf *sql,
+                               int n, const char *const *params, struct source_horizon *horizon,
+                               PGresult **out, struct err *e)
 {
     struct buf pids;
     PGresult *res[2] = {NULL, NULL};
@@ -852,7 +872,8 @@ static void add_finite(struct buf *sql, const struct source_table *t)
         buf_addf(sql, " AND %s IS NOT NULL", t->key.names[i]);
 }
 
-bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row, struct position *out)
+bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row,
+                          struct position *out)
 {
     int n = (int)s->tables[table].key.n;
     struct buf text;
@@ -999,12 +1020,13 @@ bool source_since(const struct source *s, struct pg *pg, size_t table, const cha
     if (value_position(t, pg, value, text, out, e))
         return true;
     if (e->kind == ERR_FINAL)
-        err_set(e, ERR_USAGE, "cannot read '%s' as a value of the cursor of '%s' (%s)", text, t->label, t->cursor_type);
+        err_set(e, ERR_USAGE, "cannot read '%s' as a value of the cursor of '%s' (%s)", text, t->label,
+                t->cursor_type);
     return false;
 }
 
-bool source_not_above(const struct source *s, struct pg *pg, const struct position *a, const struct position *b, bool *out,
-                      struct err *e)
+bool source_not_above(const struct source *s, struct pg *pg, const struct position *a,
+                      const struct position *b, bool *out, struct err *e)
 {
     const struct source_table *t = &s->tables[0];
     *out = !a->cursor;
@@ -1060,7 +1082,8 @@ bool source_affected(const struct source *s, struct pg *pg, size_t table, const 
         const char *text = buf_cstr(&sql);
         Oid types[2 * SOURCE_KEY_MAX] = {0};
         memcpy(types, t->arrays, t->key.n * sizeof *types);
-        ok = text ? pg_query_typed(pg, text, (int)(t->key.n + (after ? root->n : 0)), types, params, &res, e) : err_memory(e);
+        ok = text ? pg_query_typed(pg, text, (int)(t->key.n + (after ? root->n : 0)), types, params, &res, e)
+                  : err_memory(e);
         ok = (ok || err_wrap(e, "could not read '%s'", t->label)) && take_list(res, root->n, out, e);
         buf_free(&sql);
     } else {
@@ -1080,7 +1103,8 @@ bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *so
     buf_init(&sql, MAX_SQL);
     buf_addf(&sql, "SELECT EXISTS (SELECT FROM %s WHERE %s IS NULL)", t->name, t->cursor);
     if (t->cursor_is_time)
-        buf_addf(&sql, " OR EXISTS (SELECT FROM %s WHERE %s IN ('infinity', '-infinity'))", t->name, t->cursor);
+        buf_addf(&sql, " OR EXISTS (SELECT FROM %s WHERE %s IN ('infinity', '-infinity'))", t->name,
+                 t->cursor);
     if (!query(pg, t->label, &sql, 0, NULL, &res, e))
         return false;
     *some = PQgetvalue(res, 0, 0)[0] == 't';
@@ -1088,7 +1112,8 @@ bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *so
     return true;
 }
 
-bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has, struct buf *out, struct err *e)
+bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has, struct buf *out,
+                      struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     struct buf sql;

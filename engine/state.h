@@ -11,24 +11,23 @@
  *
  *     {"format":1,"pipeline":"movies","index":"movies","index_uuid":"Qz...","phase":"following","after":null,
  *      "version":1764000000000000,"tables":{
- *        "content.film_work":{"cursor":"2021-06-16 20:14:09.222016+00","key":"025c...","us":1623874449222016},
+ *        "content.film_work":{"cursor":"2021-06-16
+ * 20:14:09.222016+00","key":"025c...","us":1623874449222016},
  *        "content.genre":{"cursor":...,"key":...,"us":...,"fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
  *      "sweep":{"swept":1764000000000000,"after":"7f3a..."}}
  *
  * format      of this file; a higher one is refused
  * pipeline    the script's name: a state is never used for another one
  * index_uuid  of the index that was loaded: another one means that everything has to be loaded again
- * phase       "snapshot": the first load is under way; "following": done, changes are read from the position on
- * after       snapshot: all rows whose key is not above this one are in the index; null: none are
- * version     the highest document version issued
- * tables      for each tracked table its position: rows below `cursor` are done, and of those at this very cursor
- *             the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is it in
- *             microseconds since the epoch, where it is a time; the root table's equals the file's mtime
- * fan         a change that affects many documents is under way: of the rows up to this position, the affected
- *             documents whose key is not above `after` are done; hash: of those rows, which tells whether they are
- *             still the same ones
- * sweep       swept: when the last sweep ended, in microseconds since the epoch; after: one is under way, and has
- *             looked at all rows whose key is not above this one
+ * phase       "snapshot": the first load is under way; "following": done, changes are read from the position
+ * on after       snapshot: all rows whose key is not above this one are in the index; null: none are version
+ * the highest document version issued tables      for each tracked table its position: rows below `cursor`
+ * are done, and of those at this very cursor the ones up to `key` (null: none of them). The cursor is the
+ * server's own text; `us` is it in microseconds since the epoch, where it is a time; the root table's equals
+ * the file's mtime fan         a change that affects many documents is under way: of the rows up to this
+ * position, the affected documents whose key is not above `after` are done; hash: of those rows, which tells
+ * whether they are still the same ones sweep       swept: when the last sweep ended, in microseconds since
+ * the epoch; after: one is under way, and has looked at all rows whose key is not above this one
  */
 #pragma once
 #include <stdbool.h>
@@ -45,7 +44,7 @@ struct position { /* bears being zeroed */
 };
 void position_free(struct position *p);
 bool position_copy(struct position *to,
-                   const struct position *from); /* frees what `to` held; false: no memory */
+                   const struct position *from);                /* frees what `to` held; false: no memory */
 void position_move(struct position *to, struct position *from); /* likewise; leaves `from` empty */
 
 /* What is done once a batch and all before it are acknowledged: see the fields above. */
@@ -53,7 +52,7 @@ struct mark {
     struct position at;  /* of a table that is polled */
     struct position fan; /* cursor NULL: none */
     uint64_t fan_hash;
-    char *after;         /* owned: of the fan, if there is one; else of the snapshot or the sweep */
+    char *after; /* owned: of the fan, if there is one; else of the snapshot or the sweep */
 };
 void mark_free(struct mark *m);
 void mark_move(struct mark *to, struct mark *from);
@@ -67,10 +66,10 @@ struct state_table {
 
 struct state_data {
     enum state_phase phase; /* STATE_NEW: there is no file */
-    bool bare; /* the file holds no JSON: only `mtime` is known (phase is STATE_FOLLOWING) */
-    struct position mtime;                     /* of a bare file, or one that was touched to an earlier time */
-    char *pipeline, *index, *index_uuid;       /* owned */
-    char *after;                               /* owned */
+    bool bare;              /* the file holds no JSON: only `mtime` is known (phase is STATE_FOLLOWING) */
+    struct position mtime;  /* of a bare file, or one that was touched to an earlier time */
+    char *pipeline, *index, *index_uuid; /* owned */
+    char *after;                         /* owned */
     int64_t version;
     struct state_table *tables; /* owned; the root is the first one */
     size_t n_tables;
