@@ -97,9 +97,11 @@ def test_rows_with_one_and_the_same_time_from_two_transactions_all_arrive(world)
         " SELECT md5(i::text)::uuid, 'film ' || i, %s FROM generate_series(1, 3000) i WHERE i %% 2 = %s"
     )
     world.follow()
-    now = world.movies.value("SELECT now()")
     a = world.movies.connect()
-    a.cursor().execute(insert, (now, 0))
+    cursor = a.cursor()
+    cursor.execute("SELECT now()")
+    now = cursor.fetchone()[0]
+    cursor.execute(insert, (now, 0))
     world.movies.execute(insert, (now, 1))
     wait_until(lambda: world.search.count("movies") >= 1500, what="the first half")
     a.commit()
