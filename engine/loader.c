@@ -425,11 +425,11 @@ static bool delete_unseen(struct worker *w, struct err *e)
 static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
 {
     struct queue *q = w->config->queue;
-    int64_t floor = queue_issued(q), clock;
+    int64_t reserved = queue_reserve(q), clock;
     w->read_at_us = clock_mono_us();
     if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock, e))
         return false;
-    w->version = queue_issue(q, clock, floor);
+    w->version = queue_issue(q, clock, reserved);
     w->row_checked = false;
     if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)) || !flush(w, e))
         return false;

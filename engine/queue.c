@@ -424,10 +424,18 @@ bool queue_turn(struct queue *q, const struct batch *b)
     return turn;
 }
 
-int64_t queue_issue(struct queue *q, int64_t clock, int64_t floor)
+int64_t queue_reserve(struct queue *q)
 {
     pthread_mutex_lock(&q->mutex);
-    int64_t version = clock > floor ? clock : floor + 1;
+    int64_t reserved = ++q->issued;
+    pthread_mutex_unlock(&q->mutex);
+    return reserved;
+}
+
+int64_t queue_issue(struct queue *q, int64_t clock, int64_t reserved)
+{
+    pthread_mutex_lock(&q->mutex);
+    int64_t version = clock > reserved ? clock : reserved;
     if (version > q->issued)
         q->issued = version;
     pthread_mutex_unlock(&q->mutex);

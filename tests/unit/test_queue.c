@@ -133,9 +133,9 @@ static void versions_are_the_clock_while_it_runs_forward(void **state)
 {
     (void)state;
     struct queue *q = new_queue(1);
-    int64_t floor = queue_issued(q);
-    assert_int_equal(queue_issue(q, 100, floor), 100);
-    assert_int_equal(queue_issue(q, 90, floor),
+    int64_t a = queue_reserve(q), b = queue_reserve(q);
+    assert_int_equal(queue_issue(q, 100, a), 100);
+    assert_int_equal(queue_issue(q, 90, b),
                      90); /* asked for before 100 was issued: it may well have read earlier */
     assert_int_equal(queue_issued(q), 100);
     queue_free(q);
@@ -146,9 +146,21 @@ static void versions_pass_what_was_issued_before_though_the_clock_went_back(void
     (void)state;
     struct err e;
     struct queue *q = queue_new(1, 500, &e);
-    assert_int_equal(queue_issue(q, 100, queue_issued(q)), 501);
-    assert_int_equal(queue_issue(q, 101, queue_issued(q)), 502);
-    assert_int_equal(queue_issue(q, 900, queue_issued(q)), 900);
+    assert_int_equal(queue_issue(q, 100, queue_reserve(q)), 501);
+    assert_int_equal(queue_issue(q, 101, queue_reserve(q)), 502);
+    assert_int_equal(queue_issue(q, 900, queue_reserve(q)), 900);
+    queue_free(q);
+}
+
+static void two_fetches_at_once_get_two_versions_though_the_clock_went_back(void **state)
+{
+    (void)state;
+    struct queue *q = new_queue(1);
+    assert_int_equal(queue_issue(q, 500, queue_reserve(q)), 500);
+    int64_t a = queue_reserve(q), b = queue_reserve(q);
+    assert_int_equal(queue_issue(q, 100, b), 502);
+    assert_int_equal(queue_issue(q, 100, a), 501);
+    assert_int_equal(queue_issued(q), 502);
     queue_free(q);
 }
 
@@ -241,6 +253,7 @@ int main(void)
         cmocka_unit_test(a_closed_queue_hands_out_what_it_has),
         cmocka_unit_test(versions_are_the_clock_while_it_runs_forward),
         cmocka_unit_test(versions_pass_what_was_issued_before_though_the_clock_went_back),
+        cmocka_unit_test(two_fetches_at_once_get_two_versions_though_the_clock_went_back),
         cmocka_unit_test(low_water_only_rises_under_many_threads),
         cmocka_unit_test(sums_add_up_and_can_be_taken_back),
         cmocka_unit_test(every_allocation_may_fail),
