@@ -9,8 +9,12 @@
  * ended, once all transactions have ended that were open when that pass was over
  *
  * What lies above the bound is delivered at once all the same, and remembered: the next pass meets it again,
- * and passes over what has not changed. A horizon is used one look after it was read: a transaction that had
- * begun, but did not show yet when the sessions were looked at, has shown by then.
+ * and passes over what has not changed. A horizon is used one look after it was read, and no further than the
+ * second look agrees: a transaction that had begun, but did not show yet when the sessions were first looked
+ * at, has shown by then.
+ *
+ * A transaction that is open for longer than horizon_limit is not waited for. Where the mark stood then is
+ * remembered, in the state too, as owed: once it has ended, all rows from there on are looked at again.
  */
 #include "clock.h"
 #include "err.h"
@@ -46,6 +50,8 @@ struct poll {
     struct position
         sample; /* becomes the bound once transactions older than sample_us have ended; 0: not read yet */
     int64_t sample_us;
+    struct position owed; /* where the mark stood when it passed a transaction that is over its limit, which began at: */
+    int64_t owed_us;      /* 0: none */
     struct keyset *memory; /* delivered rows above the bound: key -> cursor */
     uint32_t generation;   /* of passes */
     bool full;             /* this pass began at the mark, not where the last one ended */
@@ -142,17 +148,47 @@ static bool advance(struct poll *p, bool below)
     return move_mark(p, below ? &p->end : &p->bound);
 }
 
+/* ---- transactions that are over their limit ---- */
+
+/* From where on the oldest one may still bring rows. */
+static bool note_owed(struct poll *p)
+{
+    int64_t began = p->horizon.oldest_us;
+    if (!p->horizon.over_limit || p->owed_us != 0)
+        return true;
+    p->owed_us = began;
+    return is_instant(p) && p->mark.has_us && p->mark.us > began ? set_time(&p->owed, began)
+                                                                  : position_copy(&p->owed, &p->mark);
+}
+
+static bool owed_is_due(const struct poll *p)
+{
+    return p->owed_us != 0 && (p->horizon.oldest_us == 0 || p->horizon.oldest_us > p->owed_us);
+}
+
+/* It has ended: back, to what it may have brought. */
+static void pay_owed(struct poll *p)
+{
+    position_move(&p->mark, &p->owed);
+    position_free(&p->resume_to);
+    p->owed_us = 0;
+    p->above = false; /* so that the pass begins at the mark */
+    p->fan_over = p->news = true;
+}
+
 /* ---- passes ---- */
 
 static bool begin_pass(struct poll *p)
 {
     int64_t now = clock_mono_us();
+    if (owed_is_due(p))
+        pay_owed(p);
     p->full = !p->above || now - p->full_ended_us >= FULL_SHARE * p->full_took_us;
     p->pass_began_us = now;
     p->held = false;
     p->finished = false;
     p->generation += p->full;
-    return choose_bound(p) && position_copy(&p->scan, p->full ? &p->mark : &p->seen);
+    return note_owed(p) && choose_bound(p) && position_copy(&p->scan, p->full ? &p->mark : &p->seen);
 }
 
 static bool end_pass(struct poll *p)
@@ -203,7 +239,7 @@ static bool take_rows(struct poll *p, const PGresult *page, bool *below)
     for (int i = 0; i < PQntuples(page); i++) {
         if (!source_page_position(p->feed.source, p->table, page, i, &p->end))
             return false;
-        *below = source_page_below(p->feed.source, p->table, page, i);
+        *below = is_instant(p) ? p->end.us < p->bound.us : source_page_below(p->feed.source, p->table, page, i);
         if (keyset_match(p->memory, p->end.key, p->end.cursor, p->generation))
             continue;
         if (!*below || !p->full) /* if there is no room for it, it is delivered again */
@@ -262,7 +298,10 @@ static bool read_page(struct poll *p, struct err *e)
         return false;
     if (p->sample.cursor && p->sample_us == 0)
         p->sample_us = now.clock_us; /* read after that pass was over */
-    bool ok = judge_page(p, page);
+    bool ok = true;
+    if (is_instant(p) && now.horizon_us < p->bound.us) /* one that did not show before */
+        ok = set_time(&p->bound, now.horizon_us);
+    ok = ok && judge_page(p, page);
     p->horizon = now;
     PQclear(page);
     return ok || err_memory(e);
@@ -327,8 +366,9 @@ static bool fill_affected(struct poll *p, struct err *e)
  * one before it, and how far the fan has come. */
 static bool set_done(struct poll *p, struct batch *b, bool last)
 {
-    if (!position_copy(&b->done.at, last ? &p->mark : &p->before))
+    if (!position_copy(&b->done.at, last ? &p->mark : &p->before) || !position_copy(&b->done.owed, &p->owed))
         return false;
+    b->done.owed_us = p->owed_us;
     if (last || !p->after)
         return true;
     b->done.fan_hash = p->rows_hash;
@@ -374,9 +414,11 @@ static bool poll_next(struct feed *f, struct batch **out, struct err *e)
         p->next = 0;
         if (p->news) /* nothing to fetch, but the mark has moved */
             return make_batch(p, out, e);
-        if (p->finished)
+        if (p->finished && !owed_is_due(p))
             return true;
-        if (!read_page(p, e))
+        if (p->finished && !begin_pass(p))
+            return err_memory(e);
+        if (!p->news && !read_page(p, e))
             return false;
     }
 }
@@ -403,6 +445,7 @@ static void poll_free(struct feed *f)
     position_free(&p->before);
     position_free(&p->end);
     position_free(&p->resume_to);
+    position_free(&p->owed);
     source_list_free(&p->rows);
     source_list_free(&p->affected);
     keyset_free(p->memory);
@@ -428,7 +471,8 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct
     p->memory = keyset_new(MEMORY);
     bool resume = mark->fan.cursor && mark->after;
     p->resume_hash = mark->fan_hash;
-    bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->bound, &place->settled) &&
+    p->owed_us = mark->owed_us;
+    bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->owed, &mark->owed) && position_copy(&p->bound, &place->settled) &&
               (!to_the_limit || position_copy(&p->limit, &place->last)) &&
               (!resume || (position_copy(&p->resume_to, &mark->fan) && (p->after = strdup(mark->after)))) &&
               (p->finished || begin_pass(p));

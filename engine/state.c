@@ -63,6 +63,7 @@ void mark_free(struct mark *m)
 {
     position_free(&m->at);
     position_free(&m->fan);
+    position_free(&m->owed);
     free(m->after);
     *m = (struct mark){0};
 }
@@ -203,8 +204,8 @@ static bool read_int(struct json_reader *r, int64_t *out)
     return json_next(r) == JSON_NUMBER && json_int(r, out);
 }
 
-/* m: what "fan" goes to. Within a fan it is NULL, and what else a fan has goes to fan_of. */
-static bool read_position(struct json_reader *r, struct position *p, struct mark *m, struct mark *fan_of)
+/* m: what "fan" and "owed" go to. Within these it is NULL, and what else they have goes to part_of. */
+static bool read_position(struct json_reader *r, struct position *p, struct mark *m, struct mark *part_of)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
@@ -218,12 +219,16 @@ static bool read_position(struct json_reader *r, struct position *p, struct mark
             ok = p->has_us = read_int(r, &p->us);
         else if (m && json_is(r, "fan"))
             ok = read_position(r, &m->fan, NULL, m);
-        else if (fan_of && json_is(r, "after"))
-            ok = read_text(r, &fan_of->after);
-        else if (fan_of && json_is(r, "hash")) {
+        else if (m && json_is(r, "owed"))
+            ok = read_position(r, &m->owed, NULL, m);
+        else if (part_of && json_is(r, "since"))
+            ok = read_int(r, &part_of->owed_us);
+        else if (part_of && json_is(r, "after"))
+            ok = read_text(r, &part_of->after);
+        else if (part_of && json_is(r, "hash")) {
             int64_t hash = 0;
             ok = read_int(r, &hash);
-            fan_of->fan_hash = (uint64_t)hash;
+            part_of->fan_hash = (uint64_t)hash;
         } else
             ok = json_skip(r);
     }
@@ -361,9 +366,14 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
         struct mark *m = &d->tables[i].mark;
         if (!m->at.has_us || m->at.us <= us)
             continue;
-        mark_free(m);
-        if (!position_copy(&m->at, &d->mtime))
+        struct mark back = {0};
+        if (!position_copy(&back.at, &d->mtime))
             return err_memory(e);
+        if (m->owed_us != 0 && (!m->owed.has_us || m->owed.us < us)) {
+            position_move(&back.owed, &m->owed);
+            back.owed_us = m->owed_us;
+        }
+        mark_move(m, &back);
     }
     return true;
 }
@@ -440,6 +450,11 @@ static void add_tables(struct buf *b, const struct state_data *d)
             add_position(b, &t->mark.fan);
             add_text(b, ",\"after\"", t->mark.after);
             buf_addf(b, ",\"hash\":%lld}", (long long)t->mark.fan_hash);
+        }
+        if (t->mark.owed_us != 0) {
+            buf_adds(b, ",\"owed\":");
+            add_position(b, &t->mark.owed);
+            buf_addf(b, ",\"since\":%lld}", (long long)t->mark.owed_us);
         }
         buf_adds(b, "}");
     }

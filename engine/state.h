@@ -20,14 +20,19 @@
  * pipeline    the script's name: a state is never used for another one
  * index_uuid  of the index that was loaded: another one means that everything has to be loaded again
  * phase       "snapshot": the first load is under way; "following": done, changes are read from the position
- * on after       snapshot: all rows whose key is not above this one are in the index; null: none are version
- * the highest document version issued tables      for each tracked table its position: rows below `cursor`
- * are done, and of those at this very cursor the ones up to `key` (null: none of them). The cursor is the
- * server's own text; `us` is it in microseconds since the epoch, where it is a time; the root table's equals
- * the file's mtime fan         a change that affects many documents is under way: of the rows up to this
- * position, the affected documents whose key is not above `after` are done; hash: of those rows, which tells
- * whether they are still the same ones sweep       swept: when the last sweep ended, in microseconds since
- * the epoch; after: one is under way, and has looked at all rows whose key is not above this one
+ *             on
+ * after       snapshot: all rows whose key is not above this one are in the index; null: none are
+ * version     the highest document version issued
+ * tables      for each tracked table its position: rows below `cursor` are done, and of those at this very
+ *             cursor the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is it
+ *             in microseconds since the epoch, where it is a time; the root table's equals the file's mtime
+ * fan         a change that affects many documents is under way: of the rows up to this position, the affected
+ *             documents whose key is not above `after` are done; hash: of those rows, which tells whether they
+ *             are still the same ones
+ * owed        a transaction that began at `since` was open for longer than horizon_limit, and the position has
+ *             passed what it may still bring: once it has ended, rows from this position on are read again
+ * sweep       swept: when the last sweep ended, in microseconds since the epoch; after: one is under way, and
+ *             has looked at all rows whose key is not above this one
  */
 #pragma once
 #include <stdbool.h>
@@ -52,7 +57,9 @@ struct mark {
     struct position at;  /* of a table that is polled */
     struct position fan; /* cursor NULL: none */
     uint64_t fan_hash;
-    char *after; /* owned: of the fan, if there is one; else of the snapshot or the sweep */
+    struct position owed; /* from where to look again, once the transaction has ended that began at: */
+    int64_t owed_us;      /* 0: none */
+    char *after;         /* owned: of the fan, if there is one; else of the snapshot or the sweep */
 };
 void mark_free(struct mark *m);
 void mark_move(struct mark *to, struct mark *from);
