@@ -803,9 +803,11 @@ static const char horizon_sql[] =
     "     AND coalesce(backend_type, 'client backend') = 'client backend')"
     " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
     "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
+    "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others"
+    "    WHERE xact_start >= pg_catalog.statement_timestamp() - $2::float8 * interval '1 second'),"
     "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
     "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
-    "  coalesce((SELECT bool_or(state IS NULL) FROM others), false) OR pg_catalog.pg_is_in_recovery()"
+    "  coalesce((SELECT bool_or(state IS NULL OR state = 'disabled') FROM others), false) OR pg_catalog.pg_is_in_recovery()"
     "   OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())";
 
 static const double DEFAULT_LOOKBACK = 60; /* seconds */
@@ -815,14 +817,15 @@ static void read_horizon(const struct source *s, const PGresult *res, struct sou
     const struct pipeline *p = s->pipeline;
     *h = (struct source_horizon){.clock_us = strtoll(PQgetvalue(res, 0, 0), NULL, 10)};
     h->oldest_us = PQgetisnull(res, 0, 1) ? 0 : strtoll(PQgetvalue(res, 0, 1), NULL, 10);
-    snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 2));
-    h->hidden = PQgetvalue(res, 0, 3)[0] == 't';
-    h->over_limit = h->oldest_us != 0 && (double)(h->clock_us - h->oldest_us) > p->source.horizon_limit * 1e6;
+    int64_t counts_us = PQgetisnull(res, 0, 2) ? 0 : strtoll(PQgetvalue(res, 0, 2), NULL, 10);
+    snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 3));
+    h->hidden = PQgetvalue(res, 0, 4)[0] == 't';
+    h->over_limit = h->oldest_us != counts_us;
     bool given = p->source.lookback >= 0;
     double lookback = given ? p->source.lookback : DEFAULT_LOOKBACK;
     h->horizon_us = h->clock_us;
-    if (h->oldest_us != 0 && !h->over_limit && h->oldest_us < h->horizon_us)
-        h->horizon_us = h->oldest_us;
+    if (counts_us != 0 && counts_us < h->horizon_us)
+        h->horizon_us = counts_us;
     int64_t back = h->clock_us - (int64_t)(lookback * 1e6);
     if ((given || h->hidden || h->over_limit) && back < h->horizon_us)
         h->horizon_us = back;
@@ -838,7 +841,10 @@ static bool query_with_horizon(const struct source *s, struct pg *pg, const char
     buf_init(&pids, MAX_SQL);
     pg_add_own_pids(pg_server_of(pg), &pids);
     const char *own = buf_cstr(&pids), *text = buf_cstr(sql);
-    struct pg_statement statements[2] = {{horizon_sql, 1, &own}, {text, n, params}};
+    char limit[40];
+    snprintf(limit, sizeof limit, "%.6f", s->pipeline->source.horizon_limit);
+    const char *const about[] = {own, limit};
+    struct pg_statement statements[2] = {{horizon_sql, 2, about}, {text, n, params}};
     bool ok = own && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
     buf_free(&pids);
     buf_free(sql);
