@@ -91,6 +91,8 @@ size_t run_whole_lane(const struct run *r);
 bool run_guard(struct run *r, struct err *e);
 /* The fields of the state that say whose it is; its tables become those of the script, in their order. */
 bool run_sign_state(struct run *r, struct err *e);
+/* Where a table stands; waits for a server that is absent. */
+bool run_read_place(struct run *r, size_t table, struct feed_place *place, struct err *e);
 /* Warns of a session that holds a table's mark back, or that hides itself. */
 void run_tell_horizon(const struct run *r, const struct source_horizon *h);
 

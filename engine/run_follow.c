@@ -13,14 +13,16 @@
 enum {
     TICK_MS = 250,              /* how often signals and the time are looked at while nothing else happens */
     TELL_US = 60 * 1000 * 1000, /* between two warnings of one kind */
+    CHECK_US = 5 * 1000 * 1000, /* between two looks whether the index is still the same */
     GUARD_US = 10 * 60 * 1000 * 1000, /* what may be deleted is renewed so often */
 };
 
 struct following {
     struct run *run;
-    struct feed **feeds;                  /* owned, each; NULL for a table without a cursor */
-    struct feed *sweep;                   /* owned; NULL: none is under way */
-    int64_t look_us, told_us, guarded_us; /* clock_mono_us: when to look again, when these were last done */
+    struct feed **feeds; /* owned, each; NULL for a table without a cursor */
+    struct feed *sweep;  /* owned; NULL: none is under way */
+    int64_t look_us, told_us, checked_us,
+        guarded_us; /* clock_mono_us: when to look again, when these were last done */
 };
 
 static const struct source *source_of(const struct following *f)
@@ -54,8 +56,7 @@ static bool open_feeds(struct following *f, struct err *e)
         struct feed_place place = {0};
         if (!source_of(f)->tables[i].cursor)
             continue;
-        bool ok = feed_place_read(source_of(f), &r->pool, i, &place, e);
-        if (ok)
+        if (run_read_place(r, i, &place, e))
             f->feeds[i] =
                 feed_poll(source_of(f), &r->pool, r->es, i, &r->data.tables[i].mark, &place, false, e);
         feed_place_free(&place);
@@ -163,8 +164,9 @@ static bool swap(struct following *f, struct run_script *fresh, struct err *e)
     *fresh = (struct run_script){0};
     r->user.source.pipeline = &r->user.pipeline;
     r->data.swept_us = 0; /* documents may look different now: a sweep brings them up to date */
-    if (!run_sign_state(r, e) || !run_start(r, e))
+    if (!run_sign_state(r, e) || !run_start(r, e) || !run_patiently(r, run_guard, e))
         return false;
+    r->pump.unsaved = true; /* or a crash forgets the sweep */
     queue_add_sums(r->queue, &sums);
     script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
@@ -205,6 +207,11 @@ static bool round_of(struct following *f, struct err *e)
         if (!look_again(f, e))
             return false;
     }
+    if (now - f->checked_us >= CHECK_US) {
+        f->checked_us = now;
+        if (!run_check_index(r, e) && e->kind != ERR_PASSING)
+            return false;
+    }
     if (now - f->guarded_us >= GUARD_US) {
         f->guarded_us = now;
         if (!run_patiently(r, run_guard, e))
@@ -220,7 +227,9 @@ static bool round_of(struct following *f, struct err *e)
 
 bool run_follow(struct run *r, struct err *e)
 {
-    struct following f = {.run = r, .guarded_us = clock_mono_us()};
+    struct following f = {.run = r,
+                          .guarded_us = clock_mono_us() -
+                                        GUARD_US}; /* the index may have been empty when this run began */
     if (!r->user.pipeline.source.cursor)
         return err_set(e, ERR_USAGE, "option --follow needs a cursor: the script names none in source");
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);

@@ -1,5 +1,6 @@
 #include "run.h"
 
+#include "clock.h"
 #include "deadletter.h"
 #include "err.h"
 #include "log.h"
@@ -147,9 +148,9 @@ bool run_guard(struct run *r, struct err *e)
     int64_t count;
     if (r->o.dry_run || r->o.allow_deletes)
         return true;
-    if (!run_check_index(r, e))
-        return false;
-    if (!index_count(r->es, r->user.pipeline.sink.index, &count, e))
+    const char *index = r->user.pipeline.sink.index;
+    if (!run_check_index(r, e) || !index_refresh(r->es, index, e) || /* what was just loaded counts */
+        !index_count(r->es, index, &count, e))
         return false;
     queue_allow_deletes(r->queue, count / 2 > FREE_DELETES ? count / 2 : FREE_DELETES);
     return true;
@@ -177,7 +178,7 @@ static bool carry_snapshot(struct run *r, struct err *e)
     return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, rows, e), e);
 }
 
-static bool read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
+bool run_read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
 {
     struct retry retry;
     retry_start(&retry, r->give_up_after);
@@ -192,7 +193,7 @@ static struct feed *poll_table(struct run *r, size_t table, struct err *e)
 {
     struct feed_place place = {0};
     struct feed *f = NULL;
-    if (read_place(r, table, &place, e)) {
+    if (run_read_place(r, table, &place, e)) {
         if (table == 0)
             run_tell_horizon(r, &place.horizon);
         f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].mark, &place, true, e);
@@ -225,6 +226,19 @@ static bool carry_changes(struct run *r, struct err *e)
     return ok;
 }
 
+/* A transaction that is over its limit may still bring what lies below the place. */
+static bool begin_mark(struct feed_place *place, struct mark *m)
+{
+    const struct source_horizon *h = &place->horizon;
+    m->owed_us = h->over_limit ? h->oldest_us : 0;
+    position_move(&m->at, &place->settled);
+    if (m->owed_us == 0 || !m->at.has_us || m->at.us <= m->owed_us)
+        return position_copy(&m->owed, &m->at);
+    char text[CLOCK_TEXT];
+    m->owed = (struct position){.cursor = strdup(clock_text(m->owed_us, text)), .us = m->owed_us, .has_us = true};
+    return m->owed.cursor != NULL;
+}
+
 /* Notes the places to follow the changes from, before anything is read. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
@@ -244,7 +258,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
             continue;
         bool ok = feed_place_read(&r->user.source, &r->pool, i, &place, e);
         if (ok)
-            position_move(&d->tables[i].mark.at, &place.settled);
+            ok = begin_mark(&place, &d->tables[i].mark) || err_memory(e);
         feed_place_free(&place);
         if (!ok)
             return false;
@@ -277,14 +291,14 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     if (!carry_snapshot(r, e))
         return false;
     end_snapshot(r);
-    return pump_save(&r->pump, e);
+    return pump_save(&r->pump, e) && run_patiently(r, run_guard, e); /* the index was empty before */
 }
 
+/* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the key that it came to. */
 static bool sweep(struct run *r, struct err *e)
 {
-    log_info("%s: sweeping%s%s", r->user.pipeline.name, r->data.sweep_after ? " on after key " : "",
-             r->data.sweep_after ? r->data.sweep_after : "");
-    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->data.sweep_after, e), e))
+    log_info("%s: sweeping", r->user.pipeline.name);
+    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, NULL, e), e))
         return false;
     end_snapshot(r);
     free(r->data.sweep_after);
