@@ -66,7 +66,7 @@ struct poll {
     struct source_list rows;     /* its changed rows' keys, of this table */
     struct source_list affected; /* of the root: a part of the fan */
     size_t next;                 /* of affected */
-    bool fan_over, asked_index;
+    bool fan_over, asked_index, from_index; /* from_index: affected came from there */
     uint64_t rows_hash;        /* of the rows that the fan is made of, and their cursors */
     uint64_t resume_hash;      /* what it was when the fan was broken off */
     bool news;                 /* the mark moved */
@@ -354,6 +354,7 @@ static bool fill_affected(struct poll *p, struct err *e)
         p->fan_over = true;
         return true;
     }
+    p->from_index = !p->asked_index;
     bool ok = p->asked_index ? ask_source(p, e) : ask_index(p, e);
     if (ok)
         p->asked_index = true;
@@ -369,7 +370,7 @@ static bool set_done(struct poll *p, struct batch *b, bool last)
     if (!position_copy(&b->done.at, last ? &p->mark : &p->before) || !position_copy(&b->done.owed, &p->owed))
         return false;
     b->done.owed_us = p->owed_us;
-    if (last || !p->after)
+    if (last || !p->after || p->from_index) /* the index's keys come in no order */
         return true;
     b->done.fan_hash = p->rows_hash;
     b->done.after = strdup(b->keys[b->n - 1]);
