@@ -1,6 +1,7 @@
 """The engine is killed, stopped, frozen, reloaded, while the rows change."""
 import signal
 
+from tools import wait_until
 from world import rounds
 
 
@@ -68,3 +69,19 @@ def test_a_second_engine_on_the_same_state_is_kept_out(world):
         assert second.returncode == 1 and "another run is using it" in second.stderr, second
         world.pause(0.2, 0.5)
     world.settle()
+
+
+def test_a_reloaded_script_with_a_wrong_join_does_not_empty_the_index(world):
+    running = world.engine.start(world.script, "--follow")
+    wait_until(lambda: ": following" in running.stderr, what="following")
+    with open(world.script, encoding="utf-8") as f:
+        text = f.read()
+    wrong = text.replace("FROM content.film_work fw\n", "FROM content.film_work fw JOIN content.genre x ON x.id = fw.id\n")
+    assert wrong != text
+    with open(world.script, "w", encoding="utf-8") as f:
+        f.write(wrong)
+    before = world.search.count("movies")
+    running.signal(signal.SIGHUP)
+    done = running.wait()
+    assert done.returncode == 1 and "refused to delete so many documents" in done.stderr, done
+    assert world.search.count("movies") >= before / 2

@@ -4,7 +4,7 @@ import contextlib
 import pytest
 
 from tools import wait_until
-from world import rounds
+from world import LONG, rounds
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +17,8 @@ def running_server(search_one):
 
 @pytest.mark.parametrize("how", ["kill", "down"])
 def test_the_search_server_goes_and_comes_back(world, how):
-    if how == "down" and rounds(True, False):
-        pytest.skip("takes a start of the server more: in the long form")
+    if not LONG:
+        pytest.skip("a start of the search server takes long: ETL_FAULTS=long")
     world.follow()
     with world.model.writing():
         for _ in range(rounds(1, 5)):
@@ -34,7 +34,7 @@ def test_the_search_server_goes_and_comes_back(world, how):
 def test_the_search_server_freezes_and_wakes(world):
     world.follow()
     with world.model.writing():
-        for _ in range(rounds(2, 20)):
+        for _ in range(rounds(1, 20)):
             world.pause(0.2, 0.5)
             world.search.server.freeze()
             world.pause(0.5, 2)
