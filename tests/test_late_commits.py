@@ -1,0 +1,267 @@
+"""Rows become visible when their transaction commits, but got their cursor before: none is lost, none is written twice."""
+import re
+
+import films
+import pytest
+from films import changed, run, state
+
+
+def write(connection, sql):
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def insert(pg, number):
+    pg.execute("INSERT INTO t (id, v) VALUES (%s, 'v')", (number,))
+
+
+@pytest.fixture
+def follower(engine, pg, search, script, wait_until):
+    """start(source="", cursor=...): an engine that follows table t, of 20 rows."""
+
+    def start(cursor="timestamptz DEFAULT clock_timestamp()", source="", rows=20, env=None):
+        films.table(pg, cursor, rows)
+        path = script(films.plain(source=source))
+        return films.follow(engine, path, wait_until=wait_until, env=env)
+
+    return start
+
+
+def test_what_commits_late_within_a_run_arrives(follower, pg, search, wait_until):
+    follower()
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    films.settle()
+    assert search.get("t", "100") is None
+    late.commit()
+    wait_until(lambda: search.get("t", "100"), timeout=3)
+
+
+def test_what_commits_late_between_two_runs_arrives(engine, pg, search, script):
+    films.table(pg)
+    path = script(films.plain())
+    run(engine, path)
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    insert(pg, 101)
+    films.settle()
+    run(engine, path)
+    assert search.get("t", "101") and not search.get("t", "100")
+    run(engine, path)
+    late.commit()
+    run(engine, path)
+    assert search.get("t", "100")
+
+
+def test_what_was_open_while_everything_was_loaded_arrives(engine, pg, search, script):
+    films.table(pg)
+    path = script(films.plain())
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    insert(pg, 101)
+    run(engine, path)
+    late.commit()
+    run(engine, path)
+    assert search.get("t", "100")
+
+
+def test_waiting_costs_no_second_write(follower, pg, search, wait_until):
+    follower()
+    late = pg.connect()
+    write(late, "SELECT 1")  # idle in transaction
+    films.settle(0.3)
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    before = search.versions("t")
+    films.settle(2)  # twenty looks
+    assert not changed(before, search.versions("t"))
+    pg.execute("UPDATE t SET v = 'w', modified = clock_timestamp() WHERE id = 101")
+    wait_until(lambda: search.get("t", "101")["v"] == "w", timeout=3)
+    assert changed(before, search.versions("t")) == {"101"}
+
+
+def test_an_idle_transaction_holds_the_watermark_and_no_other_database_does(follower, engine, pg, movies, search, wait_until):
+    other = movies.connect()
+    write(other, "SELECT 1")
+    late = pg.connect()
+    write(late, "SELECT 1")
+    begun = pg.value("SELECT clock_timestamp()::text")
+    pg.execute("SELECT pg_sleep(1.1)")
+    follower(rows=0)
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    films.settle(1)
+    assert state(engine)["tables"]["public.t"]["cursor"] < begun
+    late.rollback()
+    wait_until(lambda: state(engine)["tables"]["public.t"]["key"] == "101", timeout=5)
+
+
+def test_past_horizon_limit_the_lookback_counts_and_the_session_is_named(engine, follower, pg, search, wait_until):
+    late = pg.connect()
+    write(late, "SET application_name = 'forgotten'; SELECT 1")
+    pg.execute("SELECT pg_sleep(1.2)")
+    running = follower(source="horizon_limit = 1, lookback = 2,")
+    pid = late.get_backend_pid()
+    wait_until(lambda: re.search(rf"transaction of process {pid} \(forgotten\) has been open for \d+ s", running.stderr))
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: state(engine)["tables"]["public.t"]["key"] == "101", timeout=6)  # it passes, in spite of the session
+
+
+def test_within_the_lookback_late_rows_arrive_past_horizon_limit(follower, pg, search, wait_until):
+    old = pg.connect()
+    write(old, "SELECT 1")
+    pg.execute("SELECT pg_sleep(1.2)")
+    follower(source="horizon_limit = 1, lookback = 5,")
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    films.settle(1.5)  # longer than horizon_limit
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    late.commit()
+    wait_until(lambda: search.get("t", "100"), timeout=3)
+
+
+@pytest.fixture
+def modest(pg):
+    """A role that may read the table, and see no other sessions."""
+    pg.execute("DROP ROLE IF EXISTS modest")
+    pg.execute("CREATE ROLE modest LOGIN PASSWORD 'modest'")
+    pg.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO modest")
+    yield {"DATABASE_URL": pg.url_at(pg.port, "modest", "modest")}
+    pg.execute("DROP OWNED BY modest; DROP ROLE modest")
+
+
+def test_sessions_that_hide_are_answered_by_the_lookback(engine, follower, modest, pg, search, wait_until):
+    follower(source="lookback = 3,", env=modest)
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    films.settle(1.5)
+    assert state(engine)["tables"]["public.t"]["key"] != "101"
+    late.commit()
+    wait_until(lambda: search.get("t", "100"), timeout=3)
+
+
+def test_a_prepared_transaction_is_answered_by_the_lookback(follower, pg, search, wait_until):
+    if pg.value("SHOW max_prepared_transactions") == "0":
+        pytest.skip("the server allows no prepared transactions (max_prepared_transactions)")
+    follower(source="lookback = 4,")
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late'); PREPARE TRANSACTION 'late'")
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    films.settle(1.5)
+    pg.execute("COMMIT PREPARED 'late'")
+    wait_until(lambda: search.get("t", "100"), timeout=3)
+
+
+# Cursors of other types
+
+LOWER = {  # a cursor's type, and how a late transaction writes a lower one than those that are committed
+    "timestamp": "timestamp DEFAULT clock_timestamp()",
+    "date": "date DEFAULT '2026-01-02'",
+    "sequence": "int DEFAULT nextval('numbers')",
+    "bigint": "bigint DEFAULT nextval('numbers')",
+    "numeric": "numeric(30, 3) DEFAULT nextval('numbers') + 0.125",
+}
+
+
+@pytest.mark.parametrize("kind", LOWER)
+def test_a_late_commit_with_a_lower_cursor_arrives(follower, engine, pg, search, wait_until, kind):
+    pg.execute("CREATE SEQUENCE numbers")
+    running = follower(cursor=LOWER[kind])
+    late = pg.connect()
+    lower = ", modified) VALUES (100, 'late', '2026-01-01')" if kind == "date" else ") VALUES (100, 'late')"
+    write(late, f"INSERT INTO t (id, v{lower}")
+    for number in (101, 102):
+        insert(pg, number)
+        wait_until(lambda: search.get("t", str(number)), timeout=3)
+    films.settle(1.5)
+    before = search.versions("t")
+    films.settle(0.5)
+    assert not changed(before, search.versions("t"))
+    late.commit()
+    wait_until(lambda: search.get("t", "100"), timeout=3)
+    if kind != "date":
+        wait_until(lambda: state(engine)["tables"]["public.t"]["key"] == "102", timeout=5)
+    assert running.stop().returncode == 143
+
+
+@pytest.mark.parametrize("kind", ["timestamp", "sequence"])
+def test_a_late_commit_with_a_lower_cursor_arrives_in_the_next_run(engine, pg, search, script, kind):
+    pg.execute("CREATE SEQUENCE numbers")
+    films.table(pg, LOWER[kind])
+    path = script(films.plain())
+    run(engine, path)
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    insert(pg, 101)
+    films.settle()
+    run(engine, path)
+    run(engine, path)
+    late.commit()
+    run(engine, path)
+    assert search.get("t", "100")
+
+
+@pytest.mark.parametrize("zone", ["Europe/Moscow", "America/New_York"])
+def test_a_local_time_may_be_written_in_any_time_zone(follower, pg, search, wait_until, zone):
+    pg.execute(f"ALTER DATABASE {pg.name} SET TimeZone = 'Asia/Tokyo'")
+    follower(cursor="timestamp DEFAULT now()", rows=0)
+    writer = pg.connect(autocommit=True)
+    write(writer, f"SET TimeZone = '{zone}'")
+    for number in range(1, 4):
+        write(writer, f"INSERT INTO t (id, v) VALUES ({number}, 'v')")
+        wait_until(lambda: search.get("t", str(number)), timeout=3)
+        write(writer, f"UPDATE t SET v = 'w', modified = now() WHERE id = {number}")
+        wait_until(lambda: search.get("t", str(number))["v"] == "w", timeout=3)
+
+
+def test_microseconds_are_kept(engine, pg, search, script):
+    films.table(pg, "timestamptz", 0)
+    pg.execute("INSERT INTO t SELECT i, 'v', '2020-01-01 00:00:00.000001'::timestamptz + i * interval '1 us' FROM generate_series(1, 9) i")
+    path = script(films.plain())
+    run(engine, path)
+    position = state(engine)["tables"]["public.t"]
+    assert position["cursor"].endswith("00:00:00.00001+00") and position["us"] % 1000000 == 10
+    before = search.versions("t")
+    pg.execute("UPDATE t SET modified = '2020-01-01 00:00:00.000011+00' WHERE id = 3")
+    run(engine, path)
+    assert changed(before, search.versions("t")) == {"3"}
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_null_and_infinite_cursors_are_told_once_and_found_by_the_sweep(engine, pg, search, script, wait_until, kind):
+    films.table(pg, kind, 0)
+    pg.execute("INSERT INTO t VALUES (1, 'v', NULL), (2, 'v', 'infinity'), (3, 'v', '-infinity'), (4, 'v', '2020-01-01')")
+    path = script(films.plain())
+    assert run(engine, path).stderr.count("NULL or infinite") == 1
+    before = search.versions("t")
+    assert set(before) == {"1", "2", "3", "4"}
+    pg.execute("UPDATE t SET v = 'w' WHERE id <= 3")
+    done = run(engine, path)
+    assert not changed(before, search.versions("t")) and "NULL or infinite" not in done.stderr
+    run(engine, path, "--sweep")
+    assert changed(before, search.versions("t")) == {"1", "2", "3"}
+    pg.execute("UPDATE t SET v = 'x', modified = '2021-01-01' WHERE id = 4")
+    run(engine, path)
+    assert search.get("t", "4")["v"] == "x"
+
+
+def test_equal_cursors_lose_nothing_at_a_page_boundary(engine, pg, search, script, wait_until):
+    films.table(pg, "timestamptz", 0)
+    pg.execute("INSERT INTO t SELECT i, 'v', '2020-01-01' FROM generate_series(1, 3500) i")
+    path = script(films.plain())
+    run(engine, path)
+    before = search.versions("t")
+    pg.execute("UPDATE t SET v = 'w', modified = '2020-01-02' WHERE id > 200")
+    run(engine, path)
+    assert changed(before, search.versions("t")) == {str(i) for i in range(201, 3501)}
+    pg.execute("UPDATE t SET v = 'x', modified = '2020-01-02' WHERE id = 3500")  # behind the position: equal cursor, same key
+    pg.execute("INSERT INTO t VALUES (3501, 'v', '2020-01-02')")
+    run(engine, path)
+    assert search.get("t", "3501")
