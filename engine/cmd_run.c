@@ -109,7 +109,8 @@ static bool refresh(struct run *r, struct err *e)
 static void log_summary(const struct run *r, const struct bulk_sums *s)
 {
     char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
-    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], superseded[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
+    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT],
+        superseded[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */

@@ -50,8 +50,9 @@ struct poll {
     struct position
         sample; /* becomes the bound once transactions older than sample_us have ended; 0: not read yet */
     int64_t sample_us;
-    struct position owed; /* where the mark stood when it passed a transaction that is over its limit, which began at: */
-    int64_t owed_us;      /* 0: none */
+    struct position
+        owed; /* where the mark stood when it passed a transaction that is over its limit, which began at: */
+    int64_t owed_us;       /* 0: none */
     struct keyset *memory; /* delivered rows above the bound: key -> cursor */
     uint32_t generation;   /* of passes */
     bool full;             /* this pass began at the mark, not where the last one ended */
@@ -61,16 +62,16 @@ struct poll {
     int64_t pass_began_us, full_took_us, full_ended_us;
 
     /* the page being delivered: */
-    struct position before;      /* the mark that holds while it is not */
-    struct position end;         /* of the page */
-    struct source_list rows;     /* its changed rows' keys, of this table */
-    struct source_list affected; /* of the root: a part of the fan */
-    size_t next;                 /* of affected */
+    struct position before;                 /* the mark that holds while it is not */
+    struct position end;                    /* of the page */
+    struct source_list rows;                /* its changed rows' keys, of this table */
+    struct source_list affected;            /* of the root: a part of the fan */
+    size_t next;                            /* of affected */
     bool fan_over, asked_index, from_index; /* from_index: affected came from there */
-    uint64_t rows_hash;        /* of the rows that the fan is made of, and their cursors */
-    uint64_t resume_hash;      /* what it was when the fan was broken off */
-    bool news;                 /* the mark moved */
-    char *after;               /* the fan's last key so far; NULL: none */
+    uint64_t rows_hash;                     /* of the rows that the fan is made of, and their cursors */
+    uint64_t resume_hash;                   /* what it was when the fan was broken off */
+    bool news;                              /* the mark moved */
+    char *after;                            /* the fan's last key so far; NULL: none */
     struct position resume_to; /* the end of the page whose fan was broken off; cursor NULL: none */
 };
 
@@ -158,7 +159,7 @@ static bool note_owed(struct poll *p)
         return true;
     p->owed_us = began;
     return is_instant(p) && p->mark.has_us && p->mark.us > began ? set_time(&p->owed, began)
-                                                                  : position_copy(&p->owed, &p->mark);
+                                                                 : position_copy(&p->owed, &p->mark);
 }
 
 static bool owed_is_due(const struct poll *p)
@@ -239,7 +240,8 @@ static bool take_rows(struct poll *p, const PGresult *page, bool *below)
     for (int i = 0; i < PQntuples(page); i++) {
         if (!source_page_position(p->feed.source, p->table, page, i, &p->end))
             return false;
-        *below = is_instant(p) ? p->end.us < p->bound.us : source_page_below(p->feed.source, p->table, page, i);
+        *below =
+            is_instant(p) ? p->end.us < p->bound.us : source_page_below(p->feed.source, p->table, page, i);
         if (keyset_match(p->memory, p->end.key, p->end.cursor, p->generation))
             continue;
         if (!*below || !p->full) /* if there is no room for it, it is delivered again */
@@ -473,7 +475,8 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct
     bool resume = mark->fan.cursor && mark->after;
     p->resume_hash = mark->fan_hash;
     p->owed_us = mark->owed_us;
-    bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->owed, &mark->owed) && position_copy(&p->bound, &place->settled) &&
+    bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->owed, &mark->owed) &&
+              position_copy(&p->bound, &place->settled) &&
               (!to_the_limit || position_copy(&p->limit, &place->last)) &&
               (!resume || (position_copy(&p->resume_to, &mark->fan) && (p->after = strdup(mark->after)))) &&
               (p->finished || begin_pass(p));

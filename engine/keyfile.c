@@ -10,10 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Puts the value of the field "key" into key. *found: there is one. */
-static bool read_fields(struct json_reader *r, struct buf *key, bool *found, struct err *e)
+/* Puts the value of the field "key", which is the first one, into key. */
+static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
 {
-    *found = false;
     json_next(r); /* the '{' */
     while (json_next(r) == JSON_KEY) {
         if (!json_is(r, "key")) {
@@ -28,7 +27,6 @@ static bool read_fields(struct json_reader *r, struct buf *key, bool *found, str
         buf_clear(key); /* of equal names the last one counts */
         if (r->len > 0 && !buf_add(key, r->text, r->len))
             return err_memory(e);
-        *found = true;
     }
     if (json_end(r))
         return true;
@@ -41,13 +39,10 @@ static bool add_letter(struct batch *to, const char *line, size_t len, struct er
 {
     struct json_reader r;
     struct buf key;
-    bool found;
     json_open(&r, line, len);
     buf_init(&key, len); /* being unescaped, it is no longer than its line */
-    bool ok = read_fields(&r, &key, &found, e);
-    if (ok && !found)
-        ok = err_set(e, ERR_USAGE, "it has no \"key\"");
-    else if (ok && key.len == 0)
+    bool ok = read_fields(&r, &key, e);
+    if (ok && key.len == 0)
         ok = err_set(e, ERR_USAGE, "its \"key\" is empty");
     else if (ok && memchr(key.data, '\0', key.len))
         ok = err_set(e, ERR_USAGE, "its \"key\" holds a zero byte");

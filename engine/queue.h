@@ -79,9 +79,9 @@ void queue_ack(struct queue *q, struct batch *b); /* taken */
  * ended. */
 bool queue_turn(struct queue *q, const struct batch *b);
 
-/* The version for a fetch whose clock reading was `clock`: that, or, where the clock went back, what was reserved before the
- * reading was asked for: above everything issued before, and nobody else's. Two fetches of one key with equal versions would
- * overwrite each other in any order. */
+/* The version for a fetch whose clock reading was `clock`: that, or, where the clock went back, what was
+ * reserved before the reading was asked for: above everything issued before, and nobody else's. Two fetches
+ * of one key with equal versions would overwrite each other in any order. */
 int64_t queue_reserve(struct queue *q);
 int64_t queue_issue(struct queue *q, int64_t clock, int64_t reserved);
 int64_t queue_issued(struct queue *q); /* the highest version so far */

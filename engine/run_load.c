@@ -235,7 +235,8 @@ static bool begin_mark(struct feed_place *place, struct mark *m)
     if (m->owed_us == 0 || !m->at.has_us || m->at.us <= m->owed_us)
         return position_copy(&m->owed, &m->at);
     char text[CLOCK_TEXT];
-    m->owed = (struct position){.cursor = strdup(clock_text(m->owed_us, text)), .us = m->owed_us, .has_us = true};
+    m->owed =
+        (struct position){.cursor = strdup(clock_text(m->owed_us, text)), .us = m->owed_us, .has_us = true};
     return m->owed.cursor != NULL;
 }
 
@@ -294,7 +295,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     return pump_save(&r->pump, e) && run_patiently(r, run_guard, e); /* the index was empty before */
 }
 
-/* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the key that it came to. */
+/* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the
+ * key that it came to. */
 static bool sweep(struct run *r, struct err *e)
 {
     log_info("%s: sweeping", r->user.pipeline.name);

@@ -807,7 +807,8 @@ static const char horizon_sql[] =
     "    WHERE xact_start >= pg_catalog.statement_timestamp() - $2::float8 * interval '1 second'),"
     "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
     "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
-    "  coalesce((SELECT bool_or(state IS NULL OR state = 'disabled') FROM others), false) OR pg_catalog.pg_is_in_recovery()"
+    "  coalesce((SELECT bool_or(state IS NULL OR state = 'disabled') FROM others), false) OR "
+    "pg_catalog.pg_is_in_recovery()"
     "   OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())";
 
 static const double DEFAULT_LOOKBACK = 60; /* seconds */

@@ -11,9 +11,9 @@
  *
  *     {"format":1,"pipeline":"movies","index":"movies","index_uuid":"Qz...","phase":"following","after":null,
  *      "version":1764000000000000,"tables":{
- *        "content.film_work":{"cursor":"2021-06-16
- * 20:14:09.222016+00","key":"025c...","us":1623874449222016},
- *        "content.genre":{"cursor":...,"key":...,"us":...,"fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
+ *        "content.film_work":{"cursor":"2021-06-16 20:14:09.2+00","key":"025c...","us":1623874449200000},
+ *        "content.genre":{"cursor":...,"key":...,"us":...,
+ *          "fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
  *      "sweep":{"swept":1764000000000000,"after":"7f3a..."}}
  *
  * format      of this file; a higher one is refused
@@ -24,13 +24,12 @@
  * after       snapshot: all rows whose key is not above this one are in the index; null: none are
  * version     the highest document version issued
  * tables      for each tracked table its position: rows below `cursor` are done, and of those at this very
- *             cursor the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is it
- *             in microseconds since the epoch, where it is a time; the root table's equals the file's mtime
- * fan         a change that affects many documents is under way: of the rows up to this position, the affected
- *             documents whose key is not above `after` are done; hash: of those rows, which tells whether they
- *             are still the same ones
- * owed        a transaction that began at `since` was open for longer than horizon_limit, and the position has
- *             passed what it may still bring: once it has ended, rows from this position on are read again
+ *             cursor the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is
+ * it in microseconds since the epoch, where it is a time; the root table's equals the file's mtime fan a
+ * change that affects many documents is under way: of the rows up to this position, the affected documents
+ * whose key is not above `after` are done; hash: of those rows, which tells whether they are still the same
+ * ones owed        a transaction that began at `since` was open for longer than horizon_limit, and the
+ * position has passed what it may still bring: once it has ended, rows from this position on are read again
  * sweep       swept: when the last sweep ended, in microseconds since the epoch; after: one is under way, and
  *             has looked at all rows whose key is not above this one
  */
@@ -59,7 +58,7 @@ struct mark {
     uint64_t fan_hash;
     struct position owed; /* from where to look again, once the transaction has ended that began at: */
     int64_t owed_us;      /* 0: none */
-    char *after;         /* owned: of the fan, if there is one; else of the snapshot or the sweep */
+    char *after;          /* owned: of the fan, if there is one; else of the snapshot or the sweep */
 };
 void mark_free(struct mark *m);
 void mark_move(struct mark *to, struct mark *from);

@@ -33,13 +33,15 @@ struct fixture {
     struct bulk_sums sums;
     struct err e;
     size_t told;
+    int status;
     char key[700], reason[400]; /* of the last rejected item */
 };
 
-static void on_rejected(const char *key, const char *reason, void *arg)
+static void on_rejected(const char *key, int status, const char *reason, void *arg)
 {
     struct fixture *f = arg;
     f->told++;
+    f->status = status;
     snprintf(f->key, sizeof f->key, "%s", key);
     snprintf(f->reason, sizeof f->reason, "%s", reason);
 }

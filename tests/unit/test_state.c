@@ -63,17 +63,29 @@ static int64_t mtime_us(void)
     return (int64_t)info.st_mtim.tv_sec * 1000000 + info.st_mtim.tv_nsec / 1000;
 }
 
+static struct state_table tables[] = {
+    {.name = (char *)"content.\"odd \\ table\"",
+     .mark = {.at = {.cursor = (char *)"2021-06-16 20:14:09.222016+00",
+                     .key = (char *)"a\"b\\c\xC3\xA9",
+                     .us = 1623874449222016,
+                     .has_us = true}}},
+    {.name = (char *)"content.genre",
+     .mark = {.at = {.cursor = (char *)"7"},
+              .fan = {.cursor = (char *)"9", .key = (char *)"g"},
+              .fan_hash = 0xfedcba9876543210,
+              .after = (char *)"film"}},
+};
+
 static const struct state_data sample = {
     .phase = STATE_FOLLOWING,
     .pipeline = (char *)"movies",
     .index = (char *)"movies",
     .index_uuid = (char *)"Qz",
-    .table = (char *)"content.\"odd \\ table\"",
+    .tables = tables,
+    .n_tables = 2,
+    .swept_us = 1764000000000001,
+    .sweep_after = (char *)"swept",
     .version = 1764000000000000,
-    .root = {.cursor = (char *)"2021-06-16 20:14:09.222016+00",
-             .key = (char *)"a\"b\\c\xC3\xA9",
-             .us = 1623874449222016,
-             .has_us = true},
 };
 
 static void save(const struct state_data *d)
@@ -103,11 +115,20 @@ static void what_was_saved_is_read_back(void **state)
     assert_int_equal(d.phase, STATE_FOLLOWING);
     assert_string_equal(d.pipeline, sample.pipeline);
     assert_string_equal(d.index_uuid, sample.index_uuid);
-    assert_string_equal(d.table, sample.table);
-    assert_string_equal(d.root.cursor, sample.root.cursor);
-    assert_string_equal(d.root.key, sample.root.key);
-    assert_true(d.root.has_us && d.root.us == sample.root.us && d.version == sample.version);
+    assert_int_equal(d.n_tables, 2);
+    assert_string_equal(d.tables[0].name, tables[0].name);
+    assert_string_equal(d.tables[0].mark.at.cursor, tables[0].mark.at.cursor);
+    assert_string_equal(d.tables[0].mark.at.key, tables[0].mark.at.key);
+    assert_true(d.tables[0].mark.at.has_us && d.tables[0].mark.at.us == tables[0].mark.at.us &&
+                d.version == sample.version);
     assert_null(d.after);
+    const struct mark *fan = &d.tables[1].mark;
+    assert_string_equal(fan->fan.cursor, "9");
+    assert_string_equal(fan->fan.key, "g");
+    assert_string_equal(fan->after, "film");
+    assert_true(fan->fan_hash == tables[1].mark.fan_hash && !fan->at.key);
+    assert_true(d.swept_us == sample.swept_us);
+    assert_string_equal(d.sweep_after, "swept");
     state_data_free(&d);
 }
 
@@ -116,7 +137,7 @@ static void mtime_is_the_watermark_and_the_mode_is_private(void **state)
     (void)state;
     struct stat info;
     save(&sample);
-    assert_true(mtime_us() == sample.root.us);
+    assert_true(mtime_us() == tables[0].mark.at.us);
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
 }
@@ -132,7 +153,7 @@ static void during_the_first_load_mtime_is_1970(void **state)
     read_state(&d);
     assert_int_equal(d.phase, STATE_SNAPSHOT);
     assert_string_equal(d.after, "k");
-    assert_true(d.root.us == sample.root.us); /* the mtime says nothing here */
+    assert_true(d.tables[0].mark.at.us == tables[0].mark.at.us); /* the mtime says nothing here */
     state_data_free(&d);
 }
 
@@ -143,9 +164,9 @@ static void touching_it_earlier_goes_back(void **state)
     save(&sample);
     set_mtime(1500000000000001);
     read_state(&d);
-    assert_string_equal(d.root.cursor, "2017-07-14T02:40:00.000001Z");
-    assert_null(d.root.key);
-    assert_true(d.root.us == 1500000000000001);
+    assert_string_equal(d.tables[0].mark.at.cursor, "2017-07-14T02:40:00.000001Z");
+    assert_null(d.tables[0].mark.at.key);
+    assert_true(d.tables[0].mark.at.us == 1500000000000001);
     state_data_free(&d);
 }
 
@@ -156,8 +177,8 @@ static void a_copy_with_a_later_time_changes_nothing(void **state)
     save(&sample);
     set_mtime(1900000000000000);
     read_state(&d);
-    assert_string_equal(d.root.cursor, sample.root.cursor);
-    assert_string_equal(d.root.key, sample.root.key);
+    assert_string_equal(d.tables[0].mark.at.cursor, tables[0].mark.at.cursor);
+    assert_string_equal(d.tables[0].mark.at.key, tables[0].mark.at.key);
     state_data_free(&d);
 }
 
@@ -171,8 +192,8 @@ static void a_file_without_json_is_its_mtime(void **state)
         write_file(texts[i], strlen(texts[i]));
         set_mtime(1600000000000000);
         read_state(&d);
-        assert_true(d.bare && d.phase == STATE_FOLLOWING && d.root.us == 1600000000000000);
-        assert_null(d.root.key);
+        assert_true(d.bare && d.phase == STATE_FOLLOWING && d.mtime.us == 1600000000000000);
+        assert_null(d.mtime.key);
         state_data_free(&d);
     }
 }
