@@ -42,13 +42,15 @@ static void cancel(struct pg *pg)
         pthread_detach(thread);
 }
 
-void pg_note_pid(struct pg *pg)
+void pg_note_session(struct pg *pg, int64_t began_us)
 {
     pg->pid = PQbackendPID(pg->conn);
     for (size_t i = 0; i < PG_PIDS; i++) {
         int none = 0;
-        if (atomic_compare_exchange_strong(&pg->server->pids[i], &none, pg->pid))
+        if (atomic_compare_exchange_strong(&pg->server->pids[i], &none, pg->pid)) {
+            pg->server->began[i] = began_us;
             return;
+        }
     }
 }
 
@@ -388,16 +390,22 @@ void pg_add_array(struct buf *b, const char *const *texts, size_t n)
     buf_addc(b, '}');
 }
 
-void pg_add_own_pids(const struct pg_server *s, struct buf *b)
+/* A slot that is being filled gives a pair that is nobody's: then a session of ours counts as another one,
+ * once. */
+void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began)
 {
     size_t n = 0;
-    buf_addc(b, '{');
+    buf_addc(pids, '{');
+    buf_addc(began, '{');
     for (size_t i = 0; i < PG_PIDS; i++) {
         int pid = s->pids[i];
-        if (pid != 0)
-            buf_addf(b, "%s%d", n++ ? "," : "", pid);
+        if (pid == 0)
+            continue;
+        buf_addf(pids, "%s%d", n ? "," : "", pid);
+        buf_addf(began, "%s%lld", n++ ? "," : "", (long long)s->began[i]);
     }
-    buf_addc(b, '}');
+    buf_addc(pids, '}');
+    buf_addc(began, '}');
 }
 
 void pg_add_identifier(struct buf *b, const char *text)

@@ -29,8 +29,10 @@ struct pg_server {
     char *url;        /* owned; may hold a password: never printed */
     char *label;      /* owned; "'movies' at 127.0.0.1:5432", for messages */
     char *secrets[2]; /* owned; the URL's password, plain and as it is written there, kept out of messages */
-    _Atomic int pids[PG_PIDS]; /* of the server's processes that serve our connections; 0: free */
-    _Atomic bool accepted;     /* has let us in once in this run: from then on, a refusal is passing */
+    _Atomic int pids[PG_PIDS];      /* of the server's processes that serve our connections; 0: free */
+    _Atomic int64_t began[PG_PIDS]; /* when they began, in microseconds since the epoch: a restarted server
+                                       gives the pids that we still remember to others */
+    _Atomic bool accepted;          /* has let us in once in this run: from then on, a refusal is passing */
 };
 
 /* url: anything libpq takes ("postgresql://...", "host=... dbname=..."); the PG* variables fill in what it
@@ -91,8 +93,8 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
 /* Adds the n texts as one array literal: {"a","b"}: the text of a parameter for `= ANY($1::T[])`. NULL is
  * NULL. */
 void pg_add_array(struct buf *b, const char *const *texts, size_t n);
-/* Adds the pids of our own sessions as an array literal. */
-void pg_add_own_pids(const struct pg_server *s, struct buf *b);
+/* Adds the pids of our own sessions, and when they began (bigint), as two array literals. */
+void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began);
 /* Adds text as an SQL identifier: "like ""this""". */
 void pg_add_identifier(struct buf *b, const char *text);
 

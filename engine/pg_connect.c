@@ -462,7 +462,6 @@ static bool connect_to(struct pg *pg, struct err *e)
     }
     if (PQsetnonblocking(pg->conn, 1) != 0)
         return err_memory(e);
-    pg_note_pid(pg);
     return true;
 }
 
@@ -487,8 +486,12 @@ static bool set_up_session(struct pg *pg, struct err *e)
     for (size_t i = 0; i < n; i++)
         buf_addf(&sql, "%s pg_catalog.set_config('%s', '%s', false)", i == 0 ? "SELECT" : ",", settings[i][0],
                  settings[i][1]);
+    buf_adds(&sql, ", (SELECT (extract(epoch FROM backend_start) * 1000000)::pg_catalog.int8"
+                   " FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()))");
     PGresult *res = NULL;
     bool ok = buf_cstr(&sql) ? pg_query(pg, sql.data, 0, NULL, &res, e) : err_memory(e);
+    if (ok)
+        pg_note_session(pg, strtoll(PQgetvalue(res, 0, (int)n), NULL, 10));
     PQclear(res);
     buf_free(&sql);
     return ok;

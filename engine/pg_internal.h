@@ -27,7 +27,7 @@ enum { PG_REASON = 500 }; /* bytes of a reason, cut to fit into an err's text wi
 
 void pg_close(struct pg *pg); /* cancels what runs; NULL is fine */
 /* Notes the server's process among our own. */
-void pg_note_pid(struct pg *pg);
+void pg_note_session(struct pg *pg, int64_t began_us);
 /* Whether a query can be sent: a script can get here with a connection that it has spoilt. */
 bool pg_check_free(struct pg *pg, struct err *e);
 /* Takes the one result of what was just sent, and reads on to the end. sent: what PQsend... gave. *out: owned

@@ -797,17 +797,18 @@ bool source_absent(const struct source *s, struct pg *pg, const char *const *key
  * sessions are looked at: a transaction that begins in between is above it. */
 static const char horizon_sql[] =
     "WITH others AS MATERIALIZED ("
-    "  SELECT pid, application_name, state, xact_start FROM pg_catalog.pg_stat_activity"
-    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid() AND pid <> ALL "
-    "($1::int[])"
-    "     AND coalesce(backend_type, 'client backend') = 'client backend')"
+    "  SELECT pid, application_name, state, backend_type, xact_start FROM pg_catalog.pg_stat_activity a"
+    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()"
+    "     AND NOT EXISTS (SELECT FROM unnest($1::int[], $3::bigint[]) own (pid, began) WHERE own.pid = a.pid"
+    "                        AND own.began = (extract(epoch FROM a.backend_start) * 1000000)::bigint)"
+    "     AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender'))"
     " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
     "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
     "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others"
     "    WHERE xact_start >= pg_catalog.statement_timestamp() - $2::float8 * interval '1 second'),"
     "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
     "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
-    "  coalesce((SELECT bool_or(state IS NULL OR state = 'disabled') FROM others), false) OR "
+    "  coalesce((SELECT bool_or(backend_type IS NULL OR state = 'disabled') FROM others), false) OR "
     "pg_catalog.pg_is_in_recovery()"
     "   OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())";
 
@@ -837,17 +838,19 @@ static bool query_with_horizon(const struct source *s, struct pg *pg, const char
                                int n, const char *const *params, struct source_horizon *horizon,
                                PGresult **out, struct err *e)
 {
-    struct buf pids;
+    struct buf pids, began;
     PGresult *res[2] = {NULL, NULL};
     buf_init(&pids, MAX_SQL);
-    pg_add_own_pids(pg_server_of(pg), &pids);
-    const char *own = buf_cstr(&pids), *text = buf_cstr(sql);
+    buf_init(&began, MAX_SQL);
+    pg_add_own_sessions(pg_server_of(pg), &pids, &began);
+    const char *text = buf_cstr(sql);
     char limit[40];
     snprintf(limit, sizeof limit, "%.6f", s->pipeline->source.horizon_limit);
-    const char *const about[] = {own, limit};
-    struct pg_statement statements[2] = {{horizon_sql, 2, about}, {text, n, params}};
-    bool ok = own && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
+    const char *const about[] = {buf_cstr(&pids), limit, buf_cstr(&began)};
+    struct pg_statement statements[2] = {{horizon_sql, 3, about}, {text, n, params}};
+    bool ok = about[0] && about[2] && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
     buf_free(&pids);
+    buf_free(&began);
     buf_free(sql);
     if (!ok)
         return err_wrap(e, "could not read '%s'", label);

@@ -129,3 +129,19 @@ def test_a_change_of_many_films_is_not_lost_when_the_engine_is_killed_amid_it(wo
             world.kill()
     world.follow()
     world.settle(timeout=20)
+
+
+def test_sessions_that_cannot_be_seen_make_the_engine_look_back(world):
+    """A session whose start is hidden, by track_activities, is covered by lookback."""
+    world.script = write_script(world.write, source="")
+    world.follow()
+    film, other = [row[0] for row in world.movies.query("SELECT id::text FROM content.film_work ORDER BY id LIMIT 2")]
+    a = world.movies.connect()
+    a.cursor().execute("SET track_activities = off")
+    a.commit()
+    a.cursor().execute("UPDATE content.film_work SET title = 'late', modified = now() WHERE id = %s", (film,))
+    for number in range(5):
+        world.movies.execute("UPDATE content.film_work SET rating = %s, modified = now() WHERE id = %s", (number, other))
+        time.sleep(INTERVAL)
+    a.commit()
+    arrives(world, film, "late")
