@@ -125,7 +125,12 @@ static bool save(struct pump *p, struct err *e)
 static bool tick(struct pump *p, struct err *e)
 {
     struct bulk_sums sums = queue_sums(p->queue);
+    int64_t behind = queue_clock_behind(p->queue);
     progress_show(p->progress, &sums);
+    if (behind > 0)
+        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it went back, or another server "
+                 "answers; versions go on above that one",
+                 (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
     if (!note_progress(p, e))
         return false;
     if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))

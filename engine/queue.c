@@ -38,7 +38,9 @@ struct queue {
     size_t n_lanes, turn; /* turn: the lane to look at first */
     bool closed, enough, failed, happened;
     struct err error;
-    int64_t issued;
+    int64_t issued, earlier; /* earlier: by other runs */
+    int64_t behind;
+    bool behind_told;
     struct bulk_sums sums;
     int64_t deletes; /* allowed; negative: any number */
     struct rejection *rejections;
@@ -168,7 +170,7 @@ struct queue *queue_new(const size_t *windows, size_t n, int64_t issued, struct 
     init_condition(&q->work);
     init_condition(&q->acked);
     pthread_mutex_init(&q->mutex, NULL);
-    q->issued = issued;
+    q->issued = q->earlier = issued;
     q->deletes = -1;
     if (make_lanes(q, windows, n))
         return q;
@@ -436,6 +438,8 @@ int64_t queue_issue(struct queue *q, int64_t clock, int64_t reserved)
 {
     pthread_mutex_lock(&q->mutex);
     int64_t version = clock > reserved ? clock : reserved;
+    if (clock < q->earlier)
+        q->behind = q->earlier - clock;
     if (version > q->issued)
         q->issued = version;
     pthread_mutex_unlock(&q->mutex);
@@ -448,6 +452,15 @@ int64_t queue_issued(struct queue *q)
     int64_t issued = q->issued;
     pthread_mutex_unlock(&q->mutex);
     return issued;
+}
+
+int64_t queue_clock_behind(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    int64_t behind = q->behind_told ? 0 : q->behind;
+    q->behind_told |= behind != 0;
+    pthread_mutex_unlock(&q->mutex);
+    return behind;
 }
 
 void queue_add_sums(struct queue *q, const struct bulk_sums *delta)
