@@ -481,9 +481,21 @@ static bool load_batch(struct worker *w, struct err *e)
 
 /* ---- threads ---- */
 
+/* The highest version that a fetch made by now can have: another engine may write to the same index, and its versions come from
+ * the same clock. */
 static int64_t latest_version(void *arg)
 {
-    return queue_issued(arg);
+    struct worker *w = arg;
+    int64_t issued = queue_issued(w->config->queue), now = 0;
+    PGresult *res = NULL;
+    struct err ignored;
+    struct pg *pg = pg_take(&w->pool, &ignored);
+    if (pg && pg_query(pg, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8", 0, NULL, &res,
+                       &ignored))
+        now = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+    PQclear(res);
+    pg_give(&w->pool, pg);
+    return now > issued ? now : issued;
 }
 
 static bool open_worker(struct worker *w, struct err *e)
@@ -492,7 +504,7 @@ static bool open_worker(struct worker *w, struct err *e)
     pg_pool_init(&w->pool, c->pg);
     bulk_init(&w->bulk, BODY_MAX);
     w->bulk.latest = latest_version;
-    w->bulk.latest_arg = c->queue;
+    w->bulk.latest_arg = w;
     buf_init(&w->output, BODY_MAX);
     buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
