@@ -100,3 +100,19 @@ def test_an_index_that_forgets_deletes_too_soon_is_warned_of(engine, pg, search,
 def test_an_index_of_ours_remembers_deletes_for_an_hour(engine, pg, search, path):
     run(engine, path)
     assert search.request("GET", "t/_settings")["t"]["settings"]["index"]["gc_deletes"] == "1h"
+
+
+def test_a_slow_engine_loses_to_another_one_and_takes_it_for_a_success(engine, pg, search, script, tmp_path, wait_until):
+    """Its own highest version is older than what the other one wrote meanwhile."""
+    films.table(pg)
+    fast = script(films.plain())
+    slow = script(films.plain(document="for _ = 1, 3000000 do end return { v = row.v }"), "slow.lua")
+    run(engine, fast)
+    update(pg, "seen by both", "true")
+    running = engine.start(slow, "--workers", "1", "--keys", ",".join(str(i) for i in range(1, 21)), env={"FILE_PATH_STATE": tmp_path / "other"})
+    wait_until(lambda: pg.value("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%ANY($1%' AND pid <> pg_backend_pid()"))
+    update(pg, "new", "true")
+    run(engine, fast)
+    done = running.wait()
+    assert done.returncode == 0 and "superseded" in done.stderr, done
+    assert all(document == {"v": "new"} for document in search.docs("t").values())
