@@ -227,11 +227,7 @@ static bool round_of(struct following *f, struct err *e)
 
 bool run_follow(struct run *r, struct err *e)
 {
-    struct following f = {.run = r,
-                          .guarded_us = clock_mono_us() -
-                                        GUARD_US}; /* the index may have been empty when this run began */
-    if (!r->user.pipeline.source.cursor)
-        return err_set(e, ERR_USAGE, "option --follow needs a cursor: the script names none in source");
+    struct following f = {.run = r, .guarded_us = clock_mono_us()};
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     r->progress.terminal = false;
     bool ok = open_feeds(&f, e);

@@ -146,9 +146,17 @@ static bool open_state(struct run *r, struct err *e)
     return open_dead_letters(r, e);
 }
 
+/* Before anything is touched. */
+static bool check_follow(const struct run *r, struct err *e)
+{
+    return !r->o.follow || r->user.pipeline.source.cursor ||
+           err_set(e, ERR_USAGE, "option --follow needs a cursor: the script names none in source");
+}
+
 bool run_open(struct run *r, const char *path, struct err *e)
 {
-    if (!run_open_script(&r->user, path, e) || !open_servers(r, e) || !run_patiently(r, open_state, e))
+    if (!run_open_script(&r->user, path, e) || !check_follow(r, e) || !open_servers(r, e) ||
+        !run_patiently(r, open_state, e))
         return false;
     progress_start(&r->progress, r->user.pipeline.name, r->terminal && !r->o.dry_run);
     return run_patiently(r, open_source, e) && (r->o.dry_run || run_patiently(r, ensure_index, e));
