@@ -101,9 +101,9 @@ static bool read_keys(struct run *r, struct err *e)
 
 /* ---- the end ---- */
 
-static bool refresh(struct run *r, struct err *e)
+static bool check_index(struct run *r, struct err *e)
 {
-    return run_check_index(r, e) && index_refresh(r->es, r->user.pipeline.sink.index, e);
+    return run_check_index(r, e) && run_count(r, e);
 }
 
 static void log_summary(const struct run *r, const struct bulk_sums *s)
@@ -155,7 +155,9 @@ static bool work(struct run *r, struct err *e)
     else if (r->o.follow)
         ok = stop_catch_reload(e) && run_follow(r, e);
     run_stop(r);
-    return ok && (r->o.dry_run || run_patiently(r, refresh, e));
+    if (!ok || r->o.dry_run)
+        return ok;
+    return run_patiently(r, check_index, e) && pump_save(&r->pump, e);
 }
 
 static bool execute(struct run *r, struct err *e)

@@ -87,8 +87,10 @@ bool run_load(struct run *r, struct err *e);
 bool run_is_partial(const struct run *r);
 /* The lane for what goes over the whole. */
 size_t run_whole_lane(const struct run *r);
-/* Renews how many documents may be deleted, by how many the index has. */
+/* Renews how many documents may be deleted, by how many the index held when all was well. */
 bool run_guard(struct run *r, struct err *e);
+/* All is well: counts them. */
+bool run_count(struct run *r, struct err *e);
 /* The fields of the state that say whose it is; its tables become those of the script, in their order. */
 bool run_sign_state(struct run *r, struct err *e);
 /* Where a table stands; waits for a server that is absent. */

@@ -212,9 +212,10 @@ static bool round_of(struct following *f, struct err *e)
         if (!run_check_index(r, e) && e->kind != ERR_PASSING)
             return false;
     }
-    if (now - f->guarded_us >= GUARD_US) {
+    if (now - f->guarded_us >= GUARD_US && !f->sweep) { /* a sweep has to get by with what it began with */
         f->guarded_us = now;
-        if (!run_patiently(r, run_guard, e))
+        r->pump.unsaved = true;
+        if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
             return false;
     }
     if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) || !pump_round(&r->pump, &moved, e))

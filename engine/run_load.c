@@ -152,8 +152,18 @@ bool run_guard(struct run *r, struct err *e)
     if (!run_check_index(r, e) || !index_refresh(r->es, index, e) || /* what was just loaded counts */
         !index_count(r->es, index, &count, e))
         return false;
-    queue_allow_deletes(r->queue, count / 2 > FREE_DELETES ? count / 2 : FREE_DELETES);
+    if (r->data.documents == 0 || !r->data.index_uuid || strcmp(r->data.index_uuid, r->index.uuid) != 0)
+        r->data.documents = count;
+    int64_t whole = r->data.documents > count ? r->data.documents : count, gone = whole - count;
+    int64_t most = whole / 2 > FREE_DELETES ? whole / 2 : FREE_DELETES;
+    queue_allow_deletes(r->queue, most > gone ? most - gone : 0);
     return true;
+}
+
+bool run_count(struct run *r, struct err *e)
+{
+    return index_refresh(r->es, r->user.pipeline.sink.index, e) &&
+           index_count(r->es, r->user.pipeline.sink.index, &r->data.documents, e);
 }
 
 /* ---- carrying ---- */

@@ -295,6 +295,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_tables(r, d);
         else if (json_is(r, "sweep"))
             ok = read_sweep(r, d);
+        else if (json_is(r, "documents"))
+            ok = read_int(r, &d->documents);
         else
             ok = json_skip(r);
         if (*format > FORMAT)
@@ -473,7 +475,7 @@ static void write_json(struct buf *b, const struct state_data *d)
     add_tables(b, d);
     buf_addf(b, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
     add_text(b, ",\"after\"", d->sweep_after);
-    buf_adds(b, "}}\n");
+    buf_addf(b, "},\"documents\":%lld}\n", (long long)d->documents);
 }
 
 /* The mtime of a file in this state: see the top of state.h. */

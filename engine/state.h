@@ -14,7 +14,7 @@
  *        "content.film_work":{"cursor":"2021-06-16 20:14:09.2+00","key":"025c...","us":1623874449200000},
  *        "content.genre":{"cursor":...,"key":...,"us":...,
  *          "fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
- *      "sweep":{"swept":1764000000000000,"after":"7f3a..."}}
+ *      "sweep":{"swept":1764000000000000,"after":"7f3a..."},"documents":1000000}
  *
  * format      of this file; a higher one is refused
  * pipeline    the script's name: a state is never used for another one
@@ -25,13 +25,16 @@
  * version     the highest document version issued
  * tables      for each tracked table its position: rows below `cursor` are done, and of those at this very
  *             cursor the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is
- * it in microseconds since the epoch, where it is a time; the root table's equals the file's mtime fan a
- * change that affects many documents is under way: of the rows up to this position, the affected documents
- * whose key is not above `after` are done; hash: of those rows, which tells whether they are still the same
- * ones owed        a transaction that began at `since` was open for longer than horizon_limit, and the
- * position has passed what it may still bring: once it has ended, rows from this position on are read again
+ *             it in microseconds since the epoch, where it is a time; the root's equals the file's mtime
+ * fan         a change that affects many documents is under way: of the rows up to this position, the
+ *             affected documents whose key is not above `after` are done; hash: of those rows, which tells
+ *             whether they are still the same ones
+ * owed        a transaction that began at `since` was open for longer than horizon_limit, and the position
+ *             has passed what it may still bring: once it has ended, rows from here on are read again
  * sweep       swept: when the last sweep ended, in microseconds since the epoch; after: one is under way, and
  *             has looked at all rows whose key is not above this one
+ * documents   how many the index held when all was well: what may be deleted without being asked is measured
+ *             by it, so that an engine that is started again and again does not empty an index by halves
  */
 #pragma once
 #include <stdbool.h>
@@ -81,6 +84,7 @@ struct state_data {
     size_t n_tables;
     int64_t swept_us;  /* 0: never */
     char *sweep_after; /* owned; NULL: no sweep is under way */
+    int64_t documents; /* 0: not known */
 };
 /* Copies into `to`, which is empty. False: no memory, and `to` is empty again. */
 bool state_data_copy(struct state_data *to, const struct state_data *from);
