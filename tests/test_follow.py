@@ -1,0 +1,175 @@
+"""--follow stays, keeps the index true, and takes what comes: signals, restarts, a script that changes."""
+import os
+import re
+import signal
+import time
+
+import films
+import pytest
+from films import run, state
+
+ROWS = 20
+
+
+@pytest.fixture
+def started(engine, pg, search, script, wait_until):
+    """start(): an engine that follows table t; start.path is its script."""
+    films.table(pg, rows=ROWS)
+
+    def start(*words, text=None, **options):
+        start.path = script(text or films.plain())
+        return films.follow(engine, start.path, *words, wait_until=wait_until, **options)
+
+    return start
+
+
+def touch(pg, value="w", where="id = 3"):
+    pg.execute(f"UPDATE t SET v = '{value}', modified = clock_timestamp() WHERE {where}")
+
+
+def test_it_loads_stays_and_saves_its_state_as_it_goes(started, engine, pg, search, wait_until):
+    running = started()
+    assert search.count("t") == ROWS
+    for value in ("a", "b", "c"):
+        touch(pg, value)
+        wait_until(lambda: search.get("t", "3") == {"v": value}, timeout=3)
+    last = pg.value("SELECT (extract(epoch FROM max(modified)) * 1000000)::bigint FROM t")
+    wait_until(lambda: state(engine)["tables"]["public.t"]["us"] == last, timeout=3)
+    wait_until(lambda: os.stat(engine.state).st_mtime_ns // 1000 == last)
+    running.kill()
+    before = search.versions("t")
+    run(engine, started.path)
+    assert not films.changed(before, search.versions("t"))
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_at_once_with_everything_saved(started, engine, pg, search, wait_until, number, code):
+    running = started()
+    touch(pg)
+    wait_until(lambda: search.get("t", "3") == {"v": "w"}, timeout=3)
+    begun = time.monotonic()
+    running.signal(number)
+    assert running.wait(5).returncode == code
+    assert time.monotonic() - begun < 1
+
+
+def test_sighup_reloads_the_script(started, pg, search, script, wait_until):
+    running = started()
+    script(films.plain(document='return { v = "new " .. row.v }'))
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: "reloaded" in running.stderr)
+    touch(pg, "a")
+    wait_until(lambda: search.get("t", "3") == {"v": "new a"}, timeout=3)
+    wait_until(lambda: search.get("t", "7") == {"v": "new v7"})  # documents that did not change, too
+    assert running.stop().returncode == 143
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("return {", r"script\.lua:\d+: .*expected"),
+        (films.plain(columns="id, nothing"), r"script\.lua:\d+: .*nothing"),
+        (films.plain(index="other"), r"'sink\.index' has changed, which takes a restart"),
+        (films.plain(cursor=None), r"'source\.cursor' has changed, which takes a restart"),
+    ],
+    ids=["syntax", "query", "index", "cursor"],
+)
+def test_a_script_that_cannot_be_reloaded_leaves_the_old_one_at_work(started, pg, search, script, wait_until, text, why):
+    running = started()
+    script(text)
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: re.search(rf"script not reloaded, the old one goes on: .*{why}", running.stderr))
+    touch(pg)
+    wait_until(lambda: search.get("t", "3") == {"v": "w"}, timeout=3)
+    assert running.alive() and not search.exists("other")
+
+
+def test_a_related_table_may_be_added_by_a_reload(engine, pg, search, script, wait_until):
+    pg.execute(films.SCHEMA)
+    running = films.follow(engine, script(films.lua((films.GENRE,))), wait_until=wait_until)
+    script(films.lua((films.LINK, films.PERSON, films.GENRE)))
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: "reloaded" in running.stderr)
+    films.touch(pg, "name = 'renamed'", "id = 3", "person")
+    films.touch(pg, "name = 'renamed'", "id = 3", "genre")
+    wait_until(lambda: search.get("films", "12")["actors"] == ["actor renamed"]
+               and search.get("films", "12")["genres"] == ["renamed"], timeout=5)
+    wait_until(lambda: {"public.person", "public.genre", "public.film_genre"} <= set(state(engine)["tables"]))
+
+
+def test_many_reloads_lose_nothing(started, pg, search, script, wait_until):
+    running = started()
+    for n in range(10):
+        running.signal(signal.SIGHUP)
+        touch(pg, f"n{n}", f"id = {n + 1}")
+    wait_until(lambda: all(search.get("t", str(n + 1)) == {"v": f"n{n}"} for n in range(10)))
+    assert running.stop().returncode == 143
+
+
+def test_it_survives_postgresql_being_restarted(started, pg, search, wait_until):
+    running = started()
+    pg.terminate()
+    touch(pg, "a")
+    wait_until(lambda: search.get("t", "3") == {"v": "a"})
+    pg.server.restart()
+    touch(pg, "b")
+    wait_until(lambda: search.get("t", "3") == {"v": "b"})
+    assert running.alive()
+    assert running.stop().returncode == 143
+
+
+def test_it_survives_the_search_server_being_frozen(started, pg, search, wait_until):
+    running = started()
+    search.server.freeze()
+    try:
+        touch(pg, "a")
+        wait_until(lambda: pg.value("SELECT true"))
+    finally:
+        search.server.thaw()
+    wait_until(lambda: search.get("t", "3") == {"v": "a"})
+    assert running.alive()
+
+
+def test_it_survives_the_search_server_being_killed(engine, pg, search_one, script, wait_until):
+    films.table(pg, rows=ROWS)
+    running = films.follow(engine, script(films.plain()), wait_until=wait_until)
+    search_one.server.kill()
+    touch(pg, "a")
+    wait_until(lambda: re.search(r"warn .*trying again", running.stderr))
+    search_one.server.up()
+    wait_until(lambda: search_one.get("t", "3") == {"v": "a"}, timeout=60)
+    assert running.stop().returncode == 143
+
+
+def test_it_idles_for_next_to_nothing(started, wait_until):
+    running = started(text=films.plain(extra=""))  # the default interval
+    films.settle(1)
+
+    def ticks():
+        with open(f"/proc/{running.pid}/stat", encoding="utf-8") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    before = ticks()
+    films.settle(5)
+    assert ticks() - before <= 0.05 * films_slow()
+
+
+def films_slow():
+    import tools
+
+    return tools.SLOW
+
+
+@pytest.mark.parametrize("words", [("--keys", "1"), ("--keys-from", "-"), ("--limit", "1"), ("--dry-run",)])
+def test_options_that_contradict_it_are_wrong_use(engine, pg, search_one, script, words):
+    films.table(pg)
+    done = run(engine, script(films.plain()), "--follow", *words, code=2)
+    assert re.search(rf"options --follow and {words[0]} exclude each other", done.stderr)
+
+
+def test_without_a_cursor_it_is_wrong_use_and_nothing_is_loaded(engine, pg, search_one, script):
+    films.table(pg)
+    done = run(engine, script(films.plain(cursor=None)), "--follow", code=2)
+    assert "--follow needs a cursor" in done.stderr
+    assert search_one.count("t") == 0

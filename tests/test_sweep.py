@@ -1,0 +1,190 @@
+"""The sweep finds what no cursor tells, and writes that alone; the guard keeps mistakes from emptying an index."""
+import re
+
+import films
+import pytest
+from films import changed, run, state
+
+ROWS = 60
+
+
+@pytest.fixture
+def loaded(engine, pg, search, script):
+    """A table of 60 rows in an index, and its script."""
+    films.table(pg, rows=ROWS)
+    path = script(films.plain())
+    run(engine, path)
+    return path
+
+
+def test_deleted_rows_and_rows_whose_cursor_did_not_move_are_found_and_nothing_else_is_written(engine, loaded, pg, search):
+    run(engine, loaded)
+    before = search.versions("t")
+    pg.execute("DELETE FROM t WHERE id IN (3, 40)")
+    pg.execute("UPDATE t SET v = 'w' WHERE id = 7")
+    pg.execute("INSERT INTO t VALUES (100, 'old', '2001-01-01')")
+    run(engine, loaded)
+    assert not changed(before, search.versions("t"))
+    done = run(engine, loaded, "--sweep")
+    assert changed(before, search.versions("t")) == {"3", "40", "7", "100"}
+    assert search.get("t", "3") is None and search.get("t", "7") == {"v": "w"} and search.get("t", "100") == {"v": "old"}
+    assert "2 documents indexed, 2 deleted" in done.stderr and f"{ROWS - 3} unchanged" in done.stderr, done
+
+
+def test_documents_that_others_edited_lost_or_added_are_put_right(engine, loaded, search):
+    run(engine, loaded)
+    before = search.versions("t")
+    version = before["5"] + 1
+    search.request("PUT", f"t/_doc/5?version={version}&version_type=external", {"v": "edited"})
+    search.request("DELETE", f"t/_doc/6?version={version}&version_type=external")
+    search.request("PUT", "t/_doc/1000", {"v": "an orphan"})
+    for alien in ("not a number", "12:x", "99999999999999999999", "", "ключ"):
+        if alien:
+            search.request("PUT", "t/_doc/" + __import__("urllib.parse").parse.quote(alien, safe=""), {"v": "an alien"})
+    search.refresh("t")
+    run(engine, loaded, "--sweep")
+    assert search.docs("t") == {str(i): {"v": f"v{i}"} for i in range(1, ROWS + 1)}
+    assert changed(before, search.versions("t")) == {"5", "6"}
+
+
+def test_an_id_that_is_a_key_in_another_spelling_is_an_orphan(engine, loaded, search):
+    search.request("PUT", "t/_doc/007", {"v": "v7"})
+    search.refresh("t")
+    run(engine, loaded, "--sweep")
+    assert search.get("t", "007") is None and search.get("t", "7") == {"v": "v7"}
+
+
+def test_a_sweep_that_was_killed_goes_on_where_it_was(engine, pg, search, script, wait_until):
+    films.table(pg, rows=6000)
+    path = script(films.plain())
+    run(engine, path)
+    pg.execute("UPDATE t SET v = 'w' WHERE id % 100 = 0")
+    pg.execute("DELETE FROM t WHERE id = 50")
+    slow = script(films.plain(document="for _ = 1, 30000 do end return { v = row.v }"), "slow.lua")
+    running = engine.start(slow, "--sweep", "--workers", "1")
+    after = wait_until(lambda: (state(engine) or {})["sweep"]["after"])
+    running.kill()
+    assert 0 < int(after) < 6000
+    done = run(engine, path, "--sweep")
+    assert f"on after key {state(engine)['sweep']['after'] or ''}".strip() in done.stderr
+    left = int(re.search(r"([\d,]+) unchanged", done.stderr).group(1).replace(",", ""))
+    assert left < 5990 - int(after) + 1000
+    assert search.get("t", "50") is None and all(search.get("t", str(i)) == {"v": "w"} for i in (100, 3000, 6000))
+    assert state(engine)["sweep"]["after"] is None and state(engine)["sweep"]["swept"] > 0
+
+
+def test_following_sweeps_by_itself(engine, loaded, pg, search, script, wait_until):
+    path = script(films.plain(extra="poll_interval = 0.1, sweep = 1,"))
+    running = films.follow(engine, path, wait_until=wait_until)
+    for key in ("3", "4"):  # twice
+        pg.execute(f"DELETE FROM t WHERE id = {key}")
+        wait_until(lambda: search.get("t", key) is None, timeout=5)
+    assert running.stop().returncode == 143
+
+
+def test_following_may_be_told_never_to_sweep(engine, loaded, pg, search, script, wait_until):
+    path = script(films.plain(extra="poll_interval = 0.1, sweep = 0,"))
+    films.follow(engine, path, wait_until=wait_until)
+    pg.execute("DELETE FROM t WHERE id = 3")
+    films.settle(1)
+    assert search.get("t", "3")
+
+
+# The guard
+
+WRONG = {
+    "an emptied table": ("TRUNCATE t", {}),
+    "hidden rows": ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", {}),
+    "a wrong join": ("SELECT 1", {"table": "t", "query": "SELECT t.id, t.v FROM t JOIN pg_class c ON c.oid = 0"}),
+    "document() gives nil": ("SELECT 1", {"document": "return nil"}),
+}
+
+
+@pytest.fixture
+def guest(pg):
+    pg.execute("DROP ROLE IF EXISTS guest_reader")
+    pg.execute("CREATE ROLE guest_reader LOGIN PASSWORD 'guest'; GRANT pg_read_all_data TO guest_reader")
+    yield {"DATABASE_URL": pg.url_at(pg.port, "guest_reader", "guest")}
+    pg.execute("DROP OWNED BY guest_reader; DROP ROLE guest_reader")
+
+
+def make(kind, script, pg):
+    sql, words = WRONG[kind]
+    pg.execute(sql)
+    if "query" in words:
+        return script(films.lua(document="return { v = row.v }", index="t", **words))
+    return script(films.plain(**words))
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_the_guard_stops_a_sweep_that_would_empty_the_index(engine, loaded, pg, search, script, guest, kind):
+    path = make(kind, script, pg)
+    done = run(engine, path, "--sweep", code=1, env=guest)
+    assert "refused to delete" in done.stderr and "--allow-deletes" in done.stderr
+    assert search.count("t") == ROWS
+    run(engine, path, "--sweep", code=1, env=guest)  # nor at the next try
+    assert search.count("t") == ROWS
+    run(engine, path, "--sweep", "--allow-deletes", env=guest)
+    assert search.count("t") == 0
+
+
+@pytest.mark.parametrize("kind", ["a wrong join", "document() gives nil"])
+def test_the_guard_stops_a_poll_too(engine, loaded, pg, search, script, kind):
+    path = make(kind, script, pg)
+    pg.execute("UPDATE t SET modified = clock_timestamp()")
+    position = state(engine)["tables"]
+    done = run(engine, path, code=1)
+    assert "refused to delete" in done.stderr
+    assert search.count("t") == ROWS and state(engine)["tables"] == position
+    run(engine, path, "--allow-deletes")
+    assert search.count("t") == 0
+
+
+@pytest.mark.parametrize("kind", ["an emptied table", "document() gives nil"])
+def test_the_guard_stops_a_list_of_keys_too(engine, loaded, pg, search, script, tmp_path, kind):
+    path = make(kind, script, pg)
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{i}\n" for i in range(1, ROWS + 1)))
+    assert "refused to delete" in run(engine, path, "--keys-from", keys, code=1).stderr
+    assert search.count("t") == ROWS
+
+
+def test_a_handful_of_deletes_passes_whatever_its_share(engine, pg, search, script):
+    films.table(pg, rows=8)
+    path = script(films.plain())
+    run(engine, path)
+    pg.execute("DELETE FROM t")
+    run(engine, path, "--sweep")
+    assert search.count("t") == 0
+
+
+def test_an_ordinary_share_of_deletes_passes(engine, loaded, pg, search):
+    pg.execute("DELETE FROM t WHERE id % 3 = 0")
+    run(engine, loaded, "--sweep")
+    assert search.count("t") == ROWS - ROWS // 3
+
+
+def test_deletes_of_what_is_not_there_do_not_count(engine, loaded, search, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("".join(f"{i}\n" for i in range(1000, 1500)))
+    run(engine, loaded, "--keys-from", keys)
+    assert search.count("t") == ROWS
+
+
+@pytest.mark.parametrize("how", ["an emptied table", "a wrong join", "document() gives nil"])
+def test_a_restarted_engine_does_not_empty_a_large_index_by_halves(engine, pg, search_one, script, how):
+    films.table(pg, rows=12000)
+    run(engine, script(films.plain()))
+    path = make(how, script, pg)
+    for _ in range(4):  # as a supervisor would
+        assert "refused to delete" in run(engine, path, "--sweep", code=1).stderr
+    assert search_one.count("t") >= 6000
+
+
+def test_the_guard_stops_an_engine_that_follows(engine, loaded, pg, search, script, wait_until):
+    path = script(films.plain(extra="poll_interval = 0.1, sweep = 1,"))
+    running = films.follow(engine, path, wait_until=wait_until)
+    pg.execute("TRUNCATE t")
+    done = running.wait(20)
+    assert done.returncode == 1 and "refused to delete" in done.stderr
+    assert search.count("t") == ROWS
