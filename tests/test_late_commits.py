@@ -249,7 +249,7 @@ def test_null_and_infinite_cursors_are_told_once_and_found_by_the_sweep(engine, 
     assert changed(before, search.versions("t")) == ({"4"} if kind == "date" else set())  # a day is read until the next one
     before = search.versions("t")
     run(engine, path, "--sweep")
-    assert changed(before, search.versions("t")) == {"1", "2", "3"}
+    assert changed(before, search.versions("t")) - ({"4"} if kind == "date" else set()) == {"1", "2", "3"}
     pg.execute("UPDATE t SET v = 'x', modified = '2021-01-01' WHERE id = 4")
     run(engine, path)
     assert search.get("t", "4")["v"] == "x"
