@@ -100,9 +100,9 @@ def changed(before, after):
 
 
 def run(engine, path, *words, code=0, **options):
-    """Runs it, and checks how it ended."""
+    """Runs it, and checks how it ended; None: any way."""
     done = engine(path, *words, **options)
-    assert done.returncode == code, done
+    assert code is None or done.returncode == code, done
     return done
 
 
