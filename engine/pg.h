@@ -99,12 +99,13 @@ struct pg_column {
     enum pg_kind kind; /* of the element, for an array */
     bool array;
     char delimiter; /* between an array's elements: ',' for all but box */
-    char *type;     /* owned; the type's name, as PostgreSQL prints it: "timestamp with time zone" */
+    char *type;     /* owned; the type's name, fit for a cast: "timestamp with time zone" */
 };
 
 struct pg_columns {
     struct pg_column *list; /* owned */
     size_t n;
+    int parameters; /* of the query: $1, $2 */
 };
 
 /* The columns that sql would return; it is parsed and planned, not run. Domains count as what they are made

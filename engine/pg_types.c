@@ -116,6 +116,7 @@ bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct 
     *out = (struct pg_columns){0};
     PGresult *description;
     bool ok = describe(pg, sql, &description, e) && copy_columns(description, out, e);
+    out->parameters = PQnparams(description); /* 0 for none */
     PQclear(description);
     ok = ok && (out->n == 0 || look_up_types(pg, out, e));
     if (!ok)

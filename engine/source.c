@@ -96,18 +96,29 @@ static bool find_column(const struct source *s, struct pg *pg, const char *name,
     return ok;
 }
 
+static bool blame_query(const struct source *s, struct err *e)
+{
+    return blame_script(e, s->pipeline, s->pipeline->source.query_line, "source.query");
+}
+
 static bool find_key(struct source *s, struct pg *pg, Oid *oid, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
     struct pg_columns c = {0};
     if (!find_column(s, pg, p->source.key, &c, e))
         return blame_script(e, p, p->source.key_line, "source.key");
+    bool array = c.list[0].array;
     s->key_type = strdup(c.list[0].type);
     s->key_is_array = c.list[0].array;
     *oid = c.list[0].oid;
     pg_columns_free(&c);
     s->key_name = quoted(p->source.key, e);
-    return (s->key_type && s->key_name) || err_memory(e);
+    if (!s->key_type || !s->key_name)
+        return err_memory(e);
+    if (!array)
+        return true;
+    err_set(e, ERR_FINAL, "column '%s' is an array (%s), and cannot be a key", p->source.key, s->key_type);
+    return blame_script(e, p, p->source.key_line, "source.key");
 }
 
 /* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with.
@@ -152,28 +163,46 @@ static bool find_cursor(struct source *s, struct pg *pg, struct err *e)
     return blame_script(e, p, p->source.cursor_line, "source.cursor");
 }
 
+/* A DELETE ... RETURNING returns rows, but not to a SELECT around it. */
+static bool check_wrapped(const struct source *s, struct pg *pg, struct err *e)
+{
+    struct buf sql;
+    struct pg_columns c = {0};
+    buf_init(&sql, MAX_SQL);
+    buf_addf(&sql, "%strue", s->select);
+    const char *text = buf_cstr(&sql);
+    bool ok = text ? pg_describe(pg, text, &c, e) : err_memory(e);
+    pg_columns_free(&c);
+    buf_free(&sql);
+    return ok || blame_query(s, e);
+}
+
 static bool check_query(struct source *s, struct pg *pg, Oid key_oid, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
     if (!pg_describe(pg, p->source.query, &s->columns, e))
-        return blame_script(e, p, p->source.query_line, "source.query");
+        return blame_query(s, e);
+    if (s->columns.parameters > 0) {
+        err_set(e, ERR_FINAL, "it has a placeholder, $%d, and nothing to put there", s->columns.parameters);
+        return blame_query(s, e);
+    }
     s->key = pg_column(&s->columns, p->source.key);
     if (s->key < 0) {
         err_set(e, ERR_FINAL, "it does not return the key column '%s'", p->source.key);
-        return blame_script(e, p, p->source.query_line, "source.query");
+        return blame_query(s, e);
     }
     if (s->columns.list[s->key].oid != key_oid) {
         err_set(e, ERR_FINAL, "its column '%s' has type %s, but in table '%s' that is %s; return it as it is",
                 p->source.key, s->columns.list[s->key].type, p->source.table, s->key_type);
-        return blame_script(e, p, p->source.query_line, "source.query");
+        return blame_query(s, e);
     }
     for (size_t i = 0; i < s->columns.n; i++)
         if (pg_column(&s->columns, s->columns.list[i].name) != (int)i) {
             err_set(e, ERR_FINAL, "it returns column '%s' twice", s->columns.list[i].name);
-            return blame_script(e, p, p->source.query_line, "source.query");
+            return blame_query(s, e);
         }
     s->select = wrap_query(p->source.query, e);
-    return s->select != NULL;
+    return s->select && check_wrapped(s, pg, e);
 }
 
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e)
