@@ -15,6 +15,11 @@ int64_t clock_mono_us(void)
     return now(CLOCK_MONOTONIC);
 }
 
+int64_t clock_thread_us(void)
+{
+    return now(CLOCK_THREAD_CPUTIME_ID);
+}
+
 int64_t clock_wall_us(void)
 {
     return now(CLOCK_REALTIME);

@@ -9,8 +9,9 @@
 
 enum { CLOCK_TEXT = 80 };
 
-int64_t clock_mono_us(void); /* for durations and deadlines */
-int64_t clock_wall_us(void); /* since the epoch */
+int64_t clock_mono_us(void);   /* for durations and deadlines */
+int64_t clock_thread_us(void); /* what the calling thread has worked so far */
+int64_t clock_wall_us(void);   /* since the epoch */
 
 /* "2021-06-16T20:14:09.221855Z" (UTC) into out, which holds CLOCK_TEXT bytes; returns out. Any int64 is fine.
  */

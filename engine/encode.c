@@ -301,6 +301,9 @@ static void encode_array(struct encoder *e, struct level *level, int table)
 static void encode_table(struct encoder *e, int index)
 {
     lua_State *L = e->L;
+    if (e->b->failed) /* in few tables there can be more than ever comes to an end: t = { t, t }, again and
+                         again */
+        return;
     struct level level = {.up = e->at, .table = lua_topointer(L, index)};
     for (const struct level *up = e->at; up; up = up->up)
         if (up->table == level.table)

@@ -1,6 +1,7 @@
 #include "fence.h"
 
 #include "log.h"
+#include "pattern.h"
 #include "script.h"
 
 #include <lauxlib.h>
@@ -223,6 +224,17 @@ static int fenced_rep(lua_State *L)
     return 1;
 }
 
+/* table.insert and .remove; upvalue 1: the original. They believe a __len that tells of more elements than
+ * there can be, and move them all. */
+static int fenced_shift(lua_State *L)
+{
+    luaL_argcheck(L, !lua_istable(L, 1) || luaL_len(L, 1) < MOVE_MAX, 1, "too many elements to move");
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
 /* Upvalue 1: table.move. */
 static int fenced_move(lua_State *L)
 {
@@ -317,9 +329,12 @@ static void fence_tables(lua_State *L)
 {
     luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
     wrap(L, "rep", fenced_rep);
+    pattern_open(L);
     take_away(L, "dump");
     luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
     wrap(L, "move", fenced_move);
+    wrap(L, "insert", fenced_shift);
+    wrap(L, "remove", fenced_shift);
     luaL_requiref(L, LUA_COLIBNAME, luaopen_coroutine, 1);
     wrap(L, "create", fenced_thread);
     wrap(L, "wrap", fenced_thread);

@@ -481,8 +481,8 @@ static bool load_batch(struct worker *w, struct err *e)
 
 /* ---- threads ---- */
 
-/* The highest version that a fetch made by now can have: another engine may write to the same index, and its versions come from
- * the same clock. */
+/* The highest version that a fetch made by now can have: another engine may write to the same index, and its
+ * versions come from the same clock. */
 static int64_t latest_version(void *arg)
 {
     struct worker *w = arg;
@@ -490,8 +490,9 @@ static int64_t latest_version(void *arg)
     PGresult *res = NULL;
     struct err ignored;
     struct pg *pg = pg_take(&w->pool, &ignored);
-    if (pg && pg_query(pg, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8", 0, NULL, &res,
-                       &ignored))
+    if (pg &&
+        pg_query(pg, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8",
+                 0, NULL, &res, &ignored))
         now = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
     PQclear(res);
     pg_give(&w->pool, pg);

@@ -123,6 +123,16 @@ static struct pg_columns *push_columns(lua_State *L, struct statement *st)
     return columns;
 }
 
+/* Else the server would say so in words, and with a code, that poolers use for what passes. */
+static void check_parameters(lua_State *L, struct statement *st, const struct pg_columns *columns, int n)
+{
+    if (columns->parameters == n)
+        return;
+    release(st);
+    luaL_error(L, "the query has %d parameter%s ($1 ...), but %d %s given", columns->parameters,
+               columns->parameters == 1 ? "" : "s", n, n == 1 ? "was" : "were");
+}
+
 /* A table was altered since its query was described: the next try finds the new columns. */
 static int fail_altered(lua_State *L, struct statement *st)
 {
@@ -297,6 +307,7 @@ static int query(lua_State *L)
     struct statement *st = push_statement(L, pool);
     lua_toclose(L, -1);
     const struct pg_columns *columns = push_columns(L, st);
+    check_parameters(L, st, columns, n);
     struct err e;
     if (!pg_query(st->pg, sql, n, params, &st->res, &e))
         return fail(L, st, &e);
@@ -348,7 +359,7 @@ static int rows(lua_State *L)
     const char *const *params = push_parameters(L, n);
     struct statement *st = push_statement(L, pool);
     int statement = lua_gettop(L);
-    push_columns(L, st);
+    check_parameters(L, st, push_columns(L, st), n);
     struct err e;
     if (!pg_stream(st->pg, sql, n, params, NULL, &e))
         return fail(L, st, &e);

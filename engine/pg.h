@@ -120,21 +120,21 @@ struct pg_column {
     enum pg_kind kind; /* of the element, for an array */
     bool array;
     char delimiter; /* between an array's elements: ',' for all but box */
-    char *type;     /* owned; the type's name, as PostgreSQL prints it: "timestamp with time zone" */
+    char *type;     /* owned; the type's name, fit for a cast: "timestamp with time zone" */
 };
 
 struct pg_columns {
     struct pg_column *list; /* owned */
     size_t n;
+    int parameters; /* of the query: $1, $2 */
 };
 
 /* The columns that sql would return; it is parsed and planned, not run. Domains count as what they are made
  * of, also as elements of arrays. */
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e);
-/* Likewise, with the types of its first n parameters (NULL: the server's guess). *used: how many parameters
- * it has. */
+/* Likewise, with the types of its first n parameters (NULL: the server's guess). */
 bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out,
-                       size_t *used, struct err *e);
+                       struct err *e);
 void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
 /* The column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);

@@ -113,17 +113,16 @@ static bool look_up_types(struct pg *pg, struct pg_columns *c, struct err *e)
 
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e)
 {
-    size_t used;
-    return pg_describe_typed(pg, sql, 0, NULL, out, &used, e);
+    return pg_describe_typed(pg, sql, 0, NULL, out, e);
 }
 
 bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out,
-                       size_t *used, struct err *e)
+                       struct err *e)
 {
     *out = (struct pg_columns){0};
     PGresult *description;
     bool ok = describe(pg, sql, n, types, &description, e) && copy_columns(description, out, e);
-    *used = ok ? (size_t)PQnparams(description) : 0;
+    out->parameters = PQnparams(description); /* 0 for none */
     PQclear(description);
     ok = ok && (out->n == 0 || look_up_types(pg, out, e));
     if (!ok)

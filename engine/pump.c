@@ -128,7 +128,8 @@ static bool tick(struct pump *p, struct err *e)
     int64_t behind = queue_clock_behind(p->queue);
     progress_show(p->progress, &sums);
     if (behind > 0)
-        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it went back, or another server "
+        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it went back, "
+                 "or another server "
                  "answers; versions go on above that one",
                  (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
     if (!note_progress(p, e))

@@ -1,5 +1,6 @@
 #include "script.h"
 
+#include "clock.h"
 #include "encode.h"
 #include "err.h"
 #include "fence.h"
@@ -34,14 +35,21 @@ struct script {
     bool loading;
 
     size_t used;   /* bytes that Lua holds */
+    size_t kept;   /* of these, what the last collect() could not free */
     bool at_limit; /* it was refused more in this call */
     int64_t left;  /* instructions of this call */
-    bool over;     /* none are left: every hook in every coroutine raises */
+    int64_t until_us,
+        cpu_until_us; /* when the clock, and then this thread's, ends this call; 0: not yet set */
+    bool over;        /* a limit is reached: every hook in every coroutine raises */
     char over_text[sizeof((struct err *)NULL)->text];
     struct err noted; /* the last server's error or stop that was raised in this call */
 
     char short_src[LUA_IDSIZE]; /* the path, as Lua shortens it in messages */
 };
+
+static const char INSTRUCTIONS_USED[] = "100 million instructions: a loop that never ends?",
+                  TIME_USED[] = "5 seconds of work: large strings or tables, again and again?";
+static_assert(SCRIPT_INSTRUCTIONS == 100000000 && SCRIPT_US == 5000000, "as the texts say");
 
 static const char result_key; /* of the registry: what the file returned, on its way to its slot */
 
@@ -73,22 +81,59 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     return new ? new : old;
 }
 
+/* Few instructions can take long: each may copy, or make the collector walk through, 256 MB. Only work
+ * counts, not waiting for servers; but the clock is read faster than the thread's own, and is the first to
+ * ask. */
+static bool out_of_time(struct script *s)
+{
+    int64_t now = clock_mono_us();
+    if (s->until_us == 0)
+        s->until_us = now + SCRIPT_US;
+    if (now < s->until_us)
+        return false;
+    if (s->cpu_until_us == 0)
+        s->cpu_until_us = clock_thread_us() + SCRIPT_US;
+    return clock_thread_us() >= s->cpu_until_us;
+}
+
+/* The innermost Lua function from that level on; C functions have no place. */
+static bool find_place(lua_State *L, int level, lua_Debug *ar)
+{
+    for (; lua_getstack(L, level, ar); level++) {
+        lua_getinfo(L, "Sl", ar);
+        if (ar->currentline > 0)
+            return true;
+    }
+    return false;
+}
+
+/* Notes why and where the call ends, if it has to. */
+static bool look_at_limits(struct script *s, lua_State *L)
+{
+    const char *why = s->left <= 0 ? INSTRUCTIONS_USED : out_of_time(s) ? TIME_USED : NULL;
+    lua_Debug ar;
+    if (!why)
+        return false;
+    if (find_place(L, 0, &ar))
+        snprintf(s->over_text, sizeof s->over_text, "%s:%d: stopped after %s", ar.short_src, ar.currentline,
+                 why);
+    else
+        snprintf(s->over_text, sizeof s->over_text, "%s: stopped after %s", s->short_src, why);
+    return s->over = true;
+}
+
 /* Re-arms itself with count 1, so that the instruction behind a pcall that caught the error raises it again.
  */
 static void on_count(lua_State *L, lua_Debug *ar)
 {
     struct script *s = script_of(L);
+    (void)ar;
     if (!s->over) {
         if (lua_gethookcount(L) != STEP) /* left over from a call that went over */
             lua_sethook(L, on_count, LUA_MASKCOUNT, STEP);
         s->left -= STEP;
-        if (s->left > 0)
+        if (!look_at_limits(s, L))
             return;
-        lua_getinfo(L, "Sl", ar);
-        snprintf(s->over_text, sizeof s->over_text,
-                 "%s:%d: stopped after %d million instructions: a loop that never ends?", ar->short_src,
-                 ar->currentline, SCRIPT_INSTRUCTIONS / 1000000);
-        s->over = true;
     }
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
     lua_pushstring(L, s->over_text);
@@ -117,6 +162,14 @@ void script_charge(lua_State *L, int64_t instructions)
     script_of(L)->left -= instructions;
 }
 
+void script_spend(lua_State *L, int64_t instructions)
+{
+    struct script *s = script_of(L);
+    s->left -= instructions;
+    if (s->over || look_at_limits(s, L))
+        on_count(L, NULL);
+}
+
 bool script_is_loading(lua_State *L)
 {
     return script_of(L)->loading;
@@ -130,17 +183,44 @@ int script_raise(lua_State *L, const struct err *e)
 
 /* ---- calls ---- */
 
+/* Whether text begins with "FILE:LINE: ". */
+static bool has_place(const char *text)
+{
+    const char *colon = text;
+    while ((colon = strchr(colon, ':'))) {
+        size_t digits = strspn(++colon, "0123456789");
+        if (digits > 0 && strncmp(colon + digits, ": ", 2) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Puts the place of the innermost Lua function in front of the message, a string at index 1. An error in
+ * coroutine code has its place already, if it has one. */
+static void add_place(lua_State *L)
+{
+    lua_Debug ar;
+    if (!find_place(L, 1, &ar))
+        return;
+    lua_pushfstring(L, "%s:%d: %s", ar.short_src, ar.currentline, lua_tostring(L, 1));
+    lua_replace(L, 1);
+}
+
 /* The message handler: makes a string of any error, and keeps the traceback for those who look for it. */
 static int on_error(lua_State *L)
 {
     if (script_of(L)->over)
         return 1;
-    if (!lua_isstring(L, 1)) {
-        if (!luaL_callmeta(L, 1, "__tostring") || lua_type(L, -1) != LUA_TSTRING)
+    if (lua_type(L, 1) != LUA_TSTRING) {
+        if (lua_type(L, 1) == LUA_TNUMBER)
+            luaL_tolstring(L, 1, NULL);
+        else if (!luaL_callmeta(L, 1, "__tostring") || lua_type(L, -1) != LUA_TSTRING)
             lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
         lua_replace(L, 1);
         lua_settop(L, 1);
     }
+    if (!has_place(lua_tostring(L, 1)))
+        add_place(L);
     if (log_enabled(LOG_DEBUG)) {
         luaL_traceback(L, L, lua_tostring(L, 1), 1);
         log_debug("%s", lua_tostring(L, -1));
@@ -186,9 +266,21 @@ static bool ended_by_server(struct script *s, const struct err *e)
     return strstr(e->text, s->noted.text) != NULL;
 }
 
+/* Lua's own buffers (string.rep, table.concat) fail at the limit without a collection; so what the last call
+ * left is collected before it can make the next one fail. */
+static void collect(struct script *s)
+{
+    if (s->used < SCRIPT_MEMORY / 2 || s->used < s->kept + SCRIPT_MEMORY / 8)
+        return;
+    lua_gc(s->L, LUA_GCCOLLECT); /* no finalizer of a script's, so nothing raises */
+    s->kept = s->used;
+}
+
 static void begin_call(struct script *s)
 {
+    collect(s);
     s->left = SCRIPT_INSTRUCTIONS;
+    s->until_us = s->cpu_until_us = 0;
     s->over = false;
     s->at_limit = false;
     s->noted.kind = ERR_NONE;
@@ -275,6 +367,16 @@ void script_text_free(struct script_text *t)
     *t = (struct script_text){0};
 }
 
+/* An empty chunk of that name tells how Lua shortens it, also where the file's own text does not compile. */
+static void note_short_path(lua_State *L, struct script *s, const char *chunk_name)
+{
+    lua_Debug ar;
+    if (luaL_loadbufferx(L, "", 0, chunk_name, "t") != LUA_OK)
+        lua_error(L);
+    lua_getinfo(L, ">S", &ar);
+    memcpy(s->short_src, ar.short_src, sizeof s->short_src);
+}
+
 /* Loads the file's text as a function, or raises. A byte order mark and a first line "#!..." are passed over;
  * the line break stays, so that lines keep their numbers. */
 static void load(lua_State *L, struct script *s)
@@ -295,12 +397,9 @@ static void load(lua_State *L, struct script *s)
         lua_error(L);
     }
     lua_pushfstring(L, "@%s", s->source->path);
+    note_short_path(L, s, lua_tostring(L, -1));
     if (luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t") != LUA_OK)
         lua_error(L);
-    lua_Debug ar;
-    lua_pushvalue(L, -1);
-    lua_getinfo(L, ">S", &ar);
-    memcpy(s->short_src, ar.short_src, sizeof s->short_src);
 }
 
 static int last_line(const struct buf *text)
@@ -422,7 +521,13 @@ struct document {
 
 static void check_document(lua_State *L, const struct document *d)
 {
-    if (d->out->failed || d->out->len - d->old_len < 2 || d->out->data[d->old_len] == '{')
+    if (d->out->failed)
+        return;
+    const char *text = d->out->data + d->old_len;
+    size_t len = d->out->len - d->old_len, space = 0;
+    while (space < len && strchr(" \t\r\n", text[space])) /* a json column may begin with it */
+        space++;
+    if (len - space < 2 || text[space] == '{')
         return;
     if (lua_type(L, 1) != LUA_TTABLE || lua_rawlen(L, 1) > 0)
         luaL_error(L, "document() returned a list, expected a table of fields");

@@ -25,6 +25,7 @@ enum {
         256
         << 20, /* bytes of one state: a thousand times what a script of ours needs; several fit a machine */
     SCRIPT_INSTRUCTIONS = 100000000, /* of one call, about a second: a document() needs some thousands */
+    SCRIPT_US = 5000000,             /* of one call: this thread's work, once the call has lasted as long */
 };
 
 struct script_text {
@@ -87,4 +88,5 @@ int script_raise(lua_State *L, const struct err *e);
 bool script_must_end(lua_State *L);
 bool script_is_over(lua_State *L);                      /* the limit of instructions is reached */
 void script_charge(lua_State *L, int64_t instructions); /* counts work that the hook does not see */
+void script_spend(lua_State *L, int64_t instructions);  /* the same, and raises if that was the last of it */
 bool script_is_loading(lua_State *L);                   /* the file runs: script_open */

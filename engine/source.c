@@ -103,17 +103,6 @@ static void add_texts(struct buf *b, const struct source_key *k, int first)
  * that pass. */
 static void add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
 {
-    if (k->has_array) { /* an array of arrays is a matrix: = ANY would look at its cells */
-        buf_adds(b, "(");
-        add_columns(b, k, prefix);
-        buf_adds(b, ") IN (SELECT ");
-        for (size_t i = 0; i < k->n; i++)
-            buf_addf(b, "%sk%zu::%s", i ? ", " : "", i, k->types[i]);
-        buf_adds(b, " FROM ");
-        add_texts(b, k, first);
-        buf_adds(b, ")");
-        return;
-    }
     for (size_t i = 0; i < k->n; i++)
         buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i,
                  k->types[i]);
@@ -321,9 +310,13 @@ static bool find_key(struct source_table *t, const struct pipeline *p, const str
         t->key.n = i + 1;
         t->key.oids[i] = c.list[i].oid;
         t->key.types[i] = strdup(c.list[i].type);
-        t->key.has_array |= c.list[i].array;
         t->key.names[i] = quoted(names->list[i], e);
         ok = (t->key.types[i] && t->key.names[i]) || err_memory(e);
+        if (ok && c.list[i].array) {
+            err_set(e, ERR_FINAL, "column '%s' is an array (%s), and cannot be a key", names->list[i],
+                    c.list[i].type);
+            ok = blame_script(e, p, line, t, "key");
+        }
     }
     pg_columns_free(&c);
     return ok;
@@ -374,33 +367,56 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
     return blame_script(e, p, line, t, "cursor");
 }
 
+static bool blame_query(const struct source *s, struct err *e)
+{
+    return blame_script(e, s->pipeline, s->pipeline->source.query_line, NULL, "query");
+}
+
+/* A DELETE ... RETURNING returns rows, but not to a SELECT around it. */
+static bool check_wrapped(const struct source *s, struct pg *pg, struct err *e)
+{
+    struct buf sql;
+    struct pg_columns c = {0};
+    buf_init(&sql, MAX_SQL);
+    buf_addf(&sql, "%strue", s->select);
+    const char *text = buf_cstr(&sql);
+    bool ok = text ? pg_describe(pg, text, &c, e) : err_memory(e);
+    pg_columns_free(&c);
+    buf_free(&sql);
+    return ok || blame_query(s, e);
+}
+
 static bool check_query(struct source *s, struct pg *pg, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
     const struct source_key *key = &s->tables[0].key;
     if (!pg_describe(pg, p->source.query, &s->columns, e))
-        return blame_script(e, p, p->source.query_line, NULL, "query");
+        return blame_query(s, e);
+    if (s->columns.parameters > 0) {
+        err_set(e, ERR_FINAL, "it has a placeholder, $%d, and nothing to put there", s->columns.parameters);
+        return blame_query(s, e);
+    }
     for (size_t i = 0; i < key->n; i++) {
         const char *name = p->source.key.list[i];
         s->key[i] = pg_column(&s->columns, name);
         if (s->key[i] < 0) {
             err_set(e, ERR_FINAL, "it does not return the key column '%s'", name);
-            return blame_script(e, p, p->source.query_line, NULL, "query");
+            return blame_query(s, e);
         }
         if (s->columns.list[s->key[i]].oid != key->oids[i]) {
             err_set(e, ERR_FINAL,
                     "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
                     s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
-            return blame_script(e, p, p->source.query_line, NULL, "query");
+            return blame_query(s, e);
         }
     }
     for (size_t i = 0; i < s->columns.n; i++)
         if (pg_column(&s->columns, s->columns.list[i].name) != (int)i) {
             err_set(e, ERR_FINAL, "it returns column '%s' twice", s->columns.list[i].name);
-            return blame_script(e, p, p->source.query_line, NULL, "query");
+            return blame_query(s, e);
         }
     s->select = wrap_query(p->source.query, e);
-    return s->select != NULL;
+    return s->select && check_wrapped(s, pg, e);
 }
 
 /* ---- which documents a related row affects ---- */
@@ -422,11 +438,11 @@ static bool find_arrays(struct source_table *t, struct pg *pg, struct err *e)
  * in unnest($1), it is told that they are arrays of the key's. */
 static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_columns *c, struct err *e)
 {
-    size_t used;
-    if (!pg_describe_typed(pg, t->affected, 0, NULL, c, &used, e) &&
+    if (!pg_describe(pg, t->affected, c, e) &&
         (e->kind != ERR_FINAL || !find_arrays(t, pg, e) ||
-         !pg_describe_typed(pg, t->affected, (int)t->key.n, t->arrays, c, &used, e)))
+         !pg_describe_typed(pg, t->affected, (int)t->key.n, t->arrays, c, e)))
         return false;
+    size_t used = (size_t)c->parameters;
     if (used == t->key.n)
         return true;
     pg_columns_free(c);

@@ -27,7 +27,6 @@ struct source_key {
     char *names[SOURCE_KEY_MAX]; /* owned; quoted */
     char *types[SOURCE_KEY_MAX]; /* owned */
     Oid oids[SOURCE_KEY_MAX];
-    bool has_array; /* one of the columns is an array */
 };
 
 /* A table whose changes are followed. */

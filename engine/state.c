@@ -103,8 +103,11 @@ static bool copy_table(struct state_data *to, const struct state_table *from)
 
 bool state_data_copy(struct state_data *to, const struct state_data *from)
 {
-    *to = (struct state_data){
-        .phase = from->phase, .bare = from->bare, .version = from->version, .swept_us = from->swept_us, .documents = from->documents};
+    *to = (struct state_data){.phase = from->phase,
+                              .bare = from->bare,
+                              .version = from->version,
+                              .swept_us = from->swept_us,
+                              .documents = from->documents};
     bool ok = position_copy(&to->mtime, &from->mtime) && copy_text(&to->pipeline, from->pipeline) &&
               copy_text(&to->index, from->index) && copy_text(&to->index_uuid, from->index_uuid) &&
               copy_text(&to->after, from->after) && copy_text(&to->sweep_after, from->sweep_after);

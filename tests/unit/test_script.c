@@ -28,12 +28,13 @@ static void every_way_to_fail_while_loading_is_one_line(void **state)
          "x.lua:3: '}' expected (to close '{' at line 1) near 'state'"},
         {"local x\nerror('broken')", "x.lua:2: broken"},
         {"local x\nerror('a\\nb\\n\\tc')", "x.lua:2: a b c"},
-        {"error('plain', 0)", "plain"},
-        {"error({})", "(error object is a table value)"},
-        {"error()", "(error object is a nil value)"},
-        {"error(setmetatable({}, { __tostring = function() return 'object' end }))", "object"},
+        {"error('plain', 0)", "x.lua:1: plain"},
+        {"error(42)", "x.lua:1: 42"},
+        {"error({})", "x.lua:1: (error object is a table value)"},
+        {"error()", "x.lua:1: (error object is a nil value)"},
+        {"error(setmetatable({}, { __tostring = function() return 'object' end }))", "x.lua:1: object"},
         {"error(setmetatable({}, { __tostring = function() return {} end }))",
-         "(error object is a table value)"},
+         "x.lua:1: (error object is a table value)"},
         {"error(setmetatable({}, { __tostring = function() error 'within' end }))", "x.lua:1: within"},
         {"local x\nlocal y = x.z", "x.lua:2: attempt to index a nil value (local 'x')"},
         {"", "x.lua:1: script returned nothing, expected a table: return { name = ..., source = ..., ... }"},
@@ -70,6 +71,11 @@ static void long_paths_are_told_whole(void **state)
     assert_null(script_open(&t, &e));
     char expected[200];
     snprintf(expected, sizeof expected, "%s:1: x", path);
+    assert_string_equal(e.text, expected);
+    script_text_free(&t);
+    t = text_of(path, "return {");
+    assert_null(script_open(&t, &e));
+    snprintf(expected, sizeof expected, "%s:1: unexpected symbol near <eof>", path);
     assert_string_equal(e.text, expected);
     script_text_free(&t);
 }
@@ -340,7 +346,7 @@ static void a_failed_document_names_line_key_and_columns_and_leaves_nothing(void
         {"return { a = { { b = print } } }", "x.lua:2: a[1].b: cannot encode a function"},
         {"return { t = ('x'):rep(2 << 20) }",
          "x.lua:2: the document does not fit a request of 1048576 bytes, or memory is short"},
-        {"error()", "(error object is a nil value)"},
+        {"error()", "x.lua:3: (error object is a nil value)"},
         {"local t = {} while true do t[#t + 1] = { t } end",
          "x.lua: not enough memory: a script may use 256 MB"},
         {"while true do end", "x.lua:3: stopped after 100 million instructions: a loop that never ends?"},
