@@ -409,7 +409,7 @@ static bool last_row(const struct source *s, struct pg *pg, const char *horizon,
                  s->cursor_type);
         buf_addf(&sql, "(extract(epoch FROM $1::timestamptz::%s) * 1000000)::bigint", s->cursor_type);
     }
-    buf_addf(&sql, " FROM %s WHERE ", s->table);
+    buf_addf(&sql, " FROM %s WHERE %s IS NOT NULL AND ", s->table, s->key_name);
     add_finite(&sql, s);
     buf_addf(&sql, " ORDER BY %s DESC, %s DESC LIMIT 1", s->cursor_name, s->key_name);
     return query(s, pg, &sql, s->cursor_is_time ? 1 : 0, &horizon, out, e);
@@ -460,7 +460,7 @@ bool source_page(const struct source *s, struct pg *pg, const struct position *f
     add_us(&sql, s, s->cursor_name);
     buf_adds(&sql, ", true");
     add_bound(&sql, s, horizon, false, params, &n);
-    buf_addf(&sql, " FROM %s WHERE ", s->table);
+    buf_addf(&sql, " FROM %s WHERE %s IS NOT NULL AND ", s->table, s->key_name);
     add_finite(&sql, s);
     if (from->cursor)
         add_bound(&sql, s, from, true, params, &n);
