@@ -147,6 +147,13 @@ static bool read_keys(struct run *r, struct err *e)
     return ok;
 }
 
+static bool read_request(struct run *r, struct err *e)
+{
+    if (!conflict(&r->o, e) || !read_keys(r, e))
+        return err_hint(e, "etl-engine run --help");
+    return true;
+}
+
 /* Part of the rows only: the state must not take it for progress. */
 static bool is_partial(const struct run *r)
 {
@@ -185,7 +192,9 @@ static bool open_state(struct run *r, struct err *e)
     const struct pipeline *p = &r->pipeline;
     if (r->o.dry_run)
         return true;
-    if (!(r->state = state_open(p->state, e)) || !state_read(p->state, &r->data, e))
+    if (!r->state && !(r->state = state_open(p->state, e)))
+        return false;
+    if (!state_read(p->state, &r->data, e))
         return false;
     if (!r->data.pipeline || strcmp(r->data.pipeline, p->name) == 0)
         return true;
@@ -263,6 +272,8 @@ static const char *why_full(const struct run *r)
         return "the index did not exist, though the state says it was loaded";
     if (!d->bare && strcmp(d->index_uuid, r->index.uuid) != 0)
         return "the index is not the one that was loaded";
+    if (d->table && strcmp(d->table, r->source.table) != 0)
+        return "the state is that of another table";
     if (!r->pipeline.source.cursor && d->phase == STATE_FOLLOWING)
         return "the script names no cursor";
     if (d->bare && !r->source.cursor_is_time)
@@ -372,7 +383,8 @@ static bool follow(struct run *r, struct err *e)
     return ok && carry_changes(r, &p, &r->data.root, e);
 }
 
-/* --since: where to read from; the state follows only if nothing is skipped by that. */
+/* --since: where to read from; the state follows only if nothing is skipped by that: what lies before is in
+ * the index already. */
 static bool begin_since(struct run *r, struct err *e)
 {
     struct position since = {0};
@@ -520,9 +532,7 @@ static struct script_run hook_info(const struct run *r, const struct bulk_sums *
 
 static bool prepare(struct run *r, const char *path, struct err *e)
 {
-    if (!conflict(&r->o, e) || !read_keys(r, e))
-        return err_hint(e, "etl-engine run --help");
-    if (!open_script(r, path, e) || !open_servers(r, e) || !open_state(r, e))
+    if (!open_script(r, path, e) || !open_servers(r, e) || !patiently(r, open_state, e))
         return false;
     progress_start(&r->progress, r->pipeline.name, r->terminal && !r->o.dry_run);
     if (r->pipeline.source.n_related > 0)
@@ -597,8 +607,9 @@ static int run_main(int argc, char **argv)
         return cli_fail(&e);
     }
     r.give_up_after = (double)r.o.give_up_after;
-    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && stop_init(&e) && prepare(&r, argv[first], &e) &&
-              execute(&r, &e);
+    /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for them. */
+    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
+              prepare(&r, argv[first], &e) && execute(&r, &e);
     uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
     close_run(&r);
     if (!ok)
