@@ -308,6 +308,8 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
     case FOREIGN:
     case BROKEN:
         if (j->stop == DONE) {
+            if (verdict == FOREIGN)
+                current_version(a->error.reason, &j->b->foreign);
             j->stop = verdict;
             j->stopped = item;
             memcpy(j->stop_reason, reason, sizeof reason);
@@ -477,6 +479,7 @@ bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued,
 {
     struct sending s = {
         .es = es, .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
+    b->foreign = 0;
     if (b->n == 0)
         return true;
     reject_long_keys(&s.judging);

@@ -38,6 +38,7 @@ struct bulk {
     size_t n, cap;
     struct bulk_item open; /* between bulk_begin and bulk_commit */
     bool bad_key;          /* of the open item: not UTF-8 */
+    int64_t foreign;       /* the version, not one of ours, that the last bulk_send failed because of; or 0 */
     /* The highest version issued by any worker, raised before that worker sends; NULL, as bulk_init leaves
      * it: unknown. Where several workers write to one index, another may issue and write a higher version
      * while we wait for our answer: before a conflict counts as somebody else's, this is asked. */

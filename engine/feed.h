@@ -30,6 +30,8 @@ struct feed {
 };
 
 bool feed_next(struct feed *f, struct batch **out, struct err *e);
+/* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
+void feed_rest(struct feed *f);
 void feed_free(struct feed *f); /* NULL is fine */
 
 /* after: the key up to which all is done (NULL: begin at the first); copied. rows: keys in a stretch. NULL:

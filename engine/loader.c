@@ -16,6 +16,8 @@
 #include "stop.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +25,11 @@
 #include <unistd.h>
 
 enum {
-    BODY_SEND = 5 << 20,     /* bytes at which a body is sent; 1 to 10 MB are alike (measured) */
-    BODY_MAX = 256 << 20,    /* bytes; one document beyond it is rejected */
-    OUTPUT_AHEAD = 16 << 20, /* bytes a worker may be ahead of its turn to print */
+    BODY_SEND = 5 << 20,         /* bytes at which a body is sent; 1 to 10 MB are alike (measured) */
+    BODY_MAX = 256 << 20,        /* bytes; one document beyond it is rejected */
+    OUTPUT_AHEAD = 16 << 20,     /* bytes a worker may be ahead of its turn to print */
+    IDLE_MS = 2000,              /* without work, until a worker gives up its connection */
+    CLOCK_STEP_US = 1000 * 1000, /* what the database's clock may gain on ours within a batch */
 };
 
 struct worker {
@@ -95,6 +99,16 @@ static bool reject(struct worker *w, const char *key, const char *reason, struct
     return check_budget(w, e);
 }
 
+/* ---- trying again ---- */
+
+/* Not a moment longer than somebody wants the result: another worker's failure may end the run. */
+static void start_retry(struct worker *w, struct retry *r)
+{
+    retry_start(r, w->config->give_up_after);
+    r->over = queue_is_over;
+    r->arg = w->config->queue;
+}
+
 /* ---- sending ---- */
 
 /* The index may have forgotten that a document was deleted since we read it: what is too old is not sent. */
@@ -107,18 +121,35 @@ static bool check_age(struct worker *w, struct err *e)
                    "rows grew too old while they waited for the search server; reading them again");
 }
 
+/* A version that is not ours stands in the way. If the database's clock has passed it by now, it is another
+ * run's, which has read from this database after us: what is read again is as new as that, and gets a higher
+ * version. */
+static bool meet_stranger(struct worker *w, struct err *e)
+{
+    int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us);
+    if (w->bulk.foreign != 0 && w->bulk.foreign <= clock_us + CLOCK_STEP_US) {
+        e->kind = ERR_PASSING;
+        e->hint[0] = '\0';
+        return err_wrap(e, "another run is writing to the index; reading again");
+    }
+    return false;
+}
+
 static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
 {
     struct retry retry;
-    retry_start(&retry, w->config->give_up_after);
+    start_retry(w, &retry);
     while (w->bulk.n > 0) {
         if (!check_age(w, e))
             return false;
         int64_t issued = queue_issued(w->config->queue);
+        size_t before = w->bulk.n;
         if (bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums, report_rejected, w, e))
             break;
+        if (w->bulk.n < before)
+            retry_moved(&retry);
         if (!retry_again(&retry, e))
-            return false;
+            return meet_stranger(w, e);
     }
     retry_done(&retry);
     return true;
@@ -138,12 +169,16 @@ static bool flush_index(struct worker *w, struct err *e)
 static bool write_out(struct worker *w, const char *data, size_t len, struct err *e)
 {
     while (len > 0) {
-        ssize_t n = write(STDOUT_FILENO, data, len);
+        /* No more than a pipe that is ready takes at once: a reader that has stalled must not keep us when we
+         * are asked to stop. */
+        if (stop_wait_fd(STDOUT_FILENO, POLLOUT, -1) == STOP_ASKED)
+            return stop_err(e);
+        ssize_t n = write(STDOUT_FILENO, data, len < PIPE_BUF ? len : PIPE_BUF);
         if (n < 0 && errno == EPIPE) {
             queue_enough(w->config->queue); /* `| head` has seen what it wanted */
             return true;
         }
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
             return err_set(e, ERR_FINAL, "cannot write to standard output: %s", strerror(errno));
         if (n > 0) {
             data += n;
@@ -218,6 +253,19 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
 static int compare_keys(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* In order, each once: a key of which one copy were not seen would be deleted. */
+static void sort_keys(struct batch *b)
+{
+    size_t n = 0;
+    qsort(b->keys, b->n, sizeof *b->keys, compare_keys);
+    for (size_t i = 0; i < b->n; i++)
+        if (n > 0 && strcmp(b->keys[n - 1], b->keys[i]) == 0)
+            free(b->keys[i]);
+        else
+            b->keys[n++] = b->keys[i];
+    b->n = n;
 }
 
 static void mark_seen(struct worker *w, const char *key)
@@ -305,12 +353,12 @@ static bool load_batch(struct worker *w, struct err *e)
     struct batch *b = w->batch;
     struct retry retry;
     if (!b->is_range) {
-        qsort(b->keys, b->n, sizeof *b->keys, compare_keys);
+        sort_keys(b);
         w->seen = calloc(b->n, sizeof *w->seen);
         if (!w->seen)
             return err_memory(e);
     }
-    retry_start(&retry, w->config->give_up_after);
+    start_retry(w, &retry);
     bool ok;
     while (!(ok = try_batch(w, e)) && retry_again(&retry, e))
         ;
@@ -354,20 +402,27 @@ static void close_worker(struct worker *w)
     buf_free(&w->output);
 }
 
+static struct batch *next_batch(struct worker *w)
+{
+    if (!queue_ready(w->config->queue, IDLE_MS))
+        pg_pool_free(&w->pool); /* a worker with a batch may be waiting for it */
+    return queue_get(w->config->queue);
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
     struct err e = {0};
     log_thread(w->name);
     bool ok = open_worker(w, &e);
-    while (ok && (w->batch = queue_get(w->config->queue))) {
+    while (ok && (w->batch = next_batch(w))) {
         ok = load_batch(w, &e);
         if (ok && !queue_ended(w->config->queue))
             queue_ack(w->config->queue, w->batch);
         else
             batch_free(w->batch);
     }
-    if (!ok)
+    if (!ok && !queue_ended(w->config->queue))
         queue_fail(w->config->queue, &e);
     close_worker(w);
     return NULL;

@@ -1,5 +1,6 @@
 #include "pump.h"
 
+#include "clock.h"
 #include "err.h"
 #include "feed.h"
 #include "log.h"
@@ -8,7 +9,11 @@
 
 #include <stdlib.h>
 
-enum { TICK_MS = 250 }; /* how often progress is looked at while nothing else happens */
+enum {
+    TICK_MS = 250,                    /* how often progress is looked at while nothing else happens */
+    REST_TICKS = 8,                   /* without a question to PostgreSQL, until its connection is given up */
+    SAVE_AGAIN_US = 10 * 1000 * 1000, /* a full disk is not emptied at once, and the log may lie on it */
+};
 
 /* After note_progress: as long as nothing is rejected, this is a good place to go back to. */
 static void mark_clean(struct pump *p)
@@ -65,8 +70,12 @@ static void note_progress(struct pump *p)
 
 static bool save(struct pump *p, struct err *e)
 {
+    if (!p->state) {
+        p->unsaved = false;
+        return true;
+    }
     p->data->version = queue_issued(p->queue);
-    if (p->state && !state_save(p->state, p->data, e))
+    if (!state_save(p->state, p->data, e))
         return false;
     p->unsaved = false;
     return true;
@@ -78,36 +87,46 @@ static bool tick(struct pump *p, struct err *e)
     struct bulk_sums sums = queue_sums(p->queue);
     progress_show(p->progress, &sums);
     note_progress(p);
-    if (!p->unsaved || save(p, e))
+    if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))
         return true;
     if (e->kind != ERR_PASSING)
         return false;
     log_warn("%s; going on", e->text);
+    p->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
     return true;
+}
+
+/* The queue has ended, by itself or by somebody else's error: none of ours. */
+static bool over(struct pump *p, struct err *e)
+{
+    if (queue_ended(p->queue))
+        e->kind = ERR_NONE;
+    return false;
 }
 
 static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct err *e)
 {
     struct retry retry;
     retry_start(&retry, p->give_up_after);
+    retry.over = queue_is_over;
+    retry.arg = p->queue;
     while (!feed_next(f, b, e))
         if (!retry_again(&retry, e))
-            return false;
+            return over(p, e);
     retry_done(&retry);
     return true;
 }
 
 /* Waits for room. False: e says why; ERR_NONE: the queue has ended by itself. */
-static bool put(struct pump *p, struct batch *b, struct err *e)
+static bool put(struct pump *p, struct feed *f, struct batch *b, struct err *e)
 {
-    while (!queue_room(p->queue, TICK_MS)) {
-        bool ended = queue_ended(p->queue);
-        if (ended || !tick(p, e)) {
-            if (ended)
-                e->kind = ERR_NONE;
+    for (int ticks = 1; !queue_room(p->queue, TICK_MS); ticks++) {
+        if (queue_ended(p->queue) || !tick(p, e)) {
             batch_free(b);
-            return false;
+            return over(p, e);
         }
+        if (ticks == REST_TICKS)
+            feed_rest(f);
     }
     queue_put(p->queue, b);
     return tick(p, e);
@@ -119,12 +138,15 @@ static bool pump_all(struct pump *p, struct feed *f, struct err *e)
     do {
         if (!next_batch(p, f, &b, e))
             return false;
-        if (b && !put(p, b, e))
+        if (b && !put(p, f, b, e))
             return false;
     } while (b);
-    while (!queue_idle(p->queue, TICK_MS))
+    for (int ticks = 1; !queue_idle(p->queue, TICK_MS); ticks++) {
         if (!tick(p, e))
             return false;
+        if (ticks == REST_TICKS)
+            feed_rest(f);
+    }
     return true;
 }
 

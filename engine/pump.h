@@ -23,6 +23,7 @@ struct pump { /* all borrowed */
     struct progress *progress;
     double give_up_after; /* seconds; 0: never */
     bool unsaved;         /* data is ahead of the file */
+    int64_t save_at_us;   /* not tried before: it has just failed */
     /* pump_feed's own: how far the state had come when this feed's first document was rejected */
     struct position clean;
     uint64_t rejected_before;

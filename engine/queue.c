@@ -217,12 +217,29 @@ bool queue_low_water(struct queue *q, struct position *done)
     return news;
 }
 
+static bool nothing_yet(const struct queue *q)
+{
+    return !ended(q) && !q->closed && q->next_get == q->next_put;
+}
+
+bool queue_ready(struct queue *q, int64_t timeout_ms)
+{
+    struct timespec deadline = deadline_in(timeout_ms);
+    pthread_mutex_lock(&q->mutex);
+    heed_stop(q);
+    while (nothing_yet(q) && wait_until(q, &deadline))
+        ;
+    bool ready = !nothing_yet(q);
+    pthread_mutex_unlock(&q->mutex);
+    return ready;
+}
+
 struct batch *queue_get(struct queue *q)
 {
     struct batch *b = NULL;
     pthread_mutex_lock(&q->mutex);
     heed_stop(q);
-    while (!ended(q) && !q->closed && q->next_get == q->next_put)
+    while (nothing_yet(q))
         pthread_cond_wait(&q->changed, &q->mutex);
     if (!ended(q) && q->next_get < q->next_put) {
         struct slot *slot = &q->slots[q->next_get++ % q->window];
@@ -327,6 +344,11 @@ bool queue_ended(struct queue *q)
     bool result = ended(q);
     pthread_mutex_unlock(&q->mutex);
     return result;
+}
+
+bool queue_is_over(void *queue)
+{
+    return queue_ended(queue);
 }
 
 bool queue_error(struct queue *q, struct err *e)

@@ -51,7 +51,9 @@ bool queue_low_water(struct queue *q, struct position *done);
 
 /* ---- the workers' side ---- */
 
-struct batch *queue_get(struct queue *q);         /* waits; NULL: the work is over */
+struct batch *queue_get(struct queue *q); /* waits; NULL: the work is over */
+/* Waits until queue_get would not, timeout_ms at most. False: it still would. */
+bool queue_ready(struct queue *q, int64_t timeout_ms);
 void queue_ack(struct queue *q, struct batch *b); /* taken */
 /* For output in order: waits until all batches before b are acknowledged. False: the queue has ended. */
 bool queue_turn(struct queue *q, const struct batch *b);
@@ -69,4 +71,5 @@ struct bulk_sums queue_sums(struct queue *q);
 void queue_fail(struct queue *q, const struct err *e); /* the first error stays; everybody's waits end */
 void queue_enough(struct queue *q); /* nobody wants more (a limit, a closed pipe): ends without an error */
 bool queue_ended(struct queue *q);  /* failed, or enough */
+bool queue_is_over(void *queue);    /* the same, for struct retry */
 bool queue_error(struct queue *q, struct err *e); /* true: it failed; *e is the error */
