@@ -60,6 +60,9 @@ unit-then-e2e:
 e2e: all  ## the end-to-end tests alone (ARGS='-k kill -x', ETL_ENGINE=build/asan/etl-engine)
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 -m pytest tests $(ARGS)
 
+faults: all  ## the fault tests in their long form: hundreds of kills, waits of minutes
+	ETL_FAULTS=long $(MAKE) e2e ARGS='-k faults/ $(ARGS)'
+
 unit: $(UNITS)  ## build and run the unit tests (those that need servers: vendor/services with make unit)
 	@failed=; for test in $(UNITS); do echo "$$test"; $$test || failed="$$failed $$test"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" && exit 1; }
@@ -92,6 +95,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test unit-then-e2e e2e unit asan tsan lint format clean help
+.PHONY: all install demo test unit-then-e2e e2e faults unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)
