@@ -534,6 +534,13 @@ static struct batch *next_batch(struct worker *w)
     return queue_get(w->config->queue);
 }
 
+static struct batch *next_batch(struct worker *w)
+{
+    if (!queue_ready(w->config->queue, IDLE_MS))
+        pg_pool_free(&w->pool); /* a worker with a batch may be waiting for it */
+    return queue_get(w->config->queue);
+}
+
 static void *work(void *arg)
 {
     struct worker *w = arg;
