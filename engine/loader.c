@@ -481,22 +481,9 @@ static bool load_batch(struct worker *w, struct err *e)
 
 /* ---- threads ---- */
 
-/* The highest version that a fetch made by now can have: another engine may write to the same index, and its
- * versions come from the same clock. */
-static int64_t latest_version(void *arg)
+static int64_t latest_version(void *queue)
 {
-    struct worker *w = arg;
-    int64_t issued = queue_issued(w->config->queue), now = 0;
-    PGresult *res = NULL;
-    struct err ignored;
-    struct pg *pg = pg_take(&w->pool, &ignored);
-    if (pg &&
-        pg_query(pg, "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8",
-                 0, NULL, &res, &ignored))
-        now = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
-    PQclear(res);
-    pg_give(&w->pool, pg);
-    return now > issued ? now : issued;
+    return queue_issued(queue);
 }
 
 static bool open_worker(struct worker *w, struct err *e)
@@ -505,7 +492,7 @@ static bool open_worker(struct worker *w, struct err *e)
     pg_pool_init(&w->pool, c->pg);
     bulk_init(&w->bulk, BODY_MAX);
     w->bulk.latest = latest_version;
-    w->bulk.latest_arg = w;
+    w->bulk.latest_arg = c->queue;
     buf_init(&w->output, BODY_MAX);
     buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
@@ -525,13 +512,6 @@ static void close_worker(struct worker *w)
     bulk_free(&w->bulk);
     buf_free(&w->output);
     buf_free(&w->key);
-}
-
-static struct batch *next_batch(struct worker *w)
-{
-    if (!queue_ready(w->config->queue, IDLE_MS))
-        pg_pool_free(&w->pool); /* a worker with a batch may be waiting for it */
-    return queue_get(w->config->queue);
 }
 
 static struct batch *next_batch(struct worker *w)
