@@ -87,7 +87,8 @@ MISTAKES = [
     ("name = \"films\"", "name = print", ":4: field 'name' must be a string, is a function"),
     ("source = {", "source = 'x', unused = {", ":5: "),
     ("table = \"films\"", "table = true", ":7: field 'table' in source must be a string, is a boolean"),
-    ("key = \"id\",\n    cursor", "key = { 'id', 'x' },\n    cursor", ":8: field 'key' in source must be a string, is a table: keys of several columns are not supported"),
+    ("key = \"id\",\n    cursor", "key = { 'id', 'x' },\n    cursor", ":16: field 'affects' in source.related[1] has 1 column, but the key in source has 2"),
+    ("key = \"id\",\n    cursor", "key = { 'id', 5 },\n    cursor", ":8: "),
     ("cursor = \"modified\",\n    query", "cursor = {},\n    query", ":9: field 'cursor' in source must be a string, is a table"),
     ("url = os.getenv \"DATABASE_URL\"", "url = {}", ":6: field 'url' in source must be a string, is a table"),
     ("url = os.getenv \"ELASTICSEARCH_URL\"", "url = 9200", ":25: field 'url' in sink must be a string, is a number"),
@@ -150,6 +151,9 @@ MISTAKES_IN_SQL = [
 @pytest.fixture
 def films(pg):
     pg.execute(
+        "CREATE TABLE people (id int PRIMARY KEY, film_id int, modified timestamptz NOT NULL DEFAULT now());"
+        "CREATE TABLE film_people (film_id int, person_id int);"
+        "CREATE TABLE genres (id int PRIMARY KEY, film_id int, modified timestamptz NOT NULL DEFAULT now());"
         "CREATE TABLE films (id int PRIMARY KEY, title text, modified timestamptz NOT NULL DEFAULT now(), tags text[]);"
         "INSERT INTO films SELECT n, 'film ' || n FROM generate_series(1, 5) n"
     )
