@@ -66,7 +66,8 @@ bool feed_poll_again(struct feed *f);
 /* What the last page's horizon was: for its owner's log. */
 const struct source_horizon *feed_poll_horizon(const struct feed *f);
 
-/* after: the key up to which a sweep that was broken off has come, or NULL; copied. dead: borrowed, or NULL. */
+/* after: the key up to which a sweep that was broken off has come, or NULL; copied. dead: borrowed, or
+ * NULL. */
 struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es,
                         const struct deadletters *dead, const char *after, struct err *e);
 

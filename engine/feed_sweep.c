@@ -112,8 +112,8 @@ static bool take_dead(struct sweep *s, struct err *e)
         if (*key) /* else the key itself was what is wrong */
             keys[n++] = key;
     struct pg *pg = keys ? pg_take(s->feed.pool, e) : NULL;
-    bool ok = (keys || err_memory(e)) && pg &&
-              source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
+    bool ok =
+        (keys || err_memory(e)) && pg && source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
     pg_give(s->feed.pool, pg);
     free(keys);
     if (!ok) {
