@@ -7,7 +7,7 @@
  *
  *   feed_snapshot   every row of the root table, as successive stretches of the key
  *   feed_poll       the documents that changed rows of one table affect, since a position
- *   feed_sweep      every row, and every document of the index, for what a poll cannot see
+ *   feed_sweep      every row, every document of the index, every dead letter, for what a poll cannot see
  *   feed_list       keys given by hand
  */
 #pragma once
@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 struct batch;
+struct deadletters;
 struct err;
 struct es;
 struct pg_pool;
@@ -65,9 +66,10 @@ bool feed_poll_again(struct feed *f);
 /* What the last page's horizon was: for its owner's log. */
 const struct source_horizon *feed_poll_horizon(const struct feed *f);
 
-/* after: the key up to which a sweep that was broken off has come, or NULL; copied. */
-struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es, const char *after,
-                        struct err *e);
+/* after: the key up to which a sweep that was broken off has come, or NULL; copied. dead: borrowed, or
+ * NULL. */
+struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es,
+                        const struct deadletters *dead, const char *after, struct err *e);
 
 /* keys: n texts; copied, and checked by the server at the first feed_next. */
 struct feed *feed_list(const struct source *s, struct pg_pool *pool, const char *const *keys, size_t n,

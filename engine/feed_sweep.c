@@ -6,6 +6,7 @@
  * have become deletes. A sweep that was broken off goes on behind the last page of rows; the ids, which cost
  * little, are walked again.
  */
+#include "deadletter.h"
 #include "err.h"
 #include "feed.h"
 #include "index.h"
@@ -24,7 +25,8 @@ struct sweep {
     bool rows_over;
     struct index_scan *scan;          /* owned; NULL: not begun */
     struct source_list absent, alien; /* owned: ids to be deleted */
-    bool finished;
+    const struct deadletters *dead;   /* borrowed; NULL: none */
+    bool ids_over, finished;
 };
 
 static bool give(struct source_list *from, struct batch **out, struct err *e)
@@ -97,6 +99,30 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
     return false;
 }
 
+/* A dead letter whose row has gone may have no document either, and would wait for ever. */
+static bool take_dead(struct sweep *s, struct err *e)
+{
+    const char *key;
+    const char **keys = NULL;
+    size_t at = 0, n = 0, count = s->dead ? deadletters_count(s->dead) : 0;
+    if (count == 0)
+        return true;
+    keys = malloc(count * sizeof *keys);
+    while (keys && n < count && deadletters_next(s->dead, &at, &key))
+        if (*key) /* else the key itself was what is wrong */
+            keys[n++] = key;
+    struct pg *pg = keys ? pg_take(s->feed.pool, e) : NULL;
+    bool ok =
+        (keys || err_memory(e)) && pg && source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
+    pg_give(s->feed.pool, pg);
+    free(keys);
+    if (!ok) {
+        source_list_free(&s->absent);
+        source_list_free(&s->alien);
+    }
+    return ok;
+}
+
 static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
 {
     struct sweep *s = (struct sweep *)f;
@@ -113,10 +139,16 @@ static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
         if (!s->rows_over) {
             if (!next_rows(s, out, e) || *out)
                 return *out != NULL;
-        } else if (!next_ids(s, &any, e)) {
-            return false;
+        } else if (!s->ids_over) {
+            if (!next_ids(s, &any, e))
+                return false;
+            s->ids_over = !any;
+        } else {
+            if (!take_dead(s, e))
+                return false;
+            s->finished = s->absent.n == 0 && s->alien.n == 0;
+            s->dead = NULL;
         }
-        s->finished = s->rows_over && !any;
     }
     return true;
 }
@@ -131,12 +163,13 @@ static void sweep_free(struct feed *f)
     free(s);
 }
 
-struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es, const char *after,
-                        struct err *e)
+struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es,
+                        const struct deadletters *dead, const char *after, struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
     if (s) {
         s->feed = (struct feed){sweep_next, sweep_free, source, pool, es};
+        s->dead = dead;
         s->after = after ? strdup(after) : NULL;
     }
     if (!s || (after && !s->after)) {

@@ -19,7 +19,7 @@ def letters(path):
 
 
 @pytest.fixture
-def numbers(engine, pg, search, script):
+def numbers(engine, pg, script):
     """A table whose texts have to be numbers, 20 of them good; the script, and where its dead letters are."""
     films.table(pg, rows=0)
     pg.execute("INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
@@ -46,22 +46,22 @@ def test_what_the_mapping_rejects_is_a_dead_letter_and_the_run_goes_on(engine, n
     assert oct(os.stat(numbers.letters).st_mode & 0o777) == "0o600"
 
 
-def test_an_error_in_document_is_a_dead_letter_that_names_script_line_and_key(engine, numbers, pg, search):
+def test_an_error_in_document_is_a_dead_letter_that_names_script_line_and_key(engine, numbers, pg, search_one):
     path = numbers("if row.id == 3 then error('no threes') end return { n = row.v }")
     run(engine, path, code=4)
     letter = letters(numbers.letters)["3"]
     assert letter["status"] == 0 and "no threes" in letter["reason"]
     assert "script.lua:" in letter["reason"] and "'3'" in letter["reason"]
-    assert search.count("t") == 19
+    assert search_one.count("t") == 19
 
 
-def test_the_file_may_be_elsewhere(engine, numbers, pg, search, tmp_path):
+def test_the_file_may_be_elsewhere(engine, numbers, pg, search_one, tmp_path):
     break_row(pg)
     run(engine, numbers(), "--dead-letters", tmp_path / "elsewhere", code=4)
     assert set(letters(tmp_path / "elsewhere")) == {"3"} and not os.path.exists(numbers.letters)
 
 
-def test_a_run_that_rejects_nothing_ends_with_0_and_warns_of_what_waits(engine, numbers, pg, search):
+def test_a_run_that_rejects_nothing_ends_with_0_and_warns_of_what_waits(engine, numbers, pg, search_one):
     break_row(pg)
     run(engine, numbers(), code=4)
     films.settle()
@@ -70,20 +70,20 @@ def test_a_run_that_rejects_nothing_ends_with_0_and_warns_of_what_waits(engine, 
     assert "dead letter" in done.stderr and numbers.letters in done.stderr
 
 
-def test_replayed_keys_that_succeed_are_cleared(engine, numbers, pg, search):
+def test_replayed_keys_that_succeed_are_cleared(engine, numbers, pg, search_one):
     run(engine, numbers("if row.id < 4 then error('small') end return { n = row.v }"), code=4)
     assert set(letters(numbers.letters)) == {"1", "2", "3"}
     break_row(pg)
     path = numbers()
     run(engine, path, "--keys-from", numbers.letters, code=4)
-    assert set(letters(numbers.letters)) == {"3"} and search.count("t") == 19
+    assert set(letters(numbers.letters)) == {"3"} and search_one.count("t") == 19
     pg.execute("UPDATE t SET v = '3' WHERE id = 3")
     run(engine, path, "--keys-from", numbers.letters)
-    assert not letters(numbers.letters) and search.count("t") == 20
+    assert not letters(numbers.letters) and search_one.count("t") == 20
 
 
 @pytest.mark.parametrize("how", ["poll", "deleted", "nil", "sweep", "full"])
-def test_a_letter_is_cleared_when_its_key_next_succeeds_or_goes(engine, numbers, pg, search, how):
+def test_a_letter_is_cleared_when_its_key_next_succeeds_or_goes(engine, numbers, pg, search_one, how):
     break_row(pg)
     path = numbers()
     run(engine, path, code=4)
@@ -103,7 +103,7 @@ def test_a_letter_is_cleared_when_its_key_next_succeeds_or_goes(engine, numbers,
     assert not letters(numbers.letters)
 
 
-def test_a_row_that_was_deleted_is_cleared_by_the_sweep(engine, numbers, pg, search):
+def test_a_row_that_was_deleted_is_cleared_by_the_sweep(engine, numbers, pg, search_one):
     """Its key is neither a row nor in the index."""
     break_row(pg)
     run(engine, numbers(), code=4)
@@ -112,15 +112,15 @@ def test_a_row_that_was_deleted_is_cleared_by_the_sweep(engine, numbers, pg, sea
     assert not letters(numbers.letters)
 
 
-def test_a_rejected_change_of_a_document_that_is_there_leaves_the_old_one(engine, numbers, pg, search):
+def test_a_rejected_change_of_a_document_that_is_there_leaves_the_old_one(engine, numbers, pg, search_one):
     path = numbers()
     run(engine, path)
     break_row(pg)
     run(engine, path, code=4)
-    assert search.get("t", "3") == {"n": "3"} and set(letters(numbers.letters)) == {"3"}
+    assert search_one.get("t", "3") == {"n": "3"} and set(letters(numbers.letters)) == {"3"}
 
 
-def test_a_letter_says_the_last_reason(engine, numbers, pg, search):
+def test_a_letter_says_the_last_reason(engine, numbers, pg, search_one):
     path = numbers()
     for value in ("three", "drei"):
         break_row(pg, value=value)
@@ -129,22 +129,22 @@ def test_a_letter_says_the_last_reason(engine, numbers, pg, search):
     assert "drei" in letters(numbers.letters)["3"]["reason"]
 
 
-def test_max_rejected_stops_a_run_whose_mapping_is_wrong(engine, numbers, pg, search):
+def test_max_rejected_stops_a_run_whose_mapping_is_wrong(engine, numbers, pg, search_one):
     path = numbers("return { m = row.v }", extra="max_rejected = 5,")
     done = run(engine, path, code=1)
     assert "more than 5 documents were rejected (max_rejected)" in done.stderr
     assert state(engine)["phase"] == "snapshot"
     run(engine, numbers())
-    assert search.count("t") == 20 and not letters(numbers.letters)
+    assert search_one.count("t") == 20 and not letters(numbers.letters)
 
 
-def test_following_goes_on_and_its_budget_holds(engine, numbers, pg, search, wait_until):
+def test_following_goes_on_and_its_budget_holds(engine, numbers, pg, search_one, wait_until):
     path = numbers(extra="poll_interval = 0.1, max_rejected = 3,")
     running = films.follow(engine, path, wait_until=wait_until)
     break_row(pg)
     wait_until(lambda: "3" in letters(numbers.letters), timeout=5)
     break_row(pg, 4, "44")
-    wait_until(lambda: search.get("t", "4") == {"n": "44"}, timeout=3)
+    wait_until(lambda: search_one.get("t", "4") == {"n": "44"}, timeout=3)
     break_row(pg, 3, "33")
     wait_until(lambda: not letters(numbers.letters), timeout=5)
     assert running.alive()
@@ -154,7 +154,7 @@ def test_following_goes_on_and_its_budget_holds(engine, numbers, pg, search, wai
     assert done.returncode == 1 and "max_rejected" in done.stderr
 
 
-def test_a_rejected_document_is_not_tried_again_and_again(engine, numbers, pg, search, wait_until):
+def test_a_rejected_document_is_not_tried_again_and_again(engine, numbers, pg, search_one, wait_until):
     path = numbers()
     running = films.follow(engine, path, wait_until=wait_until)
     break_row(pg)
@@ -174,7 +174,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", folder], check=True)
 
 
-def test_the_state_does_not_pass_a_letter_that_is_not_on_disk(engine, numbers, pg, search, small_disk, wait_until):
+def test_the_state_does_not_pass_a_letter_that_is_not_on_disk(engine, numbers, pg, search_one, small_disk, wait_until):
     path = numbers()
     run(engine, path)
     films.settle()

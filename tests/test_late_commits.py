@@ -17,6 +17,12 @@ def insert(pg, number):
 
 
 @pytest.fixture
+def search(search_one):
+    """What is tested here is PostgreSQL's side, and the engine's: one search server will do."""
+    return search_one
+
+
+@pytest.fixture
 def follower(engine, pg, search, script, wait_until):
     """start(source="", cursor=...): an engine that follows table t, of 20 rows."""
 

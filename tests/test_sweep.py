@@ -1,5 +1,6 @@
 """The sweep finds what no cursor tells, and writes that alone; the guard keeps mistakes from emptying an index."""
 import re
+import urllib.parse
 
 import films
 import pytest
@@ -38,9 +39,8 @@ def test_documents_that_others_edited_lost_or_added_are_put_right(engine, loaded
     search.request("PUT", f"t/_doc/5?version={version}&version_type=external", {"v": "edited"})
     search.request("DELETE", f"t/_doc/6?version={version}&version_type=external")
     search.request("PUT", "t/_doc/1000", {"v": "an orphan"})
-    for alien in ("not a number", "12:x", "99999999999999999999", "", "ключ"):
-        if alien:
-            search.request("PUT", "t/_doc/" + __import__("urllib.parse").parse.quote(alien, safe=""), {"v": "an alien"})
+    for alien in ("not a number", "12:x", "99999999999999999999", "ключ"):
+        search.request("PUT", f"t/_doc/{urllib.parse.quote(alien, safe='')}", {"v": "an alien"})
     search.refresh("t")
     run(engine, loaded, "--sweep")
     assert search.docs("t") == {str(i): {"v": f"v{i}"} for i in range(1, ROWS + 1)}

@@ -1,5 +1,6 @@
 """Versions order all writes of one document, whatever clocks, restarts and other engines do."""
 import json
+import os
 import time
 
 import films
@@ -29,10 +30,10 @@ def test_after_the_clock_went_back_versions_go_on_above_the_last_one_and_it_is_t
     ahead = int((time.time() + 3600) * 1e6)
     content = state(engine)
     content["version"] = ahead
-    mtime = __import__("os").stat(engine.state).st_mtime_ns
+    mtime = os.stat(engine.state).st_mtime_ns
     with open(engine.state, "w", encoding="utf-8") as f:
         json.dump(content, f)
-    __import__("os").utime(engine.state, ns=(mtime, mtime))
+    os.utime(engine.state, ns=(mtime, mtime))
     search.request("PUT", f"t/_doc/3?version={ahead}&version_type=external_gte", {"v": "old"})
     update(pg, "new")
     done = run(engine, path)

@@ -875,6 +875,26 @@ static void a_description_does_not_run_the_query_and_fails_clearly(void **state)
     close_session(&s);
 }
 
+static void a_description_counts_the_parameters(void **state)
+{
+    (void)state;
+    struct session s;
+    struct pg_columns c;
+    Oid integers = 1007; /* int4[] */
+    open_session(&s);
+    assert_true(pg_describe_typed(s.pg, "SELECT 1 WHERE 1 = ANY($1)", 0, NULL, &c, &s.e));
+    assert_int_equal(c.parameters, 1);
+    pg_columns_free(&c);
+    assert_true(pg_describe_typed(s.pg, "SELECT 1", 0, NULL, &c, &s.e));
+    assert_int_equal(c.parameters, 0);
+    pg_columns_free(&c);
+    assert_false(pg_describe_typed(s.pg, "SELECT unnest($1)", 0, NULL, &c, &s.e));
+    assert_true(pg_describe_typed(s.pg, "SELECT unnest($1)", 1, &integers, &c, &s.e));
+    assert_string_equal(c.list[0].type, "integer");
+    pg_columns_free(&c);
+    close_session(&s);
+}
+
 static void a_description_without_memory_leaks_nothing(void **state)
 {
     (void)state;
@@ -1043,6 +1063,7 @@ int main(void)
         cmocka_unit_test(a_stop_wakes_a_connect),
         cmocka_unit_test(every_type_is_described),
         cmocka_unit_test(a_description_does_not_run_the_query_and_fails_clearly),
+        cmocka_unit_test(a_description_counts_the_parameters),
         cmocka_unit_test(a_description_without_memory_leaks_nothing),
         cmocka_unit_test(an_array_literal_reads_back_the_same),
         cmocka_unit_test(an_identifier_is_taken_literally),

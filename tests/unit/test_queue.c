@@ -161,6 +161,22 @@ static void versions_pass_what_was_issued_before_though_the_clock_went_back(void
     queue_free(q);
 }
 
+static void a_clock_behind_the_versions_of_earlier_runs_is_told_once(void **state)
+{
+    (void)state;
+    struct err e;
+    size_t window = 1;
+    struct queue *q = queue_new(&window, 1, 500, &e);
+    queue_issue(q, 600, queue_reserve(q));
+    queue_issue(q, 590, queue_reserve(q)); /* behind our own: two workers */
+    assert_int_equal(queue_clock_behind(q), 0);
+    queue_issue(q, 100, queue_reserve(q));
+    assert_int_equal(queue_clock_behind(q), 400);
+    queue_issue(q, 101, queue_reserve(q));
+    assert_int_equal(queue_clock_behind(q), 0);
+    queue_free(q);
+}
+
 static void two_fetches_never_share_a_version(void **state)
 {
     (void)state;
@@ -357,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_closed_queue_hands_out_what_it_has),
         cmocka_unit_test(versions_are_the_clock_while_it_runs_forward),
         cmocka_unit_test(versions_pass_what_was_issued_before_though_the_clock_went_back),
+        cmocka_unit_test(a_clock_behind_the_versions_of_earlier_runs_is_told_once),
         cmocka_unit_test(two_fetches_never_share_a_version),
         cmocka_unit_test(lanes_take_turns),
         cmocka_unit_test(each_lane_has_its_own_low_water),

@@ -85,6 +85,7 @@ static const struct state_data sample = {
     .n_tables = 2,
     .swept_us = 1764000000000001,
     .sweep_after = (char *)"swept",
+    .documents = 999,
     .version = 1764000000000000,
 };
 
@@ -129,6 +130,7 @@ static void what_was_saved_is_read_back(void **state)
     assert_true(fan->fan_hash == tables[1].mark.fan_hash && !fan->at.key);
     assert_true(d.swept_us == sample.swept_us);
     assert_string_equal(d.sweep_after, "swept");
+    assert_int_equal(d.documents, 999);
     state_data_free(&d);
 }
 
@@ -373,10 +375,25 @@ static void every_allocation_may_fail(void **state)
     }
 }
 
+static void a_copy_is_saved_as_the_same_file(void **state)
+{
+    (void)state;
+    struct state_data copy;
+    char first[1000], second[1000];
+    save(&sample);
+    size_t len = read_saved(first, sizeof first);
+    assert_true(state_data_copy(&copy, &sample));
+    save(&copy);
+    assert_int_equal(read_saved(second, sizeof second), len);
+    assert_memory_equal(first, second, len);
+    state_data_free(&copy);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_saved_is_read_back),
+        cmocka_unit_test(a_copy_is_saved_as_the_same_file),
         cmocka_unit_test(mtime_is_the_watermark_and_the_mode_is_private),
         cmocka_unit_test(during_the_first_load_mtime_is_1970),
         cmocka_unit_test(touching_it_earlier_goes_back),
