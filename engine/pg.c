@@ -89,6 +89,12 @@ struct pg *pg_take(struct pg_pool *p, struct err *e)
     return pg_open(p->server, e);
 }
 
+void pg_discard(struct pg *pg)
+{
+    if (pg)
+        pg_close(pg);
+}
+
 void pg_give(struct pg_pool *p, struct pg *pg)
 {
     if (!pg)

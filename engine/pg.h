@@ -53,6 +53,8 @@ struct pg *pg_take(struct pg_pool *p, struct err *e);
 /* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction. NULL is
  * fine. */
 void pg_give(struct pg_pool *p, struct pg *pg);
+/* Closes it instead: its session is no longer what pg_take promises. NULL is fine. */
+void pg_discard(struct pg *pg);
 
 /* ---- queries. Parameters are text; NULL is NULL; their types are the server's guess, so cast in the SQL
  * ---- */
