@@ -31,11 +31,22 @@ struct statement {
     bool checked; /* its rows have the columns that were described */
 };
 
+/* A script's SET must not reach the engine's own queries: another DateStyle would make times unreadable. */
+static bool altered_session(PGresult *res)
+{
+    const char *did = res ? PQcmdStatus(res) : "";
+    return strcmp(did, "SET") == 0 || strcmp(did, "RESET") == 0 || strncmp(did, "DISCARD", 7) == 0;
+}
+
 static void release(struct statement *st)
 {
+    bool altered = altered_session(st->res);
     PQclear(st->res);
     st->res = NULL;
-    pg_give(st->pool, st->pg);
+    if (altered)
+        pg_discard(st->pg);
+    else
+        pg_give(st->pool, st->pg);
     st->pg = NULL;
 }
 

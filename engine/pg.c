@@ -116,6 +116,12 @@ const struct pg_server *pg_server_of(const struct pg *pg)
     return pg->server;
 }
 
+void pg_discard(struct pg *pg)
+{
+    if (pg)
+        pg_close(pg);
+}
+
 void pg_give(struct pg_pool *p, struct pg *pg)
 {
     if (!pg)

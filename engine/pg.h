@@ -59,6 +59,8 @@ const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
 /* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction. NULL is
  * fine. */
 void pg_give(struct pg_pool *p, struct pg *pg);
+/* Closes it instead: its session is no longer what pg_take promises. NULL is fine. */
+void pg_discard(struct pg *pg);
 
 /* ---- queries. Parameters are text; NULL is NULL; their types are the server's guess, so cast in the SQL
  * ---- */

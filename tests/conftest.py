@@ -339,7 +339,7 @@ class Result:
     @property
     def docs(self):
         """The documents on standard output, one JSON text a line."""
-        return [json.loads(line) for line in self.stdout.splitlines() if line]
+        return [json.loads(line) for line in self.stdout.split("\n") if line]  # splitlines() splits at U+2028
 
     def __repr__(self):
         return f"{' '.join(self.command)}: {self.returncode}\n{self.stdout[-4000:]}\n{self.stderr[-8000:]}"

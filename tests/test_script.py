@@ -309,7 +309,7 @@ LOOPS = [
 @pytest.mark.parametrize("attack", LOOPS, ids=range(len(LOOPS)))
 def test_a_loop_without_end_is_stopped(engine, films, script, attack):
     reason = rejected(run(engine, script, attack))
-    assert re.search(r"script\.lua:22: stopped after \d+ million instructions", reason), reason
+    assert re.search(r"script\.lua:22: stopped after \d+ (million instructions|seconds)", reason), reason
     assert reason.endswith("(key '3'; columns id, title, modified)")
 
 
@@ -353,7 +353,6 @@ BOMBS = [
     ("('x'):rep(60 << 20):gsub('.+', '%0%0%0%0%0')", "not enough memory: a script may use 256 MB"),
     ("local s = ('x'):rep(200 << 20) return { s = s:upper() }", "not enough memory: a script may use 256 MB"),
     ("etl.json.decode('[' .. ('[],'):rep(20000000) .. '[]]')", "not enough memory: a script may use 256 MB"),
-    ("require('cjson').decode('[' .. ('[],'):rep(20000000) .. '[]]')", "not enough memory: a script may use 256 MB"),
     ("io.open('/dev/zero'):read('a')", "not enough memory: a script may use 256 MB"),
 ]  # fmt: skip
 
