@@ -33,7 +33,7 @@ static void row_make(struct row *row, const struct cell *cells, size_t n)
 {
     PGresAttDesc attributes[COLUMNS] = {0};
     memset(row, 0, sizeof *row);
-    row->columns = (struct pg_columns){row->list, n};
+    row->columns = (struct pg_columns){row->list, n, 0};
     row->res = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
     for (size_t i = 0; i < n; i++) {
         char *name = (char *)(uintptr_t)cells[i].name;

@@ -280,7 +280,7 @@ static char id_name[] = "id", title_name[] = "title", text_type[] = "text";
 static struct pg_column list[] = {
     {.name = id_name, .oid = 25, .kind = PG_TEXT, .delimiter = ',', .type = text_type},
     {.name = title_name, .oid = 25, .kind = PG_TEXT, .delimiter = ',', .type = text_type}};
-static const struct pg_columns columns = {list, 2};
+static const struct pg_columns columns = {list, 2, 0};
 
 static PGresult *one_row(void)
 {
