@@ -305,7 +305,17 @@ def clean_search(server):
     return search
 
 
-@pytest.fixture(params=SEARCH, ids=[s.name for s in SEARCH])
+def pytest_generate_tests(metafunc):
+    """Each test of a search server runs on all of them; those with faults, which take long, on the first one alone, unless
+    ETL_FAULTS=long."""
+    if "search" not in metafunc.fixturenames:
+        return
+    slow = metafunc.module.__file__.split(os.sep)[-2] in ("faults", "proof") and os.environ.get("ETL_FAULTS") != "long"
+    servers = SEARCH[:1] if slow else SEARCH
+    metafunc.parametrize("search", servers, ids=[s.name for s in servers], indirect=True)
+
+
+@pytest.fixture
 def search(request, servers):
     """A search server without indexes. The test runs once on each server."""
     return clean_search(request.param)
