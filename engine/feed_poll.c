@@ -233,6 +233,12 @@ static void add_to_hash(uint64_t *hash, const char *text)
     while (*text++);
 }
 
+/* How far a cursor may lie from the time that it was made of: a timestamptz(0) is rounded. */
+static int64_t rounding_us(const struct poll *p)
+{
+    return table_of(p)->cursor_is_coarse ? 1000 * 1000 : 0;
+}
+
 /* Takes the rows of a page that have not been delivered yet. *below: the last row lies below the bound. */
 static bool take_rows(struct poll *p, const PGresult *page, bool *below)
 {
@@ -240,8 +246,8 @@ static bool take_rows(struct poll *p, const PGresult *page, bool *below)
     for (int i = 0; i < PQntuples(page); i++) {
         if (!source_page_position(p->feed.source, p->table, page, i, &p->end))
             return false;
-        *below =
-            is_instant(p) ? p->end.us < p->bound.us : source_page_below(p->feed.source, p->table, page, i);
+        *below = is_instant(p) ? p->end.us < p->bound.us - rounding_us(p)
+                               : source_page_below(p->feed.source, p->table, page, i);
         if (keyset_match(p->memory, p->end.key, p->end.cursor, p->generation))
             continue;
         if (!*below || !p->full) /* if there is no room for it, it is delivered again */
