@@ -355,9 +355,10 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
     t->cursor = quoted(name, e);
     if (!t->cursor || !find_cursor_type(t, name, pg, e))
         return false;
-    t->cursor_is_coarse = kind == PG_DATE || (strchr(t->cursor_type, '(') && !strstr(t->cursor_type, "(6)"));
     t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
     t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
+    bool rounded = strchr(t->cursor_type, '(') && !strstr(t->cursor_type, "(6)");
+    t->cursor_is_coarse = kind == PG_DATE || (t->cursor_is_time && rounded);
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
     err_set(e, ERR_FINAL,

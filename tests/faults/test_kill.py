@@ -112,22 +112,3 @@ def test_rows_that_change_all_the_time_during_a_load_arrive(search, items, rng):
     engine.wait()
     items.run()
     assert_true_to(items, search)
-
-
-def test_a_second_signal_ends_it_at_once(search_one, items, wait_until):
-    """In a request to a server that does not answer, the first one still grants three seconds."""
-    items.fill(100)
-    search_one.server.freeze()
-    try:
-        engine = items.start()
-        wait_until(lambda: engine.alive() and items.pg.sessions() > 0)
-        engine.signal(signal.SIGTERM)
-        wait_until(lambda: pause(engine, 0.3))
-        engine.signal(signal.SIGTERM)
-        begin = time.monotonic()
-        assert engine.wait().returncode == 143
-        assert time.monotonic() - begin < 1
-    finally:
-        search_one.server.thaw()
-    items.run()
-    assert_true_to(items, search_one)
