@@ -1,4 +1,5 @@
 """The disk of the state and the dead letters is full, then not; the engine is killed meanwhile, too."""
+from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
 import json
 
 from world import rounds

@@ -1,4 +1,5 @@
 """The engine is killed, stopped, frozen, reloaded, while the rows change."""
+from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
 import signal
 
 from tools import wait_until

@@ -3,6 +3,8 @@ import time
 
 import pytest
 
+from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
+
 from tools import SLOW, wait_until
 from world import INTERVAL, LONG, write_script
 

@@ -1,6 +1,8 @@
 """Connections are cut in mid-answer, delayed, half-open, while the rows change."""
 import pytest
 
+from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
+
 from world import rounds
 
 

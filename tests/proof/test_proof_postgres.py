@@ -4,6 +4,8 @@ import contextlib
 import psycopg2
 import pytest
 
+from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
+
 import services
 from tools import wait_until
 from world import LONG, rounds

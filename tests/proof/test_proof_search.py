@@ -3,6 +3,8 @@ import contextlib
 
 import pytest
 
+from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
+
 from tools import wait_until
 from world import LONG, rounds
 

@@ -4,7 +4,7 @@
     pg_proxy     a TCP proxy before PostgreSQL           search_proxy   the same before the search server
     small_disk   a folder on a disk that can be filled
 
-Environment: ETL_FAULTS=long, many more faults (`make faults`); ETL_SEED, as in ../conftest.py.
+Environment: ETL_FAULTS=long, many more faults (`make faults`); ETL_SEED, as in ../conftest.py; the tests import these by name, for a second conftest would hide the first.
 """
 import subprocess
 
