@@ -50,6 +50,9 @@ static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err
         return true;
     }
     char **to = d->phase == STATE_SNAPSHOT ? &d->after : &d->sweep_after;
+    if (!done->after) /* the last part has no upper bound: who began the pass ends it, and until then a stop
+                       * must not read as "nothing is done" */
+        return true;
     free(*to);
     *to = done->after;
     done->after = NULL;
