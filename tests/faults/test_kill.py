@@ -39,7 +39,7 @@ def shake(items, search, rng, ways):
             assert f"resuming the first load after key '{before['after']}'" in last.stderr
         after = items.state()
         if before and before["phase"] == "snapshot" and after["phase"] == "snapshot":
-            assert int(after["after"] or 0) >= int(before["after"] or 0), "it started over"
+            assert int(after["after"] or 0) >= int(before["after"] or 0), f"{before} {after} {last}"
         if last.returncode == 0:
             assert_true_to(items, search)
             done_before = not done_before
@@ -112,3 +112,21 @@ def test_rows_that_change_all_the_time_during_a_load_arrive(search, items, rng):
     engine.wait()
     items.run()
     assert_true_to(items, search)
+
+
+def test_a_second_signal_ends_it_at_once(search_one, items, search_proxy, wait_until):
+    """In a request to a server that does not answer, the first one still grants three seconds."""
+    items.fill(100)
+    search_proxy.pause()
+    engine = items.start()
+    wait_until(lambda: search_proxy.accepted > 0)
+    assert pause(engine, 0.5)
+    engine.signal(signal.SIGTERM)
+    assert pause(engine, 0.5)
+    engine.signal(signal.SIGTERM)
+    begin = time.monotonic()
+    assert engine.wait().returncode == 143
+    assert time.monotonic() - begin < 1
+    search_proxy.resume()
+    items.run()
+    assert_true_to(items, search_one)
