@@ -211,20 +211,6 @@ static bool end_pass(struct poll *p)
 
 /* ---- a page ---- */
 
-static bool add_key(struct source_list *l, const char *key)
-{
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 64;
-        char **keys = realloc(l->keys, cap * sizeof *keys);
-        if (!keys)
-            return false;
-        l->keys = keys;
-        l->cap = cap;
-    }
-    l->keys[l->n] = strdup(key);
-    return l->keys[l->n] && ++l->n;
-}
-
 /* FNV-1a: tells whether a fan that is continued after a restart is still made of the same rows. */
 static void add_to_hash(uint64_t *hash, const char *text)
 {
@@ -252,7 +238,7 @@ static bool take_rows(struct poll *p, const PGresult *page, bool *below)
             continue;
         if (!*below || !p->full) /* if there is no room for it, it is delivered again */
             keyset_put(p->memory, p->end.key, p->end.cursor, p->generation);
-        if (!add_key(&p->rows, p->end.key))
+        if (!source_list_add(&p->rows, p->end.key))
             return false;
         add_to_hash(&p->rows_hash, p->end.key);
         add_to_hash(&p->rows_hash, p->end.cursor);
@@ -346,7 +332,7 @@ static bool ask_index(struct poll *p, struct err *e)
     bool ok = scan != NULL;
     while (ok && n > 0 && (ok = index_scan_next(scan, &keys, &n, e)))
         for (size_t i = 0; ok && i < n; i++)
-            ok = add_key(&p->affected, keys[i]) || err_memory(e);
+            ok = source_list_add(&p->affected, keys[i]) || err_memory(e);
     index_scan_close(scan);
     return ok;
 }

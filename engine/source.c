@@ -228,7 +228,7 @@ void source_list_free(struct source_list *l)
     *l = (struct source_list){0};
 }
 
-static bool add_to_list(struct source_list *l, const char *key)
+bool source_list_add(struct source_list *l, const char *key)
 {
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 64;
@@ -250,7 +250,7 @@ static bool take_list(const PGresult *res, size_t n, struct source_list *out, st
     bool ok = true;
     for (int i = 0; ok && i < PQntuples(res); i++) {
         const char *key = join_key(res, i, NULL, 0, n, &text);
-        ok = key ? add_to_list(out, key) : !text.failed;
+        ok = key ? source_list_add(out, key) : !text.failed;
     }
     buf_free(&text);
     return ok || err_memory(e);
@@ -800,7 +800,7 @@ bool source_absent(const struct source *s, struct pg *pg, const char *const *key
         source_list_free(&probe);
         if (castable || e->kind != ERR_FINAL)
             return err_wrap(e, "could not read '%s'", s->tables[0].label); /* it was not the key's fault */
-        return add_to_list(alien, keys[0]) || err_memory(e);
+        return source_list_add(alien, keys[0]) || err_memory(e);
     }
     return source_absent(s, pg, keys, n / 2, absent, alien, e) &&
            source_absent(s, pg, keys + n / 2, n - n / 2, absent, alien, e);

@@ -82,7 +82,8 @@ struct source_list {
     char **keys; /* owned, each */
     size_t n, cap;
 };
-void source_list_free(struct source_list *l); /* bears a zeroed struct */
+bool source_list_add(struct source_list *l, const char *key); /* copies; false: no memory */
+void source_list_free(struct source_list *l);                 /* bears a zeroed struct */
 
 /* The next `rows` keys above `after` (NULL: the first ones), in order. */
 bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
