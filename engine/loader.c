@@ -169,9 +169,9 @@ static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
 
 struct comparison {
     struct bulk *bulk;
-    const size_t *items; /* the ones asked for, of bulk; NULL: all */
+    const size_t *items; /* the ones asked for, of bulk */
     size_t next;
-    uint64_t same, absent;
+    uint64_t same;
 };
 
 /* Drops an item that would change nothing: a document that is there, byte for byte, or the delete of one that
@@ -180,16 +180,12 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
 {
     struct comparison *c = arg;
     (void)e;
-    size_t i = c->items ? c->items[c->next] : c->next, len;
+    size_t i = c->items[c->next++], len;
     const char *document = bulk_document(c->bulk, i, &len);
-    c->next++;
-    if (!document && !d->found)
-        c->absent++;
-    else if (document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0)
-        c->same++;
-    else
-        return true;
-    bulk_drop(c->bulk, i);
+    bool same = document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
+    c->same += same;
+    if (same || (!document && !d->found))
+        bulk_drop(c->bulk, i);
     return true;
 }
 
