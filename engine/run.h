@@ -93,8 +93,10 @@ bool run_guard(struct run *r, struct err *e);
 bool run_count(struct run *r, struct err *e);
 /* The fields of the state that say whose it is; its tables become those of the script, in their order. */
 bool run_sign_state(struct run *r, struct err *e);
-/* Where a table stands; waits for a server that is absent. */
-bool run_read_place(struct run *r, size_t table, struct feed_place *place, struct err *e);
+/* A feed of the table's changes, from its mark on; see feed_poll. Waits for a server that is absent. */
+struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e);
+/* Every row has been looked at: no sweep is under way, and the next one is due an interval from now. */
+void run_note_swept(struct run *r);
 /* Warns of a session that holds a table's mark back, or that hides itself. */
 void run_tell_horizon(const struct run *r, const struct source_horizon *h);
 

@@ -53,13 +53,9 @@ static bool open_feeds(struct following *f, struct err *e)
     if (!f->feeds)
         return err_memory(e);
     for (size_t i = 0; i < source_of(f)->n_tables; i++) {
-        struct feed_place place = {0};
         if (!source_of(f)->tables[i].cursor)
             continue;
-        if (run_read_place(r, i, &place, e))
-            f->feeds[i] =
-                feed_poll(source_of(f), &r->pool, r->es, i, &r->data.tables[i].mark, &place, false, e);
-        feed_place_free(&place);
+        f->feeds[i] = run_poll_table(r, i, false, e);
         if (!f->feeds[i])
             return false;
         pump_set(&r->pump, i, f->feeds[i]);
@@ -108,9 +104,7 @@ static bool tend_sweep(struct following *f, struct err *e)
         pump_set(&r->pump, lane, NULL);
         feed_free(f->sweep);
         f->sweep = NULL;
-        r->data.swept_us = clock_wall_us();
-        free(r->data.sweep_after);
-        r->data.sweep_after = NULL;
+        run_note_swept(r);
         r->pump.unsaved = true;
         log_info("%s: swept", r->user.pipeline.name);
     }

@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     STRETCH = 25000, /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at
@@ -188,7 +187,7 @@ static bool carry_snapshot(struct run *r, struct err *e)
     return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, rows, e), e);
 }
 
-bool run_read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
+static bool read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
 {
     struct retry retry;
     retry_start(&retry, r->give_up_after);
@@ -199,14 +198,15 @@ bool run_read_place(struct run *r, size_t table, struct feed_place *place, struc
     return true;
 }
 
-static struct feed *poll_table(struct run *r, size_t table, struct err *e)
+struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)
 {
     struct feed_place place = {0};
     struct feed *f = NULL;
-    if (run_read_place(r, table, &place, e)) {
-        if (table == 0)
+    if (read_place(r, table, &place, e)) {
+        if (table == 0 && to_the_limit) /* who follows tells it now and then */
             run_tell_horizon(r, &place.horizon);
-        f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].mark, &place, true, e);
+        f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].mark, &place,
+                      to_the_limit, e);
     }
     feed_place_free(&place);
     return f;
@@ -221,7 +221,7 @@ static bool carry_changes(struct run *r, struct err *e)
     for (size_t i = 0; ok && i < n; i++) {
         if (!r->user.source.tables[i].cursor)
             continue;
-        ok = (feeds[i] = poll_table(r, i, e));
+        ok = (feeds[i] = run_poll_table(r, i, true, e));
         pump_set(&r->pump, i, feeds[i]);
         if (ok && r->o.dry_run) /* one after the other: the output has an order */
             ok = pump_drain(&r->pump, e);
@@ -277,14 +277,19 @@ static bool begin_snapshot(struct run *r, struct err *e)
     return true;
 }
 
+void run_note_swept(struct run *r)
+{
+    r->data.swept_us = clock_wall_us();
+    free(r->data.sweep_after);
+    r->data.sweep_after = NULL;
+}
+
 static void end_snapshot(struct run *r)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     r->data.phase = STATE_FOLLOWING;
-    r->data.swept_us = (int64_t)now.tv_sec * 1000000; /* it saw every row */
     free(r->data.after);
     r->data.after = NULL;
+    run_note_swept(r); /* it saw every row */
 }
 
 static bool load_everything(struct run *r, const char *why, struct err *e)
@@ -312,9 +317,7 @@ static bool sweep(struct run *r, struct err *e)
     log_info("%s: sweeping", r->user.pipeline.name);
     if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->dead, NULL, e), e))
         return false;
-    end_snapshot(r);
-    free(r->data.sweep_after);
-    r->data.sweep_after = NULL;
+    run_note_swept(r);
     return pump_save(&r->pump, e);
 }
 
