@@ -14,7 +14,8 @@
 
 enum { MAX_OPTIONS = 40, HELP_COLUMN = 26 };
 
-bool cli_number(const char *text, long long min, long long max, long long *out)
+/* A whole number within a range; all of text must be it. */
+static bool read_number(const char *text, long long min, long long max, long long *out)
 {
     char *end;
     errno = 0;
@@ -60,7 +61,7 @@ static bool set_option(const struct cli_command *c, const struct cli_option *o, 
         *(const char **)field = arg;
         return true;
     case CLI_NUMBER:
-        if (cli_number(arg, o->min, o->max, field))
+        if (read_number(arg, o->min, o->max, field))
             return true;
         err_set(e, ERR_USAGE, "option --%s takes a whole number from %lld to %lld, not '%s'", o->name, o->min,
                 o->max, arg);

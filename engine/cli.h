@@ -44,9 +44,6 @@ struct cli_command {
 bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help,
                struct err *e);
 
-/* A whole number within a range; all of text must be it. */
-bool cli_number(const char *text, long long min, long long max, long long *out);
-
 /* Prints e as the command's last word, and returns the exit status that belongs to it. */
 int cli_fail(const struct err *e);
 
