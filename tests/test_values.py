@@ -860,7 +860,7 @@ def test_a_key_is_the_id_as_postgresql_prints_it(engine, pg, search, script, kin
     assert {hit["_source"]["n"] - 100: key for key, hit in search.hits("keys").items()} == wanted
     pg.execute("DELETE FROM t")
     keys = "".join(f"{key}\n" for key in wanted.values() if "\n" not in key and "\r" not in key)
-    gone = engine(path, "--keys-from", "-", stdin=keys)
+    gone = engine(path, "--allow-deletes", "--keys-from", "-", stdin=keys)
     assert gone.returncode == 0, gone
     assert set(search.docs("keys")) == {key for key in wanted.values() if "\n" in key or "\r" in key}
 
