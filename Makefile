@@ -56,9 +56,11 @@ unit-then-e2e:
 	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' unit
 	$(MAKE) e2e
 
-# The system's python3: the packages in vendor/packages are for that one.
-e2e: all  ## the end-to-end tests alone (ARGS='-k kill -x', ETL_ENGINE=build/asan/etl-engine)
-	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 -m pytest tests $(ARGS)
+# The system's python3: the packages in vendor/packages are for that one. JOBS=2: two tests at a time, each on servers
+# of its own.
+e2e: all  ## the end-to-end tests alone (ARGS='-k kill -x', JOBS=2, ETL_ENGINE=build/asan/etl-engine)
+	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 -m pytest tests \
+	    $(if $(JOBS),-n $(JOBS) --dist loadgroup) $(ARGS)
 
 faults: all  ## the long form of the tests with faults: more than 200 kills, some 30 minutes (ETL_SEED=..., ARGS=...)
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
@@ -90,7 +92,7 @@ format:  ## let clang-format have its way
 	clang-format -i $(C_FILES)
 
 clean:  ## stop the services and remove build/
-	@if [ -d build/services ]; then vendor/services purge; fi
+	@for set in $(notdir $(wildcard build/services*)); do ETL_SERVICES=$$set vendor/services purge || exit 1; done
 	rm -rf build
 
 help:  ## list the targets

@@ -38,21 +38,25 @@ def pytest_report_header(config):
 
 
 @pytest.fixture(scope="session")
-def servers():
-    """All private servers, started unless they run. Those that were not running are stopped at the end. One run of
-    the tests has them at a time: a second one, in the same checkout, waits."""
+def machine():
+    """The private servers for this run of the tests: a second run, in the same checkout, waits. Those that were not
+    running before are stopped at the end."""
     os.makedirs(os.path.join(ROOT, "build"), exist_ok=True)
-    lock = open(os.path.join(ROOT, "build", "tests.lock"), "w", encoding="utf-8")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(os.path.join(ROOT, "build", f"tests-{private.WORKER}.lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        idle = [s.name for s in [private.POSTGRES, *SEARCH] if not s.running()]
+        yield
+        if idle:
+            private.run("down", *idle)
+
+
+@pytest.fixture
+def servers(machine):
+    """All private servers, running."""
     all_of_them = [private.POSTGRES, *SEARCH]
-    started = [s.name for s in all_of_them if not s.running()]
-    if started:
-        done = private.run("up", *started)
-        assert done.returncode == 0, done.stderr
-    yield all_of_them
-    if started:
-        private.run("down", *started)
-    lock.close()
+    done = private.run("up", *[s.name for s in all_of_them])
+    assert done.returncode == 0, done.stderr
+    return all_of_them
 
 
 # PostgreSQL
@@ -149,6 +153,7 @@ _databases = 0
 def new_database(template="template1"):
     global _databases  # one number for the run, so that a database is never used twice
     _databases += 1
+    private.POSTGRES.running() or private.POSTGRES.up()
     name = f"test_{os.getpid()}_{_databases}"
     administrate(f"CREATE DATABASE {name} TEMPLATE {template}")
     return Database(name)
@@ -161,16 +166,15 @@ def drop(database):
 
 
 @pytest.fixture
-def pg(servers):
+def pg(machine):
     """An empty database."""
-    private.POSTGRES.running() or private.POSTGRES.up()
     database = new_database()
     yield database
     drop(database)
 
 
 @pytest.fixture(scope="session")
-def movies_template(servers):
+def movies_template(machine):
     database = new_database()
     database.psql("-f", os.path.join(ROOT, "scripts", "movies.sql"))
     database.close()
@@ -179,9 +183,8 @@ def movies_template(servers):
 
 
 @pytest.fixture
-def movies(servers, movies_template):
+def movies(machine, movies_template):
     """A database with the sample films."""
-    private.POSTGRES.running() or private.POSTGRES.up()
     database = new_database(movies_template)
     yield database
     drop(database)
@@ -307,22 +310,22 @@ def clean_search(server):
 
 def pytest_generate_tests(metafunc):
     """Each test of a search server runs on all of them; those with faults, which take long, on the first one alone, unless
-    ETL_FAULTS=long."""
+    ETL_FAULTS=long. With several tests at a time, each server has its tests in one process: it starts but once."""
     if "search" not in metafunc.fixturenames:
         return
     slow = metafunc.module.__file__.split(os.sep)[-2] in ("faults", "proof") and os.environ.get("ETL_FAULTS") != "long"
-    servers = SEARCH[:1] if slow else SEARCH
-    metafunc.parametrize("search", servers, ids=[s.name for s in servers], indirect=True)
+    servers = [pytest.param(s, id=s.name, marks=pytest.mark.xdist_group(s.name)) for s in SEARCH]
+    metafunc.parametrize("search", [pytest.param(SEARCH[0], id=SEARCH[0].name)] if slow else servers, indirect=True)
 
 
 @pytest.fixture
-def search(request, servers):
+def search(request, machine):
     """A search server without indexes. The test runs once on each server."""
     return clean_search(request.param)
 
 
 @pytest.fixture
-def search_one(servers):
+def search_one(machine):
     """The first search server only, for tests where it does not matter which."""
     return clean_search(SEARCH[0])
 

@@ -10,6 +10,11 @@ from tools import ROOT, wait_until
 
 PROGRAM = os.path.join(ROOT, "vendor", "services")
 
+# Where several tests run at a time (pytest-xdist), each process has servers of its own; the first one the usual ones.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+if WORKER != "gw0":
+    os.environ["ETL_SERVICES"] = "services-" + WORKER
+
 
 def _load():
     sys.dont_write_bytecode = True

@@ -574,7 +574,7 @@ def test_an_empty_table_makes_an_empty_index(engine, pg, search, script):
 
 
 @pytest.fixture(scope="module")
-def big(servers):
+def big(machine):
     database = conftest.new_database()
     make_things(database, 60000)
     yield database
