@@ -66,6 +66,9 @@ faults: all  ## the long form of the tests with faults: more than 200 kills, som
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
 	    /usr/bin/python3 -m pytest tests/faults tests/proof $(ARGS)
 
+bench: all  ## measure beside psql, curl and Python, some 10 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
+	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 tests/bench/bench.py
+
 unit: $(UNITS)  ## build and run the unit tests (those that need servers: vendor/services with make unit)
 	@failed=; for test in $(UNITS); do echo "$$test"; $$test || failed="$$failed $$test"; done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" && exit 1; }
@@ -98,6 +101,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test unit-then-e2e e2e faults unit asan tsan lint format clean help
+.PHONY: all install demo test unit-then-e2e e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)

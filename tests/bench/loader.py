@@ -1,10 +1,11 @@
 #!/usr/bin/python3
 """A plain Python loader, to measure the engine against: psycopg2's server-side cursor, the Elasticsearch client's bulk.
 
-    tests/bench/loader.py --index films --like movies [--threads 2] [--limit N]
+    tests/bench/loader.py --index films --like movies [--threads 2] [--fetch-all] [--limit N]
 
 Reads DATABASE_URL and ELASTICSEARCH_URL as the engine does, and the very query of scripts/movies.lua. --like copies
-settings and mappings of an index that is there (one that the engine made), so that both do the same work.
+settings and mappings of an index that is there (one that the engine made), so that both do the same work; --keep
+writes into an index that is there.
 """
 import argparse
 import json
@@ -35,28 +36,31 @@ def query():
         return re.search(r"query\s*=\s*\[\[(.*?)\]\]", f.read(), re.S).group(1)
 
 
-def actions(connection, index, limit):
+def actions(connection, index, limit, fetch_all):
+    """fetch_all: an ordinary cursor, which holds all rows here; else the server's, which gives 1,000 at a time."""
     psycopg2.extras.register_default_json(connection, loads=json.loads)
-    with connection.cursor("films", cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
+    with connection.cursor(None if fetch_all else "films", cursor_factory=psycopg2.extras.RealDictCursor) as cursor:
         cursor.itersize = 1000
         cursor.execute(f"SELECT * FROM ({query()}) q" + (f" LIMIT {limit}" if limit else ""))
-        for row in cursor:
+        for row in cursor.fetchall() if fetch_all else cursor:
             document = {FIELDS.get(key, key): value for key, value in row.items() if value is not None}
             document.pop(None, None)
             yield {"_index": index, "_id": row["id"], "_source": document}
 
 
+def settings_of(es, index):
+    """The body that makes an index like this one."""
+    settings = next(iter(es.indices.get_settings(index=index).values()))["settings"]["index"]
+    kept = ("analysis", "number_of_shards", "number_of_replicas", "refresh_interval", "gc_deletes")
+    return {
+        "settings": {key: settings[key] for key in kept if key in settings},
+        "mappings": next(iter(es.indices.get_mapping(index=index).values()))["mappings"],
+    }
+
+
 def create(es, index, like):
     es.indices.delete(index=index, ignore=404)
-    body = {"settings": {"number_of_replicas": 0}}
-    if like:
-        settings = next(iter(es.indices.get_settings(index=like).values()))["settings"]["index"]
-        kept = ("analysis", "number_of_shards", "number_of_replicas", "refresh_interval")
-        body = {
-            "settings": {key: settings[key] for key in kept if key in settings},
-            "mappings": next(iter(es.indices.get_mapping(index=like).values()))["mappings"],
-        }
-    es.indices.create(index=index, body=body)
+    es.indices.create(index=index, body=settings_of(es, like) if like else {"settings": {"number_of_replicas": 0}})
 
 
 def main():
@@ -64,17 +68,20 @@ def main():
     parser.add_argument("--index", default="films")
     parser.add_argument("--like")
     parser.add_argument("--threads", type=int, default=1, help="1: helpers.bulk; more: helpers.parallel_bulk")
+    parser.add_argument("--fetch-all", action="store_true", help="hold all rows in memory, then send them")
+    parser.add_argument("--keep", action="store_true", help="do not make the index anew")
     parser.add_argument("--limit", type=int)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     es = elasticsearch.Elasticsearch(
         [os.environ["ELASTICSEARCH_URL"]], timeout=120, maxsize=args.threads, transport_class=LaxTransport
     )
-    create(es, args.index, args.like)
+    if not args.keep:
+        create(es, args.index, args.like)
 
     started = time.monotonic()
     with psycopg2.connect(os.environ["DATABASE_URL"]) as connection:
-        source = actions(connection, args.index, args.limit)
+        source = actions(connection, args.index, args.limit, args.fetch_all)
         options = {"chunk_size": 2000, "max_chunk_bytes": 5_000_000}
         if args.threads > 1:
             loaded = sum(

@@ -1,0 +1,19 @@
+"""The measurements, tiny: that they work, not how fast anything is."""
+import json
+import os
+import subprocess
+import sys
+
+from tools import ROOT
+
+
+def test_bench_compares_all_loaders_and_reports_ratios(servers):
+    program = os.path.join(ROOT, "tests", "bench", "bench.py")
+    env = {**os.environ, "BENCH_FILMS": "300", "BENCH_RUNS": "1"}
+    done = subprocess.run([sys.executable, program], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with open(os.path.join(ROOT, "build", "bench", "bench_300.json"), encoding="utf-8") as f:
+        report = json.load(f)
+    assert len(report["runs"]) == 11 and all(run["wall_s"] > 0 for runs in report["runs"].values() for run in runs)
+    for name, ratio in report["ratios"].items():
+        assert ratio > 0 and name in done.stdout
