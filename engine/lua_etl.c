@@ -1,11 +1,13 @@
 #include "lua_etl.h"
 
 #include "encode.h"
+#include "err.h"
 #include "log.h"
 #include "lua_backoff.h"
 #include "lua_es.h"
 #include "lua_pg.h"
 #include "script.h"
+#include "secret.h"
 #include "value.h"
 
 #include <errno.h>
@@ -109,15 +111,36 @@ static int state_read(lua_State *L)
     return 1;
 }
 
+/* ---- etl.secret ---- */
+
+/* etl.secret(name): the environment variable NAME, or what is in the file that NAME_FILE names, or in
+ * systemd's credentials folder (secret.h); nil where there is none.
+ *
+ *     url = etl.secret "DATABASE_URL"
+ */
+static int secret(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    struct buf *b = value_push_buf(L, SECRET_MAX);
+    bool found;
+    struct err e;
+    if (!secret_read(name, b, &found, &e))
+        return luaL_error(L, "%s", e.text);
+    if (found)
+        lua_pushlstring(L, b->data, b->len);
+    else
+        lua_pushnil(L);
+    buf_free(b);
+    return 1;
+}
+
 /* ---- the module ---- */
 
 void lua_etl_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"array", value_lua_array},
-                                         {"decimal", value_lua_decimal},
-                                         {"base64", value_lua_base64},
-                                         {"backoff", lua_backoff},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"array", value_lua_array},   {"decimal", value_lua_decimal},
+                                         {"base64", value_lua_base64}, {"backoff", lua_backoff},
+                                         {"secret", secret},           {NULL, NULL}};
     static const luaL_Reg json[] = {
         {"encode", encode_lua_encode}, {"decode", encode_lua_decode}, {"raw", encode_lua_raw}, {NULL, NULL}};
     static const luaL_Reg state[] = {{"read", state_read}, {NULL, NULL}};

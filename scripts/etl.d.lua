@@ -98,6 +98,13 @@ function Decimal:tonumber() end
 ---@return string
 function etl.base64(bytes) end
 
+---A secret by name, such as "DATABASE_URL": the environment variable of that name; else what is in the file that the variable
+---NAME_FILE names (its final line break aside); else in the file of that name, in lower case, in systemd's credentials folder.
+---nil where there is none.
+---@param name string
+---@return string?
+function etl.secret(name) end
+
 ---A JSON value that goes into documents as it is, and is decoded when indexed: `film.actors[1].name`, `#film.actors`.
 ---@class etl.Json
 ---@field [string|integer] any

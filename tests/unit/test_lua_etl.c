@@ -127,6 +127,19 @@ static void state_is_read(void **state)
 
 /* ---- etl.backoff ---- */
 
+static void a_secret_is_read(void **state)
+{
+    (void)state;
+    setenv("SOME_SECRET_FILE", "/no/such/file", 1);
+    claim("same(etl.secret 'NO_SECRET_THERE', nil)\n"
+          "raises('cannot read SOME_SECRET from file \\'/no/such/file\\': No such file', etl.secret, "
+          "'SOME_SECRET')\n"
+          "raises('is no name of a secret', etl.secret, '../passwd')");
+    unsetenv("SOME_SECRET_FILE");
+    setenv("SOME_SECRET", "s3cret", 1);
+    claim("same(etl.secret 'SOME_SECRET', 's3cret')");
+}
+
 static void backoff_retries_until_it_succeeds(void **state)
 {
     (void)state;
@@ -349,6 +362,7 @@ static void calls_bear_any_allocation_to_fail(void **state)
         "etl.state.read().a[3] = 5\n"
         "pcall(etl.backoff, { max_tries = 2, factor = 0.001, on_backoff = type }, error, 'x')\n"
         "etl.log.debug('%s', 'x')\n"
+        "etl.secret 'SOME_SECRET'\n"
         "etl.json.encode { a = etl.array { 1, 'x' } }";
     bool done = false;
     for (int n = 0; !done; n++) {
@@ -369,6 +383,7 @@ int main(void)
         cmocka_unit_test(log_lines_are_never_formats_of_ours),
         cmocka_unit_test(services_that_are_not_there_are_told),
         cmocka_unit_test(state_is_read),
+        cmocka_unit_test(a_secret_is_read),
         cmocka_unit_test(backoff_retries_until_it_succeeds),
         cmocka_unit_test(backoff_gives_up_with_the_last_error_unchanged),
         cmocka_unit_test(backoff_retries_on_a_predicate),
