@@ -2,7 +2,10 @@
 
 #include "clock.h"
 #include "err.h"
+#include "es_nodes.h"
+#include "es_url.h"
 #include "json.h"
+#include "log.h"
 #include "stop.h"
 
 #include <curl/curl.h>
@@ -19,125 +22,34 @@ enum { MAX_RETRY_AFTER_S = 3600 };
 static const struct es_limits defaults = {
     .connect_ms = 10000, .request_ms = 120000, .stall_s = 60, .stop_ms = 3000, .max_body = (size_t)256 << 20};
 
-static bool bad_url(struct err *e, const char *why) /* without the URL: it may hold a password */
-{
-    return err_set(e, ERR_USAGE, "not a search server's URL (http://HOST:9200): %s", why);
-}
-
-static bool is_loopback(const char *host)
-{
-    size_t len = strlen(host);
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0 ||
-           strcasecmp(host, "localhost") == 0 || (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
-}
-
-/* One part of the URL into *out: owned; NULL where there is none. */
-static bool take_part(CURLU *u, CURLUPart part, unsigned flags, char **out, struct err *e)
-{
-    char *text = NULL;
-    CURLUcode code = curl_url_get(u, part, &text, flags);
-    *out = NULL;
-    if (code == CURLUE_NO_USER || code == CURLUE_NO_PASSWORD || code == CURLUE_NO_QUERY ||
-        code == CURLUE_NO_FRAGMENT)
-        return true;
-    if (code == CURLUE_OUT_OF_MEMORY)
-        return err_memory(e);
-    if (code != CURLUE_OK)
-        return bad_url(e, curl_url_strerror(code));
-    *out = strdup(text);
-    curl_free(text);
-    return *out ? true : err_memory(e);
-}
-
-static bool take_credentials(CURLU *u, struct es_server *s, struct err *e)
-{
-    char *user = NULL, *password = NULL;
-    bool ok = take_part(u, CURLUPART_USER, CURLU_URLDECODE, &user, e) &&
-              take_part(u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password, e);
-    if (ok && (user || password) &&
-        asprintf(&s->userpwd, "%s:%s", user ? user : "", password ? password : "") < 0) {
-        s->userpwd = NULL;
-        ok = err_memory(e);
-    }
-    free(user);
-    free(password);
-    curl_url_set(u, CURLUPART_USER, NULL, 0);
-    curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
-    return ok;
-}
-
-static bool refuse_part(CURLU *u, CURLUPart part, const char *why, struct err *e)
-{
-    char *text = NULL;
-    bool ok = take_part(u, part, 0, &text, e);
-    if (ok && text)
-        ok = bad_url(e, why);
-    free(text);
-    return ok;
-}
-
-static bool look_at_host(CURLU *u, struct es_server *s, struct err *e)
-{
-    char *scheme = NULL, *host = NULL;
-    bool ok = take_part(u, CURLUPART_SCHEME, 0, &scheme, e) && take_part(u, CURLUPART_HOST, 0, &host, e);
-    if (ok && strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
-        ok = bad_url(e, "it begins with neither http:// nor https://");
-    if (ok)
-        s->loopback = is_loopback(host);
-    free(scheme);
-    free(host);
-    return ok;
-}
-
-static bool parse_url(CURLU *u, struct es_server *s, const char *url, struct err *e)
-{
-    CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
-    if (code == CURLUE_OUT_OF_MEMORY)
-        return err_memory(e);
-    if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(url, "://")))
-        return bad_url(e, "it begins with neither http:// nor https://");
-    if (code != CURLUE_OK)
-        return bad_url(e, curl_url_strerror(code));
-    if (!look_at_host(u, s, e) || !take_credentials(u, s, e) ||
-        !refuse_part(u, CURLUPART_QUERY, "it has a query (?...)", e) ||
-        !refuse_part(u, CURLUPART_FRAGMENT, "it has a fragment (#...)", e) ||
-        !take_part(u, CURLUPART_URL, 0, &s->url, e))
-        return false;
-    for (size_t len = strlen(s->url); len > 0 && s->url[len - 1] == '/'; len--)
-        s->url[len - 1] = '\0';
-    return true;
-}
-
-bool es_server_init(struct es_server *s, const char *url, struct err *e)
+bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e)
 {
     *s = (struct es_server){.limits = defaults};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(e, ERR_FINAL, "cannot set up libcurl");
-    CURLU *u = curl_url();
-    bool ok = u ? parse_url(u, s, url, e) : err_memory(e);
-    curl_url_cleanup(u);
-    if (!ok) {
-        free(s->userpwd);
-        free(s->url);
-        *s = (struct es_server){0};
-        curl_global_cleanup();
-    }
-    return ok;
+    if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e)))
+        return true;
+    es_urls_free(s->urls, s->n_urls);
+    *s = (struct es_server){0};
+    curl_global_cleanup();
+    return false;
 }
 
 void es_server_free(struct es_server *s)
 {
-    if (s->url)
+    if (s->nodes)
         curl_global_cleanup();
-    free(s->url);
-    free(s->userpwd);
+    es_nodes_free(s->nodes);
+    es_urls_free(s->urls, s->n_urls);
     *s = (struct es_server){0};
 }
 
 /* ---- the connection ---- */
 
 struct es {
-    const struct es_server *server; /* borrowed */
+    const struct es_server *server; /* borrowed, as its parts */
+    const struct es_url *node;      /* the one that the request goes to */
+    int64_t node_ms;                /* what it has for it */
     CURL *easy;
     CURLM *multi;
 };
@@ -150,17 +62,12 @@ static void set_up(CURL *h, const struct es_server *s)
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(h, CURLOPT_USERAGENT, "etl-engine");
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, s->limits.connect_ms);
-    curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, s->limits.request_ms);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second */
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, s->limits.stall_s);
     curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10); /* a body has megabytes: fewer writes */
 #if LIBCURL_VERSION_NUM >= 0x075700
     curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
 #endif
-    if (s->loopback)
-        curl_easy_setopt(h, CURLOPT_PROXY, "");
-    if (s->userpwd)
-        curl_easy_setopt(h, CURLOPT_USERPWD, s->userpwd);
 }
 
 struct es *es_open(const struct es_server *s, struct err *e)
@@ -179,6 +86,8 @@ struct es *es_open(const struct es_server *s, struct err *e)
         return NULL;
     }
     set_up(es->easy, s);
+    if (s->n_urls > 3) /* one for each node; libcurl's own is four */
+        curl_multi_setopt(es->multi, CURLMOPT_MAXCONNECTS, (long)s->n_urls + 1);
     return es;
 }
 
@@ -226,26 +135,26 @@ static const char *passing_why(CURLcode code)
 
 static bool timed_out(struct es *es, struct err *e)
 {
-    const struct es_server *s = es->server;
+    const char *url = es->node->text;
     curl_off_t connect_us = 0, total_us = 0;
     curl_easy_getinfo(es->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
     curl_easy_getinfo(es->easy, CURLINFO_TOTAL_TIME_T, &total_us);
     char text[CLOCK_TEXT];
     int64_t spent = total_us;
     if (connect_us == 0)
-        return err_set(e, ERR_PASSING, "could not reach %s: no connection within %s", s->url,
+        return err_set(e, ERR_PASSING, "could not reach %s: no connection within %s", url,
                        clock_duration(spent, text));
-    if (spent < (int64_t)s->limits.request_ms * 1000)
-        return err_set(e, ERR_PASSING, "could not get an answer from %s: not a byte moved for %ld s", s->url,
-                       s->limits.stall_s);
-    return err_set(e, ERR_PASSING, "could not get an answer from %s: it was not complete after %s", s->url,
+    if (spent < es->node_ms * 1000)
+        return err_set(e, ERR_PASSING, "could not get an answer from %s: not a byte moved for %ld s", url,
+                       es->server->limits.stall_s);
+    return err_set(e, ERR_PASSING, "could not get an answer from %s: it was not complete after %s", url,
                    clock_duration(spent, text));
 }
 
 /* Never libcurl's own error buffer: that may quote a proxy's URL, password and all. */
 static bool no_answer(struct es *es, CURLcode code, struct err *e)
 {
-    const char *url = es->server->url;
+    const char *url = es->node->text;
     long number = 0;
     curl_easy_getinfo(es->easy, CURLINFO_OS_ERRNO, &number);
     if (code == CURLE_OUT_OF_MEMORY)
@@ -367,7 +276,7 @@ static bool body_failed(const struct es *es, const struct es_answer *a, struct e
         a->body.max / 2) /* curl hands out 16 KB at a time: far from the ceiling, so it was memory */
         return err_memory(e);
     return err_set(e, ERR_FINAL, "cannot take an answer of more than %zu MB from %s", a->body.max >> 20,
-                   es->server->url);
+                   es->node->text);
 }
 
 static bool run(struct es *es, struct es_answer *a, struct err *e)
@@ -387,6 +296,50 @@ static bool run(struct es *es, struct es_answer *a, struct err *e)
     return no_answer(es, code, e);
 }
 
+/* Points the handle at a node. */
+static bool aim(struct es *es, const struct es_url *node, int64_t ms, const char *path, struct err *e)
+{
+    char *url = NULL;
+    if (asprintf(&url, "%s%s", node->text, path) < 0)
+        return err_memory(e);
+    es->node = node;
+    es->node_ms = ms;
+    CURLcode set = curl_easy_setopt(es->easy, CURLOPT_URL, url); /* curl copies it */
+    free(url);
+    curl_easy_setopt(es->easy, CURLOPT_TIMEOUT_MS, (long)ms);
+    /* Unset, it is what the environment says; a proxy is never asked for this machine itself. */
+    if (set == CURLE_OK)
+        set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
+    if (set == CURLE_OK)
+        set = curl_easy_setopt(es->easy, CURLOPT_USERPWD, node->userpwd);
+    return set == CURLE_OK || err_memory(e);
+}
+
+/* One node after the other, until one answers, none is left that is well, or the time is over. */
+static bool run_on_nodes(struct es *es, const char *path, struct es_answer *a, struct err *e)
+{
+    const struct es_server *s = es->server;
+    int64_t begun_us = clock_mono_us(), now_us = begun_us, left_ms = s->limits.request_ms;
+    for (;;) {
+        size_t node = es_nodes_pick(s->nodes, now_us);
+        if (!aim(es, &s->urls[node], left_ms, path, e))
+            return false;
+        bool ok = run(es, a, e);
+        if (ok && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
+            log_info("node %s answers again", es->node->text);
+        if (ok || e->kind != ERR_PASSING)
+            return ok;
+        now_us = clock_mono_us();
+        left_ms = s->limits.request_ms - (now_us - begun_us) / 1000;
+        bool news = es_nodes_failed(s->nodes, node, now_us);
+        if (left_ms <= 0 || !es_nodes_alive(s->nodes, now_us))
+            return false;
+        if (news)
+            log_warn("%s; going on with other nodes", e->text);
+        buf_clear(&a->body);
+    }
+}
+
 bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
                 const char *type, struct es_answer *a, struct err *e)
 {
@@ -395,19 +348,12 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
     buf_clear(&a->body);
     a->status = 0;
     a->retry_after_ms = 0;
-    char *url = NULL;
-    if (asprintf(&url, "%s%s", es->server->url, path) < 0)
-        return err_memory(e);
     struct curl_slist *list = headers(type);
-    CURLcode set = curl_easy_setopt(es->easy, CURLOPT_URL, url);
-    free(url); /* curl has copied it */
-    if (!list || set != CURLE_OK) {
-        curl_slist_free_all(list);
+    if (!list)
         return err_memory(e);
-    }
     curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, list);
     describe(es->easy, method, body, len, a);
-    bool ok = run(es, a, e);
+    bool ok = run_on_nodes(es, path, a, e);
     curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
     curl_slist_free_all(list);

@@ -1,6 +1,6 @@
-/* es: the search server: one HTTP request, one answer, over a connection that is kept alive.
+/* es: the search server: one HTTP request, one answer, over connections that are kept alive.
  *
- * Uses     libcurl, err, buf, json, stop, clock.
+ * Uses     libcurl, es_url, es_nodes, err, buf, json, stop, clock, log.
  * Promise  every wait ends soon after a stop is asked (a request in flight, or begun later, gets 3 seconds
  * more). No answer is believed that did not arrive whole. No message holds a password.
  *
@@ -15,6 +15,8 @@
 #include <stdint.h>
 
 struct err;
+struct es_nodes;
+struct es_url;
 struct json_reader;
 
 struct es_limits {   /* es_server_init sets them; tests make them small before es_open */
@@ -25,17 +27,19 @@ struct es_limits {   /* es_server_init sets them; tests make them small before e
     size_t max_body; /* 256 MB: what an answer may weigh */
 };
 
-struct es_server { /* one for all threads; read-only after es_server_init */
-    char *url;     /* owned; without user, password and final slash; for messages too */
-    char *userpwd; /* owned; "user:password", or NULL; never printed */
-    bool loopback; /* a proxy is never asked for this machine itself */
+struct es_config {   /* borrowed, for the time of es_server_init */
+    const char *url; /* of one node, or of several: see es_url.h */
+};
+
+struct es_server { /* one for all threads; read-only after es_server_init, but for what nodes guards itself */
+    struct es_url *urls; /* owned; of n_urls nodes of one cluster */
+    size_t n_urls;
+    struct es_nodes *nodes; /* owned */
     struct es_limits limits;
 };
 
-/* url: http:// or https://, perhaps with user:password@ and a path prefix; the port, if none is given, is
- * that of the scheme (80, 443), not 9200. False, ERR_USAGE: not such a URL. Before any thread: it also sets
- * up libcurl. */
-bool es_server_init(struct es_server *s, const char *url, struct err *e);
+/* False, ERR_USAGE: a URL is none. Before any thread: it also sets up libcurl. */
+bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e);
 void es_server_free(struct es_server *s); /* bears a zeroed struct */
 
 struct es; /* one thread's connection */
@@ -53,7 +57,9 @@ void es_answer_free(struct es_answer *a);
 /* path begins with '/' and is already escaped (es_add_escaped). body may be NULL; type: its content type,
  * NULL means application/json. True: an answer arrived whole, whatever its status (a 413 counts even if the
  * connection broke behind its head). False: none did (passing: connect, DNS, timeout, reset, cut off; final:
- * TLS refused, ...; stopped). a is reused: its memory is kept between calls. */
+ * TLS refused, ...; stopped). Of several nodes, the next in turn is asked; where it gives no answer, and that
+ * is passing, another one that is well, as long as request_ms last: a request may be carried out twice. a is
+ * reused: its memory is kept between calls. */
 bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
                 const char *type, struct es_answer *a, struct err *e);
 

@@ -19,6 +19,7 @@ enum {
     PATH_MAX_LEN = 100,  /* bytes of "source.related[12345].index_field" */
     RELATED_MAX = 10000, /* entries; nobody writes that many */
     COLUMNS_MAX = 32,    /* of a key: an index of PostgreSQL has no more */
+    URLS_MAX = 1000,     /* nodes; no cluster has as many */
     JSON_MAX = 16 << 20, /* bytes of settings or mappings */
 };
 
@@ -31,6 +32,7 @@ static const char DEFAULT_STATE[] =
 enum field_type {
     TEXT,       /* to a char * */
     EMPTY_TEXT, /* the same, and may be empty */
+    URLS,       /* TEXT, or a list of them, to a char * with commas between */
     QUERY,      /* TEXT, without what stands behind its last word */
     JSON,       /* a table, to a char * with its JSON */
     NUMBER,     /* to a double */
@@ -93,7 +95,7 @@ static const struct field {
     {"related", "affects", AFFECTS, true, 0, IN(affects_line), NULL},
     {"related", "index_field", TEXT, false, IN(index_field), IN(index_field_line), NULL},
 
-    {"sink", "url", TEXT, false, AT(sink.url), AT(sink.url_line), NULL},
+    {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
     {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
     {"sink", "settings", JSON, false, AT(sink.settings), 0, NULL},
     {"sink", "mappings", JSON, false, AT(sink.mappings), 0, NULL},
@@ -418,6 +420,35 @@ static void read_affects(lua_State *L, const struct reading *r, const struct fie
                 within(L, r), n, n == 1 ? "" : "s", key);
 }
 
+/* As the environment holds several: one text. Whether they are URLs is for whoever connects to say. */
+static void read_urls(lua_State *L, const struct reading *r, const char *name, char **target)
+{
+    bool list = lua_istable(L, -1);
+    if (!list && lua_type(L, -1) != LUA_TSTRING)
+        wrong_type(L, r, name, "a string or a list of strings");
+    size_t n = list ? check_list(L, r, name, URLS_MAX, "a list of URLs: { \"http://a\", \"http://b\" }") : 0;
+    int table = lua_gettop(L);
+    luaL_Buffer all;
+    luaL_buffinit(L, &all);
+    for (size_t i = 0; i < n; i++) {
+        char element[PATH_MAX_LEN];
+        size_t len;
+        element_name(element, name, i);
+        if (i > 0)
+            luaL_addchar(&all, ',');
+        lua_rawgeti(L, table, (lua_Integer)i + 1);
+        check_text(L, r, element, &len);
+        if (len == 0)
+            mistake(L, r, element, "field '%s'%s is empty", element, within(L, r));
+        luaL_addvalue(&all);
+    }
+    luaL_pushresult(&all);
+    if (!list)
+        lua_settop(L, table);
+    read_text(L, r, name, false, target);
+    lua_settop(L, table);
+}
+
 /* ---- tables ---- */
 
 static void read_group(lua_State *L, struct reading *r, const char *group, void *base);
@@ -458,6 +489,9 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
     case TEXT:
     case EMPTY_TEXT:
         read_text(L, r, f->name, f->type == EMPTY_TEXT, target);
+        return;
+    case URLS:
+        read_urls(L, r, f->name, target);
         return;
     case QUERY:
         read_query(L, r, f, target);

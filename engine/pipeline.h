@@ -49,7 +49,8 @@ struct pipeline {
         size_t n_related;
     } source;
     struct {
-        char *url, *index;
+        char *url; /* of one node, or of several: see es_url.h */
+        char *index;
         char *settings, *mappings; /* JSON objects; NULL: none given */
         int url_line, index_line;
     } sink;

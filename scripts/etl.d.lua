@@ -45,7 +45,8 @@
 ---@field index_field? string       the document's field that holds its key, such as "actors.id": for deleted rows
 
 ---@class etl.Sink
----@field url string                the search server, such as "http://user:password@127.0.0.1:9200"
+---@field url string|string[]       the search server, such as "http://user:password@127.0.0.1:9200"; or several nodes of
+---                                 one cluster, which take turns: a list, or one string with commas between
 ---@field index string              the index (or alias) that documents go to
 ---@field settings? table           the index's settings; used once, when it has to be created
 ---@field mappings? table           the index's mappings; used once, when it has to be created

@@ -455,7 +455,7 @@ static void every_allocation_may_fail_while_judging(void **state)
 static bool deliver(struct fixture *f, const char *url, const char *index, int64_t issued)
 {
     struct es_server s;
-    assert_true(es_server_init(&s, url, &f->e));
+    assert_true(es_server_init(&s, &(struct es_config){.url = url}, &f->e));
     s.limits.stall_s = 1;
     struct es *es = es_open(&s, &f->e);
     assert_non_null(es);
@@ -613,7 +613,7 @@ static void call(const char *method, const char *path, const char *text)
     struct es_server s;
     struct err e;
     struct es_answer a = {0};
-    assert_true(es_server_init(&s, real, &e));
+    assert_true(es_server_init(&s, &(struct es_config){.url = real}, &e));
     struct es *es = es_open(&s, &e);
     assert_true(es_request(es, method, path, text, text ? strlen(text) : 0, NULL, &a, &e));
     if (a.status >= 300 && a.status != 404)

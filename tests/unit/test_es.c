@@ -20,7 +20,7 @@
 #include "stop.h"
 #include "torture.h"
 
-static struct fake_http fake;
+static struct fake_http fake, other;
 
 #define STEPS(...)                                                                                           \
     (struct fake_step[]){__VA_ARGS__}, sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
@@ -29,7 +29,7 @@ static struct fake_http fake;
 static bool get(const char *url, struct es_answer *a, struct err *e)
 {
     struct es_server s;
-    assert_true(es_server_init(&s, url, e));
+    assert_true(es_server_init(&s, &(struct es_config){.url = url}, e));
     s.limits.connect_ms = 2000;
     s.limits.request_ms = 2500;
     s.limits.stall_s = 1;
@@ -42,62 +42,7 @@ static bool get(const char *url, struct es_answer *a, struct err *e)
     return ok;
 }
 
-/* ---- URLs ---- */
-
-static void url_is_split_into_what_may_be_shown_and_what_may_not(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *url, *clean, *userpwd;
-    } cases[] = {
-        {"http://127.0.0.1:9200", "http://127.0.0.1:9200", NULL},
-        {"http://127.0.0.1:9200/", "http://127.0.0.1:9200", NULL},
-        {"http://127.0.0.1:9200//", "http://127.0.0.1:9200", NULL},
-        {"https://es.example.org", "https://es.example.org", NULL},
-        {"https://es.example.org/a/b/", "https://es.example.org/a/b", NULL},
-        {"http://joe:s3%20cr%40t@[::1]:9200/x", "http://[::1]:9200/x", "joe:s3 cr@t"},
-        {"http://joe@h:1", "http://h:1", "joe:"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct es_server s;
-        struct err e = {0};
-        assert_true(es_server_init(&s, cases[i].url, &e));
-        assert_string_equal(s.url, cases[i].clean);
-        if (cases[i].userpwd)
-            assert_string_equal(s.userpwd, cases[i].userpwd);
-        else
-            assert_null(s.userpwd);
-        es_server_free(&s);
-        es_server_free(&s);
-    }
-}
-
-static void other_urls_are_refused_without_quoting_them(void **state)
-{
-    (void)state;
-    static const char *const urls[] = {"",
-                                       "localhost:9200",
-                                       "127.0.0.1",
-                                       "ftp://joe:s3cret@h",
-                                       "joe:s3cret@h:9200",
-                                       "http://",
-                                       "http://joe:s3cret@",
-                                       "http://joe:s3cret@h:99999",
-                                       "http://joe:s3cret@h/?q=1",
-                                       "http://joe:s3cret@h/#x",
-                                       "http://joe:s3cret%01@h/",
-                                       "http://joe:s3cret@h h/",
-                                       "file:///etc/passwd"};
-    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
-        struct es_server s;
-        struct err e = {0};
-        assert_false(es_server_init(&s, urls[i], &e));
-        assert_int_equal(e.kind, ERR_USAGE);
-        assert_null(strstr(e.text, "s3cret"));
-        assert_true(strlen(e.text) > 0);
-        es_server_free(&s);
-    }
-}
+/* ---- where requests go ---- */
 
 static void loopback_is_never_asked_for_through_a_proxy(void **state)
 {
@@ -125,6 +70,91 @@ static void paths_are_escaped(void **state)
     buf_free(&b);
 }
 
+/* ---- several nodes ---- */
+
+static void requests_go_round_the_nodes_each_with_its_own_password(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 200, .body = "ok"}));
+    fake_start(&other, STEPS({.status = 200, .body = "ok"}));
+    char urls[300];
+    snprintf(urls, sizeof urls, "http://joe:s3cret@%.50s/p,%.50s", fake.url + 7, other.url);
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, &(struct es_config){.url = urls}, &e));
+    struct es *es = es_open(&s, &e);
+    for (int i = 0; i < 6; i++)
+        assert_true(es_request(es, "POST", "/x", "{}", 2, NULL, &a, &e));
+    assert_int_equal(atomic_load(&fake.served), 3);
+    assert_int_equal(atomic_load(&other.served), 3);
+    assert_int_equal(atomic_load(&fake.accepted), 1);
+    assert_int_equal(atomic_load(&other.accepted), 1);
+    fake_look(&fake);
+    assert_memory_equal(fake.head, "POST /p/x ", 10);
+    assert_non_null(strstr(fake.head, "Authorization: Basic am9lOnMzY3JldA==\r\n"));
+    fake_look(&other);
+    assert_memory_equal(other.head, "POST /x ", 8);
+    assert_null(strstr(other.head, "Authorization:"));
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+    fake_stop(&other);
+}
+
+static void another_node_takes_over_where_one_gives_no_answer(void **state)
+{
+    (void)state;
+    static const struct fake_step failures[] = {
+        {.status = 0, .end = FAKE_RESET},
+        {.status = 0, .end = FAKE_HANG},
+        {.status = 200, .body = "0123456789", .missing = 5, .end = FAKE_CLOSE},
+    };
+    for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
+        fake_start(&fake, &failures[i], 1);
+        fake_start(&other, STEPS({.status = 200, .body = "ok"}));
+        char urls[300];
+        snprintf(urls, sizeof urls, "http://127.0.0.1:1,%.50s,%.50s", fake.url, other.url);
+        struct es_answer a = {0};
+        struct err e = {0};
+        assert_true(get(urls, &a, &e));
+        assert_string_equal(buf_cstr(&a.body), "ok");
+        assert_int_equal(atomic_load(&fake.served), 1);
+        es_answer_free(&a);
+        fake_stop(&fake);
+        fake_stop(&other);
+    }
+}
+
+static void an_answer_is_taken_from_whichever_node_gave_it(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 503, .body = "busy"}));
+    fake_start(&other, STEPS({.status = 200, .body = "ok"}));
+    char urls[300];
+    snprintf(urls, sizeof urls, "%.50s,%.50s", fake.url, other.url);
+    struct es_answer a = {0};
+    struct err e = {0};
+    assert_true(get(urls, &a, &e));
+    assert_int_equal(a.status, 503);
+    assert_int_equal(atomic_load(&other.served), 0);
+    es_answer_free(&a);
+    fake_stop(&fake);
+    fake_stop(&other);
+}
+
+static void with_no_node_left_the_last_failure_is_told(void **state)
+{
+    (void)state;
+    struct es_answer a = {0};
+    struct err e = {0};
+    assert_false(get("http://127.0.0.1:1,http://joe:s3cret@[::1]:1", &a, &e));
+    assert_int_equal(e.kind, ERR_PASSING);
+    assert_memory_equal(e.text, "could not reach http://[::1]:1: ", 32);
+    es_answer_free(&a);
+}
+
 /* ---- answers that arrive ---- */
 
 static void requests_share_one_connection_and_carry_what_they_should(void **state)
@@ -137,7 +167,7 @@ static void requests_share_one_connection_and_carry_what_they_should(void **stat
     struct es_server s;
     struct err e = {0};
     struct es_answer a = {0};
-    assert_true(es_server_init(&s, url, &e));
+    assert_true(es_server_init(&s, &(struct es_config){.url = url}, &e));
     struct es *es = es_open(&s, &e);
     assert_true(es_request(es, "POST", "/x/_bulk", "{}\n", 3, "application/x-ndjson", &a, &e));
     assert_int_equal(a.status, 200);
@@ -350,7 +380,7 @@ static void an_answer_has_a_ceiling(void **state)
     struct es_server s;
     struct err e = {0};
     struct es_answer a = {0};
-    assert_true(es_server_init(&s, fake.url, &e));
+    assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     s.limits.max_body = sizeof large - 2;
     struct es *es = es_open(&s, &e);
     assert_false(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
@@ -414,7 +444,7 @@ static int send_large(struct fake_step step)
     struct es_server s;
     struct err e = {0};
     struct es_answer a = {0};
-    assert_true(es_server_init(&s, fake.url, &e));
+    assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     struct es *es = es_open(&s, &e);
     int seen = 0;
     for (int i = 0; i < 10; i++) {
@@ -464,7 +494,7 @@ static void child_in_flight(void)
     struct err e = {0};
     struct es_answer a = {0};
     fake_start(&fake, STEPS({.end = FAKE_HANG}));
-    CHECK(stop_init(&e) && es_server_init(&s, fake.url, &e));
+    CHECK(stop_init(&e) && es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     s.limits.stop_ms = 400;
     struct es *es = es_open(&s, &e);
     pthread_t t;
@@ -484,7 +514,7 @@ static void child_after_stop(void)
     struct err e = {0};
     struct es_answer a = {0};
     fake_start(&fake, STEPS({.status = 200, .body = "ok"}));
-    CHECK(stop_init(&e) && es_server_init(&s, fake.url, &e));
+    CHECK(stop_init(&e) && es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     struct es *es = es_open(&s, &e);
     raise(SIGTERM);
     CHECK(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
@@ -521,12 +551,11 @@ static bool walk(struct err *e)
 {
     struct es_server s;
     struct es_answer a = {0};
-    bool ok = es_server_init(&s, "http://joe:x@127.0.0.1:1/p/", e);
+    char urls[200]; /* the first node is not there */
+    snprintf(urls, sizeof urls, "http://joe:x@127.0.0.1:1/p/, http://joe:x@%.50s", fake.url + 7);
+    bool ok = es_server_init(&s, &(struct es_config){.url = urls}, e);
     if (ok) {
-        free(s.url);
-        s.url = NULL;
-        s.url = strdup(fake.url);
-        struct es *es = s.url ? es_open(&s, e) : NULL;
+        struct es *es = es_open(&s, e);
         ok = es && es_request(es, "GET", "/", NULL, 0, NULL, &a, e);
         es_close(es);
     }
@@ -552,10 +581,12 @@ static void every_allocation_may_fail(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(url_is_split_into_what_may_be_shown_and_what_may_not),
-        cmocka_unit_test(other_urls_are_refused_without_quoting_them),
         cmocka_unit_test(loopback_is_never_asked_for_through_a_proxy),
         cmocka_unit_test(paths_are_escaped),
+        cmocka_unit_test(requests_go_round_the_nodes_each_with_its_own_password),
+        cmocka_unit_test(another_node_takes_over_where_one_gives_no_answer),
+        cmocka_unit_test(an_answer_is_taken_from_whichever_node_gave_it),
+        cmocka_unit_test(with_no_node_left_the_last_failure_is_told),
         cmocka_unit_test(requests_share_one_connection_and_carry_what_they_should),
         cmocka_unit_test(statuses_are_classified),
         cmocka_unit_test(retry_after_may_be_a_date),

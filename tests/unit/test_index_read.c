@@ -31,7 +31,7 @@ static struct es *es;
 static void open_es(const char *url)
 {
     struct err e;
-    assert_true(es_server_init(&server, url, &e));
+    assert_true(es_server_init(&server, &(struct es_config){.url = url}, &e));
     es = es_open(&server, &e);
     assert_non_null(es);
 }

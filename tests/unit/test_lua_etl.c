@@ -240,7 +240,7 @@ static void es_requests_give_status_and_answer(void **state)
     fake_start(&server, steps, 4);
     struct es_server es_server;
     struct err e;
-    assert_true(es_server_init(&es_server, server.url, &e));
+    assert_true(es_server_init(&es_server, &(struct es_config){.url = server.url}, &e));
     struct es *es = es_open(&es_server, &e);
     struct script_services services = {.es = es};
     claim_with(

@@ -170,6 +170,39 @@ static void what_may_be_left_out_comes_from_the_environment_or_a_default(void **
     pipeline_free(&p);
 }
 
+static void the_sink_may_have_several_nodes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *text;
+    } cases[] = {
+        {"'http://a,http://b'", "http://a,http://b"},
+        {"{ 'http://a:1' }", "http://a:1"},
+        {"{ 'http://a:1', 'http://b:2/p', 'http://c' }", "http://a:1,http://b:2/p,http://c"},
+        {"5", "x.lua:1: field 'url' in sink must be a string or a list of strings, is a number"},
+        {"''", "x.lua:1: field 'url' in sink is empty"},
+        {"{}", "x.lua:1: field 'url' in sink is empty"},
+        {"{ 'http://a', '' }", "x.lua:1: field 'url[2]' in sink is empty"},
+        {"{ 'http://a', 5 }", "x.lua:1: field 'url[2]' in sink must be a string, is a number"},
+        {"{ 'http://a', nil, 'http://c' }", "x.lua:1: field 'url[2]' in sink must be a string, is nil"},
+        {"{ x = 'http://a' }", "x.lua:1: field 'url' in sink must be a list of URLs: "
+                               "{ \"http://a\", \"http://b\" }"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char script[500];
+        struct pipeline p;
+        struct err e = {0};
+        snprintf(script, sizeof script,
+                 "return { name = 'm', sink = { index = 'i', url = %s }, document = function() end,"
+                 "  source = { table = 't', key = 'id', query = 'SELECT 1' } }",
+                 cases[i].url);
+        bool ok = read_text(script, &p, &e);
+        assert_string_equal(ok ? p.sink.url : e.text, cases[i].text);
+        if (ok)
+            pipeline_free(&p);
+    }
+}
+
 static void the_scripts_of_this_repository_are_right(void **state)
 {
     (void)state;
@@ -498,6 +531,7 @@ int main(void)
         cmocka_unit_test(a_good_script_arrives_as_it_is),
         cmocka_unit_test(a_key_may_have_several_columns),
         cmocka_unit_test(what_may_be_left_out_comes_from_the_environment_or_a_default),
+        cmocka_unit_test(the_sink_may_have_several_nodes),
         cmocka_unit_test(the_scripts_of_this_repository_are_right),
         cmocka_unit_test(every_mistake_is_one_line_that_names_its_place),
         cmocka_unit_test(columns_are_a_name_or_a_list_of_distinct_names),
