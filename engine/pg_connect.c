@@ -59,10 +59,18 @@ static bool is_torn_url(const char *url)
     return at && *at == '@';
 }
 
+/* "mysql://h/db", "POSTGRES://h/db": libpq would take it for a database's name, or for words. */
+static bool is_other_scheme(const char *url)
+{
+    size_t len = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+    return strncmp(url + len, "://", 3) == 0 && strncmp(url, "postgresql:", 11) != 0 &&
+           strncmp(url, "postgres:", 9) != 0;
+}
+
 static bool bad_url(const char *url, const char *reason, struct err *e)
 {
     err_set(e, ERR_USAGE, "cannot understand the connection string of the source: %s", reason);
-    if (!strstr(url, "://"))
+    if (!strstr(url, "://") || is_other_scheme(url))
         return err_hint(
             e, "it is a URL, postgresql://user@host:port/name, or words such as host=... dbname=...");
     return err_hint(
@@ -174,6 +182,8 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     *s = (struct pg_server){0};
     PQconninfoOption *given = NULL;
     char *reason = NULL;
+    if (is_other_scheme(url))
+        return bad_url(url, "it begins with neither postgresql:// nor postgres://", e);
     if (is_torn_url(url))
         return bad_url(url, "there is a '/' before the '@'", e);
     if (is_connection_string(url) && !(given = PQconninfoParse(url, &reason))) {
@@ -240,10 +250,26 @@ static const struct {
      "fewer --workers need fewer connections; the server's limits are max_connections and the user's own"},
 };
 
+/* Remedies by what is said; the first that fits. They know more than those by SQLSTATE. */
+static const struct {
+    const char *words, *hint;
+} tls_remedies[] = {
+    {"certificate verify failed",
+     "sslrootcert in source.url has to name the certificate of the authority that signed "
+     "the server's, which must not have expired"},
+    {"does not match host name", "the host in source.url has to be one that the server's certificate names"},
+    {"requires a valid client certificate", "sslcert and sslkey in source.url name it"},
+    {"alert unknown ca",
+     "the server does not know the authority of the certificate that sslcert in source.url names"},
+    {"no encryption", "sslmode=require, or better verify-full, in source.url"},
+};
+
 /* Failures on our side of the wire which libpq gives no code for. Its texts are not translated as long as
  * nobody calls setlocale for messages; a text that is missed here only means that we go on trying, and say
  * so. */
-static const char *const refusals[] = {"does not support SSL", "certificate"};
+static const char *const refusals[] = {"does not support SSL",    "certificate",
+                                       "private key file",        "alert unknown ca",
+                                       "alert handshake failure", "alert protocol version"};
 static const char *const losses[] = {"server closed the connection",
                                      "could not receive data",
                                      "could not send data",
@@ -353,6 +379,17 @@ struct attempt {
     bool reached; /* something beyond a socket to nobody: worth a PQping */
 };
 
+static const char *find_remedy(const struct failure *f)
+{
+    for (size_t i = 0; i < sizeof tls_remedies / sizeof tls_remedies[0]; i++)
+        if (strstr(f->reason, tls_remedies[i].words))
+            return tls_remedies[i].hint;
+    for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++)
+        if (strcmp(f->sqlstate, remedies[i].sqlstate) == 0)
+            return remedies[i].hint;
+    return NULL;
+}
+
 static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
 {
     struct failure f;
@@ -369,10 +406,10 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
         err_set(e, ERR_FINAL, "cannot connect to PostgreSQL %s: %s", pg->server->label, f.reason);
     else
         err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label, f.reason);
-    for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++)
-        if (strcmp(f.sqlstate, remedies[i].sqlstate) == 0)
-            err_hint(e, "%s", remedies[i].hint);
-    if (PQconnectionNeedsPassword(pg->conn))
+    const char *hint = find_remedy(&f);
+    if (hint)
+        err_hint(e, "%s", hint);
+    else if (PQconnectionNeedsPassword(pg->conn))
         err_hint(e, "%s", remedies[0].hint);
     else if (!f.sqlstate[0] && !final && !pg->server->accepted)
         err_hint(e, "is the server running? host and port come from source.url, PGHOST and PGPORT");

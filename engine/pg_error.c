@@ -92,6 +92,16 @@ static bool ends_session(const PGresult *res)
     return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
+/* Where the server's words are translated, they have to do. */
+static bool hint_privilege(const char *primary, struct err *e)
+{
+    if (strstr(primary, "for schema"))
+        return err_hint(e, "GRANT USAGE ON SCHEMA ... TO the role that source.url names");
+    if (strstr(primary, "for table") || strstr(primary, "for view"))
+        return err_hint(e, "GRANT SELECT ON ... TO the role that source.url names");
+    return false;
+}
+
 bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e)
 {
     char reason[PG_REASON], place[200] = "";
@@ -110,5 +120,7 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
     err_set(e, pg_error_kind(sqlstate), "%s%s",
             pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), place);
     const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
-    return hint ? err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason)) : false;
+    if (hint)
+        return err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason));
+    return strcmp(sqlstate, "42501") == 0 ? hint_privilege(primary ? primary : "", e) : false;
 }

@@ -28,6 +28,11 @@ def _load():
 _vendor = _load()
 
 
+def vendor(name):
+    """What vendor/services itself knows of a server: where its programs are, and who runs them."""
+    return _vendor.services()[name]
+
+
 def run(*words, program=PROGRAM):
     """Run vendor/services, for example run("up", "postgres"); the completed process with its output as text."""
     return subprocess.run([program, *words], capture_output=True, text=True, check=False)

@@ -235,9 +235,12 @@ static void a_damaged_url_is_refused_without_its_password(void **state)
 {
     (void)state;
     static const char *const urls[] = {
-        "postgresql://u:pa/w0rd@h/db",  "postgresql://u:12/w0rd@h/db", "postgresql://u:w0rd%zz@h/db",
-        "host=h password=pa w0rd x",    "host=h password=a w0rd=b",    "host=h port=w0rd",
-        "postgresql://u:w0rd#x@h:y/db", "host=h password='w0rd",       "postgresql://h/db?passw0rd=x",
+        "postgresql://u:pa/w0rd@h/db",  "postgresql://u:12/w0rd@h/db",
+        "postgresql://u:w0rd%zz@h/db",  "host=h password=pa w0rd x",
+        "host=h password=a w0rd=b",     "host=h port=w0rd",
+        "postgresql://u:w0rd#x@h:y/db", "host=h password='w0rd",
+        "postgresql://h/db?passw0rd=x", "foo://bar",
+        "mysql://u:w0rd@h/db?a=b",      "POSTGRES://u:pa/w0rd@h/db",
     };
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         struct pg_server s;
