@@ -5,6 +5,8 @@
 #include "json.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -164,6 +166,14 @@ void bulk_compact(struct bulk *b)
 
 /* ---- judging ---- */
 
+struct answer { /* to one item */
+    bool is_delete;
+    int64_t status;
+    bool has_error;
+    struct es_error error;
+    const char *hint; /* the table's, or NULL */
+};
+
 enum verdict {
     DONE,      /* leaves the request */
     UNCHANGED, /* leaves it: the index already holds something as new, or nothing */
@@ -172,37 +182,6 @@ enum verdict {
     FOREIGN,   /* stays: final, a version that is not ours stands in the way */
     BROKEN,    /* stays: final, no item can get through */
     DAMAGED,   /* the answer contradicts itself: all stay */
-};
-
-struct answer { /* to one item */
-    bool is_delete;
-    int64_t status;
-    bool has_error;
-    struct es_error error;
-};
-
-/* The retry rule: what becomes of an item that was answered with an error. The first row that fits decides; 0
- * and NULL fit anything. (Without an error there is 200, 201 and, for a delete, 404: see judge.) */
-static const struct rule {
-    int from, to;              /* status */
-    const char *type, *reason; /* equal to; part of */
-    enum verdict verdict;
-} rules[] = {
-    {409, 409, "version_conflict_engine_exception", NULL, UNCHANGED}, /* or FOREIGN: see judge_conflict */
-    {400, 429, "cluster_block_exception", "/12/",
-     AGAIN}, /* the disk is nearly full; the server lifts it by itself */
-    {429, 429, NULL, NULL, AGAIN},
-    {400, 599, "es_rejected_execution_exception", NULL, AGAIN},
-    {400, 599, "rejected_execution_exception", NULL, AGAIN},
-    {408, 408, NULL, NULL, AGAIN},
-    {404, 404, "shard_not_found_exception", NULL, AGAIN}, /* it is being moved */
-    {500, 599, NULL, NULL, AGAIN}, /* a node that leaves answers 500 too: no document's fault */
-    {404, 404, "index_not_found_exception", NULL, BROKEN},
-    {400, 400, "index_closed_exception", NULL, BROKEN},
-    {400, 400, "illegal_argument_exception", "no write index", BROKEN},
-    {401, 401, NULL, NULL, BROKEN},
-    {403, 403, NULL, NULL, BROKEN},
-    {400, 499, NULL, NULL, REJECTED},
 };
 
 /* The X of "[KEY]: version conflict, current version [X] is higher than the one provided [Y]". The key may
@@ -229,31 +208,80 @@ static enum verdict judge_conflict(const struct bulk *b, const char *reason, int
     return b->latest && current <= b->latest(b->latest_arg) ? UNCHANGED : FOREIGN;
 }
 
-static enum verdict judge(const struct bulk *b, const struct answer *a, int64_t issued)
+/* Without an error there is 200, 201 and, for a delete, 404. What an error means stands in es_answer.c. */
+static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued)
 {
     if (!a->has_error && a->is_delete && a->status == 404)
         return UNCHANGED;
     if (!a->has_error)
         return a->status == 200 || a->status == 201 ? DONE : DAMAGED;
-    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
-        const struct rule *r = &rules[i];
-        if (a->status < r->from || a->status > r->to || (r->type && strcmp(r->type, a->error.type) != 0) ||
-            (r->reason && !strstr(a->error.reason, r->reason)))
-            continue;
-        return r->verdict == UNCHANGED ? judge_conflict(b, a->error.reason, issued) : r->verdict;
+    const struct es_rule *rule = es_judge(ES_ITEM, a->status, &a->error);
+    if (!rule)
+        return DAMAGED;
+    a->hint = rule->hint;
+    switch (rule->verdict) {
+    case ES_AGAIN:
+        return AGAIN;
+    case ES_STALE:
+        return judge_conflict(b, a->error.reason, issued);
+    case ES_REJECTED:
+        return REJECTED;
+    case ES_BROKEN:
+    case ES_TOO_LARGE: /* of whole answers alone */
+        break;
     }
-    return DAMAGED;
+    return BROKEN;
+}
+
+struct judging {
+    struct bulk *b;
+    size_t first, n; /* the items that were sent */
+    int64_t issued;
+    bool apply; /* false: only looks whether the answer fits the request */
+    struct bulk_sums *sums;
+    bulk_rejected *rejected;
+    void *arg;
+    /* found: */
+    size_t errors, put_off;
+    char damage[150];  /* what is wrong with the answer */
+    enum verdict stop; /* FOREIGN or BROKEN: of the first such item; else DONE */
+    char reason[REASON], stop_reason[REASON];
+    const char *hint;
+    const struct bulk_item *stopped;
+};
+
+/* The first thing that is wrong counts. Always false. */
+__attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (!j->damage[0])
+        vsnprintf(j->damage, sizeof j->damage, format, args);
+    va_end(args);
+    return false;
+}
+
+/* Whose answer it is. */
+static bool check_id(struct json_reader *r, const char *key, size_t key_len, struct judging *j)
+{
+    if (json_next(r) != JSON_STRING)
+        return false;
+    if (r->len == key_len && memcmp(r->text, key, key_len) == 0)
+        return true;
+    return damaged(j, "it is about document '%.*s' instead of '%.50s'; does an ingest pipeline set _id?",
+                   (int)(r->len < 50 ? r->len : 50), r->text, key);
 }
 
 /* Reads {"_id":..., "status":..., "error":...}: the members of an item's inner object, in any order. */
-static bool read_members(struct json_reader *r, const char *key, size_t key_len, struct answer *a)
+static bool read_members(struct json_reader *r, const char *key, size_t key_len, struct answer *a,
+                         struct judging *j)
 {
     int ids = 0, statuses = 0, errors = 0;
     while (json_next(r) == JSON_KEY) {
         bool ok = true;
         if (json_is(r, "_id")) {
             ids++;
-            ok = json_next(r) == JSON_STRING && r->len == key_len && memcmp(r->text, key, key_len) == 0;
+            ok = check_id(r, key, key_len, j);
         } else if (json_is(r, "status")) {
             statuses++;
             ok = json_next(r) == JSON_NUMBER && json_int(r, &a->status);
@@ -271,30 +299,18 @@ static bool read_members(struct json_reader *r, const char *key, size_t key_len,
 }
 
 /* Reads the rest of {"index":{...}}, whose first brace was the last token. */
-static bool read_item(struct json_reader *r, const char *key, size_t key_len, struct answer *a)
+static bool read_item(struct json_reader *r, const struct bulk_item *item, struct answer *a,
+                      struct judging *j)
 {
+    *a = (struct answer){0};
     if (json_next(r) != JSON_KEY)
         return false;
     a->is_delete = json_is(r, "delete");
-    if (!a->is_delete && !json_is(r, "index"))
+    if (a->is_delete != item->is_delete || (!a->is_delete && !json_is(r, "index")))
         return false;
-    return json_next(r) == JSON_OBJECT && read_members(r, key, key_len, a) && json_next(r) == JSON_OBJECT_END;
+    return json_next(r) == JSON_OBJECT && read_members(r, key_of(j->b, item), item->key_len, a, j) &&
+           json_next(r) == JSON_OBJECT_END;
 }
-
-struct judging {
-    struct bulk *b;
-    size_t first, n; /* the items that were sent */
-    int64_t issued;
-    bool apply; /* false: only looks whether the answer fits the request */
-    struct bulk_sums *sums;
-    bulk_rejected *rejected;
-    void *arg;
-    /* found: */
-    size_t errors, put_off;
-    enum verdict stop; /* FOREIGN or BROKEN: of the first such item; else DONE */
-    char reason[REASON], stop_reason[REASON];
-    const struct bulk_item *stopped;
-};
 
 static void reject(struct judging *j, struct bulk_item *item, int status, const char *reason)
 {
@@ -332,6 +348,7 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
                 current_version(a->error.reason, &j->b->foreign);
             j->stop = verdict;
             j->stopped = item;
+            j->hint = a->hint;
             memcpy(j->stop_reason, reason, sizeof reason);
         }
         break;
@@ -347,19 +364,45 @@ static bool read_items(struct json_reader *r, struct judging *j)
         return false;
     for (; json_next(r) == JSON_OBJECT; i++) {
         if (i == j->n)
-            return false;
+            return damaged(j, "it has more than %zu items", j->n);
         struct bulk_item *item = &j->b->items[j->first + i];
         struct answer a;
-        if (!read_item(r, key_of(j->b, item), item->key_len, &a) || a.is_delete != item->is_delete)
-            return false;
+        if (!read_item(r, item, &a, j))
+            return r->token == JSON_ERROR ? false : damaged(j, "its item %zu does not fit", i + 1);
         enum verdict verdict = judge(j->b, &a, j->issued);
         if (verdict == DAMAGED)
-            return false;
+            return damaged(j, "its item %zu has status %" PRId64 " with%s error", i + 1, a.status,
+                           a.has_error ? "" : "out");
         j->errors += a.has_error;
         if (j->apply)
             apply(j, item, &a, verdict);
     }
-    return r->token == JSON_ARRAY_END && i == j->n;
+    if (r->token == JSON_ARRAY_END && i < j->n)
+        return damaged(j, "it has %zu items instead of %zu", i, j->n);
+    return r->token == JSON_ARRAY_END;
+}
+
+/* Reads {"items":[...],"errors":...}. */
+static bool read_whole(struct json_reader *r, struct judging *j)
+{
+    int items = 0, flags = 0;
+    bool ok = json_next(r) == JSON_OBJECT, flag = false;
+    while (ok && json_next(r) == JSON_KEY) {
+        if (json_is(r, "items")) {
+            ok = items++ == 0 && read_items(r, j);
+        } else if (json_is(r, "errors")) {
+            flag = json_next(r) == JSON_TRUE;
+            ok = flags++ == 0 && (flag || r->token == JSON_FALSE);
+        } else {
+            ok = json_skip(r);
+        }
+    }
+    if (!ok || r->token != JSON_OBJECT_END || !json_end(r))
+        return false;
+    if (items != 1 || flags != 1)
+        return damaged(j, "it has no %s", items != 1 ? "items" : "errors flag");
+    return flag == (j->errors > 0) ||
+           damaged(j, "%zu of its items have errors, but its flag says otherwise", j->errors);
 }
 
 /* Reads the whole answer. False: it is damaged, or not the answer to these items. */
@@ -367,21 +410,13 @@ static bool read_answer(struct judging *j, const char *answer, size_t len)
 {
     struct json_reader r;
     json_open(&r, answer, len);
-    int items = 0, flags = 0;
-    bool ok = json_next(&r) == JSON_OBJECT, flag = false;
     j->errors = 0;
-    while (ok && json_next(&r) == JSON_KEY) {
-        if (json_is(&r, "items")) {
-            ok = items++ == 0 && read_items(&r, j);
-        } else if (json_is(&r, "errors")) {
-            flag = json_next(&r) == JSON_TRUE;
-            ok = flags++ == 0 && (flag || r.token == JSON_FALSE);
-        } else {
-            ok = json_skip(&r);
-        }
-    }
-    ok = ok && r.token == JSON_OBJECT_END && json_end(&r) && items == 1 && flags == 1 &&
-         flag == (j->errors > 0);
+    j->damage[0] = '\0';
+    bool ok = read_whole(&r, j);
+    if (!ok && r.error)
+        damaged(j, "%s at byte %zu", r.error, r.at);
+    else if (!ok)
+        damaged(j, "not what a bulk request is answered with, at byte %zu", r.at);
     json_close(&r);
     return ok;
 }
@@ -395,9 +430,8 @@ static bool tell_stop(const struct judging *j, struct err *e)
                  "the index holds versions above any that we issued: it was restored or filled by another "
                  "tool, or "
                  "the database's clock went back; a new index, or --full into an empty one, starts afresh");
-    else if (strstr(j->stop_reason, "index_not_found_exception"))
-        err_hint(e,
-                 "the index vanished while it was written to; the next run creates it and loads everything");
+    else if (j->hint)
+        err_hint(e, "%s", j->hint);
     return false;
 }
 
@@ -406,7 +440,7 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
 {
     j->apply = false;
     if (!read_answer(j, answer, len))
-        return err_set(e, ERR_PASSING, "damaged answer to a bulk request of %zu items", j->n);
+        return es_unfit(answer, len, j->damage, e) || err_wrap(e, "%zu items", j->n);
     j->apply = true;
     j->put_off = 0;
     j->stop = DONE;
@@ -437,17 +471,40 @@ struct sending {
     struct judging judging;
 };
 
+/* How many items from the first on fit into a request: one at least. */
+static size_t count_fitting(const struct bulk *b, size_t first, size_t n)
+{
+    const struct bulk_item *from = &b->items[first];
+    size_t fit = 1;
+    while (fit < n && (b->most == 0 || from[fit].at + from[fit].len - from->at <= b->most))
+        fit++;
+    return fit;
+}
+
 static bool send_part(struct sending *s, size_t first, size_t n, struct err *e);
 
-/* The server finds the request too large: in two halves, then, down to the one item that never fits. */
-static bool split(struct sending *s, size_t first, size_t n, struct err *e)
+static bool send_parts(struct sending *s, size_t first, size_t n, struct err *e)
 {
-    if (n == 1) {
-        reject(&s->judging, &s->judging.b->items[first], 413,
-               "larger than the server takes in one request (413)");
-        return true;
+    while (n > 0) {
+        size_t fit = count_fitting(s->judging.b, first, n);
+        if (!send_part(s, first, fit, e))
+            return false;
+        first += fit;
+        n -= fit;
     }
-    return send_part(s, first, n / 2, e) && send_part(s, first + n / 2, n - n / 2, e);
+    return true;
+}
+
+/* The server finds the request of len bytes too large: in halves, then, from now on, down to the one item
+ * that never fits. Each item has the server's own word: a compressed one may fit where several did not. */
+static bool split(struct sending *s, size_t first, size_t n, size_t len, struct err *e)
+{
+    struct bulk *b = s->judging.b;
+    b->most = b->most == 0 || len / 2 < b->most ? len / 2 : b->most;
+    if (n > 1)
+        return send_parts(s, first, n, e);
+    reject(&s->judging, &b->items[first], 413, "larger than the server takes in one request (413)");
+    return true;
 }
 
 static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
@@ -461,8 +518,8 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
     j->sums->requests++;
     j->sums->bytes += len;
     if (s->answer.status == 413)
-        return split(s, first, n, e);
-    if (!es_check(&s->answer, e))
+        return split(s, first, n, len, e);
+    if (!es_check_documents(&s->answer, e))
         return false;
     j->first = first;
     j->n = n;
@@ -490,7 +547,7 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
     es_add_escaped(&path, index);
     buf_adds(&path, "/_bulk?filter_path=took,errors,items.*._id,items.*.status,items.*.error");
     s->path = buf_cstr(&path);
-    bool ok = s->path ? send_part(s, 0, b->n, e) : err_memory(e);
+    bool ok = s->path ? send_parts(s, 0, b->n, e) : err_memory(e);
     buf_free(&path);
     bulk_compact(b);
     return ok || err_wrap(e, "bulk request to index '%s'", index);

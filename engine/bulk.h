@@ -11,7 +11,7 @@
  *     while (b.n > 0 && !bulk_send(&b, es, "movies", issued, &sum, on_rejected, arg, e))
  *         if (!backoff_wait(&backoff, e)) return false;
  *
- * What becomes of an item stands in one table in bulk.c (`rules`): the retry rule for a 429 is there.
+ * What becomes of an item stands in one table, in es_answer.c: the retry rule for a 429 is there.
  */
 #pragma once
 #include "buf.h"
@@ -38,7 +38,9 @@ struct bulk {
     size_t n, cap;
     struct bulk_item open; /* between bulk_begin and bulk_commit */
     bool bad_key;          /* of the open item: not UTF-8 */
-    int64_t foreign;       /* the version, not one of ours, that the last bulk_send failed because of; or 0 */
+    size_t most; /* bytes of several items in one request: half of the least that the server found too large;
+                    0: it never did. bulk_clear keeps it. */
+    int64_t foreign; /* the version, not one of ours, that the last bulk_send failed because of; or 0 */
     /* The highest version issued by any worker, raised before that worker sends; NULL, as bulk_init leaves
      * it: unknown. Where several workers write to one index, another may issue and write a higher version
      * while we wait for our answer: before a conflict counts as somebody else's, this is asked. */
@@ -78,9 +80,9 @@ typedef void bulk_rejected(const char *key, int status, const char *reason, void
 /* Sends all items and judges the answer. True: all are done (b is empty). False: what is left in b is to be
  * sent again if e is passing (429, 503 and the like: of the whole, or of those items); final errors: e says
  * why (an index that is gone, no permission, a version that none of ours can have written). Splits the
- * request on 413. issued: the highest version that we have issued so far: a conflict with a higher one is
- * somebody else's. A key of more than 512 bytes is rejected before the request is sent: servers refuse a
- * whole request because of one. */
+ * request on 413, and remembers. issued: the highest version that we have issued so far: a conflict with a
+ * higher one is somebody else's. A key of more than 512 bytes is rejected before the request is sent: servers
+ * refuse a whole request because of one. */
 bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued, struct bulk_sums *sums,
                bulk_rejected *rejected, void *arg, struct err *e);
 

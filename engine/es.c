@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REASON = 300 }; /* bytes of a server's reason that a message has room for */
 enum { MAX_RETRY_AFTER_S = 3600 };
 
 /* ---- the server ---- */
@@ -61,6 +60,8 @@ static void set_up(CURL *h, const struct es_server *s)
     curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(h, CURLOPT_USERAGENT, "etl-engine");
+    /* Not asked for, as what we ask for is short; yet a gateway's is understood. */
+    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "identity");
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, s->limits.connect_ms);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second */
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, s->limits.stall_s);
@@ -120,6 +121,7 @@ static const struct {
     {CURLE_SEND_ERROR, "the connection broke while sending"},
     {CURLE_RECV_ERROR, "the connection broke while receiving"},
     {CURLE_PARTIAL_FILE, "the answer was cut off"},
+    {CURLE_BAD_CONTENT_ENCODING, "the answer is compressed, and damaged"},
     {CURLE_GOT_NOTHING, "it closed the connection without an answer"},
     {CURLE_PROXY, "the proxy failed"},
     {CURLE_AGAIN, "the connection was not ready"},
@@ -260,13 +262,32 @@ static bool perform(struct es *es, CURLcode *code, struct err *e)
     return true;
 }
 
+/* Of a URL that the server names, what may be shown: scheme, host and port. */
+static void note_redirect(const char *url, struct es_answer *a)
+{
+    CURLU *u = curl_url();
+    char *shown = NULL;
+    static const CURLUPart hidden[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_PATH, CURLUPART_QUERY,
+                                       CURLUPART_FRAGMENT};
+    bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK;
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        ok = ok && curl_url_set(u, hidden[i], NULL, 0) == CURLUE_OK;
+    if (ok && curl_url_get(u, CURLUPART_URL, &shown, 0) == CURLUE_OK)
+        snprintf(a->redirect, sizeof a->redirect, "%s", shown);
+    curl_free(shown);
+    curl_url_cleanup(u);
+}
+
 static void read_head(CURL *h, struct es_answer *a)
 {
+    const char *url = NULL;
     long status = 0;
     curl_off_t wait = 0;
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(h, CURLINFO_RETRY_AFTER, &wait);
     a->status = (int)status;
+    if (curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url)
+        note_redirect(url, a);
     a->retry_after_ms = wait <= 0 ? 0 : (int64_t)(wait < MAX_RETRY_AFTER_S ? wait : MAX_RETRY_AFTER_S) * 1000;
 }
 
@@ -348,6 +369,7 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
     buf_clear(&a->body);
     a->status = 0;
     a->retry_after_ms = 0;
+    a->redirect[0] = '\0';
     struct curl_slist *list = headers(type);
     if (!list)
         return err_memory(e);
@@ -375,168 +397,4 @@ void es_add_escaped(struct buf *b, const char *text)
         else
             buf_addf(b, "%%%02X", c);
     }
-}
-
-/* ---- what the server says ---- */
-
-/* text as one line into out, cut at a character. A server that could not parse a request may quote it,
- * headers and credentials too (Elasticsearch 7.10 does, in "[Source: (byte[])..."): nothing is taken from
- * there on. */
-static void copy_words(char *out, size_t size, const char *text, size_t len)
-{
-    const char *source = memmem(text, len, "[Source:", 8);
-    if (source)
-        len = (size_t)(source - text);
-    const char *header = memmem(text, len, "uthorization:", 13);
-    if (header)
-        len = (size_t)(header - text);
-    if (len > size - 1) {
-        len = size - 1;
-        while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
-            len--;
-    }
-    for (size_t i = 0; i < len; i++)
-        out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7F ? ' ' : text[i];
-    while (len > 0 && out[len - 1] == ' ')
-        len--;
-    out[len] = '\0';
-}
-
-/* The value of one member of an error object, whose name was the last token. depth 1 is the error itself,
- * deeper ones are its causes: the innermost is kept. */
-static bool read_error_member(struct json_reader *r, int depth, char *cause_type, size_t size,
-                              struct es_error *out)
-{
-    bool is_type = json_is(r, "type"), is_reason = json_is(r, "reason");
-    if (!is_type && !is_reason)
-        return json_skip(r);
-    enum json_token t = json_next(r);
-    if (t != JSON_STRING)
-        return t == JSON_NULL;
-    if (depth == 1 && is_type)
-        copy_words(out->type, sizeof out->type, r->text, r->len);
-    else if (depth == 1)
-        copy_words(out->reason, sizeof out->reason, r->text, r->len);
-    else if (is_type)
-        copy_words(cause_type, size, r->text, r->len);
-    if (depth > 1 && is_reason) {
-        char reason[180];
-        copy_words(reason, sizeof reason, r->text, r->len);
-        snprintf(out->cause, sizeof out->cause, "%s%s%s", cause_type, cause_type[0] ? ": " : "", reason);
-    }
-    return true;
-}
-
-/* The rest of an error object whose brace was the last token. No recursion: depth counts the causes that are
- * open. */
-static bool read_error_object(struct json_reader *r, struct es_error *out)
-{
-    char cause_type[sizeof out->type] = "";
-    for (int depth = 1; depth > 0;) {
-        enum json_token t = json_next(r);
-        if (t == JSON_OBJECT_END) {
-            depth--;
-        } else if (t != JSON_KEY) {
-            return false;
-        } else if (!json_is(r, "caused_by")) {
-            if (!read_error_member(r, depth, cause_type, sizeof cause_type, out))
-                return false;
-        } else if ((t = json_next(r)) == JSON_OBJECT) {
-            depth++;
-            cause_type[0] = '\0';
-        } else if (t != JSON_NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool es_read_error(struct json_reader *r, struct es_error *out)
-{
-    *out = (struct es_error){0};
-    switch (json_next(r)) {
-    case JSON_STRING:
-        copy_words(out->reason, sizeof out->reason, r->text, r->len);
-        return true;
-    case JSON_OBJECT:
-        return read_error_object(r, out);
-    default:
-        return false;
-    }
-}
-
-void es_error_text(const struct es_error *error, char *out, size_t size)
-{
-    char text[sizeof *error + 40];
-    int n = snprintf(text, sizeof text, "%s%s%s", error->type, error->type[0] && error->reason[0] ? ": " : "",
-                     error->reason);
-    /* The cause is the more telling half: a long reason gives way to it. */
-    char cause[sizeof error->cause + 20] = "";
-    if (error->cause[0])
-        snprintf(cause, sizeof cause, " (caused by %s)", error->cause);
-    size_t tail = strlen(cause) < size / 2 ? strlen(cause) : size / 2;
-    copy_words(out, size - tail, text, (size_t)n);
-    size_t len = strlen(out);
-    copy_words(out + len, size - len, cause, strlen(cause));
-}
-
-bool es_is_flood_block(const struct es_error *error)
-{
-    return strcmp(error->type, "cluster_block_exception") == 0 && strstr(error->reason, "/12/") != NULL;
-}
-
-/* The error of a whole answer. False: the body has none that can be read. */
-static bool read_answer_error(const struct es_answer *a, struct es_error *out)
-{
-    struct json_reader r;
-    json_open(&r, a->body.data, a->body.len);
-    bool found = false;
-    if (json_next(&r) == JSON_OBJECT)
-        while (!found && json_next(&r) == JSON_KEY) {
-            if (!json_is(&r, "error"))
-                json_skip(&r);
-            else
-                found = es_read_error(&r, out);
-            if (r.token == JSON_ERROR)
-                break;
-        }
-    json_close(&r);
-    return found && (out->type[0] || out->reason[0]);
-}
-
-void es_reason(const struct es_answer *a, char *out, size_t size)
-{
-    size_t most = size < REASON ? size : REASON;
-    struct es_error error;
-    if (a->body.len > 0 && read_answer_error(a, &error)) {
-        es_error_text(&error, out, most);
-        return;
-    }
-    const char *text = a->body.len > 0 ? a->body.data : "";
-    size_t len = a->body.len;
-    while (len > 0 && (unsigned char)*text <= ' ')
-        text++, len--;
-    const char *line = len > 0 ? memchr(text, '\n', len) : NULL;
-    copy_words(out, most, text, line ? (size_t)(line - text) : len);
-    if (!out[0])
-        snprintf(out, most, "no reason given");
-}
-
-bool es_check(const struct es_answer *a, struct err *e)
-{
-    if (a->status >= 200 && a->status < 300)
-        return true;
-    struct es_error error = {0};
-    bool flood =
-        a->status == 403 && a->body.len > 0 && read_answer_error(a, &error) && es_is_flood_block(&error);
-    char reason[REASON];
-    es_reason(a, reason, sizeof reason);
-    bool later = flood || a->status == 429 || a->status == 502 || a->status == 503 || a->status == 504;
-    err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status, reason);
-    e->retry_after_ms = later ? a->retry_after_ms : 0;
-    if (a->status == 401)
-        err_hint(e, "the server wants a user and a password: http://USER:PASSWORD@HOST:9200");
-    else if (a->status == 403 && !later)
-        err_hint(e, "the user in the sink's url needs more privileges");
-    return false;
 }

@@ -4,8 +4,9 @@
  * Promise  every wait ends soon after a stop is asked (a request in flight, or begun later, gets 3 seconds
  * more). No answer is believed that did not arrive whole. No message holds a password.
  *
- * The classification of answers stands here, once (es_check), for whole requests; bulk.c has the one for
- * items.
+ *     es.c         the request and the connection
+ *     es_answer.c  the answer: what it says, and what is to be done about it: one table (`rules`) for whole
+ *                  answers and for the items of a bulk request
  */
 #pragma once
 #include "buf.h"
@@ -50,6 +51,7 @@ void es_close(struct es *es);                                 /* NULL is fine */
 struct es_answer { /* bears being zeroed; free with es_answer_free */
     int status;
     int64_t retry_after_ms; /* from Retry-After, seconds or a date, an hour at most; 0: none */
+    char redirect[200];     /* scheme and host of where a 3xx leads to; else empty */
     struct buf body;
 };
 void es_answer_free(struct es_answer *a);
@@ -63,9 +65,16 @@ void es_answer_free(struct es_answer *a);
 bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
                 const char *type, struct es_answer *a, struct err *e);
 
-/* True for 2xx. Else sets e: passing for 429, 502, 503, 504, and the 403 of a full disk; final for the rest;
- * with the server's own reason. */
+/* True for 2xx. Else sets e, by the table, with the server's own reason and, where we know one, a remedy:
+ * passing for 408, 429, 502, 503, 504 and the block of a full disk; final for the rest. */
 bool es_check(const struct es_answer *a, struct err *e);
+/* The same, of a request that reads or writes documents: passing for any other 5xx, too (a node that leaves
+ * answers 500). */
+bool es_check_documents(const struct es_answer *a, struct err *e);
+/* For the body of a 200 that is not what was asked for; why: "cut off at byte 7". Passing: nothing was
+ * believed, and the same request may fare better; or, where the body holds an error object, what the table
+ * says of that. Always returns false. */
+bool es_unfit(const char *text, size_t len, const char *why, struct err *e);
 
 /* Adds text with all but unreserved characters as %XX: one segment of a path. */
 void es_add_escaped(struct buf *b, const char *text);
@@ -84,6 +93,31 @@ struct es_error {
 bool es_read_error(struct json_reader *r, struct es_error *out);
 /* "type: reason (caused by ...)" into out, cut at a character. */
 void es_error_text(const struct es_error *error, char *out, size_t size);
-/* Whether this is the block that a server sets on an index when its disk is nearly full, and lifts later by
- * itself. */
-bool es_is_flood_block(const struct es_error *error);
+
+/* ---- the table ---- */
+
+enum es_part {
+    ES_WHOLE = 1,
+    ES_DOCUMENTS = 2,
+    ES_ITEM = 4
+}; /* a whole answer; one about documents; an item */
+
+enum es_verdict {
+    ES_AGAIN,     /* passing: the same again, later */
+    ES_TOO_LARGE, /* the same again, in parts */
+    ES_STALE,     /* the index holds a newer version */
+    ES_REJECTED,  /* this document will never be taken; others may */
+    ES_BROKEN,    /* final: nothing gets through, whichever document */
+};
+
+struct es_rule {
+    unsigned parts;            /* of es_part: what it is about */
+    int from, to;              /* status */
+    const char *type, *reason; /* of the error: equal to; part of. NULL: any */
+    enum es_verdict verdict;
+    const char *hint; /* the remedy, or NULL */
+};
+
+/* What becomes of what was answered with this status and error. NULL: no sound answer says so. */
+const struct es_rule *es_judge(enum es_part part, int64_t status, const struct es_error *error);
+const struct es_rule *es_rules(size_t *n); /* for its test: each row is one */

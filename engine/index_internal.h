@@ -29,6 +29,3 @@ bool index_read_shards(struct json_reader *r, struct index_shards *s);
 /* For what was read: every shard must have had its say. A shard without a node is in `total`, not in
  * `failed`. */
 bool index_all_shards(const struct index_shards *s, struct err *e);
-
-/* As es_check, but any 5xx is passing: a node that leaves answers 500 to those who read. */
-bool index_check(const struct es_answer *a, struct err *e);

@@ -15,15 +15,6 @@ enum {
     MAX_REQUEST = 64 << 20, /* bytes: a key has 512 at most, 3 KB if all of it is escaped */
 };
 
-bool index_check(const struct es_answer *a, struct err *e)
-{
-    if (es_check(a, e))
-        return true;
-    if (a->status >= 500)
-        e->kind = ERR_PASSING;
-    return false;
-}
-
 bool index_all_shards(const struct index_shards *s, struct err *e)
 {
     if (s->failed == 0 && s->successful == s->total)
@@ -58,7 +49,7 @@ static bool judge_count(const struct es_answer *a, int64_t *count, struct err *e
 {
     struct index_shards s = INDEX_NO_SHARDS;
     int64_t found = 0;
-    if (!index_check(a, e))
+    if (!es_check_documents(a, e))
         return false;
     if (!read_count(a, &found, &s))
         return err_set(e, ERR_PASSING, "damaged answer");
@@ -154,7 +145,7 @@ static enum err_kind judge_error(const struct es_error *error)
             return ERR_FINAL;
     bool forbidden =
         strcmp(error->type, "cluster_block_exception") == 0 && strstr(error->reason, "[FORBIDDEN/");
-    return forbidden && !es_is_flood_block(error) ? ERR_FINAL : ERR_PASSING;
+    return forbidden && es_judge(ES_ITEM, 403, error)->verdict != ES_AGAIN ? ERR_FINAL : ERR_PASSING;
 }
 
 static void note_trouble(struct fetch *f, const char *key, enum err_kind kind, const char *reason)
@@ -229,7 +220,7 @@ static bool read_answer(struct fetch *f)
 /* The first pass. */
 static bool judge(struct fetch *f, struct err *e)
 {
-    if (!index_check(&f->answer, e))
+    if (!es_check_documents(&f->answer, e))
         return false;
     f->apply = false;
     if (!read_answer(f))

@@ -174,7 +174,7 @@ static bool add_up(struct index_scan *s, const struct page *p, struct err *e)
 static bool take_page(struct index_scan *s, struct err *e)
 {
     struct page p = {.shards = INDEX_NO_SHARDS};
-    if (!index_check(&s->answer, e))
+    if (!es_check_documents(&s->answer, e))
         return false;
     if (!read_page(s, &p))
         return err_set(e, ERR_PASSING, "damaged answer");
@@ -308,7 +308,8 @@ static bool no_name(struct field *f, struct err *e)
  * not mapped finds nothing either, and rightly: no document has it yet. */
 static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
 {
-    if (!index_ask(s->es, "GET", s->index, "/_mapping", NULL, &s->answer, e) || !index_check(&s->answer, e))
+    if (!index_ask(s->es, "GET", s->index, "/_mapping", NULL, &s->answer, e) ||
+        !es_check_documents(&s->answer, e))
         return false;
     if (!read_mapping(&s->answer, f))
         return err_set(e, ERR_PASSING, "damaged answer to a request for its mapping");

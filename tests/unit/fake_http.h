@@ -32,6 +32,7 @@ struct fake_step {       /* the last one is repeated */
     int status;          /* 0: nothing is sent */
     const char *headers; /* lines with \r\n, or NULL */
     const char *body;    /* NULL: the answer to a bulk request all of whose items are done */
+    size_t body_len;     /* of one that holds zero bytes; 0: up to the first */
     const char *raw;     /* the whole answer, instead of all these */
     size_t missing;      /* bytes of the body that are promised, but not sent */
     bool early;          /* answers after the request's head, without reading its body */
@@ -138,14 +139,15 @@ static inline void fake_answer(struct fake_http *f, int fd, const struct fake_st
     bool large = f->limit > 0 && f->now.len > f->limit;
     int status = large ? 413 : s->status;
     const char *body = large ? "too large" : s->body ? s->body : fake_bulk_answer(f);
+    size_t len = !large && s->body_len ? s->body_len : strlen(body);
     if (s->raw) {
         fake_send(fd, s->raw, strlen(s->raw));
     } else if (status != 0) {
         int n = snprintf(head, sizeof head, "HTTP/1.1 %d Some Words\r\n%sContent-Length: %zu\r\n\r\n", status,
-                         s->headers ? s->headers : "", strlen(body));
+                         s->headers ? s->headers : "", len);
         fake_send(fd, head, (size_t)n);
         if (memcmp(f->now.head, "HEAD", 4) != 0)
-            fake_send(fd, body, strlen(body) - s->missing);
+            fake_send(fd, body, len - s->missing);
     }
 }
 

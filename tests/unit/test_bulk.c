@@ -236,6 +236,10 @@ static void each_item_gets_what_it_deserves(void **state)
         {ERROR("503", "unavailable_shards_exception", "primary shard is not active"), STAYS_PASSING},
         {ERROR("504", "x", "y"), STAYS_PASSING},
         {"\"status\":503,\"error\":\"plain text\"", STAYS_PASSING},
+        {ERROR("500", "fail_processor_exception", "no such genre"), LEFT_REJECTED},
+        {"\"result\":\"noop\",\"status\":200", LEFT_DONE},  /* dropped by an ingest pipeline */
+        {"\"_index\":\"other\",\"status\":200", LEFT_DONE}, /* moved by one, or an alias */
+        {"\"status\":200,\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1}", LEFT_DONE},
         /* damaged: says two things at once, or none */
         {"\"status\":400", STAYS_PASSING},
         {"\"status\":404", STAYS_PASSING},
@@ -391,42 +395,63 @@ static void an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not(void 
 static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state)
 {
     (void)state;
-    static const char *const answers[] = {
-        "",
-        "[]",
-        "{}",
-        "{\"errors\":false}",
-        "{\"errors\":false,\"items\":[]}",
-        "{\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"delete\":{\"_id\":\"2\",\"status\":200}}]"
-        "}",
-        "{\"errors\":true,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"delete\":{\"_id\":\"2\","
-        "\"status\":200}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}}]}",
-        "{\"errors\":false,\"items\":[{\"delete\":{\"_id\":\"2\",\"status\":200}},{\"index\":{\"_id\":\"1\","
-        "\"status\":201}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"index\":{\"_id\":\"2\","
-        "\"status\":200}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"delete\":{\"_id\":\"22\","
-        "\"status\":200}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"delete\":{\"_id\":\"\","
-        "\"status\":200}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"delete\":{\"_id\":\"2\","
-        "\"status\":200}},"
-        "{\"delete\":{\"_id\":\"2\",\"status\":200}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201},\"index\":{\"_id\":\"1\","
-        "\"status\":201}},"
-        "{\"delete\":{\"_id\":\"2\",\"status\":200}}]}",
-        "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201}},{\"delete\":{\"_id\":\"2\","
-        "\"status\":200}}]}x",
+    static const char one[] = "{\"index\":{\"_id\":\"1\",\"status\":201}}",
+                      two[] = "{\"delete\":{\"_id\":\"2\",\"status\":200}}",
+                      error[] = "{\"delete\":{\"_id\":\"2\",\"status\":400,\"error\":\"x\"}}";
+    static const struct {
+        const char *format; /* of one, two, error */
+        const char *what;
+    } answers[] = {
+        {"", "damaged answer"},
+        {"[]", "not what a bulk request is answered with, at byte 0; it begins with '[]'"},
+        {"{}", "it has no items"},
+        {"{\"errors\":false}", "it has no items"},
+        {"{\"errors\":false,\"items\":[]}", "it has 0 items instead of 2"},
+        {"{\"errors\":false,\"items\":{}}", "not what a bulk request is answered with, at byte 24"},
+        {"{\"errors\":false,\"items\":null}", "not what"},
+        {"{\"errors\":0,\"items\":[%1$s,%2$s]}", "not what"},
+        {"{\"items\":[%1$s,%2$s]}", "it has no errors flag"},
+        {"{\"errors\":true,\"items\":[%1$s,%2$s]}", "0 of its items have errors, but"},
+        {"{\"errors\":false,\"items\":[%1$s,%3$s]}", "1 of its items have errors, but"},
+        {"{\"errors\":false,\"items\":[%1$s]}", "it has 1 items instead of 2"},
+        {"{\"errors\":false,\"items\":[%2$s,%1$s]}", "its item 1 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,%1$s]}", "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,[]]}", "not what"},
+        {"{\"errors\":false,\"items\":[%1$s,{}]}", "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":[]}]}", "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"create\":{\"_id\":\"2\",\"status\":200}}]}",
+         "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"_id\":\"22\",\"status\":200}}]}",
+         "it is about document '22' instead of '2'"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"_id\":\"\",\"status\":200}}]}",
+         "it is about document '' instead of '2'"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"_id\":2,\"status\":200}}]}",
+         "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"status\":200}}]}", "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"_id\":\"2\",\"status\":302}}]}",
+         "its item 2 has status 302 without error"},
+        {"{\"errors\":false,\"items\":[%1$s,%2$s,%2$s]}", "it has more than 2 items"},
+        {"{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201},\"index\":{\"_id\":"
+         "\"1\",\"status\":201}},%2$s]}",
+         "its item 1 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,%2$s],\"items\":[%1$s,%2$s]}", "not what"},
+        {"{\"errors\":false,\"items\":[%1$s,%2$s]}x", "damaged at byte"},
+        {"{\"errors\":false,\"items\":[%1$s,%2$s]", "cut off at byte"},
+        {"\x1F\x8B\x08", "damaged at byte 0; it begins with"},
+        {"{\"error\":{\"type\":\"t\",\"reason\":\"r\"},\"status\":503}",
+         "answered 200, but with an error: t: r"},
     };
     for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
         struct fixture f;
+        char answer[500];
         setup(&f);
         add(&f, "1", 5, "{}");
         gone(&f, "2", 5);
-        assert_false(judge(&f, answers[i], 7));
+        snprintf(answer, sizeof answer, answers[i].format, one, two, error);
+        assert_false(judge(&f, answer, 7));
         assert_int_equal(f.e.kind, ERR_PASSING);
-        assert_non_null(strstr(f.e.text, "damaged answer"));
+        if (!strstr(f.e.text, answers[i].what))
+            fail_msg("'%s' lacks '%s'", f.e.text, answers[i].what);
         assert_int_equal(f.b.n, 2);
         assert_int_equal(f.told + f.sums.indexed + f.sums.deleted + f.sums.unchanged, 0);
         bulk_free(&f.b);
@@ -524,7 +549,13 @@ static void a_failed_request_keeps_all_its_items(void **state)
         ERR_FINAL, 0, "index_not_found_exception");
     fails_as((struct fake_step){.status = 200, .missing = 5, .end = FAKE_CLOSE}, ERR_PASSING, 0, "cut off");
     fails_as((struct fake_step){.status = 200, .body = ""}, ERR_PASSING, 0, "damaged");
-    fails_as((struct fake_step){.status = 200, .body = "<html>login</html>"}, ERR_PASSING, 0, "damaged");
+    fails_as((struct fake_step){.status = 200, .body = "<html>login</html>"}, ERR_PASSING, 0,
+             "it begins with '<html>login</html>'");
+    fails_as((struct fake_step){.status = 500, .body = "{}"}, ERR_PASSING, 0, "500");
+    fails_as((struct fake_step){.status = 200, .body = "{\"error\":\"who are you\",\"status\":401}"},
+             ERR_FINAL, 0, "who are you");
+    fails_as((struct fake_step){.status = 307, .body = "", .headers = "Location: https://h:1/x\r\n"},
+             ERR_FINAL, 0, "it redirects to https://h:1/");
     fails_as((struct fake_step){.status = 200, .end = FAKE_HANG}, ERR_PASSING, 0, "not a byte");
     fails_as((struct fake_step){.end = FAKE_RESET}, ERR_PASSING, 0, "could not");
 }
@@ -558,6 +589,29 @@ static void a_request_too_large_is_split_down_to_the_item_that_never_fits(void *
     assert_int_equal(f.sums.rejected, 1);
     assert_int_equal(f.sums.deleted, 34);
     assert_int_equal(f.sums.indexed, 65);
+    fake_stop(&fake);
+    bulk_free(&f.b);
+}
+
+/* What the server refused once is not tried again: neither by the rest of this request, nor by the next. */
+static void the_servers_limit_is_remembered(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    fake_start(&fake, STEPS({.status = 200}));
+    fake.limit = 2000;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 100; i++) { /* 70 bytes each: 7,000, refused; 3,500, too; 1,750 */
+            char key[20];
+            snprintf(key, sizeof key, "%04d", i);
+            add(&f, key, 5 + round, "{}");
+        }
+        assert_true(deliver(&f, fake.url, "movies", 7));
+        assert_int_equal(f.sums.indexed, 100 * (round + 1));
+        assert_in_range(f.b.most, 1000, 2000);
+        assert_in_range(f.sums.requests, round == 0 ? 6 : 10, round == 0 ? 7 : 12);
+    }
     fake_stop(&fake);
     bulk_free(&f.b);
 }
@@ -728,6 +782,43 @@ static void server_with_a_full_disk_is_waited_for(void **state)
     bulk_free(&f.b);
 }
 
+static void server_short_of_memory_is_waited_for(void **state)
+{
+    (void)state;
+    if (!real)
+        skip();
+    struct fixture f;
+    setup(&f);
+    add(&f, "1", 10, "{\"n\":1}");
+    call("PUT", "/_cluster/settings",
+         "{\"persistent\":{\"network.breaker.inflight_requests.limit\":\"10b\"}}");
+    bool ok = really(&f, 10);
+    call("PUT", "/_cluster/settings", "{\"persistent\":{\"network.breaker.inflight_requests.limit\":null}}");
+    assert_false(ok);
+    assert_int_equal(f.e.kind, ERR_PASSING);
+    assert_non_null(strstr(f.e.text, "429: circuit_breaking_exception"));
+    assert_true(really(&f, 10));
+    bulk_free(&f.b);
+}
+
+static void server_with_too_many_fields_rejects_the_document(void **state)
+{
+    (void)state;
+    if (!real)
+        skip();
+    struct fixture f;
+    setup(&f);
+    call("PUT", "/etl-engine-test-bulk/_mapping", "{\"dynamic\":true}");
+    call("PUT", "/etl-engine-test-bulk/_settings", "{\"index.mapping.total_fields.limit\":1}");
+    add(&f, "1", 10, "{\"n\":1}");
+    add(&f, "2", 10, "{\"n\":1,\"m\":1}");
+    assert_true(really(&f, 10));
+    assert_int_equal(f.sums.indexed, 1);
+    assert_string_equal(f.key, "2");
+    assert_non_null(strstr(f.reason, "Limit of total fields [1]"));
+    bulk_free(&f.b);
+}
+
 static void server_without_the_index_ends_it(void **state)
 {
     (void)state;
@@ -794,11 +885,15 @@ int main(void)
         cmocka_unit_test(a_request_is_sent_and_emptied),
         cmocka_unit_test(a_failed_request_keeps_all_its_items),
         cmocka_unit_test(a_request_too_large_is_split_down_to_the_item_that_never_fits),
+        cmocka_unit_test(the_servers_limit_is_remembered),
         cmocka_unit_test(what_a_split_has_delivered_is_not_sent_again),
         cmocka_unit_test(a_key_too_long_for_any_server_is_rejected_alone),
         cmocka_unit_test_setup_teardown(server_refuses_what_is_stale, fresh_index, no_index),
         cmocka_unit_test_setup_teardown(server_rejects_what_does_not_fit_the_mapping, fresh_index, no_index),
         cmocka_unit_test_setup_teardown(server_with_a_full_disk_is_waited_for, fresh_index, no_index),
+        cmocka_unit_test_setup_teardown(server_short_of_memory_is_waited_for, fresh_index, no_index),
+        cmocka_unit_test_setup_teardown(server_with_too_many_fields_rejects_the_document, fresh_index,
+                                        no_index),
         cmocka_unit_test_setup_teardown(server_without_the_index_ends_it, fresh_index, no_index),
         cmocka_unit_test_setup_teardown(server_takes_ten_thousand_items, fresh_index, no_index),
     };

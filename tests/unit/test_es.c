@@ -231,7 +231,7 @@ static void statuses_are_classified(void **state)
     checks_as((struct fake_step){.status = 500, .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\\ns\"}}"},
               ERR_FINAL, 0, "the search server answered 500: t: r s");
     checks_as((struct fake_step){.status = 302, .body = "", .headers = "Location: http://127.0.0.1:1/\r\n"},
-              ERR_FINAL, 0, "the search server answered 302: no reason given");
+              ERR_FINAL, 0, "the search server answered 302: it redirects to http://127.0.0.1:1/");
     checks_as((struct fake_step){.status = 403,
                                  .body = "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"cluster_"
                                          "block_exception\",\"reason\":\"[FORBIDDEN/12/x]\"}}"},
@@ -243,6 +243,192 @@ static void statuses_are_classified(void **state)
                                "\"reason\":\"s\",\"caused_by\":{\"type\":\"v\",\"reason\":\"w\"}},"
                                "\"more\":[1]}}"},
         ERR_FINAL, 0, "the search server answered 400: t: r (caused by v: w)");
+}
+
+static void a_redirect_is_told_without_its_secrets(void **state)
+{
+    (void)state;
+    static const int statuses[] = {301, 302, 303, 307, 308};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        struct es_answer a = {0};
+        struct err e = {0};
+        fake_start(
+            &fake,
+            STEPS({.status = statuses[i],
+                   .body = "<html>moved</html>",
+                   .headers = "Location: https://joe:s3cret@login.example.org:8443/s3cret?s3cret#s3cret\r\n"},
+                  {.status = 200, .body = "{}"}));
+        assert_true(get(fake.url, &a, &e));
+        assert_false(es_check(&a, &e));
+        assert_int_equal(e.kind, ERR_FINAL);
+        assert_non_null(strstr(e.text, "it redirects to https://login.example.org:8443/"));
+        assert_null(strstr(e.text, "s3cret"));
+        assert_non_null(strstr(e.hint, "redirects are not followed"));
+        assert_true(get(fake.url, &a, &e));
+        assert_true(es_check(&a, &e));
+        assert_string_equal(a.redirect, ""); /* of the one before */
+        es_answer_free(&a);
+        fake_stop(&fake);
+    }
+}
+
+#define GZIPPED                                                                                              \
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00\x00\x00"
+
+static void an_answer_that_comes_compressed_is_unpacked(void **state)
+{
+    (void)state;
+    struct es_answer a = {0};
+    struct err e = {0};
+    struct fake_step step = {.status = 200,
+                             .headers = "Content-Encoding: gzip\r\n",
+                             .body = GZIPPED,
+                             .body_len = sizeof GZIPPED - 1};
+    fake_start(&fake, &step, 1);
+    assert_true(get(fake.url, &a, &e));
+    assert_string_equal(buf_cstr(&a.body), "hello");
+    fake_look(&fake);
+    assert_non_null(strstr(fake.head, "Accept-Encoding: identity\r\n"));
+    fake_stop(&fake);
+    step.body = "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03hello";
+    step.body_len = 15;
+    fake_start(&fake, &step, 1);
+    assert_false(get(fake.url, &a, &e));
+    assert_int_equal(e.kind, ERR_PASSING);
+    fake_stop(&fake);
+    es_answer_free(&a);
+}
+
+/* ---- the table ---- */
+
+static void each_row_of_the_table_decides_about_something(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned parts;
+        int status;
+        const char *type, *reason;
+        enum es_verdict verdict;
+    } cases[] = {
+#define ANY (ES_WHOLE | ES_DOCUMENTS | ES_ITEM)
+#define DATA (ES_DOCUMENTS | ES_ITEM)
+#define REQUEST (ES_WHOLE | ES_DOCUMENTS)
+        {ANY, 403, "cluster_block_exception", "index [x] blocked by: [FORBIDDEN/12/index read-only];",
+         ES_AGAIN},
+        {ANY, 429, "cluster_block_exception", "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk];", ES_AGAIN},
+        {ANY, 403, "index_create_block_exception", "blocked by: [FORBIDDEN/10/cluster create-index];",
+         ES_AGAIN},
+        {ANY, 429, "", "", ES_AGAIN},
+        {ANY, 429, "circuit_breaking_exception", "[parent] Data too large", ES_AGAIN},
+        {ANY, 400, "es_rejected_execution_exception", "", ES_AGAIN},
+        {ANY, 429, "es_rejected_execution_exception", "rejected execution of x", ES_AGAIN},
+        {ANY, 400, "rejected_execution_exception", "", ES_AGAIN},
+        {ES_DOCUMENTS, 413, "", "", ES_TOO_LARGE},
+        {ES_WHOLE, 413, "", "", ES_BROKEN},
+        {ES_ITEM, 413, "", "", ES_REJECTED},
+        {ANY, 408, "", "", ES_AGAIN},
+        {REQUEST, 425, "", "", ES_AGAIN},
+        {ES_ITEM, 404, "shard_not_found_exception", "no such shard", ES_AGAIN},
+        {ES_ITEM, 500, "fail_processor_exception", "no", ES_REJECTED},
+        {DATA, 500, "node_closed_exception", "", ES_AGAIN},
+        {ES_WHOLE, 500, "exception", "", ES_BROKEN},
+        {ANY, 502, "", "", ES_AGAIN},
+        {ANY, 503, "", "", ES_AGAIN},
+        {ANY, 503, "cluster_block_exception", "[SERVICE_UNAVAILABLE/2/no master];", ES_AGAIN},
+        {ES_ITEM, 503, "unavailable_shards_exception", "primary shard is not active", ES_AGAIN},
+        {ANY, 504, "", "", ES_AGAIN},
+        {DATA, 599, "", "", ES_AGAIN},
+        {ES_ITEM, 409, "version_conflict_engine_exception", "", ES_STALE},
+        {ES_ITEM, 409, "other_exception", "", ES_REJECTED},
+        {ANY, 401, "", "", ES_BROKEN},
+        {ANY, 403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)];", ES_BROKEN},
+        {ANY, 403, "index_closed_exception", "closed", ES_BROKEN},
+        {ANY, 400, "index_closed_exception", "closed", ES_BROKEN},
+        {ANY, 403, "security_exception", "", ES_BROKEN},
+        {REQUEST, 407, "", "", ES_BROKEN},
+        {ES_ITEM, 404, "index_not_found_exception", "no such index [x]", ES_BROKEN},
+        {ES_ITEM, 400, "illegal_argument_exception", "no write index is defined for alias [x].", ES_BROKEN},
+        {ES_ITEM, 400, "illegal_argument_exception",
+         "only write ops with an op_type of create are allowed in data streams", ES_BROKEN},
+        {ES_ITEM, 400, "illegal_argument_exception", "Limit of total fields [1000] has been exceeded",
+         ES_REJECTED},
+        {ES_ITEM, 400, "illegal_argument_exception", "pipeline with id [x] does not exist", ES_REJECTED},
+        {ES_ITEM, 400, "mapper_parsing_exception", "failed to parse", ES_REJECTED},
+        {ES_ITEM, 400, "strict_dynamic_mapping_exception", "not allowed", ES_REJECTED},
+        {ES_ITEM, 404, "resource_not_found_exception", "", ES_REJECTED},
+        {REQUEST, 301, "", "", ES_BROKEN},
+        {REQUEST, 400, "illegal_argument_exception", "explicit index in bulk is not allowed", ES_BROKEN},
+        {REQUEST, 404, "", "", ES_BROKEN},
+        {REQUEST, 405, "", "", ES_BROKEN},
+    };
+    size_t n;
+    const struct es_rule *rules = es_rules(&n);
+    bool *seen = calloc(n, sizeof *seen);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (unsigned part = ES_WHOLE; part <= ES_ITEM; part <<= 1) {
+            struct es_error error = {0};
+            if (!(cases[i].parts & part))
+                continue;
+            snprintf(error.type, sizeof error.type, "%s", cases[i].type);
+            snprintf(error.reason, sizeof error.reason, "%s", cases[i].reason);
+            const struct es_rule *rule = es_judge(part, cases[i].status, &error);
+            if (!rule || rule->verdict != cases[i].verdict)
+                fail_msg("case %zu of part %u: not so", i, part);
+            seen[rule - rules] = true;
+        }
+    for (size_t i = 0; i < n; i++)
+        if (!seen[i])
+            fail_msg("row %zu of the table: no case here needs it", i + 1);
+    free(seen);
+    struct es_error none = {0};
+    assert_null(es_judge(ES_ITEM, 199, &none));
+    assert_null(es_judge(ES_ITEM, 200, &none));
+    assert_null(es_judge(ES_ITEM, 302, &none));
+    assert_null(es_judge(ES_ITEM, 600, &none));
+    assert_null(es_judge(ES_WHOLE, 101, &none));
+    assert_null(es_judge(ES_ITEM, INT64_MAX, &none));
+}
+
+static void a_request_about_documents_outlives_a_node_that_leaves(void **state)
+{
+    (void)state;
+    struct es_answer a = {.status = 500};
+    struct err e = {0};
+    assert_false(es_check(&a, &e));
+    assert_int_equal(e.kind, ERR_FINAL);
+    assert_false(es_check_documents(&a, &e));
+    assert_int_equal(e.kind, ERR_PASSING);
+    a.status = 100;
+    assert_false(es_check_documents(&a, &e));
+    assert_int_equal(e.kind, ERR_FINAL);
+}
+
+static void what_comes_with_200_and_does_not_fit_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        enum err_kind kind;
+        const char *text;
+    } cases[] = {
+        {"", ERR_PASSING, "damaged answer: WHY"},
+        {"{\"a\":1}", ERR_PASSING, "damaged answer: WHY"},
+        {"\r\n<html>\r\n<title>Sign in", ERR_PASSING, "damaged answer: WHY; it begins with '<html>'"},
+        {"{\"error\":{\"type\":\"t\",\"reason\":\"r\"}}", ERR_PASSING,
+         "the search server answered 200, but with an error: t: r"},
+        {"{\"error\":{\"type\":\"t\",\"reason\":\"r\"},\"status\":503}", ERR_PASSING,
+         "the search server answered 200, but with an error: t: r"},
+        {"{\"status\":401,\"error\":\"Unauthorized\"}", ERR_FINAL,
+         "the search server answered 200, but with an error: Unauthorized"},
+        {"{\"error\":{\"type\":\"t\",\"reason\":\"r\"},\"status\":\"400\"", ERR_PASSING,
+         "the search server answered 200, but with an error: t: r"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = {0};
+        assert_false(es_unfit(cases[i].body, strlen(cases[i].body), "WHY", &e));
+        assert_int_equal(e.kind, cases[i].kind);
+        assert_string_equal(e.text, cases[i].text);
+    }
 }
 
 static void retry_after_may_be_a_date(void **state)
@@ -589,6 +775,11 @@ int main(void)
         cmocka_unit_test(with_no_node_left_the_last_failure_is_told),
         cmocka_unit_test(requests_share_one_connection_and_carry_what_they_should),
         cmocka_unit_test(statuses_are_classified),
+        cmocka_unit_test(a_redirect_is_told_without_its_secrets),
+        cmocka_unit_test(an_answer_that_comes_compressed_is_unpacked),
+        cmocka_unit_test(each_row_of_the_table_decides_about_something),
+        cmocka_unit_test(a_request_about_documents_outlives_a_node_that_leaves),
+        cmocka_unit_test(what_comes_with_200_and_does_not_fit_is_told),
         cmocka_unit_test(retry_after_may_be_a_date),
         cmocka_unit_test(refusals_have_a_hint),
         cmocka_unit_test(reason_never_holds_the_credentials_that_a_server_quotes),
