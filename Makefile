@@ -15,6 +15,7 @@ WRAP     = malloc calloc realloc strdup strndup
 
 OBJECTS  = $(patsubst engine/%.c,$(BUILD)/%.o,$(wildcard engine/*.c))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+FUZZERS  = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS  = vendor/install scripts/demo .ci/run
 # One short line a command; all of it with V=1.
 run      = $(if $(V),,@echo '  $(1)  $@' &&)
@@ -42,6 +43,10 @@ $(BUILD)/unit/%.o: tests/unit/%.c | $(BUILD)/packages
 $(UNITS): %: %.o $(BUILD)/unit/torture.o $(BUILD)/engine.a
 	$(call run,LD) $(CC) $(CFLAGS) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ -lcmocka $(LIBS)
 
+$(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/engine.a
+	@mkdir -p $(@D)
+	$(call run,LD) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/engine.a $(LIBS)
+
 install: all  ## copy the binary to PREFIX/bin (PREFIX=/usr/local)
 	install -D -m 755 $(BUILD)/etl-engine $(DESTDIR)$(PREFIX)/bin/etl-engine
 
@@ -51,6 +56,7 @@ demo:  ## install what is missing, start the servers, load films, search them
 test:  ## install what is missing, then run all tests: unit tests under ASan and UBSan, the others on real servers
 	@vendor/install
 	$(MAKE) all
+	$(MAKE) fuzz FUZZ_SECONDS=30
 	vendor/services with $(MAKE) unit-then-e2e
 unit-then-e2e:
 	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' unit
@@ -80,8 +86,19 @@ asan:  ## build with ASan and UBSan: build/asan/etl-engine
 tsan:  ## build with TSan: build/tsan/etl-engine
 	$(MAKE) BUILD=build/tsan CFLAGS='$(TSAN)' all
 
+FUZZ = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+FUZZ_SECONDS ?= 600
+fuzz:  ## throw broken input at all that reads what others wrote (FUZZ_SECONDS=600 in all)
+	@vendor/install test
+	$(MAKE) BUILD=build/clang CC=clang CFLAGS='$(FUZZ)' run-fuzzers
+run-fuzzers: $(FUZZERS)
+	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/found/$$name build/fuzz/broken; \
+	    echo "fuzzing $$name" && $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=10 \
+	        -artifact_prefix=build/fuzz/broken/$$name- build/fuzz/found/$$name tests/fuzz/corpus/$$name \
+	        >build/fuzz/$$name.log 2>&1 || { tail -n 30 build/fuzz/$$name.log && exit 1; }; done
+
 BANNED = strcpy|strcat|strncpy|strncat|sprintf|vsprintf|strtok|atoi|atol|atof|gets|localtime|gmtime|ctime|asctime|alloca
-C_FILES = $(wildcard engine/*.[ch] tests/unit/*.[ch])
+C_FILES = $(wildcard engine/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
 lint:  ## check format, banned functions, scripts
 	@vendor/install lint
 	clang-format --dry-run -Werror $(C_FILES)
@@ -101,6 +118,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test unit-then-e2e e2e faults bench unit asan tsan lint format clean help
+.PHONY: all install demo test fuzz run-fuzzers unit-then-e2e e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)

@@ -325,6 +325,8 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
     char reason[REASON] = "";
     if (a->has_error)
         es_error_text(&a->error, reason, sizeof reason);
+    if (!reason[0])
+        snprintf(reason, sizeof reason, "the search server gave no reason (%" PRId64 ")", a->status);
     switch (verdict) {
     case DONE:
         item->done = true;

@@ -398,8 +398,11 @@ static void load(lua_State *L, struct script *s)
     }
     lua_pushfstring(L, "@%s", s->source->path);
     note_short_path(L, s, lua_tostring(L, -1));
-    if (luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t") != LUA_OK)
-        lua_error(L);
+    if (luaL_loadbufferx(L, text, len, lua_tostring(L, -1), "t") == LUA_OK)
+        return;
+    if (!has_place(lua_tostring(L, -1))) /* "C stack overflow": too many levels of brackets */
+        lua_pushfstring(L, "%s: %s", s->source->path, lua_tostring(L, -1));
+    lua_error(L);
 }
 
 static int last_line(const struct buf *text)

@@ -306,6 +306,15 @@ static void a_rejected_item_is_told_with_its_reason(void **state)
     bulk_free(&f.b);
 }
 
+static void a_rejected_item_always_has_a_reason(void **state)
+{
+    (void)state;
+    struct fixture f;
+    assert_true(judge_one(&f, "\"status\":400,\"error\":{}"));
+    assert_string_equal(f.reason, "the search server gave no reason (400)");
+    bulk_free(&f.b);
+}
+
 /* Six items, of every kind; what is left is the 429 alone. */
 static const char six[] = "{\"took\":3,\"errors\":true,\"items\":["
                           "{\"index\":{\"_id\":\"a\\\"b\",\"status\":201}},"
@@ -877,6 +886,7 @@ int main(void)
         cmocka_unit_test(each_item_gets_what_it_deserves),
         cmocka_unit_test(a_version_issued_meanwhile_by_another_worker_is_ours),
         cmocka_unit_test(a_rejected_item_is_told_with_its_reason),
+        cmocka_unit_test(a_rejected_item_always_has_a_reason),
         cmocka_unit_test(only_what_was_put_off_remains),
         cmocka_unit_test(an_answer_cut_anywhere_changes_nothing),
         cmocka_unit_test(an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not),

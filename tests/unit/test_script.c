@@ -62,6 +62,15 @@ static void every_way_to_fail_while_loading_is_one_line(void **state)
     }
 }
 
+static void even_what_the_parser_cannot_place_names_the_file(void **state)
+{
+    (void)state;
+    char text[300] = "return ";
+    memset(text + 7, '(', 250);
+    struct err e = open_once(text);
+    assert_string_equal(e.text, "x.lua: C stack overflow");
+}
+
 static void long_paths_are_told_whole(void **state)
 {
     (void)state;
@@ -542,6 +551,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_to_fail_while_loading_is_one_line),
+        cmocka_unit_test(even_what_the_parser_cannot_place_names_the_file),
         cmocka_unit_test(long_paths_are_told_whole),
         cmocka_unit_test(nothing_outlasts_the_instruction_limit),
         cmocka_unit_test(nothing_outgrows_the_memory_limit),

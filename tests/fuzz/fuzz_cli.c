@@ -1,0 +1,45 @@
+/* The command line, a word a line: every word is an option, its value, or left for the command. */
+#include "cli.h"
+#include "err.h"
+#include "fuzz.h"
+#include "run.h"
+
+#include <getopt.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    CLAIM(freopen("/dev/null", "w", stdout)); /* --help */
+    return 0;
+}
+
+/* getopt remembers where it was in the words of the last time. */
+static void forget(void)
+{
+    char *none[] = {"x", NULL};
+    optind = 0;
+    getopt(1, none, "");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char *text = fuzz_text(data, size), *words[40] = {"run"};
+    int n = 1, first = 0;
+    for (char *next = text; next && n < 39; n++) {
+        words[n] = next;
+        if ((next = strchr(next, '\n')))
+            *next++ = '\0';
+    }
+    struct run_options o = {0};
+    struct err e = {0};
+    bool help = false;
+    forget();
+    if (!cli_parse(&cmd_run, n, words, &o, &first, &help, &e))
+        CLAIM(e.kind == ERR_USAGE && *e.text && *e.hint);
+    else
+        CLAIM(help || (first > 0 && first <= n));
+    CLAIM(o.workers == 0 || (o.workers >= 1 && o.workers <= 64));
+    CLAIM(o.limit >= 0 && o.give_up_after >= 0);
+    free(text);
+    return 0;
+}

@@ -1,0 +1,89 @@
+/* Whatever the search server answers to questions about an index and its documents. The input is a row of
+ * answers, 0xFF between them; one that begins with "4" is a 404. */
+#include "err.h"
+#include "es.h"
+#include "fuzz.h"
+#include "index.h"
+
+static const char *at, *end;
+
+/* In place of es.c. */
+bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
+                const char *type, struct es_answer *a, struct err *e)
+{
+    (void)es, (void)method, (void)path, (void)body, (void)len, (void)type;
+    if (at == end)
+        return err_set(e, ERR_FINAL, "no answer");
+    const char *stop = memchr(at, 0xFF, (size_t)(end - at));
+    size_t n = (size_t)((stop ? stop : end) - at);
+    if (a->body.max == 0)
+        buf_init(&a->body, 1 << 20);
+    buf_clear(&a->body);
+    a->status = *at == '4' ? 404 : 200;
+    buf_add(&a->body, at, n);
+    at = stop ? stop + 1 : end;
+    return true;
+}
+
+void es_answer_free(struct es_answer *a)
+{
+    buf_free(&a->body);
+    *a = (struct es_answer){0};
+}
+
+void es_add_escaped(struct buf *b, const char *text)
+{
+    buf_adds(b, text);
+}
+
+static const char *const keys[] = {"1", "a\"b"};
+
+static bool visit(const struct index_document *d, void *arg, struct err *e)
+{
+    (void)e;
+    size_t *seen = arg;
+    CLAIM(*seen < 2 && strcmp(d->key, keys[*seen]) == 0);
+    CLAIM(!d->source || (d->found && d->source[0] == '{' && d->source[d->source_len - 1] == '}'));
+    ++*seen;
+    return true;
+}
+
+static void walk(struct err *e)
+{
+    struct index_scan *s = index_scan_open(NULL, "x", "a.b", keys, 2, e);
+    const char *const *found;
+    size_t n = 1;
+    while (s && n > 0 && index_scan_next(s, &found, &n, e))
+        for (size_t i = 0; i < n; i++)
+            CLAIM(strlen(found[i]) < 1 << 20);
+    index_scan_close(s);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct index_info info;
+    struct err e = {0};
+    int64_t n = -1;
+    size_t seen = 0;
+    if (size == 0)
+        return 0;
+    at = (const char *)data + 1;
+    end = (const char *)data + size;
+    switch (data[0]) {
+    case 'l':
+        CLAIM(index_look(NULL, "x", &info, &e) || *e.text);
+        break;
+    case 'c':
+        CLAIM(index_count(NULL, "x", &n, &e) ? n >= 0 : n == -1);
+        break;
+    case 'g':
+        CLAIM(index_get(NULL, "x", keys, 2, true, visit, &seen, &e) == (seen == 2));
+        break;
+    case 'n':
+        CLAIM(index_create(NULL, "x", NULL, NULL, &e) || *e.text);
+        break;
+    default:
+        walk(&e);
+    }
+    return 0;
+}
