@@ -109,22 +109,23 @@ static bool check_index(struct run *r, struct err *e)
 static void log_summary(const struct run *r, const struct bulk_sums *s)
 {
     char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
-    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT],
-        superseded[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
+    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], sent[3 * PROGRESS_TEXT] = "";
+    char superseded[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
         snprintf(superseded, sizeof superseded, "%s superseded, ", progress_number(s->unchanged, n));
     if (s->same > 0) /* after a sweep */
         snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
+    if (!r->o.dry_run)
+        snprintf(sent, sizeof sent, " in %s, %s retried", progress_count(s->requests, "request", requests),
+                 progress_count(s->retried_items, "item", retried));
     progress_number((uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
                     rate);
-    log_info("%s: %s %s, %s deleted, %s%s%s rejected, in %s (%s/s); %.1f MB in %s, %s retried",
-             r->user.pipeline.name, progress_count(s->indexed, "document", documents),
-             r->o.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted), superseded, same,
-             progress_number(s->rejected, rejected), clock_duration(us, duration), rate,
-             (double)s->bytes / 1e6, progress_count(s->requests, "request", requests),
-             progress_count(s->retried_items, "item", retried));
+    log_info("%s: %s %s, %s deleted, %s%s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
+             progress_count(s->indexed, "document", documents), r->o.dry_run ? "printed" : "indexed",
+             progress_number(s->deleted, deleted), superseded, same, progress_number(s->rejected, rejected),
+             clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
 
 static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ok)

@@ -119,6 +119,10 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
         tell_place(sql, position, place, sizeof place);
     err_set(e, pg_error_kind(sqlstate), "%s%s",
             pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), place);
+    if (strcmp(sqlstate, "57014") == 0)
+        return err_hint(e,
+                        "if it is this role's statement_timeout: -c statement_timeout=0 in the URL's options "
+                        "lifts it");
     const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
     if (hint)
         return err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason));

@@ -16,7 +16,9 @@ enum { LOOK_MS = 250 }; /* how often a wait looks whether it is over */
 static void log_wait(const struct backoff_details *d, void *arg)
 {
     (void)arg;
-    log_warn("%s; trying again in %.1f s", d->error->text, d->wait);
+    const char *hint = d->error->hint;
+    log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "", hint,
+             hint[0] ? ")" : "");
 }
 
 static void log_success(const struct backoff_details *d, void *arg)
