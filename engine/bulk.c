@@ -171,7 +171,8 @@ struct answer { /* to one item */
     int64_t status;
     bool has_error;
     struct es_error error;
-    const char *hint; /* the table's, or NULL */
+    bool overloaded; /* the table's, as is hint; that may be NULL */
+    const char *hint;
 };
 
 enum verdict {
@@ -220,6 +221,9 @@ static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued
         return DAMAGED;
     a->hint = rule->hint;
     switch (rule->verdict) {
+    case ES_OVERLOADED:
+        a->overloaded = true;
+        return AGAIN;
     case ES_AGAIN:
         return AGAIN;
     case ES_STALE:
@@ -243,6 +247,7 @@ struct judging {
     void *arg;
     /* found: */
     size_t errors, put_off;
+    bool overloaded;   /* that is why some were put off */
     char damage[150];  /* what is wrong with the answer */
     enum verdict stop; /* FOREIGN or BROKEN: of the first such item; else DONE */
     char reason[REASON], stop_reason[REASON];
@@ -342,6 +347,7 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
     case AGAIN:
         if (j->put_off++ == 0)
             memcpy(j->reason, reason, sizeof reason);
+        j->overloaded |= a->overloaded;
         break;
     case FOREIGN:
     case BROKEN:
@@ -445,14 +451,17 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
         return es_unfit(answer, len, j->damage, e) || err_wrap(e, "%zu items", j->n);
     j->apply = true;
     j->put_off = 0;
+    j->overloaded = false;
     j->stop = DONE;
     if (!read_answer(j, answer, len)) /* memory: what was not reached stays */
         return err_memory(e);
     if (j->stop != DONE)
         return tell_stop(j, e);
-    if (j->put_off > 0)
-        return err_set(e, ERR_PASSING, "%zu of %zu items were put off: %s", j->put_off, j->n, j->reason);
-    return true;
+    if (j->put_off == 0)
+        return true;
+    err_set(e, ERR_PASSING, "%zu of %zu items were put off: %s", j->put_off, j->n, j->reason);
+    e->overloaded = j->overloaded;
+    return false;
 }
 
 bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct bulk_sums *sums,
@@ -473,13 +482,13 @@ struct sending {
     struct judging judging;
 };
 
-/* How many items from the first on fit into a request: one at least. */
+/* How many items from the first on make up a request: one at least. */
 static size_t count_fitting(const struct bulk *b, size_t first, size_t n)
 {
     const struct bulk_item *from = &b->items[first];
-    size_t fit = 1;
-    while (fit < n && (b->most == 0 || from[fit].at + from[fit].len - from->at <= b->most))
-        fit++;
+    size_t fit = 1, len = from->len;
+    while (fit < n && (b->enough == 0 || len < b->enough) && (b->most == 0 || from[fit].len + len <= b->most))
+        len += from[fit++].len;
     return fit;
 }
 

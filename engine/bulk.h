@@ -40,6 +40,7 @@ struct bulk {
     bool bad_key;          /* of the open item: not UTF-8 */
     size_t most; /* bytes of several items in one request: half of the least that the server found too large;
                     0: it never did. bulk_clear keeps it. */
+    size_t enough;   /* the caller's: a request ends with the item that reaches so many bytes; 0: never */
     int64_t foreign; /* the version, not one of ours, that the last bulk_send failed because of; or 0 */
     /* The highest version issued by any worker, raised before that worker sends; NULL, as bulk_init leaves
      * it: unknown. Where several workers write to one index, another may issue and write a higher version
@@ -77,12 +78,12 @@ void bulk_compact(struct bulk *b);
 /* Told once for each item that the server will never take: it has left the request. */
 typedef void bulk_rejected(const char *key, int status, const char *reason, void *arg);
 
-/* Sends all items and judges the answer. True: all are done (b is empty). False: what is left in b is to be
- * sent again if e is passing (429, 503 and the like: of the whole, or of those items); final errors: e says
- * why (an index that is gone, no permission, a version that none of ours can have written). Splits the
- * request on 413, and remembers. issued: the highest version that we have issued so far: a conflict with a
- * higher one is somebody else's. A key of more than 512 bytes is rejected before the request is sent: servers
- * refuse a whole request because of one. */
+/* Sends all items, by b->enough and b->most in one request or in several, and judges the answers. True: all
+ * are done (b is empty). False: what is left in b is to be sent again if e is passing (429, 503 and the like:
+ * of the whole, or of those items); final errors: e says why (an index that is gone, no permission, a version
+ * that none of ours can have written). Splits the request on 413, and remembers. issued: the highest version
+ * that we have issued so far: a conflict with a higher one is somebody else's. A key of more than 512 bytes
+ * is rejected before the request is sent: servers refuse a whole request because of one. */
 bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued, struct bulk_sums *sums,
                bulk_rejected *rejected, void *arg, struct err *e);
 

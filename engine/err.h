@@ -26,6 +26,7 @@ enum err_kind {
 struct err {
     enum err_kind kind;
     int64_t retry_after_ms; /* the server's own word on when to come back (Retry-After); 0: none */
+    bool overloaded;        /* the same again, but less at a time */
     char text[600];
     char hint[300]; /* the remedy, if we know one; else empty */
 };

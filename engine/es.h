@@ -66,7 +66,8 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
                 const char *type, struct es_answer *a, struct err *e);
 
 /* True for 2xx. Else sets e, by the table, with the server's own reason and, where we know one, a remedy:
- * passing for 408, 429, 502, 503, 504 and the block of a full disk; final for the rest. */
+ * passing for 408, 429, 502, 503, 504 and the block of a full disk; final for the rest. It says as well
+ * whether the server was overloaded. */
 bool es_check(const struct es_answer *a, struct err *e);
 /* The same, of a request that reads or writes documents: passing for any other 5xx, too (a node that leaves
  * answers 500). */
@@ -103,11 +104,12 @@ enum es_part {
 }; /* a whole answer; one about documents; an item */
 
 enum es_verdict {
-    ES_AGAIN,     /* passing: the same again, later */
-    ES_TOO_LARGE, /* the same again, in parts */
-    ES_STALE,     /* the index holds a newer version */
-    ES_REJECTED,  /* this document will never be taken; others may */
-    ES_BROKEN,    /* final: nothing gets through, whichever document */
+    ES_AGAIN,      /* passing: the same again, later */
+    ES_OVERLOADED, /* the same, and less at a time */
+    ES_TOO_LARGE,  /* the same again, in parts */
+    ES_STALE,      /* the index holds a newer version */
+    ES_REJECTED,   /* this document will never be taken; others may */
+    ES_BROKEN,     /* final: nothing gets through, whichever document */
 };
 
 struct es_rule {

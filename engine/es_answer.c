@@ -129,9 +129,9 @@ static const struct es_rule rules[] = {
     {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL}, /* OpenSearch: of all its nodes */
 
     /* ---- too much at once, of whatever: queues, memory (circuit breakers), a gateway's limit ---- */
-    {ANY, 429, 429, NULL, NULL, ES_AGAIN, NULL},
-    {ANY, 400, 599, "es_rejected_execution_exception", NULL, ES_AGAIN, NULL},
-    {ANY, 400, 599, "rejected_execution_exception", NULL, ES_AGAIN, NULL}, /* OpenSearch's name for it */
+    {ANY, 429, 429, NULL, NULL, ES_OVERLOADED, NULL},
+    {ANY, 400, 599, "es_rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
+    {ANY, 400, 599, "rejected_execution_exception", NULL, ES_OVERLOADED, NULL}, /* OpenSearch's name for it */
     {ES_DOCUMENTS, 413, 413, NULL, NULL, ES_TOO_LARGE, NULL},
 
     /* ---- a shard or a node that is elsewhere by now, a server that starts, a gateway without one ---- */
@@ -237,6 +237,11 @@ void es_reason(const struct es_answer *a, char *out, size_t size)
         snprintf(out, most, "no reason given");
 }
 
+static bool is_passing(const struct es_rule *rule)
+{
+    return rule && (rule->verdict == ES_AGAIN || rule->verdict == ES_OVERLOADED);
+}
+
 static bool check(const struct es_answer *a, enum es_part part, struct err *e)
 {
     struct es_error error;
@@ -246,10 +251,11 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
         return true;
     read_answer_error(a->body.data, a->body.len, &error, &status);
     const struct es_rule *rule = es_judge(part, a->status, &error);
-    bool later = rule && rule->verdict == ES_AGAIN;
+    bool later = is_passing(rule);
     es_reason(a, reason, sizeof reason);
     err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status, reason);
     e->retry_after_ms = later ? a->retry_after_ms : 0;
+    e->overloaded = rule && rule->verdict == ES_OVERLOADED;
     return rule && rule->hint ? err_hint(e, "%s", rule->hint) : false;
 }
 
@@ -271,7 +277,7 @@ bool es_unfit(const char *text, size_t len, const char *why, struct err *e)
     if (read_answer_error(text, len, &error, &status)) {
         char reason[REASON];
         const struct es_rule *rule = es_judge(ES_DOCUMENTS, status, &error);
-        bool final = rule && rule->verdict != ES_AGAIN;
+        bool final = rule && !is_passing(rule);
         es_error_text(&error, reason, sizeof reason);
         err_set(e, final ? ERR_FINAL : ERR_PASSING, "the search server answered 200, but with an error: %s",
                 reason);

@@ -15,6 +15,7 @@
 #include "script.h"
 #include "source.h"
 #include "stop.h"
+#include "throttle.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -26,7 +27,8 @@
 #include <unistd.h>
 
 enum {
-    BODY_SEND = 5 << 20,         /* bytes at which a body is sent; 1 to 10 MB are alike (measured) */
+    BODY_SEND =
+        5 << 20, /* bytes at which a body is sent, when all is well; 1 to 10 MB are alike (measured) */
     BODY_MAX = 256 << 20,        /* bytes; one document beyond it is rejected */
     OUTPUT_AHEAD = 16 << 20,     /* bytes a worker may be ahead of its turn to print */
     IDLE_MS = 2000,              /* without work, until a worker gives up its connection */
@@ -34,7 +36,8 @@ enum {
 };
 
 struct worker {
-    const struct loader_config *config; /* borrowed */
+    const struct loader_config *config; /* borrowed, as is throttle */
+    struct throttle *throttle;
     char name[16];
     pthread_t thread;
     struct script *script; /* owned, as all that follows */
@@ -52,6 +55,7 @@ struct worker {
 
 struct loader {
     struct loader_config config;
+    struct throttle *throttle; /* owned */
     struct worker *workers;
     int started;
 };
@@ -137,7 +141,7 @@ static bool check_age(struct worker *w, struct err *e)
 static bool meet_stranger(struct worker *w, struct err *e)
 {
     int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us);
-    if (w->bulk.foreign != 0 && w->bulk.foreign <= clock_us + CLOCK_STEP_US) {
+    if (e->kind == ERR_FINAL && w->bulk.foreign != 0 && w->bulk.foreign <= clock_us + CLOCK_STEP_US) {
         e->kind = ERR_PASSING;
         e->hint[0] = '\0';
         return err_wrap(e, "another run is writing to the index; reading again");
@@ -145,17 +149,35 @@ static bool meet_stranger(struct worker *w, struct err *e)
     return false;
 }
 
+/* One try, in its turn. *fresh: the rows were not too old for it. */
+static bool send_once(struct worker *w, struct bulk_sums *sums, bool *fresh, struct err *e)
+{
+    struct throttle_turn turn;
+    if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->config->queue, &turn, e))
+        return false;
+    bool ok = false;
+    enum throttle_outcome outcome = THROTTLE_FAILED;
+    w->bulk.enough = throttle_bytes(w->throttle);
+    if ((*fresh = check_age(w, e))) {
+        int64_t issued = queue_issued(w->config->queue);
+        ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums, report_rejected, w, e);
+        outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
+    }
+    throttle_leave(w->throttle, &turn, outcome);
+    return ok;
+}
+
 static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
 {
     struct retry retry;
+    bool fresh = true;
     start_retry(w, &retry);
     while (w->bulk.n > 0) {
-        if (!check_age(w, e))
-            return false;
-        int64_t issued = queue_issued(w->config->queue);
         size_t before = w->bulk.n;
-        if (bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums, report_rejected, w, e))
+        if (send_once(w, sums, &fresh, e))
             break;
+        if (!fresh) /* it will not get younger */
+            return false;
         if (w->bulk.n < before)
             retry_moved(&retry);
         if (!retry_again(&retry, e))
@@ -300,8 +322,10 @@ static bool flush(struct worker *w, struct err *e)
 
 static bool flush_if_full(struct worker *w, struct err *e)
 {
-    size_t limit = w->config->output == LOADER_INDEX ? BODY_SEND : OUTPUT_AHEAD;
-    return (w->bulk.body.len < limit && w->output.len < limit) || flush(w, e);
+    bool full = w->config->output == LOADER_INDEX
+                    ? throttle_is_full(w->throttle, w->bulk.body.len, w->bulk.n)
+                    : w->bulk.body.len >= OUTPUT_AHEAD || w->output.len >= OUTPUT_AHEAD;
+    return !full || flush(w, e);
 }
 
 /* ---- rows to documents ---- */
@@ -539,17 +563,22 @@ static void *work(void *arg)
 struct loader *loader_start(const struct loader_config *config, struct err *e)
 {
     struct loader *l = calloc(1, sizeof *l);
-    if (l)
-        l->workers = calloc((size_t)config->workers, sizeof *l->workers);
-    if (!l || !l->workers) {
-        free(l);
+    if (!l) {
         err_memory(e);
         return NULL;
     }
     l->config = *config;
+    l->throttle = throttle_new(config->workers, BODY_SEND, config->pipeline->sink.max_rate, e);
+    l->workers = calloc((size_t)config->workers, sizeof *l->workers);
+    if (!l->throttle || !l->workers) {
+        err_memory(e);
+        loader_join(l);
+        return NULL;
+    }
     for (int i = 0; i < config->workers; i++) {
         struct worker *w = &l->workers[i];
         w->config = &l->config;
+        w->throttle = l->throttle;
         snprintf(w->name, sizeof w->name, "w%d", i + 1);
         if (pthread_create(&w->thread, NULL, work, w) != 0) {
             err_set(e, ERR_FINAL, "cannot start worker %d", i + 1);
@@ -568,6 +597,7 @@ void loader_join(struct loader *l)
         return;
     for (int i = 0; i < l->started; i++)
         pthread_join(l->workers[i].thread, NULL);
+    throttle_free(l->throttle);
     free(l->workers);
     free(l);
 }

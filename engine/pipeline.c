@@ -56,6 +56,8 @@ static const struct range LOOKBACK = {0, SECONDS_MAX, false, -1};
 static const struct range HORIZON_LIMIT = {0, SECONDS_MAX, true, 600};
 static const struct range POLL_INTERVAL = {0.01, SECONDS_MAX, false, 1}; /* less would be a busy loop */
 static const struct range SWEEP = {0, SECONDS_MAX, false, 3600};
+/* The least: a batch of 1,000 keys must be through before its rows are too old to be sent. */
+static const struct range MAX_RATE = {10, SECONDS_MAX, false, 0};
 static const struct range MAX_REJECTED = {0, WHOLE_MAX, false, 1000};
 
 static const struct field {
@@ -97,6 +99,7 @@ static const struct field {
 
     {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
     {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
+    {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
     {"sink", "settings", JSON, false, AT(sink.settings), 0, NULL},
     {"sink", "mappings", JSON, false, AT(sink.mappings), 0, NULL},
 #undef AT

@@ -52,6 +52,7 @@ struct pipeline {
         char *url; /* of one node, or of several: see es_url.h */
         char *index;
         char *settings, *mappings; /* JSON objects; NULL: none given */
+        double max_rate;           /* documents a second; 0: any number */
         int url_line, index_line;
     } sink;
     char *state;

@@ -13,6 +13,7 @@
 enum {
     STRETCH = 25000, /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at
                         the end */
+    STRETCH_S = 60,  /* what one may take where the script sets a rate: rows must not grow old meanwhile */
     LIMIT_STRETCH = 100, /* rows, at least, while looking for the first few documents */
     FREE_DELETES = 10,   /* documents: always allowed, so that the guard does not mind a handful */
 };
@@ -182,6 +183,9 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
 static bool carry_snapshot(struct run *r, struct err *e)
 {
     int64_t rows = r->o.limit == 0 || r->o.limit > STRETCH ? STRETCH : r->o.limit;
+    double rate = r->o.dry_run ? 0 : r->user.pipeline.sink.max_rate / (double)r->o.workers;
+    if (rate > 0 && rate * STRETCH_S < (double)rows)
+        rows = (int64_t)(rate * STRETCH_S);
     if (rows < LIMIT_STRETCH)
         rows = LIMIT_STRETCH;
     return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, rows, e), e);

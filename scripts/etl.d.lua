@@ -48,6 +48,7 @@
 ---@field url string|string[]       the search server, such as "http://user:password@127.0.0.1:9200"; or several nodes of
 ---                                 one cluster, which take turns: a list, or one string with commas between
 ---@field index string              the index (or alias) that documents go to
+---@field max_rate? number          documents a second at most, for a quiet first load (at least 10; default: as fast as it goes)
 ---@field settings? table           the index's settings; used once, when it has to be created
 ---@field mappings? table           the index's mappings; used once, when it has to be created
 

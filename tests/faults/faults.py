@@ -29,7 +29,7 @@ return {
   },
   document = function(row) return { name = row.name, n = row.n } end,
   %(more)s
-  sink = { url = os.getenv "ELASTICSEARCH_URL", index = "items" },
+  sink = { url = os.getenv "ELASTICSEARCH_URL", index = "items", %(sink)s },
   state = os.getenv "FILE_PATH_STATE",
 }
 """
@@ -44,9 +44,9 @@ class Items:
         self._write = write
         self.script = self.write()
 
-    def write(self, query="SELECT id, name, n FROM item", more="", name="items.lua"):
+    def write(self, query="SELECT id, name, n FROM item", more="", sink="", name="items.lua"):
         """Another script for the same table."""
-        return self._write(SCRIPT % {"query": query, "more": more}, name)
+        return self._write(SCRIPT % {"query": query, "more": more, "sink": sink}, name)
 
     def fill(self, rows, width=0):
         """width: bytes by which each document is made longer, for more requests in a load."""

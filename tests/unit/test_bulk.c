@@ -538,6 +538,7 @@ static void fails_as(struct fake_step step, enum err_kind kind, int64_t retry_ms
     assert_int_equal(f.b.n, 2);
     assert_int_equal(f.sums.retried_items, kind == ERR_PASSING ? 2 : 0);
     assert_int_equal(f.told, 0);
+    assert_int_equal(f.e.overloaded, step.status == 429);
     fake_stop(&fake);
     bulk_free(&f.b);
 }
@@ -644,6 +645,53 @@ static void what_a_split_has_delivered_is_not_sent_again(void **state)
     assert_int_equal(f.sums.indexed, 4);
     fake_stop(&fake);
     bulk_free(&f.b);
+}
+
+static void requests_end_with_the_item_that_is_enough(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    for (int i = 0; i < 5; i++)
+        add(&f, i == 0 ? "0" : i == 1 ? "1" : i == 2 ? "2" : i == 3 ? "3" : "4", 5, "{}");
+    f.b.enough = f.b.body.len / 5 + 1; /* so much that an item and a part of the next reach it */
+    fake_start(&fake, STEPS({.status = 200}, {.status = 429, .body = ""}, {.status = 200}));
+    assert_false(deliver(&f, fake.url, "movies", 7));
+    assert_true(f.e.overloaded);
+    assert_int_equal(f.b.n, 3);
+    assert_int_equal(f.sums.requests, 2);
+    f.b.enough = 1; /* no item is so small */
+    assert_true(deliver(&f, fake.url, "movies", 7));
+    assert_int_equal(f.sums.requests, 5);
+    assert_int_equal(f.sums.indexed, 5);
+    fake_stop(&fake);
+    bulk_free(&f.b);
+}
+
+static bool put_off_by(int status, const char *type, const char *reason)
+{
+    struct fixture f;
+    char answer[500];
+    setup(&f);
+    add(&f, "1", 5, "{}");
+    snprintf(answer, sizeof answer,
+             "{\"errors\":true,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":%d,\"error\":{\"type\":\"%s\","
+             "\"reason\":\"%s\"}}}]}",
+             status, type, reason);
+    assert_false(judge(&f, answer, 7));
+    assert_int_equal(f.e.kind, ERR_PASSING);
+    bulk_free(&f.b);
+    return f.e.overloaded;
+}
+
+static void items_tell_of_overload(void **state)
+{
+    (void)state;
+    assert_true(put_off_by(429, "es_rejected_execution_exception", "queue"));
+    assert_true(put_off_by(503, "rejected_execution_exception", "queue"));
+    assert_true(put_off_by(429, "circuit_breaking_exception", "too much"));
+    assert_false(put_off_by(429, "cluster_block_exception", "FORBIDDEN/12/disk"));
+    assert_false(put_off_by(503, "unavailable_shards_exception", "gone"));
 }
 
 static void a_key_too_long_for_any_server_is_rejected_alone(void **state)
@@ -897,6 +945,8 @@ int main(void)
         cmocka_unit_test(a_request_too_large_is_split_down_to_the_item_that_never_fits),
         cmocka_unit_test(the_servers_limit_is_remembered),
         cmocka_unit_test(what_a_split_has_delivered_is_not_sent_again),
+        cmocka_unit_test(requests_end_with_the_item_that_is_enough),
+        cmocka_unit_test(items_tell_of_overload),
         cmocka_unit_test(a_key_too_long_for_any_server_is_rejected_alone),
         cmocka_unit_test_setup_teardown(server_refuses_what_is_stale, fresh_index, no_index),
         cmocka_unit_test_setup_teardown(server_rejects_what_does_not_fit_the_mapping, fresh_index, no_index),
