@@ -6,7 +6,7 @@ CFLAGS ?= -O2 -g
 WERROR ?= $(CI)
 ETL_ENGINE ?= $(BUILD)/etl-engine
 
-PACKAGES = libpq libcurl zlib
+PACKAGES = libpq libcurl openssl zlib
 FLAGS    = -std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Wconversion $(if $(WERROR),-Werror) -Iengine \
            $(shell pkg-config --cflags $(PACKAGES) lua5.4)
 # Lua and lua-cjson statically: the binary then needs nothing of Lua's where it runs.

@@ -23,7 +23,7 @@ static const struct es_limits defaults = {
 
 bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e)
 {
-    *s = (struct es_server){.limits = defaults};
+    *s = (struct es_server){.limits = defaults, .security.verify = true};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(e, ERR_FINAL, "cannot set up libcurl");
     if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e)))
@@ -34,12 +34,37 @@ bool es_server_init(struct es_server *s, const struct es_config *c, struct err *
     return false;
 }
 
+/* Told once: it goes on all the same, for the network may be one that is trusted. */
+static void warn_of_plain_text(const struct es_server *s)
+{
+    for (size_t i = 0; i < s->n_urls; i++) {
+        const struct es_url *u = &s->urls[i];
+        bool secret = u->userpwd || es_security_is_secret(&s->security);
+        if (secret && !u->loopback && strncmp(u->text, "http:", 5) == 0) {
+            log_warn("credentials go to %s unencrypted: is there no https:// one?", u->text);
+            return;
+        }
+    }
+}
+
+bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e)
+{
+    bool in_url = false;
+    for (size_t i = 0; i < s->n_urls; i++)
+        in_url |= s->urls[i].userpwd != NULL;
+    if (!es_security_read(&s->security, given, in_url, e))
+        return false;
+    warn_of_plain_text(s);
+    return true;
+}
+
 void es_server_free(struct es_server *s)
 {
     if (s->nodes)
         curl_global_cleanup();
     es_nodes_free(s->nodes);
     es_urls_free(s->urls, s->n_urls);
+    es_security_free(&s->security);
     *s = (struct es_server){0};
 }
 
@@ -49,6 +74,8 @@ struct es {
     const struct es_server *server; /* borrowed, as its parts */
     const struct es_url *node;      /* the one that the request goes to */
     int64_t node_ms;                /* what it has for it */
+    struct curl_slist *headers;     /* owned; of the request */
+    struct es_handshake handshake;
     CURL *easy;
     CURLM *multi;
 };
@@ -87,6 +114,10 @@ struct es *es_open(const struct es_server *s, struct err *e)
         return NULL;
     }
     set_up(es->easy, s);
+    if (!es_security_apply(&s->security, &es->handshake, es->easy, e)) {
+        es_close(es);
+        return NULL;
+    }
     if (s->n_urls > 3) /* one for each node; libcurl's own is four */
         curl_multi_setopt(es->multi, CURLMOPT_MAXCONNECTS, (long)s->n_urls + 1);
     return es;
@@ -98,6 +129,7 @@ void es_close(struct es *es)
         return;
     curl_multi_cleanup(es->multi); /* both bear NULL */
     curl_easy_cleanup(es->easy);
+    curl_slist_free_all(es->headers);
     free(es);
 }
 
@@ -165,8 +197,8 @@ static bool no_answer(struct es *es, CURLcode code, struct err *e)
         return timed_out(es, e);
     if (code == CURLE_COULDNT_CONNECT && number != 0)
         return err_set(e, ERR_PASSING, "could not reach %s: %s", url, strerror((int)number));
-    if (code == CURLE_SSL_CONNECT_ERROR && number != 0) /* broken amid the handshake, not refused by it */
-        return err_set(e, ERR_PASSING, "could not reach %s: the TLS handshake broke off", url);
+    if (es_security_failed(&es->handshake, es->easy, code, url, e))
+        return false;
     const char *why = passing_why(code);
     if (why)
         return err_set(e, ERR_PASSING, "could not reach %s: %s", url, why);
@@ -184,34 +216,56 @@ static size_t keep_body(char *data, size_t size, size_t n, void *arg)
     return buf_add(body, data, size * n) ? size * n : 0; /* 0: ends the transfer with CURLE_WRITE_ERROR */
 }
 
-static void describe(CURL *h, const char *method, const void *body, size_t len, struct es_answer *a)
+struct request {
+    const char *method, *path, *type;
+    const void *body;
+    size_t len;
+};
+
+static void describe(CURL *h, const struct request *r, struct es_answer *a)
 {
     curl_easy_setopt(h, CURLOPT_NOBODY, 0L);
-    if (body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0) {
+    if (r->body || strcmp(r->method, "POST") == 0 || strcmp(r->method, "PUT") == 0) {
         curl_easy_setopt(h, CURLOPT_POST, 1L);
-        curl_easy_setopt(h, CURLOPT_POSTFIELDS, body ? body : "");
-        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
-    } else if (strcmp(method, "HEAD") == 0) {
+        curl_easy_setopt(h, CURLOPT_POSTFIELDS, r->body ? r->body : "");
+        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->len);
+    } else if (strcmp(r->method, "HEAD") == 0) {
         curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
     } else {
         curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
     }
-    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, r->method);
     curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, keep_body);
     curl_easy_setopt(h, CURLOPT_WRITEDATA, &a->body);
 }
 
-/* Owned; NULL: no memory. */
-static struct curl_slist *headers(const char *type)
+static void drop_headers(struct es *es)
 {
-    char line[200];
-    snprintf(line, sizeof line, "Content-Type: %s", type ? type : "application/json");
-    struct curl_slist *first = curl_slist_append(NULL, line);
-    struct curl_slist *all =
-        first ? curl_slist_append(first, "Expect:") : NULL; /* or large bodies wait for a 100 */
-    if (!all)
-        curl_slist_free_all(first);
-    return all;
+    curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(es->headers);
+    es->headers = NULL;
+}
+
+static bool add_header(struct es *es, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(es->headers, line);
+    if (longer)
+        es->headers = longer;
+    return longer != NULL;
+}
+
+/* A signature is of one node: they are made anew for each. */
+static bool set_headers(struct es *es, const struct request *r, const char *url, struct err *e)
+{
+    char type[200];
+    snprintf(type, sizeof type, "Content-Type: %s", r->type ? r->type : "application/json");
+    drop_headers(es);
+    if (!add_header(es, type) || !add_header(es, "Expect:")) /* or large bodies wait for a 100 */
+        return err_memory(e);
+    if (!es_security_headers(&es->server->security, r->method, url, r->body, r->len, &es->headers, e))
+        return false;
+    curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, es->headers);
+    return true;
 }
 
 /* Until the transfer ends, or has had its time after a stop. False: it was stopped. */
@@ -303,6 +357,7 @@ static bool body_failed(const struct es *es, const struct es_answer *a, struct e
 static bool run(struct es *es, struct es_answer *a, struct err *e)
 {
     CURLcode code;
+    es_security_begin(&es->handshake);
     if (!perform(es, &code, e))
         return false;
     read_head(es->easy, a);
@@ -318,32 +373,32 @@ static bool run(struct es *es, struct es_answer *a, struct err *e)
 }
 
 /* Points the handle at a node. */
-static bool aim(struct es *es, const struct es_url *node, int64_t ms, const char *path, struct err *e)
+static bool aim(struct es *es, const struct es_url *node, int64_t ms, const struct request *r, struct err *e)
 {
     char *url = NULL;
-    if (asprintf(&url, "%s%s", node->text, path) < 0)
+    if (asprintf(&url, "%s%s", node->text, r->path) < 0)
         return err_memory(e);
     es->node = node;
     es->node_ms = ms;
     CURLcode set = curl_easy_setopt(es->easy, CURLOPT_URL, url); /* curl copies it */
+    bool ok = set == CURLE_OK ? set_headers(es, r, url, e) : err_memory(e);
     free(url);
     curl_easy_setopt(es->easy, CURLOPT_TIMEOUT_MS, (long)ms);
     /* Unset, it is what the environment says; a proxy is never asked for this machine itself. */
-    if (set == CURLE_OK)
-        set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
-    if (set == CURLE_OK)
-        set = curl_easy_setopt(es->easy, CURLOPT_USERPWD, node->userpwd);
-    return set == CURLE_OK || err_memory(e);
+    set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
+    if (ok && set != CURLE_OK)
+        ok = err_memory(e);
+    return ok && es_security_login(&es->handshake, es->easy, node->userpwd, e);
 }
 
 /* One node after the other, until one answers, none is left that is well, or the time is over. */
-static bool run_on_nodes(struct es *es, const char *path, struct es_answer *a, struct err *e)
+static bool run_on_nodes(struct es *es, const struct request *r, struct es_answer *a, struct err *e)
 {
     const struct es_server *s = es->server;
     int64_t begun_us = clock_mono_us(), now_us = begun_us, left_ms = s->limits.request_ms;
     for (;;) {
         size_t node = es_nodes_pick(s->nodes, now_us);
-        if (!aim(es, &s->urls[node], left_ms, path, e))
+        if (!aim(es, &s->urls[node], left_ms, r, e))
             return false;
         bool ok = run(es, a, e);
         if (ok && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
@@ -370,15 +425,12 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
     a->status = 0;
     a->retry_after_ms = 0;
     a->redirect[0] = '\0';
-    struct curl_slist *list = headers(type);
-    if (!list)
-        return err_memory(e);
-    curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, list);
-    describe(es->easy, method, body, len, a);
-    bool ok = run_on_nodes(es, path, a, e);
-    curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, NULL);
+    a->privilege = es_security_privilege(method, path);
+    struct request r = {.method = method, .path = path, .type = type, .body = body, .len = len};
+    describe(es->easy, &r, a);
+    bool ok = run_on_nodes(es, &r, a, e);
     curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
-    curl_slist_free_all(list);
+    drop_headers(es);
     if (!ok) {
         a->status = 0;
         buf_clear(&a->body);

@@ -1,6 +1,6 @@
 /* es: the search server: one HTTP request, one answer, over connections that are kept alive.
  *
- * Uses     libcurl, es_url, es_nodes, err, buf, json, stop, clock, log.
+ * Uses     libcurl, es_url, es_nodes, es_security, err, buf, json, stop, clock, log.
  * Promise  every wait ends soon after a stop is asked (a request in flight, or begun later, gets 3 seconds
  * more). No answer is believed that did not arrive whole. No message holds a password.
  *
@@ -10,6 +10,7 @@
  */
 #pragma once
 #include "buf.h"
+#include "es_security.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,11 +37,15 @@ struct es_server { /* one for all threads; read-only after es_server_init, but f
     struct es_url *urls; /* owned; of n_urls nodes of one cluster */
     size_t n_urls;
     struct es_nodes *nodes; /* owned */
+    struct es_security security;
     struct es_limits limits;
 };
 
 /* False, ERR_USAGE: a URL is none. Before any thread: it also sets up libcurl. */
 bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e);
+/* Then: who we are, and what certificates we believe: given by the script, or by the environment. Without it,
+ * we are who the URL says. False, ERR_USAGE: see es_security_read. */
+bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e);
 void es_server_free(struct es_server *s); /* bears a zeroed struct */
 
 struct es; /* one thread's connection */
@@ -53,6 +58,7 @@ struct es_answer { /* bears being zeroed; free with es_answer_free */
     int64_t retry_after_ms; /* from Retry-After, seconds or a date, an hour at most; 0: none */
     char redirect[200];     /* scheme and host of where a 3xx leads to; else empty */
     struct buf body;
+    const char *privilege; /* that the request takes: static; NULL: not known */
 };
 void es_answer_free(struct es_answer *a);
 

@@ -112,6 +112,8 @@ void es_error_text(const struct es_error *error, char *out, size_t size)
 
 /* ---- what it means ---- */
 
+static const char FORBIDDEN[] = "the user needs more privileges"; /* better: the request's own */
+
 enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
 
 /* The table. The first row that fits decides; NULL fits anything. What stands in no row is damaged: an item's
@@ -149,11 +151,14 @@ static const struct es_rule rules[] = {
 
     /* ---- nothing gets through: no document's fault, and no waiting helps ---- */
     {ANY, 401, 401, NULL, NULL, ES_BROKEN,
-     "the server wants a user and a password: http://USER:PASSWORD@HOST:9200"},
+     "who we are stands in sink (user and password, api_key, bearer_token), or in ELASTICSEARCH_USER and the "
+     "like"},
     {ANY, 403, 403, "cluster_block_exception", NULL, ES_BROKEN,
      "somebody made the index read-only (index.blocks.write, index.blocks.read_only), or closed it"},
     {ANY, 400, 403, "index_closed_exception", NULL, ES_BROKEN, "open the index: POST /INDEX/_open"},
-    {ANY, 403, 403, NULL, NULL, ES_BROKEN, "the user in the sink's url needs more privileges"},
+    {ES_ITEM, 403, 403, NULL, NULL, ES_BROKEN,
+     "it takes the privilege 'write' on the index (in OpenSearch indices:data/write/*)"},
+    {REQUEST, 403, 403, NULL, NULL, ES_BROKEN, FORBIDDEN},
     {REQUEST, 407, 407, NULL, NULL, ES_BROKEN, "the proxy wants a user and a password: see http_proxy"},
     {ES_ITEM, 404, 404, "index_not_found_exception", NULL, ES_BROKEN,
      "the index vanished while it was written to; the next run creates it and loads everything"},
@@ -212,6 +217,18 @@ static bool read_answer_error(const char *text, size_t len, struct es_error *out
     return found && (out->type[0] || out->reason[0]);
 }
 
+/* Of a page, as a gateway answers with one: its title. */
+static bool page_title(const char *text, size_t len, char *out, size_t size)
+{
+    const char *title = len > 0 ? memmem(text, len, "<title>", 7) : NULL;
+    if (!title)
+        return false;
+    len -= (size_t)(title + 7 - text);
+    const char *end = memmem(title + 7, len, "</title>", 8);
+    copy_words(out, size, title + 7, end ? (size_t)(end - title - 7) : len);
+    return out[0] != '\0';
+}
+
 /* Of a body that is no JSON: its first line. */
 static void first_line(const char *text, size_t len, char *out, size_t size)
 {
@@ -231,7 +248,7 @@ void es_reason(const struct es_answer *a, char *out, size_t size)
         snprintf(out, most, "it redirects to %s", a->redirect);
     else if (read_answer_error(a->body.data, a->body.len, &error, &status))
         es_error_text(&error, out, most);
-    else
+    else if (!page_title(a->body.data, a->body.len, out, most))
         first_line(a->body.data, a->body.len, out, most);
     if (!out[0])
         snprintf(out, most, "no reason given");
@@ -256,6 +273,8 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
     err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status, reason);
     e->retry_after_ms = later ? a->retry_after_ms : 0;
     e->overloaded = rule && rule->verdict == ES_OVERLOADED;
+    if (rule && rule->hint == FORBIDDEN && a->privilege)
+        return err_hint(e, "it takes the privilege %s", a->privilege);
     return rule && rule->hint ? err_hint(e, "%s", rule->hint) : false;
 }
 

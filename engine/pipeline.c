@@ -35,6 +35,7 @@ enum field_type {
     URLS,       /* TEXT, or a list of them, to a char * with commas between */
     QUERY,      /* TEXT, without what stands behind its last word */
     JSON,       /* a table, to a char * with its JSON */
+    FLAG,       /* to a bool, which keeps its value where the field is absent */
     NUMBER,     /* to a double */
     WHOLE,      /* to an int64_t */
     COLUMNS,    /* a name, or a list of names, to a struct pipeline_names */
@@ -100,6 +101,16 @@ static const struct field {
     {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
     {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
     {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
+    {"sink", "user", TEXT, false, AT(sink.security.user), 0, NULL},
+    {"sink", "password", TEXT, false, AT(sink.security.password), 0, NULL},
+    {"sink", "api_key", TEXT, false, AT(sink.security.api_key), 0, NULL},
+    {"sink", "bearer_token", TEXT, false, AT(sink.security.bearer_token), 0, NULL},
+    {"sink", "aws_sigv4", TEXT, false, AT(sink.security.aws_sigv4), 0, NULL},
+    {"sink", "ca", TEXT, false, AT(sink.security.ca), 0, NULL},
+    {"sink", "ca_fingerprint", TEXT, false, AT(sink.security.ca_fingerprint), 0, NULL},
+    {"sink", "client_cert", TEXT, false, AT(sink.security.client_cert), 0, NULL},
+    {"sink", "client_key", TEXT, false, AT(sink.security.client_key), 0, NULL},
+    {"sink", "verify", FLAG, false, AT(sink.security.verify), 0, NULL},
     {"sink", "settings", JSON, false, AT(sink.settings), 0, NULL},
     {"sink", "mappings", JSON, false, AT(sink.mappings), 0, NULL},
 #undef AT
@@ -502,6 +513,11 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
     case JSON:
         read_json(L, r, f, target);
         return;
+    case FLAG:
+        if (!lua_isboolean(L, -1))
+            wrong_type(L, r, f->name, "true or false");
+        *(bool *)target = lua_toboolean(L, -1);
+        return;
     case NUMBER:
     case WHOLE:
         set_number(f, base, read_number(L, r, f));
@@ -586,7 +602,7 @@ static bool set_defaults(struct pipeline *p, struct err *e)
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
 {
     struct reading r = {.p = p, .script = s, .text = script_source(s)};
-    *p = (struct pipeline){.script = r.text->path};
+    *p = (struct pipeline){.script = r.text->path, .sink.security.verify = true};
     buf_init(&r.json, JSON_MAX);
     bool ok = script_call(s, read_body, &r, e);
     if (!ok && r.encoding) { /* the encoder names what is below the field */
@@ -629,6 +645,7 @@ void pipeline_free(struct pipeline *p)
     free(p->sink.index);
     free(p->sink.settings);
     free(p->sink.mappings);
+    es_security_free(&p->sink.security);
     free(p->state);
     *p = (struct pipeline){0};
 }

@@ -9,6 +9,8 @@
  * section 3).
  */
 #pragma once
+#include "es_security.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +56,7 @@ struct pipeline {
         char *settings, *mappings; /* JSON objects; NULL: none given */
         double max_rate;           /* documents a second; 0: any number */
         int url_line, index_line;
+        struct es_security security; /* as it is given: see es_security_read */
     } sink;
     char *state;
     double poll_interval; /* seconds between two looks, with --follow */

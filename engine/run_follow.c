@@ -128,11 +128,13 @@ static bool same_text(const char *a, const char *b)
 static bool check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
+    const char *secret = es_security_changed(&a->sink.security, &b->sink.security);
     const char *changed = !same_text(a->name, b->name)               ? "name"
                           : !same_text(a->state, b->state)           ? "state"
                           : !same_text(a->source.url, b->source.url) ? "source.url"
                           : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
                           : !same_text(a->sink.index, b->sink.index) ? "sink.index"
+                          : secret                                   ? secret
                           : !b->source.cursor                        ? "source.cursor"
                                                                      : NULL;
     return !changed ||

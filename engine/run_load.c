@@ -143,14 +143,19 @@ static bool tell_tables(struct run *r, struct err *e)
     return ok;
 }
 
+/* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
+static bool count_documents(struct run *r, int64_t *count, struct err *e)
+{
+    const char *index = r->user.pipeline.sink.index;
+    return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) && index_count(r->es, index, count, e);
+}
+
 bool run_guard(struct run *r, struct err *e)
 {
     int64_t count;
     if (r->o.dry_run || r->o.allow_deletes)
         return true;
-    const char *index = r->user.pipeline.sink.index;
-    if (!run_check_index(r, e) || !index_refresh(r->es, index, e) || /* what was just loaded counts */
-        !index_count(r->es, index, &count, e))
+    if (!run_check_index(r, e) || !count_documents(r, &count, e))
         return false;
     if (r->data.documents == 0 || !r->data.index_uuid || strcmp(r->data.index_uuid, r->index.uuid) != 0)
         r->data.documents = count;
@@ -162,8 +167,7 @@ bool run_guard(struct run *r, struct err *e)
 
 bool run_count(struct run *r, struct err *e)
 {
-    return index_refresh(r->es, r->user.pipeline.sink.index, e) &&
-           index_count(r->es, r->user.pipeline.sink.index, &r->data.documents, e);
+    return count_documents(r, &r->data.documents, e);
 }
 
 /* ---- carrying ---- */

@@ -68,6 +68,8 @@ static bool open_servers(struct run *r, struct err *e)
         return true;
     if (!es_server_init(&r->es_server, &(struct es_config){.url = p->sink.url}, e))
         return at_line(e, p, p->sink.url_line);
+    if (!es_server_secure(&r->es_server, &p->sink.security, e))
+        return false;
     return (r->es = es_open(&r->es_server, e)) != NULL;
 }
 

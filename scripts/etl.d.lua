@@ -49,6 +49,19 @@
 ---                                 one cluster, which take turns: a list, or one string with commas between
 ---@field index string              the index (or alias) that documents go to
 ---@field max_rate? number          documents a second at most, for a quiet first load (at least 10; default: as fast as it goes)
+---@field user? string             who we are; stronger than the URL's. Each of these fields has a variable that is stronger still:
+---                                 ELASTICSEARCH_USER, ELASTICSEARCH_PASSWORD, ELASTICSEARCH_API_KEY, ... (`etl.secret` tells
+---                                 where else that may stand)
+---@field password? string
+---@field api_key? string           instead: "id:key", or both in base64
+---@field bearer_token? string      instead
+---@field aws_sigv4? string         "aws:amz:REGION:SERVICE": requests are signed for Amazon, with AWS_ACCESS_KEY_ID,
+---                                 AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or with user and password
+---@field ca? string                a file: the certificates of the authorities that are believed (default: the system's)
+---@field ca_fingerprint? string    instead: the SHA-256 of the authority's certificate, which the server presents with its own
+---@field client_cert? string       a file: our own certificate
+---@field client_key? string        a file: its key, if that does not stand in the same file
+---@field verify? boolean           false: whatever certificate is believed, with a warning (default true)
 ---@field settings? table           the index's settings; used once, when it has to be created
 ---@field mappings? table           the index's mappings; used once, when it has to be created
 

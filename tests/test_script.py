@@ -91,7 +91,7 @@ MISTAKES = [
     ("key = \"id\",\n    cursor", "key = { 'id', 5 },\n    cursor", ":8: "),
     ("cursor = \"modified\",\n    query", "cursor = {},\n    query", ":9: field 'cursor' in source must be a string, is a table"),
     ("url = os.getenv \"DATABASE_URL\"", "url = {}", ":6: field 'url' in source must be a string, is a table"),
-    ("url = os.getenv \"ELASTICSEARCH_URL\"", "url = 9200", ":25: field 'url' in sink must be a string, is a number"),
+    ("url = os.getenv \"ELASTICSEARCH_URL\"", "url = 9200", ":25: field 'url' in sink must be a string or a list of strings, is a number"),
     ("settings = { number_of_replicas = 0 }", "settings = 1", ":27: field 'settings' in sink must be a table, is a number"),
     ("mappings = {", "mappings = { 1, 2 }, x = {", ":28: "),
     ("type = \"text\"", "type = print", ":28: field 'mappings' in sink: properties.title.type: cannot encode a function"),

@@ -226,6 +226,9 @@ static void statuses_are_classified(void **state)
                                  .body = "\r\n <html>\x1B[2J\r\n",
                                  .headers = "Retry-After: 999999999\r\n"},
               ERR_PASSING, 3600000, "the search server answered 503: <html> [2J");
+    checks_as(
+        (struct fake_step){.status = 400, .body = "<html>\n<head><title>400 No certificate</title></head>"},
+        ERR_FINAL, 0, "the search server answered 400: 400 No certificate");
     checks_as((struct fake_step){.status = 504, .body = "{\"error\":\"text\",\"status\":504}"}, ERR_PASSING,
               0, "the search server answered 504: text");
     checks_as((struct fake_step){.status = 500, .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\\ns\"}}"},
@@ -458,8 +461,9 @@ static void refusals_have_a_hint(void **state)
     assert_int_equal(e.kind, ERR_FINAL);
     assert_true(e.hint[0]);
     a.status = 403;
+    a.privilege = "'write'";
     assert_false(es_check(&a, &e));
-    assert_true(e.hint[0]);
+    assert_string_equal(e.hint, "it takes the privilege 'write'");
 }
 
 /* Elasticsearch 7.10 quotes the request it could not parse, with its headers. */

@@ -34,7 +34,8 @@ static const char GOOD[] =
     "  },\n"
     "  document = function(row) return row end,\n"
     "  before_run = function() end,\n"
-    "  sink = { url = 'http://h:1', index = 'movies', settings = {},\n"
+    "  sink = { url = 'http://h:1', index = 'movies', settings = {}, user = 'u', password = 'p', verify = "
+    "false,\n"
     "    mappings = { dynamic = 'strict', properties = { id = { type = 'keyword' } } } },\n"
     "  state = 'st',\n"
     "  sweep = 0, max_rejected = 1e3, poll_interval = 0.01,\n"
@@ -106,6 +107,9 @@ static void a_good_script_arrives_as_it_is(void **state)
     assert_column(&p.source.related[2].affects, "withdrawn");
     assert_null(p.source.related[2].affects_query);
     assert_string_equal(p.sink.url, "http://h:1");
+    assert_string_equal(p.sink.security.user, "u");
+    assert_string_equal(p.sink.security.password, "p");
+    assert_true(!p.sink.security.api_key && !p.sink.security.verify);
     assert_string_equal(p.sink.settings, "{}");
     assert_string_equal(p.sink.mappings,
                         "{\"dynamic\":\"strict\",\"properties\":{\"id\":{\"type\":\"keyword\"}}}");
@@ -152,6 +156,7 @@ static void what_may_be_left_out_comes_from_the_environment_or_a_default(void **
     assert_true(read_text(SMALLEST, &p, &e));
     assert_string_equal(p.source.url, "");
     assert_string_equal(p.sink.url, "http://127.0.0.1:9200");
+    assert_true(!p.sink.security.user && p.sink.security.verify);
     assert_string_equal(p.state, "postgres_to_es/es/es_data/state");
     assert_null(p.source.cursor);
     assert_null(p.sink.mappings);
@@ -260,7 +265,13 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
         {"name = 'movies'", "nmae = 'movies'", "x.lua:2: unknown field 'nmae', did you mean 'name'?"},
         {"state = 'st'", "state = 'st', index = 'movies'",
          "x.lua:22: unknown field 'index', did you mean 'sink.index'?"},
-        {"index = 'movies'", "index = 'movies', ca = 1", "x.lua:20: unknown field 'ca' in sink"},
+        {"index = 'movies'", "index = 'movies', zz = 1", "x.lua:20: unknown field 'zz' in sink"},
+        {"index = 'movies'", "index = 'movies', ca = 1",
+         "x.lua:20: field 'ca' in sink must be a string, is a number"},
+        {"verify = false", "verify = 'no'",
+         "x.lua:20: field 'verify' in sink must be true or false, is a string"},
+        {"index = 'movies'", "index = 'movies', passwort = 's3cret'",
+         "x.lua:20: unknown field 'passwort' in sink, did you mean 'password'?"},
         {"cursor = 'm',", "cursor = 'm', affect = 1,",
          "x.lua:13: unknown field 'affect' in source.related[1], did you mean 'affects'?"},
         {"state = 'st'", "state = 'st', 5", "x.lua:22: unexpected element [1]: fields have names"},
