@@ -286,6 +286,17 @@ static void begin_call(struct script *s)
     s->noted.kind = ERR_NONE;
 }
 
+/* Lua's parser quotes the text at which it stumbled; a string there may be a password. */
+static void hide_string(char *text, size_t size)
+{
+    static const char *const openings[] = {" near '\"", " near ''", " near '[[", " near '[="};
+    for (size_t i = 0; i < sizeof openings / sizeof *openings; i++) {
+        char *at = strstr(text, openings[i]);
+        if (at)
+            snprintf(at, size - (size_t)(at - text), " near a string");
+    }
+}
+
 /* What lua_pcall answered, as ours. The message is on top of the stack. */
 static bool end_call(struct script *s, int status, struct err *e)
 {
@@ -303,6 +314,7 @@ static bool end_call(struct script *s, int status, struct err *e)
     else
         err_set(e, ERR_USAGE, "%s: an error within an error", s->source->path);
     make_one_line(e->text);
+    hide_string(e->text, sizeof e->text);
     restore_path(s, e);
     if (!s->over && ended_by_server(s, e)) {
         e->kind = s->noted.kind;

@@ -47,7 +47,7 @@ MISTAKES = [
     # the language
     ("\nreturn {", "\nretrun {", ":3: attempt to call a nil value (global 'retrun')"),
     ("\nreturn {", "\nreturn {{", ":34: '}' expected (to close '{' at line 3) near <eof>"),
-    ('"films",\n  source', "'films\",\n  source", ":4: unfinished string near ''films\",'"),
+    ('"films",\n  source', "'films\",\n  source", ":4: unfinished string near a string"),
     ("local etl", "error 'no luck'\nlocal etl", ":1: no luck"),
     ("local etl", "error({ code = 5 })\nlocal etl", ":1: (error object is a table value)"),
     ("local etl", "error()\nlocal etl", ":1: (error object is a nil value)"),

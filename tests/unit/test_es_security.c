@@ -156,6 +156,52 @@ static void headers_say_who_we_are(void **state)
     assert_null(strstr(text, "X-Amz-Security-Token")); /* that of another key */
 }
 
+static void the_first_difference_is_named(void **state)
+{
+    (void)state;
+    assert_null(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a")));
+    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "b")), "user");
+    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a", .ca = "c")), "ca");
+    assert_string_equal(es_security_changed(GIVEN(.user = NULL), &(struct es_security){.verify = false}),
+                        "verify");
+}
+
+/* kind ERR_NONE: it is none of TLS's affairs. */
+static void fails_as(struct es_handshake h, CURLcode code, enum err_kind kind, const char *text, bool hint)
+{
+    CURL *curl = curl_easy_init();
+    struct es_security s = {.verify = true};
+    struct err e = {0};
+    h.security = &s;
+    assert_int_equal(es_security_failed(&h, curl, code, "https://h", &e), kind != ERR_NONE);
+    assert_int_equal(e.kind, kind);
+    assert_string_equal(e.text, text);
+    assert_int_equal(e.hint[0] != '\0', hint);
+    curl_easy_cleanup(curl);
+}
+
+/* Certificates themselves: tests/test_security_search.py. */
+static void a_failed_handshake_is_final_only_if_somebody_refused(void **state)
+{
+    (void)state;
+    fails_as((struct es_handshake){0}, CURLE_COULDNT_CONNECT, ERR_NONE, "", false);
+    fails_as((struct es_handshake){0}, CURLE_RECV_ERROR, ERR_NONE, "", false);
+    fails_as((struct es_handshake){0}, CURLE_SSL_CONNECT_ERROR, ERR_PASSING,
+             "could not reach https://h: the TLS handshake broke off", false);
+    fails_as((struct es_handshake){.alert = 80}, CURLE_SSL_CONNECT_ERROR, ERR_PASSING,
+             "could not reach https://h: the TLS handshake broke off (internal error)", false);
+    fails_as((struct es_handshake){.alert = 116}, CURLE_RECV_ERROR, ERR_FINAL,
+             "cannot reach https://h: it refuses our TLS handshake (certificate required)", true);
+    fails_as((struct es_handshake){.alert = 48}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
+             "cannot reach https://h: it refuses our TLS handshake (unknown CA)", true);
+    fails_as((struct es_handshake){.alert = 70}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
+             "cannot reach https://h: it refuses our TLS handshake (protocol version)", false);
+    fails_as((struct es_handshake){.our_alert = true}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
+             "cannot reach https://h: it speaks no TLS that OpenSSL would accept here", false);
+    fails_as((struct es_handshake){.not_tls = true}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
+             "cannot reach https://h: what answers there does not speak TLS", true);
+}
+
 static void a_forbidden_request_names_its_privilege(void **state)
 {
     (void)state;
@@ -207,6 +253,8 @@ int main(void)
         cmocka_unit_test_setup(verification_is_off_only_where_that_is_said, fresh),
         cmocka_unit_test_setup(contradictions_are_told, fresh),
         cmocka_unit_test_setup(headers_say_who_we_are, fresh),
+        cmocka_unit_test_setup(the_first_difference_is_named, fresh),
+        cmocka_unit_test_setup(a_failed_handshake_is_final_only_if_somebody_refused, fresh),
         cmocka_unit_test_setup(a_forbidden_request_names_its_privilege, fresh),
         cmocka_unit_test_setup(reading_bears_any_allocation_to_fail, fresh),
     };
