@@ -110,4 +110,5 @@ class Server:
 
 
 POSTGRES = Server("postgres")
+NODES = [Server(name) for name in ("node1", "node2", "node3")]  # of one cluster
 SEARCH = [Server(name) for name in ("opensearch", "elasticsearch", "opensearch3")]
