@@ -13,6 +13,7 @@
 /* Bytes of a key. Every server's limit; one longer key has them refuse the whole request with a 400 (tried:
  * Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
 enum { MAX_KEY = 512 };
+enum { MAX_NAMES = 8192 }; /* bytes of index, routing and pipeline, escaped */
 enum { REASON = 300 };
 
 /* ---- building ---- */
@@ -46,17 +47,59 @@ static void begin(struct bulk *b, const char *key, int64_t version, bool is_dele
     b->open = (struct bulk_item){.at = b->body.len,
                                  .key_at = b->keys.len,
                                  .key_len = key_len,
+                                 .names_len = key_len + 1,
                                  .version = version,
                                  .is_delete = is_delete};
     buf_add(&b->keys, key, key_len + 1);
     buf_adds(&b->body, is_delete ? "{\"delete\":{\"_id\":" : "{\"index\":{\"_id\":");
-    b->bad_key = !json_add_string(&b->body, key, key_len);
-    buf_addf(&b->body, ",\"version\":%" PRId64 ",\"version_type\":\"external_gte\"}}\n", version);
+    b->bad = json_add_string(&b->body, key, key_len) ? NULL : "key";
+    buf_addf(&b->body, ",\"version\":%" PRId64 ",\"version_type\":\"external_gte\"", version);
+    b->open_line = b->body.len;
+    buf_adds(&b->body, "}}\n");
 }
 
 void bulk_begin(struct bulk *b, const char *key, int64_t version)
 {
     begin(b, key, version, false);
+}
+
+static void add_name(struct bulk *b, struct buf *to, const char *name, const char *value)
+{
+    if (!value || !*value)
+        return;
+    buf_addf(to, ",\"%s\":", name);
+    if (!json_add_string(to, value, strlen(value)))
+        b->bad = name;
+}
+
+/* Puts the text in the middle of the action, before what stands there of its document. */
+static void insert(struct bulk *b, const struct buf *text)
+{
+    if (text->failed || !buf_reserve(&b->body, text->len)) {
+        b->body.failed = true;
+        return;
+    }
+    char *at = b->body.data + b->open_line;
+    memmove(at + text->len, at, b->body.len - b->open_line);
+    memcpy(at, text->data, text->len);
+    b->body.len += text->len;
+}
+
+void bulk_place(struct bulk *b, const char *index, const char *routing, const char *pipeline)
+{
+    struct buf text;
+    buf_init(&text, MAX_NAMES);
+    add_name(b, &text, "_index", index);
+    add_name(b, &text, "routing", routing);
+    add_name(b, &text, "pipeline", pipeline);
+    if (text.len > 0 || text.failed)
+        insert(b, &text);
+    buf_free(&text);
+    buf_adds(&b->keys, index ? index : "");
+    buf_addc(&b->keys, '\0');
+    buf_adds(&b->keys, routing ? routing : "");
+    buf_addc(&b->keys, '\0');
+    b->open.names_len = b->keys.len - b->open.key_at;
 }
 
 void bulk_abort(struct bulk *b)
@@ -85,9 +128,9 @@ static bool take_back(struct bulk *b, bool too_large, struct err *e)
 {
     if (b->keys.failed)
         err_memory(e);
-    else if (b->bad_key)
-        err_set(e, ERR_FINAL, "cannot send a document whose key '%.100s' is not UTF-8",
-                b->keys.data + b->open.key_at);
+    else if (b->bad)
+        err_set(e, ERR_FINAL, "cannot send document '%.100s': its %s is not UTF-8",
+                b->keys.data + b->open.key_at, b->bad);
     else if (too_large)
         err_set(e, ERR_FINAL, "document '%.200s' is larger than %zu MB, or than memory",
                 b->keys.data + b->open.key_at, b->body.max >> 20);
@@ -99,7 +142,7 @@ static bool take_back(struct bulk *b, bool too_large, struct err *e)
 
 static bool commit(struct bulk *b, struct err *e)
 {
-    if (b->body.failed || b->keys.failed || b->bad_key)
+    if (b->body.failed || b->keys.failed || b->bad)
         return take_back(b, b->body.failed, e);
     return keep_open(b) || take_back(b, false, e);
 }
@@ -116,6 +159,14 @@ bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e
     return commit(b, e);
 }
 
+bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const char *index, const char *routing,
+                    struct err *e)
+{
+    begin(b, key, version, true);
+    bulk_place(b, index, routing, NULL);
+    return commit(b, e);
+}
+
 /* ---- letting go ---- */
 
 static const char *key_of(const struct bulk *b, const struct bulk_item *item)
@@ -126,6 +177,26 @@ static const char *key_of(const struct bulk *b, const struct bulk_item *item)
 const char *bulk_key(const struct bulk *b, size_t i)
 {
     return key_of(b, &b->items[i]);
+}
+
+static const char *name_behind(const struct bulk *b, size_t i, const char *before)
+{
+    const struct bulk_item *item = &b->items[i];
+    const char *name = before + strlen(before) + 1;
+    bool any = name < b->keys.data + item->key_at + item->names_len && *name;
+    return any ? name : NULL;
+}
+
+const char *bulk_index(const struct bulk *b, size_t i)
+{
+    return name_behind(b, i, bulk_key(b, i));
+}
+
+const char *bulk_routing(const struct bulk *b, size_t i)
+{
+    const struct bulk_item *item = &b->items[i];
+    const char *key = bulk_key(b, i);
+    return item->names_len == item->key_len + 1 ? NULL : name_behind(b, i, key + item->key_len + 1);
 }
 
 const char *bulk_document(const struct bulk *b, size_t i, size_t *len)
@@ -152,11 +223,11 @@ void bulk_compact(struct bulk *b)
         if (item.done)
             continue;
         memmove(b->body.data + body, b->body.data + item.at, item.len);
-        memmove(b->keys.data + keys, b->keys.data + item.key_at, item.key_len + 1);
+        memmove(b->keys.data + keys, b->keys.data + item.key_at, item.names_len);
         item.at = body;
         item.key_at = keys;
         body += item.len;
-        keys += item.key_len + 1;
+        keys += item.names_len;
         b->items[n++] = item;
     }
     b->n = n;

@@ -26,6 +26,7 @@ struct es;
 struct bulk_item {
     size_t at, len;         /* its lines in body */
     size_t key_at, key_len; /* in keys, where a zero byte follows it */
+    size_t names_len;       /* in keys: of the key and, if it has them, its index and its routing */
     int64_t version;
     bool is_delete;
     bool done; /* bulk_send's own: leaves the request when the answer has been judged */
@@ -37,7 +38,8 @@ struct bulk {
     struct bulk_item *items; /* owned */
     size_t n, cap;
     struct bulk_item open; /* between bulk_begin and bulk_commit */
-    bool bad_key;          /* of the open item: not UTF-8 */
+    size_t open_line;      /* where the rest of its action may be put */
+    const char *bad;       /* of the open item: what of it is not UTF-8 */
     size_t most; /* bytes of several items in one request: half of the least that the server found too large;
                     0: it never did. bulk_clear keeps it. */
     size_t enough;   /* the caller's: a request ends with the item that reaches so many bytes; 0: never */
@@ -67,9 +69,17 @@ bool bulk_commit(struct bulk *b,
                  struct err *e); /* false, final: too large, or no memory; the item is taken back */
 void bulk_abort(struct bulk *b);
 bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e);
+/* The open item, whose document may stand there already, has an index, a routing, an ingest pipeline of its
+ * own; NULL or empty: none. */
+void bulk_place(struct bulk *b, const char *index, const char *routing, const char *pipeline);
+bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const char *index, const char *routing,
+                    struct err *e);
 
-/* The i-th item: its key; its document, NULL for a delete. Borrowed until the next change. */
+/* The i-th item: its key; its index and routing, NULL where it has none of its own; its document, NULL for a
+ * delete. Borrowed until the next change. */
 const char *bulk_key(const struct bulk *b, size_t i);
+const char *bulk_index(const struct bulk *b, size_t i);
+const char *bulk_routing(const struct bulk *b, size_t i);
 const char *bulk_document(const struct bulk *b, size_t i, size_t *len);
 /* Takes items out, unsent: mark each, then compact once. */
 void bulk_drop(struct bulk *b, size_t i);

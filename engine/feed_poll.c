@@ -325,7 +325,7 @@ static bool ask_index(struct poll *p, struct err *e)
     const char *field = table_of(p)->related->index_field;
     if (!field || !p->feed.es)
         return true;
-    struct index_scan *scan = index_scan_open(p->feed.es, p->feed.source->pipeline->sink.index, field,
+    struct index_scan *scan = index_scan_open(p->feed.es, p->feed.source->pipeline->sink.indices, field,
                                               (const char *const *)p->rows.keys, p->rows.n, e);
     const char *const *keys;
     size_t n = 1;

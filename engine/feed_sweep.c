@@ -82,7 +82,7 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
     const char *const *ids;
     size_t n = 0;
     if (!s->scan)
-        s->scan = index_scan_open(s->feed.es, s->feed.source->pipeline->sink.index, NULL, NULL, 0, e);
+        s->scan = index_scan_open(s->feed.es, s->feed.source->pipeline->sink.indices, NULL, NULL, 0, e);
     if (!s->scan)
         return false;
     bool ok = index_scan_next(s->scan, &ids, &n, e);

@@ -51,6 +51,26 @@ typedef bool index_visit(const struct index_document *d, void *arg, struct err *
 bool index_get(struct es *es, const char *index, const char *const *keys, size_t n, bool with_source,
                index_visit *visit, void *arg, struct err *e);
 
+struct index_place { /* of a document that has one of its own; NULL: the index asked, the key's own shard */
+    const char *index, *routing;
+};
+/* The same, of documents at these places: n, as keys. */
+bool index_get_at(struct es *es, const char *index, const char *const *keys, const struct index_place *places,
+                  size_t n, bool with_source, index_visit *visit, void *arg, struct err *e);
+
+struct index_copy {          /* borrowed, for the time of the call */
+    const char *key, *index; /* the index's own name, whatever alias or pattern was asked */
+    const char *routing;     /* NULL: none */
+    int64_t version;
+};
+typedef bool index_copy_visit(const struct index_copy *c, void *arg, struct err *e);
+
+/* Every document that has one of these keys, in whatever index that `indices` names, in whatever shard: of a
+ * key none, one or several, in no order. Refreshes first: what was written before is found. Errors are those
+ * of index_get; false, too, if visit says so. */
+bool index_find(struct es *es, const char *indices, const char *const *keys, size_t n,
+                index_copy_visit *visit, void *arg, struct err *e);
+
 struct index_scan; /* a walk over keys, in pages (a scroll); each page keeps the walk alive for 5 more minutes
                     */
 

@@ -3,6 +3,7 @@
  *     index.c       the index itself: looked at, created, refreshed
  *     index_read.c  its documents: counted, fetched by key
  *     index_scan.c  the walk over their keys
+ *     index_find.c  where a key's documents are, in several indexes and shards
  */
 #pragma once
 #include "index.h"

@@ -72,6 +72,7 @@ bool index_count(struct es *es, const char *index, int64_t *count, struct err *e
 
 struct fetch { /* one request and its answer */
     const char *const *keys;
+    const struct index_place *places; /* or NULL */
     size_t n;
     bool with_source;
     struct es_answer answer;
@@ -231,13 +232,28 @@ static bool judge(struct fetch *f, struct err *e)
     return true;
 }
 
-/* {"ids":[...]} */
-static bool add_ids(struct buf *b, const char *const *keys, size_t n, struct err *e)
+static bool add_text(struct buf *b, const char *before, const char *text)
 {
-    buf_adds(b, "{\"ids\":[");
-    for (size_t i = 0; i < n; i++) {
+    buf_adds(b, before);
+    return json_add_string(b, text, strlen(text));
+}
+
+/* {"_id":...,"_index":...,"routing":...} */
+static bool add_doc(struct buf *b, const char *key, const struct index_place *place)
+{
+    bool ok = add_text(b, "{\"_id\":", key) && (!place->index || add_text(b, ",\"_index\":", place->index)) &&
+              (!place->routing || add_text(b, ",\"routing\":", place->routing));
+    buf_adds(b, "}");
+    return ok;
+}
+
+/* {"ids":[...]}, or {"docs":[...]} */
+static bool add_ids(struct buf *b, const struct fetch *f, struct err *e)
+{
+    buf_adds(b, f->places ? "{\"docs\":[" : "{\"ids\":[");
+    for (size_t i = 0; i < f->n; i++) {
         buf_adds(b, i > 0 ? "," : "");
-        if (!json_add_string(b, keys[i], strlen(keys[i])))
+        if (!(f->places ? add_doc(b, f->keys[i], &f->places[i]) : add_text(b, "", f->keys[i])))
             return err_set(e, ERR_FINAL, "cannot ask for a document whose key is not UTF-8");
     }
     buf_adds(b, "]}");
@@ -253,7 +269,7 @@ static bool ask_for(struct fetch *f, struct es *es, const char *index, struct er
     const char *rest = f->with_source
                            ? "/_mget?_source=true"
                            : "/_mget?_source=false&filter_path=docs._id,docs.found,docs._version,docs.error";
-    bool ok = add_ids(&body, f->keys, f->n, e) && index_ask(es, "POST", index, rest, &body, &f->answer, e);
+    bool ok = add_ids(&body, f, e) && index_ask(es, "POST", index, rest, &body, &f->answer, e);
     buf_free(&body);
     return ok;
 }
@@ -279,9 +295,16 @@ static bool fetch(struct fetch *f, struct es *es, const char *index, bool *small
 bool index_get(struct es *es, const char *index, const char *const *keys, size_t n, bool with_source,
                index_visit *visit, void *arg, struct err *e)
 {
+    return index_get_at(es, index, keys, NULL, n, with_source, visit, arg, e);
+}
+
+bool index_get_at(struct es *es, const char *index, const char *const *keys, const struct index_place *places,
+                  size_t n, bool with_source, index_visit *visit, void *arg, struct err *e)
+{
     size_t most = MAX_KEYS;
     while (n > 0) {
         struct fetch f = {.keys = keys,
+                          .places = places,
                           .n = n < most ? n : most,
                           .with_source = with_source,
                           .visit = visit,
@@ -291,6 +314,7 @@ bool index_get(struct es *es, const char *index, const char *const *keys, size_t
         es_answer_free(&f.answer);
         if (ok) {
             keys += f.n;
+            places = places ? places + f.n : NULL;
             n -= f.n;
         } else if (smaller) {
             most = f.n / 2;

@@ -3,9 +3,11 @@
 #include "buf.h"
 #include "bulk.h"
 #include "clock.h"
+#include "copies.h"
 #include "err.h"
 #include "es.h"
 #include "index.h"
+#include "keyset.h"
 #include "log.h"
 #include "pg.h"
 #include "pipeline.h"
@@ -30,6 +32,7 @@ enum {
     BODY_SEND =
         5 << 20, /* bytes at which a body is sent, when all is well; 1 to 10 MB are alike (measured) */
     BODY_MAX = 256 << 20,        /* bytes; one document beyond it is rejected */
+    KNOWN_MAX = 1 << 20,         /* bytes: some thousand names of indexes */
     OUTPUT_AHEAD = 16 << 20,     /* bytes a worker may be ahead of its turn to print */
     IDLE_MS = 2000,              /* without work, until a worker gives up its connection */
     CLOCK_STEP_US = 1000 * 1000, /* what the database's clock may gain on ours within a batch */
@@ -44,8 +47,12 @@ struct worker {
     struct pg_pool pool;
     struct es *es;
     struct bulk bulk;
-    struct buf output; /* LOADER_DOCUMENTS */
-    struct buf key;    /* the row's */
+    struct script_meta meta; /* of the last document */
+    struct copies gone,
+        placed;           /* of a scattered pipeline: keys without a document; keys whose document was sent */
+    struct keyset *known; /* indexes seen to be there; NULL: none */
+    struct buf output;    /* LOADER_DOCUMENTS */
+    struct buf key;       /* the row's */
     struct batch *batch;
     bool *seen;                    /* one for each of the batch's keys, in sorted order: its row was there */
     struct bulk_sums sums;         /* of this try at the batch */
@@ -194,10 +201,11 @@ struct comparison {
     const size_t *items; /* the ones asked for, of bulk */
     size_t next;
     uint64_t same;
+    const struct copies *copies; /* of a scattered pipeline */
 };
 
-/* Drops an item that would change nothing: a document that is there, byte for byte, or the delete of one that
- * is not. */
+/* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere else, or the
+ * delete of one that is not. */
 static bool compare(const struct index_document *d, void *arg, struct err *e)
 {
     struct comparison *c = arg;
@@ -205,6 +213,8 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
     size_t i = c->items[c->next++], len;
     const char *document = bulk_document(c->bulk, i, &len);
     bool same = document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
+    if (same && c->copies && copies_count(c->copies, d->key) != 1)
+        same = false;
     c->same += same;
     if (same || (!document && !d->found))
         bulk_drop(c->bulk, i);
@@ -216,16 +226,19 @@ static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
 {
     struct bulk *b = &w->bulk;
     const char **keys = malloc(b->n * sizeof *keys);
+    struct index_place *places = malloc(b->n * sizeof *places);
     size_t *items = malloc(b->n * sizeof *items), n = 0;
-    bool ok = (keys && items) || err_memory(e);
+    bool scattered = w->config->pipeline->sink.scattered, ok = (keys && items && places) || err_memory(e);
     for (size_t i = 0; ok && i < b->n; i++)
         if (!deletes_alone || b->items[i].is_delete) {
             items[n] = i;
+            places[n] = (struct index_place){bulk_index(b, i), bulk_routing(b, i)};
             keys[n++] = bulk_key(b, i);
         }
-    struct comparison c = {.bulk = b, .items = items};
-    ok = ok && (n == 0 ||
-                index_get(w->es, w->config->pipeline->sink.index, keys, n, !deletes_alone, compare, &c, e));
+    struct comparison c = {.bulk = b, .items = items, .copies = scattered ? &w->placed : NULL};
+    ok = ok && (n == 0 || index_get_at(w->es, w->config->pipeline->sink.index, keys,
+                                       scattered ? places : NULL, n, !deletes_alone, compare, &c, e));
+    free(places);
     free(keys);
     free(items);
     if (!ok)
@@ -267,15 +280,49 @@ static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
                        "--allow-deletes");
 }
 
+/* Documents that choose their index and routing are deleted wherever they are, whichever row is gone. */
+static bool add_gone(struct worker *w, struct err *e)
+{
+    return copies_find(&w->gone, e) && copies_drop_all(&w->gone, &w->bulk, w->version, e);
+}
+
+/* What has moved is sent, and noted: its older copies go once it is there. */
+static bool prepare_scattered(struct worker *w, struct err *e)
+{
+    bool compare_them = w->batch->only_differences;
+    for (size_t i = 0; i < w->bulk.n; i++)
+        copies_note(&w->placed, bulk_key(&w->bulk, i));
+    if (compare_them && !copies_find(&w->placed, e))
+        return false;
+    return (!compare_them || w->bulk.n == 0 || drop_needless(w, false, e)) && add_gone(w, e);
+}
+
+static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
+{
+    struct bulk_sums others = {0};
+    bool ok =
+        copies_find(&w->placed, e) && copies_drop_older(&w->placed, &w->bulk, e) && send_all(w, &others, e);
+    sums->requests += others.requests;
+    sums->bytes += others.bytes;
+    sums->retried_items += others.retried_items;
+    return ok;
+}
+
 static bool flush_index(struct worker *w, struct err *e)
 {
     struct bulk_sums sums = {0};
     int64_t taken = 0;
-    bool ok = !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
-    ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e);
+    bool scattered = w->config->pipeline->sink.scattered;
+    bool ok = scattered ? prepare_scattered(w, e)
+                        : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
+    bool any = w->bulk.n > 0; /* else nothing has moved */
+    ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
+         (!scattered || !any || drop_older(w, &sums, e));
     queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
     count(w, &sums);
     bulk_clear(&w->bulk);
+    copies_clear(&w->gone);
+    copies_clear(&w->placed);
     return ok && check_budget(w, e);
 }
 
@@ -323,7 +370,7 @@ static bool flush(struct worker *w, struct err *e)
 static bool flush_if_full(struct worker *w, struct err *e)
 {
     bool full = w->config->output == LOADER_INDEX
-                    ? throttle_is_full(w->throttle, w->bulk.body.len, w->bulk.n)
+                    ? throttle_is_full(w->throttle, w->bulk.body.len + w->gone.keys.len, w->bulk.n)
                     : w->bulk.body.len >= OUTPUT_AHEAD || w->output.len >= OUTPUT_AHEAD;
     return !full || flush(w, e);
 }
@@ -345,7 +392,52 @@ static bool limit_reached(const struct worker *w)
 static bool add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
+    if (w->config->output == LOADER_INDEX && w->config->pipeline->sink.scattered) {
+        copies_note(&w->gone, key);
+        return true;
+    }
     return w->config->output == LOADER_DOCUMENTS || bulk_delete(&w->bulk, key, w->version, e);
+}
+
+/* The index that a document names is made like sink.index, if it is missing. */
+static bool ensure_index(struct worker *w, const char *index, struct err *e)
+{
+    const struct pipeline *p = w->config->pipeline;
+    struct index_info info;
+    if (w->config->output != LOADER_INDEX || (w->known && keyset_has(w->known, index)))
+        return true;
+    if (!w->known && !(w->known = keyset_new(KNOWN_MAX)))
+        return err_memory(e);
+    if (!index_look(w->es, index, &info, e))
+        return false;
+    if (!info.exists) {
+        if (!index_create(w->es, index, p->sink.settings, p->sink.mappings, e))
+            return false;
+        log_info("created index '%s'", index);
+    }
+    keyset_put(w->known, index, NULL, 0); /* without room: looked at again */
+    return true;
+}
+
+/* Where document() says that this one goes. */
+static bool place(struct worker *w, struct err *e)
+{
+    const struct pipeline *p = w->config->pipeline;
+    const struct script_meta *m = &w->meta;
+    if ((m->index[0] || m->routing[0]) && !p->sink.scattered)
+        return err_set(
+            e, ERR_FINAL,
+            "document() returned %s, and sink has no field 'indices', where such documents are looked "
+            "for later: indices = \"%s\"",
+            m->index[0] ? "an index" : "a routing", m->index[0] ? "NAME-*" : p->sink.index);
+    if (m->index[0] && !pipeline_has_index(p, m->index))
+        return err_set(e, ERR_FINAL, "document() returned index '%s', which is none of sink.indices (%s)",
+                       m->index, p->sink.indices);
+    if (m->index[0] && !ensure_index(w, m->index, e))
+        return false;
+    if (w->config->output != LOADER_DOCUMENTS && (m->index[0] || m->routing[0] || m->pipeline[0]))
+        bulk_place(&w->bulk, m->index, m->routing, m->pipeline);
+    return true;
 }
 
 /* Writes the document straight into the request's body, or into the output. */
@@ -355,12 +447,17 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
     if (!print)
         bulk_begin(&w->bulk, key, w->version);
     struct buf *out = print ? &w->output : &w->bulk.body;
-    bool ok = script_document(w->script, &w->config->source->columns, row, 0, key, out, &present, e);
+    size_t before = out->len;
+    bool ok =
+        script_document(w->script, &w->config->source->columns, row, 0, key, out, &w->meta, &present, e) &&
+        (!present || place(w, e));
     if (ok && present && print)
         ok = buf_addc(out, '\n') || err_memory(e);
     else if (ok && present)
         ok = bulk_commit(&w->bulk, e);
-    else if (!print)
+    else if (print)
+        buf_cut(out, before);
+    else
         bulk_abort(&w->bulk);
     if (ok && present)
         count_made(w, true);
@@ -463,6 +560,8 @@ static bool try_batch(struct worker *w, struct err *e)
     struct batch *b = w->batch;
     bulk_clear(&w->bulk);
     buf_clear(&w->output);
+    copies_clear(&w->gone);
+    copies_clear(&w->placed);
     w->sums = (struct bulk_sums){0};
     w->report_lost = false;
     batch_forget_rejections(b);
@@ -517,6 +616,8 @@ static bool open_worker(struct worker *w, struct err *e)
     buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
         return false;
+    copies_init(&w->gone, w->es, c->pipeline->sink.indices, BODY_MAX);
+    copies_init(&w->placed, w->es, c->pipeline->sink.indices, BODY_MAX);
     if (!(w->script = script_open(c->script, e)))
         return false;
     script_serve(w->script,
@@ -530,6 +631,9 @@ static void close_worker(struct worker *w)
     es_close(w->es);
     pg_pool_free(&w->pool);
     bulk_free(&w->bulk);
+    copies_free(&w->gone);
+    copies_free(&w->placed);
+    keyset_free(w->known);
     buf_free(&w->output);
     buf_free(&w->key);
 }

@@ -100,6 +100,7 @@ static const struct field {
 
     {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
     {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
+    {"sink", "indices", TEXT, false, AT(sink.indices), 0, NULL},
     {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
     {"sink", "user", TEXT, false, AT(sink.security.user), 0, NULL},
     {"sink", "password", TEXT, false, AT(sink.security.password), 0, NULL},
@@ -599,6 +600,52 @@ static bool set_defaults(struct pipeline *p, struct err *e)
            err_memory(e);
 }
 
+/* Whether the name is what the pattern of that length says; * stands for any letters. */
+static bool fits(const char *pattern, size_t len, const char *name)
+{
+    while (len > 0 && *pattern != '*') {
+        if (*name != *pattern)
+            return false;
+        pattern++, len--, name++;
+    }
+    if (len == 0)
+        return *name == '\0';
+    for (;; name++) /* the star: as deep as there are stars */
+        if (fits(pattern + 1, len - 1, name))
+            return true;
+        else if (*name == '\0')
+            return false;
+}
+
+bool pipeline_has_index(const struct pipeline *p, const char *index)
+{
+    const char *pattern = p->sink.indices;
+    for (;;) {
+        size_t len = strcspn(pattern, ",");
+        if (fits(pattern, len, index))
+            return true;
+        if (pattern[len] == '\0')
+            return false;
+        pattern += len + 1;
+    }
+}
+
+/* A document that says no index goes to sink.index, and is looked for there, too. */
+static bool set_indices(struct pipeline *p, struct err *e)
+{
+    char *all = NULL;
+    p->sink.scattered = p->sink.indices != NULL;
+    if (p->sink.scattered && pipeline_has_index(p, p->sink.index))
+        return true;
+    if (!p->sink.scattered)
+        all = strdup(p->sink.index);
+    else if (asprintf(&all, "%s,%s", p->sink.index, p->sink.indices) < 0)
+        all = NULL;
+    free(p->sink.indices);
+    p->sink.indices = all;
+    return all || err_memory(e);
+}
+
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
 {
     struct reading r = {.p = p, .script = s, .text = script_source(s)};
@@ -610,7 +657,7 @@ bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
         err_wrap(e, "%s:%d: field '%s' in sink", r.text->path, line, r.encoding);
     }
     buf_free(&r.json);
-    if (ok && set_defaults(p, e))
+    if (ok && set_defaults(p, e) && set_indices(p, e))
         return true;
     pipeline_free(p);
     return false;
@@ -643,6 +690,7 @@ void pipeline_free(struct pipeline *p)
     free(p->source.query);
     free(p->sink.url);
     free(p->sink.index);
+    free(p->sink.indices);
     free(p->sink.settings);
     free(p->sink.mappings);
     es_security_free(&p->sink.security);

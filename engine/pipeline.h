@@ -54,7 +54,11 @@ struct pipeline {
         char *url; /* of one node, or of several: see es_url.h */
         char *index;
         char *settings, *mappings; /* JSON objects; NULL: none given */
-        double max_rate;           /* documents a second; 0: any number */
+        /* Where documents may be: index names with * and commas, sink.index among them. scattered: the script
+         * gave it, and document() may say index and routing. */
+        char *indices;
+        bool scattered;
+        double max_rate; /* documents a second; 0: any number */
         int url_line, index_line;
         struct es_security security; /* as it is given: see es_security_read */
     } sink;
@@ -66,3 +70,6 @@ struct pipeline {
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e);
 void pipeline_free(struct pipeline *p); /* bears a zeroed struct */
+
+/* Whether a document may go to that index: it is among sink.indices. */
+bool pipeline_has_index(const struct pipeline *p, const char *index);

@@ -129,14 +129,15 @@ static bool check_reload(const struct run *r, const struct run_script *fresh, st
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
     const char *secret = es_security_changed(&a->sink.security, &b->sink.security);
-    const char *changed = !same_text(a->name, b->name)               ? "name"
-                          : !same_text(a->state, b->state)           ? "state"
-                          : !same_text(a->source.url, b->source.url) ? "source.url"
-                          : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
-                          : !same_text(a->sink.index, b->sink.index) ? "sink.index"
-                          : secret                                   ? secret
-                          : !b->source.cursor                        ? "source.cursor"
-                                                                     : NULL;
+    const char *changed = !same_text(a->name, b->name)                   ? "name"
+                          : !same_text(a->state, b->state)               ? "state"
+                          : !same_text(a->source.url, b->source.url)     ? "source.url"
+                          : !same_text(a->sink.url, b->sink.url)         ? "sink.url"
+                          : !same_text(a->sink.index, b->sink.index)     ? "sink.index"
+                          : !same_text(a->sink.indices, b->sink.indices) ? "sink.indices"
+                          : secret                                       ? secret
+                          : !b->source.cursor                            ? "source.cursor"
+                                                                         : NULL;
     return !changed ||
            err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
 }

@@ -146,7 +146,7 @@ static bool tell_tables(struct run *r, struct err *e)
 /* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
 static bool count_documents(struct run *r, int64_t *count, struct err *e)
 {
-    const char *index = r->user.pipeline.sink.index;
+    const char *index = r->user.pipeline.sink.indices;
     return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) && index_count(r->es, index, count, e);
 }
 

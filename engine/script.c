@@ -8,11 +8,13 @@
 #include "lua_etl.h"
 #include "row.h"
 #include "stop.h"
+#include "suggest.h"
 #include "value.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <lauxlib.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -530,6 +532,7 @@ struct document {
     int row;
     struct buf *out;
     size_t old_len; /* of out */
+    struct script_meta *meta;
     bool present;
     bool called; /* document() has returned: what is wrong now is wrong with what it returned */
 };
@@ -549,6 +552,73 @@ static void check_document(lua_State *L, const struct document *d)
     memcpy(d->out->data + d->old_len, "{}", 2); /* an empty table is encoded as a list */
 }
 
+static const struct meta_field {
+    const char *name;
+    size_t offset, size;
+} meta_fields[] = {
+#define FIELD(name)                                                                                          \
+    {                                                                                                        \
+#name, offsetof(struct script_meta, name), sizeof((struct script_meta *)NULL)->name                  \
+    }
+    FIELD(index),
+    FIELD(routing),
+    FIELD(pipeline),
+#undef FIELD
+};
+enum { META_FIELDS = sizeof meta_fields / sizeof *meta_fields };
+
+static const struct meta_field *find_meta_field(const char *name)
+{
+    for (size_t i = 0; i < META_FIELDS; i++)
+        if (strcmp(meta_fields[i].name, name) == 0)
+            return &meta_fields[i];
+    return NULL;
+}
+
+static int unknown_meta(lua_State *L, const char *name)
+{
+    const char *names[META_FIELDS];
+    for (size_t i = 0; i < META_FIELDS; i++)
+        names[i] = meta_fields[i].name;
+    const char *near = suggest(name, names, META_FIELDS);
+    return luaL_error(L, "document() returned metadata with an unknown field '%s'%s%s%s", name,
+                      near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+/* The value is on top of the stack. A routing may be a whole number, as keys are. */
+static void take_meta(lua_State *L, const struct meta_field *f, char *out)
+{
+    bool number = lua_isinteger(L, -1) && strcmp(f->name, "routing") == 0;
+    if (lua_type(L, -1) != LUA_TSTRING && !number)
+        luaL_error(L, "document() returned metadata whose %s is a %s, expected a string", f->name,
+                   luaL_typename(L, -1));
+    size_t len;
+    const char *text = luaL_tolstring(L, -1, &len);
+    if (len == 0 || len >= f->size || strlen(text) != len)
+        luaL_error(L, "document() returned metadata whose %s %s", f->name,
+                   len == 0         ? "is empty"
+                   : len >= f->size ? "is too long"
+                                    : "holds a zero byte");
+    memcpy(out + f->offset, text, len + 1);
+    lua_pop(L, 1);
+}
+
+/* The second value that document() returned, at index 2. */
+static void read_meta(lua_State *L, struct script_meta *meta)
+{
+    if (lua_type(L, 2) != LUA_TTABLE)
+        luaL_error(L, "document() returned a %s as its second value, expected a table: { routing = ... }",
+                   luaL_typename(L, 2));
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING)
+            luaL_error(L, "document() returned a list as metadata, expected { routing = ... }");
+        const struct meta_field *f = find_meta_field(lua_tostring(L, -2));
+        if (!f)
+            unknown_meta(L, lua_tostring(L, -2));
+        take_meta(L, f, (char *)meta);
+    }
+}
+
 static int document_body(lua_State *L)
 {
     struct document *d = lua_touserdata(L, 2);
@@ -557,8 +627,7 @@ static int document_body(lua_State *L)
     lua_call(L, 1, 2);
     d->called = true;
     if (!lua_isnil(L, 2))
-        return luaL_error(L,
-                          "document() returned a second value: this version knows no metadata of documents");
+        read_meta(L, d->meta);
     if (lua_isnil(L, 1))
         return 0;
     if (value_is_null(L, 1) || (lua_type(L, 1) != LUA_TTABLE && !luaL_testudata(L, 1, "etl.json")))
@@ -622,9 +691,11 @@ static void add_row(struct err *e, const char *key, const struct pg_columns *col
 }
 
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
-                     const char *key, struct buf *out, bool *present, struct err *e)
+                     const char *key, struct buf *out, struct script_meta *meta, bool *present, struct err *e)
 {
-    struct document d = {.columns = columns, .res = res, .row = n, .out = out, .old_len = out->len};
+    struct document d = {
+        .columns = columns, .res = res, .row = n, .out = out, .old_len = out->len, .meta = meta};
+    meta->index[0] = meta->routing[0] = meta->pipeline[0] = '\0';
     lua_State *L = s->L;
     begin_call(s);
     lua_pushcfunction(L, document_body); /* these do not allocate, so they cannot raise */

@@ -1,6 +1,6 @@
 /* script: a user's Lua file in a fenced lua_State.
  *
- * Uses     Lua, value, encode, row; fence installs the standard library, lua_etl the API.
+ * Uses     Lua, value, encode, row, suggest; fence installs the standard library, lua_etl the API.
  * Threads  one state for each thread; a script_text is read once and shared.
  * Promise  a script cannot crash, hang or leave the process: its memory and the instructions of each call are
  *          limited (a pcall does not catch the limit for long), it has no way to the debug library, to C
@@ -63,12 +63,18 @@ const struct script_text *script_source(const struct script *s);
  * stop ended it (script_raise), the kind of that. */
 bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e);
 
+struct script_meta { /* what document() said besides; empty: nothing */
+    char index[256]; /* bytes: what servers allow */
+    char routing[513], pipeline[257];
+};
+
 /* Runs document() on row n of res and adds the document's JSON to out. *present false: it gave nil (a
  * delete). False: e names script and line, key and the row's columns, and nothing of the document stays in
  * out; ERR_FINAL is about this document, ERR_PASSING and ERR_STOPPED are about a server that document()
  * asked. */
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
-                     const char *key, struct buf *out, bool *present, struct err *e);
+                     const char *key, struct buf *out, struct script_meta *meta, bool *present,
+                     struct err *e);
 
 struct script_run { /* what the hooks are told */
     const char *pipeline;

@@ -18,7 +18,13 @@
 ---@field after_run? fun(run: etl.RunResult) called once after the last document
 
 ---A row by column name in; a document out. nil instead: this key shall have no document (it is deleted).
----@alias etl.DocumentFunction fun(row: etl.Row): table?
+---@alias etl.DocumentFunction fun(row: etl.Row): table?, etl.Metadata?
+
+---Where a document goes.
+---@class etl.Metadata
+---@field index? string             its index (default: `sink.index`); one of `sink.indices`, which has to be given
+---@field routing? string|integer   its routing (default: its key); `sink.indices` has to be given
+---@field pipeline? string          the ingest pipeline that it passes through (default: the index's own)
 
 ---A row: column name to value. NULL is nil; integers stay exact; json columns and big numerics are values of their own
 ---(`etl.Json`, `etl.Decimal`); times are ISO 8601 strings; arrays are arrays; bytea is a string of bytes.
@@ -48,6 +54,8 @@
 ---@field url string|string[]       the search server, such as "http://user:password@127.0.0.1:9200"; or several nodes of
 ---                                 one cluster, which take turns: a list, or one string with commas between
 ---@field index string              the index (or alias) that documents go to
+---@field indices? string          where documents may be that choose their index or routing: names with "*", with commas
+---                                 between, such as "films-*"; `index` is always among them
 ---@field max_rate? number          documents a second at most, for a quiet first load (at least 10; default: as fast as it goes)
 ---@field user? string             who we are; stronger than the URL's. Each of these fields has a variable that is stronger still:
 ---                                 ELASTICSEARCH_USER, ELASTICSEARCH_PASSWORD, ELASTICSEARCH_API_KEY, ... (`etl.secret` tells

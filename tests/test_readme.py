@@ -94,7 +94,8 @@ def test_every_script_runs(engine, movies, search_one, script, tmp_path, number)
     documents = ok(engine(path, "--dry-run", cwd=str(tmp_path))).docs
     assert documents
     ok(engine(path, cwd=str(tmp_path)))
-    assert search_one.count(re.search(r'index = "(\w+)"', SCRIPTS[number]).group(1)) == len(documents)
+    index = re.search(r'indices = "(.+?)"', SCRIPTS[number]) or re.search(r'index = "(\w+)"', SCRIPTS[number])
+    assert search_one.count(index.group(1)) == len(documents)
 
 
 @pytest.mark.parametrize("number", range(len(SNIPPETS)))
@@ -117,6 +118,6 @@ return {{
 
 def test_the_page_is_complete():
     assert "OUTPUT" not in TEXT
-    assert len(SCRIPTS) == 2 and len(SNIPPETS) >= 10
+    assert len(SCRIPTS) == 3 and len(SNIPPETS) >= 10
     links = re.findall(r"\]\(([^)#:]+)\)", TEXT)
     assert [link for link in links if not os.path.exists(os.path.join(ROOT, link))] == []

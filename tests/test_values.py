@@ -767,7 +767,7 @@ BAD = {
     "return true": "document() returned a boolean, expected a table or nil",
     "return etl.null": "document() returned etl.null, expected a table or nil",
     "return print": "document() returned a function, expected a table or nil",
-    "return {}, {}": "document() returned a second value",
+    "return {}, 1": "document() returned a number as its second value",
     "return row.absent.name": "attempt to index a nil value (field 'absent')",
     "error 'no'": "no",
     "error({ code = 1 })": "(error object is a table value)",

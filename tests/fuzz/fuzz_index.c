@@ -48,6 +48,15 @@ static bool visit(const struct index_document *d, void *arg, struct err *e)
     return true;
 }
 
+static bool visit_copy(const struct index_copy *c, void *arg, struct err *e)
+{
+    (void)e;
+    ++*(size_t *)arg;
+    CLAIM(strlen(c->key) + strlen(c->index) + (c->routing ? strlen(c->routing) : 0) < 3072 &&
+          c->version >= 0);
+    return true;
+}
+
 static void walk(struct err *e)
 {
     struct index_scan *s = index_scan_open(NULL, "x", "a.b", keys, 2, e);
@@ -78,6 +87,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 'g':
         CLAIM(index_get(NULL, "x", keys, 2, true, visit, &seen, &e) == (seen == 2));
+        break;
+    case 'f':
+        CLAIM(index_find(NULL, "x*", keys, 2, visit_copy, &seen, &e) || seen == 0);
         break;
     case 'n':
         CLAIM(index_create(NULL, "x", NULL, NULL, &e) || *e.text);

@@ -124,6 +124,49 @@ static void an_aborted_item_leaves_nothing(void **state)
     bulk_free(&f.b);
 }
 
+static void an_item_may_have_a_place_of_its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    bulk_begin(&f.b, "1", 5);
+    buf_adds(&f.b.body, "{\"x\":1}");
+    bulk_place(&f.b, "films-\"24", "r", "p");
+    assert_true(bulk_commit(&f.b, &f.e));
+    bulk_begin(&f.b, "2", 5);
+    bulk_place(&f.b, NULL, "", "p");
+    buf_adds(&f.b.body, "{}");
+    assert_true(bulk_commit(&f.b, &f.e));
+    add(&f, "3", 5, "{}");
+    assert_true(bulk_delete_at(&f.b, "4", 6, "y", NULL, &f.e));
+    assert_true(bulk_delete_at(&f.b, "5", 6, NULL, "\xD0\xB6", &f.e));
+    assert_string_equal(
+        body(&f),
+        "{\"index\":{\"_id\":\"1\",\"version\":5,\"version_type\":\"external_gte\",\"_index\":"
+        "\"films-\\\"24\",\"routing\":\"r\",\"pipeline\":\"p\"}}\n{\"x\":1}\n"
+        "{\"index\":{\"_id\":\"2\",\"version\":5,\"version_type\":\"external_gte\",\"pipeline\":\"p\"}}\n{}\n"
+        "{\"index\":{\"_id\":\"3\",\"version\":5,\"version_type\":\"external_gte\"}}\n{}\n"
+        "{\"delete\":{\"_id\":\"4\",\"version\":6,\"version_type\":\"external_gte\",\"_index\":\"y\"}}\n"
+        "{\"delete\":{\"_id\":\"5\",\"version\":6,\"version_type\":\"external_gte\",\"routing\":\"\xD0\xB6\"}"
+        "}\n");
+    bulk_drop(&f.b, 1);
+    bulk_compact(&f.b);
+    static const char *const places[][3] = {
+        {"1", "films-\"24", "r"}, {"3", NULL, NULL}, {"4", "y", NULL}, {"5", NULL, "\xD0\xB6"}};
+    assert_int_equal(f.b.n, 4);
+    for (size_t i = 0; i < 4; i++) {
+        const char *is[] = {bulk_key(&f.b, i), bulk_index(&f.b, i), bulk_routing(&f.b, i)};
+        for (size_t j = 0; j < 3; j++)
+            assert_true(is[j] == places[i][j] || strcmp(is[j], places[i][j]) == 0);
+    }
+    size_t len, whole = f.b.body.len;
+    assert_memory_equal(bulk_document(&f.b, 0, &len), "{\"x\":1}", 7);
+    assert_false(bulk_delete_at(&f.b, "6", 6, "y", "\xFF", &f.e));
+    assert_string_equal(f.e.text, "cannot send document '6': its routing is not UTF-8");
+    assert_int_equal(f.b.body.len, whole);
+    bulk_free(&f.b);
+}
+
 static void a_document_too_large_is_taken_back(void **state)
 {
     (void)state;
@@ -164,6 +207,8 @@ static bool build(struct bulk *b, struct err *e)
         snprintf(key, sizeof key, "key-%d", i);
         bulk_begin(b, key, 5);
         buf_adds(&b->body, "{}");
+        if (i % 3 == 0)
+            bulk_place(b, "x", key, NULL);
         if (!bulk_commit(b, e))
             return false;
         if (!bulk_delete(b, key, 6, e))
@@ -928,6 +973,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(body_is_what_the_server_wants),
         cmocka_unit_test(an_aborted_item_leaves_nothing),
+        cmocka_unit_test(an_item_may_have_a_place_of_its_own),
         cmocka_unit_test(a_document_too_large_is_taken_back),
         cmocka_unit_test(a_key_that_is_not_text_is_refused),
         cmocka_unit_test(every_allocation_may_fail_while_building),

@@ -34,7 +34,8 @@ static const char GOOD[] =
     "  },\n"
     "  document = function(row) return row end,\n"
     "  before_run = function() end,\n"
-    "  sink = { url = 'http://h:1', index = 'movies', settings = {}, user = 'u', password = 'p', verify = "
+    "  sink = { url = 'http://h:1', index = 'movies', indices = 'm-*', settings = {}, user = 'u', password = "
+    "'p', verify = "
     "false,\n"
     "    mappings = { dynamic = 'strict', properties = { id = { type = 'keyword' } } } },\n"
     "  state = 'st',\n"
@@ -117,6 +118,44 @@ static void a_good_script_arrives_as_it_is(void **state)
     assert_true(p.source.lookback == 0 && p.sweep == 0 && p.poll_interval == 0.01);
     assert_int_equal(p.max_rejected, 1000);
     pipeline_free(&p);
+}
+
+static void documents_may_be_in_several_indexes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *given, *indices, *index;
+        bool has;
+    } cases[] = {
+        {"nil", "films", "films", true},
+        {"nil", "films", "film", false},
+        {"'films'", "films", "films", true},
+        {"'films-*'", "films,films-*", "films", true},
+        {"'films-*'", "films,films-*", "films-2024", true},
+        {"'films-*'", "films,films-*", "films-", true},
+        {"'films-*'", "films,films-*", "films2", false},
+        {"'films*'", "films*", "films-2024", true},
+        {"'*'", "*", "x", true},
+        {"'a-*-z*,b'", "films,a-*-z*,b", "a-1-2-zz", true},
+        {"'a-*-z*,b'", "films,a-*-z*,b", "a-1-2", false},
+        {"'a-*-z*,b'", "films,a-*-z*,b", "b", true},
+        {"'a-*-z*,b'", "films,a-*-z*,b", "", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[500];
+        struct pipeline p;
+        struct err e;
+        snprintf(text, sizeof text,
+                 "return { name = 'm', document = function() end, sink = { index = 'films', indices = %s },\n"
+                 "  source = { table = 't', key = 'id', query = 'SELECT 1' } }",
+                 cases[i].given);
+        if (!read_text(text, &p, &e))
+            fail_msg("%s", e.text);
+        assert_string_equal(p.sink.indices, cases[i].indices);
+        assert_int_equal(p.sink.scattered, strcmp(cases[i].given, "nil") != 0);
+        assert_int_equal(pipeline_has_index(&p, cases[i].index), cases[i].has);
+        pipeline_free(&p);
+    }
 }
 
 static void a_key_may_have_several_columns(void **state)
@@ -540,6 +579,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_script_arrives_as_it_is),
+        cmocka_unit_test(documents_may_be_in_several_indexes),
         cmocka_unit_test(a_key_may_have_several_columns),
         cmocka_unit_test(what_may_be_left_out_comes_from_the_environment_or_a_default),
         cmocka_unit_test(the_sink_may_have_several_nodes),

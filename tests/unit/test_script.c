@@ -306,6 +306,8 @@ static PGresult *one_row(void)
     return res;
 }
 
+static struct script_meta meta; /* of the last one */
+
 /* Runs document() of that body on the row; what it wrote is "before" and then the document. */
 static bool document(const char *body, struct buf *out, bool *present, struct err *e)
 {
@@ -316,7 +318,7 @@ static bool document(const char *body, struct buf *out, bool *present, struct er
     PGresult *res = one_row();
     buf_init(out, 1 << 20);
     buf_adds(out, "before ");
-    bool ok = s && script_document(s, &columns, res, 0, "7", out, present, e);
+    bool ok = s && script_document(s, &columns, res, 0, "7", out, &meta, present, e);
     PQclear(res);
     script_close(s);
     script_text_free(&t);
@@ -346,6 +348,40 @@ static void documents_go_straight_into_the_buffer(void **state)
     }
 }
 
+static void a_document_may_say_where_it_goes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body, *index, *routing, *pipeline;
+    } cases[] = {
+        {"return {}", "", "", ""},
+        {"return {}, nil", "", "", ""},
+        {"return {}, {}", "", "", ""},
+        {"return {}, { index = 'i', routing = 'r', pipeline = 'p' }", "i", "r", "p"},
+        {"return {}, { routing = 7 }", "", "7", ""},
+        {"return nil, { routing = 'r' }", "", "r", ""},
+        {"return {}, { index = ('i'):rep(255), routing = ('r'):rep(512), pipeline = ('p'):rep(256) }, 7",
+         NULL, NULL, NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out;
+        struct err e = {.text = ""};
+        bool present;
+        memset(&meta, 'x', sizeof meta); /* of another document */
+        if (!document(cases[i].body, &out, &present, &e))
+            fail_msg("%s", e.text);
+        if (cases[i].index) {
+            assert_string_equal(meta.index, cases[i].index);
+            assert_string_equal(meta.routing, cases[i].routing);
+            assert_string_equal(meta.pipeline, cases[i].pipeline);
+        } else {
+            assert_int_equal(strlen(meta.index) + strlen(meta.routing) + strlen(meta.pipeline),
+                             255 + 512 + 256);
+        }
+        buf_free(&out);
+    }
+}
+
 static void a_failed_document_names_line_key_and_columns_and_leaves_nothing(void **state)
 {
     (void)state;
@@ -354,8 +390,15 @@ static void a_failed_document_names_line_key_and_columns_and_leaves_nothing(void
         {"return 'text'", "x.lua:2: document() returned a string, expected a table or nil"},
         {"return require('etl').null", "x.lua:2: document() returned etl.null, expected a table or nil"},
         {"return { 1, 2 }", "x.lua:2: document() returned a list, expected a table of fields"},
-        {"return {}, {}",
-         "x.lua:2: document() returned a second value: this version knows no metadata of documents"},
+        {"return {}, 7",
+         "x.lua:2: document() returned a number as its second value, expected a table: { routing = ... }"},
+        {"return {}, { 7 }", "x.lua:2: document() returned a list as metadata, expected { routing = ... }"},
+        {"return {}, { routin = 'x' }",
+         "x.lua:2: document() returned metadata with an unknown field 'routin', "
+         "did you mean 'routing'?"},
+        {"return {}, { xyz = 1 }", "x.lua:2: document() returned metadata with an unknown field 'xyz'"},
+        {"return nil, { index = true }",
+         "x.lua:2: document() returned metadata whose index is a boolean, expected a string"},
         {"return { a = { { b = print } } }", "x.lua:2: a[1].b: cannot encode a function"},
         {"return { t = ('x'):rep(2 << 20) }",
          "x.lua:2: the document does not fit a request of 1048576 bytes, or memory is short"},
@@ -400,7 +443,7 @@ static void after_each_kind_of_failure_the_next_document_works(void **state)
     buf_init(&out, 1 << 20);
     for (int n = 1; n <= 10; n++) {
         bool present;
-        assert_int_equal(script_document(s, &columns, res, 0, "7", &out, &present, &e), n % 2 == 0);
+        assert_int_equal(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e), n % 2 == 0);
         assert_int_equal(lua_gettop(script_state(s)), 3);
     }
     assert_string_equal(buf_cstr(&out), "{\"n\":2}{\"n\":4}{\"n\":6}{\"n\":8}{\"n\":10}");
@@ -441,7 +484,7 @@ static void documents_bear_any_allocation_to_fail(void **state)
         bool present;
         buf_init(&out, 1 << 20);
         allocations_left = n;
-        done = script_document(s, &columns, res, 0, "7", &out, &present, &e);
+        done = script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e);
         allocations_left = -1;
         if (!done)
             assert_int_equal(out.len, 0);
@@ -563,6 +606,7 @@ int main(void)
         cmocka_unit_test(limits_start_afresh_with_each_call),
         cmocka_unit_test(a_servers_error_ends_a_call_with_its_kind),
         cmocka_unit_test(documents_go_straight_into_the_buffer),
+        cmocka_unit_test(a_document_may_say_where_it_goes),
         cmocka_unit_test(a_failed_document_names_line_key_and_columns_and_leaves_nothing),
         cmocka_unit_test(after_each_kind_of_failure_the_next_document_works),
         cmocka_unit_test(long_errors_keep_key_and_columns),
