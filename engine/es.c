@@ -200,8 +200,13 @@ static bool no_answer(struct es *es, CURLcode code, struct err *e)
     if (es_security_failed(&es->handshake, es->easy, code, url, e))
         return false;
     const char *why = passing_why(code);
-    if (why)
-        return err_set(e, ERR_PASSING, "could not reach %s: %s", url, why);
+    if (why) {
+        err_set(e, ERR_PASSING, "could not reach %s: %s", url, why);
+        if (code == CURLE_GOT_NOTHING &&
+            strncmp(url, "http:", 5) == 0) /* so Elasticsearch 8 does, by default */
+            err_hint(e, "does it take nothing but https://?");
+        return false;
+    }
     err_set(e, ERR_FINAL, "cannot reach %s: %s", url, curl_easy_strerror(code));
     if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY)
         err_hint(e, "what answers there does not speak HTTP: is it the right port?");
@@ -388,7 +393,7 @@ static bool aim(struct es *es, const struct es_url *node, int64_t ms, const stru
     set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
     if (ok && set != CURLE_OK)
         ok = err_memory(e);
-    return ok && es_security_login(&es->handshake, es->easy, node->userpwd, e);
+    return ok && es_security_login(&es->server->security, es->easy, node->userpwd, e);
 }
 
 /* One node after the other, until one answers, none is left that is well, or the time is over. */

@@ -13,6 +13,7 @@ static const struct {
     {NULL, "_count", "'read' on the index (in OpenSearch indices:data/read/*)"},
     {NULL, "_search", "'read' on the index (in OpenSearch indices:data/read/*)"},
     {"GET", "_settings", "'view_index_metadata' on the index (in OpenSearch indices:monitor/settings/get)"},
+    {"GET", "_mapping", "'view_index_metadata' on the index (in OpenSearch indices:admin/mappings/get)"},
     {"GET", "", "'view_index_metadata' on the index (in OpenSearch indices:admin/get)"},
     {"PUT", "", "'create_index' on the index (in OpenSearch indices:admin/create)"},
     {"DELETE", "", "'delete_index' on the index (in OpenSearch indices:admin/delete)"},

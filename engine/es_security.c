@@ -213,9 +213,8 @@ bool es_security_is_secret(const struct es_security *s)
 
 /* ---- the requests ---- */
 
-bool es_security_login(const struct es_handshake *h, CURL *curl, const char *userpwd, struct err *e)
+bool es_security_login(const struct es_security *s, CURL *curl, const char *userpwd, struct err *e)
 {
-    const struct es_security *s = h->security;
     CURLcode code = curl_easy_setopt(curl, CURLOPT_USERPWD, userpwd);
     if (code == CURLE_OK && s->user && !s->aws_sigv4)
         code = curl_easy_setopt(curl, CURLOPT_USERNAME, s->user);

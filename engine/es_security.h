@@ -5,8 +5,9 @@
  * Promise  no message holds a secret. The server's certificate is always verified, unless the user says that
  *          it shall not be, and is then warned. A certificate that is not right is final, with its reason.
  *
- *     es_security.c  what is given, and the headers that it makes
- *     es_tls.c       certificates
+ *     es_security.c   what is given, and the headers that it makes
+ *     es_tls.c        certificates, and what a failed handshake means
+ *     es_privilege.c  what a user needs for a request
  */
 #pragma once
 #include <curl/curl.h>
@@ -31,6 +32,13 @@ struct es_security {
 bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url, struct err *e);
 void es_security_free(struct es_security *s); /* bears a zeroed struct */
 
+/* The first field that differs; NULL: none does. */
+const char *es_security_changed(const struct es_security *a, const struct es_security *b);
+/* Whether requests carry something that nobody else may read. */
+bool es_security_is_secret(const struct es_security *s);
+
+/* ---- a connection ---- */
+
 struct es_handshake {                   /* bears being zeroed */
     const struct es_security *security; /* borrowed */
     int alert;                          /* the server's, that ended the connection; 0: none */
@@ -39,16 +47,11 @@ struct es_handshake {                   /* bears being zeroed */
     char found[65]; /* the fingerprint of the last certificate that was presented, then */
 };
 
-/* The first field that differs; NULL: none does. */
-const char *es_security_changed(const struct es_security *a, const struct es_security *b);
-/* Whether requests carry something that nobody else may read. */
-bool es_security_is_secret(const struct es_security *s);
-
 /* Prepares a handle. h: borrowed, as long as the handle lives. */
 bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL *curl, struct err *e);
 
 /* User and password: userpwd is that of the URL, "user:password" or NULL; what else is given is stronger. */
-bool es_security_login(const struct es_handshake *h, CURL *curl, const char *userpwd, struct err *e);
+bool es_security_login(const struct es_security *s, CURL *curl, const char *userpwd, struct err *e);
 
 /* Adds what this request's headers say of us to *list: owned by the caller, who frees it on failure, too.
  * url: whole. */
@@ -60,6 +63,8 @@ void es_security_begin(struct es_handshake *h);
 /* Whether libcurl's code is about certificates or TLS; e then says how. url: for the message. */
 bool es_security_failed(const struct es_handshake *h, CURL *curl, CURLcode code, const char *url,
                         struct err *e);
+
+/* ---- a refusal ---- */
 
 /* The remedy for a request that was forbidden: which privileges it takes, in the words of both search
  * servers. path: of the request, behind a prefix or not. */

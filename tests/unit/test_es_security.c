@@ -213,6 +213,7 @@ static void a_forbidden_request_names_its_privilege(void **state)
         {"POST", "/_search/scroll", "'read'"},
         {"DELETE", "/_search/scroll", "'read'"},
         {"GET", "/movies/_settings/index.uuid,index.gc_deletes?flat_settings=true", "'view_index_metadata'"},
+        {"GET", "/movies/_mapping", "'view_index_metadata'"},
         {"GET", "/movies", "'view_index_metadata'"},
         {"PUT", "/movies", "'create_index'"},
         {"DELETE", "/movies", "'delete_index'"},
