@@ -49,6 +49,7 @@ struct feed_place {          /* bears being zeroed */
     struct position settled; /* nothing new can appear at or below it: changes may be followed from there;
                                 cursor NULL: no such place is known, only the beginning will do */
     struct source_horizon horizon;
+    struct source_grain grain;
 };
 bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
                      struct err *e);

@@ -34,6 +34,7 @@
 enum {
     PAGE = 1000,            /* rows */
     BATCH = 1000,           /* keys; batches of 250 to 4,000 cost the same (measured) */
+    VERSION_MAX = 1 << 20,  /* bytes: a numeric may have 150,000 digits */
     FAN_PAGE = 10000,       /* keys that are affected, in memory at a time */
     MEMORY = 24 << 20,      /* bytes of delivered rows; beyond, they are delivered again in each pass */
     GRACE_US = 1000 * 1000, /* a transaction that has begun shows among the sessions well within that time */
@@ -43,6 +44,7 @@ enum {
 struct poll {
     struct feed feed; /* first */
     size_t table;
+    struct source_grain grain;     /* of the table's cursor */
     struct position mark, bound;   /* bound, cursor NULL: not known yet */
     struct position limit;         /* where to end; cursor NULL: with the last row */
     struct position scan, seen;    /* where the next page begins; where the last one ended */
@@ -53,7 +55,8 @@ struct poll {
     struct position
         owed; /* where the mark stood when it passed a transaction that is over its limit, which began at: */
     int64_t owed_us;       /* 0: none */
-    struct keyset *memory; /* delivered rows above the bound: key -> cursor */
+    struct keyset *memory; /* delivered rows above the bound: key -> cursor and version */
+    struct buf version;    /* of the row being looked at: what stands in the memory */
     uint32_t generation;   /* of passes */
     bool full;             /* this pass began at the mark, not where the last one ended */
     bool held;             /* in this pass the mark has met the bound */
@@ -103,13 +106,12 @@ static bool same_place(const struct position *a, const struct position *b)
 /* ---- the bound ---- */
 
 /* Where a later change may get the very value that the last one had, rows at that value are never done. */
-static bool settle_coarse(const struct source_table *t, struct position *p)
+static void settle_coarse(const struct source_grain *g, struct position *p)
 {
-    if (t->cursor_is_coarse) {
+    if (g->coarse) {
         free(p->key);
         p->key = NULL;
     }
-    return true;
 }
 
 /* A time at which no row is done. */
@@ -121,10 +123,16 @@ static bool set_time(struct position *p, int64_t us)
     return p->cursor != NULL;
 }
 
+/* A time that was rounded may lie that far below the moment it was made of. */
+static int64_t bound_us(const struct source_horizon *h, const struct source_grain *g)
+{
+    return h->horizon_us - g->step_us;
+}
+
 static bool choose_bound(struct poll *p)
 {
     if (is_instant(p))
-        return set_time(&p->bound, p->horizon.horizon_us);
+        return set_time(&p->bound, bound_us(&p->horizon, &p->grain));
     if (p->sample.cursor && p->sample_us != 0 && p->horizon.horizon_us >= p->sample_us) {
         position_move(&p->bound, &p->sample);
         p->sample_us = 0;
@@ -206,7 +214,10 @@ static bool end_pass(struct poll *p)
     if (is_instant(p) || p->sample.cursor || !p->above)
         return true;
     p->sample_us = 0;
-    return position_copy(&p->sample, &p->seen) && settle_coarse(table_of(p), &p->sample);
+    if (!position_copy(&p->sample, &p->seen))
+        return false;
+    settle_coarse(&p->grain, &p->sample);
+    return true;
 }
 
 /* ---- a page ---- */
@@ -219,10 +230,15 @@ static void add_to_hash(uint64_t *hash, const char *text)
     while (*text++);
 }
 
-/* How far a cursor may lie from the time that it was made of: a timestamptz(0) is rounded. */
-static int64_t rounding_us(const struct poll *p)
+/* What tells this row, as it is, from what it may become; empty: a coarse cursor alone does not. */
+static bool read_version(struct poll *p, const PGresult *page, int row)
 {
-    return table_of(p)->cursor_is_coarse ? 1000 * 1000 : 0;
+    const char *version = source_page_version(p->feed.source, p->table, page, row);
+    buf_clear(&p->version);
+    if (!version && p->grain.coarse)
+        return buf_cstr(&p->version) != NULL;
+    return buf_adds(&p->version, p->end.cursor) && (!version || buf_addf(&p->version, " %s", version)) &&
+           buf_cstr(&p->version);
 }
 
 /* Takes the rows of a page that have not been delivered yet. *below: the last row lies below the bound. */
@@ -230,18 +246,19 @@ static bool take_rows(struct poll *p, const PGresult *page, bool *below)
 {
     p->rows_hash = 14695981039346656037u;
     for (int i = 0; i < PQntuples(page); i++) {
-        if (!source_page_position(p->feed.source, p->table, page, i, &p->end))
+        if (!source_page_position(p->feed.source, p->table, page, i, &p->end) || !read_version(p, page, i))
             return false;
-        *below = is_instant(p) ? p->end.us < p->bound.us - rounding_us(p)
-                               : source_page_below(p->feed.source, p->table, page, i);
-        if (keyset_match(p->memory, p->end.key, p->end.cursor, p->generation))
+        const char *version = p->version.data;
+        *below =
+            is_instant(p) ? p->end.us < p->bound.us : source_page_below(p->feed.source, p->table, page, i);
+        if (*version && keyset_match(p->memory, p->end.key, version, p->generation))
             continue;
-        if (!*below || !p->full) /* if there is no room for it, it is delivered again */
-            keyset_put(p->memory, p->end.key, p->end.cursor, p->generation);
+        if (*version && (!*below || !p->full)) /* if there is no room for it, it is delivered again */
+            keyset_put(p->memory, p->end.key, version, p->generation);
         if (!source_list_add(&p->rows, p->end.key))
             return false;
         add_to_hash(&p->rows_hash, p->end.key);
-        add_to_hash(&p->rows_hash, p->end.cursor);
+        add_to_hash(&p->rows_hash, *version ? version : p->end.cursor);
     }
     return position_copy(&p->scan, &p->end) && position_copy(&p->seen, &p->end);
 }
@@ -293,8 +310,8 @@ static bool read_page(struct poll *p, struct err *e)
     if (p->sample.cursor && p->sample_us == 0)
         p->sample_us = now.clock_us; /* read after that pass was over */
     bool ok = true;
-    if (is_instant(p) && now.horizon_us < p->bound.us) /* one that did not show before */
-        ok = set_time(&p->bound, now.horizon_us);
+    if (is_instant(p) && bound_us(&now, &p->grain) < p->bound.us) /* one that did not show before */
+        ok = set_time(&p->bound, bound_us(&now, &p->grain));
     ok = ok && judge_page(p, page);
     p->horizon = now;
     PQclear(page);
@@ -444,6 +461,7 @@ static void poll_free(struct feed *f)
     source_list_free(&p->rows);
     source_list_free(&p->affected);
     keyset_free(p->memory);
+    buf_free(&p->version);
     free(p->after);
     free(p);
 }
@@ -462,6 +480,8 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct
     p->feed = (struct feed){poll_next, poll_free, source, pool, es};
     p->table = table;
     p->horizon = place->horizon;
+    p->grain = place->grain;
+    buf_init(&p->version, VERSION_MAX);
     p->finished = to_the_limit && !place->last.cursor; /* no row has a cursor */
     p->memory = keyset_new(MEMORY);
     bool resume = mark->fan.cursor && mark->after;
@@ -497,10 +517,10 @@ static bool wait_settled(const struct source *s, struct pg *pg, size_t table, st
         settled = now.horizon_us >= read_us;
     }
     position_free(&ignored);
-    if (ok && settled)
-        ok = (position_copy(&place->settled, &place->last) &&
-              settle_coarse(&s->tables[table], &place->settled)) ||
-             err_memory(e);
+    if (ok && settled) {
+        ok = position_copy(&place->settled, &place->last) || err_memory(e);
+        settle_coarse(&place->grain, &place->settled);
+    }
     return ok;
 }
 
@@ -509,13 +529,15 @@ bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
 {
     struct pg *pg = pg_take(pool, e);
     feed_place_free(place);
-    bool ok = pg && source_last(s, pg, table, &place->last, &place->horizon, e);
+    bool ok = pg && source_grain(s, pg, table, &place->grain, e) &&
+              source_last(s, pg, table, &place->last, &place->horizon, e);
+    int64_t settled_us = ok ? bound_us(&place->horizon, &place->grain) - GRACE_US : 0;
     if (ok && !s->tables[table].cursor_is_instant)
         ok = !place->last.cursor || wait_settled(s, pg, table, place, e);
-    else if (ok && place->last.cursor && place->last.us < place->horizon.horizon_us - GRACE_US)
+    else if (ok && place->last.cursor && place->last.us < settled_us)
         ok = position_copy(&place->settled, &place->last) || err_memory(e);
     else if (ok)
-        ok = set_time(&place->settled, place->horizon.horizon_us - GRACE_US) || err_memory(e);
+        ok = set_time(&place->settled, settled_us) || err_memory(e);
     pg_give(pool, pg);
     return ok;
 }

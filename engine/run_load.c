@@ -120,7 +120,9 @@ static bool tell_table(struct run *r, struct pg *pg, size_t table, struct err *e
     if (!s->tables[table].cursor)
         return true;
     buf_init(&sql, 1 << 16);
-    bool ok = source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e);
+    struct source_grain grain;
+    bool ok = source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e) &&
+              source_grain(s, pg, table, &grain, e);
     if (ok && !indexed && buf_cstr(&sql))
         log_info(
             "no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
@@ -129,6 +131,11 @@ static bool tell_table(struct run *r, struct pg *pg, size_t table, struct err *e
         log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep "
                  "finds them",
                  s->tables[table].label);
+    if (ok && grain.coarse)
+        log_info(
+            "the cursor of '%s' gives the same value to changes that follow each other: rows at the last "
+            "one are looked at again each time",
+            s->tables[table].label);
     buf_free(&sql);
     return ok;
 }

@@ -264,7 +264,10 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
     PGresult *res;
     bool ok = pg_query(
         pg,
-        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f'),"
+        " c.relkind IN ('r', 'p', 'm') AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
+        "   JOIN pg_catalog.pg_class part ON part.oid = i.inhrelid"
+        "   WHERE i.inhparent = c.oid AND part.relkind NOT IN ('r', 'm'))"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.oid = $1::pg_catalog.regclass",
         1, &t->label, &res, e);
@@ -275,6 +278,7 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
         ok = blame_script(e, p, line, t, "table");
     } else {
         t->name = strdup(PQgetvalue(res, 0, 0));
+        t->has_xmin = PQgetvalue(res, 0, 2)[0] == 't';
         ok = t->name || err_memory(e);
     }
     PQclear(res);
@@ -358,7 +362,7 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
     t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
     t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
     bool rounded = strchr(t->cursor_type, '(') && !strstr(t->cursor_type, "(6)");
-    t->cursor_is_coarse = kind == PG_DATE || (t->cursor_is_time && rounded);
+    t->cursor_is_rounded = kind == PG_DATE || (t->cursor_is_time && rounded);
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
     err_set(e, ERR_FINAL,
@@ -919,6 +923,12 @@ bool source_page_below(const struct source *s, size_t table, const PGresult *pag
     return PQgetvalue(page, row, (int)s->tables[table].key.n + 2)[0] == 't';
 }
 
+const char *source_page_version(const struct source *s, size_t table, const PGresult *page, int row)
+{
+    int column = (int)s->tables[table].key.n + 3;
+    return PQgetisnull(page, row, column) ? NULL : PQgetvalue(page, row, column);
+}
+
 struct position_parameters {
     const char *list[3 * (SOURCE_KEY_MAX + 1)];
     int n;
@@ -978,6 +988,7 @@ bool source_page(const struct source *s, struct pg *pg, size_t table, const stru
     add_page_columns(&sql, t);
     buf_adds(&sql, bound->cursor ? ", " : ", false");
     bool ok = !bound->cursor || add_position(&sql, t, bound, false, &params, 0, e);
+    buf_adds(&sql, t->has_xmin ? ", xmin" : ", NULL");
     add_from(&sql, t);
     if (ok && from->cursor) {
         buf_adds(&sql, " AND ");
@@ -1016,6 +1027,44 @@ bool source_last(const struct source *s, struct pg *pg, size_t table, struct pos
     bool ok = PQntuples(res) == 0 || source_page_position(s, table, res, 0, last);
     PQclear(res);
     return ok || err_memory(e);
+}
+
+/* Of the latest rows: whether their times are all whole seconds, minutes, hours, days; whether a number is
+ * there twice. A few distinct ones are no evidence: a bulk change has but one. */
+static void add_grain(struct buf *sql, const struct source_table *t)
+{
+    static const char *const units[] = {"second", "minute", "hour", "day"};
+    enum { LATEST = 1000, EVIDENCE = 10 };
+    buf_addf(sql, "SELECT count(DISTINCT c) >= %d", EVIDENCE);
+    for (size_t i = 0; t->cursor_is_time && i < sizeof units / sizeof *units; i++)
+        buf_addf(sql, ", bool_and(c = date_trunc('%s', c))", units[i]);
+    if (!t->cursor_is_time)
+        buf_adds(sql, ", count(DISTINCT c) < count(*)");
+    buf_addf(sql, " FROM (SELECT %s AS c", t->cursor);
+    add_from(sql, t);
+    buf_addf(sql, " ORDER BY %s DESC LIMIT %d) latest", t->cursor, LATEST);
+}
+
+bool source_grain(const struct source *s, struct pg *pg, size_t table, struct source_grain *g, struct err *e)
+{
+    static const int64_t seconds[] = {1, 60, 3600, 86400};
+    const struct source_table *t = &s->tables[table];
+    struct buf sql;
+    PGresult *res;
+    *g = (struct source_grain){.coarse = t->cursor_is_rounded};
+    if (t->cursor_is_rounded && t->cursor_is_time)
+        g->step_us = seconds[0] * 1000 * 1000;
+    buf_init(&sql, MAX_SQL);
+    add_grain(&sql, t);
+    if (!query(pg, t->label, &sql, 0, NULL, &res, e))
+        return false;
+    for (int i = 1; PQgetvalue(res, 0, 0)[0] == 't' && i < PQnfields(res); i++)
+        if (PQgetvalue(res, 0, i)[0] == 't') {
+            g->coarse = true;
+            g->step_us = t->cursor_is_time ? seconds[i - 1] * 1000 * 1000 : 0;
+        }
+    PQclear(res);
+    return true;
 }
 
 /* SELECT value, its microseconds: as a position without a key. */

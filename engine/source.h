@@ -39,7 +39,8 @@ struct source_table {
     char *cursor, *cursor_type;             /* NULL: none */
     bool cursor_is_time, cursor_is_instant; /* instant: it has a time zone, so that it can be compared with
                                                the server's clock */
-    bool cursor_is_coarse; /* a later change may get the very same value: a date, a rounded time */
+    bool cursor_is_rounded;                 /* by its type: a date, a timestamptz(0) */
+    bool has_xmin;                          /* it tells one version of a row from another; a view has none */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
     Oid arrays[SOURCE_KEY_MAX]; /* the types of its parameters; 0: the server's guess */
@@ -108,6 +109,15 @@ struct source_horizon {
     char who[200];   /* "process 1234 (psql)" */
 };
 
+/* How coarse a table's cursor is. */
+struct source_grain {
+    bool coarse;     /* a later change may get the very value that the last one had */
+    int64_t step_us; /* of a time: its values are multiples of it; 0: of one with a time zone, microseconds */
+};
+/* By the type, or by the latest values: times that are all whole seconds, minutes, hours or days (a script or
+ * an application that truncates them), numbers that come more than once. */
+bool source_grain(const struct source *s, struct pg *pg, size_t table, struct source_grain *g, struct err *e);
+
 /* The next page of changed rows of a table: above `from` (cursor NULL: from the first) and not above `to`
  * (NULL, or its cursor NULL: no bound), ordered by cursor and key. `bound` (cursor NULL: none) is only
  * compared with: source_page_below. horizon is read in the same round trip, before the page's snapshot. */
@@ -116,6 +126,9 @@ bool source_page(const struct source *s, struct pg *pg, size_t table, const stru
                  struct source_horizon *horizon, PGresult **out, struct err *e);
 /* Whether a page's row lies at or below the bound (below it, if that has no key). */
 bool source_page_below(const struct source *s, size_t table, const PGresult *page, int row);
+/* Tells this version of the row from a later one, even if its cursor did not move; NULL: it cannot be told.
+ * Borrowed from the page. */
+const char *source_page_version(const struct source *s, size_t table, const PGresult *page, int row);
 /* The place of a page's row. False: no memory. */
 bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row,
                           struct position *out);

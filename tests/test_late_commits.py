@@ -274,3 +274,58 @@ def test_equal_cursors_lose_nothing_at_a_page_boundary(engine, pg, search, scrip
     pg.execute("INSERT INTO t VALUES (3501, 'v', '2020-01-02')")
     run(engine, path)
     assert search.get("t", "3501")
+
+
+# Cursors that give one value to changes that follow each other
+
+COARSE = {  # a cursor's type, and what each change sets it to
+    "timestamptz(0)": ("timestamptz(0)", "now()"),
+    "timestamp(0)": ("timestamp(0)", "now()"),
+    "date": ("date", "now()"),
+    "hours": ("timestamptz", "date_trunc('hour', now())"),
+    "local-hours": ("timestamp", "date_trunc('hour', now())"),
+    "epoch-hours": ("bigint", "extract(epoch FROM now())::bigint / 3600"),
+}
+
+
+@pytest.fixture
+def coarse(request, pg):
+    """update(id, v) changes a row of table t, whose cursor is a coarse one; of its earlier values, too, some come twice."""
+    kind, now = COARSE[request.param]
+    films.table(pg, kind, 0)
+    pg.execute(f"INSERT INTO t SELECT i, 'v', {now.replace('now()', 'now() - i / 2 * interval $$1 day$$')} FROM generate_series(1, 40) i")
+    return lambda key, v: pg.execute(f"UPDATE t SET v = %s, modified = {now} WHERE id = %s", (v, key))
+
+
+@pytest.mark.parametrize("coarse", COARSE, indirect=True)
+def test_changes_with_the_same_cursor_all_arrive(engine, search, script, coarse, wait_until):
+    films.follow(engine, script(films.plain()), wait_until=wait_until)
+    for n in range(5):
+        for key in ("30", "2"):
+            coarse(key, f"w{n}")
+            wait_until(lambda: search.get("t", key)["v"] == f"w{n}", timeout=10)
+    films.settle(1.5)
+    before = search.versions("t")
+    films.settle(1)
+    assert not changed(before, search.versions("t"))
+
+
+@pytest.mark.parametrize("coarse", COARSE, indirect=True)
+def test_changes_with_the_same_cursor_arrive_in_the_next_run(engine, search, script, coarse):
+    path = script(films.plain())
+    assert "the cursor of 't' gives the same value" in run(engine, path).stderr
+    for n in range(3):
+        for key in ("30", "2"):
+            coarse(key, f"w{n}")
+            run(engine, path)
+            assert search.get("t", key)["v"] == f"w{n}"
+
+
+def test_a_view_with_a_coarse_cursor_delivers_every_change(engine, pg, search, script, wait_until):
+    """It has no row versions, so all rows at the last value are sent at each look."""
+    pg.execute("CREATE TABLE base (id int, v text, modified date); CREATE VIEW t AS SELECT * FROM base")
+    pg.execute("INSERT INTO base SELECT i, 'v', now() FROM generate_series(1, 3) i")
+    films.follow(engine, script(films.plain()), wait_until=wait_until)
+    for n in range(3):
+        pg.execute("UPDATE base SET v = %s WHERE id = 2", (f"w{n}",))
+        wait_until(lambda: search.get("t", "2")["v"] == f"w{n}", timeout=10)
