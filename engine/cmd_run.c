@@ -128,11 +128,12 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
              clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
 
-static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ok)
+static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended, bool ok)
 {
     return (struct script_run){
         .pipeline = r->user.pipeline.name,
         .dry_run = r->o.dry_run,
+        .ended = ended,
         .ok = ok,
         .documents = s->indexed,
         .deleted = s->deleted,
@@ -150,11 +151,12 @@ static bool read_request(struct run *r, struct err *e)
 
 static bool work(struct run *r, struct err *e)
 {
-    bool ok = run_patiently(r, run_guard, e) && run_load(r, e);
+    /* A reload that is asked for during the load waits until it is over. */
+    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e) && run_load(r, e);
     if (!ok)
         queue_fail(r->queue, e);
     else if (r->o.follow)
-        ok = stop_catch_reload(e) && run_follow(r, e);
+        ok = run_follow(r, e);
     run_stop(r);
     if (!ok || r->o.dry_run)
         return ok;
@@ -163,22 +165,25 @@ static bool work(struct run *r, struct err *e)
 
 static bool execute(struct run *r, struct err *e)
 {
+    char letters[PROGRESS_TEXT];
     struct bulk_sums sums = {0};
-    struct script_run info = hook_info(r, &sums, true);
+    struct script_run info = hook_info(r, &sums, false, false);
     script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
         return false;
     bool ok = work(r, e);
     progress_end(&r->progress);
     sums = queue_sums(r->queue);
-    log_summary(r, &sums);
+    if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
+        log_summary(r, &sums);
     if (r->dead && deadletters_count(r->dead) > 0)
-        log_warn("%s: %zu dead letters wait in '%s'", r->user.pipeline.name, deadletters_count(r->dead),
+        log_warn("%s: %s in '%s'", r->user.pipeline.name,
+                 progress_count(deadletters_count(r->dead), "dead letter", letters),
                  deadletters_path(r->dead));
     if (!ok && e->kind == ERR_STOPPED)
         return false;
     struct err hook_error;
-    info = hook_info(r, &sums, ok);
+    info = hook_info(r, &sums, true, ok);
     if (script_hook(r->user.script, "after_run", &info, &hook_error))
         return ok;
     if (ok)

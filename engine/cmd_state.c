@@ -67,8 +67,11 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
     if (at.has_us) /* in UTC: a timestamp column has no eye for a zone */
         at.cursor = clock_text(at.us, utc);
     bool known = d.phase != STATE_NEW && !d.bare;
-    bool ok = true;
-    if (!at.has_us && (!known || d.n_tables == 0 || d.tables[0].mark.at.has_us))
+    const struct position *root = known && d.n_tables > 0 ? &d.tables[0].mark.at : NULL;
+    bool is_number = root && root->cursor && !root->has_us, ok = true;
+    if (is_number && at.has_us)
+        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is no time: it stands at %s", root->cursor);
+    else if (!is_number && !at.has_us)
         ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
     d.phase = STATE_FOLLOWING;
     d.bare = !known;

@@ -3,6 +3,7 @@
 #include "buf.h"
 #include "err.h"
 #include "json.h"
+#include "log.h"
 #include "queue.h"
 
 #include <errno.h>
@@ -35,18 +36,26 @@ static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
     return err_set(e, ERR_USAGE, "not a JSON object on one line: %s at byte %zu", r->error, r->at);
 }
 
-static bool add_letter(struct batch *to, const char *line, size_t len, struct err *e)
+/* The row of an empty key, or of none, had to be rejected, and cannot be asked for by its key. */
+static bool skip_letter(const char *place)
+{
+    log_warn("%s: a dead letter without a key: its row is looked at again by the next sweep, or --full",
+             place);
+    return true;
+}
+
+static bool add_letter(struct batch *to, const char *line, size_t len, const char *place, struct err *e)
 {
     struct json_reader r;
     struct buf key;
     json_open(&r, line, len);
     buf_init(&key, len); /* being unescaped, it is no longer than its line */
     bool ok = read_fields(&r, &key, e);
-    if (ok && key.len == 0)
-        ok = err_set(e, ERR_USAGE, "its \"key\" is empty");
-    else if (ok && memchr(key.data, '\0', key.len))
+    if (ok && key.len > 0 && memchr(key.data, '\0', key.len))
         ok = err_set(e, ERR_USAGE, "its \"key\" holds a zero byte");
-    if (ok) {
+    if (ok && key.len == 0) {
+        ok = skip_letter(place);
+    } else if (ok) {
         const char *text = buf_cstr(&key);
         ok = (text && batch_add_key(to, text)) || err_memory(e);
     }
@@ -55,7 +64,7 @@ static bool add_letter(struct batch *to, const char *line, size_t len, struct er
     return ok || (e->kind == ERR_USAGE && err_wrap(e, "cannot read a dead letter"));
 }
 
-static bool add_line(struct batch *to, char *line, size_t len, struct err *e)
+static bool add_line(struct batch *to, char *line, size_t len, const char *place, struct err *e)
 {
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
         line[--len] = '\0';
@@ -63,7 +72,7 @@ static bool add_line(struct batch *to, char *line, size_t len, struct err *e)
         return true;
     static const char letter[] = "{\"key\":"; /* an array's text may begin with a brace, too */
     if (strncmp(line, letter, sizeof letter - 1) == 0)
-        return add_letter(to, line, len, e);
+        return add_letter(to, line, len, place, e);
     if (strlen(line) != len)
         return err_set(e, ERR_USAGE, "the key holds a zero byte");
     return batch_add_key(to, line) || err_memory(e);
@@ -80,15 +89,15 @@ static bool end_of_file(FILE *f, const char *name, struct err *e)
 
 static bool read_lines(struct batch *to, FILE *f, const char *name, struct err *e)
 {
-    char *line = NULL;
+    char *line = NULL, place[300];
     size_t cap = 0, number = 0;
     ssize_t len = 0;
     bool ok = true;
     while (ok && (len = getline(&line, &cap, f)) >= 0) {
-        number++;
-        ok = add_line(to, line, (size_t)len, e);
+        snprintf(place, sizeof place, "%s:%zu", name, ++number);
+        ok = add_line(to, line, (size_t)len, place, e);
         if (!ok && e->kind == ERR_USAGE)
-            err_wrap(e, "%s:%zu", name, number);
+            err_wrap(e, "%s", place);
     }
     if (ok)
         ok = end_of_file(f, name, e);

@@ -1,9 +1,10 @@
 /* keyfile: reads keys, one a line, or dead letters.
  *
- * Uses     queue (batches), json, buf, err.
+ * Uses     queue (batches), json, buf, log, err.
  *
  * A line that begins with {"key": is a dead letter, a JSON object whose key it is; each other one is a key as
- * it is, without its line break. Empty lines are passed over.
+ * it is, without its line break. Empty lines are passed over, as is, with a warning, a dead letter whose key
+ * is empty.
  */
 #pragma once
 #include <stdbool.h>

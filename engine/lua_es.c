@@ -32,9 +32,10 @@ static struct es *es_of(lua_State *L)
 
 static void check_request(lua_State *L, const char *method, const char *path)
 {
-    size_t letters = strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    luaL_argcheck(L, letters > 0 && letters < 10 && method[letters] == '\0', 1,
-                  "expected a method such as \"GET\"");
+    static const char methods[] = " GET POST PUT DELETE HEAD ";
+    const char *found = strpbrk(method, " ") || !*method ? NULL : strstr(methods, method);
+    luaL_argcheck(L, found && found[-1] == ' ' && found[strlen(method)] == ' ', 1,
+                  "expected GET, POST, PUT, DELETE or HEAD");
     luaL_argcheck(L, path[0] == '/', 2, "a path begins with '/'");
     for (const char *p = path; *p; p++)
         luaL_argcheck(L, (unsigned char)*p > ' ' && (unsigned char)*p < 0x7F, 2,

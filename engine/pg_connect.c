@@ -67,6 +67,12 @@ static bool is_other_scheme(const char *url)
            strncmp(url, "postgres:", 9) != 0;
 }
 
+/* "user:secret@host/name", its scheme forgotten: libpq would take all of it for a database's name. */
+static bool is_bare_address(const char *url)
+{
+    return !is_connection_string(url) && strpbrk(url, "@:/");
+}
+
 static bool bad_url(const char *url, const char *reason, struct err *e)
 {
     err_set(e, ERR_USAGE, "cannot understand the connection string of the source: %s", reason);
@@ -184,6 +190,8 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     char *reason = NULL;
     if (is_other_scheme(url))
         return bad_url(url, "it begins with neither postgresql:// nor postgres://", e);
+    if (is_bare_address(url))
+        return bad_url(url, "it does not begin with postgresql://", e);
     if (is_torn_url(url))
         return bad_url(url, "there is a '/' before the '@'", e);
     if (is_connection_string(url) && !(given = PQconninfoParse(url, &reason))) {
@@ -191,9 +199,14 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
         PQfreemem(reason);
         return false;
     }
-    bool ok = ports_are_numbers(option(given, "port"))
-                  ? fill_server(s, url, given, e)
-                  : bad_url(url, "the port is not a number from 1 to 65535", e);
+    const char *host = option(given, "host");
+    bool ok;
+    if (host && strchr(host, '@') && host[0] != '@') /* "@name" is a socket in the abstract namespace */
+        ok = bad_url(url, "there are two '@'", e);
+    else if (!ports_are_numbers(option(given, "port")))
+        ok = bad_url(url, "the port is not a number from 1 to 65535", e);
+    else
+        ok = fill_server(s, url, given, e);
     PQconninfoFree(given);
     if (!ok)
         pg_server_free(s);

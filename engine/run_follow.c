@@ -160,6 +160,7 @@ static bool swap(struct following *f, struct run_script *fresh, struct err *e)
     r->user = *fresh;
     *fresh = (struct run_script){0};
     r->user.source.pipeline = &r->user.pipeline;
+    r->progress.name = r->user.pipeline.name;
     r->data.swept_us = 0; /* documents may look different now: a sweep brings them up to date */
     if (!run_sign_state(r, e) || !run_start(r, e) || !run_patiently(r, run_guard, e))
         return false;

@@ -314,8 +314,10 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
             return false;
     } else {
-        log_info("%s: resuming the first load after key '%s'", r->user.pipeline.name,
-                 r->data.after ? r->data.after : "");
+        if (r->data.after)
+            log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, r->data.after);
+        else
+            log_info("%s: resuming the load: no stretch of it was complete yet", r->user.pipeline.name);
         if (!run_sign_state(r, e))
             return false;
     }

@@ -740,6 +740,16 @@ static void set_boolean(lua_State *L, const char *name, bool value)
     lua_setfield(L, -2, name);
 }
 
+static void set_result(lua_State *L, const struct script_run *run)
+{
+    set_boolean(L, "ok", run->ok);
+    set_integer(L, "documents", run->documents);
+    set_integer(L, "deleted", run->deleted);
+    set_integer(L, "rejected", run->rejected);
+    lua_pushnumber(L, run->seconds);
+    lua_setfield(L, -2, "seconds");
+}
+
 static int hook_body(lua_State *L)
 {
     const struct hook *h = lua_touserdata(L, 1);
@@ -750,12 +760,8 @@ static int hook_body(lua_State *L)
     lua_pushstring(L, h->run->pipeline);
     lua_setfield(L, -2, "pipeline");
     set_boolean(L, "dry_run", h->run->dry_run);
-    set_boolean(L, "ok", h->run->ok);
-    set_integer(L, "documents", h->run->documents);
-    set_integer(L, "deleted", h->run->deleted);
-    set_integer(L, "rejected", h->run->rejected);
-    lua_pushnumber(L, h->run->seconds);
-    lua_setfield(L, -2, "seconds");
+    if (h->run->ended)
+        set_result(L, h->run);
     lua_call(L, 1, 0);
     return 0;
 }

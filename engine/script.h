@@ -78,7 +78,9 @@ bool script_document(struct script *s, const struct pg_columns *columns, const P
 
 struct script_run { /* what the hooks are told */
     const char *pipeline;
-    bool dry_run, ok;
+    bool dry_run;
+    bool ended; /* what follows is known, and told */
+    bool ok;
     uint64_t documents, deleted, rejected;
     double seconds;
 };

@@ -104,6 +104,28 @@ def test_a_related_table_may_be_added_by_a_reload(engine, pg, search, script, wa
     wait_until(lambda: {"public.person", "public.genre", "public.film_genre"} <= set(state(engine)["tables"]))
 
 
+def test_a_reload_asked_for_during_the_load_comes_after_it(engine, pg, search, script, wait_until):
+    films.table(pg)
+    path = script(films.plain(document="etl.pg.query 'SELECT pg_sleep(0.1)' return { v = row.v }", head='local etl = require "etl"'))
+    running = engine.start(path, "--follow")
+    wait_until(lambda: pg.value("SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(0.1)'"))
+    script(films.plain(document="return { v = 'new' }"))
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: "reloaded" in running.stderr or not running.alive())
+    wait_until(lambda: search.get("t", "7") == {"v": "new"})
+    assert running.stop().returncode == 143
+
+
+@pytest.mark.skipif(os.environ.get("ETL_FAULTS") != "long", reason="half a minute until the next line (ETL_FAULTS=long)")
+def test_the_progress_goes_on_after_a_reload(started, wait_until):
+    running = started()
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: "reloaded" in running.stderr)
+    said = len(running.stderr)
+    wait_until(lambda: re.search(r"info  films: \d+ (of|documents)", running.stderr[said:]) or not running.alive(), timeout=60)
+    assert running.stop().returncode == 143
+
+
 def test_many_reloads_lose_nothing(started, pg, search, script, wait_until):
     running = started()
     for n in range(10):

@@ -369,7 +369,7 @@ def test_es_within_documents(engine, rows, search, write):
 
 
 ES_MISTAKES = [
-    ("etl.es.request('get', '/')", 'expected a method such as "GET"'),
+    ("etl.es.request('get', '/')", 'expected GET, POST, PUT, DELETE or HEAD'),
     ("etl.es.request('GET', 'movies')", "a path begins with '/'"),
     ("etl.es.request('GET', '/a b')", "a path's spaces and letters beyond ASCII have to be written as %XX"),
     ("etl.es.request('GET', '/é')", "a path's spaces and letters beyond ASCII have to be written as %XX"),

@@ -163,6 +163,13 @@ def test_another_scheme_is_a_mistake_and_no_database_s_name(engine, script, url)
     assert "s3cret" not in result.stderr
 
 
+@pytest.mark.parametrize("url", ["etl:s3cret@127.0.0.1:5432/db", "postgres:/etl:s3cret@h/db", "postgresql://u:x@s3cret@h/db"])
+def test_an_address_that_is_not_whole_is_a_mistake_and_shows_no_password(engine, script, url):
+    result = engine(script(pipeline()), "--dry-run", env={"DATABASE_URL": url})
+    assert result.returncode == 2 and "cannot understand the connection string" in result.stderr
+    assert "s3cret" not in result.stderr
+
+
 # What the role may do: CONNECT, USAGE on the schema, SELECT on the tables, and nothing else.
 
 RIGHTS = {  # and what is said without it: with the script's line, where it names what cannot be used

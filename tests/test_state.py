@@ -253,6 +253,16 @@ def test_set_heeds_the_zone_where_the_cursor_has_none(engine, pg, search_one, sc
     assert "2 documents indexed" in ok(engine(path)).stderr
 
 
+def test_set_takes_what_the_cursor_is(engine, pg, search_one, script):
+    pg.execute("CREATE TABLE things (id int PRIMARY KEY, v text, modified bigint);"
+               "INSERT INTO things SELECT i, 'v', i FROM generate_series(1, 9) i")
+    path = script(pipeline())
+    ok(engine(path))
+    assert "the cursor of this pipeline is no time: it stands at 9" in ok(engine("state", "set", path, "2025-01-01"), 2).stderr
+    ok(engine("state", "set", path, "6"))
+    assert "4 documents indexed" in ok(engine(path)).stderr  # 6 itself, too
+
+
 def test_set_without_a_state_makes_a_bare_file(engine, movies, search_one):
     ok(engine("state", "set", MOVIES, "2025-06-01"))
     assert os.stat(engine.state).st_size == 0
@@ -299,7 +309,7 @@ def test_a_killed_load_resumes_at_its_stretch_and_loses_nothing(engine, pg, sear
     before = search.versions("things")
     pg.execute("UPDATE things SET v = 'changed', modified = now() WHERE id = 1")
     result = ok(engine(path))
-    assert f"resuming the first load after key '{done}'" in result.stderr
+    assert f"resuming the load after key '{done}'" in result.stderr
     docs = search.docs("things")
     assert len(docs) == 60000
     assert docs.pop("1")["v"] == "changed"

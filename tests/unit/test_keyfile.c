@@ -108,7 +108,7 @@ static void a_damaged_line_is_told_with_its_number(void **state)
         {LINE("{\"key\":null}\n"), ":1: " NO_LETTER "its \"key\" is not a string"},
         {LINE("{\"key\":[\"a\"]}\n"), ":1: " NO_LETTER "its \"key\" is not a string"},
         {LINE("{\"key\":}\n"), ":1: " NO_LETTER "not a JSON object on one line: damaged at byte 7"},
-        {LINE("{\"key\":\"\"}\n"), ":1: " NO_LETTER "its \"key\" is empty"},
+        {LINE("{\"key\":\"\"}\n{\"key\":5}\n"), ":2: " NO_LETTER "its \"key\" is not a string"},
         {LINE("{\"key\":\"a\\u0000b\"}\n"), ":1: " NO_LETTER "its \"key\" holds a zero byte"},
         {LINE("a\nb\0c\n"), ":2: the key holds a zero byte"},
         {LINE("\0"), ":1: the key holds a zero byte"},

@@ -527,8 +527,13 @@ static void hooks_are_told_what_happened(void **state)
                          "end }");
     struct err e;
     struct script *s = script_open(&t, &e);
-    struct script_run run = {
-        .pipeline = "movies", .dry_run = true, .documents = 3, .deleted = 2, .rejected = 1, .seconds = 1.5};
+    struct script_run run = {.pipeline = "movies",
+                             .dry_run = true,
+                             .ended = true,
+                             .documents = 3,
+                             .deleted = 2,
+                             .rejected = 1,
+                             .seconds = 1.5};
     assert_true(script_hook(s, "after_run", &run, &e));
     assert_false(script_hook(s, "before_run", &run, &e));
     assert_string_equal(e.text, "x.lua:5: heard");
