@@ -4,6 +4,7 @@
 #include "err.h"
 #include "es_nodes.h"
 #include "es_url.h"
+#include "gzip.h"
 #include "json.h"
 #include "log.h"
 #include "stop.h"
@@ -18,16 +19,30 @@ enum { MAX_RETRY_AFTER_S = 3600 };
 
 /* ---- the server ---- */
 
-static const struct es_limits defaults = {
-    .connect_ms = 10000, .request_ms = 120000, .stall_s = 60, .stop_ms = 3000, .max_body = (size_t)256 << 20};
+static const struct es_limits defaults = {.connect_ms = 10000,
+                                          .request_ms = 120000,
+                                          .stall_s = 60,
+                                          .stop_ms = 3000,
+                                          .max_body = (size_t)256 << 20,
+                                          .connection_s = 600};
+
+static bool is_worth_compressing(const struct es_server *s)
+{
+    for (size_t i = 0; i < s->n_urls; i++)
+        if (!s->urls[i].loopback)
+            return true;
+    return false;
+}
 
 bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e)
 {
     *s = (struct es_server){.limits = defaults, .security.verify = true};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(e, ERR_FINAL, "cannot set up libcurl");
-    if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e)))
+    if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e))) {
+        s->compress = c->compress != 0 ? c->compress > 0 : is_worth_compressing(s);
         return true;
+    }
     es_urls_free(s->urls, s->n_urls);
     *s = (struct es_server){0};
     curl_global_cleanup();
@@ -76,6 +91,7 @@ struct es {
     int64_t node_ms;                /* what it has for it */
     struct curl_slist *headers;     /* owned; of the request */
     struct es_handshake handshake;
+    struct gzip *gzip; /* owned; NULL: bodies go as they are */
     CURL *easy;
     CURLM *multi;
 };
@@ -87,12 +103,17 @@ static void set_up(CURL *h, const struct es_server *s)
     curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(h, CURLOPT_USERAGENT, "etl-engine");
-    /* Not asked for, as what we ask for is short; yet a gateway's is understood. */
-    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, "identity");
+    /* Not asked for: yet a gateway's is understood. */
+    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, s->compress ? "gzip" : "identity");
+    /* A name is asked for when a connection is made, which is seldom; never is an old answer believed. */
+    curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, s->limits.connect_ms);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second */
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, s->limits.stall_s);
     curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10); /* a body has megabytes: fewer writes */
+#if LIBCURL_VERSION_NUM >= 0x075000
+    curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, s->limits.connection_s);
+#endif
 #if LIBCURL_VERSION_NUM >= 0x075700
     curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
 #endif
@@ -108,7 +129,8 @@ struct es *es_open(const struct es_server *s, struct err *e)
     es->server = s;
     es->easy = curl_easy_init();
     es->multi = curl_multi_init();
-    if (!es->easy || !es->multi) {
+    es->gzip = s->compress ? gzip_new() : NULL;
+    if (!es->easy || !es->multi || (s->compress && !es->gzip)) {
         err_memory(e);
         es_close(es);
         return NULL;
@@ -130,6 +152,7 @@ void es_close(struct es *es)
     curl_multi_cleanup(es->multi); /* both bear NULL */
     curl_easy_cleanup(es->easy);
     curl_slist_free_all(es->headers);
+    gzip_free(es->gzip);
     free(es);
 }
 
@@ -225,7 +248,18 @@ struct request {
     const char *method, *path, *type;
     const void *body;
     size_t len;
+    bool packed;
 };
+
+static void pack(struct es *es, struct request *r)
+{
+    const struct buf *packed = es->gzip && r->body ? gzip_pack(es->gzip, r->body, r->len) : NULL;
+    if (!packed)
+        return;
+    r->body = packed->data;
+    r->len = packed->len;
+    r->packed = true;
+}
 
 static void describe(CURL *h, const struct request *r, struct es_answer *a)
 {
@@ -265,7 +299,8 @@ static bool set_headers(struct es *es, const struct request *r, const char *url,
     char type[200];
     snprintf(type, sizeof type, "Content-Type: %s", r->type ? r->type : "application/json");
     drop_headers(es);
-    if (!add_header(es, type) || !add_header(es, "Expect:")) /* or large bodies wait for a 100 */
+    if (!add_header(es, type) || !add_header(es, "Expect:") /* or large bodies wait for a 100 */
+        || (r->packed && !add_header(es, "Content-Encoding: gzip")))
         return err_memory(e);
     if (!es_security_headers(&es->server->security, r->method, url, r->body, r->len, &es->headers, e))
         return false;
@@ -345,6 +380,7 @@ static void read_head(CURL *h, struct es_answer *a)
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(h, CURLINFO_RETRY_AFTER, &wait);
     a->status = (int)status;
+    a->redirect[0] = '\0';
     if (curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url)
         note_redirect(url, a);
     a->retry_after_ms = wait <= 0 ? 0 : (int64_t)(wait < MAX_RETRY_AFTER_S ? wait : MAX_RETRY_AFTER_S) * 1000;
@@ -432,6 +468,7 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
     a->redirect[0] = '\0';
     a->privilege = es_security_privilege(method, path);
     struct request r = {.method = method, .path = path, .type = type, .body = body, .len = len};
+    pack(es, &r);
     describe(es->easy, &r, a);
     bool ok = run_on_nodes(es, &r, a, e);
     curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);

@@ -1,6 +1,6 @@
 /* es: the search server: one HTTP request, one answer, over connections that are kept alive.
  *
- * Uses     libcurl, es_url, es_nodes, es_security, err, buf, json, stop, clock, log.
+ * Uses     libcurl, es_url, es_nodes, es_security, gzip, err, buf, json, stop, clock, log.
  * Promise  every wait ends soon after a stop is asked (a request in flight, or begun later, gets 3 seconds
  * more). No answer is believed that did not arrive whole. No message holds a password.
  *
@@ -21,16 +21,20 @@ struct es_nodes;
 struct es_url;
 struct json_reader;
 
-struct es_limits {   /* es_server_init sets them; tests make them small before es_open */
-    long connect_ms; /* 10 s: a host that is up accepts in one; the rest is for lost packets */
-    long request_ms; /* 120 s, from the first byte sent to the last one received */
-    long stall_s;    /* 60 s without a byte in either direction: the server is frozen */
-    int64_t stop_ms; /* 3 s: what a request still gets once a stop was asked */
-    size_t max_body; /* 256 MB: what an answer may weigh */
+struct es_limits {     /* es_server_init sets them; tests make them small before es_open */
+    long connect_ms;   /* 10 s: a host that is up accepts in one; the rest is for lost packets */
+    long request_ms;   /* 120 s, from the first byte sent to the last one received */
+    long stall_s;      /* 60 s without a byte in either direction: the server is frozen */
+    int64_t stop_ms;   /* 3 s: what a request still gets once a stop was asked */
+    size_t max_body;   /* 256 MB: what an answer may weigh */
+    long connection_s; /* 600 s: an older one is not used again, so that a name may move though its old
+                          address still answers (a load balancer that is being replaced) */
 };
 
 struct es_config {   /* borrowed, for the time of es_server_init */
     const char *url; /* of one node, or of several: see es_url.h */
+    int compress; /* bodies, both ways: 1: yes, -1: no, 0: unless all nodes are this machine itself (gzip.h)
+                   */
 };
 
 struct es_server { /* one for all threads; read-only after es_server_init, but for what nodes guards itself */
@@ -38,6 +42,7 @@ struct es_server { /* one for all threads; read-only after es_server_init, but f
     size_t n_urls;
     struct es_nodes *nodes; /* owned */
     struct es_security security;
+    bool compress;
     struct es_limits limits;
 };
 

@@ -35,6 +35,7 @@ enum field_type {
     URLS,       /* TEXT, or a list of them, to a char * with commas between */
     QUERY,      /* TEXT, without what stands behind its last word */
     JSON,       /* a table, to a char * with its JSON */
+    CHOICE,     /* true or false, to an int: 1, or -1 */
     FLAG,       /* to a bool, which keeps its value where the field is absent */
     NUMBER,     /* to a double */
     WHOLE,      /* to an int64_t */
@@ -101,6 +102,7 @@ static const struct field {
     {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
     {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
     {"sink", "indices", TEXT, false, AT(sink.indices), 0, NULL},
+    {"sink", "compress", CHOICE, false, AT(sink.compress), 0, NULL},
     {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
     {"sink", "user", TEXT, false, AT(sink.security.user), 0, NULL},
     {"sink", "password", TEXT, false, AT(sink.security.password), 0, NULL},
@@ -514,10 +516,14 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
     case JSON:
         read_json(L, r, f, target);
         return;
+    case CHOICE:
     case FLAG:
         if (!lua_isboolean(L, -1))
             wrong_type(L, r, f->name, "true or false");
-        *(bool *)target = lua_toboolean(L, -1);
+        if (f->type == FLAG)
+            *(bool *)target = lua_toboolean(L, -1);
+        else
+            *(int *)target = lua_toboolean(L, -1) ? 1 : -1;
         return;
     case NUMBER:
     case WHOLE:

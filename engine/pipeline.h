@@ -59,6 +59,7 @@ struct pipeline {
         char *indices;
         bool scattered;
         double max_rate; /* documents a second; 0: any number */
+        int compress;    /* 1: yes, -1: no, 0: not given */
         int url_line, index_line;
         struct es_security security; /* as it is given: see es_security_read */
     } sink;

@@ -136,6 +136,7 @@ static bool check_reload(const struct run *r, const struct run_script *fresh, st
                           : !same_text(a->sink.index, b->sink.index)     ? "sink.index"
                           : !same_text(a->sink.indices, b->sink.indices) ? "sink.indices"
                           : secret                                       ? secret
+                          : a->sink.compress != b->sink.compress         ? "sink.compress"
                           : !b->source.cursor                            ? "source.cursor"
                                                                          : NULL;
     return !changed ||

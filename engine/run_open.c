@@ -66,7 +66,8 @@ static bool open_servers(struct run *r, struct err *e)
     pg_pool_init(&r->pool, &r->pg);
     if (r->o.dry_run)
         return true;
-    if (!es_server_init(&r->es_server, &(struct es_config){.url = p->sink.url}, e))
+    if (!es_server_init(&r->es_server, &(struct es_config){.url = p->sink.url, .compress = p->sink.compress},
+                        e))
         return at_line(e, p, p->sink.url_line);
     if (!es_server_secure(&r->es_server, &p->sink.security, e))
         return false;

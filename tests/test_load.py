@@ -10,6 +10,7 @@ import pytest
 import conftest
 import tools
 from pipelines import pipeline
+from proxy import Proxy
 from tools import ROOT
 
 MOVIES = "scripts/movies.lua"
@@ -79,6 +80,18 @@ def test_every_film_is_in_the_index_as_the_tables_say_and_as_the_dry_run_prints_
     assert len(expected) >= 200
     assert loaded.docs("movies") == expected
     assert {film["id"]: film for film in ok(engine(MOVIES, "--dry-run")).docs} == expected
+
+
+def test_compressed_requests_and_answers_carry_the_same(engine, movies, search, script):
+    with open(os.path.join(ROOT, MOVIES), encoding="utf-8") as f:
+        text = f.read()
+    packed = text.replace("sink = {", "sink = { compress = true,")
+    assert packed != text
+    with Proxy(search.port) as proxy:
+        ok(engine(script(packed), env={"ELASTICSEARCH_URL": proxy.url}))
+        docs = search.docs("movies")
+        assert docs == films_by_sql(movies)
+        assert proxy.up < len(json.dumps(docs, ensure_ascii=False).encode()) / 2
 
 
 def test_films_without_directors_have_empty_lists(movies, loaded):

@@ -207,20 +207,33 @@ static inline void *fake_run(void *arg)
     return NULL;
 }
 
-static inline void fake_start(struct fake_http *f, const struct fake_step *steps, size_t n)
+/* At that address. Its port: on return; 0: there is no such address on this machine. */
+static inline int fake_start_at(struct fake_http *f, const struct fake_step *steps, size_t n,
+                                struct sockaddr *a, socklen_t len)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof a;
     memset(f, 0, sizeof *f);
     f->steps = steps;
     f->n = n;
     pthread_mutex_init(&f->lock, NULL);
-    f->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool ok = bind(f->listener, (struct sockaddr *)&a, len) == 0 && listen(f->listener, 8) == 0 &&
-              getsockname(f->listener, (struct sockaddr *)&a, &len) == 0;
+    f->listener = socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (bind(f->listener, a, len) != 0) {
+        close(f->listener);
+        return 0;
+    }
+    bool ok = listen(f->listener, 8) == 0 && getsockname(f->listener, a, &len) == 0;
     if (!ok || pthread_create(&f->thread, NULL, fake_run, f) != 0)
         abort();
-    snprintf(f->url, sizeof f->url, "http://127.0.0.1:%d", ntohs(a.sin_port));
+    return ntohs(a->sa_family == AF_INET ? ((struct sockaddr_in *)a)->sin_port
+                                         : ((struct sockaddr_in6 *)a)->sin6_port);
+}
+
+static inline void fake_start(struct fake_http *f, const struct fake_step *steps, size_t n)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int port = fake_start_at(f, steps, n, (struct sockaddr *)&a, sizeof a);
+    if (port == 0)
+        abort();
+    snprintf(f->url, sizeof f->url, "http://127.0.0.1:%d", port);
 }
 
 static inline void fake_stop(struct fake_http *f)

@@ -6,12 +6,15 @@
 
 #include <cmocka.h>
 
+#include <dlfcn.h>
+#include <netdb.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "clock.h"
 #include "err.h"
@@ -153,6 +156,144 @@ static void with_no_node_left_the_last_failure_is_told(void **state)
     assert_int_equal(e.kind, ERR_PASSING);
     assert_memory_equal(e.text, "could not reach http://[::1]:1: ", 32);
     es_answer_free(&a);
+}
+
+/* ---- names and connections ---- */
+
+static atomic_int asked; /* how often "moved.test" was */
+
+/* libcurl's, too. Each time that name is asked for it is somewhere else, and comes back the third time. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **out)
+{
+    static const char *const places[] = {"127.0.0.2", "127.0.0.3", "127.0.0.1"};
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        (int (*)(const char *, const char *, const struct addrinfo *, struct addrinfo **))dlsym(
+            RTLD_NEXT, "getaddrinfo");
+    if (host && strcmp(host, "moved.test") == 0)
+        host = places[atomic_fetch_add(&asked, 1) % 3];
+    return real(host, port, hints, out);
+}
+
+static void each_connection_asks_where_the_name_is_now(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 200, .body = "ok", .end = FAKE_CLOSE}));
+    char url[100];
+    snprintf(url, sizeof url, "http://moved.test:%s", strrchr(fake.url, ':') + 1);
+    setenv("no_proxy", "*", 1);
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, &(struct es_config){.url = url}, &e));
+    struct es *es = es_open(&s, &e);
+    for (int i = 0; i < 6; i++) /* fake listens on 127.0.0.1 alone */
+        assert_int_equal(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e), i % 3 == 2);
+    assert_int_equal(atomic_load(&asked), 6);
+    unsetenv("no_proxy");
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+}
+
+static void a_connection_is_not_used_for_ever(void **state)
+{
+    (void)state;
+    fake_start(&fake, STEPS({.status = 200, .body = "ok"}));
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
+    s.limits.connection_s = 1;
+    struct es *es = es_open(&s, &e);
+    int64_t begun = clock_mono_us();
+    while (atomic_load(&fake.accepted) < 2 && clock_mono_us() - begun < 60 * 1000 * 1000) {
+        assert_true(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+        usleep(10 * 1000);
+    }
+    assert_int_equal(atomic_load(&fake.accepted), 2);
+    assert_true(atomic_load(&fake.served) > 2);
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+}
+
+static void a_server_may_have_an_ipv6_address(void **state)
+{
+    (void)state;
+    struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    int port = fake_start_at(&fake, STEPS({.status = 200, .body = "six"}), (struct sockaddr *)&at, sizeof at);
+    if (port == 0)
+        skip();
+    char url[100];
+    snprintf(url, sizeof url, "http://[::1]:%d/", port);
+    struct es_answer a = {0};
+    struct err e = {0};
+    assert_true(get(url, &a, &e));
+    assert_string_equal(buf_cstr(&a.body), "six");
+    es_answer_free(&a);
+    fake_stop(&fake);
+}
+
+/* ---- compression ---- */
+
+static void sends(int compress, const char *body, bool packed)
+{
+    fake_start(&fake, STEPS({.status = 200, .body = "ok"}));
+    struct es_server s;
+    struct err e = {0};
+    struct es_answer a = {0};
+    assert_true(es_server_init(&s, &(struct es_config){.url = fake.url, .compress = compress}, &e));
+    struct es *es = es_open(&s, &e);
+    assert_true(es_request(es, "POST", "/_bulk", body, strlen(body), NULL, &a, &e));
+    fake_look(&fake);
+    assert_int_equal(strstr(fake.head, "Accept-Encoding: gzip\r\n") != NULL, compress > 0);
+    assert_int_equal(strstr(fake.head, "Content-Encoding: gzip\r\n") != NULL, packed);
+    unsigned char text[10000] = "";
+    z_stream z = {.next_in = (Bytef *)fake.body,
+                  .avail_in = sizeof fake.body,
+                  .next_out = text,
+                  .avail_out = sizeof text - 1};
+    if (packed) {
+        assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
+        assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
+        inflateEnd(&z);
+    }
+    assert_string_equal(packed ? (char *)text : fake.body, body);
+    es_answer_free(&a);
+    es_close(es);
+    es_server_free(&s);
+    fake_stop(&fake);
+}
+
+static void bodies_are_compressed_where_it_is_worth_it(void **state)
+{
+    (void)state;
+    static char body[5000];
+    memset(body, 'x', sizeof body - 1);
+    sends(1, body, true);
+    sends(1, "{}", false);
+    sends(0, body, false); /* on this machine itself */
+    sends(-1, body, false);
+    static const struct {
+        const char *url;
+        int compress;
+        bool is;
+    } cases[] = {
+        {"http://es.example.org", 0, true},
+        {"http://localhost:1,http://es.example.org", 0, true},
+        {"http://localhost:1,http://127.0.0.1:2,http://[::1]:3", 0, false},
+        {"http://es.example.org", -1, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct es_server s;
+        struct err e = {0};
+        struct es_config c = {.url = cases[i].url, .compress = cases[i].compress};
+        assert_true(es_server_init(&s, &c, &e));
+        assert_int_equal(s.compress, cases[i].is);
+        es_server_free(&s);
+    }
 }
 
 /* ---- answers that arrive ---- */
@@ -741,12 +882,13 @@ static bool walk(struct err *e)
 {
     struct es_server s;
     struct es_answer a = {0};
+    static const char body[2000];
     char urls[200]; /* the first node is not there */
     snprintf(urls, sizeof urls, "http://joe:x@127.0.0.1:1/p/, http://joe:x@%.50s", fake.url + 7);
-    bool ok = es_server_init(&s, &(struct es_config){.url = urls}, e);
+    bool ok = es_server_init(&s, &(struct es_config){.url = urls, .compress = 1}, e);
     if (ok) {
         struct es *es = es_open(&s, e);
-        ok = es && es_request(es, "GET", "/", NULL, 0, NULL, &a, e);
+        ok = es && es_request(es, "POST", "/", body, sizeof body, NULL, &a, e);
         es_close(es);
     }
     es_answer_free(&a);
@@ -777,6 +919,10 @@ int main(void)
         cmocka_unit_test(another_node_takes_over_where_one_gives_no_answer),
         cmocka_unit_test(an_answer_is_taken_from_whichever_node_gave_it),
         cmocka_unit_test(with_no_node_left_the_last_failure_is_told),
+        cmocka_unit_test(each_connection_asks_where_the_name_is_now),
+        cmocka_unit_test(a_connection_is_not_used_for_ever),
+        cmocka_unit_test(a_server_may_have_an_ipv6_address),
+        cmocka_unit_test(bodies_are_compressed_where_it_is_worth_it),
         cmocka_unit_test(requests_share_one_connection_and_carry_what_they_should),
         cmocka_unit_test(statuses_are_classified),
         cmocka_unit_test(a_redirect_is_told_without_its_secrets),

@@ -34,7 +34,8 @@ static const char GOOD[] =
     "  },\n"
     "  document = function(row) return row end,\n"
     "  before_run = function() end,\n"
-    "  sink = { url = 'http://h:1', index = 'movies', indices = 'm-*', settings = {}, user = 'u', password = "
+    "  sink = { url = 'http://h:1', index = 'movies', indices = 'm-*', settings = {}, compress = false, user "
+    "= 'u', password = "
     "'p', verify = "
     "false,\n"
     "    mappings = { dynamic = 'strict', properties = { id = { type = 'keyword' } } } },\n"
@@ -111,6 +112,7 @@ static void a_good_script_arrives_as_it_is(void **state)
     assert_string_equal(p.sink.security.user, "u");
     assert_string_equal(p.sink.security.password, "p");
     assert_true(!p.sink.security.api_key && !p.sink.security.verify);
+    assert_int_equal(p.sink.compress, -1);
     assert_string_equal(p.sink.settings, "{}");
     assert_string_equal(p.sink.mappings,
                         "{\"dynamic\":\"strict\",\"properties\":{\"id\":{\"type\":\"keyword\"}}}");
@@ -196,6 +198,7 @@ static void what_may_be_left_out_comes_from_the_environment_or_a_default(void **
     assert_string_equal(p.source.url, "");
     assert_string_equal(p.sink.url, "http://127.0.0.1:9200");
     assert_true(!p.sink.security.user && p.sink.security.verify);
+    assert_true(p.sink.compress == 0 && p.sink.max_rate == 0);
     assert_string_equal(p.state, "postgres_to_es/es/es_data/state");
     assert_null(p.source.cursor);
     assert_null(p.sink.mappings);
@@ -307,6 +310,9 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
         {"index = 'movies'", "index = 'movies', zz = 1", "x.lua:20: unknown field 'zz' in sink"},
         {"index = 'movies'", "index = 'movies', ca = 1",
          "x.lua:20: field 'ca' in sink must be a string, is a number"},
+        {"compress = false", "compress = 'no'",
+         "x.lua:20: field 'compress' in sink must be true or false, is a string"},
+        {"compress = false", "max_rate = 9", "x.lua:20: field 'max_rate' in sink must be at least 10, is 9"},
         {"verify = false", "verify = 'no'",
          "x.lua:20: field 'verify' in sink must be true or false, is a string"},
         {"index = 'movies'", "index = 'movies', passwort = 's3cret'",
