@@ -34,7 +34,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CLAIM(ok || (e.kind != ERR_NONE && *e.text));
     CLAIM(b.n + sums.indexed + sums.deleted + sums.unchanged + sums.rejected == 4);
     CLAIM(sums.rejected == told);
-    CLAIM(!strstr(e.text, "damaged answer") || b.n == 4);
+    CLAIM(strncmp(e.text, "4 items: damaged answer", 23) != 0 || b.n == 4);
     bulk_free(&b);
     return 0;
 }

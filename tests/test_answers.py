@@ -1,0 +1,54 @@
+"""Answers that a gateway gives in the search server's place: nothing is lost, and what is wrong is said."""
+import films
+import pytest
+from films import run
+from nginx import Nginx
+
+
+@pytest.fixture
+def front(engine, search_one, tmp_path):
+    """front(inside=...): nginx before the search server, which the engine then asks."""
+    opened = []
+
+    def open_front(**words):
+        nginx = Nginx(tmp_path, search_one.port, **words)
+        opened.append(nginx)
+        engine.env["ELASTICSEARCH_URL"] = nginx.url()
+        return nginx
+
+    yield open_front
+    for nginx in opened:
+        nginx.__exit__()
+
+
+def test_a_gateways_limit_is_learned_and_a_document_above_it_is_a_dead_letter(engine, pg, search_one, script, front):
+    nginx = front(inside="client_max_body_size 200k;")
+    films.table(pg, rows=0)
+    pg.execute("INSERT INTO t SELECT i, repeat('x', 5000) FROM generate_series(1, 300) i")
+    pg.execute("INSERT INTO t VALUES (301, repeat('x', 400000))")
+    done = run(engine, script(films.plain()), "--workers", "1", code=4)
+    assert "document '301' rejected: larger than the server takes in one request (413)" in done.stderr, done
+    assert search_one.docs("t").keys() == {str(i) for i in range(1, 301)}
+    refused = [line for line in nginx.requests() if '" 413 ' in line]
+    # 2 MB, halved four times, and document 301 alone: not each of the 30 requests anew. What was loaded is looked at once
+    # more, as it is too young to be settled: document 301 is then refused again.
+    assert 5 <= len(refused) <= 6, refused
+
+
+def test_a_redirect_ends_it_and_names_where_it_leads(engine, pg, script, front):
+    front(inside="return 302 https://joe:s3cret@login.example.org/s3cret;")
+    films.table(pg)
+    done = run(engine, script(films.plain()), code=1)
+    assert "answered 302: it redirects to https://login.example.org" in done.stderr, done
+    assert "s3cret" not in done.stderr
+
+
+def test_a_page_in_place_of_an_answer_is_waited_out(engine, pg, search_one, script, front):
+    films.table(pg)
+    path = script(films.plain())
+    front(inside="""if ($uri ~ _bulk) { add_header Content-Type text/html; return 200 "<html>Sign in</html>"; }""")
+    done = run(engine, path, "--give-up-after", "1", code=3)
+    assert "damaged at byte 0; it begins with '<html>Sign in</html>'" in done.stderr, done
+    front()
+    run(engine, path)
+    assert search_one.count("t") == 20
