@@ -422,7 +422,7 @@ int encode_lua_encode(lua_State *L)
     struct buf *b = value_push_buf(L, JSON_MAX);
     encode_value(L, 1, b);
     if (b->failed)
-        return luaL_error(L, "cannot encode: the JSON is too large");
+        return luaL_error(L, "cannot encode: the JSON is too large, or memory is short");
     lua_pushlstring(L, b->data, b->len);
     buf_free(b);
     return 1;

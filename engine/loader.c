@@ -26,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -56,6 +57,7 @@ struct worker {
     struct batch *batch;
     bool *seen;                    /* one for each of the batch's keys, in sorted order: its row was there */
     struct bulk_sums sums;         /* of this try at the batch */
+    struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     int64_t version, read_at_us, made;
 };
@@ -328,14 +330,23 @@ static bool flush_index(struct worker *w, struct err *e)
 
 /* ---- printing ---- */
 
+/* How much standard output takes at once without waiting for anybody: a file, or /dev/null, much; a pipe that
+ * is ready, no more than this: a reader that has stalled must not keep us when we are asked to stop. */
+static size_t portion(void)
+{
+    struct stat s;
+    bool waits =
+        fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) || isatty(STDOUT_FILENO);
+    return waits ? PIPE_BUF : 1 << 20;
+}
+
 static bool write_out(struct worker *w, const char *data, size_t len, struct err *e)
 {
+    size_t most = portion();
     while (len > 0) {
-        /* No more than a pipe that is ready takes at once: a reader that has stalled must not keep us when we
-         * are asked to stop. */
         if (stop_wait_fd(STDOUT_FILENO, POLLOUT, -1) == STOP_ASKED)
             return stop_err(e);
-        ssize_t n = write(STDOUT_FILENO, data, len < PIPE_BUF ? len : PIPE_BUF);
+        ssize_t n = write(STDOUT_FILENO, data, len < most ? len : most);
         if (n < 0 && errno == EPIPE) {
             queue_enough(w->config->queue); /* `| head` has seen what it wanted */
             return true;
@@ -357,6 +368,8 @@ static bool flush_output(struct worker *w, struct err *e)
     if (b->len > 0 && queue_turn(w->config->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
     queue_add_sums(w->config->queue, &(struct bulk_sums){.bytes = b->len});
+    count(w, &w->printed); /* of an index, the search server's answer counts */
+    w->printed = (struct bulk_sums){0};
     buf_clear(&w->output);
     bulk_clear(&w->bulk);
     return ok;
@@ -380,8 +393,8 @@ static bool flush_if_full(struct worker *w, struct err *e)
 static void count_made(struct worker *w, bool present)
 {
     w->made += present;
-    if (w->config->output != LOADER_INDEX) /* else the search server's answer counts */
-        count(w, &(struct bulk_sums){.indexed = present, .deleted = !present});
+    w->printed.indexed += present;
+    w->printed.deleted += !present;
 }
 
 static bool limit_reached(const struct worker *w)
@@ -562,7 +575,7 @@ static bool try_batch(struct worker *w, struct err *e)
     buf_clear(&w->output);
     copies_clear(&w->gone);
     copies_clear(&w->placed);
-    w->sums = (struct bulk_sums){0};
+    w->sums = w->printed = (struct bulk_sums){0};
     w->report_lost = false;
     batch_forget_rejections(b);
     if (w->seen)

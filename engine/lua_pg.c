@@ -326,16 +326,18 @@ static int query(lua_State *L)
         return fail_altered(L, st);
 
     int rows = PQntuples(st->res);
+    row_push_names(L, columns);
+    int names = lua_gettop(L);
     lua_createtable(L, rows, 0);
     for (int i = 0; i < rows; i++) {
-        row_push(L, columns, st->res, i);
+        row_push(L, columns, names, st->res, i);
         lua_rawseti(L, -2, i + 1);
     }
     value_mark_array(L, -1, rows);
     return 1;
 }
 
-/* The iterator. Upvalues: the statement, its columns. */
+/* The iterator. Upvalues: the statement, its columns, their names. */
 static int next_row(lua_State *L)
 {
     struct statement *st = lua_touserdata(L, lua_upvalueindex(1));
@@ -353,7 +355,7 @@ static int next_row(lua_State *L)
     if (!st->checked && !row_fits(columns, row))
         return fail_altered(L, st);
     st->checked = true;
-    row_push(L, columns, row, 0);
+    row_push(L, columns, lua_upvalueindex(3), row, 0);
     return 1;
 }
 
@@ -370,13 +372,15 @@ static int rows(lua_State *L)
     const char *const *params = push_parameters(L, n);
     struct statement *st = push_statement(L, pool);
     int statement = lua_gettop(L);
-    check_parameters(L, st, push_columns(L, st), n);
+    const struct pg_columns *columns = push_columns(L, st);
+    check_parameters(L, st, columns, n);
+    row_push_names(L, columns);
     struct err e;
     if (!pg_stream(st->pg, sql, n, params, NULL, &e))
         return fail(L, st, &e);
     lua_pushvalue(L, statement);
-    lua_insert(L, -2);
-    lua_pushcclosure(L, next_row, 2);
+    lua_insert(L, -3);
+    lua_pushcclosure(L, next_row, 3);
     lua_pushnil(L);
     lua_pushnil(L);
     lua_pushvalue(L, statement); /* for's fourth value: closed where the loop ends */

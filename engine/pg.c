@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
 
 /* ---- connections ---- */
@@ -139,6 +141,30 @@ void pg_give(struct pg_pool *p, struct pg *pg)
 
 /* ---- waiting ---- */
 
+enum {
+    GATHER_ROWS = 1000,      /* of a stream, after which more of them are expected */
+    GATHER_BYTES = 64 << 10, /* to wait for, rather than for the next 8 KB that the server sends */
+    GATHER_MS = 20,          /* at most: the last rows are fewer */
+};
+
+/* The server sends 8 KB at a time. To be woken for each of these, while it works on the next, takes more time
+ * than to read them, and as much of the server's: two thirds of a dry run's system calls, 30 % of its
+ * processor time. So in the midst of a long stream the kernel wakes us less often. (Where it knows no such
+ * mark, as on a local socket, nothing changes.) */
+static void gather(struct pg *pg, bool on)
+{
+    int bytes = on ? GATHER_BYTES : 1;
+    if (pg->gathers != on)
+        setsockopt(PQsocket(pg->conn), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+    pg->gathers = on;
+}
+
+static bool arrived(struct pg *pg)
+{
+    int bytes = 0;
+    return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
 /* Waits until PQgetResult would not block. False: a stop was asked. A connection that broke is ready, too:
  * PQgetResult then tells what the server said last. */
 static bool wait_ready(struct pg *pg, struct err *e)
@@ -147,11 +173,17 @@ static bool wait_ready(struct pg *pg, struct err *e)
         int unsent = PQflush(pg->conn);
         if (unsent < 0 || !PQisBusy(pg->conn))
             return true;
+        if (pg->gathers &&
+            (!PQconsumeInput(pg->conn) || !PQisBusy(pg->conn))) /* what is left below the mark */
+            return true;
         short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
-        if (stop_wait_fd(PQsocket(pg->conn), events, -1) == STOP_ASKED) {
+        enum stop_wait waited = stop_wait_fd(PQsocket(pg->conn), events, pg->gathers ? GATHER_MS : -1);
+        if (waited == STOP_ASKED) {
             pg->broken = true; /* the query is cancelled when the connection is closed */
             return stop_err(e);
         }
+        if (waited == STOP_TIMEOUT && !arrived(pg))
+            gather(pg, false);
         if (!PQconsumeInput(pg->conn))
             return true;
     }
@@ -187,6 +219,7 @@ static void drain(struct pg *pg)
     if (pipeline && !PQexitPipelineMode(pg->conn))
         pg->broken = true;
     pg->streaming = false;
+    gather(pg, false);
 }
 
 /* Whether res is what a query may give: rows, or a command's end. Else e says what it is. */
@@ -338,6 +371,7 @@ bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params,
         return pg_error(pg, NULL, sql, e);
     }
     pg->streaming = true;
+    pg->rows = 0;
     if (clock_us && !read_clock(pg, clock_us, e)) {
         drain(pg);
         return false;
@@ -362,6 +396,8 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e)
     bool ok = check_result(pg, res, pg->sql, e);
     if (ok && PQresultStatus(res) == PGRES_SINGLE_TUPLE) {
         *row = pg->row = res;
+        if (++pg->rows % GATHER_ROWS == 0)
+            gather(pg, true);
         return true;
     }
     PQclear(res);

@@ -18,6 +18,8 @@ struct pg {
     char *sql; /* owned: of the stream, to tell the line of an error; NULL if there was no memory for it */
     int pid;   /* of the server's process, as noted in server->pids; 0: not yet */
     bool streaming; /* from pg_stream until the last row or an error */
+    bool gathers;   /* the socket is ready only once much is there: see gather */
+    uint64_t rows;  /* of the stream, so far */
     bool broken;    /* of no use any more: pg_give closes it */
 };
 

@@ -36,7 +36,9 @@ struct queue {
     pthread_cond_t acked; /* for the feeds: something was acknowledged, the end */
     struct lane *lanes;   /* owned */
     size_t n_lanes, turn; /* turn: the lane to look at first */
-    bool closed, enough, failed, happened;
+    bool closed, happened;
+    atomic_bool enough,
+        failed; /* changed under the mutex, too, but asked for each document: see queue_ended */
     struct err error;
     int64_t issued, earlier; /* earlier: by other runs */
     int64_t behind;
@@ -550,10 +552,7 @@ void queue_enough(struct queue *q)
 
 bool queue_ended(struct queue *q)
 {
-    pthread_mutex_lock(&q->mutex);
-    bool result = ended(q);
-    pthread_mutex_unlock(&q->mutex);
-    return result;
+    return ended(q);
 }
 
 bool queue_is_over(void *queue)

@@ -67,9 +67,35 @@ static bool push_int(lua_State *L, struct piece p)
     return true;
 }
 
+/* Most floats are short decimals: n / 10^k, both exact as doubles, so that one division rounds correctly.
+ * False: it is none, or longer. */
+static bool read_short_decimal(struct piece p, double *out)
+{
+    static const double power[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
+                                   1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14};
+    bool negative = p.len > 0 && p.text[0] == '-';
+    const char *at = p.text + negative, *end = p.text + p.len, *point = NULL;
+    int64_t n = 0;
+    if (end - at < 1 || end - at > EXACT_DIGITS)
+        return false;
+    for (; at < end; at++)
+        if (digit(*at))
+            n = n * 10 + (*at - '0');
+        else if (*at == '.' && !point)
+            point = at + 1;
+        else
+            return false;
+    *out = (double)n / power[point ? end - point : 0];
+    if (negative)
+        *out = -*out;
+    return digit(end[-1]);
+}
+
 /* strtod alone would take "0x1", "nanny" and " 1" too. */
 static bool read_float(struct piece p, double *out)
 {
+    if (read_short_decimal(p, out))
+        return true;
     if (is(p, "NaN") || is(p, "Infinity") || is(p, "-Infinity")) {
         *out = strtod(p.text, NULL);
         return true;
@@ -287,18 +313,16 @@ struct array {
     size_t room;
 };
 
-/* How many elements an array of one dimension has: so that its table is made once. */
-static int count_elements(const struct array *a)
+/* How many elements an array of one dimension has at most, so that its table is made once; texts that hold
+ * delimiters themselves count for more, within reason. */
+static int guess_elements(const struct array *a)
 {
+    enum { MOST = 1 << 16 };
     int n = 1;
-    bool quoted = false;
-    for (const char *p = a->p; p < a->end && n < INT32_MAX; p++) {
-        if (*p == '"')
-            quoted = !quoted;
-        else if (*p == '\\')
-            p++;
-        else if (*p == a->delimiter && !quoted)
-            n++;
+    const char *p = a->p;
+    while (n < MOST && (p = memchr(p, a->delimiter, (size_t)(a->end - p)))) {
+        p++;
+        n++;
     }
     return n;
 }
@@ -322,24 +346,27 @@ static struct piece unescape(lua_State *L, const struct array *a, struct piece p
 
 static bool push_quoted(lua_State *L, struct array *a)
 {
-    const char *begin = ++a->p;
-    bool escaped = false;
-    for (; a->p < a->end && *a->p != '"'; a->p++)
-        if (*a->p == '\\') {
-            escaped = true;
-            if (++a->p == a->end)
-                return false;
-        }
-    if (a->p == a->end)
+    const char *begin = ++a->p, *quote = memchr(begin, '"', (size_t)(a->end - begin));
+    if (!quote)
         return false;
-    struct piece p = {begin, (size_t)(a->p++ - begin)};
+    bool escaped = memchr(begin, '\\', (size_t)(quote - begin)) != NULL;
+    if (escaped) { /* then the quote may be one of the text's own */
+        for (quote = begin; quote < a->end && *quote != '"'; quote++)
+            if (*quote == '\\' && ++quote == a->end)
+                return false;
+        if (quote == a->end)
+            return false;
+    }
+    struct piece p = {begin, (size_t)(quote - begin)};
+    a->p = quote + 1;
     return a->push(L, escaped ? unescape(L, a, p) : p);
 }
 
 static bool push_bare(lua_State *L, struct array *a)
 {
     const char *begin = a->p;
-    while (a->p < a->end && *a->p != a->delimiter && !memchr("{}\"\\", *a->p, 4))
+    while (a->p < a->end && *a->p != a->delimiter && *a->p != '{' && *a->p != '}' && *a->p != '"' &&
+           *a->p != '\\')
         a->p++;
     struct piece p = {begin, (size_t)(a->p - begin)};
     if (!is(p, "NULL"))
@@ -396,7 +423,7 @@ static bool push_array(lua_State *L, const struct pg_column *column, struct piec
     bool flat = a.p < a.end && *a.p != '{' && *a.p != '}';
     lua_pushnil(L);
     a.scratch = lua_gettop(L);
-    lua_createtable(L, flat ? count_elements(&a) : 0, 0);
+    lua_createtable(L, flat ? guess_elements(&a) : 0, 0);
     if (!fill(L, &a))
         return false;
     lua_remove(L, a.scratch);
@@ -417,8 +444,19 @@ static int damaged(lua_State *L, const struct pg_column *column, struct piece p)
                       cut ? "..." : "", column->type ? column->type : "its own");
 }
 
-void row_push(lua_State *L, const struct pg_columns *columns, const PGresult *res, int n)
+void row_push_names(lua_State *L, const struct pg_columns *columns)
 {
+    luaL_checkstack(L, 4, NULL);
+    lua_createtable(L, (int)columns->n, 0);
+    for (int i = 0; i < (int)columns->n; i++) {
+        lua_pushstring(L, columns->list[i].name);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res, int n)
+{
+    names = lua_absindex(L, names);
     luaL_checkstack(L, DIMENSIONS + 12, NULL);
     lua_createtable(L, 0, (int)columns->n);
     for (int i = 0; i < (int)columns->n; i++) {
@@ -426,9 +464,10 @@ void row_push(lua_State *L, const struct pg_columns *columns, const PGresult *re
             continue;
         const struct pg_column *column = &columns->list[i];
         struct piece p = {PQgetvalue(res, n, i), (size_t)PQgetlength(res, n, i)};
+        lua_rawgeti(L, names, i + 1);
         if (!(column->array ? push_array(L, column, p) : push_kind[column->kind](L, p)))
             damaged(L, column, p);
-        lua_setfield(L, -2, column->name);
+        lua_rawset(L, -3);
     }
 }
 

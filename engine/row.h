@@ -9,9 +9,11 @@
 
 #include <lua.h>
 
-/* Pushes row n of res as a table by column name; SQL NULL is nil. Raises (memory; a value that is not what
- * its type says). columns must be those of res: row_fits says so. */
-void row_push(lua_State *L, const struct pg_columns *columns, const PGresult *res, int n);
+/* Pushes a list of the columns' names, made once for all rows: for row_push. Raises on memory alone. */
+void row_push_names(lua_State *L, const struct pg_columns *columns);
+/* Pushes row n of res as a table by column name; SQL NULL is nil. names: where that list lies on the stack.
+ * Raises (memory; a value that is not what its type says). columns must be those of res: row_fits says so. */
+void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res, int n);
 
 /* Whether res has the columns that were described (names and types): a table may be altered while we run. */
 bool row_fits(const struct pg_columns *columns, const PGresult *res);

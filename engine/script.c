@@ -6,6 +6,7 @@
 #include "fence.h"
 #include "log.h"
 #include "lua_etl.h"
+#include "pool.h"
 #include "row.h"
 #include "stop.h"
 #include "suggest.h"
@@ -24,7 +25,9 @@ enum {
      * at each instruction; at 1,000 the hook's own share cannot be measured. */
     STEP = 1000,
     TEXT_MAX = 16 << 20, /* bytes of a script's file */
-    SUFFIX = 300,        /* bytes of an error's text that may go to key and columns */
+    GC_PAUSE = 400,
+    GC_SPEED = 400, /* percent; measured: 200 and 100, the defaults, cost 4 % more in all */
+    SUFFIX = 300,   /* bytes of an error's text that may go to key and columns */
 };
 
 /* Fixed slots at the bottom of the stack: nothing has to be looked up, or allocated, to call document(). */
@@ -36,15 +39,17 @@ struct script {
     struct script_services services;
     bool loading;
 
-    size_t used;   /* bytes that Lua holds */
-    size_t kept;   /* of these, what the last collect() could not free */
-    bool at_limit; /* it was refused more in this call */
-    int64_t left;  /* instructions of this call */
+    struct pool pool; /* owned: what Lua holds */
+    size_t used;      /* bytes of it */
+    size_t kept;      /* of these, what the last collect() could not free */
+    bool at_limit;    /* it was refused more in this call */
+    int64_t left;     /* instructions of this call */
     int64_t until_us,
         cpu_until_us; /* when the clock, and then this thread's, ends this call; 0: not yet set */
     bool over;        /* a limit is reached: every hook in every coroutine raises */
     char over_text[sizeof((struct err *)NULL)->text];
-    struct err noted; /* the last server's error or stop that was raised in this call */
+    const struct pg_columns *named; /* those whose names the state keeps; borrowed */
+    struct err noted;               /* the last server's error or stop that was raised in this call */
 
     char short_src[LUA_IDSIZE]; /* the path, as Lua shortens it in messages */
 };
@@ -67,20 +72,14 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     struct script *s = arg;
     if (!old)
         old_size = 0; /* Lua then tells a type */
-    if (size == 0) {
-        free(old);
-        s->used -= old_size;
-        return NULL;
-    }
     if (size > old_size && size - old_size > SCRIPT_MEMORY - s->used) {
         s->at_limit = true;
         return NULL;
     }
-    void *new = realloc(old, size);
-    if (!new &&size > old_size)
-        return NULL;
-    s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
-    return new ? new : old;
+    void *new = pool_resize(&s->pool, old, old_size, size);
+    if (new || size == 0)
+        s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
+    return new;
 }
 
 /* Few instructions can take long: each may copy, or make the collector walk through, 256 MB. Only work
@@ -471,12 +470,15 @@ struct script *script_open(const struct script_text *t, struct err *e)
     s->source = t;
     s->L = lua_newstate(allocate, s);
     if (!s->L) {
+        pool_free(&s->pool);
         free(s);
         err_memory(e);
         return NULL;
     }
     *(struct script **)lua_getextraspace(s->L) = s;
     lua_atpanic(s->L, on_panic);
+    /* Rows and documents are soon garbage, and little else is there: collected less often, it costs less. */
+    lua_gc(s->L, LUA_GCINC, GC_PAUSE, GC_SPEED, 0);
     lua_sethook(s->L, on_count, LUA_MASKCOUNT, STEP); /* each coroutine inherits it */
 
     s->loading = true;
@@ -496,6 +498,7 @@ void script_close(struct script *s)
         return;
     lua_close(s->L);
     assert(s->used == 0);
+    pool_free(&s->pool);
     free(s);
 }
 
@@ -619,11 +622,28 @@ static void read_meta(lua_State *L, struct script_meta *meta)
     }
 }
 
+static const char names_key; /* of the registry: the names of the columns that rows have */
+
+/* Pushes them; all rows have the same columns. */
+static void push_names(lua_State *L, const struct pg_columns *columns)
+{
+    struct script *s = script_of(L);
+    if (s->named != columns) {
+        row_push_names(L, columns);
+        lua_rawsetp(L, LUA_REGISTRYINDEX, &names_key);
+        s->named = columns;
+    }
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &names_key);
+}
+
 static int document_body(lua_State *L)
 {
     struct document *d = lua_touserdata(L, 2);
-    lua_settop(L, 1); /* document() itself */
-    row_push(L, d->columns, d->res, d->row);
+    push_names(L, d->columns);
+    lua_insert(L, 1);
+    lua_settop(L, 2); /* the names, document() itself */
+    row_push(L, d->columns, 1, d->res, d->row);
+    lua_remove(L, 1);
     lua_call(L, 1, 2);
     d->called = true;
     if (!lua_isnil(L, 2))

@@ -53,7 +53,8 @@ static void row_make(struct row *row, const struct cell *cells, size_t n)
 static int push(lua_State *L)
 {
     const struct row *row = lua_touserdata(L, 1);
-    row_push(L, &row->columns, row->res, 0);
+    row_push_names(L, &row->columns);
+    row_push(L, &row->columns, -1, row->res, 0);
     return 1;
 }
 

@@ -1,0 +1,23 @@
+/* pool: small blocks of memory, of one thread: what a Lua state makes and drops by the million.
+ *
+ * Uses     nothing.
+ * Threads  one; no lock.
+ * Promise  a block of up to POOL_MAX bytes comes from a list of its size, some ten instructions away; larger
+ * ones are malloc's. What was once given to a size stays with it until pool_free.
+ */
+#pragma once
+#include <stddef.h>
+
+enum { POOL_STEP = 16, POOL_MAX = 512 }; /* bytes */
+
+struct pool {
+    void *free[POOL_MAX / POOL_STEP]; /* of each size, the blocks to be used again: each holds the next */
+    char *fresh, *end;                /* of the last chunk, what was never used */
+    void *chunks;                     /* owned: each holds the next */
+};
+
+void pool_free(
+    struct pool *p); /* with all small blocks that are left; bears a zeroed struct, and leaves one */
+/* As realloc, but told the old size (0: there is no block); size 0 frees. NULL: no memory, and the old block
+ * stays. */
+void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size);
