@@ -137,7 +137,7 @@ static bool judge(struct finding *f, struct err *e)
     if (!es_check_documents(&f->answer, e))
         return false;
     if (!read_answer(f))
-        return err_set(e, ERR_PASSING, "damaged answer to a search for %zu keys", f->n);
+        return es_unfit(f->answer.body.data, f->answer.body.len, "not a page of documents", e);
     if (f->timed_out)
         return err_set(e, ERR_PASSING, "the server ran out of time");
     if (!index_all_shards(&f->shards, e))

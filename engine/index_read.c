@@ -52,7 +52,7 @@ static bool judge_count(const struct es_answer *a, int64_t *count, struct err *e
     if (!es_check_documents(a, e))
         return false;
     if (!read_count(a, &found, &s))
-        return err_set(e, ERR_PASSING, "damaged answer");
+        return es_unfit(a->body.data, a->body.len, "not a count", e);
     if (!index_all_shards(&s, e))
         return false;
     *count = found;
@@ -225,7 +225,7 @@ static bool judge(struct fetch *f, struct err *e)
         return false;
     f->apply = false;
     if (!read_answer(f))
-        return err_set(e, ERR_PASSING, "damaged answer to a request for %zu documents", f->n);
+        return es_unfit(f->answer.body.data, f->answer.body.len, "not the documents asked for", e);
     if (f->trouble != ERR_NONE)
         return err_set(e, f->trouble, "%s document '%.100s': %s",
                        f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key, f->reason);

@@ -177,7 +177,7 @@ static bool take_page(struct index_scan *s, struct err *e)
     if (!es_check_documents(&s->answer, e))
         return false;
     if (!read_page(s, &p))
-        return err_set(e, ERR_PASSING, "damaged answer");
+        return es_unfit(s->answer.body.data, s->answer.body.len, "not a page of keys", e);
     if (s->text.failed)
         return err_memory(e);
     if (p.timed_out)
@@ -312,7 +312,7 @@ static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
         !es_check_documents(&s->answer, e))
         return false;
     if (!read_mapping(&s->answer, f))
-        return err_set(e, ERR_PASSING, "damaged answer to a request for its mapping");
+        return es_unfit(s->answer.body.data, s->answer.body.len, "not its mapping", e);
     if (!f->is_text)
         return true;
     if (f->exact[0])
