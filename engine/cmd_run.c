@@ -110,11 +110,11 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
 {
     char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
     char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], sent[3 * PROGRESS_TEXT] = "";
-    char superseded[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
+    char passed_over[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
-        snprintf(superseded, sizeof superseded, "%s superseded, ", progress_number(s->unchanged, n));
+        snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ", progress_number(s->unchanged, n));
     if (s->same > 0) /* after a sweep */
         snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
     if (!r->o.dry_run)
@@ -124,7 +124,7 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
                     rate);
     log_info("%s: %s %s, %s deleted, %s%s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
              progress_count(s->indexed, "document", documents), r->o.dry_run ? "printed" : "indexed",
-             progress_number(s->deleted, deleted), superseded, same, progress_number(s->rejected, rejected),
+             progress_number(s->deleted, deleted), passed_over, same, progress_number(s->rejected, rejected),
              clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
 
