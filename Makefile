@@ -93,7 +93,7 @@ fuzz:  ## throw broken input at all that reads what others wrote (FUZZ_SECONDS=6
 	$(MAKE) BUILD=build/clang CC=clang CFLAGS='$(FUZZ)' run-fuzzers
 run-fuzzers: $(FUZZERS)
 	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/found/$$name build/fuzz/broken; \
-	    echo "fuzzing $$name" && $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=10 \
+	    echo "fuzzing $$name" && $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=60 \
 	        -artifact_prefix=build/fuzz/broken/$$name- build/fuzz/found/$$name tests/fuzz/corpus/$$name \
 	        >build/fuzz/$$name.log 2>&1 || { tail -n 30 build/fuzz/$$name.log && exit 1; }; done
 
