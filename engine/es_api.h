@@ -45,6 +45,9 @@
  * POST    /INDEX/_refresh
  *         "Refresh API".
  *
+ * Bodies of more than 1 KB may be compressed (Content-Encoding: gzip), and so may answers be
+ * (Accept-Encoding: gzip): see gzip.h.
+ *
  * INDEX may be an alias, and where documents are looked for, a list with wildcards (as %2A and %2C). Errors
  * are read as {"error":{"type","reason","caused_by"},"status"}.
  */

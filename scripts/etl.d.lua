@@ -171,7 +171,8 @@ function pg.rows(sql, ...) end
 ---@class etl.es
 local es = {}
 
----One request. An answer that is not JSON comes as a string.
+---One request. An answer that is not JSON comes as a string. With several nodes, one that gives no answer is asked again at
+---another: the request may then be carried out twice.
 ---@param method "GET"|"HEAD"|"POST"|"PUT"|"DELETE"
 ---@param path string               such as "/movies/_search"
 ---@param body? table|string        a table is encoded as JSON
