@@ -33,6 +33,7 @@ enum {
     BODY_SEND =
         5 << 20, /* bytes at which a body is sent, when all is well; 1 to 10 MB are alike (measured) */
     BODY_MAX = 256 << 20,        /* bytes; one document beyond it is rejected */
+    PLACED_MAX = 8 << 20,        /* bytes of keys whose older copies are looked for together */
     KNOWN_MAX = 1 << 20,         /* bytes: some thousand names of indexes */
     OUTPUT_AHEAD = 16 << 20,     /* bytes a worker may be ahead of its turn to print */
     IDLE_MS = 2000,              /* without work, until a worker gives up its connection */
@@ -51,6 +52,7 @@ struct worker {
     struct script_meta meta; /* of the last document */
     struct copies gone,
         placed;           /* of a scattered pipeline: keys without a document; keys whose document was sent */
+    bool batch_ends;      /* this flush is its last */
     struct keyset *known; /* indexes seen to be there; NULL: none */
     struct buf output;    /* LOADER_DOCUMENTS */
     struct buf key;       /* the row's */
@@ -299,14 +301,19 @@ static bool prepare_scattered(struct worker *w, struct err *e)
     return (!compare_them || w->bulk.n == 0 || drop_needless(w, false, e)) && add_gone(w, e);
 }
 
+/* Not for each request of a large batch: what is found needs a refresh first, and a search for each thousand
+ * keys. A batch that breaks off before is read again. */
 static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
 {
     struct bulk_sums others = {0};
+    if (!w->batch_ends && !w->batch->only_differences && w->placed.keys.len < PLACED_MAX)
+        return true;
     bool ok =
         copies_find(&w->placed, e) && copies_drop_older(&w->placed, &w->bulk, e) && send_all(w, &others, e);
     sums->requests += others.requests;
     sums->bytes += others.bytes;
     sums->retried_items += others.retried_items;
+    copies_clear(&w->placed);
     return ok;
 }
 
@@ -317,14 +324,15 @@ static bool flush_index(struct worker *w, struct err *e)
     bool scattered = w->config->pipeline->sink.scattered;
     bool ok = scattered ? prepare_scattered(w, e)
                         : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
-    bool any = w->bulk.n > 0; /* else nothing has moved */
+    bool moved = w->bulk.n > 0 || !w->batch->only_differences;
     ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
-         (!scattered || !any || drop_older(w, &sums, e));
+         (!scattered || !moved || drop_older(w, &sums, e));
     queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
     count(w, &sums);
     bulk_clear(&w->bulk);
     copies_clear(&w->gone);
-    copies_clear(&w->placed);
+    if (!moved)
+        copies_clear(&w->placed);
     return ok && check_budget(w, e);
 }
 
@@ -560,8 +568,11 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock, e))
         return false;
     w->version = queue_issue(q, clock, reserved);
-    w->row_checked = false;
-    if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)) || !flush(w, e))
+    w->row_checked = w->batch_ends = false;
+    if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)))
+        return false;
+    w->batch_ends = true;
+    if (!flush(w, e))
         return false;
     if (limit_reached(w))
         queue_enough(q);
