@@ -114,7 +114,8 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
-        snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ", progress_number(s->unchanged, n));
+        snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ",
+                 progress_number(s->unchanged, n));
     if (s->same > 0) /* after a sweep */
         snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
     if (!r->o.dry_run)
