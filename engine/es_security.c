@@ -7,7 +7,6 @@
 #include "sigv4.h"
 
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,21 +22,21 @@ static const struct setting {
     size_t offset;
 } settings[] = {
 #define AT(member) offsetof(struct es_security, member)
-    {"user", "ELASTICSEARCH_USER", TEXT, AT(user)},
-    {"password", "ELASTICSEARCH_PASSWORD", TEXT, AT(password)},
-    {"api_key", "ELASTICSEARCH_API_KEY", TEXT, AT(api_key)},
-    {"bearer_token", "ELASTICSEARCH_BEARER_TOKEN", TEXT, AT(bearer_token)},
-    {"aws_sigv4", "ELASTICSEARCH_AWS_SIGV4", TEXT, AT(aws_sigv4)},
-    {"ca", "ELASTICSEARCH_CA", FILE_PATH, AT(ca)},
-    {"ca_fingerprint", "ELASTICSEARCH_CA_FINGERPRINT", TEXT, AT(ca_fingerprint)},
-    {"client_cert", "ELASTICSEARCH_CLIENT_CERT", FILE_PATH, AT(client_cert)},
-    {"client_key", "ELASTICSEARCH_CLIENT_KEY", FILE_PATH, AT(client_key)},
+    {"sink.user", "ELASTICSEARCH_USER", TEXT, AT(user)},
+    {"sink.password", "ELASTICSEARCH_PASSWORD", TEXT, AT(password)},
+    {"sink.api_key", "ELASTICSEARCH_API_KEY", TEXT, AT(api_key)},
+    {"sink.bearer_token", "ELASTICSEARCH_BEARER_TOKEN", TEXT, AT(bearer_token)},
+    {"sink.aws_sigv4", "ELASTICSEARCH_AWS_SIGV4", TEXT, AT(aws_sigv4)},
+    {"sink.ca", "ELASTICSEARCH_CA", FILE_PATH, AT(ca)},
+    {"sink.ca_fingerprint", "ELASTICSEARCH_CA_FINGERPRINT", TEXT, AT(ca_fingerprint)},
+    {"sink.client_cert", "ELASTICSEARCH_CLIENT_CERT", FILE_PATH, AT(client_cert)},
+    {"sink.client_key", "ELASTICSEARCH_CLIENT_KEY", FILE_PATH, AT(client_key)},
 };
 /* These three go together: a key's halves from different places would fit nobody. */
 static const struct setting amazon[] = {
-    {"user", "AWS_ACCESS_KEY_ID", TEXT, AT(user)},
-    {"password", "AWS_SECRET_ACCESS_KEY", TEXT, AT(password)},
-    {"session_token", "AWS_SESSION_TOKEN", TEXT, AT(session_token)},
+    {"sink.user", "AWS_ACCESS_KEY_ID", TEXT, AT(user)},
+    {"sink.password", "AWS_SECRET_ACCESS_KEY", TEXT, AT(password)},
+    {"the session token", "AWS_SESSION_TOKEN", TEXT, AT(session_token)},
 #undef AT
 };
 enum { SETTINGS = sizeof settings / sizeof *settings, AMAZON = sizeof amazon / sizeof *amazon };
@@ -51,8 +50,8 @@ static bool check_text(const struct setting *t, const char *text, struct err *e)
 {
     for (const char *p = text; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7F)
-            return err_set(e, ERR_USAGE, "sink.%s (%s) holds a line break or another control character",
-                           t->field, t->variable);
+            return err_set(e, ERR_USAGE, "%s (%s) holds a line break or another control character", t->field,
+                           t->variable);
     return true;
 }
 
@@ -76,14 +75,12 @@ static bool from_script(struct es_security *s, const struct es_security *given, 
                         struct err *e)
 {
     const char *text = *text_of(given, t);
-    char what[40];
     if (!text)
         return true;
-    snprintf(what, sizeof what, "sink.%s", t->field);
     *text_of(s, t) = strdup(text);
     if (!*text_of(s, t))
         return err_memory(e);
-    return check_text(t, text, e) && (t->kind != FILE_PATH || secret_check_file(what, text, e));
+    return check_text(t, text, e) && (t->kind != FILE_PATH || secret_check_file(t->field, text, e));
 }
 
 static bool read_verify(struct es_security *s, const struct es_security *given, struct err *e)
@@ -203,7 +200,7 @@ const char *es_security_changed(const struct es_security *a, const struct es_sec
         if (x != y && (!x || !y || strcmp(x, y) != 0))
             return settings[i].field;
     }
-    return a->verify != b->verify ? "verify" : NULL;
+    return a->verify != b->verify ? "sink.verify" : NULL;
 }
 
 bool es_security_is_secret(const struct es_security *s)

@@ -32,7 +32,7 @@ struct es_security {
 bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url, struct err *e);
 void es_security_free(struct es_security *s); /* bears a zeroed struct */
 
-/* The first field that differs; NULL: none does. */
+/* The first field that differs, such as "sink.user"; NULL: none does. */
 const char *es_security_changed(const struct es_security *a, const struct es_security *b);
 /* Whether requests carry something that nobody else may read. */
 bool es_security_is_secret(const struct es_security *s);

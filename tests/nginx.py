@@ -49,7 +49,7 @@ class Nginx:
             ))  # fmt: skip
         self._errors = os.path.join(self.folder, "errors")
         with open(self._errors, "wb") as errors:
-            words = ["nginx", "-p", self.folder, "-c", config, "-e", "stderr"]
+            words = ["nginx", "-p", self.folder, "-c", config]
             self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=_env())
         wait_until(self._listens, what="nginx")
 

@@ -77,9 +77,10 @@ def test_sighup_reloads_the_script(started, pg, search, script, wait_until):
         ("return {", r"script\.lua:\d+: .*expected"),
         (films.plain(columns="id, nothing"), r"script\.lua:\d+: .*nothing"),
         (films.plain(index="other"), r"'sink\.index' has changed, which takes a restart"),
+        (films.plain(sink='user = "me"'), r"'sink\.user' has changed, which takes a restart"),
         (films.plain(cursor=None), r"'source\.cursor' has changed, which takes a restart"),
     ],
-    ids=["syntax", "query", "index", "cursor"],
+    ids=["syntax", "query", "index", "user", "cursor"],
 )
 def test_a_script_that_cannot_be_reloaded_leaves_the_old_one_at_work(started, pg, search, script, wait_until, text, why):
     running = started()

@@ -160,10 +160,10 @@ static void the_first_difference_is_named(void **state)
 {
     (void)state;
     assert_null(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a")));
-    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "b")), "user");
-    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a", .ca = "c")), "ca");
+    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "b")), "sink.user");
+    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a", .ca = "c")), "sink.ca");
     assert_string_equal(es_security_changed(GIVEN(.user = NULL), &(struct es_security){.verify = false}),
-                        "verify");
+                        "sink.verify");
 }
 
 /* kind ERR_NONE: it is none of TLS's affairs. */
