@@ -6,6 +6,7 @@
 #include "file.h"
 #include "json.h"
 #include "log.h"
+#include "stop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,8 +98,9 @@ static bool copy_table(struct state_data *to, const struct state_table *from)
     if (!t)
         return false;
     t->mark.fan_hash = from->mark.fan_hash;
+    t->mark.owed_us = from->mark.owed_us;
     return position_copy(&t->mark.at, &from->mark.at) && position_copy(&t->mark.fan, &from->mark.fan) &&
-           copy_text(&t->mark.after, from->mark.after);
+           position_copy(&t->mark.owed, &from->mark.owed) && copy_text(&t->mark.after, from->mark.after);
 }
 
 bool state_data_copy(struct state_data *to, const struct state_data *from)
@@ -186,6 +188,59 @@ void state_close(struct state *s)
         close(s->lock);
     file_free(&s->file);
     free(s);
+}
+
+/* ---- holding still ---- */
+
+/* Bytes of the lock file. The owner of the state has WORK while it works; who asks takes ASK, then waits for
+ * WORK. Both locks go when their process ends. */
+enum { ASK = 1 << 20, WORK, PAUSE_MS = 5 };
+
+static bool lock_byte(int fd, int byte, short type)
+{
+    struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, F_OFD_SETLK, &l) == 0;
+}
+
+void state_may_ask(struct state *s)
+{
+    lock_byte(s->lock, WORK, F_RDLCK);
+}
+
+bool state_is_asked(struct state *s)
+{
+    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = ASK, .l_len = 1};
+    return fcntl(s->lock, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+bool state_hold(struct state *s)
+{
+    bool on = lock_byte(s->lock, WORK, F_UNLCK);
+    while (on && (state_is_asked(s) || !lock_byte(s->lock, WORK, F_RDLCK)))
+        on = stop_sleep(PAUSE_MS);
+    return on;
+}
+
+int state_ask(const char *path, int64_t timeout_ms, bool *still)
+{
+    char *lock;
+    int64_t end = clock_mono_us() + timeout_ms * 1000;
+    int fd = -1;
+    *still = false;
+    if (asprintf(&lock, "%s.lock", path) >= 0) {
+        fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        free(lock);
+    }
+    bool on = fd >= 0 && lock_byte(fd, ASK, F_WRLCK);
+    while (on && !(*still = lock_byte(fd, WORK, F_WRLCK)))
+        on = clock_mono_us() < end && stop_sleep(PAUSE_MS);
+    return fd;
+}
+
+void state_release(int asked)
+{
+    if (asked >= 0)
+        close(asked);
 }
 
 /* ---- reading ---- */

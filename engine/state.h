@@ -1,6 +1,6 @@
 /* state: how far a pipeline has come, on disk.
  *
- * Uses     file, json, buf, err, clock, log.
+ * Uses     file, json, buf, err, clock, log, stop.
  * Promise  the file is replaced as a whole or not at all (temporary file, fsync, rename, fsync of the
  * folder), so a crash leaves the old one or the new one. One process at a time holds the lock. A damaged file
  * is refused and kept.
@@ -98,6 +98,19 @@ struct state; /* the lock, and where the file is */
  * written). */
 struct state *state_open(const char *path, struct err *e);
 void state_close(struct state *s); /* NULL is fine */
+
+/* ---- holding still: another process, which has no lock, asks the one that has it for a moment ---- */
+
+/* For the owner of the lock: from now on it can be asked. A file system without such locks: it never is. */
+void state_may_ask(struct state *s);
+bool state_is_asked(struct state *s);
+/* Gives leave, and waits until the moment is over. False: a stop was asked meanwhile. */
+bool state_hold(struct state *s);
+/* For the other one: waits, timeout_ms at most, until the owner of that state, if it can be asked, holds
+ * still (or has ended); *still tells whether it does. It goes on once state_release is called, or the caller
+ * ends. Returns what to give to state_release. */
+int state_ask(const char *path, int64_t timeout_ms, bool *still);
+void state_release(int asked);
 
 /* Reads the file; needs no lock. Where mtime and JSON disagree the earlier time wins: back, if somebody
  * touched it to an earlier time; unchanged, with a warning, if a copy made it later. */

@@ -73,6 +73,8 @@ static struct state_table tables[] = {
      .mark = {.at = {.cursor = (char *)"7"},
               .fan = {.cursor = (char *)"9", .key = (char *)"g"},
               .fan_hash = 0xfedcba9876543210,
+              .owed = {.cursor = (char *)"5"},
+              .owed_us = 1764000000000002,
               .after = (char *)"film"}},
 };
 
@@ -389,6 +391,45 @@ static void a_copy_is_saved_as_the_same_file(void **state)
     state_data_free(&copy);
 }
 
+static void who_asks_waits_until_the_owner_holds_still(void **state)
+{
+    (void)state;
+    struct err e;
+    bool still;
+    int asked = state_ask(path, 0, &still); /* nobody there */
+    assert_true(still);
+    state_release(asked);
+    struct state *s = state_open(path, &e);
+    assert_non_null(s);
+    asked = state_ask(path, 0, &still); /* it is not to be asked */
+    assert_true(still);
+    state_release(asked);
+    state_may_ask(s);
+    assert_false(state_is_asked(s));
+    asked = state_ask(path, 0, &still);
+    assert_false(still);
+    assert_true(state_is_asked(s));
+    state_release(asked);
+    assert_false(state_is_asked(s));
+    pid_t child = fork();
+    if (child == 0) {
+        asked = state_ask(path, 60000, &still);
+        usleep(50000);
+        _exit(still ? 0 : 1); /* which gives it back */
+    }
+    while (!state_is_asked(s))
+        usleep(1000);
+    assert_true(state_hold(s));
+    assert_false(state_is_asked(s));
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    asked = state_ask(path, 0, &still);
+    assert_false(still);
+    state_release(asked);
+    state_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +447,7 @@ int main(void)
         cmocka_unit_test(a_second_run_is_kept_out_and_told_the_pid),
         cmocka_unit_test(a_save_replaces_the_file_behind_a_link),
         cmocka_unit_test(a_folder_is_no_state_file),
+        cmocka_unit_test(who_asks_waits_until_the_owner_holds_still),
         cmocka_unit_test(times_are_read),
         cmocka_unit_test(every_allocation_may_fail),
     };
