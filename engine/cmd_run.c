@@ -1,10 +1,8 @@
 /* cmd_run: brings the index up to date, or prints what it would write; with --follow, stays. */
 #include "cli.h"
 #include "clock.h"
-#include "deadletter.h"
 #include "err.h"
 #include "keyfile.h"
-#include "loader.h"
 #include "log.h"
 #include "queue.h"
 #include "run.h"
@@ -106,43 +104,6 @@ static bool check_index(struct run *r, struct err *e)
     return run_check_index(r, e) && run_count(r, e);
 }
 
-static void log_summary(const struct run *r, const struct bulk_sums *s)
-{
-    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
-    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], sent[3 * PROGRESS_TEXT] = "";
-    char passed_over[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "";
-    char duration[CLOCK_TEXT];
-    int64_t us = clock_mono_us() - r->started_us;
-    if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
-        snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ",
-                 progress_number(s->unchanged, n));
-    if (s->same > 0) /* after a sweep */
-        snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
-    if (!r->o.dry_run)
-        snprintf(sent, sizeof sent, " in %s, %s retried", progress_count(s->requests, "request", requests),
-                 progress_count(s->retried_items, "item", retried));
-    progress_number((uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
-                    rate);
-    log_info("%s: %s %s, %s deleted, %s%s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
-             progress_count(s->indexed, "document", documents), r->o.dry_run ? "printed" : "indexed",
-             progress_number(s->deleted, deleted), passed_over, same, progress_number(s->rejected, rejected),
-             clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
-}
-
-static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended, bool ok)
-{
-    return (struct script_run){
-        .pipeline = r->user.pipeline.name,
-        .dry_run = r->o.dry_run,
-        .ended = ended,
-        .ok = ok,
-        .documents = s->indexed,
-        .deleted = s->deleted,
-        .rejected = s->rejected,
-        .seconds = (double)(clock_mono_us() - r->started_us) / 1e6,
-    };
-}
-
 static bool read_request(struct run *r, struct err *e)
 {
     if (!conflict(&r->o, e) || !read_keys(r, e))
@@ -150,48 +111,35 @@ static bool read_request(struct run *r, struct err *e)
     return true;
 }
 
+/* Where a reindex has put another index in the place of ours meanwhile, that one is brought up to date, too.
+ */
+static bool load(struct run *r, struct err *e)
+{
+    do {
+        if (!run_load(r, e))
+            return false;
+        if (r->o.dry_run)
+            return true;
+        if (!run_patiently(r, run_check_index, e))
+            return false;
+    } while (r->index_moved && run_patiently(r, run_adopt, e));
+    return !r->index_moved;
+}
+
 static bool work(struct run *r, struct err *e)
 {
     /* A reload that is asked for during the load waits until it is over. */
-    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e) && run_load(r, e);
+    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e) && load(r, e);
     if (!ok)
         queue_fail(r->queue, e);
     else if (r->o.follow)
         ok = run_follow(r, e);
     run_stop(r);
+    if (ok || e->kind == ERR_STOPPED)
+        run_note(r);
     if (!ok || r->o.dry_run)
         return ok;
     return run_patiently(r, check_index, e) && pump_save(&r->pump, e);
-}
-
-static bool execute(struct run *r, struct err *e)
-{
-    char letters[PROGRESS_TEXT];
-    struct bulk_sums sums = {0};
-    struct script_run info = hook_info(r, &sums, false, false);
-    script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
-    if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
-        return false;
-    bool ok = work(r, e);
-    progress_end(&r->progress);
-    sums = queue_sums(r->queue);
-    if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
-        log_summary(r, &sums);
-    if (r->dead && deadletters_count(r->dead) > 0)
-        log_warn("%s: %s in '%s'", r->user.pipeline.name,
-                 progress_count(deadletters_count(r->dead), "dead letter", letters),
-                 deadletters_path(r->dead));
-    if (!ok && e->kind == ERR_STOPPED)
-        return false;
-    struct err hook_error;
-    info = hook_info(r, &sums, true, ok);
-    if (script_hook(r->user.script, "after_run", &info, &hook_error))
-        return ok;
-    if (ok)
-        *e = hook_error;
-    else
-        log_warn("%s", hook_error.text);
-    return false;
 }
 
 static int run_main(int argc, char **argv)
@@ -212,7 +160,7 @@ static int run_main(int argc, char **argv)
     r.give_up_after = (double)r.o.give_up_after;
     /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for them. */
     bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
-              run_open(&r, argv[first], &e) && execute(&r, &e);
+              run_open(&r, argv[first], &e) && run_execute(&r, work, &e);
     uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
     run_close(&r);
     if (!ok)

@@ -6,6 +6,7 @@
 #include "json.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +60,7 @@ static bool read_text(struct json_reader *r, char *out, size_t size)
 
 struct looking {
     size_t indexes;
-    char uuid[INDEX_UUID], gc[INDEX_UUID];
+    char name[INDEX_NAME], uuid[INDEX_UUID], gc[INDEX_UUID];
 };
 
 /* The members of "settings" or "defaults": flat, as was asked for. */
@@ -96,6 +97,7 @@ static bool read_look(const struct es_answer *a, struct looking *l)
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         l->indexes++;
+        snprintf(l->name, sizeof l->name, "%.*s", (int)r.len, r.text);
         ok = read_index(&r, l);
     }
     ok = ok && r.token == JSON_OBJECT_END && json_end(&r);
@@ -114,18 +116,20 @@ static bool judge_look(const struct es_answer *a, const char *index, struct inde
         return err_set(e, ERR_PASSING, "could not look at index '%s': damaged answer", index);
     if (l.indexes == 0) /* a pattern that fits nothing */
         return true;
-    if (l.indexes > 1)
-        return err_set(e, ERR_FINAL, "cannot write to '%s': it names %zu indexes, not one", index, l.indexes);
+    info->several = l.indexes > 1;
+    if (info->several)
+        return true;
     if (!l.uuid[0])
         return err_set(e, ERR_FINAL, "cannot look at index '%s': the server does not tell its uuid", index);
     if (!read_time(l.gc, &info->gc_deletes_ms))
         return err_set(e, ERR_FINAL, "cannot look at index '%s': its index.gc_deletes is '%s'", index, l.gc);
     memcpy(info->uuid, l.uuid, sizeof info->uuid);
+    memcpy(info->name, l.name, sizeof info->name);
     info->exists = true;
     return true;
 }
 
-bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e)
+static bool look(struct es *es, const char *index, struct index_info *info, struct err *e)
 {
     struct es_answer a = {0};
     *info = (struct index_info){0};
@@ -135,6 +139,26 @@ bool index_look(struct es *es, const char *index, struct index_info *info, struc
               judge_look(&a, index, info, e);
     es_answer_free(&a);
     return ok;
+}
+
+bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e)
+{
+    char target[INDEX_NAME];
+    if (!look(es, index, info, e))
+        return false;
+    if (!info->several)
+        return true;
+    if (!index_write_target(es, index, target, e))
+        return false;
+    if (!*target)
+        return err_set(e, ERR_FINAL,
+                       "cannot write to '%s': it is an alias of several indexes, none of which is its write "
+                       "index",
+                       index);
+    if (!look(es, target, info, e))
+        return false;
+    info->several = true;
+    return true;
 }
 
 /* ---- creating ---- */
@@ -203,8 +227,7 @@ static bool add_body(struct buf *b, const char *settings, const char *mappings, 
     return !b->failed || err_memory(e);
 }
 
-/* Whether the answer says "acknowledged": false. */
-static bool is_unacknowledged(const struct es_answer *a)
+bool index_unacknowledged(const struct es_answer *a)
 {
     struct json_reader r;
     bool found = false, ok = a->body.len > 0;
@@ -229,7 +252,7 @@ static bool judge_create(const struct es_answer *a, const char *index, struct er
     if (!es_check(a, e))
         return err_wrap(
             e, e->kind == ERR_PASSING ? "could not create index '%s'" : "cannot create index '%s'", index);
-    if (is_unacknowledged(a)) /* the cluster was too slow: the next try finds it there, or not */
+    if (index_unacknowledged(a)) /* the cluster was too slow: the next try finds it there, or not */
         return err_set(e, ERR_PASSING, "could not create index '%s': not acknowledged in time", index);
     return true;
 }
@@ -242,6 +265,15 @@ bool index_create(struct es *es, const char *index, const char *settings, const 
     bool ok = add_body(&body, settings, mappings, e) && index_ask(es, "PUT", index, "", &body, &a, e) &&
               judge_create(&a, index, e);
     buf_free(&body);
+    es_answer_free(&a);
+    return ok;
+}
+
+bool index_delete(struct es *es, const char *index, struct err *e)
+{
+    struct es_answer a = {0};
+    bool ok = index_ask(es, "DELETE", index, "", NULL, &a, e) &&
+              (a.status == 404 || es_check(&a, e) || err_wrap(e, "deletion of index '%s'", index));
     es_answer_free(&a);
     return ok;
 }

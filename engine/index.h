@@ -1,24 +1,37 @@
-/* index: the index itself: looked at, created, refreshed; its documents: counted, fetched, walked through.
+/* index: the index itself: looked at, created, made to fit, put behind an alias; its documents: counted,
+ * fetched, walked through.
  *
- * Uses     es, json, buf, err.
+ * Uses     es, json, tree, mapping, buf, err.
+ *
+ * Where `index` is said, the name of an index will do, or that of an alias.
  */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct buf;
 struct err;
 struct es;
 
-enum { INDEX_UUID = 64 };
+enum {
+    INDEX_UUID = 64,
+    INDEX_NAME = 256,       /* no server takes a longer one */
+    INDEX_FINGERPRINT = 17, /* 64 bits in hex */
+    INDEX_PIPELINE = 128,   /* bytes of a pipeline's name that are kept: enough to tell it from another */
+    INDEX_FORMERS = 16,     /* of an index's predecessors that are remembered: a state is seldom older */
+};
 
 struct index_info {
     bool exists;
+    bool several;          /* the name is an alias of several indexes: this is the one that it writes to */
+    char name[INDEX_NAME]; /* its own, whatever the alias */
     char uuid[INDEX_UUID]; /* tells this index from another that later bears its name */
     int64_t gc_deletes_ms; /* how long the server remembers a deleted document's version */
 };
 
-/* Looks at index (a name, or an alias of exactly one index). info->exists false: there is none. */
+/* Looks at index; of an alias of several, at its write index, and there must be one. info->exists false:
+ * there is none. */
 bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e);
 
 /* Creates it. settings and mappings: JSON objects, or NULL. index.gc_deletes is set to 1 h unless settings
@@ -26,11 +39,62 @@ bool index_look(struct es *es, const char *index, struct index_info *info, struc
 bool index_create(struct es *es, const char *index, const char *settings, const char *mappings,
                   struct err *e);
 
+bool index_delete(struct es *es, const char *index, struct err *e); /* that there is none is fine */
+
 /* Makes all that was written searchable. ERR_PASSING, too, if a shard failed to. */
 bool index_refresh(struct es *es, const char *index, struct err *e);
 
 /* How many documents it has, as far as they are searchable. ERR_PASSING if a shard did not answer. */
 bool index_count(struct es *es, const char *index, int64_t *count, struct err *e);
+
+/* ---- whether it fits the script ---- */
+
+/* What we note about an index in its mapping: "_meta": {"etl_engine": {"format":1, "pipeline":..,
+ * "fingerprint":.., "version":.., "formers":[..]}}. Whatever else stands in "_meta" is left alone. */
+struct index_meta {
+    bool known; /* there was such a note */
+    char pipeline[INDEX_PIPELINE];
+    char fingerprint[INDEX_FINGERPRINT]; /* of the script that all its documents were made by; may be empty */
+    int64_t version;                     /* the last one issued, when it was written */
+    char formers[INDEX_FORMERS]
+                [INDEX_UUID]; /* the uuids of the indexes whose place it took, the last first */
+    size_t n_formers;
+};
+
+struct index_fit {
+    bool added;       /* the mapping lacked something, and has it now */
+    bool of_settings; /* ERR_USAGE is about the settings, not the mappings */
+    char lacks[400];  /* of an index without our note: what it does not have, and cannot get; or empty */
+    struct index_meta meta;
+};
+/* Sees that an existing index has what the script's settings and mappings (JSON, or NULL) name: adds what its
+ * mapping lacks, if the server lets it; what cannot be added is ERR_USAGE, with the difference in words.
+ * Settings that can be changed are left as they are. An index that somebody else has made (it has no note)
+ * may lack settings: then it is left as it is; only a field that both define differently is an error
+ * otherwise. */
+bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
+               struct index_fit *fit, struct err *e);
+/* Reads the note alone. */
+bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, struct err *e);
+/* Writes it, beside what the index and the script's mappings (or NULL) have in "_meta" besides. A cluster has
+ * to agree on each change of a mapping: not for every batch. index: its own name, or an alias that is swapped
+ * meanwhile would have the note of one index go to another. */
+bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
+                      struct err *e);
+/* Adds mappings (JSON, or NULL) with the note, for index_create. */
+bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e);
+
+/* ---- in place of another ---- */
+
+/* While it is loaded: no refresh, no replicas. Then: as settings (JSON, or NULL) say, or the server does. */
+bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings, struct err *e);
+/* In one step: `alias`, which stood for old, stands for fresh. old NULL: it stood for nothing, and is made.
+ * old and alias the same: that index is deleted, and the alias takes its name. */
+bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh, struct err *e);
+/* Told of each index that reindex has made for alias, by its name ("movies-20261124-133005"), and no alias
+ * stands for now; the newest first. False ends the call with what it put into e. */
+typedef bool index_old_visit(const char *index, void *arg, struct err *e);
+bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg, struct err *e);
 
 /* ---- what it holds ---- */
 

@@ -34,6 +34,7 @@ enum field_type {
     EMPTY_TEXT, /* the same, and may be empty */
     URLS,       /* TEXT, or a list of them, to a char * with commas between */
     QUERY,      /* TEXT, without what stands behind its last word */
+    INDEX,      /* TEXT, and a name that an index may have */
     JSON,       /* a table, to a char * with its JSON */
     CHOICE,     /* true or false, to an int: 1, or -1 */
     FLAG,       /* to a bool, which keeps its value where the field is absent */
@@ -100,7 +101,7 @@ static const struct field {
     {"related", "index_field", TEXT, false, IN(index_field), IN(index_field_line), NULL},
 
     {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
-    {"sink", "index", TEXT, true, AT(sink.index), AT(sink.index_line), NULL},
+    {"sink", "index", INDEX, true, AT(sink.index), AT(sink.index_line), NULL},
     {"sink", "indices", TEXT, false, AT(sink.indices), 0, NULL},
     {"sink", "compress", CHOICE, false, AT(sink.compress), 0, NULL},
     {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
@@ -114,8 +115,8 @@ static const struct field {
     {"sink", "client_cert", TEXT, false, AT(sink.security.client_cert), 0, NULL},
     {"sink", "client_key", TEXT, false, AT(sink.security.client_key), 0, NULL},
     {"sink", "verify", FLAG, false, AT(sink.security.verify), 0, NULL},
-    {"sink", "settings", JSON, false, AT(sink.settings), 0, NULL},
-    {"sink", "mappings", JSON, false, AT(sink.mappings), 0, NULL},
+    {"sink", "settings", JSON, false, AT(sink.settings), AT(sink.settings_line), NULL},
+    {"sink", "mappings", JSON, false, AT(sink.mappings), AT(sink.mappings_line), NULL},
 #undef AT
 #undef IN
 };
@@ -285,6 +286,26 @@ static void read_text(lua_State *L, const struct reading *r, const char *name, b
     if (len == 0 && !may_be_empty)
         mistake(L, r, name, "field '%s'%s is empty", name, within(L, r));
     copy_to(L, target, text, len);
+}
+
+/* What every server asks of an index's name (and a date, a wildcard or a list of names is none). */
+static void read_index(lua_State *L, const struct reading *r, const char *name, char **target)
+{
+    enum { LONGEST = 255 }; /* bytes */
+    static const char forbidden[] = "\\/*?\"<>| ,#:";
+    read_text(L, r, name, false, target);
+    const char *text = *target, *in = within(L, r);
+    size_t len = strlen(text), odd = strcspn(text, forbidden);
+    if (odd < len)
+        mistake(L, r, name, "field '%s'%s must be the name of one index: it cannot hold '%c'", name, in,
+                text[odd]);
+    for (size_t i = 0; i < len; i++)
+        if (text[i] >= 'A' && text[i] <= 'Z')
+            mistake(L, r, name, "field '%s'%s must be in lower case, as index names are", name, in);
+    if (strchr("-_+", *text))
+        mistake(L, r, name, "field '%s'%s cannot begin with '%c'", name, in, *text);
+    if (strcmp(text, ".") == 0 || strcmp(text, "..") == 0 || len > LONGEST)
+        mistake(L, r, name, "field '%s'%s is no name that an index can have", name, in);
 }
 
 /* The line on which a string's text begins, or its field, where it is not written as one string. */
@@ -510,6 +531,9 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
     case URLS:
         read_urls(L, r, f->name, target);
         return;
+    case INDEX:
+        read_index(L, r, f->name, target);
+        return;
     case QUERY:
         read_query(L, r, f, target);
         return;
@@ -650,6 +674,22 @@ static bool set_indices(struct pipeline *p, struct err *e)
     free(p->sink.indices);
     p->sink.indices = all;
     return all || err_memory(e);
+}
+
+bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e)
+{
+    bool alone = strcmp(p->sink.indices, p->sink.index) == 0;
+    char *name = strdup(index), *indices = strdup(alone ? index : p->sink.indices);
+    if (!name || !indices) {
+        free(name);
+        free(indices);
+        return err_memory(e);
+    }
+    free(p->sink.index);
+    free(p->sink.indices);
+    p->sink.index = name;
+    p->sink.indices = indices;
+    return true;
 }
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)

@@ -60,7 +60,7 @@ struct pipeline {
         bool scattered;
         double max_rate; /* documents a second; 0: any number */
         int compress;    /* 1: yes, -1: no, 0: not given */
-        int url_line, index_line;
+        int url_line, index_line, settings_line, mappings_line;
         struct es_security security; /* as it is given: see es_security_read */
     } sink;
     char *state;
@@ -70,6 +70,8 @@ struct pipeline {
 };
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e);
+/* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
+bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
 void pipeline_free(struct pipeline *p); /* bears a zeroed struct */
 
 /* Whether a document may go to that index: it is among sink.indices. */

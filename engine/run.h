@@ -1,14 +1,17 @@
 /* run: a pipeline at work: everything that is open while it runs, and the ways to carry its rows.
  *
- *     cmd_run.c     the options, the beginning and the end
- *     run_open.c    opening: the script, both servers, the state, the index
+ *     cmd_run.c     the options, the beginning and the end (cmd_reindex.c and reindex.c are another user)
+ *     run_open.c    opening: the script, both servers, the state; the workers
+ *     run_index.c   the index: that it is there, fits the script, and is still the same
  *     run_load.c    until all is up to date: the first load, what changed, a sweep, given keys
  *     run_follow.c  for ever: looking again, sweeping, reloading the script
+ *     run_execute.c the hooks round the work, and what it came to
  */
 #pragma once
 #include "cli.h"
 #include "es.h"
 #include "feed.h"
+#include "fingerprint.h"
 #include "index.h"
 #include "pg.h"
 #include "pipeline.h"
@@ -39,6 +42,7 @@ struct run_script { /* the user's file, as far as it matters here; all owned */
     struct script *script;
     struct pipeline pipeline;
     struct source source;
+    char fingerprint[FINGERPRINT_TEXT];
 };
 
 struct run {
@@ -54,8 +58,13 @@ struct run {
     struct state_data data;
     struct deadletters *dead;
     struct index_info index;
-    bool index_created, state_stays; /* state_stays: what is read is no progress that the state may note */
-    struct batch *keys;              /* --keys, --keys-from */
+    struct index_meta meta, noted; /* what the index's note is to say, and what it says */
+    char *sink_alias;              /* sink.index as the script has it, where it is an alias of several */
+    bool index_created;
+    bool index_moved;   /* another one has taken its place: run_adopt */
+    bool unnoted;       /* no note is to be written: it is refused, or the index is not ours to note in */
+    bool state_stays;   /* what is read is no progress that the state may note */
+    struct batch *keys; /* --keys, --keys-from */
     struct queue *queue;
     struct loader *loader;
     struct pump pump;
@@ -67,17 +76,41 @@ struct run {
 
 /* Everything but the workers; waits for servers that are absent. */
 bool run_open(struct run *r, const char *path, struct err *e);
+/* Its parts, once run_open_script has read r->user. */
+bool run_open_servers(struct run *r, struct err *e);
+bool run_open_rest(struct run *r, struct err *e);
 void run_close(struct run *r); /* bears a zeroed struct; the workers have ended */
 bool run_open_script(struct run_script *s, const char *path, struct err *e);
 bool run_open_source(struct run *r, struct run_script *s, struct err *e);
 void run_close_script(struct run_script *s); /* bears a zeroed struct */
 /* Tries `step` until it works: a server that is absent is waited for. */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
-/* That the index is still the one that was opened. */
-bool run_check_index(struct run *r, struct err *e);
+/* Puts "FILE:LINE: " in front; ERR_USAGE. Always false. */
+bool run_at_line(struct err *e, const struct pipeline *p, int line);
 /* The queue, the workers, and the pump between them; and their end, after queue_close or the like. */
 bool run_start(struct run *r, struct err *e);
 void run_stop(struct run *r);
+
+/* ---- run_index.c ---- */
+
+/* The index: looked at, created if it is missing, made to fit the script. */
+bool run_open_index(struct run *r, struct err *e);
+/* The same for a script that is to take the place of r->user: what is there has to fit it. */
+bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
+/* That the index is still the one that was opened, or (index_moved) one that reindex has put in its place. */
+bool run_check_index(struct run *r, struct err *e);
+/* Takes that one for ours: the state goes on from where it stands, and everything is due to be swept. */
+bool run_adopt(struct run *r, struct err *e);
+/* Where the reindex of a pipeline with this state file keeps its own; owned by the caller; NULL: no memory.
+ */
+char *run_reindex_path(const char *state);
+/* Notes in the index what r->meta says, and the last version, if that is news. Never a failure: without the
+ * privilege to do so it warns once. */
+void run_note(struct run *r);
+/* All documents are made by the script that is at hand: loaded, or else (swept) compared. */
+void run_note_script(struct run *r, bool loaded);
+/* Warns if they may be not. */
+void run_tell_script(const struct run *r);
 
 /* ---- run_load.c ---- */
 
@@ -91,6 +124,10 @@ size_t run_whole_lane(const struct run *r);
 bool run_guard(struct run *r, struct err *e);
 /* All is well: counts them. */
 bool run_count(struct run *r, struct err *e);
+/* What changed in any table, up to this moment. */
+bool run_changes(struct run *r, struct err *e);
+/* Compares everything. */
+bool run_sweep(struct run *r, struct err *e);
 /* The fields of the state that say whose it is; its tables become those of the script, in their order. */
 bool run_sign_state(struct run *r, struct err *e);
 /* A feed of the table's changes, from its mark on; see feed_poll. Waits for a server that is absent. */
@@ -99,6 +136,12 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
 void run_note_swept(struct run *r);
 /* Warns of a session that holds a table's mark back, or that hides itself. */
 void run_tell_horizon(const struct run *r, const struct source_horizon *h);
+
+/* ---- run_execute.c ---- */
+
+/* The workers are started, and `work` has to stop them; before it the script's hook, after it the other one,
+ * and a summary. */
+bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct err *e);
 
 /* ---- run_follow.c ---- */
 

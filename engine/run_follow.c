@@ -21,6 +21,7 @@ struct following {
     struct run *run;
     struct feed **feeds; /* owned, each; NULL for a table without a cursor */
     struct feed *sweep;  /* owned; NULL: none is under way */
+    bool sweep_is_whole; /* and was begun by this script */
     int64_t look_us, told_us, checked_us,
         guarded_us; /* clock_mono_us: when to look again, when these were last done */
 };
@@ -105,11 +106,15 @@ static bool tend_sweep(struct following *f, struct err *e)
         feed_free(f->sweep);
         f->sweep = NULL;
         run_note_swept(r);
+        if (f->sweep_is_whole)
+            run_note_script(r, false);
+        run_note(r);
         r->pump.unsaved = true;
         log_info("%s: swept", r->user.pipeline.name);
     }
     if (f->sweep || !sweep_is_due(r))
         return true;
+    f->sweep_is_whole = !r->data.sweep_after;
     f->sweep = feed_sweep(source_of(f), &r->pool, r->es, r->dead, r->data.sweep_after, e);
     pump_set(&r->pump, lane, f->sweep);
     if (f->sweep)
@@ -124,27 +129,45 @@ static bool same_text(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
+/* Where all documents are in sink.index, its name may be an alias in one of them. */
+static bool same_places(const struct pipeline *a, const struct pipeline *b)
+{
+    return a->sink.scattered == b->sink.scattered &&
+           (!a->sink.scattered || same_text(a->sink.indices, b->sink.indices));
+}
+
 /* What is open, and whose the state is, cannot change under way. */
 static bool check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
     const char *secret = es_security_changed(&a->sink.security, &b->sink.security);
-    const char *changed = !same_text(a->name, b->name)                   ? "name"
-                          : !same_text(a->state, b->state)               ? "state"
-                          : !same_text(a->source.url, b->source.url)     ? "source.url"
-                          : !same_text(a->sink.url, b->sink.url)         ? "sink.url"
-                          : !same_text(a->sink.index, b->sink.index)     ? "sink.index"
-                          : !same_text(a->sink.indices, b->sink.indices) ? "sink.indices"
-                          : secret                                       ? secret
-                          : a->sink.compress != b->sink.compress         ? "sink.compress"
-                          : !b->source.cursor                            ? "source.cursor"
-                                                                         : NULL;
+    const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
+    const char *changed = !same_text(a->name, b->name)               ? "name"
+                          : !same_text(a->state, b->state)           ? "state"
+                          : !same_text(a->source.url, b->source.url) ? "source.url"
+                          : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
+                          : !same_text(named, b->sink.index)         ? "sink.index"
+                          : !same_places(a, b)                       ? "sink.indices"
+                          : secret                                   ? secret
+                          : a->sink.compress != b->sink.compress     ? "sink.compress"
+                          : !b->source.cursor                        ? "source.cursor"
+                                                                     : NULL;
     return !changed ||
            err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
 }
 
-/* Everything that was fetched by the old script is acknowledged before the new one begins. */
-static bool swap(struct following *f, struct run_script *fresh, struct err *e)
+/* Documents look different now, or the index is another one: a sweep, from the first row on, brings them up
+ * to date. */
+static void want_sweep(struct run *r)
+{
+    r->data.swept_us = 0;
+    free(r->data.sweep_after);
+    r->data.sweep_after = NULL;
+}
+
+/* Goes on with another script (or none: with the same), or in another index (run_check_index). Everything
+ * that was fetched before is acknowledged first. */
+static bool restart(struct following *f, struct run_script *fresh, struct err *e)
 {
     struct run *r = f->run;
     for (size_t i = 0; i < r->pump.n_lanes; i++)
@@ -157,35 +180,55 @@ static bool swap(struct following *f, struct run_script *fresh, struct err *e)
     struct bulk_sums sums = queue_sums(r->queue);
     queue_free(r->queue);
     r->queue = NULL;
-    run_close_script(&r->user);
-    r->user = *fresh;
-    *fresh = (struct run_script){0};
-    r->user.source.pipeline = &r->user.pipeline;
-    r->progress.name = r->user.pipeline.name;
-    r->data.swept_us = 0; /* documents may look different now: a sweep brings them up to date */
-    if (!run_sign_state(r, e) || !run_start(r, e) || !run_patiently(r, run_guard, e))
+    if (fresh) {
+        run_close_script(&r->user);
+        r->user = *fresh;
+        *fresh = (struct run_script){0};
+        r->user.source.pipeline = &r->user.pipeline;
+        r->progress.name = r->user.pipeline.name;
+    }
+    want_sweep(r);
+    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_sign_state(r, e) || !run_start(r, e) ||
+        !run_patiently(r, run_guard, e))
         return false;
     r->pump.unsaved = true; /* or a crash forgets the sweep */
     queue_add_sums(r->queue, &sums);
     script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
-    log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
+    if (fresh)
+        log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
     return open_feeds(f, e);
 }
 
+/* A reindex was made by the script as it is now, so that is read then, too. */
 static bool reload(struct following *f, struct err *e)
 {
     struct run_script fresh = {0};
     struct err why;
     bool ok = run_open_script(&fresh, f->run->user.text.path, &why) && check_reload(f->run, &fresh, &why) &&
-              run_open_source(f->run, &fresh, &why);
-    if (ok)
-        ok = swap(f, &fresh, e);
-    else {
+              run_open_source(f->run, &fresh, &why) &&
+              (f->run->index_moved || run_fit_index(f->run, &fresh, &why));
+    if (!ok)
         log_error("script not reloaded, the old one goes on: %s", why.text);
+    if (ok || f->run->index_moved)
+        ok = restart(f, ok ? &fresh : NULL, e);
+    else
         ok = true;
-    }
     run_close_script(&fresh);
     return ok;
+}
+
+/* Nothing is under way while a reindex swaps: no request that the old index gets alone, no search that misses
+ * what the old one had. */
+static bool hold_still(struct following *f, struct err *e)
+{
+    struct pump *p = &f->run->pump;
+    struct pump_lane *lanes = p->lanes;
+    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
+    bool ok = p->lanes ? pump_drain(p, e) : err_memory(e);
+    free(p->lanes);
+    p->lanes = lanes;
+    f->checked_us = 0; /* the index may be another one afterwards */
+    return ok && (state_hold(f->run->state) || stop_err(e));
 }
 
 /* ---- the loop ---- */
@@ -201,6 +244,8 @@ static bool round_of(struct following *f, struct err *e)
     struct run *r = f->run;
     bool moved;
     int64_t now = clock_mono_us();
+    if (state_is_asked(r->state) && !hold_still(f, e))
+        return false;
     if (now >= f->look_us) {
         f->look_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
         if (!look_again(f, e))
@@ -209,6 +254,8 @@ static bool round_of(struct following *f, struct err *e)
     if (now - f->checked_us >= CHECK_US) {
         f->checked_us = now;
         if (!run_check_index(r, e) && e->kind != ERR_PASSING)
+            return false;
+        if (r->index_moved && !reload(f, e))
             return false;
     }
     if (now - f->guarded_us >= GUARD_US && !f->sweep) { /* a sweep has to get by with what it began with */
@@ -230,6 +277,7 @@ bool run_follow(struct run *r, struct err *e)
     struct following f = {.run = r, .guarded_us = clock_mono_us()};
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     r->progress.terminal = false;
+    state_may_ask(r->state);
     bool ok = open_feeds(&f, e);
     while (ok)
         ok = round_of(&f, e);

@@ -227,8 +227,7 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
     return f;
 }
 
-/* What changed in any table, up to this moment. */
-static bool carry_changes(struct run *r, struct err *e)
+bool run_changes(struct run *r, struct err *e)
 {
     size_t n = r->user.source.n_tables;
     struct feed **feeds = calloc(n, sizeof *feeds);
@@ -313,11 +312,14 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         log_info("%s: loading everything: %s", r->user.pipeline.name, why);
         if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
             return false;
+        run_note_script(r, true);
+        run_note(r);
     } else {
         if (r->data.after)
             log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, r->data.after);
         else
             log_info("%s: resuming the load: no stretch of it was complete yet", r->user.pipeline.name);
+        run_tell_script(r);
         if (!run_sign_state(r, e))
             return false;
     }
@@ -329,12 +331,13 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
 
 /* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the
  * key that it came to. */
-static bool sweep(struct run *r, struct err *e)
+bool run_sweep(struct run *r, struct err *e)
 {
     log_info("%s: sweeping", r->user.pipeline.name);
     if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->dead, NULL, e), e))
         return false;
     run_note_swept(r);
+    run_note_script(r, false);
     return pump_save(&r->pump, e);
 }
 
@@ -381,7 +384,7 @@ static bool run_since(struct run *r, struct err *e)
 {
     if (!r->user.pipeline.source.cursor)
         return err_set(e, ERR_USAGE, "option --since needs a cursor: the script names none in source");
-    return run_patiently(r, begin_since, e) && carry_changes(r, e);
+    return run_patiently(r, begin_since, e) && run_changes(r, e);
 }
 
 /* ---- the whole ---- */
@@ -393,7 +396,7 @@ static bool catch_up(struct run *r, struct err *e)
     if (!run_sign_state(r, e))
         return false;
     r->pump.unsaved = true; /* a bare file becomes a full one */
-    return carry_changes(r, e);
+    return run_changes(r, e);
 }
 
 bool run_load(struct run *r, struct err *e)
@@ -417,6 +420,7 @@ bool run_load(struct run *r, struct err *e)
         const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
         log_info("%s: reading what changed since %s", r->user.pipeline.name,
                  at->cursor ? at->cursor : "the beginning");
+        run_tell_script(r);
     }
-    return catch_up(r, e) && (!r->o.sweep || sweep(r, e));
+    return catch_up(r, e) && (!r->o.sweep || run_sweep(r, e));
 }

@@ -22,7 +22,8 @@ enum {
 bool run_open_script(struct run_script *s, const char *path, struct err *e)
 {
     return script_read(&s->text, path, e) && (s->script = script_open(&s->text, e)) &&
-           pipeline_read(&s->pipeline, s->script, e);
+           pipeline_read(&s->pipeline, s->script, e) &&
+           fingerprint_read(s->script, &s->pipeline, s->fingerprint, e);
 }
 
 void run_close_script(struct run_script *s)
@@ -52,23 +53,23 @@ static bool open_source(struct run *r, struct err *e)
 
 /* ---- the servers ---- */
 
-static bool at_line(struct err *e, const struct pipeline *p, int line)
+bool run_at_line(struct err *e, const struct pipeline *p, int line)
 {
     e->kind = ERR_USAGE;
     return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
 }
 
-static bool open_servers(struct run *r, struct err *e)
+bool run_open_servers(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     if (!pg_server_init(&r->pg, p->source.url, e))
-        return at_line(e, p, p->source.url_line);
+        return run_at_line(e, p, p->source.url_line);
     pg_pool_init(&r->pool, &r->pg);
     if (r->o.dry_run)
         return true;
     if (!es_server_init(&r->es_server, &(struct es_config){.url = p->sink.url, .compress = p->sink.compress},
                         e))
-        return at_line(e, p, p->sink.url_line);
+        return run_at_line(e, p, p->sink.url_line);
     if (!es_server_secure(&r->es_server, &p->sink.security, e))
         return false;
     return (r->es = es_open(&r->es_server, e)) != NULL;
@@ -83,38 +84,6 @@ bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), stru
             return false;
     retry_done(&retry);
     return true;
-}
-
-static bool ensure_index(struct run *r, struct err *e)
-{
-    const struct pipeline *p = &r->user.pipeline;
-    if (!index_look(r->es, p->sink.index, &r->index, e))
-        return false;
-    if (r->index.exists)
-        return true;
-    if (!index_create(r->es, p->sink.index, p->sink.settings, p->sink.mappings, e) ||
-        !index_look(r->es, p->sink.index, &r->index, e))
-        return false;
-    if (!r->index.exists)
-        return err_set(e, ERR_PASSING, "index '%s' is gone again", p->sink.index);
-    r->index_created = true;
-    log_info("created index '%s'", p->sink.index);
-    return true;
-}
-
-/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what
- * came before. */
-bool run_check_index(struct run *r, struct err *e)
-{
-    struct index_info now;
-    if (!index_look(r->es, r->user.pipeline.sink.index, &now, e))
-        return false;
-    if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
-        return true;
-    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced while it was being loaded",
-            r->user.pipeline.sink.index);
-    return err_hint(e,
-                    "see that its mapping is right, or delete it, and run again: everything will be loaded");
 }
 
 /* ---- the state ---- */
@@ -158,11 +127,16 @@ static bool check_follow(const struct run *r, struct err *e)
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
-    if (!run_open_script(&r->user, path, e) || !check_follow(r, e) || !open_servers(r, e) ||
-        !run_patiently(r, open_state, e))
+    return run_open_script(&r->user, path, e) && check_follow(r, e) && run_open_servers(r, e) &&
+           run_open_rest(r, e);
+}
+
+bool run_open_rest(struct run *r, struct err *e)
+{
+    if (!run_patiently(r, open_state, e))
         return false;
     progress_start(&r->progress, r->user.pipeline.name, r->terminal && !r->o.dry_run);
-    return run_patiently(r, open_source, e) && (r->o.dry_run || run_patiently(r, ensure_index, e));
+    return run_patiently(r, open_source, e) && (r->o.dry_run || run_patiently(r, run_open_index, e));
 }
 
 void run_close(struct run *r)
@@ -178,6 +152,7 @@ void run_close(struct run *r)
     deadletters_close(r->dead);
     state_close(r->state);
     batch_free(r->keys);
+    free(r->sink_alias);
 }
 
 /* ---- the workers ---- */

@@ -334,6 +334,7 @@ def without(method, path):
 
 NEEDED = [
     ("GET", "/things/_settings", "'view_index_metadata'"),
+    ("GET", "/things$", "'view_index_metadata'"),
     ("PUT", "/things$", "'create_index'"),
     ("POST", "/things/_bulk", "'write'"),
     ("POST", "/things/_count", "'read'"),
@@ -357,7 +358,7 @@ def test_a_missing_privilege_is_named(engine, things, search_one, script, tmp_pa
     assert f"hint: it takes the privilege {privilege} on the index" in result.stderr, result
 
 
-OPTIONAL = [("POST", "/things/_refresh"), ("DELETE", "/_search/scroll")]
+OPTIONAL = [("POST", "/things/_refresh"), ("DELETE", "/_search/scroll"), ("PUT", "/things/_mapping")]
 
 
 @pytest.mark.parametrize("method, path", OPTIONAL)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "err.h"
 #include "es.h"
 #include "fake_http.h"
@@ -99,7 +100,9 @@ static void answers_to_a_look_are_told_apart(void **state)
                          "{\"a\":{\"settings\":{\"index.uuid\":\"U\",\"index.gc_deletes\":\"1h\"}},\"b\":{}}",
                          &info, &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_string_equal(e.text, "cannot write to 'movies': it names 2 indexes, not one");
+    assert_string_equal(e.text,
+                        "cannot write to 'movies': it is an alias of several indexes, none of which is "
+                        "its write index");
 }
 
 static void a_cut_answer_to_a_look_is_passing(void **state)
@@ -288,7 +291,11 @@ static void server_knows_aliases(void **state)
     assert_int_equal(call("PUT", "/" NAME "-2/_alias/" NAME "-alias", NULL), 200);
     assert_false(index_look(es, NAME "-alias", &alias, &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_non_null(strstr(e.text, "names 2 indexes"));
+    assert_non_null(strstr(e.text, "it is an alias of several indexes"));
+    assert_int_equal(call("PUT", "/" NAME "-2/_alias/" NAME "-alias", "{\"is_write_index\":true}"), 200);
+    assert_true(index_look(es, NAME "-alias", &alias, &e));
+    assert_true(alias.exists && alias.several);
+    assert_string_equal(alias.name, NAME "-2");
 }
 
 static void server_says_what_is_wrong_with_a_mapping(void **state)
@@ -309,6 +316,165 @@ static void server_says_what_is_wrong_with_a_mapping(void **state)
     assert_int_equal(e.kind, ERR_FINAL);
 }
 
+/* ---- whether it fits the script ---- */
+
+static struct index_meta note(void)
+{
+    return (struct index_meta){.known = true,
+                               .pipeline = "films \"of\" ours",
+                               .fingerprint = "0123456789abcdef",
+                               .version = 1764000000000001,
+                               .formers = {"A", "B"},
+                               .n_formers = 2};
+}
+
+static void server_keeps_the_note(void **state)
+{
+    (void)state;
+    if (!real)
+        skip();
+    struct index_meta m = note(), found;
+    struct err e = {0};
+    struct buf mappings;
+    buf_init(&mappings, 1000);
+    assert_true(index_add_meta(&mappings, "{\"_meta\":{\"theirs\":1}}", &m, &e));
+    assert_true(index_create(es, NAME, NULL, buf_cstr(&mappings), &e));
+    buf_free(&mappings);
+    assert_true(index_read_meta(es, NAME, &found, &e));
+    assert_memory_equal(&m, &found, sizeof m);
+    m.version++;
+    m.n_formers = 1;
+    memset(m.formers[1], 0, INDEX_UUID);
+    assert_true(index_write_meta(es, NAME, NULL, &m, &e));
+    assert_true(index_read_meta(es, NAME, &found, &e));
+    assert_memory_equal(&m, &found, sizeof m);
+    assert_int_equal(call("PUT", "/" NAME "/_mapping", "{\"_meta\":{\"etl_engine\":{\"format\":\"x\"}}}"),
+                     200);
+    assert_true(index_read_meta(es, NAME, &found, &e));
+    assert_false(found.known);
+    assert_int_equal(
+        call("PUT", "/" NAME "/_mapping", "{\"_meta\":{\"etl_engine\":{\"format\":2,\"version\":1}}}"), 200);
+    assert_false(index_read_meta(es, NAME, &found, &e));
+    assert_non_null(strstr(e.text, "a newer version"));
+}
+
+static void server_adds_what_a_mapping_lacks_and_refuses_the_rest(void **state)
+{
+    (void)state;
+    if (!real)
+        skip();
+    struct index_fit fit;
+    struct err e = {0};
+    assert_true(index_create(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"long\"}}}", &e));
+    assert_true(index_fit(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"long\"}}}", &fit, &e));
+    assert_false(fit.added);
+    assert_true(index_fit(es, NAME, "{}", "{\"properties\":{\"m\":{\"type\":\"long\"}}}", &fit, &e));
+    assert_true(fit.added);
+    assert_false(index_fit(es, NAME, NULL, "{\"properties\":{\"m\":{\"type\":\"text\"}}}", &fit, &e));
+    assert_int_equal(e.kind, ERR_USAGE);
+    assert_string_equal(e.text,
+                        "index '" NAME "' does not fit: field 'm' has type 'long', the script wants 'text'");
+    assert_false(fit.of_settings);
+    assert_false(index_fit(es, NAME, "{\"number_of_shards\":3}", NULL, &fit, &e));
+    assert_int_equal(e.kind, ERR_USAGE);
+    assert_true(fit.of_settings);
+}
+
+/* ---- in place of another ---- */
+
+static bool remember(const char *index, void *arg, struct err *e)
+{
+    (void)e;
+    strncat(arg, index + strlen(NAME), 20);
+    return true;
+}
+
+static void server_swaps_an_alias(void **state)
+{
+    (void)state;
+    if (!real)
+        skip();
+    static const char old[] = NAME "-20260101-000000", fresh[] = NAME "-20260101-000001";
+    struct index_info info;
+    struct err e = {0};
+    char names[100] = "";
+    call("DELETE", "/" NAME "-20260101-000000", NULL);
+    call("DELETE", "/" NAME "-20260101-000001", NULL);
+    assert_true(index_create(es, NAME, NULL, NULL, &e));
+    assert_true(index_create(es, old, NULL, NULL, &e));
+    assert_true(index_set_loading(es, old, true, NULL, &e));
+    assert_true(index_swap(es, NAME, NAME, old, &e)); /* an index becomes an alias */
+    assert_true(index_look(es, NAME, &info, &e));
+    assert_string_equal(info.name, old);
+    assert_true(index_swap(es, NAME, NAME, old, &e)); /* it came through, but its answer was lost */
+    assert_true(index_create(es, fresh, NULL, NULL, &e));
+    assert_true(index_create(es, NAME "-2", NULL, NULL, &e));
+    assert_true(index_each_old(es, NAME, remember, names, &e));
+    assert_string_equal(names, "-20260101-000001");
+    assert_true(index_swap(es, NAME, old, fresh, &e));
+    assert_true(index_look(es, NAME, &info, &e));
+    assert_string_equal(info.name, fresh);
+    assert_true(index_set_loading(es, fresh, false, "{\"refresh_interval\":\"3s\"}", &e));
+    names[0] = '\0';
+    assert_true(index_each_old(es, NAME, remember, names, &e));
+    assert_string_equal(names, "-20260101-000000");
+    assert_true(index_delete(es, old, &e));
+    assert_true(index_delete(es, old, &e));
+    assert_true(index_delete(es, fresh, &e));
+}
+
+static bool fit_and_swap(struct err *e)
+{
+    struct index_meta m = note();
+    struct index_fit fit;
+    char names[100] = "";
+    struct buf out;
+    buf_init(&out, 1000);
+    bool ok = index_add_meta(&out, NULL, &m, e) &&
+              index_fit(es, "m", "{\"a\":1}", "{\"properties\":{\"a\":{}}}", &fit, e) &&
+              index_write_meta(es, "m", NULL, &m, e) && index_set_loading(es, "m", true, NULL, e) &&
+              index_swap(es, NAME, "m", "n", e) && index_each_old(es, NAME, remember, names, e);
+    buf_free(&out);
+    return ok;
+}
+
+static void every_allocation_of_the_rest_may_fail(void **state)
+{
+    (void)state;
+    struct fake_step step = {.status = 200,
+                             .body = "{\"m\":{\"aliases\":{\"" NAME
+                                     "\":{\"a\":1}},\"mappings\":{},\"settings\":{}}}"};
+    fake_start(&fake, &step, 1);
+    open_es(fake.url);
+    bool done = false;
+    for (int n = 0; !done; n++) {
+        struct err e = {0};
+        allocations_left = n;
+        done = fit_and_swap(&e);
+        allocations_left = -1;
+        assert_true(done || e.kind != ERR_NONE);
+    }
+    close_es();
+    fake_stop(&fake);
+}
+
+static void damaged_answers_are_passing(void **state)
+{
+    (void)state;
+    static const char *const bodies[] = {"", "{}", "{\"m\":{}}", "{\"m\":{\"mappings\":{}", "[]"};
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        struct fake_step step = {.status = 200, .body = bodies[i]};
+        struct index_meta m;
+        struct err e = {0};
+        fake_start(&fake, &step, 1);
+        open_es(fake.url);
+        assert_false(index_read_meta(es, "m", &m, &e));
+        assert_int_equal(e.kind, ERR_PASSING);
+        close_es();
+        fake_stop(&fake);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,8 +484,14 @@ int main(void)
         cmocka_unit_test(gc_deletes_is_added_unless_it_is_named),
         cmocka_unit_test(answers_to_a_creation_are_told_apart),
         cmocka_unit_test(every_allocation_may_fail),
+        cmocka_unit_test(every_allocation_of_the_rest_may_fail),
+        cmocka_unit_test(damaged_answers_are_passing),
         cmocka_unit_test_setup_teardown(server_creates_and_shows_an_index, connect_real, leave_real),
         cmocka_unit_test_setup_teardown(server_knows_aliases, connect_real, leave_real),
+        cmocka_unit_test_setup_teardown(server_keeps_the_note, connect_real, leave_real),
+        cmocka_unit_test_setup_teardown(server_adds_what_a_mapping_lacks_and_refuses_the_rest, connect_real,
+                                        leave_real),
+        cmocka_unit_test_setup_teardown(server_swaps_an_alias, connect_real, leave_real),
         cmocka_unit_test_setup_teardown(server_says_what_is_wrong_with_a_mapping, connect_real, leave_real),
     };
     signal(SIGPIPE, SIG_IGN); /* as stop_init does */

@@ -1,0 +1,247 @@
+#include "index_internal.h"
+
+#include "buf.h"
+#include "err.h"
+#include "es.h"
+#include "json.h"
+#include "mapping.h"
+#include "tree.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    FORMAT = 1, /* of the note in _meta; a higher one was written by a newer version */
+    MAX_REQUEST = 64 << 20,
+};
+static const char NOTE[] = "etl_engine";
+
+struct schema { /* an index, as GET /INDEX tells it */
+    struct es_answer answer;
+    struct tree tree;
+    size_t mappings, settings;
+};
+
+static void close_schema(struct schema *s)
+{
+    tree_free(&s->tree);
+    es_answer_free(&s->answer);
+}
+
+/* {"INDEX":{"aliases":..,"mappings":{..},"settings":{..}}}: under its own name. */
+static bool open_schema(struct schema *s, struct es *es, const char *index, struct err *e)
+{
+    *s = (struct schema){0};
+    if (!index_ask(es, "GET", index, "?flat_settings=true", NULL, &s->answer, e) ||
+        !es_check(&s->answer, e) || !tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
+        return err_wrap(e, "mapping of index '%s'", index);
+    size_t whole = tree_first(&s->tree, 1);
+    s->mappings = tree_find(&s->tree, whole, "mappings");
+    s->settings = tree_find(&s->tree, whole, "settings");
+    return (s->mappings && s->settings) ||
+           err_set(e, ERR_PASSING, "mapping of index '%s': damaged answer", index);
+}
+
+/* ---- the note ---- */
+
+/* A string's text, cut to size; nothing of any other value. */
+static void copy(char *to, size_t size, const struct tree *t, size_t node)
+{
+    struct tree_text text = t->nodes[node].value;
+    struct json_reader r;
+    json_open(&r, text.at, text.len);
+    if (node && json_next(&r) == JSON_STRING)
+        snprintf(to, size, "%.*s", (int)r.len, r.text);
+    json_close(&r);
+}
+
+static bool read_number(const struct tree *t, size_t node, int64_t *out)
+{
+    struct tree_text text = tree_plain(t, node);
+    struct json_reader r;
+    json_open(&r, text.at, text.len);
+    bool ok = json_next(&r) == JSON_NUMBER && json_int(&r, out);
+    json_close(&r);
+    return ok;
+}
+
+/* What is no note of ours is none. */
+static bool read_note(const struct schema *s, struct index_meta *m, struct err *e)
+{
+    const struct tree *t = &s->tree;
+    size_t note = tree_find(t, tree_find(t, s->mappings, "_meta"), NOTE);
+    int64_t format;
+    *m = (struct index_meta){0};
+    if (!read_number(t, tree_find(t, note, "format"), &format) ||
+        !read_number(t, tree_find(t, note, "version"), &m->version))
+        return true;
+    if (format > FORMAT)
+        return err_set(e, ERR_FINAL, "its _meta has format %" PRId64 ": it was written by a newer version",
+                       format);
+    m->known = true;
+    copy(m->pipeline, sizeof m->pipeline, t, tree_find(t, note, "pipeline"));
+    copy(m->fingerprint, sizeof m->fingerprint, t, tree_find(t, note, "fingerprint"));
+    size_t i = tree_first(t, tree_find(t, note, "formers"));
+    for (; i && m->n_formers < INDEX_FORMERS; i = t->nodes[i].next)
+        copy(m->formers[m->n_formers++], INDEX_UUID, t, i);
+    return true;
+}
+
+static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
+{
+    buf_addf(b, "{\"format\":%d,\"pipeline\":", FORMAT);
+    size_t len = strlen(m->pipeline);
+    while (len > 0 && !json_add_string(b, m->pipeline, len)) /* it was cut within a character */
+        len--;
+    if (len == 0)
+        buf_adds(b, "\"\"");
+    buf_addf(b, ",\"fingerprint\":\"%s\",\"version\":%" PRId64 ",\"formers\":[", m->fingerprint, m->version);
+    for (size_t i = 0; i < m->n_formers; i++)
+        buf_addf(b, "%s\"%s\"", i ? "," : "", m->formers[i]);
+    buf_adds(b, "]}");
+    return buf_cstr(b) || err_memory(e);
+}
+
+bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e)
+{
+    struct buf note;
+    buf_init(&note, 1 << 16);
+    bool ok =
+        add_note(&note, meta, e) && mapping_add_meta(out, NULL, 0, mappings, true, NOTE, buf_cstr(&note), e);
+    buf_free(&note);
+    return ok;
+}
+
+bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, struct err *e)
+{
+    struct schema s;
+    bool ok = open_schema(&s, es, index, e) && (read_note(&s, meta, e) || err_wrap(e, "index '%s'", index));
+    close_schema(&s);
+    return ok;
+}
+
+/* ---- putting ---- */
+
+static bool put(struct es *es, const char *index, const char *what, const struct buf *body,
+                struct es_answer *a, struct err *e)
+{
+    if (!index_ask(es, "PUT", index, what, body, a, e) || !es_check(a, e))
+        return false;
+    return !index_unacknowledged(a) || err_set(e, ERR_PASSING, "not acknowledged in time");
+}
+
+bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
+                      struct err *e)
+{
+    struct schema s;
+    struct es_answer a = {0};
+    struct buf note, body;
+    buf_init(&note, 1 << 16);
+    buf_init(&body, MAX_REQUEST);
+    bool ok = open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
+              mapping_add_meta(&body, &s.tree, s.mappings, mappings, false, NOTE, buf_cstr(&note), e) &&
+              (put(es, index, "/_mapping", &body, &a, e) ||
+               err_wrap(e, "%s note anything in index '%s'", e->kind == ERR_PASSING ? "could not" : "cannot",
+                        index));
+    close_schema(&s);
+    es_answer_free(&a);
+    buf_free(&note);
+    buf_free(&body);
+    return ok;
+}
+
+bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings, struct err *e)
+{
+    struct es_answer a = {0};
+    struct buf body;
+    buf_init(&body, 1 << 16);
+    buf_adds(&body, "{\"index.refresh_interval\":");
+    bool ok = loading ? buf_adds(&body, "\"-1\"") || err_memory(e)
+                      : mapping_add_setting(&body, settings, "refresh_interval", e);
+    buf_adds(&body, ",\"index.number_of_replicas\":");
+    ok = ok && (loading ? buf_adds(&body, "0") || err_memory(e)
+                        : mapping_add_setting(&body, settings, "number_of_replicas", e));
+    buf_adds(&body, "}");
+    ok = ok && (!body.failed || err_memory(e)) &&
+         (put(es, index, "/_settings", &body, &a, e) || err_wrap(e, "settings of index '%s'", index));
+    buf_free(&body);
+    es_answer_free(&a);
+    return ok;
+}
+
+/* ---- fitting ---- */
+
+struct fitting {
+    const struct schema *s;
+    struct es *es;
+    const char *index;
+    struct index_fit *fit;
+};
+
+/* What an index of somebody else's lacks is not ours to judge. */
+static bool misfit(struct fitting *f, const char *difference, struct err *e)
+{
+    if (f->fit->meta.known)
+        return err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, difference);
+    snprintf(f->fit->lacks, sizeof f->fit->lacks, "%s", difference);
+    return true;
+}
+
+/* The server refused to add: what is it about? */
+static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a, struct err *e)
+{
+    char reason[300], told[400];
+    es_reason(a, reason, sizeof reason);
+    if (!mapping_difference(&f->s->tree, f->s->mappings, mappings, reason, told, sizeof told, e))
+        return false;
+    return *told ? err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, told)
+                 : misfit(f, reason, e);
+}
+
+static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
+{
+    struct es_answer a = {0};
+    struct buf body;
+    bool certain;
+    buf_init(&body, MAX_REQUEST);
+    bool ok = mapping_lacking(&f->s->tree, f->s->mappings, mappings, &body, &certain, e);
+    if (ok && body.len > 0) {
+        ok = put(f->es, f->index, "/_mapping", &body, &a, e);
+        f->fit->added = ok && certain;
+        if (!ok && a.status == 400)
+            ok = judge_refusal(f, mappings, &a, e);
+        else if (!ok && a.status == 403 && !certain) /* nor is it needed, as far as we can see */
+            ok = true;
+        else if (!ok)
+            err_wrap(e, "%s add to the mapping of index '%s' what the script's mappings name",
+                     e->kind == ERR_PASSING ? "could not" : "cannot", f->index);
+    }
+    buf_free(&body);
+    es_answer_free(&a);
+    return ok;
+}
+
+static bool compare_settings(struct fitting *f, const char *settings, struct err *e)
+{
+    char told[400];
+    if (!mapping_settings_difference(&f->s->tree, f->s->settings, settings, told, sizeof told, e))
+        return false;
+    f->fit->of_settings = *told;
+    return !*told || misfit(f, told, e);
+}
+
+bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
+               struct index_fit *fit, struct err *e)
+{
+    struct schema s;
+    struct fitting f = {&s, es, index, fit};
+    *fit = (struct index_fit){0};
+    bool ok = open_schema(&s, es, index, e) &&
+              (read_note(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
+              (!settings || compare_settings(&f, settings, e));
+    if (ok && mappings && !*fit->lacks) /* else what would be added may need what is lacking */
+        ok = add_lacking(&f, mappings, e);
+    close_schema(&s);
+    return ok;
+}
