@@ -71,4 +71,4 @@ struct cli_log {
 /* Sets logging up. *terminal: a progress line may be drawn. */
 bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e);
 
-extern const struct cli_command cmd_run, cmd_state;
+extern const struct cli_command cmd_run, cmd_reindex, cmd_state;

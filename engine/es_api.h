@@ -39,8 +39,27 @@
  * GET     /INDEX/_mapping
  *         "Get mapping API". Without types.
  *
+ * GET     /INDEX                  flat_settings
+ *         "Get index API". Of its answer: mappings and settings.
+ *
  * PUT     /INDEX
- *         "Create index API". settings and mappings are the user's; of ours is index.gc_deletes.
+ *         "Create index API". settings and mappings are the user's; of ours are index.gc_deletes, and _meta.
+ *
+ * PUT     /INDEX/_mapping
+ *         "Update mapping API": what the script's mappings name beyond the index's, and _meta.
+ *
+ * PUT     /INDEX/_settings
+ *         "Update index settings API": index.refresh_interval and index.number_of_replicas; null resets them.
+ *
+ * DELETE  /INDEX
+ *         "Delete index API". Of one index, by its own name.
+ *
+ * GET     /_alias/NAME
+ * GET     /INDEX/_alias
+ *         "Get alias API". INDEX is a name with a wildcard.
+ *
+ * POST    /_aliases
+ *         "Aliases API", with the actions add, remove and remove_index.
  *
  * POST    /INDEX/_refresh
  *         "Refresh API".

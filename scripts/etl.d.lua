@@ -53,7 +53,7 @@
 ---@class etl.Sink
 ---@field url string|string[]       the search server, such as "http://user:password@127.0.0.1:9200"; or several nodes of
 ---                                 one cluster, which take turns: a list, or one string with commas between
----@field index string              the index (or alias) that documents go to
+---@field index string              the index that documents go to, or an alias of it: one name, in lower case
 ---@field indices? string          where documents may be that choose their index or routing: names with "*", with commas
 ---                                 between, such as "films-*"; `index` is always among them
 ---@field compress? boolean         gzip for what is sent and answered (default: unless the server is this very machine)
@@ -71,8 +71,9 @@
 ---@field client_cert? string       a file: our own certificate
 ---@field client_key? string        a file: its key, if that does not stand in the same file
 ---@field verify? boolean           false: whatever certificate is believed, with a warning (default true)
----@field settings? table           the index's settings; used once, when it has to be created
----@field mappings? table           the index's mappings; used once, when it has to be created
+---@field settings? table           the index's settings, when it is created; what no open index can change is compared later
+---@field mappings? table           its mappings; later, what is new in them is added, and what cannot be changed is an error
+---                                 (etl-engine reindex SCRIPT makes a new index)
 
 ---What `before_run` is told.
 ---@class etl.Run

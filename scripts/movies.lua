@@ -80,7 +80,8 @@ return {
     url   = os.getenv "ELASTICSEARCH_URL" or "http://127.0.0.1:9200",
     index = "movies",
 
-    -- Settings and mappings are used once: when the index has to be created.
+    -- The index is created with these. Later, what is new in mappings is added to it; what no index can change takes a new
+    -- one: etl-engine reindex.
     settings = {
       number_of_shards   = 1,
       number_of_replicas = 0,     -- raise it where there is more than one node

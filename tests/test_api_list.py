@@ -66,6 +66,8 @@ def test_every_request_is_listed(engine, pg, search_one, script):
         run(engine, path)
         pg.execute("DELETE FROM film WHERE id = 3; UPDATE person SET name = 'x', modified = clock_timestamp() WHERE id = 1")
         run(engine, path, "--sweep")
+        run(engine, "reindex", path, "--replace-index")
+        run(engine, "reindex", path, "--keep", "0")
         placed = films.lua(
             document="return { title = row.title }, { index = 'films-' .. row.id % 2, routing = row.id }",
             index="films-0", sink='indices = "films-*"',
