@@ -92,6 +92,18 @@ def nodes(machine):
 
 
 @pytest.mark.skipif(not LONG, reason="starts a cluster (ETL_FAULTS=long)")
+def test_real_nodes_whose_queues_are_full(items, engine, nodes):
+    search = clean_search(nodes[0])
+    search.request("PUT", "items", {"settings": {"number_of_shards": 6, "number_of_replicas": 1}})
+    engine.env["ELASTICSEARCH_URL"] = ",".join(node.url for node in nodes)
+    items.fill(100000, width=300)
+    done = items.run("--workers", "8", timeout=300)
+    assert "items were put off: rejected_execution_exception" in done.stderr
+    assert "overloaded: now" in done.stderr
+    assert_true_to(items, search)
+
+
+@pytest.mark.skipif(not LONG, reason="starts a cluster (ETL_FAULTS=long)")
 def test_a_real_node_killed_and_restarted_in_a_load(items, engine, nodes, rng, wait_until):
     search = clean_search(nodes[0])
 
