@@ -123,7 +123,7 @@ _Noreturn static void fail(struct encoder *e, const char *format, ...)
 static void room(struct encoder *e, int slots)
 {
     if (!lua_checkstack(e->L, slots))
-        fail(e, "cannot encode a table of so many fields");
+        fail(e, "cannot encode a table of so many fields, or memory is short");
 }
 
 /* ---- objects ---- */

@@ -30,12 +30,10 @@
 #include <unistd.h>
 
 enum {
-    BODY_SEND =
-        5 << 20, /* bytes at which a body is sent, when all is well; 1 to 10 MB are alike (measured) */
     BODY_MAX = 256 << 20,        /* bytes; one document beyond it is rejected */
     PLACED_MAX = 8 << 20,        /* bytes of keys whose older copies are looked for together */
     KNOWN_MAX = 1 << 20,         /* bytes: some thousand names of indexes */
-    OUTPUT_AHEAD = 16 << 20,     /* bytes a worker may be ahead of its turn to print */
+    OUTPUT_AHEAD = 8 << 20,      /* bytes a worker may be ahead of its turn to print */
     IDLE_MS = 2000,              /* without work, until a worker gives up its connection */
     CLOCK_STEP_US = 1000 * 1000, /* what the database's clock may gain on ours within a batch */
 };
@@ -696,7 +694,8 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
         return NULL;
     }
     l->config = *config;
-    l->throttle = throttle_new(config->workers, BODY_SEND, config->pipeline->sink.max_rate, e);
+    l->throttle = throttle_new(config->workers, (size_t)config->pipeline->sink.batch_bytes,
+                               config->pipeline->sink.max_rate, e);
     l->workers = calloc((size_t)config->workers, sizeof *l->workers);
     if (!l->throttle || !l->workers) {
         err_memory(e);

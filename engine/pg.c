@@ -142,7 +142,8 @@ void pg_give(struct pg_pool *p, struct pg *pg)
 /* ---- waiting ---- */
 
 enum {
-    GATHER_ROWS = 1000,      /* of a stream, after which more of them are expected */
+    GATHER_ROWS =
+        250, /* of a stream: after the first so many, and before the last, by the size of the stream before */
     GATHER_BYTES = 64 << 10, /* to wait for, rather than for the next 8 KB that the server sends */
     GATHER_MS = 20,          /* at most: the last rows are fewer */
 };
@@ -397,10 +398,11 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e)
     if (ok && PQresultStatus(res) == PGRES_SINGLE_TUPLE) {
         *row = pg->row = res;
         if (++pg->rows % GATHER_ROWS == 0)
-            gather(pg, true);
+            gather(pg, pg->rows < pg->expected - GATHER_ROWS);
         return true;
     }
     PQclear(res);
+    pg->expected = pg->rows > GATHER_ROWS ? pg->rows : GATHER_ROWS;
     drain(pg);
     return ok;
 }

@@ -555,6 +555,7 @@ struct pg *pg_open(struct pg_server *s, struct err *e)
         return NULL;
     }
     pg->server = s;
+    pg->expected = UINT64_MAX;
     if (connect_to(pg, e)) {
         if (set_up_session(pg, e))
             return pg;

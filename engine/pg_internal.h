@@ -17,10 +17,10 @@ struct pg {
     PGresult *row;            /* owned: what pg_next has lent */
     char *sql; /* owned: of the stream, to tell the line of an error; NULL if there was no memory for it */
     int pid;   /* of the server's process, as noted in server->pids; 0: not yet */
-    bool streaming; /* from pg_stream until the last row or an error */
-    bool gathers;   /* the socket is ready only once much is there: see gather */
-    uint64_t rows;  /* of the stream, so far */
-    bool broken;    /* of no use any more: pg_give closes it */
+    bool streaming;          /* from pg_stream until the last row or an error */
+    bool gathers;            /* the socket is ready only once much is there: see gather */
+    uint64_t rows, expected; /* of the stream, so far; as many as the last one had, at first any number */
+    bool broken;             /* of no use any more: pg_give closes it */
 };
 
 enum { PG_REASON = 500 }; /* bytes of a reason, cut to fit into an err's text with some context */

@@ -61,6 +61,8 @@ static const struct range POLL_INTERVAL = {0.01, SECONDS_MAX, false, 1}; /* less
 static const struct range SWEEP = {0, SECONDS_MAX, false, 3600};
 /* The least: a batch of 1,000 keys must be through before its rows are too old to be sent. */
 static const struct range MAX_RATE = {10, SECONDS_MAX, false, 0};
+/* The most is what a server takes in one request, if nobody has told it otherwise. */
+static const struct range BATCH_BYTES = {64 << 10, 100 << 20, false, 5 << 20};
 static const struct range MAX_REJECTED = {0, WHOLE_MAX, false, 1000};
 
 static const struct field {
@@ -105,6 +107,7 @@ static const struct field {
     {"sink", "indices", TEXT, false, AT(sink.indices), 0, NULL},
     {"sink", "compress", CHOICE, false, AT(sink.compress), 0, NULL},
     {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
+    {"sink", "batch_bytes", WHOLE, false, AT(sink.batch_bytes), 0, &BATCH_BYTES},
     {"sink", "user", TEXT, false, AT(sink.security.user), 0, NULL},
     {"sink", "password", TEXT, false, AT(sink.security.password), 0, NULL},
     {"sink", "api_key", TEXT, false, AT(sink.security.api_key), 0, NULL},
@@ -340,7 +343,8 @@ static void read_json(lua_State *L, struct reading *r, const struct field *f, ch
     encode_value(L, -1, &r->json);
     r->encoding = NULL;
     if (r->json.failed)
-        mistake(L, r, f->name, "field '%s'%s does not fit into %d MB", f->name, within(L, r), JSON_MAX >> 20);
+        mistake(L, r, f->name, "field '%s'%s does not fit into %d MB, or memory is short", f->name,
+                within(L, r), JSON_MAX >> 20);
     if (r->json.len == 2 && memcmp(r->json.data, "[]", 2) == 0) /* an empty table */
         copy_to(L, target, "{}", 2);
     else if (r->json.data[0] != '{')

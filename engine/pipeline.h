@@ -61,6 +61,7 @@ struct pipeline {
         double max_rate; /* documents a second; 0: any number */
         int compress;    /* 1: yes, -1: no, 0: not given */
         int url_line, index_line, settings_line, mappings_line;
+        int64_t batch_bytes;         /* of a request's body: what is collected before it is sent */
         struct es_security security; /* as it is given: see es_security_read */
     } sink;
     char *state;

@@ -57,6 +57,7 @@
 ---@field indices? string          where documents may be that choose their index or routing: names with "*", with commas
 ---                                 between, such as "films-*"; `index` is always among them
 ---@field compress? boolean         gzip for what is sent and answered (default: unless the server is this very machine)
+---@field batch_bytes? integer      bytes of documents that one request holds, and so what each worker needs of memory (default 5 MB; 1 to 10 MB are alike)
 ---@field max_rate? number          documents a second at most, for a quiet first load (at least 10; default: as fast as it goes)
 ---@field user? string             who we are; stronger than the URL's. Each of these fields has a variable that is stronger still:
 ---                                 ELASTICSEARCH_USER, ELASTICSEARCH_PASSWORD, ELASTICSEARCH_API_KEY, ... (`etl.secret` tells

@@ -94,6 +94,14 @@ def test_compressed_requests_and_answers_carry_the_same(engine, movies, search, 
         assert proxy.up < len(json.dumps(docs, ensure_ascii=False).encode()) / 2
 
 
+def test_batch_bytes_bounds_what_a_request_holds(engine, pg, search_one, script):
+    make_things(pg, 40, "UPDATE things SET v = repeat('x', 60000)")
+    text = pipeline().replace("sink = {", "sink = { batch_bytes = 200000,")
+    done = ok(engine(script(text), "--workers", "1"))
+    assert len(search_one.docs("things")) == 40
+    assert "in 10 requests" in done.stderr  # four such rows each: the fourth one passes the bound
+
+
 def test_films_without_directors_have_empty_lists(movies, loaded):
     lone = loaded.get("movies", film_id(movies, "Groundhog Day for a Cat"))
     assert lone["directors"] == lone["directors_names"] == lone["writers"] == []

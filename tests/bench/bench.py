@@ -240,8 +240,8 @@ def run(case):
 
 
 def instructions(script):
-    """Of one worker's dry run, for each document beyond the first ones; None without valgrind, or with a sanitizer."""
-    if not shutil.which("valgrind") or SLOW > 1:
+    """Of one worker's dry run, for each document beyond the first ones; None: too few films, no valgrind, or a sanitizer."""
+    if FILMS < 1000 or SLOW > 1 or not shutil.which("valgrind"):
         return None
     many, few, counts = min(FILMS, 12000), min(FILMS, 12000) // 6, []
     for limit in many, few:

@@ -198,7 +198,7 @@ static void what_may_be_left_out_comes_from_the_environment_or_a_default(void **
     assert_string_equal(p.source.url, "");
     assert_string_equal(p.sink.url, "http://127.0.0.1:9200");
     assert_true(!p.sink.security.user && p.sink.security.verify);
-    assert_true(p.sink.compress == 0 && p.sink.max_rate == 0);
+    assert_true(p.sink.compress == 0 && p.sink.max_rate == 0 && p.sink.batch_bytes == 5 << 20);
     assert_string_equal(p.state, "postgres_to_es/es/es_data/state");
     assert_null(p.source.cursor);
     assert_null(p.sink.mappings);
@@ -313,6 +313,8 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
         {"compress = false", "compress = 'no'",
          "x.lua:20: field 'compress' in sink must be true or false, is a string"},
         {"compress = false", "max_rate = 9", "x.lua:20: field 'max_rate' in sink must be at least 10, is 9"},
+        {"compress = false", "batch_bytes = 1",
+         "x.lua:20: field 'batch_bytes' in sink must be at least 65536, is 1"},
         {"verify = false", "verify = 'no'",
          "x.lua:20: field 'verify' in sink must be true or false, is a string"},
         {"index = 'movies'", "index = 'movies', passwort = 's3cret'",
