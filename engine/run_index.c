@@ -163,7 +163,7 @@ bool run_check_index(struct run *r, struct err *e)
     r->index_moved = now.exists && is_former(&meta, r->index.uuid);
     if (r->index_moved)
         return true;
-    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced while it was being loaded", index);
+    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced meanwhile", index);
     return err_hint(e,
                     "see that its mapping is right, or delete it, and run again: everything will be loaded");
 }
