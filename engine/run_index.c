@@ -99,7 +99,7 @@ static bool take_target(struct run *r, struct err *e)
 static bool fit(struct run *r, const struct run_script *s, struct index_fit *found, struct err *e)
 {
     const struct pipeline *p = &s->pipeline;
-    if (!index_fit(r->es, r->index.name, p->sink.settings, p->sink.mappings, found, e)) {
+    if (!index_fit(r->es, p->sink.index, p->sink.settings, p->sink.mappings, found, e)) {
         if (e->kind != ERR_USAGE)
             return false;
         run_at_line(e, p, found->of_settings ? p->sink.settings_line : p->sink.mappings_line);
@@ -158,7 +158,7 @@ bool run_check_index(struct run *r, struct err *e)
         return false;
     if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
         return true;
-    if (now.exists && !index_read_meta(r->es, now.name, &meta, e))
+    if (now.exists && !index_read_meta(r->es, index, &meta, e))
         return false;
     r->index_moved = now.exists && is_former(&meta, r->index.uuid);
     if (r->index_moved)
@@ -178,7 +178,7 @@ static bool look_anew(struct run *r, struct err *e)
         return false;
     if (!r->index.exists)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", index);
-    if (!index_read_meta(r->es, r->index.name, &meta, e))
+    if (!index_read_meta(r->es, index, &meta, e))
         return false;
     take_meta(r, &meta);
     return true;
