@@ -15,8 +15,9 @@ static bool bad_url(struct err *e, const char *why) /* without the URL: it may h
 static bool is_loopback(const char *host)
 {
     size_t len = strlen(host);
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "[::1]") == 0 ||
-           strcasecmp(host, "localhost") == 0 || (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
+    return (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == len) ||
+           strcmp(host, "[::1]") == 0 || strcasecmp(host, "localhost") == 0 ||
+           (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
 }
 
 /* One part of the URL into *out: owned; NULL where there is none. */
@@ -77,35 +78,6 @@ static bool look_at_host(CURLU *u, struct es_url *s, struct err *e)
     return ok;
 }
 
-static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
-{
-    CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
-    if (code == CURLUE_OUT_OF_MEMORY)
-        return err_memory(e);
-    if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(url, "://")))
-        return bad_url(e, "it begins with neither http:// nor https://");
-    if (code != CURLUE_OK)
-        return bad_url(e, curl_url_strerror(code));
-    if (!look_at_host(u, s, e) || !take_credentials(u, s, e) ||
-        !refuse_part(u, CURLUPART_QUERY, "it has a query (?...)", e) ||
-        !refuse_part(u, CURLUPART_FRAGMENT, "it has a fragment (#...)", e) ||
-        !take_part(u, CURLUPART_URL, 0, &s->text, e))
-        return false;
-    for (size_t len = strlen(s->text); len > 0 && s->text[len - 1] == '/'; len--)
-        s->text[len - 1] = '\0';
-    return true;
-}
-
-static bool parse_one(struct es_url *s, const char *text, size_t len, struct err *e)
-{
-    char *url = strndup(text, len);
-    CURLU *u = curl_url();
-    bool ok = url && u ? parse(u, s, url, e) : err_memory(e);
-    curl_url_cleanup(u);
-    free(url);
-    return ok;
-}
-
 /* The end of the URL that text begins with; *next: where the one behind it begins, or NULL. */
 static size_t url_length(const char *text, const char **next)
 {
@@ -120,6 +92,55 @@ static size_t url_length(const char *text, const char **next)
         return (size_t)(comma - text);
     }
     return strlen(text);
+}
+
+/* What is shown, and asked, has to mean the same when it is read again: libcurl takes anything for an IPv6
+ * zone, an '@' too. */
+static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
+{
+    char *again = NULL;
+    const char *second;
+    url_length(s->text, &second);
+    if (second)
+        return bad_url(e, "its path holds another URL");
+    CURLUcode code = curl_url_set(u, CURLUPART_URL, s->text, 0);
+    bool ok = code == CURLUE_OK && refuse_part(u, CURLUPART_USER, "there is an '@' in its host", e) &&
+              take_part(u, CURLUPART_URL, 0, &again, e);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (code != CURLUE_OK || (ok && strcmp(again, s->text) != 0))
+        ok = bad_url(e, "its host is none");
+    free(again);
+    return ok;
+}
+
+static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
+{
+    CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(url, "://")))
+        return bad_url(e, "it begins with neither http:// nor https://");
+    if (code != CURLUE_OK)
+        return bad_url(e, curl_url_strerror(code));
+    if (!look_at_host(u, s, e) || !take_credentials(u, s, e) ||
+        !refuse_part(u, CURLUPART_QUERY, "it has a query (?...)", e) ||
+        !refuse_part(u, CURLUPART_FRAGMENT, "it has a fragment (#...)", e) ||
+        !take_part(u, CURLUPART_URL, 0, &s->text, e) || !check_whole(u, s, e))
+        return false;
+    for (size_t len = strlen(s->text); len > 0 && s->text[len - 1] == '/'; len--)
+        s->text[len - 1] = '\0';
+    return true;
+}
+
+static bool parse_one(struct es_url *s, const char *text, size_t len, struct err *e)
+{
+    char *url = strndup(text, len);
+    CURLU *u = curl_url();
+    bool ok = url && u ? parse(u, s, url, e) : err_memory(e);
+    curl_url_cleanup(u);
+    free(url);
+    return ok;
 }
 
 bool es_urls_parse(const char *text, struct es_url **list, size_t *n, struct err *e)
