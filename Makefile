@@ -56,7 +56,7 @@ demo:  ## install what is missing, start the servers, load films, search them
 test:  ## install what is missing, then run all tests: unit tests under ASan and UBSan, the others on real servers
 	@vendor/install
 	$(MAKE) all
-	$(MAKE) fuzz FUZZ_SECONDS=30
+	$(MAKE) fuzz FUZZ_SECONDS=30 FUZZ_SEED=1
 	vendor/services with $(MAKE) unit-then-e2e
 unit-then-e2e:
 	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' unit
@@ -88,12 +88,12 @@ tsan:  ## build with TSan: build/tsan/etl-engine
 
 FUZZ = -O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 FUZZ_SECONDS ?= 600
-fuzz:  ## throw broken input at all that reads what others wrote (FUZZ_SECONDS=600 in all)
+fuzz:  ## throw broken input at all that reads what others wrote (FUZZ_SECONDS=600 in all, FUZZ_SEED=... for the same again)
 	@vendor/install test
 	$(MAKE) BUILD=build/clang CC=clang CFLAGS='$(FUZZ)' run-fuzzers
 run-fuzzers: $(FUZZERS)
 	@for f in $(FUZZERS); do name=$${f##*/fuzz_}; mkdir -p build/fuzz/found/$$name build/fuzz/broken; \
-	    echo "fuzzing $$name" && $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=60 \
+	    echo "fuzzing $$name" && $$f -max_total_time=$$(($(FUZZ_SECONDS) / $(words $(FUZZERS)))) -timeout=60 $(if $(FUZZ_SEED),-seed=$(FUZZ_SEED)) \
 	        -artifact_prefix=build/fuzz/broken/$$name- build/fuzz/found/$$name tests/fuzz/corpus/$$name \
 	        >build/fuzz/$$name.log 2>&1 || { tail -n 30 build/fuzz/$$name.log && exit 1; }; done
 
