@@ -1,65 +1,27 @@
-#include "loader.h"
+#include "loader_internal.h"
 
-#include "buf.h"
-#include "bulk.h"
 #include "clock.h"
-#include "copies.h"
 #include "err.h"
 #include "es.h"
 #include "index.h"
 #include "keyset.h"
 #include "log.h"
-#include "pg.h"
 #include "pipeline.h"
 #include "queue.h"
 #include "retry.h"
 #include "row.h"
-#include "script.h"
 #include "source.h"
 #include "stop.h"
 #include "throttle.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
-    BODY_MAX = 256 << 20,        /* bytes; one document beyond it is rejected */
-    PLACED_MAX = 8 << 20,        /* bytes of keys whose older copies are looked for together */
-    KNOWN_MAX = 1 << 20,         /* bytes: some thousand names of indexes */
-    OUTPUT_AHEAD = 8 << 20,      /* bytes a worker may be ahead of its turn to print */
-    IDLE_MS = 2000,              /* without work, until a worker gives up its connection */
-    CLOCK_STEP_US = 1000 * 1000, /* what the database's clock may gain on ours within a batch */
-};
-
-struct worker {
-    const struct loader_config *config; /* borrowed, as is throttle */
-    struct throttle *throttle;
-    char name[16];
-    pthread_t thread;
-    struct script *script; /* owned, as all that follows */
-    struct pg_pool pool;
-    struct es *es;
-    struct bulk bulk;
-    struct script_meta meta; /* of the last document */
-    struct copies gone,
-        placed;           /* of a scattered pipeline: keys without a document; keys whose document was sent */
-    bool batch_ends;      /* this flush is its last */
-    struct keyset *known; /* indexes seen to be there; NULL: none */
-    struct buf output;    /* LOADER_DOCUMENTS */
-    struct buf key;       /* the row's */
-    struct batch *batch;
-    bool *seen;                    /* one for each of the batch's keys, in sorted order: its row was there */
-    struct bulk_sums sums;         /* of this try at the batch */
-    struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
-    bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
-    int64_t version, read_at_us, made;
+    BODY_MAX = 256 << 20, /* bytes; one document beyond it is rejected */
+    KNOWN_MAX = 1 << 20,  /* bytes: some thousand names of indexes */
+    IDLE_MS = 2000,       /* without work, until a worker gives up its connection */
 };
 
 struct loader {
@@ -71,8 +33,7 @@ struct loader {
 
 /* ---- rejected documents ---- */
 
-/* The report goes with the batch, and so to disk before the state passes it. */
-static void report_rejected(const char *key, int status, const char *reason, void *arg)
+void loader_report(const char *key, int status, const char *reason, void *arg)
 {
     struct worker *w = arg;
     log_warn("document '%s' rejected: %s", key, reason);
@@ -80,8 +41,7 @@ static void report_rejected(const char *key, int status, const char *reason, voi
         w->report_lost = true;
 }
 
-/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
-static void count(struct worker *w, const struct bulk_sums *delta)
+void loader_count(struct worker *w, const struct bulk_sums *delta)
 {
     w->sums.indexed += delta->indexed;
     w->sums.deleted += delta->deleted;
@@ -102,8 +62,7 @@ static void uncount(struct worker *w)
     w->sums = (struct bulk_sums){0};
 }
 
-/* A wrong mapping is noticed before it has rejected a million documents. */
-static bool check_budget(struct worker *w, struct err *e)
+bool loader_check_budget(struct worker *w, struct err *e)
 {
     uint64_t max = w->config->max_rejected;
     if (w->report_lost)
@@ -117,280 +76,32 @@ static bool check_budget(struct worker *w, struct err *e)
 
 static bool reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
-    report_rejected(key, 0, reason, w);
-    count(w, &(struct bulk_sums){.rejected = 1});
-    return check_budget(w, e);
+    loader_report(key, 0, reason, w);
+    loader_count(w, &(struct bulk_sums){.rejected = 1});
+    return loader_check_budget(w, e);
 }
 
 /* ---- trying again ---- */
 
-/* Not a moment longer than somebody wants the result: another worker's failure may end the run. */
-static void start_retry(struct worker *w, struct retry *r)
+void loader_start_retry(struct worker *w, struct retry *r)
 {
     retry_start(r, w->config->give_up_after);
     r->over = queue_is_over;
     r->arg = w->config->queue;
 }
 
-/* ---- sending ---- */
-
-/* The index may have forgotten that a document was deleted since we read it: what is too old is not sent. */
-static bool check_age(struct worker *w, struct err *e)
-{
-    int64_t max = w->config->max_age_us;
-    if (max == 0 || clock_mono_us() - w->read_at_us < max)
-        return true;
-    return err_set(e, ERR_PASSING,
-                   "rows grew too old while they waited for the search server; reading them again");
-}
-
-/* A version that is not ours stands in the way. If the database's clock has passed it by now, it is another
- * run's, which has read from this database after us: what is read again is as new as that, and gets a higher
- * version. */
-static bool meet_stranger(struct worker *w, struct err *e)
-{
-    int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us);
-    if (e->kind == ERR_FINAL && w->bulk.foreign != 0 && w->bulk.foreign <= clock_us + CLOCK_STEP_US) {
-        e->kind = ERR_PASSING;
-        e->hint[0] = '\0';
-        return err_wrap(e, "another run is writing to the index; reading again");
-    }
-    return false;
-}
-
-/* One try, in its turn. *fresh: the rows were not too old for it. */
-static bool send_once(struct worker *w, struct bulk_sums *sums, bool *fresh, struct err *e)
-{
-    struct throttle_turn turn;
-    if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->config->queue, &turn, e))
-        return false;
-    bool ok = false;
-    enum throttle_outcome outcome = THROTTLE_FAILED;
-    w->bulk.enough = throttle_bytes(w->throttle);
-    if ((*fresh = check_age(w, e))) {
-        int64_t issued = queue_issued(w->config->queue);
-        ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums, report_rejected, w, e);
-        outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
-    }
-    throttle_leave(w->throttle, &turn, outcome);
-    return ok;
-}
-
-static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
-{
-    struct retry retry;
-    bool fresh = true;
-    start_retry(w, &retry);
-    while (w->bulk.n > 0) {
-        size_t before = w->bulk.n;
-        if (send_once(w, sums, &fresh, e))
-            break;
-        if (!fresh) /* it will not get younger */
-            return false;
-        if (w->bulk.n < before)
-            retry_moved(&retry);
-        if (!retry_again(&retry, e))
-            return meet_stranger(w, e);
-    }
-    retry_done(&retry);
-    return true;
-}
-
-/* ---- what need not be sent, and what must not ---- */
-
-struct comparison {
-    struct bulk *bulk;
-    const size_t *items; /* the ones asked for, of bulk */
-    size_t next;
-    uint64_t same;
-    const struct copies *copies; /* of a scattered pipeline */
-};
-
-/* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere else, or the
- * delete of one that is not. */
-static bool compare(const struct index_document *d, void *arg, struct err *e)
-{
-    struct comparison *c = arg;
-    (void)e;
-    size_t i = c->items[c->next++], len;
-    const char *document = bulk_document(c->bulk, i, &len);
-    bool same = document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
-    if (same && c->copies && copies_count(c->copies, d->key) != 1)
-        same = false;
-    c->same += same;
-    if (same || (!document && !d->found))
-        bulk_drop(c->bulk, i);
-    return true;
-}
-
-/* Asks the index about all items, or about the deletes alone, and drops those that would change nothing. */
-static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
-{
-    struct bulk *b = &w->bulk;
-    const char **keys = malloc(b->n * sizeof *keys);
-    struct index_place *places = malloc(b->n * sizeof *places);
-    size_t *items = malloc(b->n * sizeof *items), n = 0;
-    bool scattered = w->config->pipeline->sink.scattered, ok = (keys && items && places) || err_memory(e);
-    for (size_t i = 0; ok && i < b->n; i++)
-        if (!deletes_alone || b->items[i].is_delete) {
-            items[n] = i;
-            places[n] = (struct index_place){bulk_index(b, i), bulk_routing(b, i)};
-            keys[n++] = bulk_key(b, i);
-        }
-    struct comparison c = {.bulk = b, .items = items, .copies = scattered ? &w->placed : NULL};
-    ok = ok && (n == 0 || index_get_at(w->es, w->config->pipeline->sink.index, keys,
-                                       scattered ? places : NULL, n, !deletes_alone, compare, &c, e));
-    free(places);
-    free(keys);
-    free(items);
-    if (!ok)
-        return false;
-    bulk_compact(b);
-    count(w, &(struct bulk_sums){.same = c.same});
-    return true;
-}
-
-static int64_t count_deletes(const struct bulk *b)
-{
-    int64_t n = 0;
-    for (size_t i = 0; i < b->n; i++)
-        n += b->items[i].is_delete;
-    return n;
-}
-
-/* The guard: a source error, an emptied table, row security or a wrong join must never empty an index. Only
- * deletes of documents that are there count; the index is asked about them when their number begins to
- * matter. */
-static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
-{
-    struct queue *q = w->config->queue;
-    *taken = count_deletes(&w->bulk);
-    if (*taken == 0 || queue_take_deletes(q, *taken))
-        return true;
-    *taken = 0;
-    if (!drop_needless(w, true, e))
-        return false;
-    int64_t n = count_deletes(&w->bulk);
-    if (queue_take_deletes(q, n)) {
-        *taken = n;
-        return true;
-    }
-    err_set(e, ERR_FINAL, "refused to delete so many documents of index '%s': %lld more have no row",
-            w->config->pipeline->sink.index, (long long)n);
-    return err_hint(e, "is the table empty, the query's join wrong, or are rows hidden from this user? if "
-                       "the rows are really gone: "
-                       "--allow-deletes");
-}
-
-/* Documents that choose their index and routing are deleted wherever they are, whichever row is gone. */
-static bool add_gone(struct worker *w, struct err *e)
-{
-    return copies_find(&w->gone, e) && copies_drop_all(&w->gone, &w->bulk, w->version, e);
-}
-
-/* What has moved is sent, and noted: its older copies go once it is there. */
-static bool prepare_scattered(struct worker *w, struct err *e)
-{
-    bool compare_them = w->batch->only_differences;
-    for (size_t i = 0; i < w->bulk.n; i++)
-        copies_note(&w->placed, bulk_key(&w->bulk, i));
-    if (compare_them && !copies_find(&w->placed, e))
-        return false;
-    return (!compare_them || w->bulk.n == 0 || drop_needless(w, false, e)) && add_gone(w, e);
-}
-
-/* Not for each request of a large batch: what is found needs a refresh first, and a search for each thousand
- * keys. A batch that breaks off before is read again. */
-static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
-{
-    struct bulk_sums others = {0};
-    if (!w->batch_ends && !w->batch->only_differences && w->placed.keys.len < PLACED_MAX)
-        return true;
-    bool ok =
-        copies_find(&w->placed, e) && copies_drop_older(&w->placed, &w->bulk, e) && send_all(w, &others, e);
-    sums->requests += others.requests;
-    sums->bytes += others.bytes;
-    sums->retried_items += others.retried_items;
-    copies_clear(&w->placed);
-    return ok;
-}
-
-static bool flush_index(struct worker *w, struct err *e)
-{
-    struct bulk_sums sums = {0};
-    int64_t taken = 0;
-    bool scattered = w->config->pipeline->sink.scattered;
-    bool ok = scattered ? prepare_scattered(w, e)
-                        : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
-    bool moved = w->bulk.n > 0 || !w->batch->only_differences;
-    ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
-         (!scattered || !moved || drop_older(w, &sums, e));
-    queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
-    count(w, &sums);
-    bulk_clear(&w->bulk);
-    copies_clear(&w->gone);
-    if (!moved)
-        copies_clear(&w->placed);
-    return ok && check_budget(w, e);
-}
-
-/* ---- printing ---- */
-
-/* How much standard output takes at once without waiting for anybody: a file, or /dev/null, much; a pipe that
- * is ready, no more than this: a reader that has stalled must not keep us when we are asked to stop. */
-static size_t portion(void)
-{
-    struct stat s;
-    bool waits =
-        fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) || isatty(STDOUT_FILENO);
-    return waits ? PIPE_BUF : 1 << 20;
-}
-
-static bool write_out(struct worker *w, const char *data, size_t len, struct err *e)
-{
-    size_t most = portion();
-    while (len > 0) {
-        if (stop_wait_fd(STDOUT_FILENO, POLLOUT, -1) == STOP_ASKED)
-            return stop_err(e);
-        ssize_t n = write(STDOUT_FILENO, data, len < most ? len : most);
-        if (n < 0 && errno == EPIPE) {
-            queue_enough(w->config->queue); /* `| head` has seen what it wanted */
-            return true;
-        }
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return err_set(e, ERR_FINAL, "cannot write to standard output: %s", strerror(errno));
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    return true;
-}
-
-static bool flush_output(struct worker *w, struct err *e)
-{
-    struct buf *b = w->config->output == LOADER_BULK ? &w->bulk.body : &w->output;
-    bool ok = true;
-    if (b->len > 0 && queue_turn(w->config->queue, w->batch))
-        ok = write_out(w, b->data, b->len, e);
-    queue_add_sums(w->config->queue, &(struct bulk_sums){.bytes = b->len});
-    count(w, &w->printed); /* of an index, the search server's answer counts */
-    w->printed = (struct bulk_sums){0};
-    buf_clear(&w->output);
-    bulk_clear(&w->bulk);
-    return ok;
-}
+/* ---- what was made ---- */
 
 static bool flush(struct worker *w, struct err *e)
 {
-    return w->config->output == LOADER_INDEX ? flush_index(w, e) : flush_output(w, e);
+    return w->config->output == LOADER_INDEX ? loader_send(w, e) : loader_print(w, e);
 }
 
 static bool flush_if_full(struct worker *w, struct err *e)
 {
     bool full = w->config->output == LOADER_INDEX
                     ? throttle_is_full(w->throttle, w->bulk.body.len + w->gone.keys.len, w->bulk.n)
-                    : w->bulk.body.len >= OUTPUT_AHEAD || w->output.len >= OUTPUT_AHEAD;
+                    : w->bulk.body.len >= LOADER_AHEAD || w->output.len >= LOADER_AHEAD;
     return !full || flush(w, e);
 }
 
@@ -609,7 +320,7 @@ static bool load_batch(struct worker *w, struct err *e)
         if (!w->seen)
             return err_memory(e);
     }
-    start_retry(w, &retry);
+    loader_start_retry(w, &retry);
     bool ok;
     while (!(ok = try_batch(w, e)) && retry_again(&retry, e))
         ;

@@ -1,0 +1,61 @@
+/* loader_internal.h: one worker, as the files of loader share it.
+ *
+ *     loader.c        the threads; keys to rows to documents; what to do when it fails
+ *     loader_send.c   documents to the index: what need not be sent, what must not, when
+ *     loader_print.c  documents to standard output
+ */
+#pragma once
+#include "buf.h"
+#include "bulk.h"
+#include "copies.h"
+#include "loader.h"
+#include "pg.h"
+#include "script.h"
+
+#include <pthread.h>
+
+struct keyset;
+struct retry;
+struct throttle;
+
+struct worker {
+    const struct loader_config *config; /* borrowed, as is throttle */
+    struct throttle *throttle;
+    char name[16];
+    pthread_t thread;
+    struct script *script; /* owned, as all that follows */
+    struct pg_pool pool;
+    struct es *es;
+    struct bulk bulk;
+    struct script_meta meta; /* of the last document */
+    struct copies gone,
+        placed;           /* of a scattered pipeline: keys without a document; keys whose document was sent */
+    bool batch_ends;      /* this flush is its last */
+    struct keyset *known; /* indexes seen to be there; NULL: none */
+    struct buf output;    /* LOADER_DOCUMENTS */
+    struct buf key;       /* the row's */
+    struct batch *batch;
+    bool *seen;                    /* one for each of the batch's keys, in sorted order: its row was there */
+    struct bulk_sums sums;         /* of this try at the batch */
+    struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
+    bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
+    int64_t version, read_at_us, made;
+};
+
+/* Of standard output: what a worker may be ahead of its turn to print. */
+enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
+
+/* Sends what the worker has collected, until all of it is acknowledged or reported as rejected. */
+bool loader_send(struct worker *w, struct err *e);
+/* Prints it, in its turn. */
+bool loader_print(struct worker *w, struct err *e);
+
+/* A bulk_rejected, of a worker: the report goes with the batch, and so to disk before the state passes it. */
+void loader_report(const char *key, int status, const char *reason, void *worker);
+/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
+void loader_count(struct worker *w, const struct bulk_sums *delta);
+/* A wrong mapping is noticed before it has rejected a million documents. */
+bool loader_check_budget(struct worker *w, struct err *e);
+/* A retry that waits not a moment longer than somebody wants the result: another worker's failure may end the
+ * run. */
+void loader_start_retry(struct worker *w, struct retry *r);
