@@ -2,9 +2,9 @@
  *
  * Uses     queue, source, script, pg, es, bulk, copies, throttle, retry.
  * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection. They share
- * the queue, and what is read-only. Promise  a batch is acknowledged only when each of its keys is indexed,
- * deleted, superseded, or reported as rejected. A failure that may pass is waited out: the batch is then read
- * again, under a new version.
+ *          the queue, and what is read-only.
+ * Promise  a batch is acknowledged only when each of its keys is indexed, deleted, superseded, or reported as
+ *          rejected. What may pass is waited out: the batch is then read again, under a new version.
  */
 #pragma once
 #include <stdatomic.h>
