@@ -375,6 +375,11 @@ static void server_adds_what_a_mapping_lacks_and_refuses_the_rest(void **state)
     assert_string_equal(e.text,
                         "index '" NAME "' does not fit: field 'm' has type 'long', the script wants 'text'");
     assert_false(fit.of_settings);
+    /* Of an index that somebody else has made, settings are only told. */
+    assert_true(index_fit(es, NAME, "{\"number_of_shards\":3}", NULL, &fit, &e));
+    assert_non_null(strstr(fit.lacks, "number_of_shards"));
+    struct index_meta m = note();
+    assert_true(index_write_meta(es, NAME, NULL, &m, &e));
     assert_false(index_fit(es, NAME, "{\"number_of_shards\":3}", NULL, &fit, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     assert_true(fit.of_settings);
