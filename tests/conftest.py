@@ -311,7 +311,7 @@ def clean_search(server):
 def pytest_generate_tests(metafunc):
     """Each test of a search server runs on all of them; those with faults, which take long, on the first one alone, unless
     ETL_FAULTS=long. With several tests at a time, each server has its tests in one process: it starts but once."""
-    if "search" not in metafunc.fixturenames:
+    if "search" not in metafunc.fixturenames or hasattr(metafunc.module, "search"):  # a module's own is of one server
         return
     slow = metafunc.module.__file__.split(os.sep)[-2] in ("faults", "proof") and os.environ.get("ETL_FAULTS") != "long"
     servers = [pytest.param(s, id=s.name, marks=pytest.mark.xdist_group(s.name)) for s in SEARCH]
