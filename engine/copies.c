@@ -3,13 +3,16 @@
 #include "bulk.h"
 #include "err.h"
 #include "index.h"
+#include "keyset.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void copies_init(struct copies *c, struct es *es, const char *indices, size_t max_bytes)
+enum { OURS_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
+
+void copies_init(struct copies *c, struct es *es, const char *indices, const char *pipeline, size_t max_bytes)
 {
-    *c = (struct copies){.es = es, .indices = indices};
+    *c = (struct copies){.es = es, .indices = indices, .pipeline = pipeline};
     buf_init(&c->keys, max_bytes);
     buf_init(&c->text, max_bytes);
 }
@@ -18,7 +21,9 @@ void copies_free(struct copies *c)
 {
     buf_free(&c->keys);
     buf_free(&c->text);
+    keyset_free(c->ours);
     free(c->list);
+    c->ours = NULL;
     c->list = NULL;
     c->n_keys = c->n = c->cap = 0;
 }
@@ -75,6 +80,33 @@ static int by_key_and_age(const void *x, const void *y, void *text)
     return order ? order : (a->version < b->version) - (a->version > b->version);
 }
 
+/* An index without a note is nobody's, or was made for a document that named it. */
+static bool check_owner(struct copies *c, const char *index, struct err *e)
+{
+    struct index_meta m;
+    if (!c->ours && !(c->ours = keyset_new(OURS_MAX)))
+        return err_memory(e);
+    if (keyset_has(c->ours, index))
+        return true;
+    if (!index_read_meta(c->es, index, &m, e))
+        return false;
+    if (m.known && strncmp(m.pipeline, c->pipeline, sizeof m.pipeline - 1) != 0) {
+        err_set(e, ERR_USAGE, "sink.indices '%s' names index '%s', too, which pipeline '%s' keeps",
+                c->indices, index, m.pipeline);
+        return err_hint(e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
+    }
+    keyset_put(c->ours, index, NULL, 0); /* without room: looked at again */
+    return true;
+}
+
+static bool check_owners(struct copies *c, struct err *e)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!check_owner(c, c->text.data + c->list[i].index, e))
+            return false;
+    return true;
+}
+
 bool copies_find(struct copies *c, struct err *e)
 {
     c->n = 0;
@@ -92,7 +124,7 @@ bool copies_find(struct copies *c, struct err *e)
     free(keys);
     if (ok && c->n > 0)
         qsort_r(c->list, c->n, sizeof *c->list, by_key_and_age, c->text.data);
-    return ok;
+    return ok && check_owners(c, e);
 }
 
 /* ---- what was found ---- */

@@ -62,12 +62,28 @@ static void warn_of_plain_text(const struct es_server *s)
     }
 }
 
+static bool user_in_url(const struct es_server *s)
+{
+    for (size_t i = 0; i < s->n_urls; i++)
+        if (s->urls[i].userpwd)
+            return true;
+    return false;
+}
+
+bool es_server_changed(const struct es_server *s, const struct es_security *given, const char **changed,
+                       struct err *e)
+{
+    struct es_security now;
+    if (!es_security_read(&now, given, user_in_url(s), e))
+        return false;
+    *changed = es_security_changed(&s->security, &now);
+    es_security_free(&now);
+    return true;
+}
+
 bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e)
 {
-    bool in_url = false;
-    for (size_t i = 0; i < s->n_urls; i++)
-        in_url |= s->urls[i].userpwd != NULL;
-    if (!es_security_read(&s->security, given, in_url, e))
+    if (!es_security_read(&s->security, given, user_in_url(s), e))
         return false;
     warn_of_plain_text(s);
     return true;
@@ -413,6 +429,14 @@ static bool run(struct es *es, struct es_answer *a, struct err *e)
     return no_answer(es, code, e);
 }
 
+static void clear(struct es_answer *a)
+{
+    buf_clear(&a->body);
+    a->status = 0;
+    a->retry_after_ms = 0;
+    a->redirect[0] = '\0';
+}
+
 /* Points the handle at a node. */
 static bool aim(struct es *es, const struct es_url *node, int64_t ms, const struct request *r, struct err *e)
 {
@@ -432,7 +456,24 @@ static bool aim(struct es *es, const struct es_url *node, int64_t ms, const stru
     return ok && es_security_login(&es->server->security, es->easy, node->userpwd, e);
 }
 
-/* One node after the other, until one answers, none is left that is well, or the time is over. */
+/* What another node may do better: no answer for whatever reason, its own certificate too, or a gateway's
+ * word that there is nobody. With one node it is the caller who judges. */
+static bool is_ill(const struct es_server *s, bool answered, const struct es_answer *a, const struct err *e)
+{
+    if (s->n_urls == 1 || e->kind == ERR_STOPPED)
+        return !answered && e->kind == ERR_PASSING;
+    return !answered || a->status == 502 || a->status == 503 || a->status == 504;
+}
+
+static void tell_ill(const struct es *es, bool answered, const struct es_answer *a, const struct err *e)
+{
+    if (answered)
+        log_warn("node %s answered %d; going on with other nodes", es->node->text, a->status);
+    else
+        log_warn("%s; going on with other nodes", e->text);
+}
+
+/* One node after the other, until one is well, none is left that is, or the time is over. */
 static bool run_on_nodes(struct es *es, const struct request *r, struct es_answer *a, struct err *e)
 {
     const struct es_server *s = es->server;
@@ -441,19 +482,20 @@ static bool run_on_nodes(struct es *es, const struct request *r, struct es_answe
         size_t node = es_nodes_pick(s->nodes, now_us);
         if (!aim(es, &s->urls[node], left_ms, r, e))
             return false;
-        bool ok = run(es, a, e);
-        if (ok && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
+        e->kind = ERR_NONE;
+        bool ok = run(es, a, e), ill = is_ill(s, ok, a, e);
+        if (ok && !ill && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
             log_info("node %s answers again", es->node->text);
-        if (ok || e->kind != ERR_PASSING)
+        if (!ill)
             return ok;
         now_us = clock_mono_us();
         left_ms = s->limits.request_ms - (now_us - begun_us) / 1000;
         bool news = es_nodes_failed(s->nodes, node, now_us);
         if (left_ms <= 0 || !es_nodes_alive(s->nodes, now_us))
-            return false;
+            return ok;
         if (news)
-            log_warn("%s; going on with other nodes", e->text);
-        buf_clear(&a->body);
+            tell_ill(es, ok, a, e);
+        clear(a);
     }
 }
 
@@ -462,10 +504,7 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
 {
     if (a->body.max == 0)
         buf_init(&a->body, es->server->limits.max_body);
-    buf_clear(&a->body);
-    a->status = 0;
-    a->retry_after_ms = 0;
-    a->redirect[0] = '\0';
+    clear(a);
     a->privilege = es_security_privilege(method, path);
     struct request r = {.method = method, .path = path, .type = type, .body = body, .len = len};
     pack(es, &r);

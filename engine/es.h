@@ -51,6 +51,9 @@ bool es_server_init(struct es_server *s, const struct es_config *c, struct err *
 /* Then: who we are, and what certificates we believe: given by the script, or by the environment. Without it,
  * we are who the URL says. False, ERR_USAGE: see es_security_read. */
 bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e);
+/* Reads them anew, files too: *changed, the first field that is another one by now, or NULL. */
+bool es_server_changed(const struct es_server *s, const struct es_security *given, const char **changed,
+                       struct err *e);
 void es_server_free(struct es_server *s); /* bears a zeroed struct */
 
 struct es; /* one thread's connection */

@@ -149,6 +149,8 @@ static bool check_certificates(const struct es_security *s, struct err *e)
 {
     if (s->ca && s->ca_fingerprint)
         return exclude("ca", "ca_fingerprint", e);
+    if (!s->verify && (s->ca || s->ca_fingerprint))
+        return exclude("verify = false", s->ca ? "ca" : "ca_fingerprint", e);
     if (s->client_key && !s->client_cert)
         return err_set(e, ERR_USAGE, "the search server is given client_key, but no client_cert");
     if (!s->ca_fingerprint || is_fingerprint(s->ca_fingerprint))

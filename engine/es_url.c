@@ -114,8 +114,19 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
     return ok;
 }
 
+/* A '/' in a password that is not percent-encoded: what precedes it would be taken for host and port, and the
+ * rest shown as the path. */
+static bool is_torn(const char *url)
+{
+    const char *authority = strstr(url, "://");
+    const char *end = authority ? strpbrk(authority + 3, "/?#@") : NULL;
+    return end && *end != '@' && strchr(end, '@');
+}
+
 static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
 {
+    if (is_torn(url))
+        return bad_url(e, "there is an '@' behind its host");
     CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
@@ -138,6 +149,10 @@ static bool parse_one(struct es_url *s, const char *text, size_t len, struct err
     char *url = strndup(text, len);
     CURLU *u = curl_url();
     bool ok = url && u ? parse(u, s, url, e) : err_memory(e);
+    if (!ok && e->kind == ERR_USAGE && strchr(url, '@'))
+        err_hint(
+            e,
+            "characters such as / ? # @ : %% in a user or password have to be percent-encoded: %%2F for /");
     curl_url_cleanup(u);
     free(url);
     return ok;

@@ -81,6 +81,8 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
  * meanwhile would have the note of one index go to another. */
 bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
                       struct err *e);
+/* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
+bool index_is_former(const struct index_meta *meta, const char *uuid);
 /* Adds mappings (JSON, or NULL) with the note, for index_create. */
 bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e);
 

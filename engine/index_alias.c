@@ -101,9 +101,42 @@ static bool is_swapped(const struct aliases *a, const char *fresh)
     return strcmp(name, fresh) == 0;
 }
 
-/* The alias keeps what it had at the old index: a filter, routing. */
-static bool add_actions(struct buf *b, const struct aliases *a, const char *alias, const char *old,
-                        const char *fresh, struct err *e)
+/* Adds the properties that an alias has: a filter, routing. */
+static void add_properties(struct buf *b, const struct tree *t, size_t properties)
+{
+    if (!properties || t->nodes[properties].value.len <= 2)
+        return;
+    buf_addc(b, ',');
+    buf_add(b, t->nodes[properties].value.at + 1, t->nodes[properties].value.len - 2);
+}
+
+/* An index that is removed takes its aliases with it: the new one gets them. */
+static bool keep_aliases(struct buf *b, struct es *es, const char *old, const char *fresh, struct err *e)
+{
+    struct aliases a;
+    struct buf path;
+    buf_init(&path, 1 << 12);
+    buf_addc(&path, '/');
+    es_add_escaped(&path, old);
+    buf_adds(&path, "/_alias");
+    a = (struct aliases){0};
+    bool ok = (buf_cstr(&path) || err_memory(e)) && open_aliases(&a, es, buf_cstr(&path), e);
+    size_t first = ok ? tree_first(&a.tree, tree_find(&a.tree, first_index(&a), "aliases")) : 0;
+    for (size_t i = first; i; i = a.tree.nodes[i].next) {
+        char name[INDEX_NAME];
+        copy_name(&a, i, name);
+        add_action(b, "add", fresh, name);
+        add_properties(b, &a.tree, i);
+        buf_adds(b, "}},");
+    }
+    buf_free(&path);
+    close_aliases(&a);
+    return ok;
+}
+
+/* The alias keeps what it had at the old index. */
+static bool add_actions(struct buf *b, struct es *es, const struct aliases *a, const char *alias,
+                        const char *old, const char *fresh, struct err *e)
 {
     bool replace = old && strcmp(old, alias) == 0;
     buf_adds(b, "{\"actions\":[");
@@ -114,15 +147,13 @@ static bool add_actions(struct buf *b, const struct aliases *a, const char *alia
         buf_adds(b, "}},");
     }
     if (replace) {
+        if (!keep_aliases(b, es, old, fresh, e))
+            return false;
         add_action(b, "remove_index", old, NULL);
         buf_adds(b, "}},");
     }
     add_action(b, "add", fresh, alias);
-    size_t was = properties(a, first_index(a), alias);
-    if (was && a->tree.nodes[was].value.len > 2) {
-        buf_addc(b, ',');
-        buf_add(b, a->tree.nodes[was].value.at + 1, a->tree.nodes[was].value.len - 2);
-    }
+    add_properties(b, &a->tree, properties(a, first_index(a), alias));
     buf_adds(b, "}}]}");
     return !b->failed || err_memory(e);
 }
@@ -144,7 +175,7 @@ bool index_swap(struct es *es, const char *alias, const char *old, const char *f
     buf_init(&body, MAX_REQUEST);
     bool ok = ask_alias(&a, es, alias, e);
     if (ok && !is_swapped(&a, fresh))
-        ok = add_actions(&body, &a, alias, old, fresh, e) && send_actions(es, &body, e);
+        ok = add_actions(&body, es, &a, alias, old, fresh, e) && send_actions(es, &body, e);
     buf_free(&body);
     close_aliases(&a);
     return ok || err_wrap(e, "could not have alias '%s' stand for '%s'", alias, fresh);

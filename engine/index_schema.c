@@ -88,6 +88,14 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
     return true;
 }
 
+bool index_is_former(const struct index_meta *m, const char *uuid)
+{
+    for (size_t i = 0; uuid && i < m->n_formers; i++)
+        if (strcmp(m->formers[i], uuid) == 0)
+            return true;
+    return false;
+}
+
 static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
 {
     buf_addf(b, "{\"format\":%d,\"pipeline\":", FORMAT);

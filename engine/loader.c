@@ -296,7 +296,7 @@ static bool try_batch(struct worker *w, struct err *e)
     copies_clear(&w->gone);
     copies_clear(&w->placed);
     w->sums = w->printed = (struct bulk_sums){0};
-    w->report_lost = false;
+    w->report_lost = w->gave_up = false;
     batch_forget_rejections(b);
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
@@ -322,7 +322,7 @@ static bool load_batch(struct worker *w, struct err *e)
     }
     loader_start_retry(w, &retry);
     bool ok;
-    while (!(ok = try_batch(w, e)) && retry_again(&retry, e))
+    while (!(ok = try_batch(w, e)) && !w->gave_up && retry_again(&retry, e))
         ;
     if (ok)
         retry_done(&retry);
@@ -349,8 +349,8 @@ static bool open_worker(struct worker *w, struct err *e)
     buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
         return false;
-    copies_init(&w->gone, w->es, c->pipeline->sink.indices, BODY_MAX);
-    copies_init(&w->placed, w->es, c->pipeline->sink.indices, BODY_MAX);
+    copies_init(&w->gone, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
+    copies_init(&w->placed, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
     if (!(w->script = script_open(c->script, e)))
         return false;
     script_serve(w->script,

@@ -39,6 +39,7 @@ struct worker {
     struct bulk_sums sums;         /* of this try at the batch */
     struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
+    bool gave_up;                  /* on sending, within this try: the time to do so is over */
     int64_t version, read_at_us, made;
 };
 

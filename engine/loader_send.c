@@ -71,8 +71,10 @@ static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
             return false;
         if (w->bulk.n < before)
             retry_moved(&retry);
-        if (!retry_again(&retry, e))
+        if (!retry_again(&retry, e)) {
+            w->gave_up = e->kind == ERR_PASSING;
             return meet_stranger(w, e);
+        }
     }
     retry_done(&retry);
     return true;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -88,6 +89,17 @@ static bool is_ours(const struct reindex *x, const struct index_meta *m)
     return m->known && strncmp(m->pipeline, name_of(x), sizeof m->pipeline - 1) == 0;
 }
 
+static bool has_rejected(const struct reindex *x)
+{
+    char *path;
+    struct stat file;
+    if (asprintf(&path, "%s.rejected", x->run.user.pipeline.state) < 0)
+        return false;
+    bool some = stat(path, &file) == 0 && file.st_size > 0;
+    free(path);
+    return some;
+}
+
 /* What to do with the index that an earlier call has begun: go on with it (x->resumed), or begin anew, and
  * then (*clear) remove it. */
 static bool judge_begun(struct reindex *x, const struct state_data *d, bool *clear, struct err *e)
@@ -106,7 +118,9 @@ static bool judge_begun(struct reindex *x, const struct state_data *d, bool *cle
         bool handed_over = x->main_data.index_uuid && strcmp(x->main_data.index_uuid, x->old.uuid) == 0;
         x->resumed = x->swapped = same && by_this_script && !handed_over;
     } else {
-        x->resumed = same && by_this_script;
+        /* What was rejected then is right by now, perhaps by a module that the fingerprint does not know. */
+        bool try_again = d->phase == STATE_FOLLOWING && !x->o->allow_rejected && has_rejected(x);
+        x->resumed = same && by_this_script && !try_again;
         *clear = (same || created) && !x->resumed;
     }
     return true;
@@ -349,9 +363,16 @@ static bool hand_over(struct reindex *x, struct err *e)
     return state_remove(r->state, e);
 }
 
+/* One that has served, and was replaced: known by its uuid. What merely bears such a name may be anybody's.
+ */
 static bool remove_old(const char *index, void *arg, struct err *e)
 {
     struct reindex *x = arg;
+    struct index_info info;
+    if (!index_look(x->run.es, index, &info, e))
+        return false;
+    if (!info.exists || !index_is_former(&x->run.meta, info.uuid))
+        return true;
     if (x->kept < x->o->keep) {
         x->kept++;
         return true;

@@ -140,7 +140,9 @@ static bool same_places(const struct pipeline *a, const struct pipeline *b)
 static bool check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
-    const char *secret = es_security_changed(&a->sink.security, &b->sink.security);
+    const char *secret;
+    if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
+        return false;
     const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
     const char *changed = !same_text(a->name, b->name)               ? "name"
                           : !same_text(a->state, b->state)           ? "state"

@@ -117,14 +117,6 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
     return true;
 }
 
-static bool is_former(const struct index_meta *m, const char *uuid)
-{
-    for (size_t i = 0; uuid && i < m->n_formers; i++)
-        if (strcmp(m->formers[i], uuid) == 0)
-            return true;
-    return false;
-}
-
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
@@ -134,7 +126,7 @@ bool run_open_index(struct run *r, struct err *e)
     r->unnoted = *found.lacks;
     take_meta(r, &found.meta);
     bool moved = r->data.index_uuid && strcmp(r->data.index_uuid, r->index.uuid) != 0 &&
-                 is_former(&r->meta, r->data.index_uuid);
+                 index_is_former(&r->meta, r->data.index_uuid);
     return !moved || run_adopt(r, e);
 }
 
@@ -160,12 +152,11 @@ bool run_check_index(struct run *r, struct err *e)
         return true;
     if (now.exists && !index_read_meta(r->es, index, &meta, e))
         return false;
-    r->index_moved = now.exists && is_former(&meta, r->index.uuid);
+    r->index_moved = now.exists && index_is_former(&meta, r->index.uuid);
     if (r->index_moved)
         return true;
     err_set(e, ERR_FINAL, "index '%s' was deleted or replaced meanwhile", index);
-    return err_hint(e,
-                    "see that its mapping is right, or delete it, and run again: everything will be loaded");
+    return err_hint(e, "run again: everything will be loaded into the one that is there then");
 }
 
 /* ---- another index in its place ---- */

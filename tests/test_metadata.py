@@ -149,3 +149,11 @@ def test_the_server_is_asked_for_the_ingest_pipeline(engine, films, search, scri
     path = script(SCRIPT % ("return { title = film.title }, { pipeline = 'nix' }", ""))
     done = engine(path, "--keys", "1", "--give-up-after", "1")
     assert re.search(r"no ingest nodes in this cluster|pipeline with id \[nix\] does not exist", done.stderr), done
+
+
+def test_what_another_pipeline_keeps_is_never_deleted(engine, films, search_one, script):
+    other = SCRIPT.replace('"films"', '"films-of-others"').replace('table = "films-of-others"', 'table = "films"')
+    run(engine, script(other % ("return { title = film.title }", ""), "other.lua"), env={"FILE_PATH_STATE": engine.state + ".other"})
+    done = run(engine, script(SCRIPT % (PLACED, 'indices = "films-*",')), code=2)
+    assert "names index 'films-of-others', too, which pipeline 'films-of-others' keeps" in done.stderr
+    assert search_one.count("films-of-others") == ROWS

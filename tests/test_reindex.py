@@ -236,3 +236,33 @@ def test_wrong_use(engine, script):
     assert engine("reindex").returncode == 2
     assert engine("reindex", path, path).returncode == 2
     assert engine("reindex", path, "--keep", "-1").returncode == 2
+
+
+def test_what_merely_bears_such_a_name_is_not_removed(engine, things, search_one, script):
+    path = script(text_of())
+    ok(engine("reindex", path))
+    first = target(search_one)
+    search_one.request("PUT", "things-20200101-000000/_doc/1", {"theirs": True})
+    ok(engine("reindex", path, "--keep", "0"))
+    assert made(search_one) == ["things-20200101-000000", target(search_one)] and first not in made(search_one)
+
+
+def test_the_other_aliases_of_an_index_that_is_replaced_are_kept(engine, things, search_one, script):
+    path = script(text_of())
+    ok(engine(path))
+    search_one.request("POST", "_aliases", {"actions": [
+        {"add": {"index": "things", "alias": "one", "filter": {"ids": {"values": ["1"]}}}},
+        {"add": {"index": "things", "alias": "all"}}]})
+    ok(engine("reindex", path, "--replace-index"))
+    assert target(search_one, "one") == target(search_one, "all") == target(search_one)
+    assert search_one.count("one") == 1 and search_one.count("all") == ROWS
+
+
+def test_a_module_that_was_mended_makes_the_rejected_ones_right(engine, things, search_one, script):
+    script("return function(v) return { v = { v } , nothing = 1 } end", "module.lua")
+    text = text_of().replace("return { v = row.v }", "return require 'module'(row.v)").replace("properties =", "dynamic = 'strict', properties =")
+    path = script(text)
+    assert engine("reindex", path).returncode == 4
+    script("return function(v) return { v = v } end", "module.lua")
+    ok(engine("reindex", path))
+    assert_true_to(search_one, things)

@@ -1,5 +1,7 @@
 """Several nodes in sink.url: the run goes on while one lives. Mostly a proxy each, all before one server."""
 import contextlib
+import http.server
+import threading
 
 import pytest
 
@@ -128,3 +130,38 @@ def test_a_real_node_killed_and_restarted_in_a_load(items, engine, nodes, rng, w
     assert "going on with other nodes" in done.stderr
     items.script = items.write()
     assert_true_to(items, search)
+
+
+class Sick(http.server.BaseHTTPRequestHandler):
+    """A node that is there, and says that it cannot."""
+
+    def do_GET(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b'{"error":{"type":"master_not_discovered_exception","reason":null},"status":503}'
+        self.send_response(503)
+        self.send_header("Retry-After", "3600")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_PUT = do_HEAD = do_GET
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.mark.parametrize("first", ["sick", "well"])
+def test_a_node_that_answers_503_holds_nobody_up(search_one, items, first):
+    items.fill(3000)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sick)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    urls = [f"http://127.0.0.1:{server.server_port}", search_one.url]
+    try:
+        url = ",".join(urls if first == "sick" else urls[::-1])
+        done = items.start("--sweep", env={"ELASTICSEARCH_URL": url}).wait()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done
+    assert "answered 503; going on with other nodes" in done.stderr
+    assert_true_to(items, search_one)

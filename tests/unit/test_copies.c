@@ -15,6 +15,7 @@
 #include "err.h"
 #include "es.h"
 #include "fake_http.h"
+#include "keyset.h"
 #include "torture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -37,17 +38,31 @@ struct fixture {
     struct err e;
 };
 
-static void set_up(struct fixture *f, const char *found)
+/* n: 2, or 3 with the note of index z behind what was found; the last one is given again and again. */
+static void set_up_answers(struct fixture *f, const char *found, size_t n)
 {
-    static struct fake_step steps[2] = {{.status = 200, .body = "{" SHARDS "}"}};
+    static struct fake_step steps[3] = {
+        {.status = 200, .body = "{" SHARDS "}"},
+        {0},
+        {.status = 200,
+         .body = "{\"z\":{\"mappings\":{\"_meta\":{\"etl_engine\":{\"format\":1,\"version\":1,"
+                 "\"pipeline\":\"actors\"}}},\"settings\":{}}}"}};
     steps[1] = (struct fake_step){.status = 200, .body = found};
     memset(f, 0, sizeof *f);
-    fake_start(&fake, steps, 2);
+    fake_start(&fake, steps, n);
     assert_true(es_server_init(&f->server, &(struct es_config){.url = fake.url}, &f->e));
     f->es = es_open(&f->server, &f->e);
     assert_non_null(f->es);
-    copies_init(&f->copies, f->es, "films-*,x", 1 << 20);
+    copies_init(&f->copies, f->es, "films-*,x", "films", 1 << 20);
+    f->copies.ours = keyset_new(1000); /* x and y were looked at before */
+    keyset_put(f->copies.ours, "x", NULL, 0);
+    keyset_put(f->copies.ours, "y", NULL, 0);
     bulk_init(&f->bulk, 1 << 20);
+}
+
+static void set_up(struct fixture *f, const char *found)
+{
+    set_up_answers(f, found, 2);
 }
 
 static void tear_down(struct fixture *f)
@@ -95,6 +110,19 @@ static void the_newest_copy_stays(void **state)
     assert_int_equal(f.bulk.items[0].version, 12);
     copies_clear(&f.copies);
     assert_int_equal(copies_count(&f.copies, "b"), 0);
+    tear_down(&f);
+}
+
+static void what_another_pipeline_keeps_is_not_found(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up_answers(&f, ANSWER("2", HITS(HIT("x", "b", "5", "") "," HIT("z", "b", "4", ""))), 3);
+    copies_note(&f.copies, "b");
+    assert_false(copies_find(&f.copies, &f.e));
+    assert_int_equal(f.e.kind, ERR_USAGE);
+    assert_string_equal(f.e.text,
+                        "sink.indices 'films-*,x' names index 'z', too, which pipeline 'actors' keeps");
     tear_down(&f);
 }
 
@@ -194,6 +222,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_newest_copy_stays),
+        cmocka_unit_test(what_another_pipeline_keeps_is_not_found),
         cmocka_unit_test(nothing_is_found_in_an_answer_that_is_not_whole),
         cmocka_unit_test(an_answer_that_is_full_is_asked_for_in_parts),
         cmocka_unit_test(nothing_noted_asks_nothing),
