@@ -103,6 +103,8 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
     url_length(s->text, &second);
     if (second)
         return bad_url(e, "its path holds another URL");
+    if (strchr(s->text, '@')) /* a '/' in the password: what precedes it was taken for host and port */
+        return bad_url(e, "there is an '@' behind its host");
     CURLUcode code = curl_url_set(u, CURLUPART_URL, s->text, 0);
     bool ok = code == CURLUE_OK && refuse_part(u, CURLUPART_USER, "there is an '@' in its host", e) &&
               take_part(u, CURLUPART_URL, 0, &again, e);
@@ -114,19 +116,8 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
     return ok;
 }
 
-/* A '/' in a password that is not percent-encoded: what precedes it would be taken for host and port, and the
- * rest shown as the path. */
-static bool is_torn(const char *url)
-{
-    const char *authority = strstr(url, "://");
-    const char *end = authority ? strpbrk(authority + 3, "/?#@") : NULL;
-    return end && *end != '@' && strchr(end, '@');
-}
-
 static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
 {
-    if (is_torn(url))
-        return bad_url(e, "there is an '@' behind its host");
     CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);

@@ -91,6 +91,8 @@ static void other_urls_are_refused_without_quoting_them(void **state)
                                        "http://joe:s3cret@h:99999",
                                        "http://joe:s3cret@h/?q=1",
                                        "http://joe:s3cret@h/#x",
+                                       "http://joe:12/s3cret@h:9200",
+                                       "http://joe:a@h/s3cret@h:9200",
                                        "https:/10cr%40t@[::1%10cr%40t@[::1]", /* an IPv6 zone that is none */
                                        "http://joe:s3cret%01@h/",
                                        "http://joe:s3cret@h h/",
