@@ -130,21 +130,27 @@ static void another_node_takes_over_where_one_gives_no_answer(void **state)
     }
 }
 
-static void an_answer_is_taken_from_whichever_node_gave_it(void **state)
+static void an_answer_is_taken_unless_it_says_that_nobody_is_there(void **state)
 {
     (void)state;
-    fake_start(&fake, STEPS({.status = 503, .body = "busy"}));
-    fake_start(&other, STEPS({.status = 200, .body = "ok"}));
-    char urls[300];
-    snprintf(urls, sizeof urls, "%.50s,%.50s", fake.url, other.url);
-    struct es_answer a = {0};
-    struct err e = {0};
-    assert_true(get(urls, &a, &e));
-    assert_int_equal(a.status, 503);
-    assert_int_equal(atomic_load(&other.served), 0);
-    es_answer_free(&a);
-    fake_stop(&fake);
-    fake_stop(&other);
+    static const struct {
+        int first, second, taken, served;
+    } cases[] = {
+        {404, 200, 404, 0}, {429, 200, 429, 0}, {503, 200, 200, 1}, {502, 404, 404, 1}, {504, 503, 503, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fake_start(&fake, STEPS({.status = cases[i].first, .body = "first"}));
+        fake_start(&other, STEPS({.status = cases[i].second, .body = "second"}));
+        char urls[300];
+        snprintf(urls, sizeof urls, "%.50s,%.50s", fake.url, other.url);
+        struct es_answer a = {0};
+        struct err e = {0};
+        assert_true(get(urls, &a, &e));
+        assert_int_equal(a.status, cases[i].taken);
+        assert_int_equal(atomic_load(&other.served), cases[i].served);
+        es_answer_free(&a);
+        fake_stop(&fake);
+        fake_stop(&other);
+    }
 }
 
 static void with_no_node_left_the_last_failure_is_told(void **state)
@@ -917,7 +923,7 @@ int main(void)
         cmocka_unit_test(paths_are_escaped),
         cmocka_unit_test(requests_go_round_the_nodes_each_with_its_own_password),
         cmocka_unit_test(another_node_takes_over_where_one_gives_no_answer),
-        cmocka_unit_test(an_answer_is_taken_from_whichever_node_gave_it),
+        cmocka_unit_test(an_answer_is_taken_unless_it_says_that_nobody_is_there),
         cmocka_unit_test(with_no_node_left_the_last_failure_is_told),
         cmocka_unit_test(each_connection_asks_where_the_name_is_now),
         cmocka_unit_test(a_connection_is_not_used_for_ever),
