@@ -23,10 +23,8 @@ static void close_aliases(struct aliases *a)
     es_answer_free(&a->answer);
 }
 
-/* path: escaped. A 404 says that there is no such alias: the tree stays empty. */
-static bool open_aliases(struct aliases *a, struct es *es, const char *path, struct err *e)
+static bool ask(struct aliases *a, struct es *es, const char *path, struct err *e)
 {
-    *a = (struct aliases){0};
     if (!es_request(es, "GET", path, NULL, 0, NULL, &a->answer, e))
         return false;
     if (a->answer.status == 404)
@@ -34,19 +32,25 @@ static bool open_aliases(struct aliases *a, struct es *es, const char *path, str
     return es_check(&a->answer, e) && tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
 }
 
-static bool ask_alias(struct aliases *a, struct es *es, const char *alias, struct err *e)
+/* What stands at the path of name, which is escaped, between two parts. A 404 says that there is no such
+ * alias, or index: the tree stays empty. */
+static bool open_aliases(struct aliases *a, struct es *es, const char *before, const char *name,
+                         const char *behind, struct err *e)
 {
     struct buf path;
+    *a = (struct aliases){0};
     buf_init(&path, 1 << 12);
-    buf_adds(&path, "/_alias/");
-    es_add_escaped(&path, alias);
-    bool ok = buf_cstr(&path) || err_memory(e);
-    if (ok)
-        ok = open_aliases(a, es, buf_cstr(&path), e) || err_wrap(e, "alias '%s'", alias);
-    else
-        *a = (struct aliases){0};
+    buf_adds(&path, before);
+    es_add_escaped(&path, name);
+    buf_adds(&path, behind);
+    bool ok = (buf_cstr(&path) || err_memory(e)) && ask(a, es, buf_cstr(&path), e);
     buf_free(&path);
     return ok;
+}
+
+static bool ask_alias(struct aliases *a, struct es *es, const char *alias, struct err *e)
+{
+    return open_aliases(a, es, "/_alias/", alias, "", e) || err_wrap(e, "alias '%s'", alias);
 }
 
 static size_t first_index(const struct aliases *a)
@@ -114,13 +118,7 @@ static void add_properties(struct buf *b, const struct tree *t, size_t propertie
 static bool keep_aliases(struct buf *b, struct es *es, const char *old, const char *fresh, struct err *e)
 {
     struct aliases a;
-    struct buf path;
-    buf_init(&path, 1 << 12);
-    buf_addc(&path, '/');
-    es_add_escaped(&path, old);
-    buf_adds(&path, "/_alias");
-    a = (struct aliases){0};
-    bool ok = (buf_cstr(&path) || err_memory(e)) && open_aliases(&a, es, buf_cstr(&path), e);
+    bool ok = open_aliases(&a, es, "/", old, "/_alias", e);
     size_t first = ok ? tree_first(&a.tree, tree_find(&a.tree, first_index(&a), "aliases")) : 0;
     for (size_t i = first; i; i = a.tree.nodes[i].next) {
         char name[INDEX_NAME];
@@ -129,7 +127,6 @@ static bool keep_aliases(struct buf *b, struct es *es, const char *old, const ch
         add_properties(b, &a.tree, i);
         buf_adds(b, "}},");
     }
-    buf_free(&path);
     close_aliases(&a);
     return ok;
 }
@@ -219,20 +216,13 @@ static bool list_old(const struct aliases *a, const char *alias, char (**names)[
 
 bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg, struct err *e)
 {
-    struct aliases a = {0};
-    struct buf path;
+    struct aliases a;
     char(*names)[INDEX_NAME] = NULL;
     size_t n = 0;
-    buf_init(&path, 1 << 12);
-    buf_adds(&path, "/");
-    es_add_escaped(&path, alias);
-    buf_adds(&path, "-*/_alias");
-    bool ok = (buf_cstr(&path) || err_memory(e)) && open_aliases(&a, es, buf_cstr(&path), e) &&
-              list_old(&a, alias, &names, &n, e);
+    bool ok = open_aliases(&a, es, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
     for (size_t i = 0; ok && i < n; i++)
         ok = visit(names[i], arg, e);
     free(names);
-    buf_free(&path);
     close_aliases(&a);
     return ok;
 }
