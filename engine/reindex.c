@@ -21,7 +21,6 @@
 enum {
     HOLD_MS = 30 * 1000, /* how long a follower may take to let go of what it has under way */
     SWEEPS = 3,          /* until the counts agree */
-    FREE_DELETES = 10,   /* as in run_load.c */
 };
 
 struct reindex {
@@ -227,7 +226,7 @@ static bool count_old(struct run *r, struct err *e)
     if (x->old.exists && !index_count(r->es, x->old.name, &count, e))
         return false;
     int64_t gone = count - r->data.documents;
-    if (x->o->allow_deletes || gone <= FREE_DELETES || gone <= count / 2)
+    if (x->o->allow_deletes || gone <= RUN_FREE_DELETES || gone <= count / 2)
         return true;
     err_set(e, ERR_FINAL,
             "index '%s' stays as it is: it has %" PRId64 " documents, its successor '%s' only %" PRId64,

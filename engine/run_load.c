@@ -16,7 +16,6 @@ enum {
     STRETCH_S = 60,  /* what one may take where the script sets a rate: rows must not grow old meanwhile */
     PRINT_STRETCH = 8000, /* likewise, for a dry run: who is ahead of its turn to print holds its documents */
     LIMIT_STRETCH = 100,  /* rows, at least, while looking for the first few documents */
-    FREE_DELETES = 10,    /* documents: always allowed, so that the guard does not mind a handful */
 };
 
 bool run_is_partial(const struct run *r)
@@ -168,7 +167,7 @@ bool run_guard(struct run *r, struct err *e)
     if (r->data.documents == 0 || !r->data.index_uuid || strcmp(r->data.index_uuid, r->index.uuid) != 0)
         r->data.documents = count;
     int64_t whole = r->data.documents > count ? r->data.documents : count, gone = whole - count;
-    int64_t most = whole / 2 > FREE_DELETES ? whole / 2 : FREE_DELETES;
+    int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
     queue_allow_deletes(r->queue, most > gone ? most - gone : 0);
     return true;
 }
