@@ -1,6 +1,6 @@
 /* feed: where the keys come from: one interface, one file for each kind.
  *
- * Uses     source, queue (batches), pg, index, keyset.
+ * Uses     source, queue (batches), stretch, pg, index, keyset.
  * Threads  one, the main thread.
  * Promise  batches come in an order in which acknowledging a prefix of them is progress: each carries the
  * mark (`done`) that holds once it and all before it are in the index. A call that failed may be made again.
@@ -23,6 +23,7 @@ struct deadletters;
 struct err;
 struct es;
 struct pg_pool;
+struct stretch;
 
 struct feed {
     /* *out: the next batch, owned by the caller; NULL: there is no more, for now. */
@@ -38,10 +39,10 @@ bool feed_next(struct feed *f, struct batch **out, struct err *e);
 void feed_rest(struct feed *f);
 void feed_free(struct feed *f); /* NULL is fine */
 
-/* after: the key up to which all is done (NULL: begin at the first); copied. rows: keys in a stretch. NULL:
- * no memory. */
-struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const char *after, int64_t rows,
-                           struct err *e);
+/* after: the key up to which all is done (NULL: begin at the first); copied. stretch: says how many keys are
+ * next; borrowed. NULL: no memory. */
+struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const char *after,
+                           struct stretch *stretch, struct err *e);
 
 /* Where a table stands. */
 struct feed_place {          /* bears being zeroed */

@@ -5,6 +5,7 @@
 #include "pg.h"
 #include "queue.h"
 #include "source.h"
+#include "stretch.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +13,14 @@
 struct snapshot {
     struct feed feed; /* first */
     char *after;      /* owned */
-    int64_t rows;
+    struct stretch *stretch;
     bool finished;
 };
 
 static bool find_bound(const struct snapshot *s, char **to, struct err *e)
 {
     struct pg *pg = pg_take(s->feed.pool, e);
-    bool ok = pg && source_bound(s->feed.source, pg, s->after, s->rows, to, e);
+    bool ok = pg && source_bound(s->feed.source, pg, s->after, stretch_rows(s->stretch), to, e);
     pg_give(s->feed.pool, pg);
     return ok;
 }
@@ -49,14 +50,14 @@ static void snapshot_free(struct feed *f)
     free(f);
 }
 
-struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, const char *after, int64_t rows,
-                           struct err *e)
+struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, const char *after,
+                           struct stretch *stretch, struct err *e)
 {
     struct snapshot *s = calloc(1, sizeof *s);
     if (s) {
         s->feed = (struct feed){snapshot_next, snapshot_free, source, pool, NULL};
         s->after = after ? strdup(after) : NULL;
-        s->rows = rows;
+        s->stretch = stretch;
     }
     if (!s || (after && !s->after)) {
         free(s);

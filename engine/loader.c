@@ -189,8 +189,10 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
         buf_cut(out, before);
     else
         bulk_abort(&w->bulk);
-    if (ok && present)
+    if (ok && present) {
         count_made(w, true);
+        w->took.bytes += out->len - before;
+    }
     return ok && (present || add_delete(w, key, e));
 }
 
@@ -251,8 +253,11 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
             return stop_err(e);
         if (!pg_next(pg, &row, e))
             return false;
+        if (w->took.rows == 0)
+            w->took.first_us = clock_mono_us() - w->read_at_us;
         if (!row)
             return true;
+        w->took.rows++;
         if (!load_row(w, row, e))
             return false;
     }
@@ -269,11 +274,19 @@ static bool delete_unseen(struct worker *w, struct err *e)
     return true;
 }
 
+static void tell_stretch(struct worker *w)
+{
+    w->took.all_us = clock_mono_us() - w->read_at_us;
+    if (w->batch->is_range)
+        stretch_tell(w->config->stretch, &w->took);
+}
+
 static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
 {
     struct queue *q = w->config->queue;
     int64_t reserved = queue_reserve(q), clock;
     w->read_at_us = clock_mono_us();
+    w->took = (struct stretch_time){0};
     if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock, e))
         return false;
     w->version = queue_issue(q, clock, reserved);
@@ -283,6 +296,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     w->batch_ends = true;
     if (!flush(w, e))
         return false;
+    tell_stretch(w);
     if (limit_reached(w))
         queue_enough(q);
     return true;

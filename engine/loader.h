@@ -19,12 +19,16 @@ struct pipeline;
 struct queue;
 struct script_text;
 struct source;
+struct stretch;
 
 enum loader_output {
     LOADER_INDEX,     /* into the index */
     LOADER_DOCUMENTS, /* one document a line, on stdout, in the order of the keys */
     LOADER_BULK,      /* the bulk request's body, on stdout, likewise */
 };
+
+/* Of standard output: what a worker may be ahead of its turn to print. */
+enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
 
 struct loader_config { /* all borrowed, until loader_join */
     const struct pipeline *pipeline;
@@ -34,6 +38,7 @@ struct loader_config { /* all borrowed, until loader_join */
     const struct es_server *es; /* for LOADER_INDEX */
     const char *state_path;
     struct queue *queue;
+    struct stretch *stretch; /* is told what each one took */
     enum loader_output output;
     int64_t limit;      /* documents, with one worker; 0: all */
     int64_t max_age_us; /* an older fetch is read again, not sent; 0: no limit */

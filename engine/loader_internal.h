@@ -11,6 +11,7 @@
 #include "loader.h"
 #include "pg.h"
 #include "script.h"
+#include "stretch.h"
 
 #include <pthread.h>
 
@@ -41,10 +42,8 @@ struct worker {
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     bool gave_up;                  /* on sending, within this try: the time to do so is over */
     int64_t version, read_at_us, made;
+    struct stretch_time took; /* this try */
 };
-
-/* Of standard output: what a worker may be ahead of its turn to print. */
-enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
 
 /* Sends what the worker has collected, until all of it is acknowledged or reported as rejected. */
 bool loader_send(struct worker *w, struct err *e);

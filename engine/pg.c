@@ -332,11 +332,18 @@ bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[
 
 /* The clock first, and sent at once; then the query. They are one implicit transaction, but in READ
  * COMMITTED, which pg_open has set, each statement takes a snapshot of its own when it begins: the query's is
- * the later one. */
+ * the later one.
+ *
+ * The query is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a spinning
+ * disk's) it would rather read related tables as a whole, by several processes, for each thousand keys. */
 static bool send_with_clock(struct pg *pg, const char *sql, int n, const char *const *params)
 {
     static const char clock_sql[] =
-        "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8";
+        "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8,"
+        " pg_catalog.set_config('random_page_cost',"
+        "  least(pg_catalog.current_setting('random_page_cost')::pg_catalog.float8, 1.1)::pg_catalog.text, "
+        "true),"
+        " pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)";
     return PQenterPipelineMode(pg->conn) &&
            PQsendQueryParams(pg->conn, clock_sql, 0, NULL, NULL, NULL, NULL, 0) &&
            PQsendFlushRequest(pg->conn) && /* or it would wait for the query's first rows */

@@ -84,8 +84,8 @@ bool pg_query_pair(struct pg *pg, const struct pg_statement statements[2], PGres
 
 /* Starts a query whose rows stream: never more than one row of it is held here. clock_us, if not NULL,
  * receives the server's clock_timestamp() in microseconds since the epoch, read in the same round trip,
- * before the query's snapshot. Returns while the query runs: its own errors come from pg_next. sql and params
- * are not used after the return. */
+ * before the query's snapshot; the query is then planned as one for part of a table's rows. Returns while the
+ * query runs: its own errors come from pg_next. sql and params are not used after the return. */
 bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
                struct err *e);
 /* *row: the next row, as a result of one row, borrowed until the next call; NULL after the last one. After

@@ -6,6 +6,7 @@
 #include "log.h"
 #include "queue.h"
 #include "stop.h"
+#include "stretch.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,8 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
     struct bulk_sums sums = queue_sums(r->queue);
     queue_free(r->queue);
     r->queue = NULL;
+    stretch_free(r->stretch);
+    r->stretch = NULL;
     if (fresh) {
         run_close_script(&r->user);
         r->user = *fresh;

@@ -10,14 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    STRETCH = 25000, /* rows: what a crash repeats at most, for each worker; larger ones leave workers idle at
-                        the end */
-    STRETCH_S = 60,  /* what one may take where the script sets a rate: rows must not grow old meanwhile */
-    PRINT_STRETCH = 8000, /* likewise, for a dry run: who is ahead of its turn to print holds its documents */
-    LIMIT_STRETCH = 100,  /* rows, at least, while looking for the first few documents */
-};
-
 bool run_is_partial(const struct run *r)
 {
     return r->keys || r->o.limit > 0;
@@ -193,14 +185,7 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
 
 static bool carry_snapshot(struct run *r, struct err *e)
 {
-    int64_t most = r->o.dry_run ? PRINT_STRETCH : STRETCH;
-    int64_t rows = r->o.limit == 0 || r->o.limit > most ? most : r->o.limit;
-    double rate = r->o.dry_run ? 0 : r->user.pipeline.sink.max_rate / (double)r->o.workers;
-    if (rate > 0 && rate * STRETCH_S < (double)rows)
-        rows = (int64_t)(rate * STRETCH_S);
-    if (rows < LIMIT_STRETCH)
-        rows = LIMIT_STRETCH;
-    return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, rows, e), e);
+    return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, r->stretch, e), e);
 }
 
 static bool read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)

@@ -7,6 +7,7 @@
 #include "log.h"
 #include "queue.h"
 #include "retry.h"
+#include "stretch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,14 @@
 
 enum {
     MIN_GC_DELETES_MS = 10 * 60 * 1000,
-    WINDOW = 4, /* batches of a lane under way or waiting, for each worker */
+    WINDOW = 4,       /* batches of a lane under way or waiting, for each worker */
+    WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a stretch is known late enough */
+    PRINT_STRETCH =
+        LOADER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
+    LOAD_STRETCH = 2, /* requests: larger ones leave workers idle at the end, and a crash repeats them */
+    STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
+    STRETCH_S = 60,         /* what one may take where the script sets a rate, for the same reason */
+    LIMIT_ROWS = 100,       /* at least, while looking for the first few documents */
 };
 
 /* ---- the script ---- */
@@ -143,6 +151,7 @@ void run_close(struct run *r)
 {
     pump_free(&r->pump);
     queue_free(r->queue);
+    stretch_free(r->stretch);
     run_close_script(&r->user); /* before what it may still hold a connection of */
     es_close(r->es);
     pg_pool_free(&r->pool);
@@ -177,7 +186,7 @@ static bool make_queue(struct run *r, int workers, struct err *e)
     if (!windows)
         return err_memory(e);
     for (size_t i = 0; i < n; i++)
-        windows[i] = (size_t)workers * WINDOW;
+        windows[i] = (size_t)workers * (i == run_whole_lane(r) ? WHOLE_WINDOW : WINDOW);
     r->queue = queue_new(windows, n, r->data.version, e);
     free(windows);
     return r->queue != NULL;
@@ -191,11 +200,25 @@ static void name_dead_letters(struct run *r)
         queue_set_dead(r->queue, key, true);
 }
 
+static bool make_stretch(struct run *r, int workers, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    size_t bytes = r->o.dry_run ? PRINT_STRETCH : (size_t)p->sink.batch_bytes * LOAD_STRETCH;
+    int64_t most = STRETCH_ROWS;
+    double rate = r->o.dry_run ? 0 : p->sink.max_rate / workers;
+    if (rate > 0 && rate * STRETCH_S < (double)most)
+        most = (int64_t)(rate * STRETCH_S);
+    if (r->o.limit > 0 && r->o.limit < most)
+        most = r->o.limit;
+    r->stretch = stretch_new(bytes, most > LIMIT_ROWS ? most : LIMIT_ROWS, e);
+    return r->stretch != NULL;
+}
+
 bool run_start(struct run *r, struct err *e)
 {
     int workers = r->o.limit > 0 ? 1 : (int)r->o.workers;
     bool bulk = r->o.format && strcmp(r->o.format, "bulk") == 0;
-    if (!make_queue(r, workers, e))
+    if (!make_queue(r, workers, e) || !make_stretch(r, workers, e))
         return false;
     name_dead_letters(r);
     r->pump = (struct pump){
@@ -215,6 +238,7 @@ bool run_start(struct run *r, struct err *e)
         .es = r->o.dry_run ? NULL : &r->es_server,
         .state_path = r->user.pipeline.state,
         .queue = r->queue,
+        .stretch = r->stretch,
         .output = !r->o.dry_run ? LOADER_INDEX
                   : bulk        ? LOADER_BULK
                                 : LOADER_DOCUMENTS,

@@ -18,8 +18,6 @@ import pytest
 
 LONG = os.environ.get("ETL_FAULTS") == "long"
 
-STRETCH = 25000  # rows: the engine's own
-
 SCRIPT = """
 return {
   name = "items",

@@ -1,0 +1,76 @@
+#include "stretch.h"
+
+#include "err.h"
+#include "log.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+enum {
+    FIRST = 250,    /* rows: large rows must not make a large stretch, and the fewer come first, the sooner it
+                       is known what the query costs without them */
+    STEP = 8,       /* times larger or smaller than the last one, at most */
+    WORTH = 5,      /* times as long as the query takes until its first row */
+    ROW_BYTES = 16, /* no row counts for less: a script may leave out nearly all of them */
+};
+
+struct stretch {
+    pthread_mutex_t lock;
+    double bytes, most, rows;
+    int64_t begin_us; /* the least time to a first row; -1: none is known */
+};
+
+struct stretch *stretch_new(size_t bytes, int64_t most, struct err *e)
+{
+    struct stretch *s = calloc(1, sizeof *s);
+    if (!s) {
+        err_memory(e);
+        return NULL;
+    }
+    pthread_mutex_init(&s->lock, NULL);
+    s->bytes = (double)bytes;
+    s->most = (double)most;
+    s->rows = most < FIRST ? (double)most : FIRST;
+    s->begin_us = -1;
+    return s;
+}
+
+void stretch_free(struct stretch *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+int64_t stretch_rows(struct stretch *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int64_t rows = (int64_t)s->rows;
+    pthread_mutex_unlock(&s->lock);
+    return rows;
+}
+
+/* How many rows would have been right, by one stretch. */
+static double fitting(const struct stretch *s, const struct stretch_time *t)
+{
+    double rows = (double)t->rows, bytes = fmax((double)t->bytes, rows * ROW_BYTES);
+    double by_bytes = s->bytes / bytes, by_time = (double)(s->begin_us * WORTH) / (double)(t->all_us + 1);
+    double fit = rows * fmax(by_bytes, by_time);
+    return fmin(fmax(fmin(fit, s->rows * STEP), s->rows / STEP), s->most);
+}
+
+void stretch_tell(struct stretch *s, const struct stretch_time *t)
+{
+    pthread_mutex_lock(&s->lock);
+    if (s->begin_us < 0 || t->first_us < s->begin_us)
+        s->begin_us = t->first_us;
+    if ((double)t->rows * 2 > s->rows) /* else it was begun before, or is the table's rest */
+        s->rows = fmax(fitting(s, t), 1);
+    long long rows = (long long)s->rows;
+    pthread_mutex_unlock(&s->lock);
+    log_debug("%lld rows, %zu KB: %lld ms, and %lld ms until the first one; next stretch: %lld rows",
+              (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000, (long long)t->first_us / 1000,
+              rows);
+}

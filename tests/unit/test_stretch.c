@@ -1,0 +1,149 @@
+/* A stretch has so many rows as fit what the last ones took. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "err.h"
+#include "stretch.h"
+#include "torture.h"
+
+enum { BYTES = 6 << 20, MOST = 1 << 20 };
+
+static struct stretch *make(int64_t most)
+{
+    struct err e = {0};
+    struct stretch *s = stretch_new(BYTES, most, &e);
+    assert_non_null(s);
+    return s;
+}
+
+/* One more stretch of a query that takes begin_us for itself and row_us for each row. Gives the rows it had.
+ */
+static int64_t carry(struct stretch *s, int64_t begin_us, int64_t row_us, size_t row_bytes)
+{
+    int64_t rows = stretch_rows(s);
+    stretch_tell(s, &(struct stretch_time){.rows = rows,
+                                           .bytes = (size_t)rows * row_bytes,
+                                           .first_us = begin_us,
+                                           .all_us = begin_us + rows * row_us});
+    return rows;
+}
+
+static void test_the_first_is_small(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    assert_int_equal(stretch_rows(s), 250);
+    stretch_free(s);
+    s = make(100);
+    assert_int_equal(stretch_rows(s), 100);
+    stretch_free(s);
+    stretch_free(NULL);
+}
+
+static void test_it_comes_to_the_bytes_in_steps(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    assert_int_equal(carry(s, 1000, 40, 1024), 250);
+    assert_int_equal(carry(s, 1000, 40, 1024), 2000);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(carry(s, 1000, 40, 1024), BYTES / 1024);
+    stretch_free(s);
+}
+
+static void test_large_rows_make_it_small(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    carry(s, 1000, 40000, 5 << 20);
+    assert_int_equal(carry(s, 1000, 40000, 5 << 20), 250 / 8);
+    carry(s, 1000, 40000, 5 << 20);
+    assert_int_equal(stretch_rows(s), 1);
+    carry(s, 1000, 40000, 50 << 20);
+    assert_int_equal(stretch_rows(s), 1);
+    stretch_free(s);
+}
+
+static void test_what_the_query_takes_for_itself_makes_it_large(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    for (int i = 0; i < 8; i++)
+        carry(s, 2000 * 1000, 40, 1024);
+    int64_t rows = stretch_rows(s);
+    assert_in_range(rows, 190 * 1000, 210 * 1000); /* 8 of 10 seconds are those of rows */
+    stretch_free(s);
+    s = make(MOST);
+    for (int i = 0; i < 8; i++)
+        carry(s, 3600 * (int64_t)1000000, 40, 1024);
+    assert_int_equal(stretch_rows(s), MOST);
+    stretch_free(s);
+}
+
+/* Under load the server may take long to begin, now and then; at its quickest it tells what the query takes.
+ */
+static void test_the_quickest_beginning_counts(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    carry(s, 1000, 40, 1024);
+    for (int i = 0; i < 8; i++)
+        carry(s, 2000 * 1000, 40, 1024);
+    assert_int_equal(stretch_rows(s), BYTES / 1024);
+    stretch_free(s);
+}
+
+static void test_one_of_an_earlier_size_changes_nothing(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    carry(s, 1000, 40, 1024);
+    carry(s, 1000, 40, 1024);
+    stretch_tell(s,
+                 &(struct stretch_time){.rows = 250, .bytes = 250 * 1024, .first_us = 1000, .all_us = 9000});
+    assert_int_equal(stretch_rows(s), BYTES / 1024);
+    stretch_free(s);
+}
+
+static void test_rows_without_documents_have_an_end(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    for (int i = 0; i < 9; i++)
+        carry(s, 0, 0, 0);
+    assert_int_equal(stretch_rows(s), BYTES / 16);
+    stretch_tell(s, &(struct stretch_time){0}); /* an empty table */
+    assert_int_equal(stretch_rows(s), BYTES / 16);
+    stretch_free(s);
+}
+
+static void test_no_memory(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    allocations_left = 0;
+    assert_null(stretch_new(BYTES, MOST, &e));
+    allocations_left = -1;
+    assert_int_equal(e.kind, ERR_FINAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_first_is_small),
+        cmocka_unit_test(test_it_comes_to_the_bytes_in_steps),
+        cmocka_unit_test(test_large_rows_make_it_small),
+        cmocka_unit_test(test_what_the_query_takes_for_itself_makes_it_large),
+        cmocka_unit_test(test_the_quickest_beginning_counts),
+        cmocka_unit_test(test_one_of_an_earlier_size_changes_nothing),
+        cmocka_unit_test(test_rows_without_documents_have_an_end),
+        cmocka_unit_test(test_no_memory),
+    };
+    return cmocka_run_group_tests_name("stretch", tests, NULL, NULL);
+}
