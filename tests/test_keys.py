@@ -1,4 +1,5 @@
 """Keys of one, two and three columns, in every feed; and PostgreSQL's plans for what the engine asks."""
+import json
 import os
 import re
 
@@ -172,3 +173,20 @@ def test_the_conditions_on_the_key_are_pushed_down_into_the_query(engine, pg, se
         assert re.search(r"(Index (Only )?Scan|Bitmap Index Scan).* on root|root_pkey", plan), plan
         assert not re.search(r"Seq Scan on root", plan), plan
     assert "Seq Scan on leaf" not in keyed[0], keyed[0]
+
+
+def test_rows_are_planned_as_part_of_a_table_and_a_script_s_own_queries_are_not(engine, pg, script):
+    """The server's usual price of a random page is a spinning disk's: then it reads whole tables for a thousand keys."""
+    pg.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)")
+    query = ("SELECT id, current_setting('random_page_cost') AS page,"
+             " current_setting('max_parallel_workers_per_gather') AS parallel FROM t")
+    path = script(films.lua(query=query, table="t", key='"id"', cursor=None, index="t", document="""
+        local own = require("etl").pg.query("SELECT current_setting('random_page_cost') AS page")[1]
+        return { page = row.page, parallel = row.parallel, own = own.page }"""))
+
+    def seen(*words):
+        return json.loads(run(engine, path, "--dry-run", *words).stdout)
+
+    assert seen() == seen("--keys", "1") == {"page": "1.1", "parallel": "0", "own": "4"}
+    pg.execute(f"ALTER DATABASE {pg.name} SET random_page_cost = 0.5")
+    assert seen() == {"page": "0.5", "parallel": "0", "own": "0.5"}
