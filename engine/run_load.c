@@ -104,17 +104,16 @@ void run_tell_horizon(const struct run *r, const struct source_horizon *h)
                   r->user.pipeline.name);
 }
 
-static bool tell_table(struct run *r, struct pg *pg, size_t table, struct err *e)
+static bool tell_table(struct run *r, size_t table, const struct source_grain *grain, struct err *e)
 {
     const struct source *s = &r->user.source;
     struct buf sql;
     bool unseen, indexed;
-    if (!s->tables[table].cursor)
-        return true;
+    struct pg *pg = pg_take(&r->pool, e);
     buf_init(&sql, 1 << 16);
-    struct source_grain grain;
-    bool ok = source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e) &&
-              source_grain(s, pg, table, &grain, e);
+    bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
+              source_unseen(s, pg, table, &unseen, e);
+    pg_give(&r->pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
         log_info(
             "no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
@@ -123,22 +122,12 @@ static bool tell_table(struct run *r, struct pg *pg, size_t table, struct err *e
         log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep "
                  "finds them",
                  s->tables[table].label);
-    if (ok && grain.coarse)
+    if (ok && grain->coarse)
         log_info(
             "the cursor of '%s' gives the same value to changes that follow each other: rows at the last "
             "one are looked at again each time",
             s->tables[table].label);
     buf_free(&sql);
-    return ok;
-}
-
-static bool tell_tables(struct run *r, struct err *e)
-{
-    struct pg *pg = pg_take(&r->pool, e);
-    bool ok = pg != NULL;
-    for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
-        ok = tell_table(r, pg, i, e);
-    pg_give(&r->pool, pg);
     return ok;
 }
 
@@ -261,7 +250,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
     free(d->sweep_after);
     d->after = d->sweep_after = NULL;
     d->phase = STATE_SNAPSHOT;
-    if (!run_sign_state(r, e) || !tell_tables(r, e))
+    if (!run_sign_state(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
         struct feed_place place = {0};
@@ -269,7 +258,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
             continue;
         bool ok = feed_place_read(&r->user.source, &r->pool, i, &place, e);
         if (ok)
-            ok = begin_mark(&place, &d->tables[i].mark) || err_memory(e);
+            ok = (begin_mark(&place, &d->tables[i].mark) || err_memory(e)) && tell_table(r, i, &place.grain, e);
         feed_place_free(&place);
         if (!ok)
             return false;

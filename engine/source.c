@@ -1018,9 +1018,10 @@ bool source_last(const struct source *s, struct pg *pg, size_t table, struct pos
     PGresult *res;
     buf_init(&sql, MAX_SQL);
     add_page_columns(&sql, t);
+    buf_addf(&sql, " FROM (SELECT *"); /* or what is computed would be, for each row, before they are sorted */
     add_from(&sql, t);
     add_order(&sql, t, " DESC");
-    buf_adds(&sql, " LIMIT 1");
+    buf_adds(&sql, " LIMIT 1) last");
     if (!query_with_horizon(s, pg, t->label, &sql, 0, NULL, horizon, &res, e))
         return false;
     position_free(last);
@@ -1176,10 +1177,10 @@ bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *so
     struct buf sql;
     PGresult *res;
     buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT EXISTS (SELECT FROM %s WHERE %s IS NULL)", t->name, t->cursor);
+    buf_addf(&sql, "SELECT EXISTS (SELECT FROM %s WHERE %s IS NULL", t->name, t->cursor);
     if (t->cursor_is_time)
-        buf_addf(&sql, " OR EXISTS (SELECT FROM %s WHERE %s IN ('infinity', '-infinity'))", t->name,
-                 t->cursor);
+        buf_addf(&sql, " OR %s IN ('infinity', '-infinity')", t->cursor);
+    buf_adds(&sql, ")");
     if (!query(pg, t->label, &sql, 0, NULL, &res, e))
         return false;
     *some = PQgetvalue(res, 0, 0)[0] == 't';

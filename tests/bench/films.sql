@@ -77,7 +77,11 @@ ALTER TABLE content.genre ADD PRIMARY KEY (id);
 ALTER TABLE content.person ADD PRIMARY KEY (id);
 ALTER TABLE content.genre_film_work ADD PRIMARY KEY (id);
 ALTER TABLE content.person_film_work ADD PRIMARY KEY (id);
-CREATE INDEX ON content.film_work (modified, id);
+CREATE INDEX ON content.film_work (modified, id); -- for each table that is followed, as scripts/movies.sql has them
+CREATE INDEX ON content.genre (modified, id);
+CREATE INDEX ON content.person (modified, id);
+CREATE INDEX ON content.genre_film_work (modified, id);
+CREATE INDEX ON content.person_film_work (modified, id);
 CREATE INDEX ON content.genre_film_work (film_work_id);
 CREATE INDEX ON content.genre_film_work (genre_id);
 CREATE INDEX ON content.person_film_work (film_work_id);
