@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 enum {
-    FIRST = 250,    /* rows: large rows must not make a large stretch, and the fewer come first, the sooner it
+    FIRST = 100,    /* rows: large rows must not make a large stretch, and the fewer come first, the sooner it
                        is known what the query costs without them */
     STEP = 8,       /* times larger or smaller than the last one, at most */
     WORTH = 5,      /* times as long as the query takes until its first row */
