@@ -20,7 +20,7 @@ struct snapshot {
 static bool find_bound(const struct snapshot *s, char **to, struct err *e)
 {
     struct pg *pg = pg_take(s->feed.pool, e);
-    bool ok = pg && source_bound(s->feed.source, pg, s->after, stretch_rows(s->stretch), to, e);
+    bool ok = pg && source_bound(s->feed.source, pg, s->after, stretch_next(s->stretch), to, e);
     pg_give(s->feed.pool, pg);
     return ok;
 }

@@ -145,7 +145,7 @@ enum {
     GATHER_ROWS =
         250, /* of a stream: after the first so many, and before the last, by the size of the stream before */
     GATHER_BYTES = 64 << 10, /* to wait for, rather than for the next 8 KB that the server sends */
-    GATHER_MS = 20,          /* at most: the last rows are fewer */
+    GATHER_MS = 5,           /* at most: the last rows are fewer */
 };
 
 /* The server sends 8 KB at a time. To be woken for each of these, while it works on the next, takes more time

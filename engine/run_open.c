@@ -210,7 +210,11 @@ static bool make_stretch(struct run *r, int workers, struct err *e)
         most = (int64_t)(rate * STRETCH_S);
     if (r->o.limit > 0 && r->o.limit < most)
         most = r->o.limit;
-    r->stretch = stretch_new(bytes, most > LIMIT_ROWS ? most : LIMIT_ROWS, e);
+    struct stretch_config config = {.bytes = bytes,
+                                    .most = most > LIMIT_ROWS ? most : LIMIT_ROWS,
+                                    .expected = r->progress.expected,
+                                    .workers = workers};
+    r->stretch = stretch_new(&config, e);
     return r->stretch != NULL;
 }
 

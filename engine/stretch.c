@@ -13,15 +13,19 @@ enum {
     STEP = 8,       /* times larger or smaller than the last one, at most */
     WORTH = 5,      /* times as long as the query takes until its first row */
     ROW_BYTES = 16, /* no row counts for less: a script may leave out nearly all of them */
+    SHARE = 2,      /* of what is left, each worker's part in so many stretches */
+    LAST = 8,       /* the last ones have no fewer rows than this part */
 };
 
 struct stretch {
     pthread_mutex_t lock;
     double bytes, most, rows;
+    double expected, left, workers;
     int64_t begin_us; /* the least time to a first row; -1: none is known */
+    double row_us;    /* what a row of the last one took */
 };
 
-struct stretch *stretch_new(size_t bytes, int64_t most, struct err *e)
+struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
 {
     struct stretch *s = calloc(1, sizeof *s);
     if (!s) {
@@ -29,9 +33,11 @@ struct stretch *stretch_new(size_t bytes, int64_t most, struct err *e)
         return NULL;
     }
     pthread_mutex_init(&s->lock, NULL);
-    s->bytes = (double)bytes;
-    s->most = (double)most;
-    s->rows = most < FIRST ? (double)most : FIRST;
+    s->bytes = (double)config->bytes;
+    s->most = (double)config->most;
+    s->expected = s->left = (double)config->expected;
+    s->workers = config->workers;
+    s->rows = fmin(s->most, FIRST);
     s->begin_us = -1;
     return s;
 }
@@ -44,12 +50,22 @@ void stretch_free(struct stretch *s)
     free(s);
 }
 
-int64_t stretch_rows(struct stretch *s)
+/* A share of what is left, unless that would be too few to be worth a query. (What was expected is an
+ * estimate: where more come, they come in the least size.) */
+static double share(const struct stretch *s)
+{
+    double worth = s->row_us > 0 ? (double)s->begin_us * WORTH / s->row_us : 0;
+    double least = fmax(s->rows / LAST, worth);
+    return fmin(s->rows, fmax(s->left / (s->workers * SHARE), least));
+}
+
+int64_t stretch_next(struct stretch *s)
 {
     pthread_mutex_lock(&s->lock);
-    int64_t rows = (int64_t)s->rows;
+    double rows = fmax(floor(s->expected > 0 ? share(s) : s->rows), 1);
+    s->left -= rows;
     pthread_mutex_unlock(&s->lock);
-    return rows;
+    return (int64_t)rows;
 }
 
 /* How many rows would have been right, by one stretch. */
@@ -66,7 +82,9 @@ void stretch_tell(struct stretch *s, const struct stretch_time *t)
     pthread_mutex_lock(&s->lock);
     if (s->begin_us < 0 || t->first_us < s->begin_us)
         s->begin_us = t->first_us;
-    if ((double)t->rows * 2 > s->rows) /* else it was begun before, or is the table's rest */
+    if (t->rows > 0)
+        s->row_us = (double)t->all_us / (double)t->rows;
+    if ((double)t->rows * 2 > s->rows) /* else it was begun before, or is one of the last */
         s->rows = fmax(fitting(s, t), 1);
     long long rows = (long long)s->rows;
     pthread_mutex_unlock(&s->lock);

@@ -16,11 +16,18 @@ struct err;
 
 struct stretch;
 
-/* bytes: of documents that one aims at. most: rows that one never exceeds. NULL: no memory. */
-struct stretch *stretch_new(size_t bytes, int64_t most, struct err *e);
-void stretch_free(struct stretch *s); /* NULL is fine */
+struct stretch_config {
+    size_t bytes;     /* of documents that one aims at */
+    int64_t most;     /* rows that one never exceeds */
+    int64_t expected; /* rows that all of them have together, as far as is known: 0: it is not */
+    int workers;
+};
+struct stretch *stretch_new(const struct stretch_config *config, struct err *e); /* NULL: no memory */
+void stretch_free(struct stretch *s);                                            /* NULL is fine */
 
-int64_t stretch_rows(struct stretch *s); /* of the next one */
+/* Of the next one, which the caller then begins. Towards the end they get smaller, so that all workers come
+ * to it at about the same time. */
+int64_t stretch_next(struct stretch *s);
 
 struct stretch_time {
     int64_t rows;

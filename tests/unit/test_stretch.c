@@ -14,19 +14,25 @@
 
 enum { BYTES = 6 << 20, MOST = 1 << 20 };
 
-static struct stretch *make(int64_t most)
+static struct stretch *make_for(int64_t most, int64_t expected)
 {
     struct err e = {0};
-    struct stretch *s = stretch_new(BYTES, most, &e);
+    struct stretch_config config = {.bytes = BYTES, .most = most, .expected = expected, .workers = 2};
+    struct stretch *s = stretch_new(&config, &e);
     assert_non_null(s);
     return s;
+}
+
+static struct stretch *make(int64_t most)
+{
+    return make_for(most, 0);
 }
 
 /* One more stretch of a query that takes begin_us for itself and row_us for each row. Gives the rows it had.
  */
 static int64_t carry(struct stretch *s, int64_t begin_us, int64_t row_us, size_t row_bytes)
 {
-    int64_t rows = stretch_rows(s);
+    int64_t rows = stretch_next(s);
     stretch_tell(s, &(struct stretch_time){.rows = rows,
                                            .bytes = (size_t)rows * row_bytes,
                                            .first_us = begin_us,
@@ -38,10 +44,10 @@ static void test_the_first_is_small(void **state)
 {
     (void)state;
     struct stretch *s = make(MOST);
-    assert_int_equal(stretch_rows(s), 100);
+    assert_int_equal(stretch_next(s), 100);
     stretch_free(s);
     s = make(50);
-    assert_int_equal(stretch_rows(s), 50);
+    assert_int_equal(stretch_next(s), 50);
     stretch_free(s);
     stretch_free(NULL);
 }
@@ -64,9 +70,9 @@ static void test_large_rows_make_it_small(void **state)
     carry(s, 1000, 40000, 5 << 20);
     assert_int_equal(carry(s, 1000, 40000, 5 << 20), 100 / 8);
     carry(s, 1000, 40000, 5 << 20);
-    assert_int_equal(stretch_rows(s), 1);
+    assert_int_equal(stretch_next(s), 1);
     carry(s, 1000, 40000, 50 << 20);
-    assert_int_equal(stretch_rows(s), 1);
+    assert_int_equal(stretch_next(s), 1);
     stretch_free(s);
 }
 
@@ -76,13 +82,13 @@ static void test_what_the_query_takes_for_itself_makes_it_large(void **state)
     struct stretch *s = make(MOST);
     for (int i = 0; i < 8; i++)
         carry(s, 2000 * 1000, 40, 1024);
-    int64_t rows = stretch_rows(s);
+    int64_t rows = stretch_next(s);
     assert_in_range(rows, 190 * 1000, 210 * 1000); /* 8 of 10 seconds are those of rows */
     stretch_free(s);
     s = make(MOST);
     for (int i = 0; i < 8; i++)
         carry(s, 3600 * (int64_t)1000000, 40, 1024);
-    assert_int_equal(stretch_rows(s), MOST);
+    assert_int_equal(stretch_next(s), MOST);
     stretch_free(s);
 }
 
@@ -95,7 +101,7 @@ static void test_the_quickest_beginning_counts(void **state)
     carry(s, 1000, 40, 1024);
     for (int i = 0; i < 8; i++)
         carry(s, 2000 * 1000, 40, 1024);
-    assert_int_equal(stretch_rows(s), BYTES / 1024);
+    assert_int_equal(stretch_next(s), BYTES / 1024);
     stretch_free(s);
 }
 
@@ -107,7 +113,7 @@ static void test_one_of_an_earlier_size_changes_nothing(void **state)
     carry(s, 1000, 40, 1024);
     stretch_tell(s,
                  &(struct stretch_time){.rows = 100, .bytes = 100 * 1024, .first_us = 1000, .all_us = 9000});
-    assert_int_equal(stretch_rows(s), BYTES / 1024);
+    assert_int_equal(stretch_next(s), BYTES / 1024);
     stretch_free(s);
 }
 
@@ -117,9 +123,42 @@ static void test_rows_without_documents_have_an_end(void **state)
     struct stretch *s = make(MOST);
     for (int i = 0; i < 9; i++)
         carry(s, 0, 0, 0);
-    assert_int_equal(stretch_rows(s), BYTES / 16);
+    assert_int_equal(stretch_next(s), BYTES / 16);
     stretch_tell(s, &(struct stretch_time){0}); /* an empty table */
-    assert_int_equal(stretch_rows(s), BYTES / 16);
+    assert_int_equal(stretch_next(s), BYTES / 16);
+    stretch_free(s);
+}
+
+/* They come to the end at about the same time: the last ones are small, but not too small to be worth it. */
+static void test_the_last_ones_are_small(void **state)
+{
+    (void)state;
+    enum { EXPECTED = 100000, WHOLE = BYTES / 1024 };
+    struct stretch *s = make_for(MOST, EXPECTED);
+    int64_t before = 0, rows = 0, least = WHOLE;
+    for (int64_t done = 0; done < EXPECTED; done += rows) {
+        rows = carry(s, 1000, 40, 1024);
+        if (EXPECTED - done > 4 * WHOLE && before == WHOLE)
+            assert_int_equal(rows, WHOLE);
+        assert_true(EXPECTED - done > 4 * WHOLE || rows <= before);
+        before = rows;
+        least = rows < least && done > WHOLE ? rows : least;
+    }
+    assert_int_equal(least, WHOLE / 8);
+    assert_int_equal(stretch_next(s), WHOLE / 8); /* the table has grown meanwhile */
+    stretch_free(s);
+}
+
+static void test_a_query_that_takes_much_for_itself_is_not_divided(void **state)
+{
+    (void)state;
+    struct stretch *s = make_for(MOST, 400000);
+    for (int64_t done = 0; done < 1000000;) {
+        int64_t rows = carry(s, 2000 * 1000, 40, 1024);
+        done += rows;
+        if (done > 100000)
+            assert_in_range(rows, 50 * 1000, 300 * 1000);
+    }
     stretch_free(s);
 }
 
@@ -127,8 +166,9 @@ static void test_no_memory(void **state)
 {
     (void)state;
     struct err e = {0};
+    struct stretch_config config = {.bytes = BYTES, .most = MOST, .workers = 2};
     allocations_left = 0;
-    assert_null(stretch_new(BYTES, MOST, &e));
+    assert_null(stretch_new(&config, &e));
     allocations_left = -1;
     assert_int_equal(e.kind, ERR_FINAL);
 }
@@ -143,6 +183,8 @@ int main(void)
         cmocka_unit_test(test_the_quickest_beginning_counts),
         cmocka_unit_test(test_one_of_an_earlier_size_changes_nothing),
         cmocka_unit_test(test_rows_without_documents_have_an_end),
+        cmocka_unit_test(test_the_last_ones_are_small),
+        cmocka_unit_test(test_a_query_that_takes_much_for_itself_is_not_divided),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("stretch", tests, NULL, NULL);
