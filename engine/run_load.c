@@ -111,8 +111,8 @@ static bool tell_table(struct run *r, size_t table, const struct source_grain *g
     bool unseen, indexed;
     struct pg *pg = pg_take(&r->pool, e);
     buf_init(&sql, 1 << 16);
-    bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
-              source_unseen(s, pg, table, &unseen, e);
+    bool ok =
+        pg && source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e);
     pg_give(&r->pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
         log_info(
@@ -258,7 +258,8 @@ static bool begin_snapshot(struct run *r, struct err *e)
             continue;
         bool ok = feed_place_read(&r->user.source, &r->pool, i, &place, e);
         if (ok)
-            ok = (begin_mark(&place, &d->tables[i].mark) || err_memory(e)) && tell_table(r, i, &place.grain, e);
+            ok = (begin_mark(&place, &d->tables[i].mark) || err_memory(e)) &&
+                 tell_table(r, i, &place.grain, e);
         feed_place_free(&place);
         if (!ok)
             return false;

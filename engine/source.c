@@ -1017,8 +1017,8 @@ bool source_last(const struct source *s, struct pg *pg, size_t table, struct pos
     struct buf sql;
     PGresult *res;
     buf_init(&sql, MAX_SQL);
-    add_page_columns(&sql, t);
-    buf_addf(&sql, " FROM (SELECT *"); /* or what is computed would be, for each row, before they are sorted */
+    add_page_columns(&sql, t); /* of the last row alone: beside ORDER BY, they would be computed for each */
+    buf_adds(&sql, " FROM (SELECT *");
     add_from(&sql, t);
     add_order(&sql, t, " DESC");
     buf_adds(&sql, " LIMIT 1) last");

@@ -171,7 +171,7 @@ def test_a_signal_in_a_load_ends_it_and_the_next_run_completes_it(engine, pg, se
     slow = 'if row.id > 27000 and os.getenv "SLOW" then etl.pg.query "SELECT pg_sleep(60)" end return { v = row.v }'
     path = script(pipeline(document=slow))
     running = engine.start(path, env={"SLOW": 1})
-    wait_until(lambda: os.path.exists(engine.state) and '"25000"' in open(engine.state, encoding="utf-8").read())
+    wait_until(lambda: os.path.exists(engine.state) and json.load(open(engine.state, encoding="utf-8"))["after"])
     running.signal(number)
     result = ok(running.wait(timeout=5), status)
     assert "error:" not in result.stderr
