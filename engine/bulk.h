@@ -29,7 +29,8 @@ struct bulk_item {
     size_t names_len;       /* in keys: of the key and, if it has them, its index and its routing */
     int64_t version;
     bool is_delete;
-    bool done; /* bulk_send's own: leaves the request when the answer has been judged */
+    bool done;   /* bulk_send's own, as is absent: leaves the request when the answer has been judged */
+    bool absent; /* by the answer: what was to be deleted is not there */
 };
 
 struct bulk {
