@@ -30,9 +30,9 @@ def test_a_gateways_limit_is_learned_and_a_document_above_it_is_a_dead_letter(en
     assert "document '301' rejected: larger than the server takes in one request (413)" in done.stderr, done
     assert search_one.docs("t").keys() == {str(i) for i in range(1, 301)}
     refused = [line for line in nginx.requests() if '" 413 ' in line]
-    # 2 MB, halved four times, and document 301 alone: not each of the 30 requests anew. What was loaded is looked at once
-    # more, as it is too young to be settled: document 301 is then refused again.
-    assert 5 <= len(refused) <= 6, refused
+    # The first 100 rows, 500 KB, halved twice, and document 301 alone: not each of the 15 requests anew. What was loaded is
+    # looked at once more, as it is too young to be settled: document 301 is then refused again.
+    assert 3 <= len(refused) <= 4, refused
 
 
 def test_a_redirect_ends_it_and_names_where_it_leads(engine, pg, script, front):

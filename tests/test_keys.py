@@ -106,6 +106,16 @@ def test_a_composite_key_is_walked_in_several_stretches(engine, pg, search_one, 
     assert search_one.count("t") == 25993
 
 
+def test_the_key_may_be_the_cursor_too(engine, pg, search_one, script):
+    """Rows that are only ever added, with a growing number."""
+    pg.execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM generate_series(1, 30) i")
+    path = script(films.plain(cursor="id"))
+    run(engine, path)
+    pg.execute("INSERT INTO t VALUES (31, 'v')")
+    assert "1 document indexed" in run(engine, path).stderr
+    assert search_one.count("t") == 31
+
+
 @pytest.mark.parametrize("key", ["single", "composite"])
 def test_a_changed_key_is_a_new_document_at_once_and_the_old_one_goes_at_the_sweep(engine, pg, search, script, key):
     pg.execute("CREATE TABLE t (a int, b text, v text, modified timestamptz DEFAULT clock_timestamp(), PRIMARY KEY (a, b));"
