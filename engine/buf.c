@@ -32,17 +32,17 @@ void buf_cut(struct buf *b, size_t len)
 
 /* There is always room for one byte more than asked: buf_cstr's zero, which thus cannot fail once there is
  * data. */
-bool buf_reserve(struct buf *b, size_t more)
+bool buf_grow(struct buf *b, size_t more)
 {
     if (b->failed || more > b->max - b->len) /* len <= max always; len + more could wrap */
         return !(b->failed = true);
-    if (more < b->cap - b->len)
-        return true;
     if (more >= SIZE_MAX / 2 - b->len) /* more than realloc can give; below it, nothing in here can wrap */
         return !(b->failed = true);
     size_t need = b->len + more + 1, cap = b->cap < FIRST_CAP ? FIRST_CAP : b->cap;
     while (cap < need)
-        cap = cap > b->max / 2 ? b->max + 1 : cap * 2;
+        cap *= 2;
+    if (cap > b->max) /* so that buf_reserve need not look at max */
+        cap = b->max + 1;
     char *data = realloc(b->data, cap);
     if (!data)
         return !(b->failed = true);
@@ -51,24 +51,9 @@ bool buf_reserve(struct buf *b, size_t more)
     return true;
 }
 
-bool buf_add(struct buf *b, const void *data, size_t len)
-{
-    if (!buf_reserve(b, len))
-        return false;
-    if (len > 0)
-        memcpy(b->data + b->len, data, len);
-    b->len += len;
-    return true;
-}
-
 bool buf_adds(struct buf *b, const char *text)
 {
     return buf_add(b, text, strlen(text));
-}
-
-bool buf_addc(struct buf *b, char c)
-{
-    return buf_add(b, &c, 1);
 }
 
 bool buf_addf(struct buf *b, const char *format, ...)
