@@ -7,6 +7,7 @@
  */
 #pragma once
 #include <stddef.h>
+#include <stdlib.h>
 
 enum { POOL_STEP = 16, POOL_MAX = 512 }; /* bytes */
 
@@ -18,6 +19,47 @@ struct pool {
 
 void pool_free(
     struct pool *p); /* with all small blocks that are left; bears a zeroed struct, and leaves one */
+
+/* ---- the rest is inline, because nearly every call ends after a few instructions ---- */
+
+void *pool_take_fresh(struct pool *p, size_t size); /* pool_resize's own: no block of that size is left, */
+void *pool_move(struct pool *p, void *old, size_t old_size, size_t size); /* or a block changes its size */
+
+/* The list that blocks of that size are on. size: 1 to POOL_MAX */
+static inline size_t pool_list(size_t size)
+{
+    return (size - 1) / POOL_STEP;
+}
+
+static inline void *pool_take(struct pool *p, size_t size)
+{
+    void **list = size <= POOL_MAX ? &p->free[pool_list(size)] : NULL;
+    if (!list || !*list)
+        return pool_take_fresh(p, size);
+    void *block = *list;
+    *list = *(void **)block;
+    return block;
+}
+
+static inline void pool_give(struct pool *p, void *block, size_t size)
+{
+    if (size > POOL_MAX) {
+        free(block);
+        return;
+    }
+    void **list = &p->free[pool_list(size)];
+    *(void **)block = *list;
+    *list = block;
+}
+
 /* As realloc, but told the old size (0: there is no block); size 0 frees. NULL: no memory, and the old block
  * stays. */
-void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size);
+static inline void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size)
+{
+    if (old_size == 0)
+        return size > 0 ? pool_take(p, size) : NULL;
+    if (size > 0)
+        return pool_move(p, old, old_size, size);
+    pool_give(p, old, old_size);
+    return NULL;
+}
