@@ -11,13 +11,41 @@
 /* Whether 8 bytes need no second look: ASCII, no control character, no quote, no backslash. A subtraction
  * sets the top bit of the lowest byte that would go below zero; a borrow can only reach bytes above that one.
  */
-static inline bool plain8(const char *p)
+static inline bool plain_word(uint64_t w)
 {
     const uint64_t each = 0x0101010101010101, top = each * 0x80;
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
     uint64_t quote = w ^ each * '"', backslash = w ^ each * '\\';
     return ((w | (w - each * 0x20) | (quote - each) | (backslash - each)) & top) == 0;
+}
+
+static inline bool plain8(const char *p)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    return plain_word(w);
+}
+
+/* The same of 4, and of 4 others. */
+static inline bool plain4s(const char *p, const char *q)
+{
+    uint32_t w[2];
+    memcpy(&w[0], p, 4);
+    memcpy(&w[1], q, 4);
+    return plain_word((uint64_t)w[0] << 32 | w[1]);
+}
+
+/* The same of 16, which most processors look at at once; compared as signed bytes, those beyond ASCII are the
+ * smallest. */
+typedef signed char bytes16 __attribute__((vector_size(16)));
+
+static inline bool plain16(const char *p)
+{
+    bytes16 v;
+    memcpy(&v, p, sizeof v);
+    bytes16 special = (v < 0x20) | (v == '"') | (v == '\\');
+    uint64_t half[2];
+    memcpy(half, &special, sizeof half);
+    return (half[0] | half[1]) == 0;
 }
 
 static inline bool plain(unsigned char c)
@@ -92,20 +120,46 @@ static char *put_escape(struct buf *b, char *o, unsigned char c, size_t rest)
     return o + n;
 }
 
+/* Copies what is plain at the beginning of p, or a part of that; returns how much. What is left at the end is
+ * looked at together with bytes in front of it, which are copied twice. */
+static inline size_t copy_plain(char *o, const char *p, size_t len)
+{
+    size_t n = 0;
+    for (; len - n >= 16 && plain16(p + n); n += 16)
+        memcpy(o + n, p + n, 16);
+    if (len - n >= 8 && plain8(p + n)) {
+        memcpy(o + n, p + n, 8);
+        n += 8;
+    }
+    if (len >= 8 && len - n < 8 && plain8(p + len - 8)) {
+        memcpy(o + len - 8, p + len - 8, 8);
+        return len;
+    }
+    if (len >= 4 && len < 8 && plain4s(p, p + len - 4)) {
+        memcpy(o, p, 4);
+        memcpy(o + len - 4, p + len - 4, 4);
+        return len;
+    }
+    while (len < 4 && n < len && plain((unsigned char)p[n])) {
+        o[n] = p[n];
+        n++;
+    }
+    return n;
+}
+
 /* Reserves what the rest of the text needs if nothing in it is escaped; each escape asks again for its own
  * excess. Thus a text that just fits under the ceiling does. */
-static bool put_string(struct buf *b, const char *p, const char *end)
+static bool put_string(struct buf *b, const char *p, size_t len)
 {
-    if (!buf_reserve(b, (size_t)(end - p) + 2))
+    if (!buf_reserve(b, len + 2))
         return true;
+    const char *end = p + len;
     char *o = b->data + b->len;
     *o++ = '"';
     while (p < end) {
-        while (end - p >= 8 && plain8(p)) {
-            memcpy(o, p, 8);
-            p += 8;
-            o += 8;
-        }
+        size_t n = copy_plain(o, p, (size_t)(end - p));
+        p += n;
+        o += n;
         const char *near = end - p > 16 ? p + 16 : end; /* look closely only for a while */
         while (p < near) {
             unsigned char c = (unsigned char)*p;
@@ -119,10 +173,10 @@ static bool put_string(struct buf *b, const char *p, const char *end)
                 p += 2;
                 o += 2;
             } else {
-                int n = character(p, (size_t)(end - p));
-                if (n <= 0)
+                int bytes = character(p, (size_t)(end - p));
+                if (bytes <= 0)
                     return false;
-                for (; n > 0; n--)
+                for (; bytes > 0; bytes--)
                     *o++ = *p++;
             }
         }
@@ -132,13 +186,24 @@ static bool put_string(struct buf *b, const char *p, const char *end)
     return true;
 }
 
-bool json_add_string(struct buf *b, const char *text, size_t len)
+static bool add_closely(struct buf *b, const char *text, size_t len)
 {
     size_t before = b->len;
-    bool valid = len > 0 ? put_string(b, text, text + len) : buf_add(b, "\"\"", 2) || b->failed;
+    bool valid = put_string(b, text, len);
     if (!valid || b->failed)
         b->len = before;
     return valid;
+}
+
+/* Nearly every text is plain. */
+bool json_add_string(struct buf *b, const char *text, size_t len)
+{
+    if (!buf_reserve(b, len + 2) || copy_plain(b->data + b->len + 1, text, len) < len)
+        return add_closely(b, text, len);
+    char *o = b->data + b->len;
+    o[0] = o[len + 1] = '"';
+    b->len += len + 2;
+    return true;
 }
 
 /* Writes n in front of end; returns where it begins. */

@@ -51,36 +51,40 @@ static void only_what_must_be_escaped_is_escaped(void **state)
     assert_string_becomes("é€😀 \xe2\x80\xa8", 13, "\"é€😀 \xe2\x80\xa8\"");
 }
 
-/* The fast path looks at 8 bytes at once: each byte at each place of it, among neighbours that could mislead
- * it. */
+static void assert_byte_is_seen(size_t len, char around, size_t at, char c)
+{
+    static const char from[] = "\b\t\n\f\r\"\\", to[] = "btnfr\"\\";
+    char text[50], expected[60], *o = expected;
+    memset(text, around, len);
+    text[at] = c;
+    *o++ = '"';
+    for (size_t i = 0; i < len; i++) {
+        const char *found = text[i] != '\0' ? strchr(from, text[i]) : NULL;
+        if (found) {
+            *o++ = '\\';
+            *o++ = to[found - from];
+        } else if ((unsigned char)text[i] < 0x20) {
+            o += snprintf(o, 7, "\\u%04x", (unsigned)c);
+        } else {
+            *o++ = text[i];
+        }
+    }
+    memcpy(o, "\"", 2);
+    assert_string_becomes(text, len, expected);
+}
+
+/* The fast path looks at 16, 8 or 4 bytes at once: each byte at each place of them, among neighbours that
+ * could mislead it. */
 static void every_byte_is_seen_at_every_place(void **state)
 {
     (void)state;
     static const char around[] = {'a', '~', ' ', '\x7f', '!', '#', '[', ']'};
-    for (size_t s = 0; s < sizeof around; s++)
-        for (unsigned c = 0; c < 0x80; c++)
-            for (size_t at = 0; at < 20; at++) {
-                char text[20], expected[50];
-                memset(text, around[s], sizeof text);
-                text[at] = (char)c;
-                size_t o = 0;
-                expected[o++] = '"';
-                for (size_t i = 0; i < sizeof text; i++) {
-                    static const char from[] = "\b\t\n\f\r\"\\", to[] = "btnfr\"\\";
-                    const char *found = text[i] != '\0' ? strchr(from, text[i]) : NULL;
-                    if (found) {
-                        expected[o++] = '\\';
-                        expected[o++] = to[found - from];
-                    } else if ((unsigned char)text[i] < 0x20) {
-                        o += (size_t)snprintf(expected + o, 7, "\\u%04x", c);
-                    } else {
-                        expected[o++] = text[i];
-                    }
-                }
-                expected[o++] = '"';
-                expected[o] = '\0';
-                assert_string_becomes(text, sizeof text, expected);
-            }
+    static const size_t lengths[] = {1, 3, 4, 6, 7, 8, 9, 16, 20, 31, 45};
+    for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
+        for (size_t s = 0; s < sizeof around; s++)
+            for (int c = 0; c < 0x80; c++)
+                for (size_t at = 0; at < lengths[n]; at++)
+                    assert_byte_is_seen(lengths[n], around[s], at, (char)c);
 }
 
 /* Independent of json.c: decodes, and encodes again to see that the form was the shortest. */
