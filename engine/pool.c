@@ -8,10 +8,8 @@ enum {
     HEAD = POOL_STEP, /* of a chunk: the next one, and blocks stay aligned */
 };
 
-void *pool_take_fresh(struct pool *p, size_t size)
+static void *take_fresh(struct pool *p, size_t size)
 {
-    if (size > POOL_MAX)
-        return malloc(size);
     size = (pool_list(size) + 1) * POOL_STEP;
     if ((size_t)(p->end - p->fresh) < size) {
         char *chunk = malloc(CHUNK);
@@ -27,13 +25,27 @@ void *pool_take_fresh(struct pool *p, size_t size)
     return block;
 }
 
-void *pool_move(struct pool *p, void *old, size_t old_size, size_t size)
+static void *take(struct pool *p, size_t size)
 {
+    void *block = pool_pop(p, size);
+    if (block)
+        return block;
+    return size > POOL_MAX ? malloc(size) : take_fresh(p, size);
+}
+
+void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size)
+{
+    if (old_size == 0)
+        return size > 0 ? take(p, size) : NULL;
+    if (size == 0) {
+        pool_give(p, old, old_size);
+        return NULL;
+    }
     if (old_size > POOL_MAX && size > POOL_MAX)
         return realloc(old, size);
     if (old_size <= POOL_MAX && size <= POOL_MAX && pool_list(old_size) == pool_list(size))
         return old;
-    void *block = pool_take(p, size);
+    void *block = take(p, size);
     if (!block)
         return NULL;
     memcpy(block, old, old_size < size ? old_size : size);

@@ -20,10 +20,9 @@ struct pool {
 void pool_free(
     struct pool *p); /* with all small blocks that are left; bears a zeroed struct, and leaves one */
 
-/* ---- the rest is inline, because nearly every call ends after a few instructions ---- */
-
-void *pool_take_fresh(struct pool *p, size_t size); /* pool_resize's own: no block of that size is left, */
-void *pool_move(struct pool *p, void *old, size_t old_size, size_t size); /* or a block changes its size */
+/* As realloc, but told the old size (0: there is no block); size 0 frees. NULL: no memory, and the old block
+ * stays. */
+void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size);
 
 /* The list that blocks of that size are on. size: 1 to POOL_MAX */
 static inline size_t pool_list(size_t size)
@@ -31,13 +30,15 @@ static inline size_t pool_list(size_t size)
     return (size - 1) / POOL_STEP;
 }
 
-static inline void *pool_take(struct pool *p, size_t size)
+/* A block that was given back; NULL: of that size there is none. Then, as for size 0 and sizes beyond
+ * POOL_MAX, pool_resize knows what to do. */
+static inline void *pool_pop(struct pool *p, size_t size)
 {
-    void **list = size <= POOL_MAX ? &p->free[pool_list(size)] : NULL;
-    if (!list || !*list)
-        return pool_take_fresh(p, size);
-    void *block = *list;
-    *list = *(void **)block;
+    if (size - 1 >= POOL_MAX)
+        return NULL;
+    void **list = &p->free[pool_list(size)], *block = *list;
+    if (block)
+        *list = *(void **)block;
     return block;
 }
 
@@ -50,16 +51,4 @@ static inline void pool_give(struct pool *p, void *block, size_t size)
     void **list = &p->free[pool_list(size)];
     *(void **)block = *list;
     *list = block;
-}
-
-/* As realloc, but told the old size (0: there is no block); size 0 frees. NULL: no memory, and the old block
- * stays. */
-static inline void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size)
-{
-    if (old_size == 0)
-        return size > 0 ? pool_take(p, size) : NULL;
-    if (size > 0)
-        return pool_move(p, old, old_size, size);
-    pool_give(p, old, old_size);
-    return NULL;
 }

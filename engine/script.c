@@ -69,11 +69,8 @@ static struct script *script_of(lua_State *L)
 
 /* ---- limits ---- */
 
-static void *allocate(void *arg, void *old, size_t old_size, size_t size)
+static __attribute__((noinline)) void *resize(struct script *s, void *old, size_t old_size, size_t size)
 {
-    struct script *s = arg;
-    if (!old)
-        old_size = 0; /* Lua then tells a type */
     if (size > old_size && size - old_size > SCRIPT_MEMORY - s->used) {
         s->at_limit = true;
         return NULL;
@@ -82,6 +79,23 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     if (new || size == 0)
         s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
     return new;
+}
+
+/* Nearly always Lua asks for a small block, or gives one back: that takes no call, and not one register to be
+ * saved, as long as resize is not part of it. */
+static void *allocate(void *arg, void *old, size_t old_size, size_t size)
+{
+    struct script *s = arg;
+    if (old && size == 0) {
+        s->used -= old_size;
+        pool_give(&s->pool, old, old_size);
+        return NULL;
+    }
+    void *block = !old && s->used < SCRIPT_MEMORY - POOL_MAX ? pool_pop(&s->pool, size) : NULL;
+    if (!block)
+        return resize(s, old, old ? old_size : 0, size); /* without old, Lua tells a type in old_size */
+    s->used += size;
+    return block;
 }
 
 /* Few instructions can take long: each may copy, or make the collector walk through, 256 MB. Only work
