@@ -25,9 +25,13 @@ enum {
      * at each instruction; at 1,000 the hook's own share cannot be measured. */
     STEP = 1000,
     TEXT_MAX = 16 << 20, /* bytes of a script's file */
-    /* Percent. A pause of 400 would cost some 3 % less in all, but leaves so much garbage that a document of
-     * 200 MB meets the limit of memory: Lua's own buffers fail there without a collection. */
+    /* Percent: a collection begins when so much is used of what the last one left. Rows and documents are
+     * soon garbage, so as long as little is used, the longer pause saves 4 % of all our work. But of much it
+     * would leave so much garbage that a document of 200 MB meets the limit of memory: Lua's own buffers fail
+     * there without a collection. */
     GC_PAUSE = 200,
+    GC_PAUSE_OF_LITTLE = 400,
+    LITTLE = 2 << 20, /* bytes */
     GC_SPEED = 400,
     SUFFIX = 300, /* bytes of an error's text that may go to key and columns */
 };
@@ -44,6 +48,7 @@ struct script {
     struct pool pool; /* owned: what Lua holds */
     size_t used;      /* bytes of it */
     size_t kept;      /* of these, what the last collect() could not free */
+    int pause;        /* of the collector, now */
     bool at_limit;    /* it was refused more in this call */
     int64_t left;     /* instructions of this call */
     int64_t until_us,
@@ -69,12 +74,22 @@ static struct script *script_of(lua_State *L)
 
 /* ---- limits ---- */
 
+/* May be called by allocate, amid whatever Lua does: here lua_gc sets two numbers, no more. */
+static void set_pause(struct script *s, int percent)
+{
+    if (s->pause != percent)
+        lua_gc(s->L, LUA_GCINC, percent, GC_SPEED, 0);
+    s->pause = percent;
+}
+
 static __attribute__((noinline)) void *resize(struct script *s, void *old, size_t old_size, size_t size)
 {
     if (size > old_size && size - old_size > SCRIPT_MEMORY - s->used) {
         s->at_limit = true;
         return NULL;
     }
+    if (s->used > LITTLE)
+        set_pause(s, GC_PAUSE);
     void *new = pool_resize(&s->pool, old, old_size, size);
     if (new || size == 0)
         s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
@@ -296,6 +311,8 @@ static void collect(struct script *s)
 static void begin_call(struct script *s)
 {
     collect(s);
+    if (s->used < LITTLE)
+        set_pause(s, GC_PAUSE_OF_LITTLE);
     s->left = SCRIPT_INSTRUCTIONS;
     s->until_us = s->cpu_until_us = 0;
     s->over = false;
@@ -493,8 +510,6 @@ struct script *script_open(const struct script_text *t, struct err *e)
     }
     *(struct script **)lua_getextraspace(s->L) = s;
     lua_atpanic(s->L, on_panic);
-    /* Rows and documents are soon garbage, and little else is there: collected less often, it costs less. */
-    lua_gc(s->L, LUA_GCINC, GC_PAUSE, GC_SPEED, 0);
     lua_sethook(s->L, on_count, LUA_MASKCOUNT, STEP); /* each coroutine inherits it */
 
     s->loading = true;
