@@ -178,9 +178,10 @@ static size_t push_fields(struct encoder *e, int table)
     enum { STEP = 16 };
     size_t n = 0;
     do {
-        if (lua_type(L, -2) == LUA_TNUMBER)
+        int type = lua_type(L, -2);
+        if (type == LUA_TNUMBER)
             fail(e, "cannot encode a table with both names and numbers as keys");
-        if (lua_type(L, -2) != LUA_TSTRING)
+        if (type != LUA_TSTRING)
             fail_key(e, -2);
         if (n++ % STEP == 0)
             room(e, 2 * STEP + 8);
@@ -369,14 +370,10 @@ static void encode_userdata(struct encoder *e, int index)
     }
 }
 
-/* index: absolute */
-static void encode_any(struct encoder *e, int index)
+static __attribute__((noinline)) void encode_other(struct encoder *e, int index, int type)
 {
     lua_State *L = e->L;
-    switch (lua_type(L, index)) {
-    case LUA_TSTRING:
-        encode_string(e, index);
-        return;
+    switch (type) {
     case LUA_TNUMBER:
         encode_number(e, index);
         return;
@@ -394,6 +391,16 @@ static void encode_any(struct encoder *e, int index)
             fail(e, "cannot encode a %s", luaL_typename(L, index));
         buf_adds(e->b, "null");
     }
+}
+
+/* index: absolute. Most values are strings. */
+static void encode_any(struct encoder *e, int index)
+{
+    int type = lua_type(e->L, index);
+    if (type == LUA_TSTRING)
+        encode_string(e, index);
+    else
+        encode_other(e, index, type);
 }
 
 void encode_value(lua_State *L, int index, struct buf *b)
