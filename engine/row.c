@@ -308,9 +308,9 @@ struct array {
     const char *p, *end;
     char delimiter;
     push_value *push;
-    int scratch; /* place on the stack: nil, or a userdata with room for any element without its backslashes
-                  */
-    size_t room;
+    int scratch; /* place on the stack: nil, or a userdata, perhaps with room for any element without its
+                    backslashes */
+    size_t room; /* which is so much */
 };
 
 /* How many elements an array of one dimension has at most, so that its table is made once; texts that hold
@@ -330,11 +330,11 @@ static int guess_elements(const struct array *a)
 /* text[0..len): with backslashes. It is copied without them into memory that Lua owns. */
 static struct piece unescape(lua_State *L, const struct array *a, struct piece p)
 {
-    char *out = lua_touserdata(L, a->scratch);
-    if (!out) {
-        out = lua_newuserdatauv(L, a->room, 0);
+    if (lua_rawlen(L, a->scratch) < a->room) {
+        lua_newuserdatauv(L, a->room, 0);
         lua_replace(L, a->scratch);
     }
+    char *out = lua_touserdata(L, a->scratch);
     size_t n = 0;
     for (size_t i = 0; i < p.len; i++) {
         i += p.text[i] == '\\'; /* the closing quote lies behind, so there is a character */
@@ -408,10 +408,14 @@ static bool fill(lua_State *L, struct array *a)
     return false;
 }
 
-static bool push_array(lua_State *L, const struct pg_column *column, struct piece p)
+static bool push_array(lua_State *L, const struct pg_column *column, struct piece p, int scratch)
 {
-    struct array a = {.p = p.text, .end = p.text + p.len, .delimiter = column->delimiter, .room = p.len + 1};
-    a.push = push_kind[column->kind];
+    struct array a = {.p = p.text,
+                      .end = p.text + p.len,
+                      .delimiter = column->delimiter,
+                      .push = push_kind[column->kind],
+                      .scratch = scratch,
+                      .room = p.len + 1};
     if (p.len > 0 && p.text[0] == '[') { /* bounds: a list knows no others than 1..n */
         const char *equals = memchr(p.text, '=', p.len);
         if (!equals)
@@ -421,13 +425,8 @@ static bool push_array(lua_State *L, const struct pg_column *column, struct piec
     if (a.p == a.end || *a.p++ != '{')
         return false;
     bool flat = a.p < a.end && *a.p != '{' && *a.p != '}';
-    lua_pushnil(L);
-    a.scratch = lua_gettop(L);
     lua_createtable(L, flat ? guess_elements(&a) : 0, 0);
-    if (!fill(L, &a))
-        return false;
-    lua_remove(L, a.scratch);
-    return true;
+    return fill(L, &a);
 }
 
 /* ---- rows ---- */
@@ -458,17 +457,21 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
 {
     names = lua_absindex(L, names);
     luaL_checkstack(L, DIMENSIONS + 12, NULL);
+    lua_pushnil(L);
+    int scratch = lua_gettop(L); /* of all arrays */
     lua_createtable(L, 0, (int)columns->n);
     for (int i = 0; i < (int)columns->n; i++) {
-        if (PQgetisnull(res, n, i))
+        int len = PQgetlength(res, n, i);
+        if (len == 0 && PQgetisnull(res, n, i))
             continue;
         const struct pg_column *column = &columns->list[i];
-        struct piece p = {PQgetvalue(res, n, i), (size_t)PQgetlength(res, n, i)};
+        struct piece p = {PQgetvalue(res, n, i), (size_t)len};
         lua_rawgeti(L, names, i + 1);
-        if (!(column->array ? push_array(L, column, p) : push_kind[column->kind](L, p)))
+        if (!(column->array ? push_array(L, column, p, scratch) : push_kind[column->kind](L, p)))
             damaged(L, column, p);
         lua_rawset(L, -3);
     }
+    lua_remove(L, scratch);
 }
 
 bool row_fits(const struct pg_columns *columns, const PGresult *res)
