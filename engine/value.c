@@ -13,7 +13,8 @@ static const char ARRAY[] = "etl.array", OBJECT[] = "etl.object", JSON[] = "etl.
                   DECIMAL[] = "etl.decimal", BUF[] = "etl.buf", READER[] = "etl.reader";
 
 enum {
-    LENGTHS = 1,     /* in the metatable of arrays: table -> length, weak */
+    MARK = 1,        /* in each metatable here: its name's address, which no script can get hold of */
+    LENGTHS = 2,     /* in the metatable of arrays: table -> length, weak */
     DECODED = 1,     /* user value of a json value; nil until it is indexed */
     NUMBER_TEXT = 64 /* bytes; every int64 and every double's shortest form fit in well */
 };
@@ -41,8 +42,8 @@ static bool push_mark(lua_State *L, int index, const char *name)
 {
     if (!lua_getmetatable(L, index))
         return false;
-    push_metatable(L, name);
-    bool same = lua_rawequal(L, -1, -2);
+    lua_rawgeti(L, -1, MARK); /* found sooner than the metatable of that name */
+    bool same = lua_touserdata(L, -1) == name;
     lua_pop(L, same ? 1 : 2);
     return same;
 }
@@ -606,6 +607,8 @@ static void push_type(lua_State *L, const char *name, const luaL_Reg *functions)
         luaL_setfuncs(L, functions, 0);
     lua_pushstring(L, name);
     lua_setfield(L, -2, "__metatable");
+    lua_pushlightuserdata(L, (void *)name);
+    lua_rawseti(L, -2, MARK);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, name);
 }
