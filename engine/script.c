@@ -571,6 +571,9 @@ struct document {
     bool called; /* document() has returned: what is wrong now is wrong with what it returned */
 };
 
+/* On the stack of document_body: where the two values lie that document() returned. */
+enum { RESULT = 4, META };
+
 static void check_document(lua_State *L, const struct document *d)
 {
     if (d->out->failed)
@@ -581,7 +584,7 @@ static void check_document(lua_State *L, const struct document *d)
         space++;
     if (len - space < 2 || text[space] == '{')
         return;
-    if (lua_type(L, 1) != LUA_TTABLE || lua_rawlen(L, 1) > 0)
+    if (lua_type(L, RESULT) != LUA_TTABLE || lua_rawlen(L, RESULT) > 0)
         luaL_error(L, "document() returned a list, expected a table of fields");
     memcpy(d->out->data + d->old_len, "{}", 2); /* an empty table is encoded as a list */
 }
@@ -637,13 +640,13 @@ static void take_meta(lua_State *L, const struct meta_field *f, char *out)
     lua_pop(L, 1);
 }
 
-/* The second value that document() returned, at index 2. */
+/* The second value that document() returned. */
 static void read_meta(lua_State *L, struct script_meta *meta)
 {
-    if (lua_type(L, 2) != LUA_TTABLE)
+    if (lua_type(L, META) != LUA_TTABLE)
         luaL_error(L, "document() returned a %s as its second value, expected a table: { routing = ... }",
-                   luaL_typename(L, 2));
-    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) {
+                   luaL_typename(L, META));
+    for (lua_pushnil(L); lua_next(L, META); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
             luaL_error(L, "document() returned a list as metadata, expected { routing = ... }");
         const struct meta_field *f = find_meta_field(lua_tostring(L, -2));
@@ -669,23 +672,23 @@ static void push_names(lua_State *L, const struct pg_columns *columns)
 
 static int document_body(lua_State *L)
 {
-    struct document *d = lua_touserdata(L, 2);
+    struct document *d = lua_touserdata(L, 1);
     push_names(L, d->columns);
-    lua_insert(L, 1);
-    lua_settop(L, 2); /* the names, document() itself */
-    row_push(L, d->columns, 1, d->res, d->row);
-    lua_remove(L, 1);
+    lua_pushvalue(L, 2); /* document() itself */
+    row_push(L, d->columns, 3, d->res, d->row);
+    assert(lua_gettop(L) == META);
     lua_call(L, 1, 2);
     d->called = true;
-    if (!lua_isnil(L, 2))
+    if (!lua_isnil(L, META))
         read_meta(L, d->meta);
-    if (lua_isnil(L, 1))
+    int type = lua_type(L, RESULT);
+    if (type == LUA_TNIL)
         return 0;
-    if (value_is_null(L, 1) || (lua_type(L, 1) != LUA_TTABLE && !luaL_testudata(L, 1, "etl.json")))
+    if (type != LUA_TTABLE && !luaL_testudata(L, RESULT, "etl.json"))
         return luaL_error(L, "document() returned %s%s, expected a table or nil",
-                          value_is_null(L, 1) ? "" : "a ",
-                          value_is_null(L, 1) ? "etl.null" : luaL_typename(L, 1));
-    encode_value(L, 1, d->out);
+                          value_is_null(L, RESULT) ? "" : "a ",
+                          value_is_null(L, RESULT) ? "etl.null" : luaL_typename(L, RESULT));
+    encode_value(L, RESULT, d->out);
     check_document(L, d);
     d->present = true;
     return 0;
@@ -750,8 +753,8 @@ bool script_document(struct script *s, const struct pg_columns *columns, const P
     lua_State *L = s->L;
     begin_call(s);
     lua_pushcfunction(L, document_body); /* these do not allocate, so they cannot raise */
-    lua_pushvalue(L, SLOT_DOCUMENT);
     lua_pushlightuserdata(L, &d);
+    lua_pushvalue(L, SLOT_DOCUMENT);
     bool ok = end_call(s, lua_pcall(L, 2, 0, SLOT_HANDLER), e);
     lua_settop(L, SLOT_TABLE);
     *present = d.present;
