@@ -17,10 +17,10 @@ struct snapshot {
     bool finished;
 };
 
-static bool find_bound(const struct snapshot *s, char **to, struct err *e)
+static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
 {
     struct pg *pg = pg_take(s->feed.pool, e);
-    bool ok = pg && source_bound(s->feed.source, pg, s->after, stretch_next(s->stretch), to, e);
+    bool ok = pg && source_bound(s->feed.source, pg, s->after, keys, to, e);
     pg_give(s->feed.pool, pg);
     return ok;
 }
@@ -31,13 +31,15 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
     char *to = NULL;
     if (s->finished)
         return true;
-    if (!find_bound(s, &to, e))
+    int64_t keys = stretch_next(s->stretch);
+    if (!find_bound(s, keys, &to, e))
         return false;
     *out = batch_range(s->after, to);
     if (!*out) {
         free(to);
         return err_memory(e);
     }
+    (*out)->stretch = keys;
     free(s->after);
     s->after = to;
     s->finished = !to;

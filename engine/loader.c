@@ -276,6 +276,7 @@ static bool delete_unseen(struct worker *w, struct err *e)
 
 static void tell_stretch(struct worker *w)
 {
+    w->took.keys = w->batch->stretch;
     w->took.all_us = clock_mono_us() - w->read_at_us;
     if (w->batch->is_range)
         stretch_tell(w->config->stretch, &w->took);

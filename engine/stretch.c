@@ -8,21 +8,21 @@
 #include <stdlib.h>
 
 enum {
-    FIRST = 100,    /* rows: large rows must not make a large stretch, and the fewer come first, the sooner it
+    FIRST = 100,    /* keys: large rows must not make a large stretch, and the fewer come first, the sooner it
                        is known what the query costs without them */
     STEP = 8,       /* times larger or smaller than the last one, at most */
     WORTH = 5,      /* times as long as the query takes until its first row */
-    ROW_BYTES = 16, /* no row counts for less: a script may leave out nearly all of them */
+    KEY_BYTES = 16, /* no key counts for less: query or script may leave out nearly all of them */
     SHARE = 2,      /* of what is left, each worker's part in so many stretches */
-    LAST = 8,       /* the last ones have no fewer rows than this part */
+    LAST = 8,       /* the last ones have no fewer keys than this part */
 };
 
 struct stretch {
     pthread_mutex_t lock;
-    double bytes, most, rows;
+    double bytes, most, keys;
     double expected, left, workers;
     int64_t begin_us; /* the least time to a first row; -1: none is known */
-    double row_us;    /* what a row of the last one took */
+    double key_us;    /* what a key of the last one took */
 };
 
 struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
@@ -37,7 +37,7 @@ struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
     s->most = (double)config->most;
     s->expected = s->left = (double)config->expected;
     s->workers = config->workers;
-    s->rows = fmin(s->most, FIRST);
+    s->keys = fmin(s->most, FIRST);
     s->begin_us = -1;
     return s;
 }
@@ -54,41 +54,41 @@ void stretch_free(struct stretch *s)
  * estimate: where more come, they come in the least size.) */
 static double share(const struct stretch *s)
 {
-    double worth = s->row_us > 0 ? (double)s->begin_us * WORTH / s->row_us : 0;
-    double least = fmax(s->rows / LAST, worth);
-    return fmin(s->rows, fmax(s->left / (s->workers * SHARE), least));
+    double worth = s->key_us > 0 ? (double)s->begin_us * WORTH / s->key_us : 0;
+    double least = fmax(s->keys / LAST, worth);
+    return fmin(s->keys, fmax(s->left / (s->workers * SHARE), least));
 }
 
 int64_t stretch_next(struct stretch *s)
 {
     pthread_mutex_lock(&s->lock);
-    double rows = fmax(floor(s->expected > 0 ? share(s) : s->rows), 1);
-    s->left -= rows;
+    double keys = fmax(floor(s->expected > 0 ? share(s) : s->keys), 1);
+    s->left -= keys;
     pthread_mutex_unlock(&s->lock);
-    return (int64_t)rows;
+    return (int64_t)keys;
 }
 
-/* How many rows would have been right, by one stretch. */
+/* How many keys would have been right, by one stretch. */
 static double fitting(const struct stretch *s, const struct stretch_time *t)
 {
-    double rows = (double)t->rows, bytes = fmax((double)t->bytes, rows * ROW_BYTES);
+    double keys = (double)t->keys, bytes = fmax((double)t->bytes, keys * KEY_BYTES);
     double by_bytes = s->bytes / bytes, by_time = (double)(s->begin_us * WORTH) / (double)(t->all_us + 1);
-    double fit = rows * fmax(by_bytes, by_time);
-    return fmin(fmax(fmin(fit, s->rows * STEP), s->rows / STEP), s->most);
+    double fit = keys * fmax(by_bytes, by_time);
+    return fmin(fmax(fmin(fit, s->keys * STEP), s->keys / STEP), s->most);
 }
 
 void stretch_tell(struct stretch *s, const struct stretch_time *t)
 {
     pthread_mutex_lock(&s->lock);
-    if (s->begin_us < 0 || t->first_us < s->begin_us)
+    if (t->rows > 0 && (s->begin_us < 0 || t->first_us < s->begin_us))
         s->begin_us = t->first_us;
-    if (t->rows > 0)
-        s->row_us = (double)t->all_us / (double)t->rows;
-    if ((double)t->rows * 2 > s->rows) /* else it was begun before, or is one of the last */
-        s->rows = fmax(fitting(s, t), 1);
-    long long rows = (long long)s->rows;
+    s->key_us = (double)t->all_us / (double)t->keys;
+    if ((double)t->keys * 2 > s->keys) /* else it was begun before, or is one of the last */
+        s->keys = fmax(fitting(s, t), 1);
+    long long keys = (long long)s->keys;
     pthread_mutex_unlock(&s->lock);
-    log_debug("%lld rows, %zu KB: %lld ms, and %lld ms until the first one; next stretch: %lld rows",
-              (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000, (long long)t->first_us / 1000,
-              rows);
+    log_debug(
+        "%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next stretch: %lld keys",
+        (long long)t->keys, (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000,
+        (long long)t->first_us / 1000, keys);
 }

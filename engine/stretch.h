@@ -1,4 +1,4 @@
-/* stretch: how many rows a stretch of the root table has, by what the last ones took.
+/* stretch: how many keys a stretch of the root table has, by what the last ones took.
  *
  * Uses     err, log.
  * Threads  any: the feed asks, the workers tell.
@@ -18,8 +18,8 @@ struct stretch;
 
 struct stretch_config {
     size_t bytes;     /* of documents that one aims at */
-    int64_t most;     /* rows that one never exceeds */
-    int64_t expected; /* rows that all of them have together, as far as is known: 0: it is not */
+    int64_t most;     /* keys that one never exceeds */
+    int64_t expected; /* keys that all of them have together, as far as is known: 0: it is not */
     int workers;
 };
 struct stretch *stretch_new(const struct stretch_config *config, struct err *e); /* NULL: no memory */
@@ -30,8 +30,9 @@ void stretch_free(struct stretch *s);                                           
 int64_t stretch_next(struct stretch *s);
 
 struct stretch_time {
-    int64_t rows;
-    size_t bytes;     /* of its documents */
+    int64_t keys;     /* as stretch_next gave it */
+    int64_t rows;     /* that the query had for them */
+    size_t bytes;     /* of their documents */
     int64_t first_us; /* from the query's start until its first row came, or its end */
     int64_t all_us;   /* until its last document was on its way */
 };

@@ -33,7 +33,8 @@ static struct stretch *make(int64_t most)
 static int64_t carry(struct stretch *s, int64_t begin_us, int64_t row_us, size_t row_bytes)
 {
     int64_t rows = stretch_next(s);
-    stretch_tell(s, &(struct stretch_time){.rows = rows,
+    stretch_tell(s, &(struct stretch_time){.keys = rows,
+                                           .rows = rows,
                                            .bytes = (size_t)rows * row_bytes,
                                            .first_us = begin_us,
                                            .all_us = begin_us + rows * row_us});
@@ -111,9 +112,35 @@ static void test_one_of_an_earlier_size_changes_nothing(void **state)
     struct stretch *s = make(MOST);
     carry(s, 1000, 40, 1024);
     carry(s, 1000, 40, 1024);
-    stretch_tell(s,
-                 &(struct stretch_time){.rows = 100, .bytes = 100 * 1024, .first_us = 1000, .all_us = 9000});
+    stretch_tell(s, &(struct stretch_time){
+                        .keys = 100, .rows = 100, .bytes = 100 * 1024, .first_us = 1000, .all_us = 9000});
     assert_int_equal(stretch_next(s), BYTES / 1024);
+    stretch_free(s);
+}
+
+/* The query may leave out most rows: that makes a stretch larger, not one of an earlier size. */
+static void test_keys_without_rows_make_it_large(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    for (int i = 0; i < 9; i++) {
+        int64_t keys = stretch_next(s);
+        stretch_tell(
+            s, &(struct stretch_time){.keys = keys, .rows = keys / 10, .bytes = (size_t)keys / 10 * 1024});
+    }
+    assert_in_range(stretch_next(s), BYTES / 1024 * 10 - 100, BYTES / 1024 * 10 + 100);
+    stretch_free(s);
+}
+
+/* A join may end at once where there is nothing to join. */
+static void test_a_stretch_without_rows_does_not_tell_what_the_query_takes(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    stretch_tell(s, &(struct stretch_time){.keys = stretch_next(s), .first_us = 1, .all_us = 1});
+    for (int i = 0; i < 8; i++)
+        carry(s, 2000 * 1000, 40, 1024);
+    assert_in_range(stretch_next(s), 190 * 1000, 210 * 1000);
     stretch_free(s);
 }
 
@@ -124,7 +151,7 @@ static void test_rows_without_documents_have_an_end(void **state)
     for (int i = 0; i < 9; i++)
         carry(s, 0, 0, 0);
     assert_int_equal(stretch_next(s), BYTES / 16);
-    stretch_tell(s, &(struct stretch_time){0}); /* an empty table */
+    stretch_tell(s, &(struct stretch_time){.keys = 100}); /* of an empty table */
     assert_int_equal(stretch_next(s), BYTES / 16);
     stretch_free(s);
 }
@@ -182,6 +209,8 @@ int main(void)
         cmocka_unit_test(test_what_the_query_takes_for_itself_makes_it_large),
         cmocka_unit_test(test_the_quickest_beginning_counts),
         cmocka_unit_test(test_one_of_an_earlier_size_changes_nothing),
+        cmocka_unit_test(test_keys_without_rows_make_it_large),
+        cmocka_unit_test(test_a_stretch_without_rows_does_not_tell_what_the_query_takes),
         cmocka_unit_test(test_rows_without_documents_have_an_end),
         cmocka_unit_test(test_the_last_ones_are_small),
         cmocka_unit_test(test_a_query_that_takes_much_for_itself_is_not_divided),
