@@ -1,16 +1,11 @@
-#include "source.h"
+#include "source_internal.h"
 
 #include "err.h"
 #include "keytext.h"
 #include "pipeline.h"
-#include "queue.h"
-#include "state.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_SQL = 64 << 20 }; /* bytes: a statement, or one parameter of it */
 
 /* ---- the script's mistakes ---- */
 
@@ -46,7 +41,7 @@ static char *finish(struct buf *b, struct err *e)
 static char *quoted(const char *name, struct err *e)
 {
     struct buf b;
-    buf_init(&b, MAX_SQL);
+    buf_init(&b, SOURCE_SQL_MAX);
     pg_add_identifier(&b, name);
     return finish(&b, e);
 }
@@ -54,54 +49,34 @@ static char *quoted(const char *name, struct err *e)
 static char *wrap_query(const char *query, struct err *e)
 {
     struct buf b;
-    buf_init(&b, MAX_SQL);
+    buf_init(&b, SOURCE_SQL_MAX);
     buf_adds(&b, "SELECT * FROM ( "); /* the query's lines keep their numbers, for messages */
     buf_adds(&b, query);
     buf_adds(&b, "\n) q WHERE "); /* on a line of its own: the query may end in a comment */
     return finish(&b, e);
 }
 
-/* "q.a, q.b": the key's columns, each behind a prefix. */
-static void add_columns(struct buf *b, const struct source_key *k, const char *prefix)
+void source_add_columns(struct buf *b, const struct source_key *k, const char *prefix)
 {
     for (size_t i = 0; i < k->n; i++)
         buf_addf(b, "%s%s%s", i ? ", " : "", prefix, k->names[i]);
 }
 
-/* "$3::uuid, $4::text" */
-static void add_parameters(struct buf *b, const struct source_key *k, int first)
+void source_add_aliases(struct buf *b, const struct source_key *k)
+{
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(b, "%sk%zu", i ? ", " : "", i);
+}
+
+void source_add_parameters(struct buf *b, const struct source_key *k, int first)
 {
     for (size_t i = 0; i < k->n; i++)
         buf_addf(b, "%s$%d::%s", i ? ", " : "", first + (int)i, k->types[i]);
 }
 
-/* "(a, b) > ($1::uuid, $2::text)" */
-static void add_comparison(struct buf *b, const struct source_key *k, const char *prefix,
-                           const char *operator, int first)
-{
-    buf_adds(b, "(");
-    add_columns(b, k, prefix);
-    buf_addf(b, ") %s (", operator);
-    add_parameters(b, k, first);
-    buf_adds(b, ")");
-}
-
-/* "unnest($1::text[], $2::text[]) u(k0, k1)": the keys' parts as texts. */
-static void add_texts(struct buf *b, const struct source_key *k, int first)
-{
-    buf_adds(b, "unnest(");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(b, "%s$%d::text[]", i ? ", " : "", first + (int)i);
-    buf_adds(b, ") u(");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(b, "%sk%zu", i ? ", " : "", i);
-    buf_adds(b, ")");
-}
-
-/* A condition for some keys. Of a composite one, each column is first compared by itself: that is what
- * PostgreSQL can push down into the query and look up in an index; the pairs then choose among the few rows
- * that pass. */
-static void add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
+/* Of a composite key, each column is first compared by itself: that is what PostgreSQL can push down into the
+ * query and look up in an index; the pairs then choose among the few rows that pass. */
+void source_add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
 {
     for (size_t i = 0; i < k->n; i++)
         buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i,
@@ -109,7 +84,7 @@ static void add_choice(struct buf *b, const struct source_key *k, const char *pr
     if (k->n == 1)
         return;
     buf_adds(b, " AND (");
-    add_columns(b, k, prefix);
+    source_add_columns(b, k, prefix);
     buf_adds(b, ") IN (SELECT * FROM unnest(");
     for (size_t i = 0; i < k->n; i++)
         buf_addf(b, "%s$%d::%s[]", i ? ", " : "", first + (int)i, k->types[i]);
@@ -118,12 +93,7 @@ static void add_choice(struct buf *b, const struct source_key *k, const char *pr
 
 /* ---- keys as parameters ---- */
 
-struct key_parameters { /* of one key, or arrays of many */
-    struct buf text[SOURCE_KEY_MAX];
-    const char *list[SOURCE_KEY_MAX];
-};
-
-static void free_parameters(struct key_parameters *p, const struct source_key *k)
+void source_parameters_free(struct source_parameters *p, const struct source_key *k)
 {
     for (size_t i = 0; i < k->n; i++)
         buf_free(&p->text[i]);
@@ -142,16 +112,15 @@ static bool split_key(const struct source_key *k, const char *key, struct buf *b
     return block->failed ? err_memory(e) : alien_key(key, e);
 }
 
-/* The parts of one key. p: to be freed in any case. */
-static bool one_key(struct key_parameters *p, const struct source_key *k, const char *key, struct err *e)
+bool source_one_key(struct source_parameters *p, const struct source_key *k, const char *key, struct err *e)
 {
     const char *parts[SOURCE_KEY_MAX];
     struct buf block;
-    *p = (struct key_parameters){0};
-    buf_init(&block, MAX_SQL);
+    *p = (struct source_parameters){0};
+    buf_init(&block, SOURCE_SQL_MAX);
     bool ok = split_key(k, key, &block, parts, e);
     for (size_t i = 0; ok && i < k->n; i++) {
-        buf_init(&p->text[i], MAX_SQL);
+        buf_init(&p->text[i], SOURCE_SQL_MAX);
         buf_adds(&p->text[i], parts[i]);
         p->list[i] = buf_cstr(&p->text[i]);
         ok = p->list[i] || err_memory(e);
@@ -160,14 +129,14 @@ static bool one_key(struct key_parameters *p, const struct source_key *k, const 
     return ok;
 }
 
-static bool add_parts(struct key_parameters *p, const struct source_key *k, const char *const *keys, size_t n,
-                      size_t column, struct err *e)
+static bool add_parts(struct source_parameters *p, const struct source_key *k, const char *const *keys,
+                      size_t n, size_t column, struct err *e)
 {
     const char **texts = malloc((n ? n : 1) * sizeof *texts), *parts[SOURCE_KEY_MAX];
     struct buf *blocks = calloc(n ? n : 1, sizeof *blocks);
     bool ok = (texts && blocks) || err_memory(e);
     for (size_t i = 0; ok && i < n; i++) {
-        buf_init(&blocks[i], MAX_SQL);
+        buf_init(&blocks[i], SOURCE_SQL_MAX);
         ok = split_key(k, keys[i], &blocks[i], parts, e);
         texts[i] = parts[column];
     }
@@ -180,14 +149,13 @@ static bool add_parts(struct key_parameters *p, const struct source_key *k, cons
     return ok;
 }
 
-/* An array for each column. */
-static bool many_keys(struct key_parameters *p, const struct source_key *k, const char *const *keys, size_t n,
-                      struct err *e)
+bool source_many_keys(struct source_parameters *p, const struct source_key *k, const char *const *keys,
+                      size_t n, struct err *e)
 {
     bool ok = true;
-    *p = (struct key_parameters){0};
+    *p = (struct source_parameters){0};
     for (size_t i = 0; ok && i < k->n; i++) {
-        buf_init(&p->text[i], MAX_SQL);
+        buf_init(&p->text[i], SOURCE_SQL_MAX);
         if (k->n == 1)
             pg_add_array(&p->text[i], keys, n); /* the usual case: a key is its own text */
         else
@@ -200,8 +168,7 @@ static bool many_keys(struct key_parameters *p, const struct source_key *k, cons
 
 /* ---- keys from results ---- */
 
-/* The columns at first, first + 1, ... of a row, or those that `columns` names, as a key. */
-static const char *join_key(const PGresult *res, int row, const int *columns, int first, size_t n,
+const char *source_join_key(const PGresult *res, int row, const int *columns, int first, size_t n,
                             struct buf *text)
 {
     const char *parts[SOURCE_KEY_MAX];
@@ -217,7 +184,7 @@ static const char *join_key(const PGresult *res, int row, const int *columns, in
 
 const char *source_key(const struct source *s, const PGresult *row, struct buf *text)
 {
-    return join_key(row, 0, s->key, 0, s->tables[0].key.n, text);
+    return source_join_key(row, 0, s->key, 0, s->tables[0].key.n, text);
 }
 
 void source_list_free(struct source_list *l)
@@ -242,18 +209,28 @@ bool source_list_add(struct source_list *l, const char *key)
     return l->keys[l->n] && ++l->n;
 }
 
-/* All rows of a result whose columns are a key. A key with a NULL in it is none. */
-static bool take_list(const PGresult *res, size_t n, struct source_list *out, struct err *e)
+bool source_take_list(const PGresult *res, size_t n, struct source_list *out, struct err *e)
 {
     struct buf text;
-    buf_init(&text, MAX_SQL);
+    buf_init(&text, SOURCE_SQL_MAX);
     bool ok = true;
     for (int i = 0; ok && i < PQntuples(res); i++) {
-        const char *key = join_key(res, i, NULL, 0, n, &text);
+        const char *key = source_join_key(res, i, NULL, 0, n, &text);
         ok = key ? source_list_add(out, key) : !text.failed;
     }
     buf_free(&text);
     return ok || err_memory(e);
+}
+
+/* ---- asking ---- */
+
+bool source_query(struct pg *pg, const char *label, struct buf *sql, int n, const char *const *params,
+                  PGresult **out, struct err *e)
+{
+    const char *text = buf_cstr(sql);
+    bool ok = text ? pg_query(pg, text, n, params, out, e) : err_memory(e);
+    buf_free(sql);
+    return ok || err_wrap(e, "could not read '%s'", label);
 }
 
 /* ---- opening ---- */
@@ -290,7 +267,7 @@ static bool find_columns(const struct source_table *t, struct pg *pg, char *cons
                          struct pg_columns *out, struct err *e)
 {
     struct buf sql;
-    buf_init(&sql, MAX_SQL);
+    buf_init(&sql, SOURCE_SQL_MAX);
     buf_adds(&sql, "SELECT ");
     for (size_t i = 0; i < n; i++) {
         buf_adds(&sql, i ? ", " : "");
@@ -381,7 +358,7 @@ static bool check_wrapped(const struct source *s, struct pg *pg, struct err *e)
 {
     struct buf sql;
     struct pg_columns c = {0};
-    buf_init(&sql, MAX_SQL);
+    buf_init(&sql, SOURCE_SQL_MAX);
     buf_addf(&sql, "%strue", s->select);
     const char *text = buf_cstr(&sql);
     bool ok = text ? pg_describe(pg, text, &c, e) : err_memory(e);
@@ -480,7 +457,7 @@ static bool check_affected(const struct source *s, struct source_table *t, struc
 static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
 {
     struct buf b;
-    buf_init(&b, MAX_SQL);
+    buf_init(&b, SOURCE_SQL_MAX);
     const struct pipeline_related *r = t->related;
     if (r->affects_query) {
         buf_adds(&b, r->affects_query);
@@ -491,7 +468,7 @@ static bool make_affected(const struct source *s, struct source_table *t, struct
             pg_add_identifier(&b, r->affects.list[i]);
         }
         buf_addf(&b, " FROM %s WHERE ", t->name);
-        add_choice(&b, &t->key, "", 1);
+        source_add_choice(&b, &t->key, "", 1);
     }
     t->affected = finish(&b, e);
     return t->affected && check_affected(s, t, pg, e);
@@ -526,7 +503,7 @@ static bool name_mark(struct source *s, size_t table, struct err *e)
     for (size_t i = 0; i < table; i++)
         same += strcmp(s->tables[i].name, t->name) == 0;
     struct buf b;
-    buf_init(&b, MAX_SQL);
+    buf_init(&b, SOURCE_SQL_MAX);
     buf_adds(&b, t->name);
     if (same > 1)
         buf_addf(&b, "#%zu", same);
@@ -570,644 +547,4 @@ void source_free(struct source *s)
     free(s->tables);
     free(s->select);
     *s = (struct source){0};
-}
-
-/* ---- fetching ---- */
-
-static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us,
-                   struct err *e)
-{
-    const char *text = buf_cstr(sql);
-    return text ? pg_stream(pg, text, n, params, clock_us, e) : err_memory(e);
-}
-
-static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
-                        bool ordered, int64_t *clock_us, struct err *e)
-{
-    const struct source_key *k = &s->tables[0].key;
-    struct key_parameters from = {0}, to = {0};
-    const char *params[2 * SOURCE_KEY_MAX];
-    int n = 0;
-    bool ok = (!b->from || one_key(&from, k, b->from, e)) && (!b->to || one_key(&to, k, b->to, e));
-    if (ok && b->from) {
-        add_comparison(sql, k, "q.", ">", 1);
-        memcpy(params, from.list, k->n * sizeof *params);
-        n += (int)k->n;
-    }
-    if (ok && b->to) {
-        buf_adds(sql, n ? " AND " : "");
-        add_comparison(sql, k, "q.", "<=", n + 1);
-        memcpy(params + n, to.list, k->n * sizeof *params);
-        n += (int)k->n;
-    }
-    buf_adds(sql, n ? "" : "true");
-    if (ordered) {
-        buf_adds(sql, " ORDER BY ");
-        add_columns(sql, k, "q.");
-    }
-    ok = ok && stream(pg, sql, n, params, clock_us, e);
-    free_parameters(&from, k);
-    free_parameters(&to, k);
-    return ok;
-}
-
-static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
-                       bool ordered, int64_t *clock_us, struct err *e)
-{
-    const struct source_key *k = &s->tables[0].key;
-    struct key_parameters p;
-    add_choice(sql, k, "q.", 1);
-    if (ordered) {
-        buf_adds(sql, " ORDER BY ");
-        add_columns(sql, k, "q.");
-    }
-    bool ok = many_keys(&p, k, (const char *const *)b->keys, b->no_rows ? 0 : b->n, e) &&
-              stream(pg, sql, (int)k->n, p.list, clock_us, e);
-    free_parameters(&p, k);
-    return ok;
-}
-
-bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
-                  int64_t *clock_us, struct err *e)
-{
-    struct buf sql;
-    buf_init(&sql, MAX_SQL);
-    buf_adds(&sql, s->select);
-    bool ok = (b->is_range ? fetch_range : fetch_keys)(s, pg, b, &sql, ordered, clock_us, e);
-    buf_free(&sql);
-    return ok || err_wrap(e, "could not read '%s'", s->pipeline->source.table);
-}
-
-/* ---- walking the root table ---- */
-
-/* Runs sql, which is freed. */
-static bool query(struct pg *pg, const char *label, struct buf *sql, int n, const char *const *params,
-                  PGresult **out, struct err *e)
-{
-    const char *text = buf_cstr(sql);
-    bool ok = text ? pg_query(pg, text, n, params, out, e) : err_memory(e);
-    buf_free(sql);
-    return ok || err_wrap(e, "could not read '%s'", label);
-}
-
-bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e)
-{
-    struct buf sql;
-    buf_init(&sql, MAX_SQL);
-    buf_adds(
-        &sql,
-        "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass");
-    const char *param = s->tables[0].name;
-    PGresult *res;
-    if (!query(pg, s->tables[0].label, &sql, 1, &param, &res, e))
-        return false;
-    *rows = PQntuples(res) ? strtoll(PQgetvalue(res, 0, 0), NULL, 10) : 0;
-    PQclear(res);
-    return true;
-}
-
-/* SELECT <key> FROM <root> [WHERE key > after] ORDER BY key <tail> */
-static bool walk(const struct source *s, struct pg *pg, const char *after, const char *tail, PGresult **res,
-                 struct err *e)
-{
-    const struct source_table *t = &s->tables[0];
-    struct key_parameters p = {0};
-    struct buf sql;
-    if (after && !one_key(&p, &t->key, after, e)) {
-        free_parameters(&p, &t->key);
-        return false;
-    }
-    buf_init(&sql, MAX_SQL);
-    buf_adds(&sql, "SELECT ");
-    add_columns(&sql, &t->key, "");
-    buf_addf(&sql, " FROM %s", t->name);
-    if (after) {
-        buf_adds(&sql, " WHERE ");
-        add_comparison(&sql, &t->key, "", ">", 1);
-    }
-    buf_adds(&sql, " ORDER BY ");
-    add_columns(&sql, &t->key, "");
-    buf_adds(&sql, tail);
-    bool ok = query(pg, t->label, &sql, after ? (int)t->key.n : 0, p.list, res, e);
-    free_parameters(&p, &t->key);
-    return ok;
-}
-
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
-                  struct err *e)
-{
-    char tail[60];
-    PGresult *res;
-    struct buf text;
-    snprintf(tail, sizeof tail, " OFFSET %lld LIMIT 1", (long long)rows - 1);
-    if (!walk(s, pg, after, tail, &res, e))
-        return false;
-    buf_init(&text, MAX_SQL);
-    /* NULLs are ordered last: no key follows. */
-    const char *key = PQntuples(res) ? join_key(res, 0, NULL, 0, s->tables[0].key.n, &text) : NULL;
-    *to = key ? strdup(key) : NULL;
-    bool ok = !text.failed && (!key || *to);
-    buf_free(&text);
-    PQclear(res);
-    return ok || err_memory(e);
-}
-
-bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
-                 struct source_list *out, struct err *e)
-{
-    char tail[60];
-    PGresult *res;
-    snprintf(tail, sizeof tail, " LIMIT %lld", (long long)rows);
-    if (!walk(s, pg, after, tail, &res, e))
-        return false;
-    bool ok = take_list(res, s->tables[0].key.n, out, e);
-    PQclear(res);
-    return ok;
-}
-
-static bool cast_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                      struct source_list *out, struct err *e)
-{
-    const struct source_key *k = &s->tables[0].key;
-    struct key_parameters p;
-    struct buf sql;
-    PGresult *res = NULL;
-    buf_init(&sql, MAX_SQL);
-    buf_adds(&sql, "SELECT DISTINCT ");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%sk%zu::%s", i ? ", " : "", i, k->types[i]);
-    buf_adds(&sql, " FROM ");
-    add_texts(&sql, k, 1);
-    const char *text = buf_cstr(&sql);
-    bool ok = many_keys(&p, k, keys, n, e) &&
-              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
-              take_list(res, k->n, out, e);
-    PQclear(res);
-    free_parameters(&p, k);
-    buf_free(&sql);
-    return ok;
-}
-
-bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                      struct source_list *out, struct err *e)
-{
-    if (cast_keys(s, pg, keys, n, out, e))
-        return true;
-    if (e->kind == ERR_FINAL) {
-        err_wrap(e, "cannot use the given keys");
-        e->kind = ERR_USAGE;
-    }
-    return false;
-}
-
-static bool find_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                        struct source_list *absent, struct err *e)
-{
-    const struct source_table *t = &s->tables[0];
-    const struct source_key *k = &t->key;
-    struct key_parameters p;
-    struct buf sql;
-    PGresult *res = NULL;
-    buf_init(&sql, MAX_SQL);
-    /* The very text matters, not the value: "7" and "007" are one number, but two documents. */
-    buf_adds(&sql, "SELECT ");
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-    buf_adds(&sql, " FROM ");
-    add_texts(&sql, k, 1);
-    buf_addf(&sql, " WHERE NOT EXISTS (SELECT FROM %s t WHERE ", t->name);
-    for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "",
-                 k->names[i], i, k->types[i], k->names[i], i);
-    buf_adds(&sql, ")");
-    const char *text = buf_cstr(&sql);
-    bool ok = many_keys(&p, k, keys, n, e) &&
-              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
-              take_list(res, k->n, absent, e);
-    PQclear(res);
-    free_parameters(&p, k);
-    buf_free(&sql);
-    return ok;
-}
-
-/* One text that is no key makes the server refuse them all: halves find it. */
-bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                   struct source_list *absent, struct source_list *alien, struct err *e)
-{
-    if (n == 0 || find_absent(s, pg, keys, n, absent, e))
-        return true;
-    if (e->kind != ERR_FINAL)
-        return err_wrap(e, "could not read '%s'", s->tables[0].label);
-    struct source_list probe = {0};
-    if (n == 1) {
-        bool castable = cast_keys(s, pg, keys, n, &probe, e);
-        source_list_free(&probe);
-        if (castable || e->kind != ERR_FINAL)
-            return err_wrap(e, "could not read '%s'", s->tables[0].label); /* it was not the key's fault */
-        return source_list_add(alien, keys[0]) || err_memory(e);
-    }
-    return source_absent(s, pg, keys, n / 2, absent, alien, e) &&
-           source_absent(s, pg, keys + n / 2, n - n / 2, absent, alien, e);
-}
-
-/* ---- the horizon ---- */
-
-/* A row whose transaction began before another one ended may become visible later with an earlier cursor:
- * nothing at or above the oldest open transaction's start is passed. statement_timestamp() is read before the
- * sessions are looked at: a transaction that begins in between is above it. */
-static const char horizon_sql[] =
-    "WITH others AS MATERIALIZED ("
-    "  SELECT pid, application_name, state, backend_type, xact_start FROM pg_catalog.pg_stat_activity a"
-    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()"
-    "     AND NOT EXISTS (SELECT FROM unnest($1::int[], $3::bigint[]) own (pid, began) WHERE own.pid = a.pid"
-    "                        AND own.began = (extract(epoch FROM a.backend_start) * 1000000)::bigint)"
-    "     AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender'))"
-    " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
-    "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
-    "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others"
-    "    WHERE xact_start >= pg_catalog.statement_timestamp() - $2::float8 * interval '1 second'),"
-    "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
-    "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
-    "  coalesce((SELECT bool_or(backend_type IS NULL OR state = 'disabled') FROM others), false) OR "
-    "pg_catalog.pg_is_in_recovery()"
-    "   OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())";
-
-static const double DEFAULT_LOOKBACK = 60; /* seconds */
-
-static void read_horizon(const struct source *s, const PGresult *res, struct source_horizon *h)
-{
-    const struct pipeline *p = s->pipeline;
-    *h = (struct source_horizon){.clock_us = strtoll(PQgetvalue(res, 0, 0), NULL, 10)};
-    h->oldest_us = PQgetisnull(res, 0, 1) ? 0 : strtoll(PQgetvalue(res, 0, 1), NULL, 10);
-    int64_t counts_us = PQgetisnull(res, 0, 2) ? 0 : strtoll(PQgetvalue(res, 0, 2), NULL, 10);
-    snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 3));
-    h->hidden = PQgetvalue(res, 0, 4)[0] == 't';
-    h->over_limit = h->oldest_us != counts_us;
-    bool given = p->source.lookback >= 0;
-    double lookback = given ? p->source.lookback : DEFAULT_LOOKBACK;
-    h->horizon_us = h->clock_us;
-    if (counts_us != 0 && counts_us < h->horizon_us)
-        h->horizon_us = counts_us;
-    int64_t back = h->clock_us - (int64_t)(lookback * 1e6);
-    if ((given || h->hidden || h->over_limit) && back < h->horizon_us)
-        h->horizon_us = back;
-}
-
-/* The horizon, and then sql, which is freed, in one round trip. */
-static bool query_with_horizon(const struct source *s, struct pg *pg, const char *label, struct buf *sql,
-                               int n, const char *const *params, struct source_horizon *horizon,
-                               PGresult **out, struct err *e)
-{
-    struct buf pids, began;
-    PGresult *res[2] = {NULL, NULL};
-    buf_init(&pids, MAX_SQL);
-    buf_init(&began, MAX_SQL);
-    pg_add_own_sessions(pg_server_of(pg), &pids, &began);
-    const char *text = buf_cstr(sql);
-    char limit[40];
-    snprintf(limit, sizeof limit, "%.6f", s->pipeline->source.horizon_limit);
-    const char *const about[] = {buf_cstr(&pids), limit, buf_cstr(&began)};
-    struct pg_statement statements[2] = {{horizon_sql, 3, about}, {text, n, params}};
-    bool ok = about[0] && about[2] && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
-    buf_free(&pids);
-    buf_free(&began);
-    buf_free(sql);
-    if (!ok)
-        return err_wrap(e, "could not read '%s'", label);
-    read_horizon(s, res[0], horizon);
-    PQclear(res[0]);
-    *out = res[1];
-    return true;
-}
-
-/* ---- positions ---- */
-
-/* SQL for a cursor's value as microseconds since the epoch. */
-static void add_us(struct buf *sql, const struct source_table *t, const char *value)
-{
-    if (t->cursor_is_time)
-        buf_addf(sql, "(extract(epoch FROM %s) * 1000000)::bigint", value);
-    else
-        buf_adds(sql, "NULL::bigint");
-}
-
-/* Infinities are times that nothing comes after, or before: no place to continue from. */
-static void add_finite(struct buf *sql, const struct source_table *t)
-{
-    if (t->cursor_is_time)
-        buf_addf(sql, "isfinite(%s)", t->cursor);
-    else
-        buf_addf(sql, "%s IS NOT NULL", t->cursor);
-    for (size_t i = 0; i < t->key.n; i++) /* a view may have rows without a key */
-        buf_addf(sql, " AND %s IS NOT NULL", t->key.names[i]);
-}
-
-bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row,
-                          struct position *out)
-{
-    int n = (int)s->tables[table].key.n;
-    struct buf text;
-    position_free(out);
-    buf_init(&text, MAX_SQL);
-    const char *key = join_key(page, row, NULL, 0, (size_t)n, &text);
-    out->cursor = strdup(PQgetvalue(page, row, n));
-    out->key = key ? strdup(key) : NULL;
-    out->has_us = !PQgetisnull(page, row, n + 1);
-    out->us = out->has_us ? strtoll(PQgetvalue(page, row, n + 1), NULL, 10) : 0;
-    buf_free(&text);
-    return out->cursor && out->key;
-}
-
-bool source_page_below(const struct source *s, size_t table, const PGresult *page, int row)
-{
-    return PQgetvalue(page, row, (int)s->tables[table].key.n + 2)[0] == 't';
-}
-
-const char *source_page_version(const struct source *s, size_t table, const PGresult *page, int row)
-{
-    int column = (int)s->tables[table].key.n + 3;
-    return PQgetisnull(page, row, column) ? NULL : PQgetvalue(page, row, column);
-}
-
-struct position_parameters {
-    const char *list[3 * (SOURCE_KEY_MAX + 1)];
-    int n;
-    struct key_parameters keys[3];
-};
-
-/* Adds "(cursor, key) above `p`", or "not above `p`". which: 0 to 2, whose keys are kept there. */
-static bool add_position(struct buf *sql, const struct source_table *t, const struct position *p, bool above,
-                         struct position_parameters *params, int which, struct err *e)
-{
-    params->list[params->n++] = p->cursor;
-    if (!p->key) {
-        buf_addf(sql, "%s %s $%d::%s", t->cursor, above ? ">=" : "<", params->n, t->cursor_type);
-        return true;
-    }
-    if (!one_key(&params->keys[which], &t->key, p->key, e))
-        return false;
-    buf_addf(sql, "(%s, ", t->cursor);
-    add_columns(sql, &t->key, "");
-    buf_addf(sql, ") %s ($%d::%s, ", above ? ">" : "<=", params->n, t->cursor_type);
-    add_parameters(sql, &t->key, params->n + 1);
-    buf_adds(sql, ")");
-    memcpy(params->list + params->n, params->keys[which].list, t->key.n * sizeof *params->list);
-    params->n += (int)t->key.n;
-    return true;
-}
-
-static void add_page_columns(struct buf *sql, const struct source_table *t)
-{
-    buf_adds(sql, "SELECT ");
-    add_columns(sql, &t->key, "");
-    buf_addf(sql, ", %s, ", t->cursor);
-    add_us(sql, t, t->cursor);
-}
-
-static void add_from(struct buf *sql, const struct source_table *t)
-{
-    buf_addf(sql, " FROM %s WHERE ", t->name);
-    add_finite(sql, t);
-}
-
-static void add_order(struct buf *sql, const struct source_table *t, const char *direction)
-{
-    buf_addf(sql, " ORDER BY %s%s", t->cursor, direction);
-    for (size_t i = 0; i < t->key.n; i++)
-        buf_addf(sql, ", %s%s", t->key.names[i], direction);
-}
-
-bool source_page(const struct source *s, struct pg *pg, size_t table, const struct position *from,
-                 const struct position *to, const struct position *bound, int64_t rows,
-                 struct source_horizon *horizon, PGresult **out, struct err *e)
-{
-    const struct source_table *t = &s->tables[table];
-    struct position_parameters params = {0};
-    struct buf sql;
-    buf_init(&sql, MAX_SQL);
-    add_page_columns(&sql, t);
-    buf_adds(&sql, bound->cursor ? ", " : ", false");
-    bool ok = !bound->cursor || add_position(&sql, t, bound, false, &params, 0, e);
-    buf_adds(&sql, t->has_xmin ? ", xmin" : ", NULL");
-    add_from(&sql, t);
-    if (ok && from->cursor) {
-        buf_adds(&sql, " AND ");
-        ok = add_position(&sql, t, from, true, &params, 1, e);
-    }
-    if (ok && to->cursor) {
-        buf_adds(&sql, " AND ");
-        ok = add_position(&sql, t, to, false, &params, 2, e);
-    }
-    add_order(&sql, t, "");
-    buf_addf(&sql, " LIMIT %lld", (long long)rows);
-    if (ok)
-        ok = query_with_horizon(s, pg, t->label, &sql, params.n, params.list, horizon, out, e);
-    else
-        buf_free(&sql);
-    free_parameters(&params.keys[0], &t->key);
-    free_parameters(&params.keys[1], &t->key);
-    free_parameters(&params.keys[2], &t->key);
-    return ok;
-}
-
-bool source_last(const struct source *s, struct pg *pg, size_t table, struct position *last,
-                 struct source_horizon *horizon, struct err *e)
-{
-    const struct source_table *t = &s->tables[table];
-    struct buf sql;
-    PGresult *res;
-    buf_init(&sql, MAX_SQL);
-    add_page_columns(&sql, t); /* of the last row alone: beside ORDER BY, they would be computed for each */
-    buf_adds(&sql, " FROM (SELECT *");
-    add_from(&sql, t);
-    add_order(&sql, t, " DESC");
-    buf_adds(&sql, " LIMIT 1) last");
-    if (!query_with_horizon(s, pg, t->label, &sql, 0, NULL, horizon, &res, e))
-        return false;
-    position_free(last);
-    bool ok = PQntuples(res) == 0 || source_page_position(s, table, res, 0, last);
-    PQclear(res);
-    return ok || err_memory(e);
-}
-
-/* Of the latest rows: whether their times are all whole seconds, minutes, hours, days; whether a number is
- * there twice. A few distinct ones are no evidence: a bulk change has but one. */
-static void add_grain(struct buf *sql, const struct source_table *t)
-{
-    static const char *const units[] = {"second", "minute", "hour", "day"};
-    enum { LATEST = 1000, EVIDENCE = 10 };
-    buf_addf(sql, "SELECT count(DISTINCT c) >= %d", EVIDENCE);
-    for (size_t i = 0; t->cursor_is_time && i < sizeof units / sizeof *units; i++)
-        buf_addf(sql, ", bool_and(c = date_trunc('%s', c))", units[i]);
-    if (!t->cursor_is_time)
-        buf_adds(sql, ", count(DISTINCT c) < count(*)");
-    buf_addf(sql, " FROM (SELECT %s AS c", t->cursor);
-    add_from(sql, t);
-    buf_addf(sql, " ORDER BY %s DESC LIMIT %d) latest", t->cursor, LATEST);
-}
-
-bool source_grain(const struct source *s, struct pg *pg, size_t table, struct source_grain *g, struct err *e)
-{
-    static const int64_t seconds[] = {1, 60, 3600, 86400};
-    const struct source_table *t = &s->tables[table];
-    struct buf sql;
-    PGresult *res;
-    *g = (struct source_grain){.coarse = t->cursor_is_rounded};
-    if (t->cursor_is_rounded && t->cursor_is_time)
-        g->step_us = seconds[0] * 1000 * 1000;
-    buf_init(&sql, MAX_SQL);
-    add_grain(&sql, t);
-    if (!query(pg, t->label, &sql, 0, NULL, &res, e))
-        return false;
-    for (int i = 1; PQgetvalue(res, 0, 0)[0] == 't' && i < PQnfields(res); i++)
-        if (PQgetvalue(res, 0, i)[0] == 't') {
-            g->coarse = true;
-            g->step_us = t->cursor_is_time ? seconds[i - 1] * 1000 * 1000 : 0;
-        }
-    PQclear(res);
-    return true;
-}
-
-/* SELECT value, its microseconds: as a position without a key. */
-static bool value_position(const struct source_table *t, struct pg *pg, const char *value, const char *param,
-                           struct position *out, struct err *e)
-{
-    struct buf sql;
-    PGresult *res;
-    buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT %s, ", value);
-    add_us(&sql, t, value);
-    if (!query(pg, t->label, &sql, 1, &param, &res, e))
-        return false;
-    position_free(out);
-    out->cursor = strdup(PQgetvalue(res, 0, 0));
-    out->has_us = !PQgetisnull(res, 0, 1);
-    out->us = out->has_us ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
-    PQclear(res);
-    return out->cursor || err_memory(e);
-}
-
-bool source_since(const struct source *s, struct pg *pg, size_t table, const char *text, struct position *out,
-                  struct err *e)
-{
-    const struct source_table *t = &s->tables[table];
-    char value[300];
-    snprintf(value, sizeof value, "$1::%s", t->cursor_type);
-    if (value_position(t, pg, value, text, out, e))
-        return true;
-    if (e->kind == ERR_FINAL)
-        err_set(e, ERR_USAGE, "cannot read '%s' as a value of the cursor of '%s' (%s)", text, t->label,
-                t->cursor_type);
-    return false;
-}
-
-bool source_not_above(const struct source *s, struct pg *pg, const struct position *a,
-                      const struct position *b, bool *out, struct err *e)
-{
-    const struct source_table *t = &s->tables[0];
-    *out = !a->cursor;
-    if (!a->cursor || !b->cursor)
-        return true;
-    struct buf sql;
-    buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT $1::%s <= $2::%s", t->cursor_type, t->cursor_type);
-    PGresult *res;
-    const char *params[] = {a->cursor, b->cursor};
-    if (!query(pg, t->label, &sql, 2, params, &res, e))
-        return false;
-    *out = PQgetvalue(res, 0, 0)[0] == 't';
-    PQclear(res);
-    return true;
-}
-
-/* ---- what changes affect, and what a poll cannot see ---- */
-
-bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys, size_t n,
-                     const char *after, int64_t rows, struct source_list *out, struct err *e)
-{
-    const struct source_table *t = &s->tables[table];
-    const struct source_key *root = &s->tables[0].key;
-    struct key_parameters p, a = {0};
-    const char *params[2 * SOURCE_KEY_MAX];
-    struct buf sql;
-    PGresult *res = NULL;
-    buf_init(&sql, MAX_SQL);
-    bool ok = many_keys(&p, &t->key, keys, n, e) && (!after || one_key(&a, root, after, e));
-    int first = (int)t->key.n + 1;
-    buf_addf(&sql, "SELECT DISTINCT * FROM ( %s\n) q(", t->affected);
-    for (size_t i = 0; i < root->n; i++)
-        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-    buf_adds(&sql, ") WHERE ");
-    for (size_t i = 0; i < root->n; i++)
-        buf_addf(&sql, "%sk%zu IS NOT NULL", i ? " AND " : "", i);
-    if (after) {
-        buf_adds(&sql, " AND (");
-        for (size_t i = 0; i < root->n; i++)
-            buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-        buf_adds(&sql, ") > (");
-        add_parameters(&sql, root, first);
-        buf_adds(&sql, ")");
-    }
-    buf_adds(&sql, " ORDER BY ");
-    for (size_t i = 0; i < root->n; i++)
-        buf_addf(&sql, "%sk%zu", i ? ", " : "", i);
-    buf_addf(&sql, " LIMIT %lld", (long long)rows);
-    if (ok) {
-        memcpy(params, p.list, t->key.n * sizeof *params);
-        memcpy(params + t->key.n, a.list, root->n * sizeof *params);
-        const char *text = buf_cstr(&sql);
-        Oid types[2 * SOURCE_KEY_MAX] = {0};
-        memcpy(types, t->arrays, t->key.n * sizeof *types);
-        ok = text ? pg_query_typed(pg, text, (int)(t->key.n + (after ? root->n : 0)), types, params, &res, e)
-                  : err_memory(e);
-        ok = (ok || err_wrap(e, "could not read '%s'", t->label)) && take_list(res, root->n, out, e);
-        buf_free(&sql);
-    } else {
-        buf_free(&sql);
-    }
-    PQclear(res);
-    free_parameters(&p, &t->key);
-    free_parameters(&a, root);
-    return ok;
-}
-
-bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *some, struct err *e)
-{
-    const struct source_table *t = &s->tables[table];
-    struct buf sql;
-    PGresult *res;
-    buf_init(&sql, MAX_SQL);
-    buf_addf(&sql, "SELECT EXISTS (SELECT FROM %s WHERE %s IS NULL", t->name, t->cursor);
-    if (t->cursor_is_time)
-        buf_addf(&sql, " OR %s IN ('infinity', '-infinity')", t->cursor);
-    buf_adds(&sql, ")");
-    if (!query(pg, t->label, &sql, 0, NULL, &res, e))
-        return false;
-    *some = PQgetvalue(res, 0, 0)[0] == 't';
-    PQclear(res);
-    return true;
-}
-
-bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has, struct buf *out,
-                      struct err *e)
-{
-    const struct source_table *t = &s->tables[table];
-    struct buf sql;
-    PGresult *res;
-    const char *params[] = {t->name, t->related ? t->related->cursor : s->pipeline->source.cursor};
-    buf_init(&sql, MAX_SQL);
-    buf_adds(&sql, "SELECT c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (SELECT FROM pg_catalog.pg_index i"
-                   " JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-                   " WHERE i.indrelid = c.oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL)"
-                   " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass");
-    if (!query(pg, t->label, &sql, 2, params, &res, e))
-        return false;
-    *has = PQntuples(res) == 0 || PQgetvalue(res, 0, 0)[0] == 't';
-    PQclear(res);
-    if (!*has) {
-        buf_addf(out, "CREATE INDEX ON %s (%s, ", t->name, t->cursor);
-        add_columns(out, &t->key, "");
-        buf_adds(out, ")");
-    }
-    return true;
 }

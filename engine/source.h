@@ -4,7 +4,7 @@
  * Threads  read-only after source_open, and shared.
  * Promise  the query is wrapped, never edited: SELECT * FROM ( <query> ) q WHERE <a condition on the key>.
  *
- * A key is a text: the document's _id (keytext.h).
+ * A key is a text: the document's _id (keytext.h). Three files: see source_internal.h.
  */
 #pragma once
 #include "buf.h"
