@@ -2,7 +2,6 @@
 
 #include "clock.h"
 #include "err.h"
-#include "stop.h"
 
 #include <limits.h>
 #include <math.h>
@@ -121,18 +120,6 @@ double backoff_failed(struct backoff *b, const struct err *error)
     if (p->on_backoff)
         p->on_backoff(&d, p->arg);
     return d.wait;
-}
-
-bool backoff_wait(struct backoff *b, struct err *e)
-{
-    double wait = backoff_failed(b, e);
-    if (wait < 0)
-        return false;
-    if (stop_sleep((int64_t)ceil(wait * 1000)))
-        return true;
-    if (e)
-        stop_err(e);
-    return false;
 }
 
 void backoff_done(struct backoff *b)

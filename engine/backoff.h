@@ -1,6 +1,6 @@
 /* backoff: how long to wait before the next try, and when to give up.
  *
- * Uses     clock, stop, err.
+ * Uses     clock, err.
  * Threads  a policy is read-only and may be shared; a struct backoff belongs to one thread.
  *
  * Every feature of Python's backoff 1.11.1 has its counterpart: the generators expo, fibo and constant;
@@ -9,9 +9,13 @@
  *
  *     struct backoff b;
  *     backoff_start(&b, &policy, seed);
- *     while (!try_it(&e))
- *         if (!backoff_wait(&b, &e)) // the error is final, tries or time are used up, or a stop was asked
+ *     while (!try_it(&e)) {
+ *         double wait = backoff_failed(&b, &e);
+ *         if (wait < 0) // the error is final, or tries or time are used up
  *             return false;
+ *         if (!stop_sleep((int64_t)ceil(wait * 1000)))
+ *             return stop_err(&e);
+ *     }
  *     backoff_done(&b);
  */
 #pragma once
@@ -67,10 +71,6 @@ double backoff_next(struct backoff *b);
  * on_backoff and on_giveup; does not sleep. A shared seed is a shared jitter: give each thread its own. An
  * ERR_STOPPED is never tried again, and is no giving up: no handler hears of it. */
 double backoff_failed(struct backoff *b, const struct err *error);
-
-/* backoff_failed, then sleeps. False: given up (e is unchanged) or a stop was asked (e becomes ERR_STOPPED).
- */
-bool backoff_wait(struct backoff *b, struct err *e);
 
 /* The try succeeded: calls on_success, and starts afresh. The time then runs from the next failure on (or
  * from backoff_start), so that an hour of success does not use up max_time. */

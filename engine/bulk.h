@@ -9,7 +9,7 @@
  *     bulk_commit(&b, e);                     // or bulk_abort(&b)
  *     bulk_delete(&b, key, version, e);
  *     while (b.n > 0 && !bulk_send(&b, es, "movies", issued, &sum, on_rejected, arg, e))
- *         if (!backoff_wait(&backoff, e)) return false;
+ *         if (!retry_again(&retry, e)) return false;
  *
  * What becomes of an item stands in one table, in es_answer.c: the retry rule for a 429 is there.
  */

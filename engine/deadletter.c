@@ -390,11 +390,6 @@ size_t deadletters_count(const struct deadletters *d)
     return keyset_count(d->lines);
 }
 
-bool deadletters_has(const struct deadletters *d, const char *key)
-{
-    return keyset_has(d->lines, key);
-}
-
 bool deadletters_next(const struct deadletters *d, size_t *at, const char **key)
 {
     const char *line;

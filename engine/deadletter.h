@@ -42,7 +42,6 @@ bool deadletters_sync(struct deadletters *d, struct err *e);
 
 const char *deadletters_path(const struct deadletters *d); /* borrowed */
 size_t deadletters_count(const struct deadletters *d);
-bool deadletters_has(const struct deadletters *d, const char *key);
 /* The keys, the oldest first: *at begins as 0. False: no more. Borrowed until the next change. The one that
  * was returned may be cleared before the next call; nothing may be added. */
 bool deadletters_next(const struct deadletters *d, size_t *at, const char **key);

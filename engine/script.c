@@ -543,11 +543,6 @@ const struct script_services *script_services_of(lua_State *L)
     return &script_of(L)->services;
 }
 
-lua_State *script_state(struct script *s)
-{
-    return s->L;
-}
-
 void script_push_table(struct script *s)
 {
     lua_rawgetp(s->L, LUA_REGISTRYINDEX, s); /* its slot is out of reach within a call */

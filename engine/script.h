@@ -54,7 +54,6 @@ void script_serve(struct script *s, const struct script_services *services); /* 
 const struct script_services *script_services_of(lua_State *L);              /* for lua_etl */
 
 /* Pushes the table that the script returned: for pipeline. */
-lua_State *script_state(struct script *s);
 void script_push_table(struct script *s);
 const struct script_text *script_source(const struct script *s);
 

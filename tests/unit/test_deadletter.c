@@ -144,6 +144,15 @@ static void fill(const char *list)
     deadletters_close(d);
 }
 
+static bool has(const struct deadletters *d, const char *wanted)
+{
+    const char *key;
+    for (size_t at = 0; deadletters_next(d, &at, &key);)
+        if (strcmp(key, wanted) == 0)
+            return true;
+    return false;
+}
+
 static void what_was_synced_is_read_back(void **state)
 {
     (void)state;
@@ -153,7 +162,7 @@ static void what_was_synced_is_read_back(void **state)
     sync_letters(d); /* nothing to do */
     assert_false(exists());
     add(d, "a", "mapper_parsing_exception: x");
-    assert_true(deadletters_has(d, "a") && !deadletters_has(d, "b"));
+    assert_true(has(d, "a") && !has(d, "b"));
     sync_letters(d);
     add(d, "b", "other");
     assert_int_equal(lines(), 1);
@@ -271,7 +280,7 @@ static void a_large_file_is_read_and_replaced(void **state)
     assert_int_equal(lines(), ENTRIES - 1);
     d = open_letters();
     assert_int_equal(deadletters_count(d), ENTRIES - 1);
-    assert_true(deadletters_has(d, "2999") && !deadletters_has(d, "7"));
+    assert_true(has(d, "2999") && !has(d, "7"));
     deadletters_close(d);
 }
 
@@ -322,7 +331,7 @@ static void every_character_comes_back(void **state)
         assert_string_equal(key, text);
         assert_string_equal(reason, text);
         d = open_letters();
-        assert_true(deadletters_has(d, text));
+        assert_true(has(d, text));
         deadletters_clear(d, text);
         sync_letters(d);
         deadletters_close(d);
@@ -680,8 +689,8 @@ static void every_allocation_may_fail(void **state)
         done = use_all(&saved);
         allocations_left = -1;
         struct deadletters *d = open_letters(); /* whatever failed, what stood in the file is not lost */
-        assert_true(deadletters_has(d, "a"));
-        assert_true(deadletters_has(d, "b") || saved);
+        assert_true(has(d, "a"));
+        assert_true(has(d, "b") || saved);
         deadletters_close(d);
     }
     assert_stored(" a c");

@@ -6,9 +6,14 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "clock.h"
 #include "err.h"
 #include "retry.h"
+#include "stop.h"
 
 static int64_t waited_us(struct retry *r, int64_t retry_after_ms, bool again)
 {
@@ -66,6 +71,32 @@ static void what_is_final_is_not_tried_again(void **state)
     assert_string_equal(e.text, "no");
 }
 
+static int wait_until_stopped(void)
+{
+    struct retry r;
+    struct err e;
+    if (!stop_init(&e))
+        return 1;
+    raise(SIGTERM);
+    retry_start(&r, 0);
+    err_set(&e, ERR_PASSING, "the search server answered 429: busy");
+    e.retry_after_ms = 60 * 1000;
+    if (retry_again(&r, &e) || e.kind != ERR_STOPPED)
+        return 2;
+    return retry_again(&r, &e) ? 3 : 0; /* what failed because of a stop */
+}
+
+static void a_stop_ends_the_wait_and_says_so(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(wait_until_stopped());
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -73,6 +104,7 @@ int main(void)
         cmocka_unit_test(giving_up_comes_first),
         cmocka_unit_test(a_wait_ends_when_nobody_wants_another_try),
         cmocka_unit_test(what_is_final_is_not_tried_again),
+        cmocka_unit_test(a_stop_ends_the_wait_and_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
