@@ -30,6 +30,11 @@ enum loader_output {
 /* Of standard output: what a worker may be ahead of its turn to print. */
 enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
 
+/* The hint of whoever refuses because so many documents have no row. */
+#define LOADER_GONE_HINT                                                                                     \
+    "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows are really " \
+    "gone: --allow-deletes"
+
 struct loader_config { /* all borrowed, until loader_join */
     const struct pipeline *pipeline;
     const struct source *source;

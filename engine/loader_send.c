@@ -161,9 +161,7 @@ static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
     }
     err_set(e, ERR_FINAL, "refused to delete so many documents of index '%s': %lld more have no row",
             w->config->pipeline->sink.index, (long long)n);
-    return err_hint(e, "is the table empty, the query's join wrong, or are rows hidden from this user? if "
-                       "the rows are really gone: "
-                       "--allow-deletes");
+    return err_hint(e, LOADER_GONE_HINT);
 }
 
 /* Documents that choose their index and routing are deleted wherever they are, whichever row is gone. */

@@ -231,9 +231,7 @@ static bool count_old(struct run *r, struct err *e)
     err_set(e, ERR_FINAL,
             "index '%s' stays as it is: it has %" PRId64 " documents, its successor '%s' only %" PRId64,
             x->alias, count, r->index.name, r->data.documents);
-    return err_hint(
-        e, "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows "
-           "are really gone: --allow-deletes");
+    return err_hint(e, LOADER_GONE_HINT);
 }
 
 /* Every row and every id is compared; then there are as many documents as rows that have one, up to those
