@@ -120,33 +120,6 @@ static char *put_escape(struct buf *b, char *o, unsigned char c, size_t rest)
     return o + n;
 }
 
-/* Copies what is plain at the beginning of p, or a part of that; returns how much. What is left at the end is
- * looked at together with bytes in front of it, which are copied twice. */
-static inline size_t copy_plain(char *o, const char *p, size_t len)
-{
-    size_t n = 0;
-    for (; len - n >= 16 && plain16(p + n); n += 16)
-        memcpy(o + n, p + n, 16);
-    if (len - n >= 8 && plain8(p + n)) {
-        memcpy(o + n, p + n, 8);
-        n += 8;
-    }
-    if (len >= 8 && len - n < 8 && plain8(p + len - 8)) {
-        memcpy(o + len - 8, p + len - 8, 8);
-        return len;
-    }
-    if (len >= 4 && len < 8 && plain4s(p, p + len - 4)) {
-        memcpy(o, p, 4);
-        memcpy(o + len - 4, p + len - 4, 4);
-        return len;
-    }
-    while (len < 4 && n < len && plain((unsigned char)p[n])) {
-        o[n] = p[n];
-        n++;
-    }
-    return n;
-}
-
 /* Reserves what the rest of the text needs if nothing in it is escaped; each escape asks again for its own
  * excess. Thus a text that just fits under the ceiling does. */
 static bool put_string(struct buf *b, const char *p, size_t len)
@@ -157,9 +130,11 @@ static bool put_string(struct buf *b, const char *p, size_t len)
     char *o = b->data + b->len;
     *o++ = '"';
     while (p < end) {
-        size_t n = copy_plain(o, p, (size_t)(end - p));
-        p += n;
-        o += n;
+        while (end - p >= 8 && plain8(p)) {
+            memcpy(o, p, 8);
+            p += 8;
+            o += 8;
+        }
         const char *near = end - p > 16 ? p + 16 : end; /* look closely only for a while */
         while (p < near) {
             unsigned char c = (unsigned char)*p;
@@ -173,10 +148,10 @@ static bool put_string(struct buf *b, const char *p, size_t len)
                 p += 2;
                 o += 2;
             } else {
-                int bytes = character(p, (size_t)(end - p));
-                if (bytes <= 0)
+                int n = character(p, (size_t)(end - p));
+                if (n <= 0)
                     return false;
-                for (; bytes > 0; bytes--)
+                for (; n > 0; n--)
                     *o++ = *p++;
             }
         }
@@ -195,10 +170,41 @@ static bool add_closely(struct buf *b, const char *text, size_t len)
     return valid;
 }
 
+/* Copies the text if all of it is plain. Its end is looked at together with bytes in front of it, which are
+ * copied twice. */
+static bool copy_plain(char *o, const char *p, size_t len)
+{
+    size_t n = 0;
+    for (; len - n >= 16; n += 16) {
+        if (!plain16(p + n))
+            return false;
+        memcpy(o + n, p + n, 16);
+    }
+    if (len - n >= 8) {
+        if (!plain8(p + n))
+            return false;
+        memcpy(o + n, p + n, 8);
+    }
+    if (len >= 8) {
+        memcpy(o + len - 8, p + len - 8, 8);
+        return plain8(p + len - 8);
+    }
+    if (len >= 4) {
+        memcpy(o, p, 4);
+        memcpy(o + len - 4, p + len - 4, 4);
+        return plain4s(p, p + len - 4);
+    }
+    while (n < len && plain((unsigned char)p[n])) {
+        o[n] = p[n];
+        n++;
+    }
+    return n == len;
+}
+
 /* Nearly every text is plain. */
 bool json_add_string(struct buf *b, const char *text, size_t len)
 {
-    if (!buf_reserve(b, len + 2) || copy_plain(b->data + b->len + 1, text, len) < len)
+    if (!buf_reserve(b, len + 2) || !copy_plain(b->data + b->len + 1, text, len))
         return add_closely(b, text, len);
     char *o = b->data + b->len;
     o[0] = o[len + 1] = '"';
