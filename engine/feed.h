@@ -69,9 +69,10 @@ bool feed_poll_again(struct feed *f);
 const struct source_horizon *feed_poll_horizon(const struct feed *f);
 
 /* after: the key up to which a sweep that was broken off has come, or NULL; copied. dead: borrowed, or
- * NULL. */
+ * NULL; as is stretch, which says how many keys are worth a query. */
 struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es,
-                        const struct deadletters *dead, const char *after, struct err *e);
+                        const struct deadletters *dead, struct stretch *stretch, const char *after,
+                        struct err *e);
 
 /* keys: n texts; copied, and checked by the server at the first feed_next. */
 struct feed *feed_list(const struct source *s, struct pg_pool *pool, const char *const *keys, size_t n,

@@ -13,11 +13,15 @@
 #include "pg.h"
 #include "pipeline.h"
 #include "queue.h"
+#include "stretch.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 1000 }; /* keys */
+enum { /* keys of a page */
+       PAGE = 1000,
+       MOST = 100 * 1000
+};
 
 struct sweep {
     struct feed feed; /* first */
@@ -26,6 +30,7 @@ struct sweep {
     struct index_scan *scan;          /* owned; NULL: not begun */
     struct source_list absent, alien; /* owned: ids to be deleted */
     const struct deadletters *dead;   /* borrowed; NULL: none */
+    struct stretch *stretch;          /* borrowed */
     bool ids_over, finished;
 };
 
@@ -57,14 +62,17 @@ static bool give_ids(struct sweep *s, struct source_list *from, struct batch **o
 static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
 {
     struct source_list page = {0};
+    int64_t least = stretch_least(s->stretch), most = least < MOST ? least : MOST;
     struct pg *pg = pg_take(s->feed.pool, e);
-    bool ok = pg && source_walk(s->feed.source, pg, s->after, PAGE, &page, e);
+    bool ok = pg && source_walk(s->feed.source, pg, s->after, most > PAGE ? most : PAGE, &page, e);
     pg_give(s->feed.pool, pg);
     char *after = ok && page.n > 0 ? strdup(page.keys[page.n - 1]) : NULL;
     bool any = ok && page.n > 0;
+    int64_t keys = (int64_t)page.n;
     if (any)
         ok = after ? give(&page, out, e) : err_memory(e);
     if (ok && any) {
+        (*out)->stretch = keys;
         (*out)->done.after = strdup(after);
         free(s->after);
         s->after = after;
@@ -164,12 +172,14 @@ static void sweep_free(struct feed *f)
 }
 
 struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es,
-                        const struct deadletters *dead, const char *after, struct err *e)
+                        const struct deadletters *dead, struct stretch *stretch, const char *after,
+                        struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
     if (s) {
         s->feed = (struct feed){sweep_next, sweep_free, source, pool, es};
         s->dead = dead;
+        s->stretch = stretch;
         s->after = after ? strdup(after) : NULL;
     }
     if (!s || (after && !s->after)) {

@@ -278,7 +278,7 @@ static void tell_stretch(struct worker *w)
 {
     w->took.keys = w->batch->stretch;
     w->took.all_us = clock_mono_us() - w->read_at_us;
-    if (w->batch->is_range)
+    if (w->batch->stretch > 0)
         stretch_tell(w->config->stretch, &w->took);
 }
 

@@ -31,7 +31,8 @@ struct batch {
     bool only_differences; /* compare with what the index holds, and send what differs */
     bool no_rows;          /* these keys cannot be keys of the table: delete, without looking for rows */
     char *from, *to;       /* a stretch: keys above `from`, up to `to`; NULL: no bound. Owned */
-    int64_t stretch;       /* how many keys that was to be: the query may have fewer rows */
+    int64_t stretch;       /* how many keys were taken together, so that the time that they take is of
+                              interest: the query may have fewer rows; 0: it is not */
     char **keys;           /* else: these keys; there may be none. Owned, each */
     size_t n;
     struct mark done; /* what the state may say once this batch and all before it are acknowledged */

@@ -310,7 +310,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
 bool run_sweep(struct run *r, struct err *e)
 {
     log_info("%s: sweeping", r->user.pipeline.name);
-    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->dead, NULL, e), e))
+    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->dead, r->stretch, NULL, e), e))
         return false;
     run_note_swept(r);
     run_note_script(r, false);

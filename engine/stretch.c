@@ -50,12 +50,24 @@ void stretch_free(struct stretch *s)
     free(s);
 }
 
+static double worth(const struct stretch *s)
+{
+    return s->begin_us > 0 && s->key_us > 0 ? fmin((double)s->begin_us * WORTH / s->key_us, s->most) : 0;
+}
+
+int64_t stretch_least(struct stretch *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int64_t keys = (int64_t)worth(s);
+    pthread_mutex_unlock(&s->lock);
+    return keys;
+}
+
 /* A share of what is left, unless that would be too few to be worth a query. (What was expected is an
  * estimate: where more come, they come in the least size.) */
 static double share(const struct stretch *s)
 {
-    double worth = s->key_us > 0 ? (double)s->begin_us * WORTH / s->key_us : 0;
-    double least = fmax(s->keys / LAST, worth);
+    double least = fmax(s->keys / LAST, worth(s));
     return fmin(s->keys, fmax(s->left / (s->workers * SHARE), least));
 }
 

@@ -28,6 +28,8 @@ void stretch_free(struct stretch *s);                                           
 /* Of the next one, which the caller then begins. Towards the end they get smaller, so that all workers come
  * to it at about the same time. */
 int64_t stretch_next(struct stretch *s);
+/* How many keys are worth a query, at least. */
+int64_t stretch_least(struct stretch *s);
 
 struct stretch_time {
     int64_t keys;     /* as stretch_next gave it */

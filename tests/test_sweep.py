@@ -76,6 +76,19 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(engine, pg, search, script
     assert state(engine)["sweep"]["swept"] > 0
 
 
+def test_a_query_that_takes_long_before_its_first_row_is_asked_for_more_keys_at_once(engine, pg, search_one, script):
+    """A sweep's pages have a thousand keys, and twenty of these would take as long as twenty whole queries."""
+    films.table(pg, rows=20000)
+    path = script(films.lua(query="SELECT t.id, t.v FROM t, (SELECT pg_sleep(0.3)) s", table="t", index="t",
+                            document="return { v = row.v }"))
+    run(engine, path)
+    assert search_one.count("t") == 20000
+    pg.execute("UPDATE t SET v = 'w' WHERE id = 19999")
+    done = run(engine, path, "--sweep", "--verbose", "--workers", "1")
+    assert "1 document indexed" in done.stderr and "19,999 unchanged" in done.stderr, done
+    assert len(re.findall("until the first one; next stretch", done.stderr)) < 10, done
+
+
 def test_following_sweeps_by_itself(engine, loaded, pg, search, script, wait_until):
     path = script(films.plain(extra="poll_interval = 0.1, sweep = 1,"))
     running = films.follow(engine, path, wait_until=wait_until)

@@ -189,6 +189,19 @@ static void test_a_query_that_takes_much_for_itself_is_not_divided(void **state)
     stretch_free(s);
 }
 
+static void test_least(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    assert_int_equal(stretch_least(s), 0);
+    carry(s, 2000 * 1000, 40, 1024); /* 10 s are to be had at 2.004 s for 100 keys */
+    assert_int_equal(stretch_least(s), 499);
+    stretch_tell(
+        s, &(struct stretch_time){.keys = MOST, .rows = MOST, .first_us = 3600 * 1000000LL, .all_us = 1});
+    assert_int_equal(stretch_least(s), MOST);
+    stretch_free(s);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -214,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_rows_without_documents_have_an_end),
         cmocka_unit_test(test_the_last_ones_are_small),
         cmocka_unit_test(test_a_query_that_takes_much_for_itself_is_not_divided),
+        cmocka_unit_test(test_least),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("stretch", tests, NULL, NULL);
