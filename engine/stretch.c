@@ -20,7 +20,7 @@ enum {
 struct stretch {
     pthread_mutex_t lock;
     double bytes, most, keys;
-    double expected, left, workers;
+    double left, workers;
     int64_t begin_us; /* the least time to a first row; -1: none is known */
     double key_us;    /* what a key of the last one took */
 };
@@ -35,7 +35,7 @@ struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
     pthread_mutex_init(&s->lock, NULL);
     s->bytes = (double)config->bytes;
     s->most = (double)config->most;
-    s->expected = s->left = (double)config->expected;
+    s->left = (double)config->expected;
     s->workers = config->workers;
     s->keys = fmin(s->most, FIRST);
     s->begin_us = -1;
@@ -63,8 +63,7 @@ int64_t stretch_least(struct stretch *s)
     return keys;
 }
 
-/* A share of what is left, unless that would be too few to be worth a query. (What was expected is an
- * estimate: where more come, they come in the least size.) */
+/* A share of what is left, unless that would be too few to be worth a query. */
 static double share(const struct stretch *s)
 {
     double least = fmax(s->keys / LAST, worth(s));
@@ -74,7 +73,8 @@ static double share(const struct stretch *s)
 int64_t stretch_next(struct stretch *s)
 {
     pthread_mutex_lock(&s->lock);
-    double keys = fmax(floor(s->expected > 0 ? share(s) : s->keys), 1);
+    /* What was expected is an estimate. Where more come, nothing is known any more. */
+    double keys = fmax(floor(s->left > 0 ? share(s) : s->keys), 1);
     s->left -= keys;
     pthread_mutex_unlock(&s->lock);
     return (int64_t)keys;
@@ -95,8 +95,9 @@ void stretch_tell(struct stretch *s, const struct stretch_time *t)
     if (t->rows > 0 && (s->begin_us < 0 || t->first_us < s->begin_us))
         s->begin_us = t->first_us;
     s->key_us = (double)t->all_us / (double)t->keys;
-    if ((double)t->keys * 2 > s->keys) /* else it was begun before, or is one of the last */
-        s->keys = fmax(fitting(s, t), 1);
+    double fit = fmax(fitting(s, t), 1);
+    if (fit > s->keys || (double)t->keys * 2 > s->keys) /* one that was small takes longer for each key */
+        s->keys = fit;
     long long keys = (long long)s->keys;
     pthread_mutex_unlock(&s->lock);
     log_debug(
