@@ -303,6 +303,28 @@ static bool find_key(struct source_table *t, const struct pipeline *p, const str
     return ok;
 }
 
+/* Whether the table lets a row be without a key. (So does any view.) */
+static bool find_nullable(struct source_table *t, const struct pipeline_names *names, struct pg *pg,
+                          struct err *e)
+{
+    struct buf list;
+    PGresult *res;
+    buf_init(&list, SOURCE_SQL_MAX);
+    pg_add_array(&list, (const char *const *)names->list, names->n);
+    const char *params[] = {t->name, buf_cstr(&list)};
+    bool ok = params[1] ? pg_query(pg,
+                                   "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid ="
+                                   " $1::pg_catalog.regclass AND attname = ANY($2) AND NOT attnotnull)",
+                                   2, params, &res, e)
+                        : err_memory(e);
+    buf_free(&list);
+    if (!ok)
+        return false;
+    t->key.nullable = PQgetvalue(res, 0, 0)[0] == 't';
+    PQclear(res);
+    return true;
+}
+
 /* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with.
  */
 static bool find_cursor_type(struct source_table *t, const char *name, struct pg *pg, struct err *e)
@@ -491,6 +513,7 @@ static bool open_root(struct source *s, struct pg *pg, struct err *e)
     t->label = p->source.table;
     return find_table(t, p, p->source.table_line, pg, e) &&
            find_key(t, p, &p->source.key, p->source.key_line, pg, e) &&
+           find_nullable(t, &p->source.key, pg, e) &&
            find_cursor(t, p, p->source.cursor, p->source.cursor_line, pg, e) && check_query(s, pg, e);
 }
 

@@ -55,6 +55,9 @@ static bool fetch_range(const struct source *s, struct pg *pg, const struct batc
         memcpy(params, from.list, k->n * sizeof *params);
         n += (int)k->n;
     }
+    if (ok && b->from && !b->to && k->nullable) /* the last one: NULL is above no key, and to be rejected */
+        for (size_t i = 0; i < k->n; i++)
+            buf_addf(sql, " OR q.%s IS NULL", k->names[i]);
     if (ok && b->to) {
         buf_adds(sql, n ? " AND " : "");
         add_comparison(sql, k, "q.", "<=", n + 1);

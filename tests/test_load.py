@@ -591,6 +591,18 @@ def test_an_empty_table_makes_an_empty_index(engine, pg, search, script):
     assert search.docs("things") == {"1": {"v": "first"}}
 
 
+@pytest.mark.parametrize("rows", [50, 1000])
+@pytest.mark.parametrize("kind", ["TABLE", "VIEW"])
+def test_rows_without_a_key_are_rejected_however_many_stretches_there_are(engine, pg, search_one, script, rows, kind):
+    pg.execute("CREATE TABLE base (id int, v text, modified timestamptz DEFAULT now());"
+               f"INSERT INTO base SELECT i, 'v' || i FROM generate_series(1, {rows}) i;"
+               "INSERT INTO base VALUES (NULL, 'a'), (NULL, 'b')")
+    pg.execute("ALTER TABLE base RENAME TO things" if kind == "TABLE" else "CREATE VIEW things AS SELECT * FROM base")
+    result = ok(engine(script(pipeline()), "--full"), 4)
+    assert "document '' rejected: its key is NULL" in result.stderr and "2 rejected" in result.stderr
+    assert search_one.count("things") == rows
+
+
 # Several stretches, several workers
 
 
