@@ -24,7 +24,7 @@ enum { SOURCE_KEY_MAX = 32 }; /* columns of a composite key: PostgreSQL's own li
 
 struct source_key {
     size_t n;
-    bool nullable; /* of the root: a row may be without one, which is no document's */
+    bool nullable;               /* of the root: a row may be without one, which is no document's */
     char *names[SOURCE_KEY_MAX]; /* owned; quoted */
     char *types[SOURCE_KEY_MAX]; /* owned */
     Oid oids[SOURCE_KEY_MAX];
