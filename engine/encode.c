@@ -147,19 +147,29 @@ static int compare_fields(const void *left, const void *right)
     return order != 0 ? order : (a->len > b->len) - (a->len < b->len);
 }
 
+/* Each field among those that lie `gap` apart. */
+static void insert_fields(struct field *fields, size_t n, size_t gap)
+{
+    for (size_t i = gap; i < n; i++) {
+        struct field field = fields[i];
+        size_t to = i;
+        for (; to >= gap && compare_fields(&fields[to - gap], &field) > 0; to -= gap)
+            fields[to] = fields[to - gap];
+        fields[to] = field;
+    }
+}
+
 static void sort_fields(struct field *fields, size_t n)
 {
-    if (n > 32) {
+    enum { FEW = 24 };
+    static const size_t gaps[] = {57, 23, 10, 4}; /* Shell's sort: no calls, nothing to allocate */
+    if (n > FIELDS) {
         qsort(fields, n, sizeof *fields, compare_fields);
         return;
     }
-    for (size_t i = 1; i < n; i++) {
-        struct field field = fields[i];
-        size_t to = i;
-        for (; to > 0 && compare_fields(&fields[to - 1], &field) > 0; to--)
-            fields[to] = fields[to - 1];
-        fields[to] = field;
-    }
+    for (size_t g = 0; n > FEW && g < sizeof gaps / sizeof *gaps; g++)
+        insert_fields(fields, n, gaps[g]);
+    insert_fields(fields, n, 1);
 }
 
 _Noreturn static void fail_key(struct encoder *e, int key)

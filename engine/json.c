@@ -231,15 +231,21 @@ void json_add_int(struct buf *b, int64_t n)
     buf_add(b, p, (size_t)(end - p));
 }
 
+/* Beyond, an exponent is the shorter form. */
+static bool is_plain_size(double size)
+{
+    return size >= 1e-4 && size < 1e15;
+}
+
 /* Most floats in databases are short decimals: n / 10^k with n < 10^15. Both are exact doubles, and one
  * division rounds correctly, so if it gives x, then "n / 10^k" reads back as x; the smallest k is the
- * shortest text. */
+ * shortest text. False: it has more than 15 digits, or is not of a plain size. */
 static bool add_short_decimal(struct buf *b, double x)
 {
     static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
                                    1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
     double size = fabs(x);
-    if (size != 0 && (size < 1e-4 || size >= 1e15)) /* beyond, an exponent is the shorter form */
+    if (size != 0 && !is_plain_size(size))
         return false;
     for (size_t k = 0; k < sizeof power / sizeof *power && size * power[k] < 1e15; k++) {
         uint64_t n = (uint64_t)(size * power[k] + 0.5);
@@ -279,7 +285,8 @@ bool json_add_double(struct buf *b, double x)
     if (add_short_decimal(b, x))
         return true;
     char text[64];
-    for (int precision = fabs(x) < DBL_MIN ? 1 : 15; precision <= 17; precision++) {
+    int precision = fabs(x) < DBL_MIN ? 1 : is_plain_size(fabs(x)) ? 16 : 15;
+    for (; precision <= 17; precision++) {
         snprintf(text, sizeof text, "%.*g", precision, x);
         if (strtod(text, NULL) == x) /* in the locale that snprintf used */
             break;
