@@ -72,7 +72,9 @@ faults: all  ## the long form of the tests with faults: more than 200 kills, som
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
 	    /usr/bin/python3 -m pytest tests/faults tests/proof $(ARGS)
 
-bench: all  ## measure beside psql, curl and Python, some 10 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
+bench:  ## measure beside psql, curl and Python, on servers of its own, some 10 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
+	@vendor/install build services demo test
+	$(MAKE) all
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 tests/bench/bench.py
 
 unit: $(UNITS)  ## build and run the unit tests (those that need servers: vendor/services with make unit)

@@ -7,6 +7,8 @@ The floors are psql's COPY of the query to /dev/null, and curl sending request b
 any time counts, the documents of each loader are compared, field by field. Then all are run in turn, BENCH_RUNS times;
 the table has the medians, and the JSON in build/bench/ every run. CPU is what the kernel charged: to the loader, to
 PostgreSQL, to the search server. Nothing here fails because something was slow.
+
+It runs on servers of its own, in build/services-bench (ETL_SERVICES): the index `movies` is deleted and filled again.
 """
 import datetime
 import glob
@@ -24,6 +26,7 @@ import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 import elasticsearch.helpers  # noqa: E402
+os.environ.setdefault("ETL_SERVICES", "services-bench")  # before `services` looks at it
 import services  # noqa: E402
 from tools import ROOT, SLOW  # noqa: E402
 
