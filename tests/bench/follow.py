@@ -18,7 +18,7 @@ import loader  # noqa: E402
 import psycopg2  # noqa: E402
 
 INTERVAL = 1.0  # seconds: the script's poll_interval, which is not set
-SECONDS = int(os.environ.get("FOLLOW_SECONDS", "10"))
+SECONDS = bench.number("FOLLOW_SECONDS", 10, 1, 3600)
 CHANGE = "UPDATE content.film_work SET rating = %s, modified = clock_timestamp() WHERE id = ANY(%s::uuid[])"
 
 
