@@ -1,6 +1,7 @@
 """The measurements, tiny: that they work, not how fast anything is."""
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -35,3 +36,19 @@ def test_bench_says_in_one_line_which_number_it_cannot_use(name, text):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith(f"bench.py: {name} is '{text}': it has to be a number from ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_bench_stopped_by_a_signal_ends_what_it_started(servers, sig):
+    command = [sys.executable, PROGRAM]
+    # Its children are of its session: whoever is left there afterwards is one that it has lost.
+    bench = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with bench:
+        while "comparing" not in bench.stderr.readline():
+            assert bench.poll() is None
+        bench.send_signal(sig)
+        lines = bench.stderr.read().splitlines()
+    assert bench.returncode == 128 + sig
+    assert lines[-1] == f"bench.py: stopped by {sig.name}" and not any("Traceback" in line for line in lines)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(bench.pid, 0)

@@ -17,6 +17,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,8 +26,8 @@ import time
 import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-import elasticsearch.helpers  # noqa: E402
 os.environ.setdefault("ETL_SERVICES", "services-bench")  # before `services` looks at it
+import elasticsearch.helpers  # noqa: E402
 import services  # noqa: E402
 from tools import ROOT, SLOW  # noqa: E402
 
@@ -322,6 +323,8 @@ def report(all_cases, about, count):
     print("\n| ratio | |\n| --- | --- |")
     for name, ratio in ratios.items():
         print(f"| {name} | {ratio:.2f} |")
+    if FILMS < 20000:
+        print(f"\n{FILMS} films are few: below 20000, start-up counts for much in these times")
     if count:
         print(f"\n{count:.0f} instructions a document (callgrind, dry run, 1 worker)")
     path = os.path.join(OUT, f"bench_{FILMS}.json")
@@ -338,8 +341,6 @@ def measure():
     es = elasticsearch.Elasticsearch([SEARCH.url], timeout=120, transport_class=loader_module().LaxTransport)
     forms = scripts()
     all_cases = cases(forms)
-    if FILMS < 20000:
-        print(f"\n{FILMS} films are few: below 20000, start-up counts for much in these times")
     es.indices.delete(index="movies", ignore=404)
     subprocess.run(engine(forms["LATERAL"][1], "--limit", "1"), check=True)  # makes the index, for its settings
     body = loader_module().settings_of(es, "movies")
@@ -362,18 +363,59 @@ def loader_module():
     return loader
 
 
-def main():
-    warnings.simplefilter("ignore")
+# ---- servers and signals ----
+
+
+class Stopped(BaseException):
+    """By a signal, which is its argument."""
+
+
+def on_signals(handler):
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sig, handler)
+
+
+def stop(sig, _frame):
+    on_signals(signal.SIG_IGN)  # to end properly takes seconds, in which a second one must not leave servers behind
+    end_children()  # here, as subprocess would kill them: vendor/services could not end what it has started
+    raise Stopped(signal.Signals(sig))
+
+
+def end_children():
+    """SIGINT, since PostgreSQL's clients then cancel their query; SIGKILL for who does not end."""
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="utf-8") as f:
+        pids = [int(pid) for pid in f.read().split()]
+    for pid in pids:
+        os.kill(pid, signal.SIGINT)
+    patience = time.monotonic() + 10
+    for pid in pids:
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > patience:
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+
+
+def with_servers(work):
+    """Do it with the servers up; then nothing runs that did not run before. The exit status."""
     os.makedirs(OUT, exist_ok=True)
-    stopped = [server for server in (POSTGRES, SEARCH) if not server.running()]
+    idle = [server for server in (POSTGRES, SEARCH) if not server.running()]
     try:
-        for server in stopped:
+        on_signals(stop)
+        for server in idle:
             server.up()
-        measure()
+        work()
+        return 0
+    except Stopped as stopped:
+        sig = stopped.args[0]
+        say(f"stopped by {sig.name}")
+        return 128 + sig
     finally:
-        for server in stopped:
+        on_signals(signal.SIG_IGN)
+        end_children()
+        for server in idle:
             server.down()
 
 
 if __name__ == "__main__":
-    main()
+    warnings.simplefilter("ignore")
+    sys.exit(with_servers(measure))

@@ -49,10 +49,7 @@ def many_films(cursor, es, keys):
     print(f"{n * 100 + 100} films in {ended - started:.1f} s: the last one in the index {last - ended:.2f} s later")
 
 
-def main():
-    os.makedirs(bench.OUT, exist_ok=True)
-    for server in (bench.POSTGRES, bench.SEARCH):
-        server.up()
+def follow():
     state = os.path.join(bench.OUT, "follow.state")
     for path in (state, state + ".rejected"):
         if os.path.exists(path):
@@ -63,20 +60,16 @@ def main():
     es.indices.delete(index="movies", ignore=404)
     script = os.path.join(bench.ROOT, "scripts", "movies.lua")
     subprocess.run(bench.engine(script), check=True)
-    follower = subprocess.Popen(bench.engine(script, "--follow"))
+    subprocess.Popen(bench.engine(script, "--follow"))  # until bench ends its children
     connection = psycopg2.connect(url)
     connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT id::text FROM content.film_work ORDER BY id LIMIT 10000")
-            keys = [key for (key,) in cursor.fetchall()]
-            keys = keys[: len(keys) // 100 * 100]
-            one_film(cursor, es, keys)
-            many_films(cursor, es, keys)
-    finally:
-        follower.terminate()
-        follower.wait()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id::text FROM content.film_work ORDER BY id LIMIT 10000")
+        keys = [key for (key,) in cursor.fetchall()]
+        keys = keys[: len(keys) // 100 * 100]
+        one_film(cursor, es, keys)
+        many_films(cursor, es, keys)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(bench.with_servers(follow))

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import resource
+import signal
 import time
 import warnings
 
@@ -73,6 +74,7 @@ def main():
     parser.add_argument("--limit", type=int)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to tidy up: no traceback
     es = elasticsearch.Elasticsearch(
         [os.environ["ELASTICSEARCH_URL"]], timeout=120, maxsize=args.threads, transport_class=LaxTransport
     )
