@@ -14,7 +14,7 @@ enum {
     WORTH = 5,      /* times as long as the query takes until its first row */
     KEY_BYTES = 16, /* no key counts for less: query or script may leave out nearly all of them */
     SHARE = 2,      /* of what is left, each worker's part in so many stretches */
-    LAST = 8,       /* the last ones have no fewer keys than this part */
+    LAST = 8,       /* the last ones have no fewer keys than this part, nor than the first */
 };
 
 struct stretch {
@@ -66,7 +66,7 @@ int64_t stretch_least(struct stretch *s)
 /* A share of what is left, unless that would be too few to be worth a query. */
 static double share(const struct stretch *s)
 {
-    double least = fmax(s->keys / LAST, worth(s));
+    double least = fmax(fmax(s->keys / LAST, FIRST), worth(s));
     return fmin(s->keys, fmax(s->left / (s->workers * SHARE), least));
 }
 

@@ -36,7 +36,7 @@ esac
 
 def without_what_varies(text):
     text = re.sub(r"^\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text, flags=re.M)
-    text = re.sub(r"\bin [\d.]+ m?s \([\d,]+/s\); [\d.]+ MB", "in SOME TIME; SOME MB", text)
+    text = re.sub(r"\bin [\d.]+ m?s \([\d,]+/s\); [\d.]+ MB in \d+ requests?", "in SOME TIME; SOME MB", text)
     return re.sub(r"since \d{4}-\d\d-\d\d \S+", "since THEN", text)
 
 

@@ -53,7 +53,7 @@ def test_retry_after_is_waited_for(search_one, items, gateway, status):
         return (status, {"Retry-After": "2"}, b"{}") if len(times) == 1 else None
 
     gateway.answer = once
-    items.run()
+    items.run("--workers", "1")
     assert times[1] - times[0] >= 2
     assert_true_to(items, search_one)
 
