@@ -179,27 +179,34 @@ bool source_walk(const struct source *s, struct pg *pg, const char *after, int64
     return ok;
 }
 
+/* Runs sql, which is freed, with the keys as its parameters: the list of keys that it gives. */
+static bool list_for_keys(const struct source_key *k, struct pg *pg, struct buf *sql, const char *const *keys,
+                          size_t n, struct source_list *out, struct err *e)
+{
+    struct source_parameters p;
+    PGresult *res = NULL;
+    const char *text = buf_cstr(sql);
+    bool ok = source_many_keys(&p, k, keys, n, e) &&
+              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
+              source_take_list(res, k->n, out, e);
+    PQclear(res);
+    source_parameters_free(&p, k);
+    buf_free(sql);
+    return ok;
+}
+
 static bool cast_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
                       struct source_list *out, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
-    struct source_parameters p;
     struct buf sql;
-    PGresult *res = NULL;
     buf_init(&sql, SOURCE_SQL_MAX);
     buf_adds(&sql, "SELECT DISTINCT ");
     for (size_t i = 0; i < k->n; i++)
         buf_addf(&sql, "%sk%zu::%s", i ? ", " : "", i, k->types[i]);
     buf_adds(&sql, " FROM ");
     add_texts(&sql, k, 1);
-    const char *text = buf_cstr(&sql);
-    bool ok = source_many_keys(&p, k, keys, n, e) &&
-              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
-              source_take_list(res, k->n, out, e);
-    PQclear(res);
-    source_parameters_free(&p, k);
-    buf_free(&sql);
-    return ok;
+    return list_for_keys(k, pg, &sql, keys, n, out, e);
 }
 
 bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
@@ -219,9 +226,7 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
 {
     const struct source_table *t = &s->tables[0];
     const struct source_key *k = &t->key;
-    struct source_parameters p;
     struct buf sql;
-    PGresult *res = NULL;
     buf_init(&sql, SOURCE_SQL_MAX);
     /* The very text matters, not the value: "7" and "007" are one number, but two documents. */
     buf_adds(&sql, "SELECT ");
@@ -233,14 +238,7 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
         buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "",
                  k->names[i], i, k->types[i], k->names[i], i);
     buf_adds(&sql, ")");
-    const char *text = buf_cstr(&sql);
-    bool ok = source_many_keys(&p, k, keys, n, e) &&
-              (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
-              source_take_list(res, k->n, absent, e);
-    PQclear(res);
-    source_parameters_free(&p, k);
-    buf_free(&sql);
-    return ok;
+    return list_for_keys(k, pg, &sql, keys, n, absent, e);
 }
 
 /* One text that is no key makes the server refuse them all: halves find it. */
