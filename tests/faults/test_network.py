@@ -19,7 +19,9 @@ def load_with_cuts(items, search, proxy, rng, direction, most):
             pass
     done = engine.wait(180)
     assert done.returncode == 0, done
-    if proxy.cuts > first:
+    # A request that was cut before a byte of its answer, on a connection kept from an earlier one, is sent again by
+    # libcurl, and nobody hears of it.
+    if proxy.cuts > first and not (direction == "up" and proxy.target[1] == search.port):
         assert "trying again in" in done.stderr
     assert_true_to(items, search)
     assert items.pg.sessions() == 0
@@ -34,7 +36,8 @@ def test_postgresql_cut_at_random_bytes_of_a_load(search_one, items, pg_proxy, r
 @pytest.mark.parametrize("direction", ["down", "up"])
 def test_the_search_server_cut_at_random_bytes_of_a_load(search, items, search_proxy, rng, direction):
     items.fill(30000)
-    load_with_cuts(items, search, search_proxy, rng, direction, 500_000 if direction == "down" else 5_000_000)
+    load_with_cuts(items, search, search_proxy, rng, direction, 500_000 if direction == "down" else 1_000_000)
+    assert direction == "down" or search_proxy.cuts > 0
 
 
 def test_both_cut_at_random_bytes_of_a_poll(search_one, items, pg_proxy, search_proxy, rng):
