@@ -31,16 +31,30 @@ static bool digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* ---- one value: each pushes it, or returns false if the text is not what its type says ---- */
+enum { MOMENT = 64 }; /* bytes; the longest, a timestamptz BC with an offset in seconds, has 42 */
 
-static bool push_text(lua_State *L, struct piece p)
+struct value {
+    enum { TEXT, INTEGER, FLOAT, DECIMAL, BOOLEAN, BYTES, JSON } type;
+    union {
+        lua_Integer integer;
+        double number;
+        bool boolean;
+    };
+    struct piece text; /* of the other types */
+    char room[MOMENT];
+};
+
+/* ---- one value: each reads it, or returns false if the text is not what its type says ---- */
+
+static bool read_text(struct piece p, struct value *v)
 {
-    lua_pushlstring(L, p.text, p.len);
+    v->type = TEXT;
+    v->text = p;
     return true;
 }
 
 /* False: not a whole number, or not within int64. */
-static bool read_int(struct piece p, lua_Integer *out)
+static bool read_int(struct piece p, struct value *v)
 {
     bool negative = p.len > 0 && p.text[0] == '-';
     uint64_t limit = negative ? (uint64_t)INT64_MAX + 1 : INT64_MAX, n = 0;
@@ -54,16 +68,8 @@ static bool read_int(struct piece p, lua_Integer *out)
             return false;
         n = n * 10 + d;
     }
-    *out = (lua_Integer)(negative ? 0 - n : n);
-    return true;
-}
-
-static bool push_int(lua_State *L, struct piece p)
-{
-    lua_Integer n;
-    if (!read_int(p, &n))
-        return false;
-    lua_pushinteger(L, n);
+    v->type = INTEGER;
+    v->integer = (lua_Integer)(negative ? 0 - n : n);
     return true;
 }
 
@@ -92,29 +98,21 @@ static bool read_short_decimal(struct piece p, double *out)
 }
 
 /* strtod alone would take "0x1", "nanny" and " 1" too. */
-static bool read_float(struct piece p, double *out)
+static bool read_float(struct piece p, struct value *v)
 {
-    if (read_short_decimal(p, out))
+    v->type = FLOAT;
+    if (read_short_decimal(p, &v->number))
         return true;
     if (is(p, "NaN") || is(p, "Infinity") || is(p, "-Infinity")) {
-        *out = strtod(p.text, NULL);
+        v->number = strtod(p.text, NULL);
         return true;
     }
     for (size_t i = 0; i < p.len; i++)
         if (!digit(p.text[i]) && !memchr("+-.e", p.text[i], 4))
             return false;
     char *end;
-    *out = strtod(p.text, &end);
+    v->number = strtod(p.text, &end);
     return p.len > 0 && end == p.text + p.len;
-}
-
-static bool push_float(lua_State *L, struct piece p)
-{
-    double x;
-    if (!read_float(p, &x))
-        return false;
-    lua_pushnumber(L, x);
-    return true;
 }
 
 /* Whether a double keeps the number: few digits between the first and the last that are not 0, and no extreme
@@ -137,27 +135,44 @@ static bool fits_float(struct piece p)
     return last - first < EXACT_DIGITS && exponent > exact_from && exponent < exact_to;
 }
 
-static bool push_numeric(lua_State *L, struct piece p)
+/* Whether a float's text is what json_add_double would write for it: the server, too, takes the fewest digits
+ * that read back the same, and no exponent between 1e-4 and 1e15. Those of up to 15 digits are found quickly,
+ * and the server writes 12.0 without a point. */
+static bool is_shortest(struct piece p)
 {
-    if (push_int(L, p))
-        return true;
-    double x;
-    if (!read_float(p, &x))
-        return false;
-    bool special = !digit(p.text[p.len - 1]); /* NaN, Infinity */
-    if (special || (memchr(p.text, '.', p.len) && fits_float(p))) {
-        lua_pushnumber(L, x);
-        return true;
-    }
-    if (!json_is_number(p.text, p.len)) /* it goes into documents as it is */
-        return false;
-    value_push_decimal(L, p.text, p.len);
+    const char *at = p.text + (p.len > 0 && *p.text == '-'), *end = p.text + p.len;
+    size_t point = 0;
+    for (const char *c = at; c < end; c++)
+        if (*c == '.' && c > at && point == 0)
+            point = (size_t)(c - at);
+        else if (!digit(*c))
+            return false;
+    return point > 0 && end - at > EXACT_DIGITS + 1 && end[-1] != '0' && (*at != '0' || point == 1);
+}
+
+static bool read_digits(struct piece p, struct value *v)
+{
+    v->type = DECIMAL;
+    v->text = p;
     return true;
 }
 
-static bool push_bool(lua_State *L, struct piece p)
+static bool read_numeric(struct piece p, struct value *v)
 {
-    lua_pushboolean(L, p.text[0] == 't');
+    if (read_int(p, v))
+        return true;
+    if (!read_float(p, v))
+        return false;
+    bool special = !digit(p.text[p.len - 1]); /* NaN, Infinity */
+    if (special || (memchr(p.text, '.', p.len) && fits_float(p)))
+        return true;
+    return json_is_number(p.text, p.len) && read_digits(p, v); /* it goes into documents as it is */
+}
+
+static bool read_bool(struct piece p, struct value *v)
+{
+    v->type = BOOLEAN;
+    v->boolean = p.text[0] == 't';
     return is(p, "t") || is(p, "f");
 }
 
@@ -167,32 +182,26 @@ static int hex(char c)
 }
 
 /* \x48656c6c6f: the session's bytea_output is hex */
-static bool push_bytea(lua_State *L, struct piece p)
+static bool read_bytea(struct piece p, struct value *v)
 {
     if (p.len < 2 || p.len % 2 != 0 || memcmp(p.text, "\\x", 2) != 0)
         return false;
-    luaL_Buffer b;
-    size_t n = p.len / 2 - 1;
-    char *out = luaL_buffinitsize(L, &b, n);
-    for (size_t i = 0; i < n; i++) {
-        int high = hex(p.text[2 + 2 * i]), low = hex(p.text[3 + 2 * i]);
-        if (high < 0 || low < 0)
-            return false; /* what lies on the stack goes with the error */
-        out[i] = (char)(high << 4 | low);
-    }
-    luaL_pushresultsize(&b, n);
+    for (size_t i = 2; i < p.len; i++)
+        if (hex(p.text[i]) < 0)
+            return false;
+    v->type = BYTES;
+    v->text = (struct piece){p.text + 2, p.len - 2};
     return true;
 }
 
-static bool push_json(lua_State *L, struct piece p)
+static bool read_json(struct piece p, struct value *v)
 {
-    value_push_json(L, p.text, p.len);
+    v->type = JSON;
+    v->text = p;
     return true;
 }
 
 /* ---- dates: ISO 8601, with the years that PostgreSQL knows ---- */
-
-enum { MOMENT = 64 }; /* bytes; the longest, a timestamptz BC with an offset in seconds, has 42 */
 
 /* Moves *p behind two digits. */
 static bool two_digits(const char **p)
@@ -252,10 +261,10 @@ static char *copy_rest(char *out, struct piece p, enum pg_kind kind)
     return out + zone + 3;
 }
 
-static bool push_moment(lua_State *L, struct piece p, enum pg_kind kind)
+static bool read_moment(struct piece p, struct value *v, enum pg_kind kind)
 {
     if (is(p, "infinity") || is(p, "-infinity"))
-        return push_text(L, p);
+        return read_text(p, v);
     if (p.len >= MOMENT - 8)
         return false;
     bool bc = p.len > 3 && memcmp(p.text + p.len - 3, " BC", 3) == 0;
@@ -267,50 +276,185 @@ static bool push_moment(lua_State *L, struct piece p, enum pg_kind kind)
         year = year * 10 + (p.text[n] - '0');
     if (n < 4 || (bc && year == 0))
         return false;
-    char out[MOMENT], *end = write_year(out, bc ? 1 - year : year);
+    char *end = write_year(v->room, bc ? 1 - year : year);
     end = copy_rest(end, (struct piece){p.text + n, p.len - n}, kind);
-    if (!end)
-        return false;
-    lua_pushlstring(L, out, (size_t)(end - out));
-    return true;
+    return end && read_text((struct piece){v->room, (size_t)(end - v->room)}, v);
 }
 
-static bool push_date(lua_State *L, struct piece p)
+static bool read_date(struct piece p, struct value *v)
 {
-    return push_moment(L, p, PG_DATE);
+    return read_moment(p, v, PG_DATE);
 }
 
-static bool push_timestamp(lua_State *L, struct piece p)
+static bool read_timestamp(struct piece p, struct value *v)
 {
-    return push_moment(L, p, PG_TIMESTAMP);
+    return read_moment(p, v, PG_TIMESTAMP);
 }
 
-static bool push_timestamptz(lua_State *L, struct piece p)
+static bool read_timestamptz(struct piece p, struct value *v)
 {
-    return push_moment(L, p, PG_TIMESTAMPTZ);
+    return read_moment(p, v, PG_TIMESTAMPTZ);
 }
 
 /* ---- the table of types ---- */
 
-typedef bool push_value(lua_State *L, struct piece p);
+typedef bool read_value(struct piece p, struct value *v);
 
-static push_value *const push_kind[] = {
-    [PG_TEXT] = push_text,           [PG_INT] = push_int,
-    [PG_FLOAT] = push_float,         [PG_NUMERIC] = push_numeric,
-    [PG_BOOL] = push_bool,           [PG_BYTEA] = push_bytea,
-    [PG_JSON] = push_json,           [PG_DATE] = push_date,
-    [PG_TIMESTAMP] = push_timestamp, [PG_TIMESTAMPTZ] = push_timestamptz,
+static read_value *const read_kind[] = {
+    [PG_TEXT] = read_text,           [PG_INT] = read_int,
+    [PG_FLOAT] = read_float,         [PG_NUMERIC] = read_numeric,
+    [PG_BOOL] = read_bool,           [PG_BYTEA] = read_bytea,
+    [PG_JSON] = read_json,           [PG_DATE] = read_date,
+    [PG_TIMESTAMP] = read_timestamp, [PG_TIMESTAMPTZ] = read_timestamptz,
 };
+
+/* ---- where values go: onto the Lua stack, or into JSON text. Of JSON, what Lua would be asked about is not
+ * put: false ---- */
+
+struct target {
+    lua_State *L; /* NULL: json */
+    int scratch;  /* place on the stack: nil, or a userdata, perhaps with room for any element without its
+                     backslashes */
+    struct buf *json, *json_scratch;
+};
+
+static void push_bytes(lua_State *L, struct piece p)
+{
+    luaL_Buffer b;
+    size_t n = p.len / 2;
+    char *out = luaL_buffinitsize(L, &b, n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = (char)(hex(p.text[2 * i]) << 4 | hex(p.text[2 * i + 1]));
+    luaL_pushresultsize(&b, n);
+}
+
+static void push_value(lua_State *L, const struct value *v)
+{
+    switch (v->type) {
+    case TEXT:
+        lua_pushlstring(L, v->text.text, v->text.len);
+        return;
+    case INTEGER:
+        lua_pushinteger(L, v->integer);
+        return;
+    case FLOAT:
+        lua_pushnumber(L, v->number);
+        return;
+    case DECIMAL:
+        value_push_decimal(L, v->text.text, v->text.len);
+        return;
+    case BOOLEAN:
+        lua_pushboolean(L, v->boolean);
+        return;
+    case BYTES:
+        push_bytes(L, v->text);
+        return;
+    case JSON:
+        value_push_json(L, v->text.text, v->text.len);
+        return;
+    }
+}
+
+static bool add_value(struct buf *b, const struct value *v)
+{
+    switch (v->type) {
+    case TEXT:
+        return json_add_string(b, v->text.text, v->text.len);
+    case INTEGER:
+        json_add_int(b, v->integer);
+        return true;
+    case FLOAT:
+        return json_add_double(b, v->number);
+    case DECIMAL:
+        buf_add(b, v->text.text, v->text.len);
+        return true;
+    case BOOLEAN:
+        buf_adds(b, v->boolean ? "true" : "false");
+        return true;
+    case BYTES:
+        return false;
+    case JSON:
+        json_add_raw(b, v->text.text, v->text.len);
+        return true;
+    }
+    return false;
+}
+
+static bool put_value(const struct target *t, const struct value *v)
+{
+    if (!t->L)
+        return add_value(t->json, v);
+    push_value(t->L, v);
+    return true;
+}
+
+static bool put_null(const struct target *t)
+{
+    if (t->L)
+        value_push_null(t->L);
+    else
+        buf_adds(t->json, "null");
+    return true;
+}
+
+/* Begins the array's element n (1: the first one). */
+static void put_element(const struct target *t, lua_Integer n)
+{
+    if (!t->L && n > 1)
+        buf_addc(t->json, ',');
+}
+
+static void end_element(const struct target *t, lua_Integer n)
+{
+    if (t->L)
+        lua_rawseti(t->L, -2, n);
+}
+
+/* elements: how many there are, perhaps. */
+static void put_array(const struct target *t, int elements)
+{
+    if (t->L)
+        lua_createtable(t->L, elements, 0);
+    else
+        buf_addc(t->json, '[');
+}
+
+static void end_array(const struct target *t)
+{
+    if (!t->L)
+        buf_addc(t->json, ']');
+}
+
+static bool put_text(const struct target *t, read_value *read, struct piece p)
+{
+    struct value v;
+    if (!t->L && read == read_float && is_shortest(p))
+        read = read_digits;
+    return read(p, &v) && put_value(t, &v);
+}
+
+/* Room for so many bytes, until it is asked for again. NULL: no memory, and for Lua an error. */
+static char *scratch(const struct target *t, size_t size)
+{
+    if (!t->L) {
+        buf_clear(t->json_scratch);
+        return buf_reserve(t->json_scratch, size) ? t->json_scratch->data : NULL;
+    }
+    if (lua_rawlen(t->L, t->scratch) < size) {
+        lua_newuserdatauv(t->L, size, 0);
+        lua_replace(t->L, t->scratch);
+    }
+    return lua_touserdata(t->L, t->scratch);
+}
 
 /* ---- arrays: {1,2,NULL,"a\"b"}, {{1,2},{3,4}}, [0:1]={5,6} ---- */
 
 struct array {
     const char *p, *end;
     char delimiter;
-    push_value *push;
-    int scratch; /* place on the stack: nil, or a userdata, perhaps with room for any element without its
-                    backslashes */
-    size_t room; /* which is so much */
+    read_value *read;
+    struct target target;
+    size_t room; /* any element without its backslashes has room in it */
 };
 
 /* How many elements an array of one dimension has at most, so that its table is made once; texts that hold
@@ -327,24 +471,22 @@ static int guess_elements(const struct array *a)
     return n;
 }
 
-/* text[0..len): with backslashes. It is copied without them into memory that Lua owns. */
-static struct piece unescape(lua_State *L, const struct array *a, struct piece p)
+/* With backslashes: it is copied without them. */
+static bool put_escaped(const struct array *a, struct piece p)
 {
-    if (lua_rawlen(L, a->scratch) < a->room) {
-        lua_newuserdatauv(L, a->room, 0);
-        lua_replace(L, a->scratch);
-    }
-    char *out = lua_touserdata(L, a->scratch);
+    char *out = scratch(&a->target, a->room);
     size_t n = 0;
+    if (!out)
+        return false;
     for (size_t i = 0; i < p.len; i++) {
         i += p.text[i] == '\\'; /* the closing quote lies behind, so there is a character */
         out[n++] = p.text[i];
     }
     out[n] = '\0';
-    return (struct piece){out, n};
+    return put_text(&a->target, a->read, (struct piece){out, n});
 }
 
-static bool push_quoted(lua_State *L, struct array *a)
+static bool put_quoted(struct array *a)
 {
     const char *begin = ++a->p, *quote = memchr(begin, '"', (size_t)(a->end - begin));
     if (!quote)
@@ -359,48 +501,49 @@ static bool push_quoted(lua_State *L, struct array *a)
     }
     struct piece p = {begin, (size_t)(quote - begin)};
     a->p = quote + 1;
-    return a->push(L, escaped ? unescape(L, a, p) : p);
+    return escaped ? put_escaped(a, p) : put_text(&a->target, a->read, p);
 }
 
-static bool push_bare(lua_State *L, struct array *a)
+static bool put_bare(struct array *a)
 {
     const char *begin = a->p;
     while (a->p < a->end && *a->p != a->delimiter && *a->p != '{' && *a->p != '}' && *a->p != '"' &&
            *a->p != '\\')
         a->p++;
     struct piece p = {begin, (size_t)(a->p - begin)};
-    if (!is(p, "NULL"))
-        return p.len > 0 && a->push(L, p);
-    value_push_null(L);
-    return true;
+    return is(p, "NULL") ? put_null(&a->target) : p.len > 0 && put_text(&a->target, a->read, p);
 }
 
-/* Fills the table on the top, which belongs to the brace that was just passed. The tables that are open lie
- * on the stack. */
-static bool fill(lua_State *L, struct array *a)
+/* Puts the array that belongs to the brace that was just passed. Those that are open lie on the stack. */
+static bool put_elements(struct array *a, int guess)
 {
+    const struct target *t = &a->target;
     lua_Integer n[DIMENSIONS] = {0};
     int depth = 1;
+    put_array(t, guess);
     while (a->p < a->end) {
+        bool empty = *a->p == '}' && n[depth - 1] == 0;
+        if (!empty)
+            put_element(t, ++n[depth - 1]);
         if (*a->p == '{') {
             if (depth == DIMENSIONS)
                 return false;
             a->p++;
-            lua_newtable(L);
+            put_array(t, 0);
             n[depth++] = 0;
             continue;
         }
-        bool empty = *a->p == '}' && n[depth - 1] == 0;
         if (!empty) {
-            if (!(*a->p == '"' ? push_quoted(L, a) : push_bare(L, a)))
+            if (!(*a->p == '"' ? put_quoted(a) : put_bare(a)))
                 return false;
-            lua_rawseti(L, -2, ++n[depth - 1]);
+            end_element(t, n[depth - 1]);
         }
         while (a->p < a->end && *a->p == '}') {
             a->p++;
+            end_array(t);
             if (--depth == 0)
                 return a->p == a->end;
-            lua_rawseti(L, -2, ++n[depth - 1]);
+            end_element(t, n[depth - 1]);
         }
         if (a->p == a->end || *a->p++ != a->delimiter)
             return false;
@@ -408,13 +551,13 @@ static bool fill(lua_State *L, struct array *a)
     return false;
 }
 
-static bool push_array(lua_State *L, const struct pg_column *column, struct piece p, int scratch)
+static bool put_list(const struct target *t, const struct pg_column *column, struct piece p)
 {
     struct array a = {.p = p.text,
                       .end = p.text + p.len,
                       .delimiter = column->delimiter,
-                      .push = push_kind[column->kind],
-                      .scratch = scratch,
+                      .read = read_kind[column->kind],
+                      .target = *t,
                       .room = p.len + 1};
     if (p.len > 0 && p.text[0] == '[') { /* bounds: a list knows no others than 1..n */
         const char *equals = memchr(p.text, '=', p.len);
@@ -425,8 +568,12 @@ static bool push_array(lua_State *L, const struct pg_column *column, struct piec
     if (a.p == a.end || *a.p++ != '{')
         return false;
     bool flat = a.p < a.end && *a.p != '{' && *a.p != '}';
-    lua_createtable(L, flat ? guess_elements(&a) : 0, 0);
-    return fill(L, &a);
+    return put_elements(&a, flat && t->L ? guess_elements(&a) : 0);
+}
+
+static bool put_column(const struct target *t, const struct pg_column *column, struct piece p)
+{
+    return column->array ? put_list(t, column, p) : put_text(t, read_kind[column->kind], p);
 }
 
 /* ---- rows ---- */
@@ -458,7 +605,7 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
     names = lua_absindex(L, names);
     luaL_checkstack(L, DIMENSIONS + 12, NULL);
     lua_pushnil(L);
-    int scratch = lua_gettop(L); /* of all arrays */
+    struct target t = {.L = L, .scratch = lua_gettop(L)};
     lua_createtable(L, 0, (int)columns->n);
     for (int i = 0; i < (int)columns->n; i++) {
         int len = PQgetlength(res, n, i);
@@ -467,11 +614,18 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
         const struct pg_column *column = &columns->list[i];
         struct piece p = {PQgetvalue(res, n, i), (size_t)len};
         lua_rawgeti(L, names, i + 1);
-        if (!(column->array ? push_array(L, column, p, scratch) : push_kind[column->kind](L, p)))
+        if (!put_column(&t, column, p))
             damaged(L, column, p);
         lua_rawset(L, -3);
     }
-    lua_remove(L, scratch);
+    lua_remove(L, t.scratch);
+}
+
+bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,
+                  struct buf *scratch)
+{
+    struct target t = {.json = out, .json_scratch = scratch};
+    return put_column(&t, column, (struct piece){text, len});
 }
 
 bool row_fits(const struct pg_columns *columns, const PGresult *res)

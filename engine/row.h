@@ -1,4 +1,4 @@
-/* row: a result row as Lua values: the table of types (design, section 4).
+/* row: a result row as Lua values, or as JSON at once: the table of types (design, section 4).
  *
  * Uses     Lua, libpq, pg (types), value, json.
  * Promise  exact: no value is rounded, no key is made up. To add a type, add its row to the one table in
@@ -14,6 +14,12 @@ void row_push_names(lua_State *L, const struct pg_columns *columns);
 /* Pushes row n of res as a table by column name; SQL NULL is nil. names: where that list lies on the stack.
  * Raises (memory; a value that is not what its type says). columns must be those of res: row_fits says so. */
 void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res, int n);
+
+/* Adds a column's text to out, as the JSON that encode_value makes of what row_push pushes for it: without
+ * Lua. False: what it added is to be cut off, and row_push has to tell what is to be said about it (bytes,
+ * NaN, what is damaged, no memory). scratch: what it needs; one for all rows. */
+bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,
+                  struct buf *scratch);
 
 /* Whether res has the columns that were described (names and types): a table may be altered while we run. */
 bool row_fits(const struct pg_columns *columns, const PGresult *res);

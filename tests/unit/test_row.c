@@ -10,45 +10,9 @@
 #include <stdio.h>
 
 #include "lua_state.h"
+#include "result_row.h"
 #include "row.h"
 #include "torture.h"
-
-enum { COLUMNS = 8 };
-
-/* A result row, made by hand. */
-struct row {
-    struct pg_column list[COLUMNS];
-    struct pg_columns columns;
-    PGresult *res;
-};
-
-struct cell {
-    const char *name;
-    enum pg_kind kind;
-    bool array;
-    const char *text; /* NULL is NULL */
-};
-
-static void row_make(struct row *row, const struct cell *cells, size_t n)
-{
-    PGresAttDesc attributes[COLUMNS] = {0};
-    memset(row, 0, sizeof *row);
-    row->columns = (struct pg_columns){row->list, n, 0};
-    row->res = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
-    for (size_t i = 0; i < n; i++) {
-        char *name = (char *)(uintptr_t)cells[i].name;
-        row->list[i] =
-            (struct pg_column){name, 25, cells[i].kind, cells[i].array, ',', (char *)(uintptr_t) "some type"};
-        attributes[i].name = name;
-        attributes[i].typid = 25;
-        attributes[i].typlen = -1;
-    }
-    assert_true(PQsetResultAttrs(row->res, (int)n, attributes));
-    for (size_t i = 0; i < n; i++) {
-        char *text = (char *)(uintptr_t)cells[i].text;
-        assert_true(PQsetvalue(row->res, 0, (int)i, text, text ? (int)strlen(text) : -1));
-    }
-}
 
 static int push(lua_State *L)
 {
@@ -66,12 +30,45 @@ static bool push_row(lua_State *L, struct row *row)
     return lua_pcall(L, 1, 1, 0) == LUA_OK;
 }
 
+static int encode(lua_State *L)
+{
+    encode_value(L, 1, lua_touserdata(L, 2));
+    return 0;
+}
+
+/* The JSON that is made without Lua is what its value on the top, if there is one, is encoded as; where it
+ * leaves that to Lua, there is an error, or bytes. */
+static void json_agrees(lua_State *L, bool ok, const struct pg_column *column, const char *text)
+{
+    struct buf direct, scratch, encoded;
+    buf_init(&direct, 16 << 20);
+    buf_init(&scratch, 16 << 20);
+    buf_init(&encoded, 16 << 20);
+    bool sure = row_add_json(&direct, column, text, strlen(text), &scratch);
+    if (ok) {
+        lua_pushcfunction(L, encode);
+        lua_getfield(L, -2, column->name);
+        lua_pushlightuserdata(L, &encoded);
+        ok = lua_pcall(L, 2, 0, 0) == LUA_OK;
+        if (!ok)
+            lua_pop(L, 1);
+    }
+    if (sure != ok && column->kind != PG_BYTEA)
+        fail_msg("%s: Lua %s, JSON %s", text, ok ? "takes it" : "does not", sure ? "takes it" : "does not");
+    if (sure)
+        assert_string_equal(buf_cstr(&direct), buf_cstr(&encoded));
+    buf_free(&direct);
+    buf_free(&scratch);
+    buf_free(&encoded);
+}
+
 static bool push_cell(lua_State *L, enum pg_kind kind, bool array, char delimiter, const char *text)
 {
     struct row row;
     row_make(&row, &(struct cell){"x", kind, array, text}, 1);
     row.list[0].delimiter = delimiter;
     bool ok = push_row(L, &row);
+    json_agrees(L, ok, &row.list[0], text);
     PQclear(row.res);
     if (ok) {
         lua_getfield(L, -1, "x");
