@@ -7,6 +7,7 @@
 #include "log.h"
 #include "lua_etl.h"
 #include "pool.h"
+#include "projection.h"
 #include "row.h"
 #include "stop.h"
 #include "suggest.h"
@@ -45,12 +46,14 @@ struct script {
     struct script_services services;
     bool loading;
 
-    struct pool pool; /* owned: what Lua holds */
-    size_t used;      /* bytes of it */
-    size_t kept;      /* of these, what the last collect() could not free */
-    int pause;        /* of the collector, now */
-    bool at_limit;    /* it was refused more in this call */
-    int64_t left;     /* instructions of this call */
+    struct projection *projection; /* owned; NULL: document() does more than that, or gave another document */
+    bool proven;                   /* it has given the same document once */
+    struct pool pool;              /* owned: what Lua holds */
+    size_t used;                   /* bytes of it */
+    size_t kept;                   /* of these, what the last collect() could not free */
+    int pause;                     /* of the collector, now */
+    bool at_limit;                 /* it was refused more in this call */
+    int64_t left;                  /* instructions of this call */
     int64_t until_us,
         cpu_until_us; /* when the clock, and then this thread's, ends this call; 0: not yet set */
     bool over;        /* a limit is reached: every hook in every coroutine raises */
@@ -520,6 +523,7 @@ struct script *script_open(const struct script_text *t, struct err *e)
         return NULL;
     }
     fill_slots(s);
+    s->projection = projection_new(s->L, SLOT_DOCUMENT);
     return s;
 }
 
@@ -529,6 +533,7 @@ void script_close(struct script *s)
         return;
     lua_close(s->L);
     assert(s->used == 0);
+    projection_free(s->projection);
     pool_free(&s->pool);
     free(s);
 }
@@ -739,22 +744,50 @@ static void add_row(struct err *e, const char *key, const struct pg_columns *col
     e->retry_after_ms = before.retry_after_ms;
 }
 
+static bool call_document(struct script *s, struct document *d, struct err *e)
+{
+    lua_State *L = s->L;
+    begin_call(s);
+    lua_pushcfunction(L, document_body); /* these do not allocate, so they cannot raise */
+    lua_pushlightuserdata(L, d);
+    lua_pushvalue(L, SLOT_DOCUMENT);
+    bool ok = end_call(s, lua_pcall(L, 2, 0, SLOT_HANDLER), e);
+    lua_settop(L, SLOT_TABLE);
+    return ok;
+}
+
+/* The first document is made both ways: only what has been seen to be the same takes document()'s place. */
+static void prove(struct script *s, const struct document *d)
+{
+    struct buf b;
+    size_t len = d->out->len - d->old_len;
+    buf_init(&b, d->out->max);
+    s->proven = projection_add(s->projection, d->columns, d->res, d->row, &b) && !b.failed && b.len == len &&
+                memcmp(b.data, d->out->data + d->old_len, len) == 0;
+    buf_free(&b);
+    if (s->proven)
+        return;
+    projection_free(s->projection);
+    s->projection = NULL;
+}
+
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
                      const char *key, struct buf *out, struct script_meta *meta, bool *present, struct err *e)
 {
     struct document d = {
         .columns = columns, .res = res, .row = n, .out = out, .old_len = out->len, .meta = meta};
     meta->index[0] = meta->routing[0] = meta->pipeline[0] = '\0';
-    lua_State *L = s->L;
-    begin_call(s);
-    lua_pushcfunction(L, document_body); /* these do not allocate, so they cannot raise */
-    lua_pushlightuserdata(L, &d);
-    lua_pushvalue(L, SLOT_DOCUMENT);
-    bool ok = end_call(s, lua_pcall(L, 2, 0, SLOT_HANDLER), e);
-    lua_settop(L, SLOT_TABLE);
+    bool ok = s->proven && projection_add(s->projection, columns, res, n, out);
+    if (ok)
+        d.present = d.called = true;
+    else
+        ok = call_document(s, &d, e);
     *present = d.present;
-    if (ok && !out->failed)
+    if (ok && !out->failed) {
+        if (s->projection && !s->proven && d.present)
+            prove(s, &d);
         return true;
+    }
 
     if (ok)
         err_set(e, ERR_FINAL, "the document does not fit a request of %zu bytes, or memory is short",

@@ -1,11 +1,11 @@
 /* script: a user's Lua file in a fenced lua_State.
  *
- * Uses     Lua, value, encode, row, suggest; fence installs the standard library, lua_etl the API.
- * Threads  one state for each thread; a script_text is read once and shared.
- * Promise  a script cannot crash, hang or leave the process: its memory and the instructions of each call are
- *          limited (a pcall does not catch the limit for long), it has no way to the debug library, to C
- *          modules, binary chunks, finalizers, os.exit or the locale. What it prints goes to stderr, as log
- *          lines. One gap is left: a string pattern that backtracks for hours is not interrupted.
+ * Uses     Lua, value, encode, row, projection, suggest; fence installs the standard library, lua_etl the
+ * API. Threads  one state for each thread; a script_text is read once and shared. Promise  a script cannot
+ * crash, hang or leave the process: its memory and the instructions of each call are limited (a pcall does
+ * not catch the limit for long), it has no way to the debug library, to C modules, binary chunks, finalizers,
+ * os.exit or the locale. What it prints goes to stderr, as log lines. One gap is left: a string pattern that
+ * backtracks for hours is not interrupted.
  */
 #pragma once
 #include "buf.h"
@@ -67,10 +67,10 @@ struct script_meta { /* what document() said besides; empty: nothing */
     char routing[513], pipeline[257];
 };
 
-/* Runs document() on row n of res and adds the document's JSON to out. *present false: it gave nil (a
- * delete). False: e names script and line, key and the row's columns, and nothing of the document stays in
- * out; ERR_FINAL is about this document, ERR_PASSING and ERR_STOPPED are about a server that document()
- * asked. */
+/* Runs document() on row n of res, or does what it would do (projection), and adds the document's JSON to
+ * out. *present false: it gave nil (a delete). False: e names script and line, key and the row's columns, and
+ * nothing of the document stays in out; ERR_FINAL is about this document, ERR_PASSING and ERR_STOPPED are
+ * about a server that document() asked. */
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
                      const char *key, struct buf *out, struct script_meta *meta, bool *present,
                      struct err *e);

@@ -873,3 +873,24 @@ def test_a_key_that_cannot_be_an_id_is_rejected_alone(engine, pg, search, write,
     assert loaded.returncode == 4, loaded
     assert set(search.docs("values")) == {"a", "z"}
     assert len([line for line in loaded.stderr.splitlines() if "rejected:" in line]) == 1
+
+
+EVERYTHING = """
+CREATE TABLE t AS SELECT n AS id,
+    CASE WHEN n % 3 > 0 THEN md5(n::text) || E' "\\\\\\n\\u0430' END AS words, repeat('x', n % 50) AS "odd, name",
+    CASE WHEN n % 5 > 0 THEN (random() - 0.5) * 10 ^ (n % 60 - 30) END AS float, random()::float4 AS single,
+    (random() * 10 ^ (n % 25))::numeric(40, 10) AS exact, n * 4294967296 AS big, n % 2 = 0 AS yes,
+    now() + n * interval '1.000001 days' AS moment, current_date - n AS day,
+    ARRAY[n::text, NULL, '"', E'\\\\', '', 'NULL'] AS list, ARRAY[[random(), 0.1], [n, 1 / 3.0]] AS numbers,
+    '{}'::text[] AS none, ARRAY[jsonb_build_object('n', n)] AS objects, json_build_object('b', n, 'a', 1.10) AS json
+FROM generate_series(1, 3000) n
+"""
+
+
+def test_a_function_that_only_copies_gives_what_it_would_give_if_it_was_called(engine, pg, write):
+    pg.execute(EVERYTHING)
+    only = "return { id = row.id, x = { float = row.float, n = 1.5 }, l = row.list, json = row.json }"
+    for body, called in (("return row", "if row then return row end"), (only, f"if row then {only} end")):
+        copied = engine(write(body=body), "--dry-run", "--workers", 1)
+        assert copied.stdout.count("\n") == 3000
+        assert copied.stdout == engine(write(body=called), "--dry-run", "--workers", 1).stdout
