@@ -166,7 +166,8 @@ static bool add_document(struct projection *p, const PGresult *res, int row, str
         if (!first[depth])
             buf_addc(out, ',');
         first[depth] = false;
-        buf_add(out, p->keys.data + step->key, step->key_len);
+        if (step->key_len > 0) /* the document itself has none */
+            buf_add(out, p->keys.data + step->key, step->key_len);
         if (step->type == BEGIN) {
             buf_addc(out, '{');
             first[++depth] = true;
