@@ -2,7 +2,7 @@
  *
  * Uses     Lua, libpq, pg (types), value, json.
  * Promise  exact: no value is rounded, no key is made up. To add a type, add its row to the one table in
- * row.c.
+ * row_value.c.
  */
 #pragma once
 #include "pg.h"
