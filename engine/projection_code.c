@@ -119,7 +119,7 @@ static bool take_constants(struct reader *r, struct buf *json, struct function *
     for (; f->n < count; f->n++)
         if (!take_constant(r, json, &f->constants[f->n]))
             return false;
-    const char *text = json->data;
+    const char *text = json->data ? json->data : "";
     for (size_t i = 0; i < count; i++) {
         f->constants[i].content.text.text = text;
         text += f->constants[i].content.text.len;
