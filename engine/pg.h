@@ -121,6 +121,7 @@ struct pg_column {
     Oid oid;
     enum pg_kind kind; /* of the element, for an array */
     bool array;
+    bool shortest;  /* floats come in the fewest digits that read back the same: not before PostgreSQL 12 */
     char delimiter; /* between an array's elements: ',' for all but box */
     char *type;     /* owned; the type's name, fit for a cast: "timestamp with time zone" */
 };

@@ -525,7 +525,7 @@ static bool set_up_session(struct pg *pg, struct err *e)
         {"DateStyle", "ISO"}, /* the order of day and month, for the user's own literals, stays as it was */
         {"IntervalStyle", "postgres"},
         {"bytea_output", "hex"},
-        {"extra_float_digits", "1"}, /* the shortest form that reads back the same */
+        {"extra_float_digits", "3"}, /* what reads back the same; the shortest form of it from 12 on */
         {"standard_conforming_strings", "on"},
         {"default_transaction_isolation", "read committed"},
         {"jit", "off"}, /* it costs more than it saves here: design, section 8 */

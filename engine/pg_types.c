@@ -80,13 +80,15 @@ static bool copy_columns(const PGresult *description, struct pg_columns *c, stru
     return true;
 }
 
-static bool add_type(struct pg_column *column, const PGresult *types, int row)
+static bool add_type(struct pg *pg, struct pg_column *column, const PGresult *types, int row)
 {
+    enum { SHORTEST_SERVER = 120000 };
     int arrays = PQgetvalue(types, row, 2)[0] - '0';
     Oid oid = (Oid)strtoul(PQgetvalue(types, row, 1), NULL, 10);
     column->array = arrays > 0;
     column->kind =
         arrays > 1 ? PG_TEXT : kind_of(oid); /* an array of a domain over arrays: literals within a literal */
+    column->shortest = PQserverVersion(pg->conn) >= SHORTEST_SERVER;
     column->delimiter = PQgetvalue(types, row, 3)[0];
     column->type = strdup(PQgetvalue(types, row, 0));
     return column->type;
@@ -105,7 +107,7 @@ static bool look_up_types(struct pg *pg, struct pg_columns *c, struct err *e)
     if (ok && (size_t)PQntuples(types) != c->n)
         ok = err_set(e, ERR_FINAL, "cannot look up the types of %zu columns: got %d", c->n, PQntuples(types));
     for (size_t i = 0; ok && i < c->n; i++)
-        ok = add_type(&c->list[i], types, (int)i) || err_memory(e);
+        ok = add_type(pg, &c->list[i], types, (int)i) || err_memory(e);
     PQclear(types);
     buf_free(&oids);
     return ok;

@@ -5,7 +5,9 @@
  * Threads  one, that of its script.
  * Promise  the bytes are those that the call and encode would give. It knows the few instructions that such a
  * function is made of; one other (a call, a condition, a global) and there is no projection. What a row has
- * that is not plain (bytes, NaN) is left to the function, errors too.
+ * that is not plain (bytes, NaN) is left to the function, errors too. But what the document does not hold is
+ * not looked at, and there is no limit of Lua's memory: a row that is too large for a call may become a
+ * document.
  *
  * Most of a row's way through Lua is making strings and tables that are garbage as soon as they are encoded.
  * Without them a document takes a third of the instructions.

@@ -14,6 +14,7 @@ struct target {
     int scratch;  /* place on the stack: nil, or a userdata, perhaps with room for any element without its
                      backslashes */
     struct buf *json, *json_scratch;
+    bool digits; /* see row_read */
 };
 
 static void push_bytes(lua_State *L, struct piece p)
@@ -126,7 +127,7 @@ static void end_array(const struct target *t)
 static bool put_text(const struct target *t, enum pg_kind kind, struct piece p)
 {
     struct value v;
-    return row_read(kind, p, !t->L, &v) && put_value(t, &v);
+    return row_read(kind, p, t->digits, &v) && put_value(t, &v);
 }
 
 /* Room for so many bytes, until it is asked for again. NULL: no memory, and for Lua an error. */
@@ -320,7 +321,7 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
 bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,
                   struct buf *scratch)
 {
-    struct target t = {.json = out, .json_scratch = scratch};
+    struct target t = {.json = out, .json_scratch = scratch, .digits = column->shortest};
     return put_column(&t, column, (struct piece){text, len});
 }
 

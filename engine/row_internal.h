@@ -32,8 +32,8 @@ struct value {
     char room[MOMENT];
 };
 
-/* Reads what is no array. False: the text is not what its type says. digits: a float's may stay as they are,
- * where JSON would have the same ones. */
+/* Reads what is no array. False: the text is not what its type says. digits: those of a float are the
+ * shortest ones, and may stay as they are. */
 bool row_read(enum pg_kind kind, struct piece p, bool digits, struct value *v);
 
 /* -1: it is no hexadecimal digit. */

@@ -756,16 +756,17 @@ static bool call_document(struct script *s, struct document *d, struct err *e)
     return ok;
 }
 
-/* The first document is made both ways: only what has been seen to be the same takes document()'s place. */
+/* The first document that can be is made both ways: only what has been seen to be the same takes document()'s
+ * place. */
 static void prove(struct script *s, const struct document *d)
 {
     struct buf b;
     size_t len = d->out->len - d->old_len;
     buf_init(&b, d->out->max);
-    s->proven = projection_add(s->projection, d->columns, d->res, d->row, &b) && !b.failed && b.len == len &&
-                memcmp(b.data, d->out->data + d->old_len, len) == 0;
+    bool made = projection_add(s->projection, d->columns, d->res, d->row, &b) && !b.failed;
+    s->proven = made && b.len == len && memcmp(b.data, d->out->data + d->old_len, len) == 0;
     buf_free(&b);
-    if (s->proven)
+    if (s->proven || !made)
         return;
     projection_free(s->projection);
     s->projection = NULL;

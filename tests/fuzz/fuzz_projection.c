@@ -11,9 +11,9 @@ enum { VARIABLES = 6, NAMES = 5, STATEMENTS = 200 };
 
 static char *const names[NAMES] = {"id", "title", "tags", "a",
                                    "b"}; /* three columns, and two that are none */
-static struct pg_column list[] = {{"id", 20, PG_INT, false, ',', "bigint"},
-                                  {"title", 25, PG_TEXT, false, ',', "text"},
-                                  {"tags", 1009, PG_TEXT, true, ',', "text[]"}};
+static struct pg_column list[] = {{"id", 20, PG_INT, false, true, ',', "bigint"},
+                                  {"title", 25, PG_TEXT, false, true, ',', "text"},
+                                  {"tags", 1009, PG_TEXT, true, true, ',', "text[]"}};
 static const struct pg_columns columns = {list, 3, 0};
 
 static PGresult *make_row(bool full)

@@ -32,8 +32,8 @@ static void row_make(struct row *row, const struct cell *cells, size_t n)
     row->res = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
     for (size_t i = 0; i < n; i++) {
         char *name = (char *)(uintptr_t)cells[i].name;
-        row->list[i] =
-            (struct pg_column){name, 25, cells[i].kind, cells[i].array, ',', (char *)(uintptr_t) "some type"};
+        row->list[i] = (struct pg_column){
+            name, 25, cells[i].kind, cells[i].array, false, ',', (char *)(uintptr_t) "some type"};
         attributes[i].name = name;
         attributes[i].typid = 25;
         attributes[i].typlen = -1;

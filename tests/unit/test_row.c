@@ -166,6 +166,35 @@ static void floats_read_back_the_same(void **state)
         is_damaged(PG_FLOAT, false, wrong[i]);
 }
 
+/* PostgreSQL 10 and 11 print more or fewer digits than those. */
+static void digits_of_floats_stay_where_they_are_the_shortest(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *json, *shortest;
+    } floats[] = {
+        {"0.10000000000000001", "0.1", "0.10000000000000001"},
+        {"8.199999999999999", "8.2", "8.199999999999999"},
+        {"0.14285714285714285", "0.14285714285714285", "0.14285714285714285"},
+        {"-1428571428571.4285", "-1428571428571.4285", "-1428571428571.4285"},
+        {"1.4285714285714284e-08", "1.4285714285714284e-08", "1.4285714285714284e-08"},
+        {"12", "12.0", "12.0"},
+        {"0.5", "0.5", "0.5"},
+    };
+    struct buf b, scratch;
+    buf_init(&b, 100);
+    buf_init(&scratch, 100);
+    for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
+        for (int shortest = 0; shortest < 2; shortest++) {
+            struct pg_column column = {.name = (char[]){"x"}, .kind = PG_FLOAT, .shortest = shortest};
+            buf_clear(&b);
+            assert_true(row_add_json(&b, &column, floats[i].text, strlen(floats[i].text), &scratch));
+            assert_string_equal(buf_cstr(&b), shortest ? floats[i].shortest : floats[i].json);
+        }
+    buf_free(&b);
+    buf_free(&scratch);
+}
+
 static void numerics_keep_their_value(void **state)
 {
     (void)state;
@@ -431,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(integers_are_exact),
         cmocka_unit_test(floats_read_back_the_same),
+        cmocka_unit_test(digits_of_floats_stay_where_they_are_the_shortest),
         cmocka_unit_test(numerics_keep_their_value),
         cmocka_unit_test(booleans_texts_and_json_are_what_they_are),
         cmocka_unit_test(bytea_is_its_bytes),
