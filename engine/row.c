@@ -87,13 +87,12 @@ static bool put_value(const struct target *t, const struct value *v)
     return true;
 }
 
-static bool put_null(const struct target *t)
+static void put_null(const struct target *t)
 {
     if (t->L)
         value_push_null(t->L);
     else
         buf_adds(t->json, "null");
-    return true;
 }
 
 /* Begins the array's element n (1: the first one). */
@@ -150,7 +149,7 @@ struct array {
     const char *p, *end;
     char delimiter;
     enum pg_kind kind;
-    struct target target;
+    const struct target *target;
     size_t room; /* any element without its backslashes has room in it */
 };
 
@@ -171,7 +170,7 @@ static int guess_elements(const struct array *a)
 /* With backslashes: it is copied without them. */
 static bool put_escaped(const struct array *a, struct piece p)
 {
-    char *out = scratch(&a->target, a->room);
+    char *out = scratch(a->target, a->room);
     size_t n = 0;
     if (!out)
         return false;
@@ -180,7 +179,7 @@ static bool put_escaped(const struct array *a, struct piece p)
         out[n++] = p.text[i];
     }
     out[n] = '\0';
-    return put_text(&a->target, a->kind, (struct piece){out, n});
+    return put_text(a->target, a->kind, (struct piece){out, n});
 }
 
 static bool put_quoted(struct array *a)
@@ -198,7 +197,7 @@ static bool put_quoted(struct array *a)
     }
     struct piece p = {begin, (size_t)(quote - begin)};
     a->p = quote + 1;
-    return escaped ? put_escaped(a, p) : put_text(&a->target, a->kind, p);
+    return escaped ? put_escaped(a, p) : put_text(a->target, a->kind, p);
 }
 
 static bool put_bare(struct array *a)
@@ -208,13 +207,16 @@ static bool put_bare(struct array *a)
            *a->p != '\\')
         a->p++;
     struct piece p = {begin, (size_t)(a->p - begin)};
-    return is(p, "NULL") ? put_null(&a->target) : p.len > 0 && put_text(&a->target, a->kind, p);
+    if (!is(p, "NULL"))
+        return p.len > 0 && put_text(a->target, a->kind, p);
+    put_null(a->target);
+    return true;
 }
 
 /* Puts the array that belongs to the brace that was just passed. Those that are open lie on the stack. */
 static bool put_elements(struct array *a, int guess)
 {
-    const struct target *t = &a->target;
+    const struct target *t = a->target;
     lua_Integer n[DIMENSIONS] = {0};
     int depth = 1;
     put_array(t, guess);
@@ -254,7 +256,7 @@ static bool put_list(const struct target *t, const struct pg_column *column, str
                       .end = p.text + p.len,
                       .delimiter = column->delimiter,
                       .kind = column->kind,
-                      .target = *t,
+                      .target = t,
                       .room = p.len + 1};
     if (p.len > 0 && p.text[0] == '[') { /* bounds: a list knows no others than 1..n */
         const char *equals = memchr(p.text, '=', p.len);
