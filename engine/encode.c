@@ -143,8 +143,7 @@ static int compare_fields(const void *left, const void *right)
     const struct field *a = left, *b = right;
     if (a->prefix != b->prefix)
         return a->prefix < b->prefix ? -1 : 1;
-    int order = memcmp(a->name, b->name, a->len < b->len ? a->len : b->len);
-    return order != 0 ? order : (a->len > b->len) - (a->len < b->len);
+    return encode_order(a->name, a->len, b->name, b->len);
 }
 
 /* Each field among those that lie `gap` apart. */

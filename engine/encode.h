@@ -13,6 +13,14 @@
 #include "buf.h"
 
 #include <lua.h>
+#include <string.h>
+
+/* The order of two fields in an object, by their names: as memcmp, then the shorter one first. */
+static inline int encode_order(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
+    return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
+}
 
 /* Adds the value at index to b, which the caller owns outside of L. Raises; what was added stays, for the
  * caller to cut. b->failed (ceiling, memory) is for the caller to ask. */

@@ -1,3 +1,4 @@
+#include "encode.h"
 #include "json.h"
 #include "projection_internal.h"
 #include "row.h"
@@ -67,9 +68,22 @@ static bool add_step(struct projection *p, const struct step *step)
 static int compare_fields(const void *left, const void *right)
 {
     const struct field *a = left, *b = right;
-    size_t len = a->name.len < b->name.len ? a->name.len : b->name.len;
-    int order = memcmp(a->name.text, b->name.text, len);
-    return order ? order : (a->name.len > b->name.len) - (a->name.len < b->name.len);
+    return encode_order(a->name.text, a->name.len, b->name.text, b->name.len);
+}
+
+static struct name column_name(const struct pg_columns *columns, size_t i)
+{
+    const char *name = columns->list[i].name;
+    return (struct name){name, strlen(name)};
+}
+
+/* Its index, or -1. (A name of a function may hold zero bytes, so that pg_column cannot tell.) */
+static int find_column(const struct pg_columns *columns, struct name name)
+{
+    for (size_t i = 0; i < columns->n; i++)
+        if (name_is(name, column_name(columns, i)))
+            return (int)i;
+    return -1;
 }
 
 /* The table's fields, by name. How many; fields has room for all. */
@@ -80,8 +94,7 @@ static size_t collect(struct projection *p, int table, struct field *fields)
         if (p->fields[i].table == table)
             fields[n++] = p->fields[i];
     for (size_t i = 0; p->tables[table].is_row && i < p->columns->n; i++) {
-        const char *name = p->columns->list[i].name;
-        struct name column = {name, strlen(name)};
+        struct name column = column_name(p->columns, i);
         if (!projection_field(p, table, column))
             fields[n++] = (struct field){table, column, {COLUMN, column, 0}};
     }
@@ -96,16 +109,13 @@ static bool add_field(struct projection *p, const struct field *field)
     const struct content *content = &field->content;
     struct step step = {.type = PUT_TEXT, .text = content->text};
     if (content->type == COLUMN) {
-        struct name name = content->text;
         step.type = PUT_COLUMN;
-        for (step.column = (int)p->columns->n; step.column > 0; step.column--)
-            if (name_is(name, (struct name){p->columns->list[step.column - 1].name,
-                                            strlen(p->columns->list[step.column - 1].name)}))
-                break;
-        step.column--;
+        step.column = find_column(p->columns, content->text);
     }
     if (content->type == NIL || (content->type == COLUMN && step.column < 0))
         return true;
+    if (content->type == COLUMN && p->columns->list[step.column].kind == PG_BYTEA)
+        return false; /* else each row would be tried in vain */
     step.key = p->keys.len;
     if (!json_add_string(&p->keys, field->name.text, field->name.len) || !buf_addc(&p->keys, ':'))
         return false;
@@ -129,9 +139,8 @@ static bool add_table(struct projection *p, struct step begin, int table)
 static bool has_doubles(const struct pg_columns *columns)
 {
     for (size_t i = 0; i < columns->n; i++)
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(columns->list[i].name, columns->list[j].name) == 0)
-                return true;
+        if (pg_column(columns, columns->list[i].name) != (int)i)
+            return true;
     return false;
 }
 

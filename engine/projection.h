@@ -1,7 +1,7 @@
 /* projection: what a document() does that only puts columns into fields, read from its code, and done without
  * Lua.
  *
- * Uses     Lua (lua_dump), row, json, buf.
+ * Uses     Lua (lua_dump), row, encode (the order of fields), json, buf.
  * Threads  one, that of its script.
  * Promise  the bytes are those that the call and encode would give. It knows the few instructions that such a
  * function is made of; one other (a call, a condition, a global) and there is no projection. What a row has
