@@ -97,9 +97,8 @@ static void go_back(struct pump *p)
     p->unsaved = true;
 }
 
-/* Takes over what was acknowledged since the last call: the marks first, so that the rejections of what they
- * pass are among those that follow. */
-static bool note_progress(struct pump *p, struct err *e)
+/* The marks first, so that the rejections of what they pass are among those that follow. */
+bool pump_note(struct pump *p, struct err *e)
 {
     bool ok = !p->state || keep_clean(p, e);
     for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
@@ -135,7 +134,7 @@ static bool tick(struct pump *p, struct err *e)
                  "or another server "
                  "answers; versions go on above that one",
                  (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
-    if (!note_progress(p, e))
+    if (!pump_note(p, e))
         return false;
     if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))
         return true;
@@ -212,7 +211,7 @@ bool pump_drain(struct pump *p, struct err *e)
     bool moved;
     for (int ticks = 0; pump_round(p, &moved, e); ticks++) {
         if (all_done(p))
-            return note_progress(p, e) && (!p->unsaved || pump_save(p, e));
+            return pump_note(p, e) && (!p->unsaved || pump_save(p, e));
         if (moved || queue_wait(p->queue, TICK_MS))
             ticks = 0;
         if (ticks == REST_TICKS)
@@ -227,7 +226,7 @@ bool pump_drain(struct pump *p, struct err *e)
 void pump_keep(struct pump *p, struct err *e)
 {
     struct err ignored;
-    bool noted = note_progress(p, &ignored);
+    bool noted = pump_note(p, &ignored);
     if (queue_error(p->queue, e) && e->kind == ERR_FINAL)
         go_back(p);
     if ((!noted || p->unsaved) && !save(p, &ignored))

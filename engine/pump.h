@@ -54,8 +54,11 @@ void pump_set(struct pump *p, size_t lane, struct feed *f);
  * if it advanced. *moved: whether anything was put. False: e says why; ERR_NONE: the queue has ended by
  * itself. */
 bool pump_round(struct pump *p, bool *moved, struct err *e);
-/* Whether the lane's feed has no more and all of it is acknowledged. */
+/* Whether the lane's feed has no more and all of it is acknowledged: perhaps just now, so that data does not
+ * say it yet (pump_note). */
 bool pump_done(const struct pump *p, size_t lane);
+/* Takes over what is acknowledged by now into data. */
+bool pump_note(struct pump *p, struct err *e);
 /* Rounds until all feeds have no more and all is acknowledged; then the state is saved. */
 bool pump_drain(struct pump *p, struct err *e);
 /* After a failure: keeps what was acknowledged before it, if that can be saved now. *e becomes the queue's

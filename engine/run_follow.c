@@ -103,6 +103,8 @@ static bool tend_sweep(struct following *f, struct err *e)
     struct run *r = f->run;
     size_t lane = run_whole_lane(r);
     if (f->sweep && pump_done(&r->pump, lane)) {
+        if (!pump_note(&r->pump, e)) /* its last mark: noted later, it would stand for a sweep under way */
+            return false;
         pump_set(&r->pump, lane, NULL);
         feed_free(f->sweep);
         f->sweep = NULL;

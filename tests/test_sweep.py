@@ -98,6 +98,39 @@ def test_following_sweeps_by_itself(engine, loaded, pg, search, script, wait_unt
     assert running.stop().returncode == 143
 
 
+def whole_sweep(running, wait_until):
+    """Until a sweep that begins after this call has ended."""
+    begun = running.stderr.count("sweeping")
+    wait_until(lambda: running.stderr.count("swept") > begun or not running.alive(), what="a sweep")
+    assert running.alive(), running.stderr
+
+
+def test_every_sweep_of_one_that_follows_compares_every_row(engine, loaded, pg, search, script, wait_until):
+    path = script(films.plain(extra="poll_interval = 0.1, sweep = 0.2,"))
+    running = films.follow(engine, path, wait_until=wait_until)
+    for n in range(4):
+        pg.execute("UPDATE t SET v = %s WHERE id IN (1, 30, 60)", (f"w{n}",))
+        whole_sweep(running, wait_until)
+        assert [search.get("t", key)["v"] for key in ("1", "30", "60")] == [f"w{n}"] * 3
+    assert running.stop().returncode == 143
+
+
+def test_what_changed_before_the_place_where_a_sweep_was_broken_off_is_found_by_the_next_one(engine, pg, search, script, wait_until):
+    films.table(pg, rows=6000)
+    run(engine, script(films.plain()))
+    every = "poll_interval = 0.1, sweep = 0.5,"
+    slow = script(films.plain(document="for _ = 1, 30000 do end return { v = row.v }", extra=every), "slow.lua")
+    running = films.follow(engine, slow, "--workers", "1", wait_until=wait_until)
+    wait_until(lambda: state(engine)["sweep"]["after"])
+    assert running.stop().returncode == 143
+    pg.execute("UPDATE t SET v = 'w' WHERE id IN (1, 6000)")
+    running = films.follow(engine, script(films.plain(extra=every)), wait_until=wait_until)
+    for _ in range(2):
+        whole_sweep(running, wait_until)
+    assert [search.get("t", key)["v"] for key in ("1", "6000")] == ["w", "w"]
+    assert running.stop().returncode == 143
+
+
 def test_following_may_be_told_never_to_sweep(engine, loaded, pg, search, script, wait_until):
     path = script(films.plain(extra="poll_interval = 0.1, sweep = 0,"))
     films.follow(engine, path, wait_until=wait_until)
