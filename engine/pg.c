@@ -286,6 +286,29 @@ bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, 
     return pg_query_typed(pg, sql, n, NULL, params, out, e);
 }
 
+bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e)
+{
+    int n = PQntuples(*res), fields = PQnfields(*res);
+    if (PQresultStatus(*res) == PGRES_TUPLES_OK && (size_t)fields == columns && (rows < 0 || n == rows))
+        return true;
+    PQclear(*res);
+    *res = NULL;
+    pg->broken = true; /* whose answers come next is not known */
+    return err_set(
+        e, ERR_PASSING,
+        "could not use an answer of PostgreSQL %s: it has %d rows of %d columns, which is not what "
+        "was asked for",
+        pg->server->label, n, fields);
+}
+
+int64_t pg_number(const PGresult *res, int row, int column)
+{
+    const int64_t most = INT64_MAX / 2; /* as microseconds: the year 148,000 */
+    const char *text = PQgetvalue(res, row, column);
+    int64_t n = text ? strtoll(text, NULL, 10) : 0;
+    return n > most ? most : n < -most ? -most : n;
+}
+
 /* Up to the statement's end. One row can be two results: see read_clock. */
 static bool pair_result(struct pg *pg, const char *sql, PGresult **out, struct err *e)
 {
@@ -356,11 +379,16 @@ static bool read_clock(struct pg *pg, int64_t *clock_us, struct err *e)
 {
     PGresult *res;
     bool ok = true;
+    *clock_us = 0;
     while (ok && (ok = next_result(pg, &res, e)) && res) {
         ok = check_result(pg, res, NULL, e);
         if (ok && PQntuples(res) > 0)
-            *clock_us = strtoll(PQgetvalue(res, 0, 0), NULL, 10);
+            *clock_us = pg_number(res, 0, 0);
         PQclear(res);
+    }
+    if (ok && *clock_us <= 0) {
+        pg->broken = true;
+        ok = err_set(e, ERR_PASSING, "could not read the clock of PostgreSQL %s", pg->server->label);
     }
     return ok;
 }

@@ -73,6 +73,14 @@ bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, 
 bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
                     PGresult **out, struct err *e);
 
+/* Whether an answer has so many columns, and so many rows (-1: any number): only then may they be read. Else
+ * it is cleared (*res: NULL), and e says so: a pooler or a broken server may give another statement's answer.
+ */
+bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e);
+
+/* A whole number in an answer; 0 for NULL. Whatever the text is, the sum of two does not overflow. */
+int64_t pg_number(const PGresult *res, int row, int column);
+
 /* Runs two statements in one round trip; the second one's snapshot is taken after the first one has ended.
  * Both results: owned by the caller; NULL on failure. */
 struct pg_statement {

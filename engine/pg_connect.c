@@ -540,8 +540,8 @@ static bool set_up_session(struct pg *pg, struct err *e)
                    " FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()))");
     PGresult *res = NULL;
     bool ok = buf_cstr(&sql) ? pg_query(pg, sql.data, 0, NULL, &res, e) : err_memory(e);
-    if (ok)
-        pg_note_session(pg, strtoll(PQgetvalue(res, 0, (int)n), NULL, 10));
+    if (ok && (ok = pg_expect(pg, &res, 1, n + 1, e)))
+        pg_note_session(pg, pg_number(res, 0, (int)n));
     PQclear(res);
     buf_free(&sql);
     return ok;

@@ -104,8 +104,7 @@ static bool look_up_types(struct pg *pg, struct pg_columns *c, struct err *e)
     const char *param = buf_cstr(&oids);
     PGresult *types = NULL;
     bool ok = param ? pg_query(pg, types_sql, 1, &param, &types, e) : err_memory(e);
-    if (ok && (size_t)PQntuples(types) != c->n)
-        ok = err_set(e, ERR_FINAL, "cannot look up the types of %zu columns: got %d", c->n, PQntuples(types));
+    ok = ok && pg_expect(pg, &types, (int)c->n, 4, e);
     for (size_t i = 0; ok && i < c->n; i++)
         ok = add_type(pg, &c->list[i], types, (int)i) || err_memory(e);
     PQclear(types);

@@ -209,13 +209,15 @@ bool source_list_add(struct source_list *l, const char *key)
     return l->keys[l->n] && ++l->n;
 }
 
-bool source_take_list(const PGresult *res, size_t n, struct source_list *out, struct err *e)
+bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_list *out, struct err *e)
 {
     struct buf text;
+    if (!pg_expect(pg, res, -1, n, e))
+        return false;
     buf_init(&text, SOURCE_SQL_MAX);
     bool ok = true;
-    for (int i = 0; ok && i < PQntuples(res); i++) {
-        const char *key = source_join_key(res, i, NULL, 0, n, &text);
+    for (int i = 0; ok && i < PQntuples(*res); i++) {
+        const char *key = source_join_key(*res, i, NULL, 0, n, &text);
         ok = key ? source_list_add(out, key) : !text.failed;
     }
     buf_free(&text);
@@ -248,7 +250,7 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.oid = $1::pg_catalog.regclass",
         1, &t->label, &res, e);
-    if (!ok)
+    if (!ok || !pg_expect(pg, &res, -1, 3, e))
         return blame_script(e, p, line, t, "table");
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
         err_set(e, ERR_FINAL, "'%s' is not a table or view", t->label);
@@ -277,7 +279,12 @@ static bool find_columns(const struct source_table *t, struct pg *pg, char *cons
     const char *text = buf_cstr(&sql);
     bool ok = text ? pg_describe(pg, text, out, e) : err_memory(e);
     buf_free(&sql);
-    return ok;
+    if (!ok || out->n == n)
+        return ok;
+    size_t got = out->n;
+    pg_columns_free(out);
+    return err_set(e, ERR_PASSING, "could not look up the columns of '%s': %zu were asked for, %zu came",
+                   t->label, n, got);
 }
 
 static bool find_key(struct source_table *t, const struct pipeline *p, const struct pipeline_names *names,
@@ -318,7 +325,7 @@ static bool find_nullable(struct source_table *t, const struct pipeline_names *n
                                    2, params, &res, e)
                         : err_memory(e);
     buf_free(&list);
-    if (!ok)
+    if (!ok || !pg_expect(pg, &res, 1, 1, e))
         return false;
     t->key.nullable = PQgetvalue(res, 0, 0)[0] == 't';
     PQclear(res);
@@ -334,7 +341,8 @@ static bool find_cursor_type(struct source_table *t, const char *name, struct pg
     if (!pg_query(pg,
                   "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
                   " WHERE attrelid = $1::pg_catalog.regclass AND attname = $2",
-                  2, params, &res, e))
+                  2, params, &res, e) ||
+        !pg_expect(pg, &res, -1, 1, e))
         return false;
     bool found = PQntuples(res) == 1;
     t->cursor_type = found ? strdup(PQgetvalue(res, 0, 0)) : NULL;
@@ -429,7 +437,8 @@ static bool find_arrays(struct source_table *t, struct pg *pg, struct err *e)
     for (size_t i = 0; i < t->key.n; i++) {
         PGresult *res;
         const char *type = t->key.types[i];
-        if (!pg_query(pg, "SELECT ($1 || '[]')::pg_catalog.regtype::pg_catalog.oid", 1, &type, &res, e))
+        if (!pg_query(pg, "SELECT ($1 || '[]')::pg_catalog.regtype::pg_catalog.oid", 1, &type, &res, e) ||
+            !pg_expect(pg, &res, 1, 1, e))
             return false;
         t->arrays[i] = (Oid)strtoul(PQgetvalue(res, 0, 0), NULL, 10);
         PQclear(res);

@@ -35,9 +35,9 @@ static const double DEFAULT_LOOKBACK = 60; /* seconds */
 static void read_horizon(const struct source *s, const PGresult *res, struct source_horizon *h)
 {
     const struct pipeline *p = s->pipeline;
-    *h = (struct source_horizon){.clock_us = strtoll(PQgetvalue(res, 0, 0), NULL, 10)};
-    h->oldest_us = PQgetisnull(res, 0, 1) ? 0 : strtoll(PQgetvalue(res, 0, 1), NULL, 10);
-    int64_t counts_us = PQgetisnull(res, 0, 2) ? 0 : strtoll(PQgetvalue(res, 0, 2), NULL, 10);
+    *h = (struct source_horizon){.clock_us = pg_number(res, 0, 0)};
+    h->oldest_us = pg_number(res, 0, 1);
+    int64_t counts_us = pg_number(res, 0, 2);
     snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 3));
     h->hidden = PQgetvalue(res, 0, 4)[0] == 't';
     h->over_limit = h->oldest_us != counts_us;
@@ -53,8 +53,8 @@ static void read_horizon(const struct source *s, const PGresult *res, struct sou
 
 /* The horizon, and then sql, which is freed, in one round trip. */
 static bool query_with_horizon(const struct source *s, struct pg *pg, const char *label, struct buf *sql,
-                               int n, const char *const *params, struct source_horizon *horizon,
-                               PGresult **out, struct err *e)
+                               int n, const char *const *params, size_t columns,
+                               struct source_horizon *horizon, PGresult **out, struct err *e)
 {
     struct buf pids, began;
     PGresult *res[2] = {NULL, NULL};
@@ -70,8 +70,12 @@ static bool query_with_horizon(const struct source *s, struct pg *pg, const char
     buf_free(&pids);
     buf_free(&began);
     buf_free(sql);
-    if (!ok)
+    ok = ok && pg_expect(pg, &res[0], 1, 5, e) && pg_expect(pg, &res[1], -1, columns, e);
+    if (!ok) {
+        PQclear(res[0]);
+        PQclear(res[1]);
         return err_wrap(e, "could not read '%s'", label);
+    }
     read_horizon(s, res[0], horizon);
     PQclear(res[0]);
     *out = res[1];
@@ -111,7 +115,7 @@ bool source_page_position(const struct source *s, size_t table, const PGresult *
     out->cursor = strdup(PQgetvalue(page, row, n));
     out->key = key ? strdup(key) : NULL;
     out->has_us = !PQgetisnull(page, row, n + 1);
-    out->us = out->has_us ? strtoll(PQgetvalue(page, row, n + 1), NULL, 10) : 0;
+    out->us = pg_number(page, row, n + 1);
     buf_free(&text);
     return out->cursor && out->key;
 }
@@ -199,7 +203,7 @@ bool source_page(const struct source *s, struct pg *pg, size_t table, const stru
     add_order(&sql, t, "");
     buf_addf(&sql, " LIMIT %lld", (long long)rows);
     if (ok)
-        ok = query_with_horizon(s, pg, t->label, &sql, params.n, params.list, horizon, out, e);
+        ok = query_with_horizon(s, pg, t->label, &sql, params.n, params.list, t->key.n + 4, horizon, out, e);
     else
         buf_free(&sql);
     source_parameters_free(&params.keys[0], &t->key);
@@ -220,7 +224,7 @@ bool source_last(const struct source *s, struct pg *pg, size_t table, struct pos
     add_from(&sql, t);
     add_order(&sql, t, " DESC");
     buf_adds(&sql, " LIMIT 1) last");
-    if (!query_with_horizon(s, pg, t->label, &sql, 0, NULL, horizon, &res, e))
+    if (!query_with_horizon(s, pg, t->label, &sql, 0, NULL, t->key.n + 2, horizon, &res, e))
         return false;
     position_free(last);
     bool ok = PQntuples(res) == 0 || source_page_position(s, table, res, 0, last);
@@ -255,7 +259,8 @@ bool source_grain(const struct source *s, struct pg *pg, size_t table, struct so
         g->step_us = seconds[0] * 1000 * 1000;
     buf_init(&sql, SOURCE_SQL_MAX);
     add_grain(&sql, t);
-    if (!source_query(pg, t->label, &sql, 0, NULL, &res, e))
+    if (!source_query(pg, t->label, &sql, 0, NULL, &res, e) ||
+        !pg_expect(pg, &res, 1, t->cursor_is_time ? 5 : 2, e))
         return false;
     for (int i = 1; PQgetvalue(res, 0, 0)[0] == 't' && i < PQnfields(res); i++)
         if (PQgetvalue(res, 0, i)[0] == 't') {
@@ -275,12 +280,12 @@ static bool value_position(const struct source_table *t, struct pg *pg, const ch
     buf_init(&sql, SOURCE_SQL_MAX);
     buf_addf(&sql, "SELECT %s, ", value);
     add_us(&sql, t, value);
-    if (!source_query(pg, t->label, &sql, 1, &param, &res, e))
+    if (!source_query(pg, t->label, &sql, 1, &param, &res, e) || !pg_expect(pg, &res, 1, 2, e))
         return false;
     position_free(out);
     out->cursor = strdup(PQgetvalue(res, 0, 0));
     out->has_us = !PQgetisnull(res, 0, 1);
-    out->us = out->has_us ? strtoll(PQgetvalue(res, 0, 1), NULL, 10) : 0;
+    out->us = pg_number(res, 0, 1);
     PQclear(res);
     return out->cursor || err_memory(e);
 }
@@ -311,7 +316,7 @@ bool source_not_above(const struct source *s, struct pg *pg, const struct positi
     buf_addf(&sql, "SELECT $1::%s <= $2::%s", t->cursor_type, t->cursor_type);
     PGresult *res;
     const char *params[] = {a->cursor, b->cursor};
-    if (!source_query(pg, t->label, &sql, 2, params, &res, e))
+    if (!source_query(pg, t->label, &sql, 2, params, &res, e) || !pg_expect(pg, &res, 1, 1, e))
         return false;
     *out = PQgetvalue(res, 0, 0)[0] == 't';
     PQclear(res);
@@ -361,7 +366,8 @@ bool source_affected(const struct source *s, struct pg *pg, size_t table, const 
         const char *text = buf_cstr(&sql);
         int n_params = (int)(t->key.n + (after ? root->n : 0));
         ok = text ? pg_query_typed(pg, text, n_params, types, params, &res, e) : err_memory(e);
-        ok = (ok || err_wrap(e, "could not read '%s'", t->label)) && source_take_list(res, root->n, out, e);
+        ok = (ok || err_wrap(e, "could not read '%s'", t->label)) &&
+             source_take_list(pg, &res, root->n, out, e);
     }
     buf_free(&sql);
     PQclear(res);
@@ -380,7 +386,7 @@ bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *so
     if (t->cursor_is_time)
         buf_addf(&sql, " OR %s IN ('infinity', '-infinity')", t->cursor);
     buf_adds(&sql, ")");
-    if (!source_query(pg, t->label, &sql, 0, NULL, &res, e))
+    if (!source_query(pg, t->label, &sql, 0, NULL, &res, e) || !pg_expect(pg, &res, 1, 1, e))
         return false;
     *some = PQgetvalue(res, 0, 0)[0] == 't';
     PQclear(res);
@@ -399,7 +405,7 @@ bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool 
                    " JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
                    " WHERE i.indrelid = c.oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL)"
                    " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass");
-    if (!source_query(pg, t->label, &sql, 2, params, &res, e))
+    if (!source_query(pg, t->label, &sql, 2, params, &res, e) || !pg_expect(pg, &res, -1, 1, e))
         return false;
     *has = PQntuples(res) == 0 || PQgetvalue(res, 0, 0)[0] == 't';
     PQclear(res);

@@ -113,9 +113,9 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
         "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass");
     const char *param = s->tables[0].name;
     PGresult *res;
-    if (!source_query(pg, s->tables[0].label, &sql, 1, &param, &res, e))
+    if (!source_query(pg, s->tables[0].label, &sql, 1, &param, &res, e) || !pg_expect(pg, &res, -1, 1, e))
         return false;
-    *rows = PQntuples(res) ? strtoll(PQgetvalue(res, 0, 0), NULL, 10) : 0;
+    *rows = PQntuples(res) ? pg_number(res, 0, 0) : 0;
     PQclear(res);
     return true;
 }
@@ -142,7 +142,8 @@ static bool walk(const struct source *s, struct pg *pg, const char *after, const
     buf_adds(&sql, " ORDER BY ");
     source_add_columns(&sql, &t->key, "");
     buf_adds(&sql, tail);
-    bool ok = source_query(pg, t->label, &sql, after ? (int)t->key.n : 0, p.list, res, e);
+    bool ok = source_query(pg, t->label, &sql, after ? (int)t->key.n : 0, p.list, res, e) &&
+              pg_expect(pg, res, -1, t->key.n, e);
     source_parameters_free(&p, &t->key);
     return ok;
 }
@@ -174,7 +175,7 @@ bool source_walk(const struct source *s, struct pg *pg, const char *after, int64
     snprintf(tail, sizeof tail, " LIMIT %lld", (long long)rows);
     if (!walk(s, pg, after, tail, &res, e))
         return false;
-    bool ok = source_take_list(res, s->tables[0].key.n, out, e);
+    bool ok = source_take_list(pg, &res, s->tables[0].key.n, out, e);
     PQclear(res);
     return ok;
 }
@@ -188,7 +189,7 @@ static bool list_for_keys(const struct source_key *k, struct pg *pg, struct buf 
     const char *text = buf_cstr(sql);
     bool ok = source_many_keys(&p, k, keys, n, e) &&
               (text ? pg_query(pg, text, (int)k->n, p.list, &res, e) : err_memory(e)) &&
-              source_take_list(res, k->n, out, e);
+              source_take_list(pg, &res, k->n, out, e);
     PQclear(res);
     source_parameters_free(&p, k);
     buf_free(sql);
