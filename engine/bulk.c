@@ -492,7 +492,7 @@ static bool read_whole(struct json_reader *r, struct judging *j)
 static bool read_answer(struct judging *j, const char *answer, size_t len)
 {
     struct json_reader r;
-    json_open(&r, answer, len);
+    json_open_loose(&r, answer, len);
     j->errors = 0;
     j->damage[0] = '\0';
     bool ok = read_whole(&r, j);

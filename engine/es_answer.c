@@ -203,7 +203,7 @@ static bool read_answer_error(const char *text, size_t len, struct es_error *out
     bool found = false, ok = len > 0;
     *out = (struct es_error){0};
     *status = 0;
-    json_open(&r, text, len);
+    json_open_loose(&r, text, len);
     ok = ok && json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         if (json_is(&r, "error"))

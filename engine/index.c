@@ -93,7 +93,7 @@ static bool read_index(struct json_reader *r, struct looking *l)
 static bool read_look(const struct es_answer *a, struct looking *l)
 {
     struct json_reader r;
-    json_open(&r, a->body.data, a->body.len);
+    json_open_loose(&r, a->body.data, a->body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         l->indexes++;
@@ -231,7 +231,7 @@ bool index_unacknowledged(const struct es_answer *a)
 {
     struct json_reader r;
     bool found = false, ok = a->body.len > 0;
-    json_open(&r, a->body.data, a->body.len);
+    json_open_loose(&r, a->body.data, a->body.len);
     ok = ok && json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         if (json_is(&r, "acknowledged"))
@@ -321,7 +321,7 @@ bool index_read_shards(struct json_reader *r, struct index_shards *s)
 static bool read_refresh(const struct es_answer *a, struct index_shards *s)
 {
     struct json_reader r;
-    json_open(&r, a->body.data, a->body.len);
+    json_open_loose(&r, a->body.data, a->body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY)
         ok = json_is(&r, "_shards") ? index_read_shards(&r, s) : json_skip(&r);

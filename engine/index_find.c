@@ -122,7 +122,7 @@ static bool read_answer(struct finding *f)
     struct json_reader r;
     f->parts = 0;
     f->hits = 0;
-    json_open(&r, f->answer.body.data, f->answer.body.len);
+    json_open_loose(&r, f->answer.body.data, f->answer.body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY)
         ok = read_member(&r, f);

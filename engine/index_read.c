@@ -30,7 +30,7 @@ static bool read_count(const struct es_answer *a, int64_t *count, struct index_s
 {
     struct json_reader r;
     int counts = 0, shards = 0;
-    json_open(&r, a->body.data, a->body.len);
+    json_open_loose(&r, a->body.data, a->body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         if (json_is(&r, "count"))
@@ -84,6 +84,7 @@ struct fetch { /* one request and its answer */
     enum err_kind trouble; /* the worst that befell a document; ERR_NONE: all is well */
     const char *key;       /* whose it is */
     char reason[300];
+    const char *reached; /* the last document that was begun, for a damaged answer */
     /* and by the second: */
     bool refused; /* by visit */
 };
@@ -97,12 +98,11 @@ static bool read_source(struct json_reader *r, const struct fetch *f, struct ind
     if (json_next(r) != JSON_OBJECT)
         return false;
     size_t from = r->at;
-    while (json_next(r) == JSON_KEY)
-        if (!json_skip(r))
-            return false;
+    if (!json_leave(r))
+        return false;
     d->source = f->answer.body.data + from;
     d->source_len = json_offset(r) - from;
-    return r->token == JSON_OBJECT_END;
+    return true;
 }
 
 /* The value of a member whose name was the last token. */
@@ -193,7 +193,7 @@ static bool read_documents(struct json_reader *r, struct fetch *f)
     for (; json_next(r) == JSON_OBJECT; i++) {
         if (i == f->n)
             return false;
-        struct index_document d = {.key = f->keys[i]};
+        struct index_document d = {.key = f->reached = f->keys[i]};
         if (!read_document(r, f, &d))
             return false;
         if (f->apply && !f->visit(&d, f->arg, f->e)) {
@@ -209,7 +209,7 @@ static bool read_answer(struct fetch *f)
 {
     struct json_reader r;
     int docs = 0;
-    json_open(&r, f->answer.body.data, f->answer.body.len);
+    json_open_loose(&r, f->answer.body.data, f->answer.body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY)
         ok = json_is(&r, "docs") ? docs++ == 0 && read_documents(&r, f) : json_skip(&r);
@@ -224,8 +224,12 @@ static bool judge(struct fetch *f, struct err *e)
     if (!es_check_documents(&f->answer, e))
         return false;
     f->apply = false;
-    if (!read_answer(f))
-        return es_unfit(f->answer.body.data, f->answer.body.len, "not the documents asked for", e);
+    if (!read_answer(f)) {
+        char why[200] = "not the documents asked for";
+        if (f->reached)
+            snprintf(why, sizeof why, "not the documents asked for, from '%.100s' on", f->reached);
+        return es_unfit(f->answer.body.data, f->answer.body.len, why, e);
+    }
     if (f->trouble != ERR_NONE)
         return err_set(e, f->trouble, "%s document '%.100s': %s",
                        f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key, f->reason);

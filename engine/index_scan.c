@@ -132,7 +132,7 @@ static bool read_page(struct index_scan *s, struct page *p)
     struct json_reader r;
     s->n = 0;
     buf_clear(&s->text);
-    json_open(&r, s->answer.body.data, s->answer.body.len);
+    json_open_loose(&r, s->answer.body.data, s->answer.body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY)
         ok = read_page_member(&r, s, p);
@@ -284,7 +284,7 @@ static bool read_index_mapping(struct json_reader *r, struct field *f)
 static bool read_mapping(const struct es_answer *a, struct field *f)
 {
     struct json_reader r;
-    json_open(&r, a->body.data, a->body.len);
+    json_open_loose(&r, a->body.data, a->body.len);
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         ok = json_next(&r) == JSON_OBJECT;

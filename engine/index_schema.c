@@ -50,7 +50,7 @@ static void copy(char *to, size_t size, const struct tree *t, size_t node)
 {
     struct tree_text text = t->nodes[node].value;
     struct json_reader r;
-    json_open(&r, text.at, text.len);
+    json_open_loose(&r, text.at, text.len);
     if (node && json_next(&r) == JSON_STRING)
         snprintf(to, size, "%.*s", (int)r.len, r.text);
     json_close(&r);
@@ -60,7 +60,7 @@ static bool read_number(const struct tree *t, size_t node, int64_t *out)
 {
     struct tree_text text = tree_plain(t, node);
     struct json_reader r;
-    json_open(&r, text.at, text.len);
+    json_open_loose(&r, text.at, text.len);
     bool ok = json_next(&r) == JSON_NUMBER && json_int(&r, out);
     json_close(&r);
     return ok;

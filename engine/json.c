@@ -369,6 +369,12 @@ void json_open(struct json_reader *r, const char *text, size_t len)
     buf_init(&r->scratch, len); /* a string never grows by being unescaped */
 }
 
+void json_open_loose(struct json_reader *r, const char *text, size_t len)
+{
+    json_open(r, text, len);
+    r->loose = true;
+}
+
 void json_close(struct json_reader *r)
 {
     buf_free(&r->scratch);
@@ -389,10 +395,25 @@ static enum json_token unexpected(struct json_reader *r)
     return fail(r, r->p == r->end ? "cut off" : "damaged");
 }
 
+/* Over a comment, which search servers take and give back. False: there is none; one that does not end ends
+ * the text. */
+static bool pass_comment(struct json_reader *r)
+{
+    size_t left = (size_t)(r->end - r->p);
+    if (left < 2 || r->p[0] != '/' || (r->p[1] != '*' && r->p[1] != '/'))
+        return false;
+    const char *mark = r->p[1] == '*' ? "*/" : "\n";
+    const char *end = memmem(r->p + 2, left - 2, mark, strlen(mark));
+    r->p = end ? end + strlen(mark) : r->end;
+    return true;
+}
+
 static void pass_space(struct json_reader *r)
 {
-    while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
-        r->p++;
+    do
+        while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
+            r->p++;
+    while (r->loose && pass_comment(r));
 }
 
 static bool pass(struct json_reader *r, char c)
@@ -412,6 +433,7 @@ static void pass_run(struct json_reader *r)
         if (r->p == r->end)
             return;
         int n = plain((unsigned char)*r->p)    ? 1
+                : r->loose                     ? *r->p != '"' && *r->p != '\\'
                 : (unsigned char)*r->p >= 0x80 ? character(r->p, (size_t)(r->end - r->p))
                                                : 0;
         if (n <= 0)
@@ -452,6 +474,15 @@ static void add_character(struct buf *b, unsigned c)
     buf_addc(b, (char)(c < 0x80 ? c : 0x80 | (c & 0x3F)));
 }
 
+/* Half of a surrogate pair; behind: where to go on, or what is wrong. */
+static bool half_pair(struct json_reader *r, const char *behind)
+{
+    r->p = behind;
+    if (r->loose)
+        add_character(&r->scratch, 0xFFFD);
+    return r->loose;
+}
+
 /* Behind "\u": a character beyond U+FFFF is a pair of these; half of a pair is nothing. */
 static bool pass_unicode(struct json_reader *r)
 {
@@ -459,20 +490,17 @@ static bool pass_unicode(struct json_reader *r)
     const char *digits = r->p;
     if (!hex4(r, &c))
         return false;
-    if (c >= 0xDC00 && c <= 0xDFFF) {
-        r->p = digits;
-        return false;
-    }
+    if (c >= 0xDC00 && c <= 0xDFFF)
+        return half_pair(r, r->loose ? r->p : digits);
     if (c >= 0xD800 && c <= 0xDBFF) {
+        const char *behind = r->p;
         if (!pass(r, '\\') || !pass(r, 'u'))
-            return false;
+            return half_pair(r, r->loose ? behind : r->p);
         digits = r->p;
         if (!hex4(r, &low))
             return false;
-        if (low < 0xDC00 || low > 0xDFFF) {
-            r->p = digits;
-            return false;
-        }
+        if (low < 0xDC00 || low > 0xDFFF)
+            return half_pair(r, r->loose ? behind : digits);
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
     }
     add_character(&r->scratch, c);
@@ -626,15 +654,71 @@ enum json_token json_next(struct json_reader *r)
     return r->depth > 0 ? read_member(r) : unexpected(r);
 }
 
-bool json_skip(struct json_reader *r)
+/* Over a string, from its opening quote on, whatever is in it. */
+static bool pass_quotes(struct json_reader *r)
+{
+    for (r->p++; r->p < r->end; r->p++) {
+        while (r->end - r->p > 8 && plain8(r->p))
+            r->p += 8;
+        if (pass(r, '"'))
+            return true;
+        if (*r->p == '\\' && r->end - r->p > 1)
+            r->p++;
+    }
+    return false;
+}
+
+/* To the bracket that ends what is open, by counting. */
+static bool leave_loosely(struct json_reader *r)
+{
+    size_t open = 1;
+    while (open > 0) {
+        if (r->p == r->end)
+            return unexpected(r);
+        if (*r->p == '"') {
+            if (!pass_quotes(r))
+                return unexpected(r);
+        } else if (!pass_comment(r)) {
+            open += *r->p == '{' || *r->p == '[';
+            open -= *r->p == '}' || *r->p == ']';
+            r->p++;
+        }
+    }
+    r->at = (size_t)(r->p - 1 - r->start);
+    r->token = in_object(r) ? JSON_OBJECT_END : JSON_ARRAY_END;
+    r->depth--;
+    r->first = r->want_value = false;
+    r->text = NULL;
+    r->len = 0;
+    return true;
+}
+
+bool json_leave(struct json_reader *r)
 {
     size_t depth = r->depth;
-    enum json_token token = json_next(r);
-    if (token == JSON_OBJECT_END || token == JSON_ARRAY_END)
+    if (r->error || depth == 0)
         return false;
-    while (token != JSON_ERROR && r->depth > depth)
-        token = json_next(r);
-    return token != JSON_ERROR;
+    if (r->loose)
+        return leave_loosely(r);
+    while (r->depth >= depth)
+        if (json_next(r) == JSON_ERROR)
+            return false;
+    return true;
+}
+
+bool json_skip(struct json_reader *r)
+{
+    switch (json_next(r)) {
+    case JSON_ERROR:
+    case JSON_OBJECT_END:
+    case JSON_ARRAY_END:
+        return false;
+    case JSON_OBJECT:
+    case JSON_ARRAY:
+        return json_leave(r);
+    default:
+        return true;
+    }
 }
 
 bool json_end(struct json_reader *r)

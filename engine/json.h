@@ -67,17 +67,24 @@ struct json_reader {
     const char *start, *p, *end;
     struct buf scratch;
     size_t depth;
-    bool want_value, first;
+    bool want_value, first, loose;
     unsigned char stack[JSON_DEPTH / 8]; /* a bit a level: 1 object, 0 array */
 };
 
 void json_open(struct json_reader *r, const char *text,
                size_t len); /* text: borrowed. Allocates nothing yet. */
+/* The same, of text that quotes what others wrote, which is to be passed over rather than judged: half of a
+ * surrogate pair reads as U+FFFD, within strings control characters and bytes that are no UTF-8 stand for
+ * themselves, and what json_skip and json_leave pass over is looked at for its quotes, brackets and comments
+ * alone, however deep it is. */
+void json_open_loose(struct json_reader *r, const char *text, size_t len);
 void json_close(struct json_reader *r);
 enum json_token json_next(struct json_reader *r);
 /* Passes over the value that begins with the next token (after a key, or in an array), nested ones whole.
  * False: an error, or the array had no more: r->token is its end. */
 bool json_skip(struct json_reader *r);
+/* Passes over the rest of the object or array that is open, its end included. False: an error. */
+bool json_leave(struct json_reader *r);
 bool json_end(
     struct json_reader *r); /* the value is read, only white space follows; if not, r->error is set */
 bool json_is(const struct json_reader *r,

@@ -71,7 +71,7 @@ bool tree_read(struct tree *t, const char *text, size_t len, struct err *e)
     *t = (struct tree){0};
     add(t, 0); /* no node; if there is no memory for it, there will be none for the first one */
     bool ok = t->nodes != NULL;
-    json_open(&r, text, len);
+    json_open_loose(&r, text, len);
     do
         ok = ok && json_next(&r) != JSON_ERROR && take(t, &w, &r, text);
     while (ok && w.depth > 0);

@@ -591,6 +591,73 @@ static void the_text_of_a_value_can_be_told(void **state)
     json_close(&r);
 }
 
+/* What other programs put into an index, which gives it back as it is. */
+static void a_loose_reader_passes_over_what_it_need_not_understand(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {
+        "\"\\ud800\"",        "{\"\\udfff\":\"\\ud83d\\ud83d\"}",   "[1e,-,nul]",  "[\"\x01\t\xff\xc3\"]",
+        "{\"a\":\"]}\\\\\"}", "/* \" { */ {\"a\": // [\n1 /*]*/ }", "[\"\\u12\"]", "{\"a\":1,\"a\":2,,}",
+    };
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+        char text[200];
+        struct json_reader r;
+        snprintf(text, sizeof text, "{\"_source\":%s,\"after\":7}", odd[i]);
+        json_open_loose(&r, text, strlen(text));
+        assert_int_equal(json_next(&r), JSON_OBJECT);
+        assert_int_equal(json_next(&r), JSON_KEY);
+        assert_true(json_skip(&r));
+        assert_int_equal(json_next(&r), JSON_KEY);
+        assert_true(json_is(&r, "after"));
+        assert_int_equal(json_next(&r), JSON_NUMBER);
+        assert_int_equal(json_next(&r), JSON_OBJECT_END);
+        assert_true(json_end(&r));
+        json_close(&r);
+    }
+}
+
+static void a_loose_reader_bears_any_depth_and_notices_a_cut(void **state)
+{
+    (void)state;
+    enum { DEEP = 3 * JSON_DEPTH };
+    char text[2 * DEEP + 2];
+    memset(text, '[', DEEP);
+    memset(text + DEEP, ']', DEEP);
+    for (size_t len = 1; len <= 2 * DEEP; len += 7) {
+        struct json_reader r;
+        json_open_loose(&r, text, len);
+        assert_false(json_skip(&r));
+        assert_string_equal(r.error, "cut off");
+        json_close(&r);
+    }
+    struct json_reader r;
+    json_open_loose(&r, text, 2 * DEEP);
+    assert_true(json_skip(&r) && json_end(&r));
+    json_close(&r);
+    static const char *const cut[] = {"[\"a", "[\"a\\", "[\"a\\\"", "[/*", "[//", "{\"a\":{}"};
+    for (size_t i = 0; i < sizeof cut / sizeof *cut; i++) {
+        json_open_loose(&r, cut[i], strlen(cut[i]));
+        assert_false(json_skip(&r));
+        json_close(&r);
+    }
+}
+
+static void a_loose_reader_has_a_sign_for_half_a_pair(void **state)
+{
+    (void)state;
+    static const char text[] = "\"a\\ud800b\\udc00\\ud800\\u0041\\ud83d\\ude00\"";
+    struct json_reader r;
+    json_open_loose(&r, text, sizeof text - 1);
+    assert_int_equal(json_next(&r), JSON_STRING);
+    assert_true(json_is(&r, "a\xEF\xBF\xBD"
+                            "b\xEF\xBF\xBD\xEF\xBF\xBD"
+                            "A\xF0\x9F\x98\x80"));
+    json_close(&r);
+    json_open(&r, text, sizeof text - 1);
+    assert_int_equal(json_next(&r), JSON_ERROR);
+    json_close(&r);
+}
+
 static void json_end_wants_a_value_and_nothing_behind(void **state)
 {
     (void)state;
@@ -755,6 +822,9 @@ int main(void)
         cmocka_unit_test(nesting_has_its_limit),
         cmocka_unit_test(json_skip_passes_over_whole_values),
         cmocka_unit_test(json_skip_counts_an_array_and_stops_at_its_end),
+        cmocka_unit_test(a_loose_reader_passes_over_what_it_need_not_understand),
+        cmocka_unit_test(a_loose_reader_bears_any_depth_and_notices_a_cut),
+        cmocka_unit_test(a_loose_reader_has_a_sign_for_half_a_pair),
         cmocka_unit_test(the_text_of_a_value_can_be_told),
         cmocka_unit_test(json_end_wants_a_value_and_nothing_behind),
         cmocka_unit_test(json_int_is_exact_or_refuses),
