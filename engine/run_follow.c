@@ -7,6 +7,7 @@
 #include "queue.h"
 #include "stop.h"
 #include "stretch.h"
+#include "sweep_due.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@ struct following {
     struct feed **feeds; /* owned, each; NULL for a table without a cursor */
     struct feed *sweep;  /* owned; NULL: none is under way */
     bool sweep_is_whole; /* and was begun by this script */
+    struct sweep_due due;
     int64_t look_us, told_us, checked_us,
         guarded_us; /* clock_mono_us: when to look again, when these were last done */
 };
@@ -92,10 +94,10 @@ static void tell(struct following *f, int64_t now)
 
 /* ---- sweeping ---- */
 
-static bool sweep_is_due(const struct run *r)
+static void look_when_due(struct following *f)
 {
-    double every = r->user.pipeline.sweep;
-    return every > 0 && (double)(clock_wall_us() - r->data.swept_us) >= every * 1e6;
+    const struct state_data *d = &f->run->data;
+    f->due = sweep_due_after(d->swept_us, d->sweep_after, clock_wall_us(), clock_mono_us());
 }
 
 static bool tend_sweep(struct following *f, struct err *e)
@@ -109,13 +111,14 @@ static bool tend_sweep(struct following *f, struct err *e)
         feed_free(f->sweep);
         f->sweep = NULL;
         run_note_swept(r);
+        f->due = sweep_due_swept(clock_mono_us());
         if (f->sweep_is_whole)
             run_note_script(r, false);
         run_note(r);
         r->pump.unsaved = true;
         log_info("%s: swept", r->user.pipeline.name);
     }
-    if (f->sweep || !sweep_is_due(r))
+    if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
         return true;
     f->sweep_is_whole = !r->data.sweep_after;
     f->sweep = feed_sweep(source_of(f), &r->pool, r->es, r->dead, r->stretch, r->data.sweep_after, e);
@@ -201,8 +204,12 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
     r->pump.unsaved = true; /* or a crash forgets the sweep */
     queue_add_sums(r->queue, &sums);
     script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
-    if (fresh)
+    look_when_due(f);
+    if (fresh) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
+        if (r->user.pipeline.sweep == 0) /* else one makes all documents anew */
+            run_tell_script(r);
+    }
     return open_feeds(f, e);
 }
 
@@ -285,6 +292,7 @@ bool run_follow(struct run *r, struct err *e)
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     r->progress.terminal = false;
     state_may_ask(r->state);
+    look_when_due(&f);
     bool ok = open_feeds(&f, e);
     while (ok)
         ok = round_of(&f, e);

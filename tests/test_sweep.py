@@ -1,5 +1,8 @@
 """The sweep finds what no cursor tells, and writes that alone; the guard keeps mistakes from emptying an index."""
+import json
+import os
 import re
+import time
 import urllib.parse
 
 import films
@@ -129,6 +132,24 @@ def test_what_changed_before_the_place_where_a_sweep_was_broken_off_is_found_by_
         whole_sweep(running, wait_until)
     assert [search.get("t", key)["v"] for key in ("1", "6000")] == ["w", "w"]
     assert running.stop().returncode == 143
+
+
+@pytest.mark.parametrize("swept", [2000000000000000, 0], ids=["in the future", "never"])
+def test_a_noted_time_that_tells_nothing_keeps_no_sweep_away(engine, loaded, pg, search, script, wait_until, swept):
+    noted, mtime = state(engine), os.stat(engine.state).st_mtime_ns
+    noted["sweep"]["swept"] = swept  # by a host whose clock was ahead
+    with open(engine.state, "w", encoding="utf-8") as f:
+        json.dump(noted, f)
+    os.utime(engine.state, ns=(mtime, mtime))
+    pg.execute("DELETE FROM t WHERE id = 3")
+    running = films.follow(engine, loaded, wait_until=wait_until)
+    wait_until(lambda: search.get("t", "3") is None and "swept" in running.stderr)
+    assert running.stop().returncode == 143
+    assert abs(state(engine)["sweep"]["swept"] / 1e6 - time.time()) < 600
+    running = films.follow(engine, loaded, wait_until=wait_until)  # and the next one waits for an hour
+    pg.execute("UPDATE t SET v = 'w', modified = clock_timestamp() WHERE id = 7")
+    wait_until(lambda: search.get("t", "7") == {"v": "w"})
+    assert "sweeping" not in running.stop().stderr
 
 
 def test_following_may_be_told_never_to_sweep(engine, loaded, pg, search, script, wait_until):
