@@ -40,7 +40,7 @@ struct pipeline {
     struct {
         char *url, *table;
         struct pipeline_names key;
-        char *cursor;         /* NULL: none, so every run reads everything */
+        char *cursor;         /* NULL: none, so every run compares everything */
         char *query;          /* without a final semicolon */
         double lookback;      /* seconds; negative: not given */
         double horizon_limit; /* seconds */

@@ -84,6 +84,8 @@ bool run_open_rest(struct run *r, struct err *e);
 void run_close(struct run *r); /* bears a zeroed struct; the workers have ended */
 bool run_open_script(struct run_script *s, const char *path, struct err *e);
 bool run_open_source(struct run *r, struct run_script *s, struct err *e);
+/* Whether --follow would ever see a change: by a cursor, or a sweep. False: ERR_USAGE. */
+bool run_can_follow(const struct pipeline *p, struct err *e);
 void run_close_script(struct run_script *s); /* bears a zeroed struct */
 /* Tries `step` until it works: a server that is absent is waited for. */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);

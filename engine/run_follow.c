@@ -100,6 +100,23 @@ static void look_when_due(struct following *f)
     f->due = sweep_due_after(d->swept_us, d->sweep_after, clock_wall_us(), clock_mono_us());
 }
 
+/* How soon changes are seen where no look sees them. */
+static void tell_sweeps(const struct run *r)
+{
+    const struct source *s = &r->user.source;
+    double every = r->user.pipeline.sweep;
+    for (size_t i = 0; i < s->n_tables; i++) {
+        if (s->tables[i].cursor)
+            continue;
+        if (every > 0)
+            log_info("%s: '%s' has no cursor: its changes are seen by the next sweep, one every %g s (sweep)",
+                     r->user.pipeline.name, s->tables[i].label, every);
+        else
+            log_warn("%s: '%s' has no cursor, and nothing is swept (sweep = 0): its changes are not seen",
+                     r->user.pipeline.name, s->tables[i].label);
+    }
+}
+
 static bool tend_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
@@ -158,10 +175,10 @@ static bool check_reload(const struct run *r, const struct run_script *fresh, st
                           : !same_places(a, b)                       ? "sink.indices"
                           : secret                                   ? secret
                           : a->sink.compress != b->sink.compress     ? "sink.compress"
-                          : !b->source.cursor                        ? "source.cursor"
                                                                      : NULL;
-    return !changed ||
-           err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
+    if (changed)
+        return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
+    return run_can_follow(b, e);
 }
 
 /* Documents look different now, or the index is another one: a sweep, from the first row on, brings them up
@@ -207,6 +224,7 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
     look_when_due(f);
     if (fresh) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
+        tell_sweeps(r);
         if (r->user.pipeline.sweep == 0) /* else one makes all documents anew */
             run_tell_script(r);
     }
@@ -292,6 +310,7 @@ bool run_follow(struct run *r, struct err *e)
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     r->progress.terminal = false;
     state_may_ask(r->state);
+    tell_sweeps(r);
     look_when_due(&f);
     bool ok = open_feeds(&f, e);
     while (ok)

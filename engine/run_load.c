@@ -79,9 +79,7 @@ static const char *why_full(const struct run *r)
         return "the index did not exist, though the state says it was loaded";
     if (!d->bare && strcmp(d->index_uuid, r->index.uuid) != 0)
         return "the index is not the one that was loaded";
-    if (!r->user.pipeline.source.cursor && d->phase == STATE_FOLLOWING)
-        return "the script names no cursor";
-    if (d->bare && !r->user.source.tables[0].cursor_is_time)
+    if (d->bare && r->user.pipeline.source.cursor && !r->user.source.tables[0].cursor_is_time)
         return "the state file holds a time alone, and the cursor is a number";
     if (d->n_tables > 0 && strcmp(d->tables[0].name, r->user.source.tables[0].name) != 0)
         return "the state is that of another table";
@@ -367,12 +365,31 @@ static bool run_since(struct run *r, struct err *e)
 
 static bool catch_up(struct run *r, struct err *e)
 {
-    if (!r->user.pipeline.source.cursor)
-        return true;
     if (!run_sign_state(r, e))
         return false;
     r->pump.unsaved = true; /* a bare file becomes a full one */
     return run_changes(r, e);
+}
+
+static void tell_changes(const struct run *r)
+{
+    const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
+    if (r->user.pipeline.source.cursor)
+        log_info("%s: reading what changed since %s", r->user.pipeline.name,
+                 at->cursor ? at->cursor : "the beginning");
+    else
+        log_info("%s: comparing every row: the script names no cursor", r->user.pipeline.name);
+    run_tell_script(r);
+}
+
+/* A root without a cursor is up to date once it has been loaded, from the first row on, or swept; who follows
+ * sweeps it beside what else changes. */
+static bool needs_sweep(struct run *r, bool loaded)
+{
+    bool looks = r->user.pipeline.source.cursor || loaded;
+    if (r->o.follow && !looks)
+        r->data.swept_us = 0; /* due at once: --follow begins up to date */
+    return r->o.sweep || (!looks && !r->o.follow);
 }
 
 bool run_load(struct run *r, struct err *e)
@@ -389,14 +406,10 @@ bool run_load(struct run *r, struct err *e)
         return carry_snapshot(r, e);
     }
     const char *why = why_full(r);
-    if (why || r->data.phase == STATE_SNAPSHOT) {
-        if (!load_everything(r, why, e))
-            return false;
-    } else {
-        const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
-        log_info("%s: reading what changed since %s", r->user.pipeline.name,
-                 at->cursor ? at->cursor : "the beginning");
-        run_tell_script(r);
-    }
-    return catch_up(r, e) && (!r->o.sweep || run_sweep(r, e));
+    bool whole = why || r->data.phase == STATE_SNAPSHOT;
+    if (!whole)
+        tell_changes(r);
+    else if (!load_everything(r, why, e))
+        return false;
+    return catch_up(r, e) && (!needs_sweep(r, why) || run_sweep(r, e));
 }

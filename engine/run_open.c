@@ -126,17 +126,26 @@ static bool open_state(struct run *r, struct err *e)
     return open_dead_letters(r, e);
 }
 
-/* Before anything is touched. */
-static bool check_follow(const struct run *r, struct err *e)
+bool run_can_follow(const struct pipeline *p, struct err *e)
 {
-    return !r->o.follow || r->user.pipeline.source.cursor ||
-           err_set(e, ERR_USAGE, "option --follow needs a cursor: the script names none in source");
+    bool any = p->sweep > 0 || p->source.cursor;
+    for (size_t i = 0; i < p->source.n_related; i++)
+        any |= p->source.related[i].cursor != NULL;
+    if (any)
+        return true;
+    err_set(e, ERR_USAGE,
+            "%s: option --follow would see no change: there is no cursor in source, and sweep is 0",
+            p->script);
+    return err_hint(
+        e, "sweep = 60, beside name, compares every row each minute; source.cursor, the column that says "
+           "when a row last changed, costs less");
 }
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
-    return run_open_script(&r->user, path, e) && check_follow(r, e) && run_open_servers(r, e) &&
-           run_open_rest(r, e);
+    return run_open_script(&r->user, path, e) &&
+           (!r->o.follow || run_can_follow(&r->user.pipeline, e)) && /* before anything is touched */
+           run_open_servers(r, e) && run_open_rest(r, e);
 }
 
 bool run_open_rest(struct run *r, struct err *e)

@@ -35,7 +35,7 @@
 ---@field table string              the root table: one row of it, one document
 ---@field key string|string[]       the query's and the table's column that becomes `_id`, or several: { "a", "b" } becomes
 ---                                 their values joined by ":" (with ":" and "\" in them escaped by "\")
----@field cursor? string            the table's column that says when a row last changed; none: all is read each time
+---@field cursor? string            the table's column that says when a row last changed; none: sweeps compare all
 ---@field lookback? number          seconds that are read again at each look. Without it: 60 where it cannot be known how long
 ---                                 other transactions have been open, else 0
 ---@field horizon_limit? number     seconds that a transaction left open may hold the watermark back (default 600)

@@ -78,9 +78,9 @@ def test_sighup_reloads_the_script(started, pg, search, script, wait_until):
         (films.plain(columns="id, nothing"), r"script\.lua:\d+: .*nothing"),
         (films.plain(index="other"), r"'sink\.index' has changed, which takes a restart"),
         (films.plain(sink='user = "me"'), r"'sink\.user' has changed, which takes a restart"),
-        (films.plain(cursor=None), r"'source\.cursor' has changed, which takes a restart"),
+        (films.plain(cursor=None, extra="sweep = 0,"), r"script\.lua: option --follow would see no change"),
     ],
-    ids=["syntax", "query", "index", "user", "cursor"],
+    ids=["syntax", "query", "index", "user", "never"],
 )
 def test_a_script_that_cannot_be_reloaded_leaves_the_old_one_at_work(started, pg, search, script, wait_until, text, why):
     running = started()
@@ -192,8 +192,50 @@ def test_options_that_contradict_it_are_wrong_use(engine, pg, search_one, script
     assert re.search(rf"options --follow and {words[0]} exclude each other", done.stderr)
 
 
-def test_without_a_cursor_it_is_wrong_use_and_nothing_is_loaded(engine, pg, search_one, script):
+def test_without_a_cursor_and_without_sweeps_it_is_wrong_use_and_nothing_is_loaded(engine, pg, search_one, script):
     films.table(pg)
-    done = run(engine, script(films.plain(cursor=None)), "--follow", code=2)
-    assert "--follow needs a cursor" in done.stderr
+    done = run(engine, script(films.plain(cursor=None, extra="sweep = 0,")), "--follow", code=2)
+    assert "--follow would see no change" in done.stderr and "hint: sweep = 60" in done.stderr, done
     assert search_one.count("t") == 0
+
+
+def test_without_a_cursor_it_lives_by_sweeps_and_sends_what_differs(started, pg, search, wait_until):
+    running = started(text=films.plain(cursor=None, extra="poll_interval = 0.1, sweep = 0.3,"))
+    assert "'t' has no cursor: its changes are seen by the next sweep, one every 0.3 s" in running.stderr
+    before = search.versions("t")
+    pg.execute("UPDATE t SET v = 'w' WHERE id = 3; DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (100, 'new')")
+    wait_until(lambda: search.get("t", "100") and not search.get("t", "4"))
+    pg.execute("UPDATE t SET v = 'x' WHERE id = 3")
+    wait_until(lambda: search.get("t", "3") == {"v": "x"})
+    assert films.changed(before, search.versions("t")) == {"3", "4", "100"}
+    assert running.stop().returncode == 143
+
+
+def test_without_a_cursor_it_begins_up_to_date_however_seldom_it_sweeps(started, engine, pg, search, wait_until):
+    text = films.plain(cursor=None)
+    started(text=text).stop()
+    pg.execute("UPDATE t SET v = 'w' WHERE id = 3")
+    running = started(text=text)
+    wait_until(lambda: search.get("t", "3") == {"v": "w"})
+    assert running.stop().returncode == 143
+
+
+def test_related_tables_that_have_cursors_are_looked_at_where_the_root_has_none(engine, pg, search, script, wait_until):
+    pg.execute(films.SCHEMA)
+    text = films.lua((films.LINK, films.PERSON), cursor=None, extra="poll_interval = 0.1, sweep = 0,")
+    running = films.follow(engine, script(text), wait_until=wait_until)
+    assert "'film' has no cursor, and nothing is swept" in running.stderr
+    films.touch(pg, "name = 'renamed'", "id = 3", "person")
+    wait_until(lambda: search.get("films", "12")["actors"] == ["actor renamed"])
+    assert running.stop().returncode == 143
+
+
+def test_a_reload_may_take_the_cursor_away_and_bring_it_back(started, pg, search, script, wait_until):
+    running = started()
+    for n, cursor in enumerate((None, "modified", None, "modified")):
+        script(films.plain(cursor=cursor, extra=f"poll_interval = 0.1, sweep = {3600 if cursor else 0.2},"))
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: running.stderr.count("reloaded") > n)
+        pg.execute("UPDATE t SET v = %s WHERE id = 3", (f"w{n}",)) if not cursor else touch(pg, f"w{n}")
+        wait_until(lambda: search.get("t", "3") == {"v": f"w{n}"})
+    assert running.stop().returncode == 143

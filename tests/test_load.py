@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 import conftest
+import films
 import tools
 from pipelines import pipeline
 from proxy import Proxy
@@ -323,15 +324,33 @@ def test_rows_written_while_the_load_runs_are_there_after_it(engine, pg, search,
     assert [docs[key]["v"] for key in ("-1", "9999", "1")] == ["low", "high", "changed"]
 
 
-def test_without_a_cursor_every_run_carries_everything(engine, pg, search_one, script):
+def test_without_a_cursor_every_run_compares_every_row_and_sends_what_differs(engine, pg, search_one, script):
     make_things(pg)
     path = script(pipeline(cursor=None))
     ok(engine(path))
-    pg.execute("UPDATE things SET v = 'new' WHERE id = 4")
+    pg.execute("UPDATE things SET v = 'new' WHERE id = 4; DELETE FROM things WHERE id = 5")
+    before = search_one.versions("things")
+    done = ok(engine(path))
+    assert "1 document indexed, 1 deleted, 8 unchanged" in done.stderr and done.stderr.count("sweeping") == 1, done
+    assert changed(before, search_one.versions("things")) == {"4", "5"}
+    assert search_one.get("things", "4")["v"] == "new" and not search_one.get("things", "5")
     before = search_one.versions("things")
     ok(engine(path))
-    assert len(changed(before, search_one.versions("things"))) == 10
-    assert search_one.get("things", "4")["v"] == "new"
+    assert not changed(before, search_one.versions("things"))
+    ok(engine(path, "--full"))
+    assert len(changed(before, search_one.versions("things"))) == 9
+
+
+def test_without_a_cursor_a_first_load_that_was_broken_off_ends_up_to_date(engine, pg, search_one, script, wait_until):
+    make_things(pg, 3000)
+    slow = script(pipeline(cursor=None, document="for _ = 1, 30000 do end return { v = row.v }"), "slow.lua")
+    running = engine.start(slow, "--workers", "1")
+    wait_until(lambda: (films.state(engine) or {}).get("after"))
+    running.kill()
+    pg.execute("UPDATE things SET v = 'new' WHERE id IN (1, 3000); DELETE FROM things WHERE id = 2")
+    ok(engine(script(pipeline(cursor=None))))
+    assert search_one.get("things", "1")["v"] == search_one.get("things", "3000")["v"] == "new"
+    assert not search_one.get("things", "2")
 
 
 def test_rows_whose_cursor_is_null_or_infinite_stop_nothing(engine, pg, search_one, script):
