@@ -16,7 +16,7 @@ WRAP     = malloc calloc realloc strdup strndup
 OBJECTS  = $(patsubst engine/%.c,$(BUILD)/%.o,$(wildcard engine/*.c))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS  = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-SCRIPTS  = vendor/install scripts/demo .ci/run
+SCRIPTS  = vendor/install scripts/demo tests/after_demo .ci/run
 # One short line a command; all of it with V=1.
 run      = $(if $(V),,@echo '  $(1)  $@' &&)
 
@@ -55,10 +55,11 @@ demo:  ## install what is missing, start the servers, load films, search them
 
 test:  ## install what is missing, then run all tests: unit tests under ASan and UBSan, the others on real servers
 	@vendor/install
+	@mkdir -p build && flock build/test.lock $(MAKE) all-tests
+# In turn, where two start at once: they would build the same files.
+all-tests:
 	$(MAKE) all
 	$(MAKE) fuzz FUZZ_SECONDS=30 FUZZ_SEED=1
-	vendor/services with $(MAKE) unit-then-e2e
-unit-then-e2e:
 	$(MAKE) BUILD=build/asan CFLAGS='$(ASAN)' unit
 	$(MAKE) e2e
 
@@ -77,9 +78,12 @@ bench:  ## measure beside psql, curl and Python, on servers of its own, some 10 
 	$(MAKE) all
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 tests/bench/bench.py
 
-unit: $(UNITS)  ## build and run the unit tests (those that need servers: vendor/services with make unit)
-	@failed=; for test in $(UNITS); do echo "$$test"; $$test || failed="$$failed $$test"; done; \
-	[ -z "$$failed" ] || { echo "failed:$$failed" && exit 1; }
+# The tests have servers of their own: the demo's, and what is in them, are the user's. One run at a time has them; as in
+# tests/services.py and tests/conftest.py.
+unit: $(UNITS)  ## build and run the unit tests
+	@ETL_SERVICES=services-tests flock build/tests-gw0.lock vendor/services with sh -c '\
+	    for test; do echo "$$test"; $$test || failed="$$failed $$test"; done; \
+	    [ -z "$$failed" ] || { echo "failed:$$failed" && exit 1; }' unit $(UNITS)
 
 ASAN = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 TSAN = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
@@ -114,12 +118,13 @@ format:  ## let clang-format have its way
 	clang-format -i $(C_FILES)
 
 clean:  ## stop the services and remove build/
-	@for set in $(notdir $(wildcard build/services*)); do ETL_SERVICES=$$set vendor/services purge || exit 1; done
+	@for set in $(patsubst build/%/settings.json,%,$(wildcard build/*/settings.json)); do \
+	    ETL_SERVICES=$$set vendor/services purge || exit 1; done
 	rm -rf build
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test fuzz run-fuzzers unit-then-e2e e2e faults bench unit asan tsan lint format clean help
+.PHONY: all install demo test all-tests fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)

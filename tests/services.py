@@ -10,10 +10,11 @@ from tools import ROOT, wait_until
 
 PROGRAM = os.path.join(ROOT, "vendor", "services")
 
-# Where several tests run at a time (pytest-xdist), each process has servers of its own; the first one the usual ones.
+# Servers of the tests' own: whoever tries the demo, or points ETL_SERVICES elsewhere, keeps what is in his. (Measurements:
+# ETL_TEST_SERVICES.) Where several tests run at a time (pytest-xdist), each process has its own, too.
+SET = os.environ.get("ETL_TEST_SERVICES", "services-tests")
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-if WORKER != "gw0":
-    os.environ["ETL_SERVICES"] = "services-" + WORKER
+os.environ["ETL_SERVICES"] = SET if WORKER == "gw0" else f"{SET}-{WORKER}"
 
 
 def _load():

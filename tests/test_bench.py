@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import services
 from tools import ROOT
 
 PROGRAM = os.path.join(ROOT, "tests", "bench", "bench.py")
@@ -14,8 +15,7 @@ PROGRAM = os.path.join(ROOT, "tests", "bench", "bench.py")
 
 def environment(**words):
     """With the test's own servers: by itself it would start others."""
-    services = os.environ.get("ETL_SERVICES", "services")
-    return {**os.environ, "ETL_SERVICES": services, "BENCH_FILMS": "300", "BENCH_RUNS": "1", **words}
+    return {**os.environ, "ETL_TEST_SERVICES": services.SET, "BENCH_FILMS": "300", "BENCH_RUNS": "1", **words}
 
 
 def test_bench_compares_all_loaders_and_reports_ratios(servers):

@@ -2,6 +2,7 @@
 import os
 import shutil
 import socket
+import subprocess
 import time
 import urllib.request
 
@@ -45,7 +46,14 @@ def test_up_with_everything_running_ends_at_once_and_silent(servers):
     assert [server.pid for server in servers] == pids
 
 
-def test_env_names_the_servers_of_the_demo(servers):
+def test_the_servers_are_not_those_of_the_demo(servers):
+    env = {key: value for key, value in os.environ.items() if key != "ETL_SERVICES"}
+    others = subprocess.run([private.PROGRAM, "status"], env=env, capture_output=True, text=True, check=False).stdout
+    for server in servers:
+        assert server.name in others and f"pid {server.pid}\n" not in others and f":{server.port} " not in others
+
+
+def test_env_names_the_servers(servers):
     lines = private.run("env").stdout.splitlines()
     assert lines[0] == f"export DATABASE_URL=postgresql://etl:etl@127.0.0.1:{private.POSTGRES.port}/movies"
     assert lines[1] == f"export ELASTICSEARCH_URL=http://127.0.0.1:{private.SEARCH[0].port}"

@@ -8,7 +8,7 @@ any time counts, the documents of each loader are compared, field by field. Then
 the table has the medians, and the JSON in build/bench/ every run. CPU is what the kernel charged: to the loader, to
 PostgreSQL, to the search server. Nothing here fails because something was slow.
 
-It runs on servers of its own, in build/services-bench (ETL_SERVICES): the index `movies` is deleted and filled again.
+It runs on servers of its own, in build/services-bench (ETL_TEST_SERVICES): the index `movies` is deleted and filled again.
 """
 import datetime
 import glob
@@ -26,7 +26,7 @@ import time
 import warnings
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-os.environ.setdefault("ETL_SERVICES", "services-bench")  # before `services` looks at it
+os.environ.setdefault("ETL_TEST_SERVICES", "services-bench")  # before `services` looks at it
 import elasticsearch.helpers  # noqa: E402
 import services  # noqa: E402
 from tools import ROOT, SLOW  # noqa: E402
@@ -164,7 +164,7 @@ def make_bodies(script):
 
 
 def empty_index(es, body):
-    es.indices.delete(index="movies", ignore=404)
+    es.indices.delete(index="movies", ignore_unavailable=True)
     es.indices.create(index="movies", body=body)
     es.cluster.health(index="movies", wait_for_status="green", timeout="60s")
     for path in glob.glob(os.path.join(OUT, "state*")):
@@ -351,7 +351,7 @@ def measure():
     es = elasticsearch.Elasticsearch([SEARCH.url], timeout=120, transport_class=loader_module().LaxTransport)
     forms = scripts()
     all_cases = cases(forms)
-    es.indices.delete(index="movies", ignore=404)
+    es.indices.delete(index="movies", ignore_unavailable=True)
     subprocess.run(engine(forms["LATERAL"][1], "--limit", "1"), check=True)  # makes the index, for its settings
     body = loader_module().settings_of(es, "movies")
     make_bodies(forms["LATERAL"][1])
