@@ -57,7 +57,7 @@ def follow():
     url = bench.make_films()
     os.environ.update(DATABASE_URL=url, ELASTICSEARCH_URL=bench.SEARCH.url, FILE_PATH_STATE=state)
     es = elasticsearch.Elasticsearch([bench.SEARCH.url], timeout=120, transport_class=loader.LaxTransport)
-    es.indices.delete(index="movies", ignore=404)
+    es.indices.delete(index="movies", ignore_unavailable=True)
     script = os.path.join(bench.ROOT, "scripts", "movies.lua")
     subprocess.run(bench.engine(script), check=True)
     subprocess.Popen(bench.engine(script, "--follow"))  # until bench ends its children

@@ -8,6 +8,7 @@ settings and mappings of an index that is there (one that the engine made), so t
 writes into an index that is there.
 """
 import argparse
+import dataclasses
 import json
 import os
 import re
@@ -25,11 +26,26 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__
 FIELDS = {"rating": "imdb_rating", "modified": None}  # the others keep their name
 
 
-class LaxTransport(elasticsearch.Transport):
-    """The client refuses what is not its maker's own build; the requests are the same."""
+if elasticsearch.__version__ < (8,):
 
-    def _do_verify_elasticsearch(self, *_args, **_kwargs):
-        pass
+    class LaxTransport(elasticsearch.Transport):
+        """The client refuses what is not its maker's own build; the requests are the same."""
+
+        def _do_verify_elasticsearch(self, *_args, **_kwargs):
+            pass
+
+else:
+    import elastic_transport
+
+    class LaxTransport(elastic_transport.Transport):
+        """The same, and what the bodies are is said in the words that all servers know."""
+
+        def perform_request(self, *words, headers=None, **options):
+            plain = {k: v.replace("vnd.elasticsearch+", "").partition(";")[0] for k, v in (headers or {}).items()}
+            answer = super().perform_request(*words, headers=plain, **options)
+            product = {**answer.meta.headers, "x-elastic-product": "Elasticsearch"}
+            meta = dataclasses.replace(answer.meta, headers=elastic_transport.HttpHeaders(product))
+            return answer._replace(meta=meta)
 
 
 def query():
@@ -60,7 +76,7 @@ def settings_of(es, index):
 
 
 def create(es, index, like):
-    es.indices.delete(index=index, ignore=404)
+    es.indices.delete(index=index, ignore_unavailable=True)
     es.indices.create(index=index, body=settings_of(es, like) if like else {"settings": {"number_of_replicas": 0}})
 
 
