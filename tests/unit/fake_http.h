@@ -209,7 +209,7 @@ static inline void *fake_run(void *arg)
 
 /* At that address. Its port: on return; 0: there is no such address on this machine. */
 static inline int fake_start_at(struct fake_http *f, const struct fake_step *steps, size_t n,
-                                struct sockaddr *a, socklen_t len)
+                                const struct sockaddr *a, socklen_t len)
 {
     memset(f, 0, sizeof *f);
     f->steps = steps;
@@ -220,11 +220,13 @@ static inline int fake_start_at(struct fake_http *f, const struct fake_step *ste
         close(f->listener);
         return 0;
     }
-    bool ok = listen(f->listener, 8) == 0 && getsockname(f->listener, a, &len) == 0;
+    struct sockaddr_storage at;
+    len = sizeof at;
+    bool ok = listen(f->listener, 8) == 0 && getsockname(f->listener, (struct sockaddr *)&at, &len) == 0;
     if (!ok || pthread_create(&f->thread, NULL, fake_run, f) != 0)
         abort();
-    return ntohs(a->sa_family == AF_INET ? ((struct sockaddr_in *)a)->sin_port
-                                         : ((struct sockaddr_in6 *)a)->sin6_port);
+    return ntohs(at.ss_family == AF_INET ? ((struct sockaddr_in *)&at)->sin_port
+                                         : ((struct sockaddr_in6 *)&at)->sin6_port);
 }
 
 static inline void fake_start(struct fake_http *f, const struct fake_step *steps, size_t n)

@@ -441,14 +441,17 @@ static void a_connection_amid_something_is_closed(void **state)
     (void)state;
     struct session s;
     int64_t clock_us;
-    char sql[TEXT];
+    char asleep[TEXT], sql[TEXT];
     open_session(&s);
     PGresult *res;
-    snprintf(sql, sizeof sql, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)",
-             value(&s, &res, "SELECT pg_backend_pid()"));
+    const char *pid = value(&s, &res, "SELECT pg_backend_pid()");
+    snprintf(sql, sizeof sql, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)", pid);
+    snprintf(asleep, sizeof asleep, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s",
+             pid);
     PQclear(res);
     assert_true(pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e));
-    pg_give(&s.pool, s.pg); /* the server sleeps for a minute: it is cancelled */
+    admin_waits_until(asleep); /* a server that has not begun has nothing to cancel */
+    pg_give(&s.pool, s.pg);    /* the server sleeps for a minute: it is cancelled */
     assert_null(s.pool.idle);
     admin_waits_until(sql);
     assert_non_null(s.pg = pg_take(&s.pool, &s.e));
@@ -1028,7 +1031,7 @@ static int tear_down(void **state)
 static void is_skipped(void **state)
 {
     (void)state;
-    print_message("no DATABASE_URL: try vendor/services with make unit\n");
+    print_message("no DATABASE_URL: try make unit\n");
     if (getenv("CI"))
         fail();
     skip();
