@@ -16,7 +16,7 @@ WRAP     = malloc calloc realloc strdup strndup
 OBJECTS  = $(patsubst engine/%.c,$(BUILD)/%.o,$(wildcard engine/*.c))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 FUZZERS  = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-SCRIPTS  = vendor/install scripts/demo tests/after_demo .ci/run
+SCRIPTS  = vendor/install vendor/test-in scripts/demo tests/after_demo .ci/run
 # One short line a command; all of it with V=1.
 run      = $(if $(V),,@echo '  $(1)  $@' &&)
 
@@ -73,6 +73,9 @@ faults: all  ## the long form of the tests with faults: more than 200 kills, som
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
 	    /usr/bin/python3 -m pytest tests/faults tests/proof $(ARGS)
 
+test-in:  ## try another release: make the demo and run the tests in a root of its own (RELEASE=trixie; needs root)
+	@vendor/test-in '$(RELEASE)'
+
 bench:  ## measure beside psql, curl and Python, on servers of its own, some 10 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
 	@vendor/install build services demo test
 	$(MAKE) all
@@ -125,6 +128,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test all-tests fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
+.PHONY: all install demo test all-tests test-in fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)
