@@ -200,27 +200,41 @@ static bool next_result(struct pg *pg, PGresult **res, struct err *e)
     return true;
 }
 
-/* Reads what is left of a query, so that the connection can be used again; of a pipeline, up to its end and
- * out of it. Where that cannot be, the connection is broken, and pg_give closes it. */
-static void drain(struct pg *pg)
+/* Reads what is left of a pipeline, up to its end and out of it. Where that cannot be, the connection is
+ * broken, and pg_give closes it. False: a stop was asked, or the transaction failed at its end (a deferred
+ * constraint). */
+static bool drain(struct pg *pg, struct err *e)
 {
-    struct err ignored;
     PGresult *res;
-    bool pipeline = PQpipelineStatus(pg->conn) != PQ_PIPELINE_OFF;
-    int ends = 0; /* in a pipeline, each query has one */
-    while (!pg->broken && PQstatus(pg->conn) == CONNECTION_OK && next_result(pg, &res, &ignored)) {
-        ExecStatusType status = PQresultStatus(res);
+    bool ok = true;
+    int ends = 0; /* each statement has one */
+    while (!pg->broken && PQstatus(pg->conn) == CONNECTION_OK) {
+        if (!next_result(pg, &res, e))
+            return false;
+        ExecStatusType status = res ? PQresultStatus(res) : PGRES_COMMAND_OK;
         ends = res ? 0 : ends + 1;
+        if (status == PGRES_FATAL_ERROR)
+            ok = pg_error(pg, res, NULL, e);
         PQclear(res);
-        if (pipeline ? status == PGRES_PIPELINE_SYNC : ends == 1)
+        if (status == PGRES_PIPELINE_SYNC)
             break;
         if (ends > 2 || status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
             pg->broken = true;
     }
-    if (pipeline && !PQexitPipelineMode(pg->conn))
+    if (PQpipelineStatus(pg->conn) != PQ_PIPELINE_OFF && !PQexitPipelineMode(pg->conn))
         pg->broken = true;
     pg->streaming = false;
     gather(pg, false);
+    if (ok && PQstatus(pg->conn) != CONNECTION_OK)
+        return pg_error(pg, NULL, NULL, e);
+    return ok;
+}
+
+static bool damaged(struct pg *pg, struct err *e)
+{
+    pg->broken = true; /* whose answers come next is not known */
+    return err_set(e, ERR_PASSING, "could not use an answer of PostgreSQL %s: it is not what was asked for",
+                   pg->server->label);
 }
 
 /* Whether res is what a query may give: rows, or a command's end. Else e says what it is. */
@@ -238,8 +252,10 @@ static bool check_result(struct pg *pg, const PGresult *res, const char *sql, st
     case PGRES_COPY_BOTH:
         pg->broken = true; /* amid the protocol of COPY, which we don't speak */
         return err_set(e, ERR_FINAL, "cannot run COPY here: use a SELECT");
-    default:
+    case PGRES_FATAL_ERROR:
         return pg_error(pg, res, sql, e);
+    default:
+        return damaged(pg, e);
     }
 }
 
@@ -256,29 +272,145 @@ bool pg_check_free(struct pg *pg, struct err *e)
 
 /* ---- queries ---- */
 
-bool pg_result(struct pg *pg, int sent, const char *sql, PGresult **out, struct err *e)
+/* Each round trip is one pipeline, and so one transaction: a pooler that gives every transaction another
+ * session (PgBouncer's transaction and statement pooling) cannot tear it apart. It begins with the settings
+ * that texts of values depend on, for this transaction alone: those of user, database, server or of the
+ * session's other users don't matter, and ours don't reach them.
+ *
+ * In READ COMMITTED each statement takes a snapshot of its own when it begins. It can be chosen only before
+ * the first snapshot, thus by a statement of its own: SET without LOCAL, which would warn that there is no
+ * transaction block; of this setting nothing is left behind after the transaction. */
+static const char isolation_sql[] = "SET transaction_isolation TO 'read committed'";
+
+#define LOCAL(name, value) " pg_catalog.set_config('" name "', '" value "', true)"
+#define SETTINGS                                                                                                                                                                                     \
+    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8," LOCAL(                                                                                                   \
+        "client_encoding",                                                                                                                                                                           \
+        "UTF8") "," LOCAL("TimeZone",                                                                                                                                                                \
+                          "UTC") "," LOCAL("DateStyle",                                                                                                                                              \
+                                           "ISO") "," LOCAL("IntervalStyle",                                                                                                                         \
+                                                            "postgres") "," LOCAL("bytea_output",                                                                                                    \
+                                                                                  "hex") "," LOCAL("extra_"                                                                                          \
+                                                                                                   "float_"                                                                                          \
+                                                                                                   "digits",                                                                                         \
+                                                                                                   "3") "," LOCAL("standard_conforming_strings",                                                     \
+                                                                                                                  "on") ","                                                                          \
+                                                                                                                        " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL( \
+                                                                                                                            "jit",                                                                   \
+                                                                                                                            "off") " END"
+
+/* A fetch is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a spinning
+ * disk's) it would rather read related tables as a whole, by several processes, for each thousand keys. */
+static const char settings_sql[] = SETTINGS,
+                  fetch_settings_sql[] =
+                      SETTINGS ", pg_catalog.set_config('random_page_cost',"
+                               "  least(pg_catalog.current_setting('random_page_cost')::pg_catalog.float8,"
+                               " 1.1)::pg_catalog.text, true)," LOCAL("max_parallel_workers_per_gather", "0");
+
+bool pg_begin(struct pg *pg, bool fetch)
 {
-    *out = NULL;
-    if (!sent)
-        return pg_error(pg, NULL, sql, e);
-    PGresult *res;
-    if (!next_result(pg, &res, e))
+    const char *sql = fetch ? fetch_settings_sql : settings_sql;
+    return PQenterPipelineMode(pg->conn) &&
+           PQsendQueryParams(pg->conn, isolation_sql, 0, NULL, NULL, NULL, NULL, 0) &&
+           PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0);
+}
+
+static bool not_sent(struct pg *pg, const char *sql, struct err *e)
+{
+    pg->broken = true; /* half a pipeline may be on its way */
+    return pg_error(pg, NULL, sql, e);
+}
+
+/* VACUUM, CREATE DATABASE, a procedure that commits: they refuse to run in a transaction with anything else.
+ */
+static bool refuses_company(const PGresult *res)
+{
+    const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    return sqlstate && (strcmp(sqlstate, "25001") == 0 || strcmp(sqlstate, "2D000") == 0);
+}
+
+bool pg_result(struct pg *pg, const char *sql, PGresult **out, struct err *e)
+{
+    PGresult *end = NULL;
+    if (!next_result(pg, out, e))
         return false;
-    bool ok = check_result(pg, res, sql, e);
-    drain(pg);
-    if (ok)
-        *out = res;
-    else
-        PQclear(res);
+    if (!*out && PQstatus(pg->conn) == CONNECTION_OK)
+        return damaged(pg, e);
+    if (!check_result(pg, *out, sql, e)) {
+        pg->alone = refuses_company(*out);
+        PQclear(*out);
+        *out = NULL;
+        return false;
+    }
+    bool ok = next_result(pg, &end, e);
+    if (ok && end)
+        ok = damaged(pg, e);
+    PQclear(end);
     return ok;
+}
+
+/* The answers to what pg_begin has sent. */
+static bool begun(struct pg *pg, int64_t *clock_us, struct err *e)
+{
+    PGresult *res = NULL;
+    bool ok = pg_result(pg, isolation_sql, &res, e);
+    PQclear(res);
+    res = NULL;
+    ok = ok && pg_result(pg, settings_sql, &res, e);
+    int64_t clock = ok && PQntuples(res) == 1 ? pg_number(res, 0, 0) : 0;
+    PQclear(res);
+    if (ok && clock <= 0)
+        ok = damaged(pg, e);
+    if (clock_us)
+        *clock_us = clock;
+    return ok;
+}
+
+bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n, struct err *e)
+{
+    struct err ignored;
+    for (int i = 0; i < n; i++)
+        out[i] = NULL;
+    if (!sent)
+        return not_sent(pg, sql[0], e);
+    bool ok = begun(pg, NULL, e);
+    for (int i = 0; ok && i < n; i++)
+        ok = pg_result(pg, sql[i], &out[i], e);
+    ok &= drain(pg, ok ? e : &ignored);
+    for (int i = 0; !ok && i < n; i++) {
+        PQclear(out[i]);
+        out[i] = NULL;
+    }
+    return ok;
+}
+
+/* Without settings: what has to be alone gives no rows. */
+static bool query_alone(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
+                        struct err *e)
+{
+    if (!PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0))
+        return not_sent(pg, sql, e);
+    if (pg_result(pg, sql, out, e))
+        return true;
+    PGresult *end = NULL;
+    struct err ignored;
+    if (!next_result(pg, &end, &ignored) || end)
+        pg->broken = true;
+    PQclear(end);
+    return false;
 }
 
 bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
                     PGresult **out, struct err *e)
 {
     *out = NULL;
-    return pg_check_free(pg, e) &&
-           pg_result(pg, PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0), sql, out, e);
+    if (!pg_check_free(pg, e))
+        return false;
+    int sent = pg_begin(pg, false) && PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0) &&
+               PQpipelineSync(pg->conn);
+    pg->alone = false;
+    return pg_finish(pg, sent, &sql, out, 1, e) ||
+           (pg->alone && !pg->broken && query_alone(pg, sql, n, params, out, e));
 }
 
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out, struct err *e)
@@ -309,114 +441,39 @@ int64_t pg_number(const PGresult *res, int row, int column)
     return n > most ? most : n < -most ? -most : n;
 }
 
-/* Up to the statement's end. One row can be two results: see read_clock. */
-static bool pair_result(struct pg *pg, const char *sql, PGresult **out, struct err *e)
-{
-    PGresult *res;
-    bool ok = true;
-    while (ok && (ok = next_result(pg, &res, e)) && res) {
-        ok = check_result(pg, res, sql, e);
-        if (ok && (!*out || PQntuples(*out) == 0)) {
-            PQclear(*out);
-            *out = res;
-        } else {
-            PQclear(res);
-        }
-    }
-    if (ok && !*out)
-        return pg_error(pg, NULL, sql, e);
-    return ok;
-}
-
-/* One implicit transaction, but in READ COMMITTED, which pg_open has set, each statement takes a snapshot of
- * its own when it begins. */
 bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[2], struct err *e)
 {
+    const char *const sql[] = {s[0].sql, s[1].sql};
     out[0] = out[1] = NULL;
     if (!pg_check_free(pg, e))
         return false;
-    bool sent = PQenterPipelineMode(pg->conn) &&
-                PQsendQueryParams(pg->conn, s[0].sql, s[0].n, NULL, s[0].params, NULL, NULL, 0) &&
-                PQsendQueryParams(pg->conn, s[1].sql, s[1].n, NULL, s[1].params, NULL, NULL, 0) &&
-                PQpipelineSync(pg->conn);
-    if (!sent) {
-        pg->broken = true; /* half a pipeline may be on its way */
-        return pg_error(pg, NULL, s[0].sql, e);
-    }
-    bool ok = pair_result(pg, s[0].sql, &out[0], e) && pair_result(pg, s[1].sql, &out[1], e);
-    drain(pg);
-    if (ok)
-        return true;
-    PQclear(out[0]);
-    PQclear(out[1]);
-    out[0] = out[1] = NULL;
-    return false;
+    int sent = pg_begin(pg, false) &&
+               PQsendQueryParams(pg->conn, sql[0], s[0].n, NULL, s[0].params, NULL, NULL, 0) &&
+               PQsendQueryParams(pg->conn, sql[1], s[1].n, NULL, s[1].params, NULL, NULL, 0) &&
+               PQpipelineSync(pg->conn);
+    return pg_finish(pg, sent, sql, out, 2, e);
 }
 
-/* The clock first, and sent at once; then the query. They are one implicit transaction, but in READ
- * COMMITTED, which pg_open has set, each statement takes a snapshot of its own when it begins: the query's is
- * the later one.
- *
- * The query is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a spinning
- * disk's) it would rather read related tables as a whole, by several processes, for each thousand keys. */
-static bool send_with_clock(struct pg *pg, const char *sql, int n, const char *const *params)
-{
-    static const char clock_sql[] =
-        "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8,"
-        " pg_catalog.set_config('random_page_cost',"
-        "  least(pg_catalog.current_setting('random_page_cost')::pg_catalog.float8, 1.1)::pg_catalog.text, "
-        "true),"
-        " pg_catalog.set_config('max_parallel_workers_per_gather', '0', true)";
-    return PQenterPipelineMode(pg->conn) &&
-           PQsendQueryParams(pg->conn, clock_sql, 0, NULL, NULL, NULL, NULL, 0) &&
-           PQsendFlushRequest(pg->conn) && /* or it would wait for the query's first rows */
-           PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0) && PQpipelineSync(pg->conn);
-}
-
-/* Up to the clock's end. It is one row, but two results if the last query was a stream outside of a pipeline:
- * libpq (15) leaves its single-row mode on. */
-static bool read_clock(struct pg *pg, int64_t *clock_us, struct err *e)
-{
-    PGresult *res;
-    bool ok = true;
-    *clock_us = 0;
-    while (ok && (ok = next_result(pg, &res, e)) && res) {
-        ok = check_result(pg, res, NULL, e);
-        if (ok && PQntuples(res) > 0)
-            *clock_us = pg_number(res, 0, 0);
-        PQclear(res);
-    }
-    if (ok && *clock_us <= 0) {
-        pg->broken = true;
-        ok = err_set(e, ERR_PASSING, "could not read the clock of PostgreSQL %s", pg->server->label);
-    }
-    return ok;
-}
-
+/* The clock comes with the settings, and is sent at once; then the query, whose snapshot is the later one. */
 bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
                struct err *e)
 {
+    struct err ignored;
     if (!pg_check_free(pg, e))
         return false;
     free(pg->sql);
     pg->sql = strdup(sql);
-    bool sent = clock_us ? send_with_clock(pg, sql, n, params)
-                         : PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0);
-    if (!sent) {
-        pg->broken = true; /* half a pipeline may be on its way */
-        return pg_error(pg, NULL, sql, e);
-    }
+    if (!pg_begin(pg, clock_us != NULL) ||
+        !PQsendFlushRequest(pg->conn) || /* or it would wait for the query's first rows */
+        !PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0) || !PQpipelineSync(pg->conn))
+        return not_sent(pg, sql, e);
     pg->streaming = true;
     pg->rows = 0;
-    if (clock_us && !read_clock(pg, clock_us, e)) {
-        drain(pg);
+    if (!begun(pg, clock_us, e)) {
+        drain(pg, &ignored);
         return false;
     }
-    if (!PQsetSingleRowMode(pg->conn)) {
-        pg->broken = true;
-        return pg_error(pg, NULL, sql, e);
-    }
-    return true;
+    return PQsetSingleRowMode(pg->conn) || not_sent(pg, sql, e);
 }
 
 bool pg_next(struct pg *pg, const PGresult **row, struct err *e)
@@ -438,8 +495,8 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e)
     }
     PQclear(res);
     pg->expected = pg->rows > GATHER_ROWS ? pg->rows : GATHER_ROWS;
-    drain(pg);
-    return ok;
+    struct err ignored;
+    return drain(pg, ok ? e : &ignored) && ok;
 }
 
 /* ---- SQL texts ---- */

@@ -52,8 +52,7 @@ struct pg_pool {              /* one thread's; bears being zeroed */
 void pg_pool_init(struct pg_pool *p, struct pg_server *server);
 void pg_pool_free(struct pg_pool *p); /* all taken ones must have been given back */
 
-/* An idle connection, or a new one: its session has UTC, ISO dates, UTF-8, jit off. NULL: e says why. The
- * caller gives it back. */
+/* An idle connection, or a new one. NULL: e says why. The caller gives it back. */
 struct pg *pg_take(struct pg_pool *p, struct err *e);
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
 /* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction. NULL is
@@ -62,8 +61,11 @@ void pg_give(struct pg_pool *p, struct pg *pg);
 /* Closes it instead: its session is no longer what pg_take promises. NULL is fine. */
 void pg_discard(struct pg *pg);
 
-/* ---- queries. Parameters are text; NULL is NULL; their types are the server's guess, so cast in the SQL
- * ---- */
+/* ---- queries ---- */
+
+/* Each call is one transaction, READ COMMITTED, with UTC, ISO dates, UTF-8, jit off, whatever the session
+ * has: it may be a pooler's, which serves others, too. Parameters are text; NULL is NULL; their types are the
+ * server's guess, so cast in the SQL. */
 
 /* Runs one statement to its end. *out: owned by the caller (PQclear); NULL on failure. */
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,

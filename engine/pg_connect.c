@@ -13,7 +13,6 @@
 enum {
     CONNECT_TIMEOUT_S = 10, /* of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
     OLDEST_SERVER = 100000, /* version 10 */
-    JIT_SERVER = 110000,    /* the first version that has the setting jit */
     SHORTEST_SECRET = 3,    /* bytes; to hide a shorter one would mangle the text, and hide nothing */
     LABEL_MAX = 4096,       /* bytes; err cuts what is too long to print */
 };
@@ -290,6 +289,21 @@ static const char *const losses[] = {"server closed the connection",
                                      "Connection reset",
                                      "unexpected eof"};
 
+/* PgBouncer has one code, 08P01, for all that it has to say: for these, which are final, and for a server
+ * that is away. */
+static const char pooler_says[] = "08P01";
+static const struct {
+    const char *words, *hint;
+} pooler_refusals[] = {
+    {"unsupported startup parameter", "leave it out of source.url (options, PGOPTIONS) and give it to the "
+                                      "role: ALTER ROLE ... SET ... TO ...; a "
+                                      "pooler that shall drop it has ignore_startup_parameters"},
+    {"no such database", "check the database's name in source.url, and [databases] of the pooler"},
+    {"no such user", "check the user in source.url, and auth_file of the pooler"},
+    {"authentication failed", "check the password: source.url, PGPASSWORD or the passfile"},
+    {"SSL required", "sslmode=require, or better verify-full, in source.url"},
+};
+
 struct failure {
     char sqlstate[6];       /* the one that decides; empty: none was given */
     char reason[PG_REASON]; /* one line */
@@ -392,8 +406,19 @@ struct attempt {
     bool reached; /* something beyond a socket to nobody: worth a PQping */
 };
 
+/* The remedy for what a pooler refuses for good, or NULL. */
+static const char *find_pooler_remedy(const struct failure *f)
+{
+    for (size_t i = 0; i < sizeof pooler_refusals / sizeof pooler_refusals[0]; i++)
+        if (strcmp(f->sqlstate, pooler_says) == 0 && strstr(f->reason, pooler_refusals[i].words))
+            return pooler_refusals[i].hint;
+    return NULL;
+}
+
 static const char *find_remedy(const struct failure *f)
 {
+    if (find_pooler_remedy(f))
+        return find_pooler_remedy(f);
     for (size_t i = 0; i < sizeof tls_remedies / sizeof tls_remedies[0]; i++)
         if (strstr(f->reason, tls_remedies[i].words))
             return tls_remedies[i].hint;
@@ -413,7 +438,7 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
         snprintf(f.reason, sizeof f.reason,
                  "it asks for a password, and there is none"); /* libpq: fe_sendauth */
     pg_scrub(pg->server, pg->conn, f.reason);
-    bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL
+    bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL || find_pooler_remedy(&f)
                                : a->reached && !a->silent && is_refusal(pg, &f, a->any_session);
     if (final && !pg->server->accepted)
         err_set(e, ERR_FINAL, "cannot connect to PostgreSQL %s: %s", pg->server->label, f.reason);
@@ -515,36 +540,21 @@ static bool connect_to(struct pg *pg, struct err *e)
     return true;
 }
 
-/* Texts of values must not depend on the settings of user, database or server; and each statement must take
- * its own snapshot, or the clock would be read in the snapshot of the query (see pg_stream). One round trip.
+/* Behind a pooler, the process that answers now is not ours: it may serve another program's next transaction.
  */
-static bool set_up_session(struct pg *pg, struct err *e)
+static bool note_session(struct pg *pg, struct err *e)
 {
-    static const char *const settings[][2] = {
-        {"TimeZone", "UTC"},
-        {"DateStyle", "ISO"}, /* the order of day and month, for the user's own literals, stays as it was */
-        {"IntervalStyle", "postgres"},
-        {"bytea_output", "hex"},
-        {"extra_float_digits", "3"}, /* what reads back the same; the shortest form of it from 12 on */
-        {"standard_conforming_strings", "on"},
-        {"default_transaction_isolation", "read committed"},
-        {"jit", "off"}, /* it costs more than it saves here: design, section 8 */
-    };
-    size_t n = sizeof settings / sizeof settings[0] - (PQserverVersion(pg->conn) < JIT_SERVER);
-    struct buf sql;
-    buf_init(&sql, 2000); /* bytes; they are about 500 */
-    for (size_t i = 0; i < n; i++)
-        buf_addf(&sql, "%s pg_catalog.set_config('%s', '%s', false)", i == 0 ? "SELECT" : ",", settings[i][0],
-                 settings[i][1]);
-    buf_adds(&sql, ", (SELECT (extract(epoch FROM backend_start) * 1000000)::pg_catalog.int8"
-                   " FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()))");
     PGresult *res = NULL;
-    bool ok = buf_cstr(&sql) ? pg_query(pg, sql.data, 0, NULL, &res, e) : err_memory(e);
-    if (ok && (ok = pg_expect(pg, &res, 1, n + 1, e)))
-        pg_note_session(pg, pg_number(res, 0, (int)n));
+    if (!pg_query(pg,
+                  "SELECT pg_catalog.pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)"
+                  "::pg_catalog.int8 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())",
+                  0, NULL, &res, e) ||
+        !pg_expect(pg, &res, 1, 2, e))
+        return false;
+    if (pg_number(res, 0, 0) == PQbackendPID(pg->conn))
+        pg_note_session(pg, pg_number(res, 0, 1));
     PQclear(res);
-    buf_free(&sql);
-    return ok;
+    return true;
 }
 
 struct pg *pg_open(struct pg_server *s, struct err *e)
@@ -557,7 +567,7 @@ struct pg *pg_open(struct pg_server *s, struct err *e)
     pg->server = s;
     pg->expected = UINT64_MAX;
     if (connect_to(pg, e)) {
-        if (set_up_session(pg, e))
+        if (note_session(pg, e))
             return pg;
         err_wrap(e, "session with PostgreSQL %s", s->label);
     }

@@ -120,9 +120,9 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
     err_set(e, pg_error_kind(sqlstate), "%s%s",
             pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), place);
     if (strcmp(sqlstate, "57014") == 0)
-        return err_hint(e,
-                        "if it is this role's statement_timeout: -c statement_timeout=0 in the URL's options "
-                        "lifts it");
+        return err_hint(
+            e, "if it is this role's statement_timeout: ALTER ROLE ... SET statement_timeout TO 0 "
+               "lifts it, or -c statement_timeout=0 in the URL's options, unless a pooler refuses those");
     const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
     if (hint)
         return err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason));

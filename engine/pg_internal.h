@@ -20,6 +20,7 @@ struct pg {
     bool streaming;          /* from pg_stream until the last row or an error */
     bool gathers;            /* the socket is ready only once much is there: see gather */
     uint64_t rows, expected; /* of the stream, so far; as many as the last one had, at first any number */
+    bool alone;              /* the last statement refused to run in a transaction with others */
     bool broken;             /* of no use any more: pg_give closes it */
 };
 
@@ -32,9 +33,12 @@ void pg_close(struct pg *pg); /* cancels what runs; NULL is fine */
 void pg_note_session(struct pg *pg, int64_t began_us);
 /* Whether a query can be sent: a script can get here with a connection that it has spoilt. */
 bool pg_check_free(struct pg *pg, struct err *e);
-/* Takes the one result of what was just sent, and reads on to the end. sent: what PQsend... gave. *out: owned
- * by the caller; NULL on failure. */
-bool pg_result(struct pg *pg, int sent, const char *sql, PGresult **out, struct err *e);
+/* A round trip: pg_begin, the statements (PQsend...), PQpipelineSync, pg_finish. */
+/* fetch: with the settings for a fetch. False: it could not be sent. */
+bool pg_begin(struct pg *pg, bool fetch);
+/* Takes the results of the n statements, and reads on to the end. sent: false, and nothing of all that could
+ * be sent. out: owned by the caller; NULL on failure. */
+bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n, struct err *e);
 
 /* ---- pg_connect.c ---- */
 

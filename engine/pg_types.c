@@ -53,15 +53,22 @@ static enum pg_kind kind_of(Oid oid)
     return PG_TEXT;
 }
 
-/* The server parses sql and tells its columns, in two round trips. */
+/* The server parses sql and tells its columns. In one round trip: behind a pooler, the statement without a
+ * name would be another one in the next. */
 static bool describe(struct pg *pg, const char *sql, int n, const Oid *types, PGresult **out, struct err *e)
 {
-    PGresult *parsed;
+    PGresult *results[2];
+    const char *const texts[] = {sql, sql};
     *out = NULL;
-    if (!pg_check_free(pg, e) || !pg_result(pg, PQsendPrepare(pg->conn, "", sql, n, types), sql, &parsed, e))
+    if (!pg_check_free(pg, e))
         return false;
-    PQclear(parsed);
-    return pg_result(pg, PQsendDescribePrepared(pg->conn, ""), sql, out, e);
+    int sent = pg_begin(pg, false) && PQsendPrepare(pg->conn, "", sql, n, types) &&
+               PQsendDescribePrepared(pg->conn, "") && PQpipelineSync(pg->conn);
+    if (!pg_finish(pg, sent, texts, results, 2, e))
+        return false;
+    PQclear(results[0]);
+    *out = results[1];
+    return true;
 }
 
 static bool copy_columns(const PGresult *description, struct pg_columns *c, struct err *e)

@@ -501,6 +501,53 @@ static void a_query_error_names_the_place_and_the_remedy(void **state)
     close_session(&s);
 }
 
+/* VACUUM refuses to run in one transaction with anything else; a procedure that commits may; and what fails
+ * at the transaction's end has failed. */
+static void a_statement_may_need_a_transaction_of_its_own(void **state)
+{
+    (void)state;
+    struct session s;
+    PGresult *res;
+    open_session(&s);
+    assert_true(pg_query(s.pg, "VACUUM film", 0, NULL, &res, &s.e));
+    assert_string_equal(PQcmdStatus(res), "VACUUM");
+    PQclear(res);
+    admin_runs("CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$ BEGIN COMMIT; END $$");
+    assert_true(pg_query(s.pg, "CALL commits()", 0, NULL, &res, &s.e));
+    PQclear(res);
+    fails(&s, "VACUUM nothing", ERR_FINAL, "relation \"nothing\" does not exist");
+    admin_runs(
+        "CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO late VALUES (1)");
+    fails(&s, "INSERT INTO late VALUES (1)", ERR_FINAL, "duplicate key");
+    gives(&s, "SELECT count(*) FROM late", "1");
+    admin_runs("DROP TABLE late; DROP PROCEDURE commits");
+    close_session(&s);
+}
+
+/* As another user of a pooler's session may have left it; and nothing of ours is left there. */
+static void a_sessions_own_settings_do_not_matter(void **state)
+{
+    (void)state;
+    static const char spoilt[] =
+        "SELECT set_config('IntervalStyle', 'sql_standard', false), set_config('TimeZone', 'Asia/Tokyo', "
+        "false),"
+        " set_config('client_encoding', 'LATIN1', false), set_config('bytea_output', 'escape', false),"
+        " set_config('default_transaction_isolation', 'serializable', false)";
+    struct session s;
+    PGresult *res;
+    open_session(&s);
+    assert_true(pg_query(s.pg, spoilt, 0, NULL, &res, &s.e));
+    PQclear(res);
+    gives(&s, "SELECT interval '1 day 2 hours'", "1 day 02:00:00");
+    gives(&s, "SELECT timestamptz '2021-06-16 22:14:09.2+02' || ''", "2021-06-16 20:14:09.2+00");
+    gives(&s, "SELECT '\\x00ff'::bytea", "\\x00ff");
+    gives(&s, "SELECT 'Ж'", "Ж");
+    gives(&s, "SHOW transaction_isolation", "read committed");
+    gives(&s, "SELECT reset_val FROM pg_settings WHERE name = 'IntervalStyle'", "postgres");
+    gives(&s, "SHOW default_transaction_isolation", "serializable");
+    close_session(&s);
+}
+
 static void passing_errors_are_told_from_final_ones(void **state)
 {
     (void)state;
@@ -1058,6 +1105,8 @@ int main(void)
         cmocka_unit_test(a_connection_amid_something_is_closed),
         cmocka_unit_test(an_idle_connection_that_died_is_replaced),
         cmocka_unit_test(a_query_error_names_the_place_and_the_remedy),
+        cmocka_unit_test(a_statement_may_need_a_transaction_of_its_own),
+        cmocka_unit_test(a_sessions_own_settings_do_not_matter),
         cmocka_unit_test(passing_errors_are_told_from_final_ones),
         cmocka_unit_test(a_command_has_no_rows_and_copy_is_refused),
         cmocka_unit_test(a_lost_connection_is_passing),
