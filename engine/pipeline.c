@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     PATH_MAX_LEN = 100,  /* bytes of "source.related[12345].index_field" */
@@ -22,10 +23,6 @@ enum {
     URLS_MAX = 1000,     /* nodes; no cluster has as many */
     JSON_MAX = 16 << 20, /* bytes of settings or mappings */
 };
-
-static const char DEFAULT_SINK[] = "http://127.0.0.1:9200";
-static const char DEFAULT_STATE[] =
-    "postgres_to_es/es/es_data/state"; /* the path that users of the old service know */
 
 /* ---- the fields of a script ---- */
 
@@ -46,6 +43,8 @@ enum field_type {
     GROUP,      /* a table with fields of its own */
     LIST,       /* of such tables: source.related */
 };
+
+enum need { OPTIONAL, REQUIRED, TO_WRITE }; /* TO_WRITE: a dry run can do without */
 
 struct range {
     double least, most;
@@ -69,57 +68,57 @@ static const struct field {
     const char *group; /* of the fields of source.related's elements: "related" */
     const char *name;
     enum field_type type;
-    bool required;
+    enum need need;
     size_t offset;             /* in struct pipeline; of group "related", in struct pipeline_related */
     size_t line;               /* the same, of an int with the field's line; 0: none */
     const struct range *range; /* of a number */
 } fields[] = {
 #define AT(member) offsetof(struct pipeline, member)
 #define IN(member) offsetof(struct pipeline_related, member)
-    {"", "name", TEXT, true, AT(name), 0, NULL},
-    {"", "source", GROUP, true, 0, 0, NULL},
-    {"", "document", FUNCTION, true, 0, 0, NULL},
-    {"", "sink", GROUP, true, 0, 0, NULL},
-    {"", "state", TEXT, false, AT(state), 0, NULL},
-    {"", "poll_interval", NUMBER, false, AT(poll_interval), 0, &POLL_INTERVAL},
-    {"", "sweep", NUMBER, false, AT(sweep), 0, &SWEEP},
-    {"", "max_rejected", WHOLE, false, AT(max_rejected), 0, &MAX_REJECTED},
-    {"", "before_run", FUNCTION, false, 0, 0, NULL},
-    {"", "after_run", FUNCTION, false, 0, 0, NULL},
+    {"", "name", TEXT, REQUIRED, AT(name), 0, NULL},
+    {"", "source", GROUP, REQUIRED, 0, 0, NULL},
+    {"", "document", FUNCTION, REQUIRED, 0, 0, NULL},
+    {"", "sink", GROUP, REQUIRED, 0, 0, NULL},
+    {"", "state", TEXT, TO_WRITE, AT(state), 0, NULL},
+    {"", "poll_interval", NUMBER, OPTIONAL, AT(poll_interval), 0, &POLL_INTERVAL},
+    {"", "sweep", NUMBER, OPTIONAL, AT(sweep), 0, &SWEEP},
+    {"", "max_rejected", WHOLE, OPTIONAL, AT(max_rejected), 0, &MAX_REJECTED},
+    {"", "before_run", FUNCTION, OPTIONAL, 0, 0, NULL},
+    {"", "after_run", FUNCTION, OPTIONAL, 0, 0, NULL},
 
-    {"source", "url", EMPTY_TEXT, false, AT(source.url), AT(source.url_line), NULL},
-    {"source", "table", TEXT, true, AT(source.table), AT(source.table_line), NULL},
-    {"source", "key", COLUMNS, true, AT(source.key), AT(source.key_line), NULL},
-    {"source", "cursor", TEXT, false, AT(source.cursor), AT(source.cursor_line), NULL},
-    {"source", "lookback", NUMBER, false, AT(source.lookback), 0, &LOOKBACK},
-    {"source", "horizon_limit", NUMBER, false, AT(source.horizon_limit), 0, &HORIZON_LIMIT},
-    {"source", "query", QUERY, true, AT(source.query), AT(source.query_line), NULL},
-    {"source", "related", LIST, false, 0, 0, NULL}, /* behind the key: affects is compared with it */
+    {"source", "url", EMPTY_TEXT, REQUIRED, AT(source.url), AT(source.url_line), NULL},
+    {"source", "table", TEXT, REQUIRED, AT(source.table), AT(source.table_line), NULL},
+    {"source", "key", COLUMNS, REQUIRED, AT(source.key), AT(source.key_line), NULL},
+    {"source", "cursor", TEXT, OPTIONAL, AT(source.cursor), AT(source.cursor_line), NULL},
+    {"source", "lookback", NUMBER, OPTIONAL, AT(source.lookback), 0, &LOOKBACK},
+    {"source", "horizon_limit", NUMBER, OPTIONAL, AT(source.horizon_limit), 0, &HORIZON_LIMIT},
+    {"source", "query", QUERY, REQUIRED, AT(source.query), AT(source.query_line), NULL},
+    {"source", "related", LIST, OPTIONAL, 0, 0, NULL}, /* behind the key: affects is compared with it */
 
-    {"related", "table", TEXT, true, IN(table), IN(table_line), NULL},
-    {"related", "key", COLUMNS, true, IN(key), IN(key_line), NULL},
-    {"related", "cursor", TEXT, false, IN(cursor), IN(cursor_line), NULL},
-    {"related", "affects", AFFECTS, true, 0, IN(affects_line), NULL},
-    {"related", "index_field", TEXT, false, IN(index_field), IN(index_field_line), NULL},
+    {"related", "table", TEXT, REQUIRED, IN(table), IN(table_line), NULL},
+    {"related", "key", COLUMNS, REQUIRED, IN(key), IN(key_line), NULL},
+    {"related", "cursor", TEXT, OPTIONAL, IN(cursor), IN(cursor_line), NULL},
+    {"related", "affects", AFFECTS, REQUIRED, 0, IN(affects_line), NULL},
+    {"related", "index_field", TEXT, OPTIONAL, IN(index_field), IN(index_field_line), NULL},
 
-    {"sink", "url", URLS, false, AT(sink.url), AT(sink.url_line), NULL},
-    {"sink", "index", INDEX, true, AT(sink.index), AT(sink.index_line), NULL},
-    {"sink", "indices", TEXT, false, AT(sink.indices), 0, NULL},
-    {"sink", "compress", CHOICE, false, AT(sink.compress), 0, NULL},
-    {"sink", "max_rate", NUMBER, false, AT(sink.max_rate), 0, &MAX_RATE},
-    {"sink", "batch_bytes", WHOLE, false, AT(sink.batch_bytes), 0, &BATCH_BYTES},
-    {"sink", "user", TEXT, false, AT(sink.security.user), 0, NULL},
-    {"sink", "password", TEXT, false, AT(sink.security.password), 0, NULL},
-    {"sink", "api_key", TEXT, false, AT(sink.security.api_key), 0, NULL},
-    {"sink", "bearer_token", TEXT, false, AT(sink.security.bearer_token), 0, NULL},
-    {"sink", "aws_sigv4", TEXT, false, AT(sink.security.aws_sigv4), 0, NULL},
-    {"sink", "ca", TEXT, false, AT(sink.security.ca), 0, NULL},
-    {"sink", "ca_fingerprint", TEXT, false, AT(sink.security.ca_fingerprint), 0, NULL},
-    {"sink", "client_cert", TEXT, false, AT(sink.security.client_cert), 0, NULL},
-    {"sink", "client_key", TEXT, false, AT(sink.security.client_key), 0, NULL},
-    {"sink", "verify", FLAG, false, AT(sink.security.verify), 0, NULL},
-    {"sink", "settings", JSON, false, AT(sink.settings), AT(sink.settings_line), NULL},
-    {"sink", "mappings", JSON, false, AT(sink.mappings), AT(sink.mappings_line), NULL},
+    {"sink", "url", URLS, TO_WRITE, AT(sink.url), AT(sink.url_line), NULL},
+    {"sink", "index", INDEX, REQUIRED, AT(sink.index), AT(sink.index_line), NULL},
+    {"sink", "indices", TEXT, OPTIONAL, AT(sink.indices), 0, NULL},
+    {"sink", "compress", CHOICE, OPTIONAL, AT(sink.compress), 0, NULL},
+    {"sink", "max_rate", NUMBER, OPTIONAL, AT(sink.max_rate), 0, &MAX_RATE},
+    {"sink", "batch_bytes", WHOLE, OPTIONAL, AT(sink.batch_bytes), 0, &BATCH_BYTES},
+    {"sink", "user", TEXT, OPTIONAL, AT(sink.security.user), 0, NULL},
+    {"sink", "password", TEXT, OPTIONAL, AT(sink.security.password), 0, NULL},
+    {"sink", "api_key", TEXT, OPTIONAL, AT(sink.security.api_key), 0, NULL},
+    {"sink", "bearer_token", TEXT, OPTIONAL, AT(sink.security.bearer_token), 0, NULL},
+    {"sink", "aws_sigv4", TEXT, OPTIONAL, AT(sink.security.aws_sigv4), 0, NULL},
+    {"sink", "ca", TEXT, OPTIONAL, AT(sink.security.ca), 0, NULL},
+    {"sink", "ca_fingerprint", TEXT, OPTIONAL, AT(sink.security.ca_fingerprint), 0, NULL},
+    {"sink", "client_cert", TEXT, OPTIONAL, AT(sink.security.client_cert), 0, NULL},
+    {"sink", "client_key", TEXT, OPTIONAL, AT(sink.security.client_key), 0, NULL},
+    {"sink", "verify", FLAG, OPTIONAL, AT(sink.security.verify), 0, NULL},
+    {"sink", "settings", JSON, OPTIONAL, AT(sink.settings), AT(sink.settings_line), NULL},
+    {"sink", "mappings", JSON, OPTIONAL, AT(sink.mappings), AT(sink.mappings_line), NULL},
 #undef AT
 #undef IN
 };
@@ -134,6 +133,8 @@ struct reading { /* outside of Lua: what it holds survives a raise */
     struct buf json;         /* settings or mappings, while they are encoded */
     const char *encoding;    /* their path, for the encoder's errors; NULL: not encoding */
     char path[PATH_MAX_LEN]; /* of the table being read: "source.related[2]"; "" */
+    struct err *lacking;     /* NULL: what is needed to write has to be there */
+    char hint[sizeof((struct err *)NULL)->hint];
 };
 
 /* A name too long for any field of ours gives the path of the table itself. */
@@ -259,6 +260,102 @@ static void check_names(lua_State *L, const struct reading *r, const char *group
     if (!lua_isnil(L, -1))
         unknown_field(L, r, group, lua_tostring(L, -1));
     lua_pop(L, 1);
+}
+
+/* ---- missing fields ---- */
+
+static bool is_name(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* Behind `what`, if the text goes on with it and a blank, a bracket or a quote; else NULL. */
+static const char *skip_word(const char *text, const char *what)
+{
+    size_t len = strlen(what);
+    return strncmp(text, what, len) == 0 && !is_name(text[len]) ? text + len : NULL;
+}
+
+/* The variable's name in `= os.getenv "NAME"` or `= etl.secret("NAME")`; false: it says something else. */
+static bool read_variable(const char *text, char *out, size_t size)
+{
+    const char *p = text + strspn(text, " \t");
+    if (*p != '=')
+        return false;
+    p += 1 + strspn(p + 1, " \t");
+    const char *call = skip_word(p, "os.getenv");
+    call = call ? call : skip_word(p, "etl.secret");
+    if (!call)
+        return false;
+    call += strspn(call, " \t(");
+    size_t len = *call == '"' || *call == '\'' ? strcspn(call + 1, "\"'\n") : 0;
+    if (len == 0 || len >= size)
+        return false;
+    snprintf(out, size, "%.*s", (int)len, call + 1);
+    return true;
+}
+
+/* The environment variable that the script reads a field from, as far as its line shows. */
+static bool find_variable(const struct script_text *script, int line, const char *name, char *out,
+                          size_t size)
+{
+    const char *text = script->text.data, *end = text + script->text.len;
+    for (int i = 1; text && i < line; i++) {
+        text = memchr(text, '\n', (size_t)(end - text));
+        text = text ? text + 1 : NULL;
+    }
+    const char *stop = text ? memchr(text, '\n', (size_t)(end - text)) : NULL;
+    char *copy = text && line > 0 ? strndup(text, (size_t)((stop ? stop : end) - text)) : NULL;
+    bool found = false;
+    for (const char *p = copy; p && !found && (p = strstr(p, name)); p += strlen(name))
+        found = (p == copy || !is_name(p[-1])) && read_variable(p + strlen(name), out, size);
+    free(copy);
+    return found;
+}
+
+/* A variable that is set, and that the misspelt one was meant to be. False: none is. */
+static bool near_variable(const char *name, char *out, size_t size)
+{
+    enum { MOST = 500 };
+    char *names[MOST] = {0};
+    size_t n = 0;
+    for (char **v = environ; v && *v && n < MOST; v++) {
+        names[n] = strndup(*v, strcspn(*v, "="));
+        n += names[n] != NULL;
+    }
+    const char *near = suggest(name, (const char *const *)names, n);
+    snprintf(out, size, "%s", near ? near : "");
+    for (size_t i = 0; i < n; i++)
+        free(names[i]);
+    return *out;
+}
+
+/* The remedy for a field that is nil. */
+static void hint_at_missing(struct reading *r, const struct field *f)
+{
+    char name[100], near[100];
+    if (find_variable(r->text, line_of(r, f->name), f->name, name, sizeof name) && !getenv(name)) {
+        bool is_near = near_variable(name, near, sizeof near);
+        snprintf(r->hint, sizeof r->hint, "the environment variable %s is not set%s%s%s", name,
+                 is_near ? ", did you mean " : "", is_near ? near : "", is_near ? "?" : "");
+    } else if (strcmp(f->name, "url") == 0 || strcmp(f->name, "state") == 0) {
+        snprintf(r->hint, sizeof r->hint,
+                 "it has no default, and an os.getenv whose variable is not set gives nil");
+    }
+}
+
+static void missing(lua_State *L, struct reading *r, const struct field *f)
+{
+    const char *in = within(L, r), *file = r->text->path;
+    int line = line_of(r, f->name);
+    hint_at_missing(r, f);
+    if (f->need == REQUIRED || !r->lacking)
+        mistake_at(L, r, line, "missing field '%s'%s", f->name, in);
+    if (r->lacking->kind != ERR_NONE)
+        return;
+    err_set(r->lacking, ERR_USAGE, "missing field '%s'%s", f->name, in);
+    err_hint(r->lacking, "%s", r->hint);
+    line > 0 ? err_wrap(r->lacking, "%s:%d", file, line) : err_wrap(r->lacking, "%s", file);
 }
 
 /* ---- values: on top of the stack; copied, and popped by the caller ---- */
@@ -601,8 +698,8 @@ static void read_group(lua_State *L, struct reading *r, const char *group, void 
             set_number(f, base, f->range->otherwise);
         if (lua_getfield(L, top, f->name) != LUA_TNIL)
             read_value(L, r, f, base);
-        else if (f->required)
-            mistake(L, r, f->name, "missing field '%s'%s", f->name, within(L, r));
+        else if (f->need != OPTIONAL)
+            missing(L, r, f);
         lua_settop(L, top);
     }
 }
@@ -615,23 +712,6 @@ static int read_body(lua_State *L)
     script_push_table(r->script);
     read_group(L, r, "", r->p);
     return 0;
-}
-
-static bool set_default(char **field, const char *variable, const char *otherwise)
-{
-    if (*field)
-        return true;
-    const char *value = getenv(variable);
-    *field = strdup(value && *value ? value : otherwise);
-    return *field != NULL;
-}
-
-static bool set_defaults(struct pipeline *p, struct err *e)
-{
-    return (set_default(&p->source.url, "DATABASE_URL", "") && /* "": libpq's own defaults */
-            set_default(&p->sink.url, "ELASTICSEARCH_URL", DEFAULT_SINK) &&
-            set_default(&p->state, "FILE_PATH_STATE", DEFAULT_STATE)) ||
-           err_memory(e);
 }
 
 /* Whether the name is what the pattern of that length says; * stands for any letters. */
@@ -696,21 +776,34 @@ bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e)
     return true;
 }
 
-bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
+bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e)
 {
-    struct reading r = {.p = p, .script = s, .text = script_source(s)};
+    struct reading r = {.p = p, .script = s, .text = script_source(s), .lacking = lacking};
+    if (lacking)
+        lacking->kind = ERR_NONE;
     *p = (struct pipeline){.script = r.text->path, .sink.security.verify = true};
     buf_init(&r.json, JSON_MAX);
     bool ok = script_call(s, read_body, &r, e);
     if (!ok && r.encoding) { /* the encoder names what is below the field */
         int line = line_of(&r, r.encoding);
         err_wrap(e, "%s:%d: field '%s' in sink", r.text->path, line, r.encoding);
-    }
+    } else if (!ok && *r.hint)
+        err_hint(e, "%s", r.hint);
     buf_free(&r.json);
-    if (ok && set_defaults(p, e) && set_indices(p, e))
+    if (ok && set_indices(p, e))
         return true;
     pipeline_free(p);
     return false;
+}
+
+bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)
+{
+    return pipeline_read_dry(p, s, NULL, e);
+}
+
+const char *pipeline_variable(const struct script_text *script, int line, char *out, size_t size)
+{
+    return find_variable(script, line, "url", out, size) ? out : NULL;
 }
 
 static void free_names(struct pipeline_names *names)

@@ -17,6 +17,7 @@
 
 struct err;
 struct script;
+struct script_text;
 
 struct pipeline_names { /* column names: one, or those of a composite key */
     char **list;        /* owned, each */
@@ -51,7 +52,7 @@ struct pipeline {
         size_t n_related;
     } source;
     struct {
-        char *url; /* of one node, or of several: see es_url.h */
+        char *url; /* of one node, or of several: see es_url.h; NULL: see pipeline_read_dry */
         char *index;
         char *settings, *mappings; /* JSON objects; NULL: none given */
         /* Where documents may be: index names with * and commas, sink.index among them. scattered: the script
@@ -64,13 +65,19 @@ struct pipeline {
         int64_t batch_bytes;         /* of a request's body: what is collected before it is sent */
         struct es_security security; /* as it is given: see es_security_read */
     } sink;
-    char *state;
+    char *state;          /* likewise */
     double poll_interval; /* seconds between two looks, with --follow */
     double sweep;         /* seconds between two sweeps, with --follow; 0: never */
     int64_t max_rejected; /* documents in a run */
 };
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e);
+/* The same for who writes nowhere: sink.url and state may be missing (NULL); *lacking says which is, or is
+ * ERR_NONE. */
+bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e);
+/* The environment variable that a `url` on that line of the script is read from, into out; NULL: none, as far
+ * as the line shows. */
+const char *pipeline_variable(const struct script_text *script, int line, char *out, size_t size);
 /* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
 void pipeline_free(struct pipeline *p); /* bears a zeroed struct */

@@ -27,11 +27,29 @@ enum {
 
 /* ---- the script ---- */
 
-bool run_open_script(struct run_script *s, const char *path, struct err *e)
+/* lacking: see pipeline_read_dry. */
+static bool read_script(struct run_script *s, const char *path, struct err *lacking, struct err *e)
 {
     return script_read(&s->text, path, e) && (s->script = script_open(&s->text, e)) &&
-           pipeline_read(&s->pipeline, s->script, e) &&
+           pipeline_read_dry(&s->pipeline, s->script, lacking, e) &&
            fingerprint_read(s->script, &s->pipeline, s->fingerprint, e);
+}
+
+bool run_open_script(struct run_script *s, const char *path, struct err *e)
+{
+    return read_script(s, path, NULL, e);
+}
+
+/* Nothing is written, so it may be unknown where to; yet whoever tries a script wants to know. */
+static bool open_script_dry(struct run_script *s, const char *path, struct err *e)
+{
+    struct err lacking;
+    if (!read_script(s, path, &lacking, e))
+        return false;
+    if (lacking.kind != ERR_NONE)
+        log_warn("%s: only a dry run does without it%s%s%s", lacking.text, *lacking.hint ? " (hint: " : "",
+                 lacking.hint, *lacking.hint ? ")" : "");
+    return true;
 }
 
 void run_close_script(struct run_script *s)
@@ -67,11 +85,24 @@ bool run_at_line(struct err *e, const struct pipeline *p, int line)
     return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
 }
 
+/* As where a variable is set, but to nothing. */
+static void tell_empty_url(const struct run *r)
+{
+    static const char *const variables[] = {"PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"};
+    const struct pipeline *p = &r->user.pipeline;
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        if (*p->source.url || getenv(variables[i]))
+            return;
+    log_warn("%s:%d: field 'url' in source is empty: it is database %s, by libpq's defaults", p->script,
+             p->source.url_line, r->pg.label);
+}
+
 bool run_open_servers(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     if (!pg_server_init(&r->pg, p->source.url, e))
         return run_at_line(e, p, p->source.url_line);
+    tell_empty_url(r);
     pg_pool_init(&r->pool, &r->pg);
     if (r->o.dry_run)
         return true;
@@ -143,7 +174,7 @@ bool run_can_follow(const struct pipeline *p, struct err *e)
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
-    return run_open_script(&r->user, path, e) &&
+    return (r->o.dry_run ? open_script_dry : run_open_script)(&r->user, path, e) &&
            (!r->o.follow || run_can_follow(&r->user.pipeline, e)) && /* before anything is touched */
            run_open_servers(r, e) && run_open_rest(r, e);
 }

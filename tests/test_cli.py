@@ -141,6 +141,32 @@ def test_a_table_without_permission_is_named(engine, pg, script):
         pg.execute(f"DROP ROLE {role}")
 
 
+# What is required has no default: another database, server or folder is never taken in silence
+
+
+@pytest.mark.parametrize("field, variable", [("'url' in source", "DATABASE_URL"), ("'url' in sink", "ELASTICSEARCH_URL"), ("'state'", "FILE_PATH_STATE")])
+def test_an_unset_variable_is_a_mistake_that_names_the_field(engine, pg, search_one, script, tmp_path, field, variable):
+    make_things(pg, 2)
+    text = pipeline().replace(f'"{variable}"', f'"{variable.replace("_", "")}"', 1)
+    path, line = script(text), text[: text.index(variable.replace("_", ""))].count("\n") + 1
+    result = ok(engine(path, cwd=str(tmp_path)), 2)
+    assert result.stderr.splitlines()[0] == f"etl-engine: error: {path}:{line}: missing field {field}"
+    assert f"hint: the environment variable {variable.replace('_', '')} is not set, did you mean {variable}?" in result.stderr
+    assert not search_one.exists("things") and not (tmp_path / "postgres_to_es").exists()
+    result = engine(path, "--dry-run", cwd=str(tmp_path))
+    if "source" in field:
+        assert result.returncode == 2
+    else:  # nothing is written, so it may be unknown where to
+        assert len(ok(result).docs) == 2 and f"missing field {field}: only a dry run does without it" in result.stderr
+
+
+def test_the_samples_name_their_defaults_themselves(engine, tmp_path):
+    env = {"DATABASE_URL": None, "ELASTICSEARCH_URL": None, "FILE_PATH_STATE": None, "PGHOST": "127.0.0.1", "PGPORT": "1"}
+    result = engine(os.path.join(ROOT, MOVIES), "--give-up-after", "1", env=env, cwd=str(tmp_path))
+    assert result.returncode == 3 and "could not connect to PostgreSQL 'movies' at 127.0.0.1:1" in result.stderr
+    assert os.path.exists(tmp_path / "postgres_to_es" / "es" / "es_data")
+
+
 # Exit statuses
 
 

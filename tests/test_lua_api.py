@@ -10,8 +10,8 @@ SCRIPT = """\
 local etl = require "etl"
 return {
   name   = "api",
-  source = { table = "t", key = "id", query = "SELECT id, title FROM t" },
-  sink   = { index = "api" },
+  source = { url = os.getenv "DATABASE_URL", table = "t", key = "id", query = "SELECT id, title FROM t" },
+  sink   = { url = os.getenv "ELASTICSEARCH_URL", index = "api" }, state = os.getenv "FILE_PATH_STATE",
   document = function(row)
     %s
   end,

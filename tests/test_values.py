@@ -13,8 +13,9 @@ SCRIPT = """
 local etl = require "etl"
 return {
   name   = "values",
-  source = { table = "t", key = "id", query = [[%s]] },
-  sink   = { index = "values", mappings = { enabled = false } }, -- _source alone, whatever is in it
+  source = { url = os.getenv "DATABASE_URL", table = "t", key = "id", query = [[%s]] },
+  sink   = { url = os.getenv "ELASTICSEARCH_URL", index = "values", mappings = { enabled = false } }, -- _source alone, whatever is in it
+  state  = os.getenv "FILE_PATH_STATE",
   document = function(row)
     %s
   end,
@@ -464,9 +465,10 @@ def test_the_search_server_takes_times_and_numbers_in_fields_of_their_types(engi
     path = script(
         """local etl = require "etl"
         return { name = "values",
-          source = { table = "t", key = "id", query = "SELECT * FROM t" },
+          source = { url = os.getenv "DATABASE_URL", table = "t", key = "id", query = "SELECT * FROM t" },
           document = function(row) row.b = etl.base64(row.b) return row end,
-          sink = { index = "values", mappings = { dynamic = "strict", properties = {
+          state = os.getenv "FILE_PATH_STATE",
+          sink = { url = os.getenv "ELASTICSEARCH_URL", index = "values", mappings = { dynamic = "strict", properties = {
             id = { type = "integer" }, at = { type = "date_nanos" }, day = { type = "date" }, n = { type = "long" },
             d = { type = "scaled_float", scaling_factor = 10 }, ok = { type = "boolean" },
             b = { type = "binary" } } } } }"""
@@ -844,9 +846,10 @@ def test_a_key_is_the_id_as_postgresql_prints_it(engine, pg, search, script, kin
         pg.execute(f"INSERT INTO t VALUES (%s::{kind}, %s)", (literal, n))
     path = script(
         """return { name = "keys",
-          source = { table = "t", key = "id", cursor = "modified", query = "SELECT id, n FROM t" },
+          source = { url = os.getenv "DATABASE_URL", table = "t", key = "id", cursor = "modified", query = "SELECT id, n FROM t" },
           document = function(row) return { n = row.n } end,
-          sink = { index = "keys" } }"""
+          sink = { url = os.getenv "ELASTICSEARCH_URL", index = "keys" },
+          state = os.getenv "FILE_PATH_STATE" }"""
     )
     wanted = {n: key for n, key in pg.query("SELECT n, format('%s', id) FROM t")}
     loaded = engine(path)

@@ -33,7 +33,8 @@ static void of_script(const char *before, const char *document, const char *quer
     struct err e;
     snprintf(text, sizeof text,
              "%s\nreturn { name = 'n',\n document = function(row)\n %s\n end,\n"
-             " source = { table = 't', key = 'id', query = '%s' },\n sink = { index = 'i' %s } }",
+             " source = { url = '', table = 't', key = 'id', query = '%s' },\n"
+             " sink = { url = 'http://h', index = 'i' %s }, state = 's' }",
              before, document, query, sink);
     assert_true(read_once(text, out, &e));
     assert_int_equal(strlen(out), FINGERPRINT_TEXT - 1);

@@ -45,8 +45,9 @@ static const char GOOD[] =
 
 /* Two columns: in the root, in a related table, and on the way from one to the other. */
 static const char COMPOSITE[] =
-    "return { name = 'm', document = function() end, sink = { index = 'i' }, source = {\n"
-    "  table = 't', key = { 'a', 'b' }, query = 'SELECT 1', horizon_limit = 0.5,\n"
+    "return { name = 'm', document = function() end, sink = { url = 'http://h', index = 'i' }, state = 's', "
+    "source = {\n"
+    "  url = '', table = 't', key = { 'a', 'b' }, query = 'SELECT 1', horizon_limit = 0.5,\n"
     "  related = {\n"
     "    { table = 'r', key = 'id', affects = { 'ta', 'tb' } },\n"
     "    { table = 's', key = { 'x', 'y', 'z' },\n"
@@ -148,8 +149,9 @@ static void documents_may_be_in_several_indexes(void **state)
         struct pipeline p;
         struct err e;
         snprintf(text, sizeof text,
-                 "return { name = 'm', document = function() end, sink = { index = 'films', indices = %s },\n"
-                 "  source = { table = 't', key = 'id', query = 'SELECT 1' } }",
+                 "return { name = 'm', document = function() end, state = 's', sink = { url = 'http://h',\n"
+                 "  index = 'films', indices = %s }, source = { url = '', table = 't', key = 'id', query = "
+                 "'SELECT 1' } }",
                  cases[i].given);
         if (!read_text(text, &p, &e))
             fail_msg("%s", e.text);
@@ -183,38 +185,62 @@ static void a_key_may_have_several_columns(void **state)
 }
 
 static const char SMALLEST[] =
-    "return { name = 'm', source = { table = 't', key = 'id', query = 'SELECT 1' },\n"
-    "  document = function() end, sink = { index = 'i' } }";
+    "return { name = 'm', source = { url = '', table = 't', key = 'id', query = 'SELECT 1' },\n"
+    "  document = function() end, sink = { url = 'http://h:1', index = 'i' }, state = 's' }";
 
-static void what_may_be_left_out_comes_from_the_environment_or_a_default(void **state)
+static void what_may_be_left_out_has_a_default(void **state)
 {
     (void)state;
     struct pipeline p;
     struct err e;
-    unsetenv("DATABASE_URL");
-    setenv("ELASTICSEARCH_URL", "", 1);
-    unsetenv("FILE_PATH_STATE");
     assert_true(read_text(SMALLEST, &p, &e));
     assert_string_equal(p.source.url, "");
-    assert_string_equal(p.sink.url, "http://127.0.0.1:9200");
     assert_true(!p.sink.security.user && p.sink.security.verify);
     assert_true(p.sink.compress == 0 && p.sink.max_rate == 0 && p.sink.batch_bytes == 5 << 20);
-    assert_string_equal(p.state, "postgres_to_es/es/es_data/state");
     assert_null(p.source.cursor);
     assert_null(p.sink.mappings);
     assert_true(p.source.lookback < 0 && p.source.horizon_limit == 600);
     assert_true(p.poll_interval == 1 && p.sweep == 3600);
     assert_int_equal(p.max_rejected, 1000);
     pipeline_free(&p);
+}
 
+/* Another database, index or folder must not be taken in silence. */
+static void an_unset_variable_is_no_default(void **state)
+{
+    (void)state;
+    static const char script[] = "return { name = 'm', document = function() end,\n"
+                                 "  source = { %s, table = 't', key = 'id', query = 'SELECT 1' },\n"
+                                 "  sink = { index = 'i', %s },\n"
+                                 "  %s }";
+    static const struct {
+        const char *source, *sink, *state, *text, *hint;
+    } cases[] = {
+        {"url = os.getenv 'ETL_TEST_URI'", "url = 'http://h'", "state = 's'",
+         "x.lua:2: missing field 'url' in source",
+         "the environment variable ETL_TEST_URI is not set, did you mean ETL_TEST_URL?"},
+        {"url = ''", "url=os.getenv(\"NO_SUCH_VARIABLE\")", "state = 's'",
+         "x.lua:3: missing field 'url' in sink", "the environment variable NO_SUCH_VARIABLE is not set"},
+        {"url = ''", "url = 'http://h'", "state = require 'etl'.secret 'NO_SUCH_VARIABLE'",
+         "x.lua:4: missing field 'state'",
+         "it has no default, and an os.getenv whose variable is not set gives nil"},
+        {"url = ''", "url = 'http://h'", "sweep = 0", "x.lua:1: missing field 'state'",
+         "it has no default, and an os.getenv whose variable is not set gives nil"},
+    };
+    setenv("ETL_TEST_URL", "postgresql:///d", 1);
     setenv("DATABASE_URL", "postgresql:///d", 1);
     setenv("ELASTICSEARCH_URL", "http://e:9", 1);
     setenv("FILE_PATH_STATE", "/s", 1);
-    assert_true(read_text(SMALLEST, &p, &e));
-    assert_string_equal(p.source.url, "postgresql:///d");
-    assert_string_equal(p.sink.url, "http://e:9");
-    assert_string_equal(p.state, "/s");
-    pipeline_free(&p);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1000];
+        struct pipeline p;
+        struct err e = {0};
+        snprintf(text, sizeof text, script, cases[i].source, cases[i].sink, cases[i].state);
+        assert_false(read_text(text, &p, &e));
+        assert_int_equal(e.kind, ERR_USAGE);
+        assert_string_equal(e.text, cases[i].text);
+        assert_string_equal(e.hint, cases[i].hint);
+    }
 }
 
 static void the_sink_may_have_several_nodes(void **state)
@@ -241,7 +267,7 @@ static void the_sink_may_have_several_nodes(void **state)
         struct err e = {0};
         snprintf(script, sizeof script,
                  "return { name = 'm', sink = { index = 'i', url = %s }, document = function() end,"
-                 "  source = { table = 't', key = 'id', query = 'SELECT 1' } }",
+                 "  state = 's', source = { url = '', table = 't', key = 'id', query = 'SELECT 1' } }",
                  cases[i].url);
         bool ok = read_text(script, &p, &e);
         assert_string_equal(ok ? p.sink.url : e.text, cases[i].text);
@@ -601,7 +627,8 @@ int main(void)
         cmocka_unit_test(a_good_script_arrives_as_it_is),
         cmocka_unit_test(documents_may_be_in_several_indexes),
         cmocka_unit_test(a_key_may_have_several_columns),
-        cmocka_unit_test(what_may_be_left_out_comes_from_the_environment_or_a_default),
+        cmocka_unit_test(what_may_be_left_out_has_a_default),
+        cmocka_unit_test(an_unset_variable_is_no_default),
         cmocka_unit_test(the_sink_may_have_several_nodes),
         cmocka_unit_test(the_scripts_of_this_repository_are_right),
         cmocka_unit_test(every_mistake_is_one_line_that_names_its_place),
