@@ -4,8 +4,23 @@
 #include "keytext.h"
 #include "pipeline.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The oids of types, which PostgreSQL fixed for ever. */
+enum {
+    INT8 = 20,
+    INT2 = 21,
+    INT4 = 23,
+    TEXT = 25,
+    BPCHAR = 1042,
+    VARCHAR = 1043,
+    NUMERIC = 1700,
+    UUID = 2950
+};
+
+enum { TYPE_NAME = 200 }; /* bytes: two names of 63 bytes, quoted, and numbers */
 
 /* ---- the script's mistakes ---- */
 
@@ -397,6 +412,14 @@ static bool check_wrapped(const struct source *s, struct pg *pg, struct err *e)
     return ok || blame_query(s, e);
 }
 
+/* Whether a value of the one type has the same text in the other, and can be compared with it. */
+static bool same_text(Oid a, Oid b)
+{
+    bool whole = (a == INT2 || a == INT4 || a == INT8) && (b == INT2 || b == INT4 || b == INT8);
+    bool text = (a == TEXT || a == VARCHAR) && (b == TEXT || b == VARCHAR);
+    return a == b || whole || text;
+}
+
 static bool check_query(struct source *s, struct pg *pg, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
@@ -414,7 +437,7 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
             err_set(e, ERR_FINAL, "it does not return the key column '%s'", name);
             return blame_query(s, e);
         }
-        if (s->columns.list[s->key[i]].oid != key->oids[i]) {
+        if (!same_text(s->columns.list[s->key[i]].oid, key->oids[i])) {
             err_set(e, ERR_FINAL,
                     "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
                     s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
@@ -454,35 +477,228 @@ static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_c
         (e->kind != ERR_FINAL || !find_arrays(t, pg, e) ||
          !pg_describe_typed(pg, t->affected, (int)t->key.n, t->arrays, c, e)))
         return false;
-    size_t used = (size_t)c->parameters;
-    if (used == t->key.n)
+    t->parameters = (size_t)c->parameters;
+    if (t->parameters > 0 && t->parameters <= t->key.n)
         return true;
     pg_columns_free(c);
-    if (used > t->key.n)
-        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s", used,
+    if (t->parameters > t->key.n)
+        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s", t->parameters,
                        t->key.n, t->key.n == 1 ? "" : "s");
     return err_set(e, ERR_FINAL,
-                   "it lacks $%zu: the keys that changed are $1%s, an array for each column of the key",
-                   used + 1, t->key.n == 1 ? "" : " and so on");
+                   "it lacks $1: the keys that changed are $1%s, an array for each column of the key",
+                   t->key.n == 1 ? "" : " and so on");
 }
 
-/* What a related table's `affects` gives has to be keys of the root: the same types, in the same order. */
-static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
+/* How a column that `affects` gives becomes a column of the root's key. */
+struct conversion {
+    bool needed;
+    bool of_text;         /* from a text, which may hold anything */
+    char type[TYPE_NAME]; /* with its length or scale: they show in a key's text */
+};
+
+/* That column of the root's key, with its length or scale: char(5) is padded, numeric(8,2) has two decimals.
+ */
+static bool find_full_type(const struct source *s, size_t i, struct pg *pg, struct conversion *c,
+                           struct err *e)
+{
+    const struct source_table *root = &s->tables[0];
+    const char *params[] = {root->name, s->pipeline->source.key.list[i]};
+    PGresult *res;
+    snprintf(c->type, sizeof c->type, "%s", root->key.types[i]);
+    if (root->key.oids[i] != BPCHAR && root->key.oids[i] != NUMERIC)
+        return true;
+    if (!pg_query(pg,
+                  "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
+                  " WHERE attrelid = $1::pg_catalog.regclass AND attname = $2 AND atttypmod >= 0",
+                  2, params, &res, e) ||
+        !pg_expect(pg, &res, -1, 1, e))
+        return false;
+    if (PQntuples(res) == 1) {
+        c->needed = true;
+        snprintf(c->type, sizeof c->type, "%s", PQgetvalue(res, 0, 0));
+    }
+    PQclear(res);
+    return true;
+}
+
+/* What an INSERT would convert, and what is, or becomes, a text. */
+static bool is_convertible(struct pg *pg, const struct pg_column *from, Oid to, bool *yes, bool *of_text,
+                           struct err *e)
+{
+    char a[20], b[20];
+    const char *params[] = {a, b};
+    PGresult *res;
+    snprintf(a, sizeof a, "%u", from->oid);
+    snprintf(b, sizeof b, "%u", to);
+    if (!pg_query(pg,
+                  "SELECT f.typcategory = 'S', t.typcategory = 'S' OR EXISTS (SELECT FROM pg_catalog.pg_cast"
+                  "  WHERE castsource = f.oid AND casttarget = t.oid AND castcontext <> 'e')"
+                  " FROM pg_catalog.pg_type f, pg_catalog.pg_type t WHERE f.oid = $1::pg_catalog.oid"
+                  " AND t.oid = $2::pg_catalog.oid",
+                  2, params, &res, e) ||
+        !pg_expect(pg, &res, -1, 2, e))
+        return false;
+    bool found = PQntuples(res) == 1, text = found && PQgetvalue(res, 0, 0)[0] == 't';
+    *yes = found && !from->array && from->kind != PG_JSON && (text || PQgetvalue(res, 0, 1)[0] == 't');
+    *of_text = text && to != TEXT && to != VARCHAR && to != BPCHAR;
+    PQclear(res);
+    return true;
+}
+
+static bool find_conversion(const struct source *s, size_t i, const struct pg_column *from, struct pg *pg,
+                            struct conversion *c, struct err *e)
 {
     const struct source_key *root = &s->tables[0].key;
-    const struct pipeline *p = s->pipeline;
-    struct pg_columns c = {0};
-    if (!describe_affected(t, pg, &c, e))
-        return blame_script(e, p, t->related->affects_line, t, "affects");
-    bool ok = c.n == root->n;
+    bool possible = true;
+    *c = (struct conversion){0};
+    if (!find_full_type(s, i, pg, c, e))
+        return false;
+    if (from->oid == root->oids[i])
+        return true;
+    c->needed = true;
+    return is_convertible(pg, from, root->oids[i], &possible, &c->of_text, e) &&
+           (possible || err_set(e, ERR_FINAL,
+                                "column '%s' has type %s, but the root's key is %s, and the one does not "
+                                "become the other by itself",
+                                from->name, from->type, root->types[i]));
+}
+
+/* A value that does not fit into the key's type is no key, and must not stop those that are. */
+static void add_conversion(struct buf *b, const struct conversion *c, size_t i, const struct pg_column *from,
+                           Oid to)
+{
+    static const struct {
+        Oid oid;
+        const char *least, *most;
+    } ranges[] = {{INT2, "-32768", "32767"},
+                  {INT4, "-2147483648", "2147483647"},
+                  {INT8, "-9223372036854775808", "9223372036854775807"}};
+    bool number = c->of_text || from->kind == PG_INT || from->kind == PG_NUMERIC || from->kind == PG_FLOAT;
+    for (size_t r = 0; number && r < sizeof ranges / sizeof *ranges; r++)
+        if (ranges[r].oid == to) {
+            buf_adds(b, "CASE ");
+            if (c->of_text)
+                buf_addf(b, "WHEN k%zu::text !~ '^\\s*[-+]?[0-9]{1,30}\\s*$' THEN NULL ", i);
+            buf_addf(b, "WHEN k%zu::text::numeric BETWEEN %s AND %s THEN k%zu%s::%s END", i, ranges[r].least,
+                     ranges[r].most, i, c->of_text ? "::text" : "", c->type);
+            return;
+        }
+    if (c->of_text && to == UUID)
+        buf_addf(b,
+                 "CASE WHEN k%zu::text ~ '^\\{?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}\\}?$' THEN k%zu::%s END",
+                 i, i, c->type);
+    else
+        buf_addf(b, "k%zu::%s", i, c->type);
+}
+
+/* " FROM (SELECT * FROM ( <affects> ) a(k0, k1) OFFSET 0) a": a conversion comes behind what the query
+ * chooses by, which may be what makes its texts keys. */
+static void add_fence(struct buf *b, const struct source_table *t, const struct source_key *root)
+{
+    buf_addf(b, " FROM (SELECT * FROM ( %s\n) a(", t->affected);
+    source_add_aliases(b, root);
+    buf_adds(b, ") OFFSET 0) a");
+}
+
+static char *convert_affected(const struct source_table *t, const struct source_key *root,
+                              const struct conversion *c, const struct pg_columns *columns, struct err *e)
+{
+    struct buf b;
+    buf_init(&b, SOURCE_SQL_MAX);
+    buf_adds(&b, "SELECT ");
+    for (size_t i = 0; i < root->n; i++) {
+        buf_adds(&b, i ? ", " : "");
+        if (c[i].needed)
+            add_conversion(&b, &c[i], i, &columns->list[i], root->oids[i]);
+        else
+            buf_addf(&b, "k%zu", i);
+    }
+    add_fence(&b, t, root);
+    return finish(&b, e);
+}
+
+/* sql, which is freed, with the first rows' keys as its parameters. */
+static bool ask_for_first(const struct source_table *t, struct pg *pg, struct buf *sql, PGresult **out,
+                          struct err *e)
+{
+    struct source_parameters p = {0};
+    struct source_list keys = {0};
+    struct buf first;
+    PGresult *res = NULL;
+    const char *text = buf_cstr(sql);
+    buf_init(&first, SOURCE_SQL_MAX);
+    buf_adds(&first, "SELECT ");
+    source_add_columns(&first, &t->key, "");
+    buf_addf(&first, " FROM %s LIMIT 100", t->name);
+    bool ok = source_query(pg, t->label, &first, 0, NULL, &res, e) &&
+              source_take_list(pg, &res, t->key.n, &keys, e);
+    PQclear(res);
+    ok = ok && source_many_keys(&p, &t->key, (const char *const *)keys.keys, keys.n, e) &&
+         (text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, p.list, out, e) : err_memory(e));
+    source_parameters_free(&p, &t->key);
+    source_list_free(&keys);
+    buf_free(sql);
+    return ok;
+}
+
+/* A text that is no key is passed over; but where none is one, it is the wrong column. */
+static bool check_texts(const struct source_table *t, const struct source_key *root, size_t i,
+                        const struct conversion *c, const struct pg_column *from, struct pg *pg,
+                        struct err *e)
+{
+    struct buf b;
+    PGresult *res = NULL;
+    buf_init(&b, SOURCE_SQL_MAX);
+    buf_adds(&b, "SELECT bool_or((");
+    add_conversion(&b, c, i, from, root->oids[i]);
+    buf_addf(&b, ") IS NOT NULL), min(k%zu::text)", i);
+    add_fence(&b, t, root);
+    buf_addf(&b, " WHERE k%zu IS NOT NULL", i);
+    if (!ask_for_first(t, pg, &b, &res, e) || !pg_expect(pg, &res, 1, 2, e))
+        return e->kind == ERR_FINAL && err_wrap(e, "column '%s' has type %s, but the root's key is %s",
+                                                from->name, from->type, root->types[i]);
+    bool ok = PQgetvalue(res, 0, 0)[0] != 'f';
     if (!ok)
-        err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", c.n, root->n);
-    for (size_t i = 0; ok && i < c.n; i++)
-        if (c.list[i].oid != root->oids[i])
-            ok = err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s", c.list[i].name,
-                         c.list[i].type, root->types[i]);
+        err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s, and '%.100s' is none",
+                from->name, from->type, root->types[i], PQgetvalue(res, 0, 1));
+    PQclear(res);
+    return ok;
+}
+
+/* What a related table's `affects` gives has to be keys of the root, in the same order: of their types, or
+ * such that the server makes them so. */
+static bool fit_affected(const struct source *s, struct source_table *t, const struct pg_columns *columns,
+                         struct pg *pg, struct err *e)
+{
+    const struct source_key *root = &s->tables[0].key;
+    struct conversion c[SOURCE_KEY_MAX];
+    bool needed = false, ok = true;
+    if (columns->n != root->n)
+        return err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", columns->n, root->n);
+    for (size_t i = 0; ok && i < root->n; i++) {
+        ok = find_conversion(s, i, &columns->list[i], pg, &c[i], e);
+        ok = ok && (!c[i].of_text || check_texts(t, root, i, &c[i], &columns->list[i], pg, e));
+        needed |= ok && c[i].needed;
+    }
+    if (!ok || !needed)
+        return ok;
+    struct pg_columns converted = {0};
+    char *sql = convert_affected(t, root, c, columns, e);
+    if (!sql)
+        return false;
+    free(t->affected);
+    t->affected = sql;
+    ok = pg_describe_typed(pg, sql, (int)t->parameters, t->arrays, &converted, e);
+    pg_columns_free(&converted);
+    return ok;
+}
+
+static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
+{
+    struct pg_columns c = {0};
+    bool ok = describe_affected(t, pg, &c, e) && fit_affected(s, t, &c, pg, e);
     pg_columns_free(&c);
-    return ok || blame_script(e, p, t->related->affects_line, t, "affects");
+    return ok || blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
 }
 
 static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)

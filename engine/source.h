@@ -44,7 +44,8 @@ struct source_table {
     bool has_xmin;                          /* it tells one version of a row from another; a view has none */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
-    Oid arrays[SOURCE_KEY_MAX]; /* the types of its parameters; 0: the server's guess */
+    size_t parameters;          /* of it: $1 to this one stand for the key's first columns */
+    Oid arrays[SOURCE_KEY_MAX]; /* their types; 0: the server's guess */
 };
 
 struct source {

@@ -338,7 +338,7 @@ static void add_affected(struct buf *sql, const struct source_table *t, const st
         buf_adds(sql, " AND (");
         source_add_aliases(sql, root);
         buf_adds(sql, ") > (");
-        source_add_parameters(sql, root, (int)t->key.n + 1);
+        source_add_parameters(sql, root, (int)t->parameters + 1);
         buf_adds(sql, ")");
     }
     buf_adds(sql, " ORDER BY ");
@@ -359,12 +359,12 @@ bool source_affected(const struct source *s, struct pg *pg, size_t table, const 
     buf_init(&sql, SOURCE_SQL_MAX);
     add_affected(&sql, t, root, after != NULL, rows);
     bool ok = source_many_keys(&p, &t->key, keys, n, e) && (!after || source_one_key(&a, root, after, e));
-    memcpy(params, p.list, t->key.n * sizeof *params);
-    memcpy(params + t->key.n, a.list, root->n * sizeof *params);
-    memcpy(types, t->arrays, t->key.n * sizeof *types);
+    memcpy(params, p.list, t->parameters * sizeof *params);
+    memcpy(params + t->parameters, a.list, root->n * sizeof *params);
+    memcpy(types, t->arrays, t->parameters * sizeof *types);
     if (ok) {
         const char *text = buf_cstr(&sql);
-        int n_params = (int)(t->key.n + (after ? root->n : 0));
+        int n_params = (int)(t->parameters + (after ? root->n : 0));
         ok = text ? pg_query_typed(pg, text, n_params, types, params, &res, e) : err_memory(e);
         ok = (ok || err_wrap(e, "could not read '%s'", t->label)) &&
              source_take_list(pg, &res, root->n, out, e);

@@ -47,7 +47,8 @@
 ---@field key string|string[]       its key column, or several
 ---@field cursor? string            its column that says when a row last changed; none: only the sweep finds its changes
 ---@field affects string|string[]   its column with the root's key (as many columns as that has), or a query from its keys (`$1`,
----                                 an array; `$2`, ... one for each column of its key) to root keys
+---                                 an array; `$2`, ... one for each column of its key) to root keys; they may be of another type
+---                                 that PostgreSQL makes the key's of: smallint, a uuid's text
 ---@field index_field? string       the document's field that holds its key, such as "actors.id": for deleted rows
 
 ---@class etl.Sink

@@ -142,11 +142,72 @@ def test_wrong_affects_are_told_with_file_and_line(engine, shop, search_one, scr
     assert re.search(rf"{re.escape(path)}:{line}: .*{why}", done.stderr), done
 
 
-def test_one_dollar_too_few_for_a_composite_key_is_told(engine, shop, search_one, script):
+UUID = "0a3e1f8c-1111-4222-8333-0123456789ab"
+
+
+@pytest.mark.parametrize("key, column, value, junk", [
+    ("int", "smallint", "7", None), ("bigint", "int", "7", None), ("smallint", "bigint", "7", "70000"),
+    ("int", "numeric", "7", "99999999999"), ("text", "varchar(9)", "ab", "other"), ("varchar(9)", "char(9)", "ab", "other"),
+    ("char(5)", "text", "ab", "other"), ("char(5)", "char(9)", "ab", "other"), ("numeric", "bigint", "7", "8"),
+    ("numeric(8,2)", "int", "7", "8"), ("uuid", "text", UUID.upper(), "n/a"), ("int", "text", "7", "n/a"),
+    ("color", "text", "red", None), ("text", "uuid", UUID, None),
+])  # fmt: skip
+def test_affects_gives_what_the_server_can_make_a_key_of(engine, pg, search_one, script, key, column, value, junk):
+    form = "[[SELECT root FROM leaf WHERE id = ANY($1)]]" if key in ("int", "uuid", "char(5)") else '"root"'
+    pg.execute(f"""
+        CREATE TYPE color AS ENUM ('red', 'blue');
+        CREATE TABLE root (id {key} PRIMARY KEY, modified timestamptz DEFAULT now());
+        CREATE TABLE leaf (id int PRIMARY KEY, root {column}, n int, modified timestamptz DEFAULT now());
+        INSERT INTO root VALUES ('{value}'); INSERT INTO leaf VALUES (1, '{value}', 0)""")
     path = script(films.lua(
-        ('{ table = "film_genre", key = { "film_id", "genre_id" }, affects = [[SELECT id FROM film WHERE id = ANY($1)]] }',)))
+        (f'{{ table = "leaf", key = "id", cursor = "modified", affects = {form} }}',), table="root",
+        query="SELECT id, (SELECT max(n) FROM leaf WHERE root::text = r.id::text OR n > 0) AS n FROM root r",
+        document="return { n = row.n }"))
+    load(engine, search_one, path)
+    if junk:
+        pg.execute("INSERT INTO leaf VALUES (2, %s, 1)", (junk,))
+    touch(pg, "n = 5", "id = 1", "leaf")
+    assert " 0 deleted" in run(engine, path).stderr  # the key's own text: no other document is asked for
+    assert search_one.docs("films") == {pg.value("SELECT format('%s', id) FROM root"): {"n": 5}}
+
+
+@pytest.mark.parametrize("column", ["boolean", "json", "int[]", "date"])
+def test_what_cannot_become_a_key_is_told(engine, pg, search_one, script, column):
+    pg.execute(f"""CREATE TABLE root (id int PRIMARY KEY, modified timestamptz DEFAULT now());
+                   CREATE TABLE leaf (id int PRIMARY KEY, root {column})""")
+    path = script(films.lua(('{ table = "leaf", key = "id", affects = "root" }',), table="root", query="SELECT id FROM root",
+                            document="return {}"))
     done = run(engine, path, code=2)
-    assert re.search(rf"{re.escape(path)}:\d+: .*\$2", done.stderr), done
+    assert re.search(rf"{re.escape(path)}:\d+: .*column 'root' has type .*, but the root's key is integer", done.stderr), done
+
+
+@pytest.mark.parametrize("key, column", [("int", "id::bigint"), ("bigint", "id::int"), ("text", "id::varchar"), ("varchar", "id::text")])
+def test_the_query_may_return_a_key_whose_text_is_the_same(engine, pg, search_one, script, key, column):
+    pg.execute(f"CREATE TABLE t (id {key} PRIMARY KEY, v text, modified timestamptz DEFAULT now())")
+    pg.execute("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 25) i")
+    path = script(films.plain(columns=f"{column}, v", index="films"))
+    load(engine, search_one, path)
+    touch(pg, "v = 'w'", "id = '7'", "t")
+    run(engine, path)
+    run(engine, path, "--keys", "8,99")
+    pg.execute("DELETE FROM t WHERE id = '9'")
+    run(engine, path, "--sweep")
+    docs = search_one.docs("films")
+    assert docs.keys() == {str(i) for i in range(1, 26)} - {"9"} and docs["7"] == {"v": "w"}
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_query_need_not_use_every_part_of_a_composite_key(engine, shop, search, script, n):
+    column = ("film_id", "genre_id")[n - 1]
+    path = script(films.lua((f"""{{ table = "film_genre", key = {{ "film_id", "genre_id" }}, cursor = "modified",
+        affects = [[SELECT film_id FROM film_genre WHERE {column} = ANY(${n})]] }}""",)))
+    load(engine, search, path)
+    films.settle()
+    run(engine, path)
+    before = search.versions("films")
+    touch(shop, "genre_id = genre_id", "film_id = 3", "film_genre")
+    run(engine, path)
+    assert changed(before, search.versions("films")) == (ids(lambda i: i == 3) if n == 1 else ids(lambda i: i % 5 == 3))
 
 
 def test_two_entries_for_one_table_do_not_share_a_watermark(engine, shop, search_one, script):
