@@ -3,6 +3,7 @@
 #include "err.h"
 #include "log.h"
 #include "stop.h"
+#include "suggest.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -100,10 +101,27 @@ static const struct cli_option *find_option(const struct cli_option *options, in
     return NULL;
 }
 
+/* "--folow=3": the option that was meant, or NULL. */
+static const char *near_option(const struct cli_command *c, const char *word)
+{
+    const char *names[MAX_OPTIONS] = {"help"};
+    char name[40];
+    size_t n = 1, dashes = strspn(word, "-"), len = strcspn(word + dashes, "=");
+    if (len >= sizeof name)
+        return NULL;
+    snprintf(name, sizeof name, "%.*s", (int)len, word + dashes);
+    for (const struct cli_option *o = c->options; o->name && n < MAX_OPTIONS; o++)
+        names[n++] = o->name;
+    return suggest(name, names, n);
+}
+
 static bool unknown(struct err *e, const struct cli_command *c, const char *word)
 {
+    const char *near = near_option(c, word);
     if (optopt >= 256) /* --quiet=3 */
         err_set(e, ERR_USAGE, "option '--%s' takes no value", c->options[optopt - 256].name);
+    else if (near)
+        err_set(e, ERR_USAGE, "unknown option '%s', did you mean '--%s'?", word, near);
     else if (optopt) /* a letter, maybe one of several: "-nqx" */
         err_set(e, ERR_USAGE, "unknown option '-%c'", optopt);
     else

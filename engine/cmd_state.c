@@ -5,6 +5,7 @@
 #include "pipeline.h"
 #include "script.h"
 #include "state.h"
+#include "suggest.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,7 +110,11 @@ static bool check_words(int n, char **words, struct err *e)
     int want = known && strcmp(words[0], "set") == 0 ? 3 : 2;
     if (known && n == want)
         return true;
-    if (!known)
+    static const char *const verbs[] = {"show", "set", "reset"};
+    const char *near = n ? suggest(words[0], verbs, 3) : NULL;
+    if (near && !known)
+        err_set(e, ERR_USAGE, "unknown action '%s' of state, did you mean '%s'?", words[0], near);
+    else if (!known)
         err_set(e, ERR_USAGE, n ? "unknown action '%s' of state" : "state of what?", n ? words[0] : "");
     else
         err_set(e, ERR_USAGE, "state %s takes %s", words[0], want == 3 ? "a script and a time" : "a script");

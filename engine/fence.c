@@ -6,6 +6,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,6 +77,16 @@ static int fenced_dofile(lua_State *L)
     return finish_dofile(L, LUA_OK, 0);
 }
 
+static bool is_utf16_file(const char *path)
+{
+    char head[2];
+    FILE *f = fopen(path, "rbe");
+    bool is = f && fread(head, 1, sizeof head, f) == sizeof head && script_is_utf16(head, sizeof head);
+    if (f)
+        fclose(f);
+    return is;
+}
+
 /* package.searchers[2]. Upvalues: the package table, package.searchpath. */
 static int search_file(lua_State *L)
 {
@@ -89,7 +100,8 @@ static int search_file(lua_State *L)
         return 1; /* the list of files that it tried */
     const char *path = lua_tostring(L, -2);
     if (luaL_loadfilex(L, path, "t") != LUA_OK)
-        return luaL_error(L, "could not load module '%s': %s", name, lua_tostring(L, -1));
+        return luaL_error(L, "could not load module '%s': %s%s", name, lua_tostring(L, -1),
+                          is_utf16_file(path) ? " (it is UTF-16, and has to be saved as UTF-8)" : "");
     lua_pushstring(L, path);
     return 2;
 }

@@ -95,7 +95,12 @@ static bool read_lines(struct batch *to, FILE *f, const char *name, struct err *
     bool ok = true;
     while (ok && (len = getline(&line, &cap, f)) >= 0) {
         snprintf(place, sizeof place, "%s:%zu", name, ++number);
-        ok = add_line(to, line, (size_t)len, place, e);
+        /* An editor's mark of UTF-8 is no part of the first key. */
+        size_t mark = number == 1 && len >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+        bool wide =
+            number == 1 && len >= 2 && (memcmp(line, "\xFF\xFE", 2) == 0 || memcmp(line, "\xFE\xFF", 2) == 0);
+        ok = wide ? err_set(e, ERR_USAGE, "the file is UTF-16, and has to be saved as UTF-8")
+                  : add_line(to, line + mark, (size_t)len - mark, place, e);
         if (!ok && e->kind == ERR_USAGE)
             err_wrap(e, "%s", place);
     }

@@ -1,6 +1,7 @@
 /* main: which command. */
 #include "cli.h"
 #include "err.h"
+#include "suggest.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,6 +21,25 @@ static int help(void)
         printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
     printf("\netl-engine COMMAND --help shows the options; etl-engine --version the version.\n");
     return EXIT_DONE;
+}
+
+/* A word that is no file, with a script behind it or none at all: a command, misspelt. */
+static bool unknown_command(int argc, char **argv, struct err *e)
+{
+    const char *names[COMMANDS], *word = argv[1];
+    for (int i = 0; i < COMMANDS; i++)
+        names[i] = commands[i]->name;
+    const char *near = suggest(word, names, COMMANDS);
+    bool plain = strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == strlen(word);
+    bool followed = argc > 2 && argv[2][0] != '-';
+    if (word[0] == '-' || !plain || access(word, F_OK) == 0 || (!near && !followed))
+        return false;
+    if (near)
+        err_set(e, ERR_USAGE, "unknown command '%s', did you mean '%s'?", word, near);
+    else
+        err_set(e, ERR_USAGE, "unknown command '%s'", word);
+    err_hint(e, "etl-engine --help");
+    return true;
 }
 
 /* A closed stdin, stdout or stderr is opened to where nothing can be written, or the next socket would take
@@ -59,5 +79,7 @@ int main(int argc, char **argv)
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(argv[1], commands[i]->name) == 0)
             return finish(commands[i]->main(argc - 1, argv + 1));
+    if (unknown_command(argc, argv, &e))
+        return cli_fail(&e);
     return finish(cmd_run.main(argc, argv));
 }

@@ -82,6 +82,22 @@ static bool bad_url(const char *url, const char *reason, struct err *e)
         e, "characters such as / ? # @ : %% in a password have to be percent-encoded in a URL: %%2F for /");
 }
 
+/* What others make of such a URL: "jdbc:postgresql://h/db?user=u", SQLAlchemy's "postgresql+psycopg2://...".
+ */
+static bool is_foreign_url(const char *url, struct err *e)
+{
+    static const char form[] = "libpq's form is postgresql://USER:PASSWORD@HOST:PORT/DATABASE: ";
+    bool jdbc = strncasecmp(url, "jdbc:", 5) == 0;
+    if (!jdbc && strncmp(url, "postgresql+", 11) != 0 && strncmp(url, "postgres+", 9) != 0)
+        return false;
+    bad_url(url, jdbc ? "it is a JDBC URL" : "it names a driver, as SQLAlchemy's do", e);
+    err_hint(
+        e, "%s%s", form,
+        jdbc ? "leave 'jdbc:' out; user and password stand in front of the host, or in PGUSER and PGPASSWORD"
+             : "leave out what stands between postgresql and ://");
+    return true;
+}
+
 /* libpq's reason for refusing the string, without what it quotes: that may be a part of the password. */
 static bool refuse_url(const char *url, const char *libpq_says, struct err *e)
 {
@@ -187,6 +203,8 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     *s = (struct pg_server){0};
     PQconninfoOption *given = NULL;
     char *reason = NULL;
+    if (is_foreign_url(url, e))
+        return false;
     if (is_other_scheme(url))
         return bad_url(url, "it begins with neither postgresql:// nor postgres://", e);
     if (is_bare_address(url))

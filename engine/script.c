@@ -386,6 +386,12 @@ static bool read_all(FILE *f, struct buf *text)
     return !ferror(f);
 }
 
+bool script_is_utf16(const char *text, size_t len)
+{
+    return len >= 2 &&
+           (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 || !text[0] || !text[1]);
+}
+
 bool script_read(struct script_text *t, const char *path, struct err *e)
 {
     *t = (struct script_text){.path = strdup(path)};
@@ -398,9 +404,12 @@ bool script_read(struct script_text *t, const char *path, struct err *e)
     int reason = errno;
     if (f)
         fclose(f);
-    if (ok)
+    bool wide = ok && script_is_utf16(t->text.data, t->text.len);
+    if (ok && !wide)
         return true;
-    if (t->text.failed)
+    if (wide)
+        err_set(e, ERR_USAGE, "cannot read script '%s': it is UTF-16, and has to be saved as UTF-8", path);
+    else if (t->text.failed)
         err_set(e, ERR_USAGE, "cannot read script '%s': it is larger than %d MB, or memory is short", path,
                 TEXT_MAX >> 20);
     else

@@ -32,6 +32,8 @@ struct script_text {
     char *path; /* owned */
     struct buf text;
 };
+/* Whether a file that begins like that was saved as UTF-16, as some editors do. */
+bool script_is_utf16(const char *text, size_t len);
 /* Reads the file. False, ERR_USAGE: it cannot be read. */
 bool script_read(struct script_text *t, const char *path, struct err *e);
 void script_text_free(struct script_text *t); /* bears a zeroed struct */

@@ -31,6 +31,13 @@ OPTIONS = [
         (["--full"], "no script given"),
         ([MOVIES, "scripts/genres.lua"], "more than one script given"),
         ([MOVIES, "--nonsense"], "unknown option '--nonsense'"),
+        ([MOVIES, "--folow"], "unknown option '--folow', did you mean '--follow'?"),
+        ([MOVIES, "--key=a"], "unknown option '--key=a', did you mean '--keys'?"),
+        (["reindex", MOVIES, "--kep", "3"], "unknown option '--kep', did you mean '--keep'?"),
+        (["rindex", MOVIES], "unknown command 'rindex', did you mean 'reindex'?"),
+        (["sate"], "unknown command 'sate', did you mean 'state'?"),
+        (["synchronise", MOVIES], "unknown command 'synchronise'"),
+        (["state", "rest", MOVIES], "unknown action 'rest' of state, did you mean 'reset'?"),
         ([MOVIES, "-Z"], "unknown option '-Z'"),
         ([MOVIES, "-workers", "3"], "unknown option '-w'"),
         ([MOVIES, "-nZq"], "unknown option '-Z'"),
@@ -73,6 +80,24 @@ def test_a_script_that_cannot_be_read_is_one_line(engine, path, why):
     result = ok(engine(path), 2)
     assert result.stderr.count("\n") == 1
     assert f"'{path}'" in result.stderr and why in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16", "utf-8-sig"])
+def test_a_script_in_utf_16_is_told_and_the_mark_of_utf_8_is_passed_over(engine, pg, script, tmp_path, encoding):
+    make_things(pg, 2)
+    path, keys, module = script("return require 'inner'"), tmp_path / "keys", tmp_path / "inner.lua"
+    module.write_bytes(pipeline().encode(encoding))
+    keys.write_bytes("1\n2\n".encode(encoding))
+    as_module = engine(path, "--dry-run")
+    as_script = engine(module, "--dry-run", "--keys-from", "/dev/stdin", stdin="1\n")
+    as_keys = engine(script(pipeline(), "plain.lua"), "--dry-run", "--keys-from", keys)
+    if encoding == "utf-8-sig":
+        assert [len(ok(done).docs) for done in (as_module, as_script, as_keys)] == [2, 1, 2]
+        return
+    assert f"cannot read script '{module}': it is UTF-16, and has to be saved as UTF-8" in ok(as_script, 2).stderr
+    if encoding == "utf-16":  # with a mark
+        assert "it is UTF-16, and has to be saved as UTF-8" in ok(as_module, 2).stderr
+        assert f"{keys}:1: the file is UTF-16, and has to be saved as UTF-8" in ok(as_keys, 2).stderr
 
 
 def test_help_names_every_option_and_goes_to_standard_output(engine):
@@ -165,6 +190,20 @@ def test_the_samples_name_their_defaults_themselves(engine, tmp_path):
     result = engine(os.path.join(ROOT, MOVIES), "--give-up-after", "1", env=env, cwd=str(tmp_path))
     assert result.returncode == 3 and "could not connect to PostgreSQL 'movies' at 127.0.0.1:1" in result.stderr
     assert os.path.exists(tmp_path / "postgres_to_es" / "es" / "es_data")
+
+
+@pytest.mark.parametrize(
+    "url, complaint, hint",
+    [
+        ("jdbc:postgresql://h:5432/d?user=u&password=hush", "it is a JDBC URL", "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
+        ("JDBC:postgresql:d", "it is a JDBC URL", "leave 'jdbc:' out"),
+        ("postgresql+psycopg2://u:hush@h/d", "it names a driver", "leave out what stands between postgresql and ://"),
+    ],
+)
+def test_the_urls_of_others_are_known(engine, script, url, complaint, hint):
+    result = ok(engine(script(pipeline()), "--dry-run", env={"DATABASE_URL": url}), 2)
+    lines = result.stderr.splitlines()
+    assert complaint in lines[0] and hint in lines[1] and "hush" not in result.stderr and "percent" not in result.stderr
 
 
 # Exit statuses
