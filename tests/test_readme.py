@@ -50,14 +50,9 @@ def without_what_varies(text):
 
 
 def copy_of_the_checkout(to, services):
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split("\0")  # fmt: skip
-    for name in files:
-        if name and os.path.exists(os.path.join(ROOT, name)):
-            os.makedirs(os.path.dirname(os.path.join(to, name)), exist_ok=True)
-            shutil.copy2(os.path.join(ROOT, name), os.path.join(to, name))
+    with open(os.path.join(ROOT, ".gitignore"), encoding="utf-8") as f:  # git itself knows nothing of an unpacked archive
+        left_out = [".git", *(line.strip("/\n") for line in f)]
+    shutil.copytree(ROOT, to, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left_out))
     os.makedirs(os.path.join(to, "build", "unit"))
     for name in os.listdir(os.path.join(ROOT, "build")):  # so that `make` there has little to do
         if name.endswith((".o", ".d")) or name in ("packages", "etl-engine"):
