@@ -31,6 +31,8 @@ ENGINE = os.path.abspath(os.path.join(ROOT, os.environ.get("ETL_ENGINE", "build/
 WANTED = [name for name in os.environ.get("ETL_SEARCH", "").split(",") if name]
 SEARCH = [s for s in private.SEARCH if s.usable() and (not WANTED or s.name in WANTED)]
 NOWHERE = "127.0.0.1:1"  # nothing listens there: a test that names no server must reach none
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it: the engine would, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header(config):
