@@ -82,6 +82,13 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
 bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
                       struct err *e);
 /* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
+/* What makes the index give back other documents than it was sent, as far as its mapping and settings tell,
+ * and what helps: for people. */
+struct index_other {
+    char why[300];
+    const char *remedy;
+};
+void index_why_other(struct es *es, const char *index, struct index_other *o);
 bool index_is_former(const struct index_meta *meta, const char *uuid);
 /* Adds mappings (JSON, or NULL) with the note, for index_create. */
 bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e);
@@ -103,8 +110,10 @@ bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, vo
 struct index_document {
     const char *key; /* borrowed, for the time of the call; as is source */
     bool found;
-    int64_t version;    /* only if found */
-    const char *source; /* its JSON, byte for byte as it was sent; NULL if not asked for, or not found */
+    int64_t version; /* only if found */
+    const char
+        *source; /* its JSON, byte for byte as the server has it, which is as it was sent, unless the index is
+                  made to keep something else; NULL if not asked for, not found, or not kept */
     size_t source_len;
 };
 /* Told of each document, in the order asked for. False ends the call with what it put into e. */

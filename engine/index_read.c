@@ -180,8 +180,6 @@ static bool read_document(struct json_reader *r, struct fetch *f, struct index_d
         *d = (struct index_document){.key = d->key};
         return true;
     }
-    if (f->with_source && c.sources == 0)
-        note_trouble(f, d->key, ERR_FINAL, "the index keeps no _source");
     return c.versions == 1;
 }
 

@@ -44,6 +44,56 @@ static bool open_schema(struct schema *s, struct es *es, const char *index, stru
 }
 
 /* ---- the note ---- */
+/* ---- what else than was sent it gives back ---- */
+
+static const char *const stored_otherwise[] = {"index.derived_source.enabled", "index.mapping.source.mode",
+                                               "index.mode"};
+static const char *const changed_before[] = {"index.default_pipeline", "index.final_pipeline"};
+
+/* One of n settings that is in force, into why. */
+static bool find_setting(const struct schema *s, const char *const *names, size_t n, struct index_other *o)
+{
+    static const char *const none[] = {"false", "stored", "standard", "lookup", "_none"};
+    for (size_t i = 0; i < n; i++) {
+        size_t node = tree_find(&s->tree, s->settings, names[i]);
+        bool on = node != 0;
+        for (size_t k = 0; on && k < sizeof none / sizeof *none; k++)
+            on = !tree_is(&s->tree, node, none[k]);
+        struct tree_text value = tree_plain(&s->tree, node);
+        if (on)
+            return snprintf(o->why, sizeof o->why, "its setting %s is '%.*s'", names[i],
+                            value.len < 100 ? (int)value.len : 100, value.at) > 0;
+    }
+    return false;
+}
+
+static bool find_why(const struct schema *s, struct index_other *o)
+{
+    size_t source = tree_find(&s->tree, s->mappings, "_source");
+    o->remedy =
+        "a new index without that ('etl-engine reindex') is compared rightly; or sweep seldom (sweep)";
+    if (source) {
+        struct tree_text value = s->tree.nodes[source].value;
+        return snprintf(o->why, sizeof o->why, "its mapping has _source %.*s",
+                        value.len < 200 ? (int)value.len : 200, value.at) > 0;
+    }
+    if (find_setting(s, stored_otherwise, sizeof stored_otherwise / sizeof *stored_otherwise, o))
+        return true;
+    o->remedy = "have the query or document() do what the pipeline does; or sweep seldom (sweep)";
+    return find_setting(s, changed_before, sizeof changed_before / sizeof *changed_before, o);
+}
+
+void index_why_other(struct es *es, const char *index, struct index_other *o)
+{
+    struct schema s;
+    struct err ignored;
+    if (!open_schema(&s, es, index, &ignored) || !find_why(&s, o)) {
+        snprintf(o->why, sizeof o->why, "an ingest pipeline changes them, or the server");
+        o->remedy = "have the query or document() do what changes them; or sweep seldom (sweep)";
+    }
+    close_schema(&s);
+}
+
 
 /* A string's text, cut to size; nothing of any other value. */
 static void copy(char *to, size_t size, const struct tree *t, size_t node)

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct echo;
 struct err;
 struct es_server;
 struct pg_server;
@@ -41,6 +42,7 @@ struct loader_config { /* all borrowed, until loader_join */
     const struct script_text *script;
     struct pg_server *pg;
     const struct es_server *es; /* for LOADER_INDEX */
+    struct echo *echo;          /* likewise */
     const char *state_path;
     struct queue *queue;
     struct stretch *stretch; /* is told what each one took */

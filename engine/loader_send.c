@@ -1,5 +1,6 @@
 /* loader_send: a worker's documents, on their way to the index. */
 #include "clock.h"
+#include "echo.h"
 #include "err.h"
 #include "index.h"
 #include "loader_internal.h"
@@ -197,19 +198,33 @@ static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
     return ok;
 }
 
+/* Of a sweep, and once of a first load. */
+static bool wants_echo(const struct worker *w)
+{
+    const struct echo *echo = w->config->echo;
+    return !atomic_load(&echo->told) &&
+           (w->batch->only_differences || (w->batch->is_range && !atomic_load(&echo->heard)));
+}
+
 bool loader_send(struct worker *w, struct err *e)
 {
     struct bulk_sums sums = {0};
+    struct echo_sample sample = {0};
     int64_t taken = 0;
     bool scattered = w->config->pipeline->sink.scattered;
     bool ok = scattered ? prepare_scattered(w, e)
                         : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
     bool moved = w->bulk.n > 0 || !w->batch->only_differences;
+    if (ok && wants_echo(w))
+        echo_take(&sample, &w->bulk);
     ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
          (!scattered || !moved || drop_older(w, &sums, e));
     queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
     loader_count(w, &sums);
     bulk_clear(&w->bulk);
+    if (ok)
+        echo_hear(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
+    echo_free(&sample);
     copies_clear(&w->gone);
     if (!moved)
         copies_clear(&w->placed);

@@ -9,6 +9,7 @@
  */
 #pragma once
 #include "cli.h"
+#include "echo.h"
 #include "es.h"
 #include "feed.h"
 #include "fingerprint.h"
@@ -61,6 +62,7 @@ struct run {
     struct index_info index;
     struct index_meta meta, noted; /* what the index's note is to say, and what it says */
     char *sink_alias;              /* sink.index as the script has it, where it is an alias of several */
+    struct echo echo;
     bool index_created;
     bool index_moved;   /* another one has taken its place: run_adopt */
     bool unnoted;       /* no note is to be written: it is refused, or the index is not ours to note in */

@@ -231,6 +231,7 @@ bool run_adopt(struct run *r, struct err *e)
     if (!ok)
         return false;
     r->index_moved = r->index_created = false;
+    atomic_store(&r->echo.told, false);
     r->o.full = false; /* it has just been loaded */
     log_info("%s: index '%s' has taken the place of the one that was loaded: going on with it",
              pipeline_of(r)->name, r->index.name);

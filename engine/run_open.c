@@ -280,6 +280,7 @@ bool run_start(struct run *r, struct err *e)
         .script = &r->user.text,
         .pg = &r->pg,
         .es = r->o.dry_run ? NULL : &r->es_server,
+        .echo = &r->echo,
         .state_path = r->user.pipeline.state,
         .queue = r->queue,
         .stretch = r->stretch,
