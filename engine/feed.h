@@ -68,9 +68,9 @@ bool feed_poll_again(struct feed *f);
 /* What the last page's horizon was: for its owner's log. */
 const struct source_horizon *feed_poll_horizon(const struct feed *f);
 
-/* after: the key up to which a sweep that was broken off has come, or NULL; copied. dead: borrowed, or
- * NULL; as is stretch, which says how many keys are worth a query. */
-struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es,
+/* index: where ids are looked for; borrowed. after: the key up to which a sweep that was broken off has come,
+ * or NULL; copied. dead: borrowed, or NULL; as is stretch, which says how many keys are worth a query. */
+struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es, const char *index,
                         const struct deadletters *dead, struct stretch *stretch, const char *after,
                         struct err *e);
 

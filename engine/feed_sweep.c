@@ -27,6 +27,7 @@ struct sweep {
     struct feed feed; /* first */
     char *after;      /* owned: the last key delivered */
     bool rows_over;
+    const char *index;                /* borrowed: what is searched for ids */
     struct index_scan *scan;          /* owned; NULL: not begun */
     struct source_list absent, alien; /* owned: ids to be deleted */
     const struct deadletters *dead;   /* borrowed; NULL: none */
@@ -90,7 +91,7 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
     const char *const *ids;
     size_t n = 0;
     if (!s->scan)
-        s->scan = index_scan_open(s->feed.es, s->feed.source->pipeline->sink.indices, NULL, NULL, 0, e);
+        s->scan = index_scan_open(s->feed.es, s->index, NULL, NULL, 0, e);
     if (!s->scan)
         return false;
     bool ok = index_scan_next(s->scan, &ids, &n, e);
@@ -171,13 +172,14 @@ static void sweep_free(struct feed *f)
     free(s);
 }
 
-struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es,
+struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es, const char *index,
                         const struct deadletters *dead, struct stretch *stretch, const char *after,
                         struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
     if (s) {
         s->feed = (struct feed){sweep_next, sweep_free, source, pool, es};
+        s->index = index;
         s->dead = dead;
         s->stretch = stretch;
         s->after = after ? strdup(after) : NULL;

@@ -64,6 +64,7 @@ struct index_meta {
 struct index_fit {
     bool added;       /* the mapping lacked something, and has it now */
     bool of_settings; /* ERR_USAGE is about the settings, not the mappings */
+    bool filtered;    /* its name is an alias with a filter: searches do not see all of it */
     char lacks[400];  /* of an index without our note: what it does not have, and cannot get; or empty */
     struct index_meta meta;
 };
@@ -81,7 +82,6 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
  * meanwhile would have the note of one index go to another. */
 bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
                       struct err *e);
-/* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
 /* What makes the index give back other documents than it was sent, as far as its mapping and settings tell,
  * and what helps: for people. */
 struct index_other {
@@ -89,6 +89,7 @@ struct index_other {
     const char *remedy;
 };
 void index_why_other(struct es *es, const char *index, struct index_other *o);
+/* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
 bool index_is_former(const struct index_meta *meta, const char *uuid);
 /* Adds mappings (JSON, or NULL) with the note, for index_create. */
 bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e);

@@ -20,7 +20,7 @@ static const char NOTE[] = "etl_engine";
 struct schema { /* an index, as GET /INDEX tells it */
     struct es_answer answer;
     struct tree tree;
-    size_t mappings, settings;
+    size_t aliases, mappings, settings;
 };
 
 static void close_schema(struct schema *s)
@@ -37,13 +37,13 @@ static bool open_schema(struct schema *s, struct es *es, const char *index, stru
         !es_check(&s->answer, e) || !tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
         return err_wrap(e, "mapping of index '%s'", index);
     size_t whole = tree_first(&s->tree, 1);
+    s->aliases = tree_find(&s->tree, whole, "aliases");
     s->mappings = tree_find(&s->tree, whole, "mappings");
     s->settings = tree_find(&s->tree, whole, "settings");
     return (s->mappings && s->settings) ||
            err_set(e, ERR_PASSING, "mapping of index '%s': damaged answer", index);
 }
 
-/* ---- the note ---- */
 /* ---- what else than was sent it gives back ---- */
 
 static const char *const stored_otherwise[] = {"index.derived_source.enabled", "index.mapping.source.mode",
@@ -94,6 +94,7 @@ void index_why_other(struct es *es, const char *index, struct index_other *o)
     close_schema(&s);
 }
 
+/* ---- the note ---- */
 
 /* A string's text, cut to size; nothing of any other value. */
 static void copy(char *to, size_t size, const struct tree *t, size_t node)
@@ -298,6 +299,7 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
     bool ok = open_schema(&s, es, index, e) &&
               (read_note(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
               (!settings || compare_settings(&f, settings, e));
+    fit->filtered = tree_find(&s.tree, tree_find(&s.tree, s.aliases, index), "filter") != 0;
     if (ok && mappings && !*fit->lacks) /* else what would be added may need what is lacking */
         ok = add_lacking(&f, mappings, e);
     close_schema(&s);

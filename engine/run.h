@@ -64,6 +64,7 @@ struct run {
     char *sink_alias;              /* sink.index as the script has it, where it is an alias of several */
     struct echo echo;
     bool index_created;
+    bool filtered;      /* sink.index is an alias with a filter: see run_reads */
     bool index_moved;   /* another one has taken its place: run_adopt */
     bool unnoted;       /* no note is to be written: it is refused, or the index is not ours to note in */
     bool state_stays;   /* what is read is no progress that the state may note */
@@ -105,6 +106,8 @@ bool run_open_index(struct run *r, struct err *e);
 bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
 /* That the index is still the one that was opened, or (index_moved) one that reindex has put in its place. */
 bool run_check_index(struct run *r, struct err *e);
+/* What is searched for documents: all of what the script keeps true, whatever a filter hides. */
+const char *run_reads(const struct run *r);
 /* Takes that one for ours: the state goes on from where it stands, and everything is due to be swept. */
 bool run_adopt(struct run *r, struct err *e);
 /* Where the reindex of a pipeline with this state file keeps its own; owned by the caller; NULL: no memory.

@@ -138,7 +138,8 @@ static bool tend_sweep(struct following *f, struct err *e)
     if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
         return true;
     f->sweep_is_whole = !r->data.sweep_after;
-    f->sweep = feed_sweep(source_of(f), &r->pool, r->es, r->dead, r->stretch, r->data.sweep_after, e);
+    f->sweep =
+        feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->stretch, r->data.sweep_after, e);
     pump_set(&r->pump, lane, f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);

@@ -106,6 +106,7 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
         return err_hint(e, "etl-engine reindex %s makes a new index, and puts it in the place of this one",
                         s->text.path);
     }
+    r->filtered = found->filtered;
     if (*found->lacks)
         log_warn(
             "index '%s' was made by somebody else, and lacks what the script wants (%s); going on with what "
@@ -117,11 +118,49 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
     return true;
 }
 
+const char *run_reads(const struct run *r)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    return r->filtered && !p->sink.scattered ? r->index.name : p->sink.indices;
+}
+
+/* What a filter hides is ours, too: rows change, and then their documents pass it no more. Unless somebody
+ * else has filled the index: nothing of theirs is for a sweep to delete. */
+static bool look_behind_filter(struct run *r, const struct index_meta *found, struct err *e)
+{
+    const struct pipeline *p = pipeline_of(r);
+    int64_t all = 0, seen = 0;
+    char n[PROGRESS_TEXT];
+    if (!r->filtered)
+        return true;
+    if (!p->sink.scattered && !found->known &&
+        !(index_count(r->es, r->index.name, &all, e) && index_count(r->es, p->sink.index, &seen, e)))
+        return false;
+    if (!p->sink.scattered && all <= seen) {
+        log_info("'%s' is an alias with a filter: all of index '%s' is kept true, what the filter hides, too",
+                 p->sink.index, r->index.name);
+        return true;
+    }
+    if (p->sink.scattered)
+        err_set(e, ERR_USAGE,
+                "'%s' is an alias with a filter, which hides documents that have to be found (sink.indices)",
+                p->sink.index);
+    else
+        err_set(e, ERR_USAGE,
+                "'%s' is an alias with a filter, which hides %s of index '%s' that this script did not make: "
+                "a sweep "
+                "would delete what has no row",
+                p->sink.index, progress_count((uint64_t)(all - seen), "document", n), r->index.name);
+    run_at_line(e, p, p->sink.index_line);
+    return err_hint(e, "index = \"%s\" names all of it", r->index.name);
+}
+
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
     if (!index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) || (!r->index.exists && !create(r, e)) ||
-        (r->index.several && !take_target(r, e)) || !fit(r, &r->user, &found, e))
+        (r->index.several && !take_target(r, e)) || !fit(r, &r->user, &found, e) ||
+        !look_behind_filter(r, &found.meta, e))
         return false;
     r->unnoted = *found.lacks;
     take_meta(r, &found.meta);

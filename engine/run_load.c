@@ -132,7 +132,7 @@ static bool tell_table(struct run *r, size_t table, const struct source_grain *g
 /* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
 static bool count_documents(struct run *r, int64_t *count, struct err *e)
 {
-    const char *index = r->user.pipeline.sink.indices;
+    const char *index = run_reads(r);
     return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) && index_count(r->es, index, count, e);
 }
 
@@ -308,7 +308,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
 bool run_sweep(struct run *r, struct err *e)
 {
     log_info("%s: sweeping", r->user.pipeline.name);
-    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, r->dead, r->stretch, NULL, e), e))
+    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->stretch, NULL, e),
+               e))
         return false;
     run_note_swept(r);
     run_note_script(r, false);
