@@ -67,6 +67,7 @@ struct run {
     bool filtered;      /* sink.index is an alias with a filter: see run_reads */
     bool index_moved;   /* another one has taken its place: run_adopt */
     bool unnoted;       /* no note is to be written: it is refused, or the index is not ours to note in */
+    bool hidden_told;   /* that row security hides all rows */
     bool state_stays;   /* what is read is no progress that the state may note */
     struct batch *keys; /* --keys, --keys-from */
     struct queue *queue;
@@ -145,6 +146,8 @@ bool run_sign_state(struct run *r, struct err *e);
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e);
 /* Every row has been looked at: no sweep is under way, and the next one is due an interval from now. */
 void run_note_swept(struct run *r);
+/* Warns of tables whose rows their row security hides from us; at_start: also where it hides some. */
+bool run_tell_hidden(struct run *r, bool at_start, struct err *e);
 /* Warns of a session that holds a table's mark back, or that hides itself. */
 void run_tell_horizon(const struct run *r, const struct source_horizon *h);
 

@@ -137,6 +137,8 @@ static bool tend_sweep(struct following *f, struct err *e)
     }
     if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
         return true;
+    if (!run_tell_hidden(r, false, e))
+        return false;
     f->sweep_is_whole = !r->data.sweep_after;
     f->sweep =
         feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->stretch, r->data.sweep_after, e);

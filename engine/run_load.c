@@ -102,6 +102,49 @@ void run_tell_horizon(const struct run *r, const struct source_horizon *h)
                   r->user.pipeline.name);
 }
 
+static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
+{
+    struct pg *pg = pg_take(&r->pool, e);
+    bool ok = pg && source_has_rows(&r->user.source, pg, table, any, e);
+    pg_give(&r->pool, pg);
+    return ok;
+}
+
+static bool has_rows(struct run *r, size_t table, bool *any, struct err *e)
+{
+    struct retry retry;
+    retry_start(&retry, r->give_up_after);
+    while (!look_for_rows(r, table, any, e))
+        if (!retry_again(&retry, e))
+            return false;
+    retry_done(&retry);
+    return true;
+}
+
+bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
+{
+    const struct source *s = &r->user.source;
+    bool told = r->hidden_told, any = false;
+    for (size_t i = 0; i < s->n_tables; i++) {
+        if (!s->tables[i].row_security)
+            continue;
+        if (!has_rows(r, i, &any, e))
+            return false;
+        if (any && at_start)
+            log_info("row security is active in '%s' for this user: rows that its policies hide are not "
+                     "there for us",
+                     s->tables[i].label);
+        if (!any && !told) {
+            log_warn("no row of '%s' can be seen: its row security is active for this user; a policy for "
+                     "that user, "
+                     "or ALTER ROLE ... BYPASSRLS, shows what there is",
+                     s->tables[i].label);
+            r->hidden_told = true;
+        }
+    }
+    return true;
+}
+
 static bool tell_table(struct run *r, size_t table, const struct source_grain *grain, struct err *e)
 {
     const struct source *s = &r->user.source;
@@ -307,6 +350,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
  * key that it came to. */
 bool run_sweep(struct run *r, struct err *e)
 {
+    if (!run_tell_hidden(r, false, e))
+        return false;
     log_info("%s: sweeping", r->user.pipeline.name);
     if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->stretch, NULL, e),
                e))
@@ -395,6 +440,8 @@ static bool needs_sweep(struct run *r, bool loaded)
 
 bool run_load(struct run *r, struct err *e)
 {
+    if (!run_tell_hidden(r, true, e))
+        return false;
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
         return carry(r, feed_list(&r->user.source, &r->pool, keys, r->keys->n, e), e);

@@ -261,11 +261,12 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
         "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f'),"
         " c.relkind IN ('r', 'p', 'm') AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
         "   JOIN pg_catalog.pg_class part ON part.oid = i.inhrelid"
-        "   WHERE i.inhparent = c.oid AND part.relkind NOT IN ('r', 'm'))"
+        "   WHERE i.inhparent = c.oid AND part.relkind NOT IN ('r', 'm')),"
+        " pg_catalog.row_security_active(c.oid)"
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.oid = $1::pg_catalog.regclass",
         1, &t->label, &res, e);
-    if (!ok || !pg_expect(pg, &res, -1, 3, e))
+    if (!ok || !pg_expect(pg, &res, -1, 4, e))
         return blame_script(e, p, line, t, "table");
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
         err_set(e, ERR_FINAL, "'%s' is not a table or view", t->label);
@@ -273,6 +274,7 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
     } else {
         t->name = strdup(PQgetvalue(res, 0, 0));
         t->has_xmin = PQgetvalue(res, 0, 2)[0] == 't';
+        t->row_security = PQgetvalue(res, 0, 3)[0] == 't';
         ok = t->name || err_memory(e);
     }
     PQclear(res);
@@ -795,4 +797,17 @@ void source_free(struct source *s)
     free(s->tables);
     free(s->select);
     *s = (struct source){0};
+}
+
+bool source_has_rows(const struct source *s, struct pg *pg, size_t table, bool *any, struct err *e)
+{
+    struct buf sql;
+    PGresult *res;
+    buf_init(&sql, SOURCE_SQL_MAX);
+    buf_addf(&sql, "SELECT 1 FROM %s LIMIT 1", s->tables[table].name);
+    if (!source_query(pg, s->tables[table].label, &sql, 0, NULL, &res, e) || !pg_expect(pg, &res, -1, 1, e))
+        return false;
+    *any = PQntuples(res) > 0;
+    PQclear(res);
+    return true;
 }

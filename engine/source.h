@@ -41,6 +41,7 @@ struct source_table {
     bool cursor_is_time, cursor_is_instant; /* instant: it has a time zone, so that it can be compared with
                                                the server's clock */
     bool cursor_is_rounded;                 /* by its type: a date, a timestamptz(0) */
+    bool row_security;                      /* it may hide rows from us */
     bool has_xmin;                          /* it tells one version of a row from another; a view has none */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
@@ -73,6 +74,8 @@ const char *source_key(const struct source *s, const PGresult *row, struct buf *
 
 /* ---- walking the root table ---- */
 
+/* Whether we can see any row of a table. */
+bool source_has_rows(const struct source *s, struct pg *pg, size_t table, bool *any, struct err *e);
 /* How many rows the root table has, by the planner's estimate; 0: not known. */
 bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e);
 /* The end of a stretch of `rows` keys above `after` (NULL: from the first): *to, owned by the caller; NULL:

@@ -160,6 +160,61 @@ def test_following_may_be_told_never_to_sweep(engine, loaded, pg, search, script
     assert search.get("t", "3")
 
 
+# An index that gives back something else
+
+OTHERWISE = {
+    "excludes": ("mappings = { _source = { excludes = { 'v' } } }", 'its mapping has _source {"excludes":["v"]}'),
+    "disabled": ("mappings = { _source = { enabled = false } }", 'its mapping has _source {"enabled":false}'),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERWISE)
+def test_an_index_that_does_not_give_back_what_was_sent_is_told_once(engine, pg, search, script, wait_until, kind):
+    """Every sweep writes all documents again then: which is right, but costs."""
+    sink, why = OTHERWISE[kind]
+    films.table(pg, rows=ROWS)
+    path = script(films.plain(sink=sink, extra="poll_interval = 0.1, sweep = 0.2,"))
+    running = films.follow(engine, path, wait_until=wait_until)
+    for _ in range(2):
+        whole_sweep(running, wait_until)
+    done = running.stop()
+    assert done.stderr.count("does not give back documents as they were sent") == 1 and why in done.stderr, done
+    run(engine, path)
+    done = run(engine, path, "--sweep")
+    assert done.stderr.count("each sweep writes all of them again") == 1 and f"{ROWS} documents indexed" in done.stderr, done
+
+
+def test_an_index_that_gives_back_what_was_sent_is_not_blamed_for_rows_of_one_key(engine, pg, search_one, script):
+    films.table(pg, rows=ROWS)
+    twice = films.lua(query="SELECT t.id, t.v, n FROM t, generate_series(1, 2) n", table="t", index="t", document="return { v = row.n }")
+    path = script(twice)
+    for words in ((), ("--sweep",)):
+        assert "as they were sent" not in run(engine, path, *words).stderr
+
+
+def test_orphans_behind_the_filter_of_an_alias_are_found(engine, pg, search, script):
+    films.table(pg, rows=ROWS)
+    search.request("PUT", "real", {"aliases": {"t": {"filter": {"term": {"v.keyword": "v3"}}}}})
+    path = script(films.plain())
+    assert "all of index 'real' is kept true" in run(engine, path).stderr
+    assert search.count("t") == 1 and search.count("real") == ROWS
+    pg.execute("DELETE FROM t WHERE id IN (3, 4)")
+    search.request("PUT", "real/_doc/1000", {"v": "an orphan"})
+    search.refresh("real")
+    done = run(engine, path, "--sweep")
+    assert "3 deleted" in done.stderr and search.docs("real") == {str(i): {"v": f"v{i}"} for i in range(1, ROWS + 1) if i not in (3, 4)}
+
+
+def test_documents_of_others_behind_the_filter_of_an_alias_are_left_alone(engine, pg, search, script):
+    films.table(pg, rows=ROWS)
+    search.request("PUT", "real", {"aliases": {"t": {"filter": {"term": {"tenant": 1}}}}})
+    search.request("PUT", "real/_doc/1000", {"tenant": 2})
+    search.refresh("real")
+    done = run(engine, script(films.plain()), code=2)
+    assert "1 document of index 'real'" in done.stderr and "hint: index = \"real\"" in done.stderr, done
+    assert search.count("real") == 1
+
+
 # The guard
 
 WRONG = {
@@ -176,6 +231,23 @@ def guest(pg):
     pg.execute("CREATE ROLE guest_reader LOGIN PASSWORD 'guest'; GRANT pg_read_all_data TO guest_reader")
     yield {"DATABASE_URL": pg.url_at(pg.port, "guest_reader", "guest")}
     pg.execute("DROP OWNED BY guest_reader; DROP ROLE guest_reader")
+
+
+def test_rows_that_row_security_hides_are_told(engine, pg, search_one, script, guest, wait_until):
+    films.table(pg, rows=ROWS)
+    pg.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    path = script(films.plain(extra="poll_interval = 0.1, sweep = 0.2,"))
+    running = films.follow(engine, path, wait_until=wait_until, env=guest)
+    for _ in range(2):
+        whole_sweep(running, wait_until)
+    done = running.stop()
+    assert "0 documents indexed" in done.stderr and done.stderr.count("no row of 't' can be seen: its row security") == 1, done
+    assert "row security" not in run(engine, path, "--sweep").stderr  # the owner sees all
+    pg.execute("CREATE POLICY a ON t USING (id > 5)")
+    done = run(engine, path, "--dry-run", "--limit", "1", env=guest)
+    assert len(done.docs) == 1 and "row security is active in 't' for this user" in done.stderr, done
+    pg.execute("ALTER POLICY a ON t USING (false)")
+    assert run(engine, path, "--sweep", code=1, env=guest).stderr.count("no row of 't' can be seen") == 1
 
 
 def make(kind, script, pg):
