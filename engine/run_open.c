@@ -21,9 +21,9 @@ enum {
         LOADER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
     LOAD_STRETCH = 2, /* requests: larger ones leave workers idle at the end, and a crash repeats them */
     STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
-    STRETCH_S = 60,         /* what one may take where the script sets a rate, for the same reason */
     LIMIT_ROWS = 100,       /* at least, while looking for the first few documents */
 };
+static const double STRETCH_S = 60; /* what one may take where the script sets a rate, for the same reason */
 
 /* ---- the script ---- */
 

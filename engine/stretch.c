@@ -7,15 +7,15 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-enum {
-    FIRST = 100,    /* keys: large rows must not make a large stretch, and the fewer come first, the sooner it
-                       is known what the query costs without them */
-    STEP = 8,       /* times larger or smaller than the last one, at most */
-    WORTH = 5,      /* times as long as the query takes until its first row */
-    KEY_BYTES = 16, /* no key counts for less: query or script may leave out nearly all of them */
-    SHARE = 2,      /* of what is left, each worker's part in so many stretches */
-    LAST = 8,       /* the last ones have no fewer keys than this part, nor than the first */
-};
+/* Keys: large rows must not make a large stretch, and the fewer come first, the sooner it is known what the
+ * query costs without them. */
+static const double FIRST = 100;
+static const double STEP = 8;  /* times larger or smaller than the last one, at most */
+static const double WORTH = 5; /* times as long as the query takes until its first row */
+static const double KEY_BYTES =
+    16;                        /* no key counts for less: query or script may leave out nearly all of them */
+static const double SHARE = 2; /* of what is left, each worker's part in so many stretches */
+static const double LAST = 8;  /* the last ones have no fewer keys than this part, nor than the first */
 
 struct stretch {
     pthread_mutex_t lock;
@@ -84,7 +84,7 @@ int64_t stretch_next(struct stretch *s)
 static double fitting(const struct stretch *s, const struct stretch_time *t)
 {
     double keys = (double)t->keys, bytes = fmax((double)t->bytes, keys * KEY_BYTES);
-    double by_bytes = s->bytes / bytes, by_time = (double)(s->begin_us * WORTH) / (double)(t->all_us + 1);
+    double by_bytes = s->bytes / bytes, by_time = (double)s->begin_us * WORTH / (double)(t->all_us + 1);
     double fit = keys * fmax(by_bytes, by_time);
     return fmin(fmax(fmin(fit, s->keys * STEP), s->keys / STEP), s->most);
 }

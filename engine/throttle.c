@@ -10,11 +10,11 @@
 #include <stdlib.h>
 
 enum {
-    LOOK_MS = 20,     /* how often a wait looks again: little against a request that the server puts off */
-    LEAST_PART = 64,  /* a request weighs at least this part of the most: of 5 MB, 80 KB */
-    BYTE_STEPS = 32,  /* requests taken, from nothing to the most that one may weigh */
-    PLACE_STEPS = 16, /* requests taken, until one more may be under way */
+    LOOK_MS = 20,    /* how often a wait looks again: little against a request that the server puts off */
+    LEAST_PART = 64, /* a request weighs at least this part of the most: of 5 MB, 80 KB */
+    BYTE_STEPS = 32, /* requests taken, from nothing to the most that one may weigh */
 };
+static const double PLACE_STEPS = 16; /* requests taken, until one more may be under way */
 
 struct throttle {
     pthread_mutex_t lock;
@@ -102,7 +102,7 @@ static void rise(struct throttle *t)
 {
     size_t step = t->most_bytes / BYTE_STEPS + 1;
     t->bytes = t->most_bytes - t->bytes > step ? t->bytes + step : t->most_bytes;
-    t->places = fmin(t->places + 1.0 / PLACE_STEPS, t->most_places);
+    t->places = fmin(t->places + 1 / PLACE_STEPS, t->most_places);
 }
 
 void throttle_leave(struct throttle *t, const struct throttle_turn *turn, enum throttle_outcome outcome)

@@ -625,7 +625,7 @@ static void a_request_too_large_is_split_down_to_the_item_that_never_fits(void *
     struct fixture f;
     setup(&f);
     for (int i = 0; i < 100; i++) {
-        char key[10];
+        char key[12];
         snprintf(key, sizeof key, "%d", i);
         if (i == 37)
             add(&f, "large", 5, large);
