@@ -36,7 +36,13 @@ struct loader {
 void loader_report(const char *key, int status, const char *reason, void *arg)
 {
     struct worker *w = arg;
-    log_warn("document '%s' rejected: %s", key, reason);
+    bool news = !*key || queue_reject(w->config->queue, key);
+    if (!*key)
+        loader_count(w, &(struct bulk_sums){.rejected = 1});
+    if (news)
+        log_warn("document '%s' rejected: %s", key, reason);
+    else
+        log_debug("document '%s' rejected again: %s", key, reason);
     if (!batch_reject(w->batch, key, status, reason))
         w->report_lost = true;
 }
@@ -67,7 +73,7 @@ bool loader_check_budget(struct worker *w, struct err *e)
     uint64_t max = w->config->max_rejected;
     if (w->report_lost)
         return err_memory(e);
-    if (queue_sums(w->config->queue).rejected <= max)
+    if (queue_rejected_lately(w->config->queue) <= max)
         return true;
     err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)", (unsigned long long)max);
     return err_hint(e,
@@ -77,7 +83,6 @@ bool loader_check_budget(struct worker *w, struct err *e)
 static bool reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
     loader_report(key, 0, reason, w);
-    loader_count(w, &(struct bulk_sums){.rejected = 1});
     return loader_check_budget(w, e);
 }
 

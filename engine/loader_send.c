@@ -131,7 +131,8 @@ static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
     if (!ok)
         return false;
     bulk_compact(b);
-    loader_count(w, &(struct bulk_sums){.same = c.same});
+    if (!w->batch->again)
+        loader_count(w, &(struct bulk_sums){.same = c.same});
     return true;
 }
 
@@ -220,6 +221,7 @@ bool loader_send(struct worker *w, struct err *e)
     ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
          (!scattered || !moved || drop_older(w, &sums, e));
     queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
+    sums.rejected = 0; /* loader_report counted them */
     loader_count(w, &sums);
     bulk_clear(&w->bulk);
     if (ok)

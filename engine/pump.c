@@ -21,7 +21,6 @@ bool pump_init(struct pump *p, struct err *e)
 {
     p->n_lanes = p->source->n_tables + 1;
     p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
-    p->rejected_before = queue_sums(p->queue).rejected;
     return p->lanes || err_memory(e);
 }
 
@@ -29,6 +28,12 @@ void pump_free(struct pump *p)
 {
     free(p->lanes);
     p->lanes = NULL;
+    state_data_free(&p->clean);
+}
+
+void pump_begin_window(struct pump *p)
+{
+    queue_begin_window(p->queue);
     state_data_free(&p->clean);
 }
 
@@ -81,7 +86,7 @@ static bool note_rejections(struct pump *p, struct err *e)
  * batch is acknowledged. */
 static bool keep_clean(struct pump *p, struct err *e)
 {
-    if (p->clean.tables || queue_sums(p->queue).rejected == p->rejected_before)
+    if (p->clean.tables || queue_rejected_lately(p->queue) == 0)
         return true;
     return state_data_copy(&p->clean, p->data) || err_memory(e);
 }
@@ -184,6 +189,8 @@ bool pump_round(struct pump *p, bool *moved, struct err *e)
         l->over = !b;
         if (!b)
             continue;
+        b->again = p->again;
+        b->only_differences |= p->again;
         queue_put(p->queue, i, b);
         *moved = true;
     }

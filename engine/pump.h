@@ -5,7 +5,9 @@
  * Threads  one, the main thread.
  * Promise  the state never says more than what is acknowledged, nor passes a rejection that is not on disk. A
  * state that could not be saved costs a repetition, not a loss. A run that fails for good leaves the state
- * before its first rejected document.
+ * before its first rejected document: what was wrong (with the script, the mapping) is corrected, and those
+ * come again by themselves. One that follows does so for a while (pump_begin_window) alone: what was
+ * rejected before stands among the dead letters, and is not worth days of changes once more.
  *
  * Lane i of the queue is that of tracked table i; the last lane is for what goes over the whole: the first
  * load, a sweep, given keys.
@@ -36,18 +38,21 @@ struct pump { /* all borrowed, but for lanes */
     struct state_data *data;
     struct deadletters *dead; /* NULL: rejections are only counted */
     struct progress *progress;
-    double give_up_after;     /* seconds; 0: never */
-    bool unsaved;             /* data is ahead of the file */
-    int64_t save_at_us;       /* not tried before: it has just failed */
-    struct state_data clean;  /* owned: data as it was before the first rejection; has no tables until then */
-    uint64_t rejected_before; /* of the queue's sums, when this pump began */
-    struct pump_lane *lanes;  /* owned */
+    double give_up_after;    /* seconds; 0: never */
+    bool unsaved;            /* data is ahead of the file */
+    int64_t save_at_us;      /* not tried before: it has just failed */
+    struct state_data clean; /* owned: data as it was before the window's first rejection; has no tables until
+                                then */
+    bool again;              /* what the feeds bring was loaded a moment ago, and is compared first */
+    struct pump_lane *lanes; /* owned */
     size_t n_lanes;
 };
 
 bool pump_init(struct pump *p,
                struct err *e);  /* makes the lanes, as many as source has tables and one more */
 void pump_free(struct pump *p); /* bears a zeroed struct */
+/* Rejections before now count no more: neither for max_rejected nor for where the state goes back to. */
+void pump_begin_window(struct pump *p);
 void pump_set(struct pump *p, size_t lane, struct feed *f);
 
 /* One round over the lanes: moves a batch from each feed that has one, where there is room; saves the state

@@ -47,7 +47,9 @@ struct queue {
     int64_t deletes; /* allowed; negative: any number */
     struct rejection *rejections;
     size_t n_rejections;
-    struct keyset *dead; /* made at the first key */
+    struct keyset *dead; /* made at the first key, as are these: */
+    struct keyset *rejected, *rejected_lately;
+    uint64_t lately; /* rejections within the window: of those keys, and of rows without one */
     atomic_size_t n_dead;
 };
 
@@ -200,6 +202,8 @@ void queue_free(struct queue *q)
     free(q->lanes);
     rejections_free(q->rejections, q->n_rejections);
     keyset_free(q->dead);
+    keyset_free(q->rejected);
+    keyset_free(q->rejected_lately);
     pthread_cond_destroy(&q->work);
     pthread_cond_destroy(&q->acked);
     pthread_mutex_destroy(&q->mutex);
@@ -472,6 +476,7 @@ void queue_add_sums(struct queue *q, const struct bulk_sums *delta)
     q->sums.deleted += delta->deleted;
     q->sums.unchanged += delta->unchanged;
     q->sums.rejected += delta->rejected;
+    q->lately += delta->rejected;
     q->sums.bytes += delta->bytes;
     q->sums.requests += delta->requests;
     q->sums.retried_items += delta->retried_items;
@@ -485,6 +490,45 @@ struct bulk_sums queue_sums(struct queue *q)
     struct bulk_sums sums = q->sums;
     pthread_mutex_unlock(&q->mutex);
     return sums;
+}
+
+/* Whether it was not there yet. What does not fit into memory is new each time. */
+static bool add_new(struct keyset **set, const char *key)
+{
+    if (!*set)
+        *set = keyset_new(MAX_DEAD);
+    if (*set && keyset_has(*set, key))
+        return false;
+    if (*set)
+        keyset_put(*set, key, NULL, 0);
+    return true;
+}
+
+bool queue_reject(struct queue *q, const char *key)
+{
+    pthread_mutex_lock(&q->mutex);
+    q->sums.rejected += add_new(&q->rejected, key);
+    bool news = add_new(&q->rejected_lately, key);
+    q->lately += news;
+    pthread_mutex_unlock(&q->mutex);
+    return news;
+}
+
+uint64_t queue_rejected_lately(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    uint64_t n = q->lately;
+    pthread_mutex_unlock(&q->mutex);
+    return n;
+}
+
+void queue_begin_window(struct queue *q)
+{
+    pthread_mutex_lock(&q->mutex);
+    q->lately = 0;
+    keyset_free(q->rejected_lately);
+    q->rejected_lately = NULL;
+    pthread_mutex_unlock(&q->mutex);
 }
 
 void queue_allow_deletes(struct queue *q, int64_t n)

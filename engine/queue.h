@@ -29,6 +29,7 @@ struct batch {
     uint64_t seq; /* within the lane, from 0; the queue's own */
     bool is_range;
     bool only_differences; /* compare with what the index holds, and send what differs */
+    bool again;            /* these were loaded a moment ago: what is still the same is no news */
     bool no_rows;          /* these keys cannot be keys of the table: delete, without looking for rows */
     char *from, *to;       /* a stretch: keys above `from`, up to `to`; NULL: no bound. Owned */
     int64_t stretch;       /* how many keys were taken together, so that the time that they take is of
@@ -93,6 +94,13 @@ int64_t queue_clock_behind(struct queue *q);
 
 void queue_add_sums(struct queue *q, const struct bulk_sums *delta);
 struct bulk_sums queue_sums(struct queue *q);
+
+/* A key whose document was rejected. False: it is told again, within this window. A key counts once in the
+ * sums, and once in each window: where one row comes by again and again, it is still one. */
+bool queue_reject(struct queue *q, const char *key);
+/* How many since the window began; rejected rows without a key (queue_add_sums) are among them. */
+uint64_t queue_rejected_lately(struct queue *q);
+void queue_begin_window(struct queue *q); /* the first one begins with the queue */
 
 /* The guard against mass deletion: how many more documents may be deleted. Negative: any number. */
 void queue_allow_deletes(struct queue *q, int64_t n);

@@ -16,6 +16,9 @@ enum {
     TICK_MS = 250,              /* how often signals and the time are looked at while nothing else happens */
     TELL_US = 60 * 1000 * 1000, /* between two warnings of one kind */
     CHECK_US = 5 * 1000 * 1000, /* between two looks whether the index is still the same */
+    WINDOW_US =
+        3600LL * 1000 * 1000,         /* within which max_rejected documents end us: a script or mapping that
+                                         is wrong shows in the first sweep; a few bad rows may stay for ever */
     GUARD_US = 10 * 60 * 1000 * 1000, /* what may be deleted is renewed so often */
 };
 
@@ -25,8 +28,8 @@ struct following {
     struct feed *sweep;  /* owned; NULL: none is under way */
     bool sweep_is_whole; /* and was begun by this script */
     struct sweep_due due;
-    int64_t look_us, told_us, checked_us,
-        guarded_us; /* clock_mono_us: when to look again, when these were last done */
+    int64_t look_us, told_us, checked_us, guarded_us,
+        window_us; /* clock_mono_us: when to look again, when these were last done */
 };
 
 static const struct source *source_of(const struct following *f)
@@ -223,6 +226,7 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
         return false;
     r->pump.unsaved = true; /* or a crash forgets the sweep */
     queue_add_sums(r->queue, &sums);
+    pump_begin_window(&r->pump);
     script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     look_when_due(f);
     if (fresh) {
@@ -299,6 +303,10 @@ static bool round_of(struct following *f, struct err *e)
         if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
             return false;
     }
+    if (now - f->window_us >= WINDOW_US) {
+        f->window_us = now;
+        pump_begin_window(&r->pump);
+    }
     if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) || !pump_round(&r->pump, &moved, e))
         return false;
     tell(f, now);
@@ -309,7 +317,8 @@ static bool round_of(struct following *f, struct err *e)
 
 bool run_follow(struct run *r, struct err *e)
 {
-    struct following f = {.run = r, .guarded_us = clock_mono_us()};
+    struct following f = {.run = r, .guarded_us = clock_mono_us(), .window_us = clock_mono_us()};
+    pump_begin_window(&r->pump); /* what the load rejected is told, and on disk */
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     r->progress.terminal = false;
     state_may_ask(r->state);

@@ -343,6 +343,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     if (!carry_snapshot(r, e))
         return false;
     end_snapshot(r);
+    r->pump.again = true; /* what follows was loaded for the most part, and shall not count twice */
     return pump_save(&r->pump, e) && run_patiently(r, run_guard, e); /* the index was empty before */
 }
 
@@ -459,5 +460,7 @@ bool run_load(struct run *r, struct err *e)
         tell_changes(r);
     else if (!load_everything(r, why, e))
         return false;
-    return catch_up(r, e) && (!needs_sweep(r, why) || run_sweep(r, e));
+    bool ok = catch_up(r, e);
+    r->pump.again = false;
+    return ok && (!needs_sweep(r, why) || run_sweep(r, e));
 }

@@ -188,3 +188,27 @@ def test_the_state_does_not_pass_a_letter_that_is_not_on_disk(engine, numbers, p
     (small_disk / "filler").unlink()
     assert running.wait().returncode == 4
     assert set(letters(small_disk / "letters")) == {"3"} and state(engine)["tables"]["public.t"] != before
+
+
+def test_rows_that_each_sweep_rejects_again_do_not_end_a_follower_but_a_wrong_mapping_does(engine, numbers, pg, search_one,
+                                                                                          wait_until):
+    pg.execute("UPDATE t SET v = 'no number' WHERE id <= 15")
+    path = numbers(extra="poll_interval = 0.1, sweep = 0.3, max_rejected = 17,")
+    running = films.follow(engine, path, wait_until=wait_until)
+    wait_until(lambda: running.stderr.count("swept") >= 4 or not running.alive(), what="four sweeps")
+    assert running.alive() and running.stderr.count("document '3' rejected") <= 2, running.stderr
+    pg.execute("UPDATE t SET v = 'none either', modified = clock_timestamp() WHERE id > 15")
+    done = running.wait()
+    assert done.returncode == 1 and "max_rejected" in done.stderr, done
+    pg.execute("UPDATE t SET v = id + 100")
+    run(engine, path, code=None)
+    assert search_one.get("t", "20") == {"n": "120"}, "the state went back to before the last ones"
+
+
+def test_a_rejected_document_counts_once_and_so_does_one_that_was_loaded(engine, numbers, pg, search_one):
+    break_row(pg, 3)
+    break_row(pg, 5)
+    path = numbers(extra="after_run = function(run) etl.log.info('told %d, %d', run.documents, run.rejected) end,",
+                   head='local etl = require "etl"')
+    done = run(engine, path, code=4)
+    assert "18 documents indexed, 0 deleted, 2 rejected" in done.stderr and "told 18, 2" in done.stderr, done

@@ -321,6 +321,25 @@ static void dead_keys_are_known_until_they_are_not(void **state)
     queue_free(q);
 }
 
+static void a_rejected_key_counts_once_and_once_in_each_window(void **state)
+{
+    (void)state;
+    struct queue *q = new_queue(1);
+    assert_true(queue_reject(q, "a"));
+    assert_true(queue_reject(q, "b"));
+    assert_false(queue_reject(q, "a"));
+    queue_add_sums(q, &(struct bulk_sums){.rejected = 1}); /* a row without a key */
+    assert_int_equal(queue_sums(q).rejected, 3);
+    assert_int_equal(queue_rejected_lately(q), 3);
+    queue_begin_window(q);
+    assert_int_equal(queue_rejected_lately(q), 0);
+    assert_true(queue_reject(q, "a"));
+    assert_false(queue_reject(q, "a"));
+    assert_int_equal(queue_rejected_lately(q), 1);
+    assert_int_equal(queue_sums(q).rejected, 3);
+    queue_free(q);
+}
+
 static void no_more_deletes_than_allowed(void **state)
 {
     (void)state;
@@ -380,6 +399,7 @@ int main(void)
         cmocka_unit_test(a_wait_ends_with_an_acknowledgement),
         cmocka_unit_test(what_a_worker_rejected_comes_with_the_acknowledgement),
         cmocka_unit_test(dead_keys_are_known_until_they_are_not),
+        cmocka_unit_test(a_rejected_key_counts_once_and_once_in_each_window),
         cmocka_unit_test(no_more_deletes_than_allowed),
         cmocka_unit_test(low_water_only_rises_under_many_threads),
         cmocka_unit_test(sums_add_up_and_can_be_taken_back),
