@@ -37,7 +37,9 @@ bool err_set(struct err *e, enum err_kind kind, const char *format, ...)
     va_end(args);
     memcpy(e->text, text, sizeof text);
     e->kind = kind;
+    e->fault = ERR_FAULT_UNKNOWN;
     e->retry_after_ms = 0;
+    e->overloaded = false;
     e->hint[0] = '\0';
     return false;
 }

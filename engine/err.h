@@ -23,10 +23,19 @@ enum err_kind {
     ERR_STOPPED, /* a signal asked us to end */
 };
 
+/* What of the request it was about, where that is known: something else may then work. */
+enum err_fault {
+    ERR_FAULT_UNKNOWN,
+    ERR_FAULT_SIZE,   /* passing: it took too long, or too much: less at a time may work at once */
+    ERR_FAULT_ROW,    /* final: a row raised it, so that the others may do without it */
+    ERR_FAULT_SCHEMA, /* final: a table or column is not what it was when the query was described */
+};
+
 struct err {
     enum err_kind kind;
+    enum err_fault fault;
     int64_t retry_after_ms; /* the server's own word on when to come back (Retry-After); 0: none */
-    bool overloaded;        /* the same again, but less at a time */
+    bool overloaded;        /* the search server is: the same again, but less at a time */
     char text[600];
     char hint[300]; /* the remedy, if we know one; else empty */
 };

@@ -32,8 +32,12 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
     if (s->finished)
         return true;
     int64_t keys = stretch_next(s->stretch);
-    if (!find_bound(s, keys, &to, e))
-        return false;
+    while (!find_bound(s, keys, &to, e)) {
+        if (e->fault != ERR_FAULT_SIZE || keys == 1) /* counting so many keys takes too long, too */
+            return false;
+        stretch_too_large(s->stretch, keys);
+        keys = (keys + 1) / 2;
+    }
     *out = batch_range(s->after, to);
     if (!*out) {
         free(to);

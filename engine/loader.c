@@ -66,6 +66,7 @@ static void uncount(struct worker *w)
                              .same = -w->sums.same};
     queue_add_sums(w->config->queue, &back); /* unsigned: it wraps to the right sum */
     w->sums = (struct bulk_sums){0};
+    w->made -= (int64_t)w->printed.indexed; /* what has been printed stays so */
 }
 
 bool loader_check_budget(struct worker *w, struct err *e)
@@ -80,7 +81,7 @@ bool loader_check_budget(struct worker *w, struct err *e)
                     "correct document() or the mapping, and run again: the state did not pass the last ones");
 }
 
-static bool reject(struct worker *w, const char *key, const char *reason, struct err *e)
+bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
     loader_report(key, 0, reason, w);
     return loader_check_budget(w, e);
@@ -243,11 +244,11 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
     w->row_checked = true; /* all rows of one result have the same columns */
     const char *key = source_key(s, row, &w->key);
     if (!key)
-        return w->key.failed ? err_memory(e) : reject(w, "", "its key is NULL", e);
+        return w->key.failed ? err_memory(e) : loader_reject(w, "", "its key is NULL", e);
     mark_seen(w, key);
     if (add_document(w, row, key, e))
         return clear_dead(w, key, e) && flush_if_full(w, e);
-    return e->kind == ERR_FINAL && reject(w, key, e->text, e) && flush_if_full(w, e);
+    return e->kind == ERR_FINAL && loader_reject(w, key, e->text, e) && flush_if_full(w, e);
 }
 
 static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
@@ -257,7 +258,9 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
         if (stop_asked())
             return stop_err(e);
         if (!pg_next(pg, &row, e))
-            return false;
+            return e->fault == ERR_FAULT_ROW || e->kind == ERR_STOPPED
+                       ? false
+                       : err_wrap(e, "could not read '%s'", w->config->pipeline->source.table);
         if (w->took.rows == 0)
             w->took.first_us = clock_mono_us() - w->read_at_us;
         if (!row)
@@ -308,7 +311,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     return true;
 }
 
-static bool try_batch(struct worker *w, struct err *e)
+bool loader_try(struct worker *w, struct err *e)
 {
     struct batch *b = w->batch;
     bulk_clear(&w->bulk);
@@ -331,7 +334,6 @@ static bool try_batch(struct worker *w, struct err *e)
 static bool load_batch(struct worker *w, struct err *e)
 {
     struct batch *b = w->batch;
-    struct retry retry;
     if (!b->is_range && b->n == 0) /* its mark is all that it brings */
         return true;
     if (!b->is_range) {
@@ -340,12 +342,7 @@ static bool load_batch(struct worker *w, struct err *e)
         if (!w->seen)
             return err_memory(e);
     }
-    loader_start_retry(w, &retry);
-    bool ok;
-    while (!(ok = try_batch(w, e)) && !w->gave_up && retry_again(&retry, e))
-        ;
-    if (ok)
-        retry_done(&retry);
+    bool ok = loader_load(w, e);
     free(w->seen);
     w->seen = NULL;
     return ok;

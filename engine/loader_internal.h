@@ -1,6 +1,7 @@
 /* loader_internal.h: one worker, as the files of loader share it.
  *
- *     loader.c        the threads; keys to rows to documents; what to do when it fails
+ *     loader.c        the threads; keys to rows to documents
+ *     loader_parts.c  what to do when that fails: the same again, or in parts
  *     loader_send.c   documents to the index: what need not be sent, what must not, when
  *     loader_print.c  documents to standard output
  */
@@ -45,13 +46,21 @@ struct worker {
     struct stretch_time took; /* this try */
 };
 
+/* One try at the worker's batch: read, made into documents, sent. */
+bool loader_try(struct worker *w, struct err *e);
+/* Tries it until it is done, in parts if need be. */
+bool loader_load(struct worker *w, struct err *e);
+
 /* Sends what the worker has collected, until all of it is acknowledged or reported as rejected. */
 bool loader_send(struct worker *w, struct err *e);
 /* Prints it, in its turn. */
 bool loader_print(struct worker *w, struct err *e);
 
-/* A bulk_rejected, of a worker: the report goes with the batch, and so to disk before the state passes it. */
+/* A bulk_rejected, of a worker: counted, and the report goes with the batch, and so to disk before the state
+ * passes it. */
 void loader_report(const char *key, int status, const char *reason, void *worker);
+/* A document that cannot be made. False: that was one too many, or there is no memory. */
+bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e);
 /* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
 void loader_count(struct worker *w, const struct bulk_sums *delta);
 /* A wrong mapping is noticed before it has rejected a million documents. */

@@ -283,21 +283,19 @@ bool pg_check_free(struct pg *pg, struct err *e)
 static const char isolation_sql[] = "SET transaction_isolation TO 'read committed'";
 
 #define LOCAL(name, value) " pg_catalog.set_config('" name "', '" value "', true)"
-#define SETTINGS                                                                                                                                                                                     \
-    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8," LOCAL(                                                                                                   \
-        "client_encoding",                                                                                                                                                                           \
-        "UTF8") "," LOCAL("TimeZone",                                                                                                                                                                \
-                          "UTC") "," LOCAL("DateStyle",                                                                                                                                              \
-                                           "ISO") "," LOCAL("IntervalStyle",                                                                                                                         \
-                                                            "postgres") "," LOCAL("bytea_output",                                                                                                    \
-                                                                                  "hex") "," LOCAL("extra_"                                                                                          \
-                                                                                                   "float_"                                                                                          \
-                                                                                                   "digits",                                                                                         \
-                                                                                                   "3") "," LOCAL("standard_conforming_strings",                                                     \
-                                                                                                                  "on") ","                                                                          \
-                                                                                                                        " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL( \
-                                                                                                                            "jit",                                                                   \
-                                                                                                                            "off") " END"
+/* A server that does not know what its bytes mean (SQL_ASCII) would refuse each row with one that is not
+ * UTF-8: from such a one they come as they are, and it is we who look at each text. */
+#define ENCODING                                                                                             \
+    " pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')"           \
+    " WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)"
+#define JIT " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL("jit", "off") " END"
+#define SETTINGS                                                                                             \
+    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8," ENCODING         \
+    "," LOCAL("TimeZone", "UTC") "," LOCAL("DateStyle", "ISO") "," LOCAL(                                    \
+        "IntervalStyle",                                                                                     \
+        "postgres") "," LOCAL("bytea_output", "hex") "," LOCAL("extra_float_digits",                         \
+                                                               "3") "," LOCAL("standard_conforming_strings", \
+                                                                              "on") "," JIT
 
 /* A fetch is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a spinning
  * disk's) it would rather read related tables as a whole, by several processes, for each thousand keys. */

@@ -26,6 +26,61 @@ enum err_kind pg_error_kind(const char *sqlstate)
     return ERR_FINAL;
 }
 
+/* SQLSTATEs that tell what was at fault, by their first characters. What stands in no row says nothing, and
+ * neither does a class of PostgreSQL's own that is about the server, the session or the statement. */
+static const struct {
+    const char *prefix;
+    enum err_fault fault;
+    const char *what;
+} faults[] = {
+    {"40001", ERR_FAULT_SIZE, "a standby has to replay what a long query still needs; serialization"},
+    {"40P01", ERR_FAULT_SIZE, "deadlock"},
+    {"57014", ERR_FAULT_SIZE, "query canceled: statement_timeout"},
+    {"25P04", ERR_FAULT_SIZE, "transaction_timeout"},
+    {"53100", ERR_FAULT_SIZE, "disk full: temporary files"},
+    {"53200", ERR_FAULT_SIZE, "out of memory"},
+    {"53400", ERR_FAULT_SIZE, "configuration limit exceeded: temp_file_limit"},
+    {"21", ERR_FAULT_ROW, "more than one row returned by a subquery used as an expression"},
+    {"22", ERR_FAULT_ROW, "data exception: casts, divisions, ranges, characters without a place in UTF-8"},
+    {"23", ERR_FAULT_ROW, "constraint of a domain"},
+    {"2F", ERR_FAULT_ROW, "SQL routine exception"},
+    {"38", ERR_FAULT_ROW, "external routine exception: plpython, plperl"},
+    {"39", ERR_FAULT_ROW, "the same: what it returned"},
+    {"42501", ERR_FAULT_UNKNOWN, "a privilege"},
+    {"42", ERR_FAULT_ROW, "without a place in the query: text that was to become a tsquery, a regclass, ..."},
+    {"44", ERR_FAULT_ROW, "check option"},
+    {"54", ERR_FAULT_ROW, "a text too long for a tsvector, a value too large, a function too deep"},
+    {"P0", ERR_FAULT_ROW, "RAISE, no data found, assertions"},
+    {"XX", ERR_FAULT_ROW, "what is damaged on disk, or larger than memory can be asked for"},
+};
+
+/* A SQLSTATE that somebody's function made up: the standard and PostgreSQL keep to 0 to 4 and A to H as a
+ * class's first character, but for these. */
+static bool is_made_up(const char *sqlstate)
+{
+    static const char *const known[] = {"53", "54", "55", "57", "58", "72", "P0", "XX"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strncmp(sqlstate, known[i], 2) == 0)
+            return false;
+    char first = sqlstate[0];
+    return (first >= '5' && first <= '9') || first >= 'I';
+}
+
+/* at: where in the query the server sees the mistake: then it did so before it read a row. inner: another
+ * query, within a function, that cannot run for any row. */
+static enum err_fault find_fault(const char *sqlstate, const char *at, const char *inner)
+{
+    bool is_statement = strncmp(sqlstate, "42", 2) == 0;
+    if (is_statement && at)
+        return ERR_FAULT_SCHEMA;
+    if (is_statement && inner)
+        return ERR_FAULT_UNKNOWN;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        if (strncmp(sqlstate, faults[i].prefix, strlen(faults[i].prefix)) == 0)
+            return faults[i].fault;
+    return is_made_up(sqlstate) ? ERR_FAULT_ROW : ERR_FAULT_UNKNOWN;
+}
+
 char *pg_one_line(const char *text, char *out, size_t size)
 {
     size_t n = 0;
@@ -107,8 +162,12 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
     char reason[PG_REASON], place[200] = "";
     const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY); /* NULL if res is */
     const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-    if (PQstatus(pg->conn) == CONNECTION_BAD || ends_session(res))
-        return lost(pg, primary, e);
+    if (PQstatus(pg->conn) == CONNECTION_BAD || ends_session(res)) {
+        lost(pg, primary, e);
+        if (sqlstate && find_fault(sqlstate, NULL, NULL) == ERR_FAULT_SIZE)
+            e->fault = ERR_FAULT_SIZE;
+        return false;
+    }
     if (!sqlstate) { /* libpq's own: out of memory, too many parameters */
         pg->broken = true;
         return err_set(e, res ? ERR_PASSING : ERR_FINAL, "%s",
@@ -119,6 +178,7 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
         tell_place(sql, position, place, sizeof place);
     err_set(e, pg_error_kind(sqlstate), "%s%s",
             pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), place);
+    e->fault = find_fault(sqlstate, position, PQresultErrorField(res, PG_DIAG_INTERNAL_QUERY));
     if (strcmp(sqlstate, "57014") == 0)
         return err_hint(
             e, "if it is this role's statement_timeout: ALTER ROLE ... SET statement_timeout TO 0 "

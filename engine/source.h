@@ -68,6 +68,8 @@ void source_free(struct source *s); /* bears a zeroed struct */
 /* Starts to fetch a batch's rows; ordered: by the key. clock_us as in pg_stream. */
 bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
                   int64_t *clock_us, struct err *e);
+/* Whether the query runs where no key is asked for. False: e says why not: it is no row's fault. */
+bool source_probe(const struct source *s, struct pg *pg, struct err *e);
 /* The key of a row of the query, into text (cleared first): borrowed until text changes. NULL: a part of it
  * is NULL, or there is no memory. */
 const char *source_key(const struct source *s, const PGresult *row, struct buf *text);

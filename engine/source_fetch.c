@@ -102,6 +102,20 @@ bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, 
     return ok || err_wrap(e, "could not read '%s'", s->pipeline->source.table);
 }
 
+bool source_probe(const struct source *s, struct pg *pg, struct err *e)
+{
+    struct batch none = {.no_rows = true};
+    const PGresult *row;
+    int64_t clock;
+    if (!source_fetch(s, pg, &none, false, &clock, e))
+        return false;
+    do
+        if (!pg_next(pg, &row, e))
+            return err_wrap(e, "could not read '%s'", s->pipeline->source.table);
+    while (row);
+    return true;
+}
+
 /* ---- walking the root table ---- */
 
 bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e)

@@ -16,6 +16,7 @@ static const double KEY_BYTES =
     16;                        /* no key counts for less: query or script may leave out nearly all of them */
 static const double SHARE = 2; /* of what is left, each worker's part in so many stretches */
 static const double LAST = 8;  /* the last ones have no fewer keys than this part, nor than the first */
+static const double RISE = 10; /* of a ceiling: by this part of it, with each stretch that comes near it */
 
 struct stretch {
     pthread_mutex_t lock;
@@ -23,6 +24,7 @@ struct stretch {
     double left, workers;
     int64_t begin_us; /* the least time to a first row; -1: none is known */
     double key_us;    /* what a key of the last one took */
+    double ceiling;   /* keys: what is left of `most` where the server had too many at once */
 };
 
 struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
@@ -38,6 +40,7 @@ struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
     s->left = (double)config->expected;
     s->workers = config->workers;
     s->keys = fmin(s->most, FIRST);
+    s->ceiling = HUGE_VAL;
     s->begin_us = -1;
     return s;
 }
@@ -58,7 +61,7 @@ static double worth(const struct stretch *s)
 int64_t stretch_least(struct stretch *s)
 {
     pthread_mutex_lock(&s->lock);
-    int64_t keys = (int64_t)worth(s);
+    int64_t keys = (int64_t)fmin(worth(s), s->ceiling);
     pthread_mutex_unlock(&s->lock);
     return keys;
 }
@@ -74,7 +77,7 @@ int64_t stretch_next(struct stretch *s)
 {
     pthread_mutex_lock(&s->lock);
     /* What was expected is an estimate. Where more come, nothing is known any more. */
-    double keys = fmax(floor(s->left > 0 ? share(s) : s->keys), 1);
+    double keys = fmax(floor(fmin(s->left > 0 ? share(s) : s->keys, s->ceiling)), 1);
     s->left -= keys;
     pthread_mutex_unlock(&s->lock);
     return (int64_t)keys;
@@ -98,10 +101,27 @@ void stretch_tell(struct stretch *s, const struct stretch_time *t)
     double fit = fmax(fitting(s, t), 1);
     if (fit > s->keys || (double)t->keys * 2 > s->keys) /* one that was small takes longer for each key */
         s->keys = fit;
+    if ((double)t->keys * 2 > s->ceiling)
+        s->ceiling += s->ceiling / RISE;
     long long keys = (long long)s->keys;
     pthread_mutex_unlock(&s->lock);
     log_debug(
         "%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next stretch: %lld keys",
         (long long)t->keys, (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000,
         (long long)t->first_us / 1000, keys);
+}
+
+void stretch_too_large(struct stretch *s, int64_t keys)
+{
+    pthread_mutex_lock(&s->lock);
+    s->ceiling = fmin(s->ceiling, fmax((double)keys / 2, 1));
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool stretch_fits(struct stretch *s, int64_t keys)
+{
+    pthread_mutex_lock(&s->lock);
+    bool fits = (double)keys <= s->ceiling * 1.5; /* half of an odd number is a little more */
+    pthread_mutex_unlock(&s->lock);
+    return fits;
 }

@@ -9,6 +9,7 @@
  * an index, a window function): those get stretches so large that this counts for little.
  */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,3 +40,8 @@ struct stretch_time {
     int64_t all_us;   /* until its last document was on its way */
 };
 void stretch_tell(struct stretch *s, const struct stretch_time *t); /* of one that is done */
+
+/* So many keys at once were too many for the server: fewer are asked for from now on, also of what was begun
+ * before, and more again little by little. */
+void stretch_too_large(struct stretch *s, int64_t keys);
+bool stretch_fits(struct stretch *s, int64_t keys); /* none that is about as large was too large lately */

@@ -214,6 +214,30 @@ static void test_least(void **state)
     stretch_free(s);
 }
 
+static void test_what_was_too_large_comes_in_halves_and_grows_again(void **state)
+{
+    (void)state;
+    struct stretch *s = make(MOST);
+    for (int i = 0; i < 20; i++)
+        carry(s, 1000, 1, 100);
+    int64_t large = stretch_next(s);
+    assert_true(large > 1000 && stretch_fits(s, large));
+    stretch_too_large(s, large);
+    assert_false(stretch_fits(s, large));
+    assert_true(stretch_fits(s, large / 2));
+    assert_true(stretch_fits(s, large / 2 + 1));
+    assert_in_range(stretch_next(s), 1, large / 2);
+    stretch_too_large(s, large); /* of another worker, begun at the same time */
+    assert_true(stretch_fits(s, large / 2));
+    for (int i = 0; i < 10; i++)
+        carry(s, 1000, 1, 100);
+    assert_true(stretch_fits(s, large));
+    stretch_too_large(s, 1);
+    assert_true(stretch_fits(s, 1));
+    assert_int_equal(stretch_next(s), 1);
+    stretch_free(s);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -241,6 +265,7 @@ int main(void)
         cmocka_unit_test(test_more_than_was_expected_comes_as_if_nothing_was),
         cmocka_unit_test(test_a_query_that_takes_much_for_itself_is_not_divided),
         cmocka_unit_test(test_least),
+        cmocka_unit_test(test_what_was_too_large_comes_in_halves_and_grows_again),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests_name("stretch", tests, NULL, NULL);
