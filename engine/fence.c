@@ -2,6 +2,7 @@
 
 #include "log.h"
 #include "pattern.h"
+#include "row.h"
 #include "script.h"
 
 #include <lauxlib.h>
@@ -198,6 +199,7 @@ static int fenced_setmetatable(lua_State *L)
             return luaL_error(L, "a script's metatable cannot have __gc; use __close");
     }
     lua_settop(L, 2);
+    row_make_plain(L, 1);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, 2, 1);

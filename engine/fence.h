@@ -1,6 +1,6 @@
 /* fence: Lua's standard library, without what would let a script crash, hang or leave the process.
  *
- * Uses     Lua, lua-cjson, log, script (its limits).
+ * Uses     Lua, lua-cjson, log, row, script (its limits).
  *
  * Left out: os.exit, os.execute, os.setlocale, io.popen, package.loadlib and C modules, string.dump, all of
  * debug but traceback. Changed:

@@ -26,6 +26,7 @@ enum {
 
 struct loader {
     struct loader_config config;
+    struct loader_shared shared;
     struct throttle *throttle; /* owned */
     struct worker *workers;
     int started;
@@ -98,8 +99,22 @@ void loader_start_retry(struct worker *w, struct retry *r)
 
 /* ---- what was made ---- */
 
+/* A document() may end without a return for some rows, as if it had returned nil. But where there is none in
+ * it, it was forgotten; and where it ends with `return make(row)`, and make() gave nothing for all the rows
+ * of a load so far, make() has forgotten its own. Nothing is deleted then. */
+static bool check_returns(struct worker *w, struct err *e)
+{
+    bool forgotten =
+        w->nothing > 0 &&
+        (script_never_returns(w->script) ||
+         (w->batch->is_range && script_returns_calls(w->script) && !atomic_load(&w->shared->gave_documents)));
+    return !forgotten || script_returned_nothing(w->script, e);
+}
+
 static bool flush(struct worker *w, struct err *e)
 {
+    if (!check_returns(w, e))
+        return false;
     return w->config->output == LOADER_INDEX ? loader_send(w, e) : loader_print(w, e);
 }
 
@@ -195,7 +210,10 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
         buf_cut(out, before);
     else
         bulk_abort(&w->bulk);
+    w->nothing += ok && w->meta.nothing;
     if (ok && present) {
+        if (w->made == 0)
+            atomic_store(&w->shared->gave_documents, true);
         count_made(w, true);
         w->took.bytes += out->len - before;
     }
@@ -320,6 +338,7 @@ bool loader_try(struct worker *w, struct err *e)
     copies_clear(&w->placed);
     w->sums = w->printed = (struct bulk_sums){0};
     w->report_lost = w->gave_up = false;
+    w->nothing = 0;
     batch_forget_rejections(b);
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
@@ -434,6 +453,7 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
         struct worker *w = &l->workers[i];
         w->config = &l->config;
         w->throttle = l->throttle;
+        w->shared = &l->shared;
         snprintf(w->name, sizeof w->name, "w%d", i + 1);
         if (pthread_create(&w->thread, NULL, work, w) != 0) {
             err_set(e, ERR_FINAL, "cannot start worker %d", i + 1);

@@ -20,9 +20,14 @@ struct keyset;
 struct retry;
 struct throttle;
 
+struct loader_shared {          /* what one worker has seen, and all should know */
+    atomic_bool gave_documents; /* document() has returned one */
+};
+
 struct worker {
-    const struct loader_config *config; /* borrowed, as is throttle */
+    const struct loader_config *config; /* borrowed, as are throttle and shared */
     struct throttle *throttle;
+    struct loader_shared *shared;
     char name[16];
     pthread_t thread;
     struct script *script; /* owned, as all that follows */
@@ -42,6 +47,7 @@ struct worker {
     struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     bool gave_up;                  /* on sending, within this try: the time to do so is over */
+    uint64_t nothing;              /* rows of this try for which document() ended without a return */
     int64_t version, read_at_us, made;
     struct stretch_time took; /* this try */
 };

@@ -112,10 +112,11 @@ static bool add_field(struct projection *p, const struct field *field)
         step.type = PUT_COLUMN;
         step.column = find_column(p->columns, content->text);
     }
-    if (content->type == NIL || (content->type == COLUMN && step.column < 0))
+    if (content->type == NIL)
         return true;
-    if (content->type == COLUMN && p->columns->list[step.column].kind == PG_BYTEA)
-        return false; /* else each row would be tried in vain */
+    if (content->type == COLUMN && (step.column < 0 || p->columns->list[step.column].kind == PG_BYTEA))
+        return false; /* the function has to say that there is no such column; and bytes: else each row would
+                         be tried in vain */
     step.key = p->keys.len;
     if (!json_add_string(&p->keys, field->name.text, field->name.len) || !buf_addc(&p->keys, ':'))
         return false;

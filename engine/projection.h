@@ -24,6 +24,11 @@ struct projection;
 struct projection *projection_new(lua_State *L, int index);
 void projection_free(struct projection *p); /* NULL is fine */
 
+/* What the function at index may return, by the `return`s in it; values where its code cannot be read. Never
+ * raises. */
+enum projection_returns { RETURNS_NOTHING, RETURNS_CALLS /* what other functions return */, RETURNS_VALUES };
+enum projection_returns projection_returns(lua_State *L, int index);
+
 /* Adds the document of row n of res. columns: those of res, and the same ones for as long as their address
  * is. False, with nothing added: the function has to be called. out->failed is for the caller to ask. */
 bool projection_add(struct projection *p, const struct pg_columns *columns, const PGresult *res, int n,

@@ -103,6 +103,7 @@ static bool take_constant(struct reader *r, struct buf *json, struct constant *o
 
 struct function {
     int parameters;
+    bool variable;    /* "..." too */
     struct name code; /* 4 bytes an instruction */
     struct constant *constants;
     size_t n;
@@ -134,10 +135,10 @@ static bool take_function(struct reader *r, struct buf *json, struct function *f
     take_size(r);
     take_size(r);
     f->parameters = take_byte(r);
-    bool variable = take_byte(r) != 0;
+    f->variable = take_byte(r) != 0;
     take_byte(r); /* how many registers */
     size_t count = take_size(r);
-    if (r->failed || variable || f->parameters < 1 || count > (size_t)(r->end - r->p) / INSTRUCTION)
+    if (r->failed || count > (size_t)(r->end - r->p) / INSTRUCTION)
         return false;
     f->code = take(r, count * INSTRUCTION);
     return take_constants(r, json, f);
@@ -197,6 +198,8 @@ enum {
     GETFIELD = 14,
     SETFIELD = 18,
     NEWTABLE = 19,
+    TAILCALL = 69,
+    RETURN = 70,
     RETURN1 = 72,
 };
 
@@ -257,17 +260,68 @@ static int write_code(lua_State *L, const void *data, size_t len, void *code)
     return buf_add(code, data, len) ? 0 : 1;
 }
 
+/* Reads the function at index: its text goes to code and constants. f->constants is the caller's to free. */
+static bool read_function(lua_State *L, int index, struct buf *code, struct buf *constants,
+                          struct function *f)
+{
+    *f = (struct function){0};
+    lua_pushvalue(L, index);
+    bool dumped = lua_isfunction(L, -1) && lua_dump(L, write_code, code, 1) == 0;
+    lua_pop(L, 1);
+    if (!dumped || code->failed)
+        return false;
+    struct reader r = {(const unsigned char *)code->data, (const unsigned char *)code->data + code->len,
+                       false};
+    return take_header(&r) && take_function(&r, constants, f);
+}
+
 bool projection_read(struct projection *p, lua_State *L, int index)
 {
-    lua_pushvalue(L, index);
-    bool dumped = lua_isfunction(L, -1) && lua_dump(L, write_code, &p->code, 1) == 0;
-    lua_pop(L, 1);
-    if (!dumped || p->code.failed)
-        return false;
-    struct reader r = {(const unsigned char *)p->code.data, (const unsigned char *)p->code.data + p->code.len,
-                       false};
-    struct function f = {0};
-    bool ok = take_header(&r) && take_function(&r, &p->constants, &f) && follow(p, &f);
+    struct function f;
+    bool ok = read_function(L, index, &p->code, &p->constants, &f) && !f.variable && f.parameters > 0 &&
+              follow(p, &f);
     free(f.constants);
     return ok;
+}
+
+/* ---- returns ---- */
+
+/* A RETURN's field B is the number of its values and one; 0: all that a call has left. Lua puts one without
+ * any at the end of each function. */
+static enum projection_returns returns_of(uint32_t code)
+{
+    uint32_t b = code >> 16 & 0xff;
+    switch (code & 0x7f) {
+    case TAILCALL:
+        return RETURNS_CALLS;
+    case RETURN1:
+        return RETURNS_VALUES;
+    case RETURN:
+        return b == 1 ? RETURNS_NOTHING : b == 0 ? RETURNS_CALLS : RETURNS_VALUES;
+    default:
+        return RETURNS_NOTHING;
+    }
+}
+
+enum projection_returns projection_returns(lua_State *L, int index)
+{
+    enum { MOST = 1 << 20 }; /* bytes */
+    enum projection_returns found = RETURNS_NOTHING;
+    struct buf code, constants;
+    struct function f;
+    buf_init(&code, MOST);
+    buf_init(&constants, MOST);
+    read_function(L, index, &code, &constants, &f); /* constants that it does not know do not matter here */
+    if (f.code.len == 0)
+        found = RETURNS_VALUES;
+    for (size_t at = 0; at + 4 <= f.code.len; at += 4) {
+        uint32_t instruction;
+        memcpy(&instruction, f.code.text + at, sizeof instruction);
+        enum projection_returns one = returns_of(instruction);
+        found = one > found ? one : found;
+    }
+    free(f.constants);
+    buf_free(&code);
+    buf_free(&constants);
+    return found;
 }

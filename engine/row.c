@@ -1,5 +1,6 @@
 #include "json.h"
 #include "row_internal.h"
+#include "suggest.h"
 #include "value.h"
 
 #include <lauxlib.h>
@@ -289,14 +290,78 @@ static int damaged(lua_State *L, const struct pg_column *column, struct piece p)
                       cut ? "..." : "", column->type ? column->type : "its own");
 }
 
+static const char ROW[] = "etl.row"; /* its address marks a row's metatable */
+
+enum { METATABLE = 0 /* of rows: its place in the list of names */, MARK = 1 /* in the metatable */ };
+
+static int unknown_column(lua_State *L, const char *name)
+{
+    int n = (int)lua_rawlen(L, lua_upvalueindex(1));
+    const char **names = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *names, 0);
+    for (int i = 0; i < n; i++) {
+        lua_rawgeti(L, lua_upvalueindex(1), i + 1);
+        names[i] = lua_tostring(L, -1); /* the list keeps it */
+        lua_pop(L, 1);
+    }
+    const char *near = suggest(name, names, (size_t)n);
+    return luaL_error(L, ROW_NO_COLUMN " '%s'%s%s%s", name, near ? ", did you mean '" : "", near ? near : "",
+                      near ? "'?" : "");
+}
+
+/* __index of rows: what is not in the table is NULL, or no column at all. Upvalues: the list of names, and
+ * the set of them. Only names of columns are names that can be misspelt: ipairs(row) ends as it always did.
+ */
+static int missing_field(lua_State *L)
+{
+    if (lua_type(L, 2) != LUA_TSTRING)
+        return 0;
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) == LUA_TNIL)
+        return unknown_column(L, lua_tostring(L, 2));
+    return 0;
+}
+
+/* Pushes the metatable of all rows whose columns' names are listed at the top. */
+static void push_metatable(lua_State *L, const struct pg_columns *columns)
+{
+    lua_createtable(L, 1, 2);
+    lua_pushlightuserdata(L, (void *)ROW);
+    lua_rawseti(L, -2, MARK);
+    lua_pushboolean(L, 0); /* or a script could put a __gc there, and so run code without limits */
+    lua_setfield(L, -2, "__metatable");
+    lua_pushvalue(L, -2);
+    lua_createtable(L, 0, (int)columns->n);
+    for (int i = 0; i < (int)columns->n; i++) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, columns->list[i].name);
+    }
+    lua_pushcclosure(L, missing_field, 2);
+    lua_setfield(L, -2, "__index");
+}
+
 void row_push_names(lua_State *L, const struct pg_columns *columns)
 {
-    luaL_checkstack(L, 4, NULL);
-    lua_createtable(L, (int)columns->n, 0);
+    luaL_checkstack(L, 8, NULL);
+    lua_createtable(L, (int)columns->n, 1);
     for (int i = 0; i < (int)columns->n; i++) {
         lua_pushstring(L, columns->list[i].name);
         lua_rawseti(L, -2, i + 1);
     }
+    push_metatable(L, columns);
+    lua_rawseti(L, -2, METATABLE);
+}
+
+void row_make_plain(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index))
+        return;
+    lua_rawgeti(L, -1, MARK);
+    bool is_row = lua_touserdata(L, -1) == ROW;
+    lua_pop(L, 2);
+    if (!is_row)
+        return;
+    lua_pushnil(L);
+    lua_setmetatable(L, index);
 }
 
 void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res, int n)
@@ -317,6 +382,8 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
             damaged(L, column, p);
         lua_rawset(L, -3);
     }
+    lua_rawgeti(L, names, METATABLE);
+    lua_setmetatable(L, -2);
     lua_remove(L, t.scratch);
 }
 

@@ -170,6 +170,8 @@ static bool check_reload(const struct run *r, const struct run_script *fresh, st
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
     const char *secret;
+    if (script_never_returns(fresh->script))
+        return script_returned_nothing(fresh->script, e);
     if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
         return false;
     const char *named = r->sink_alias ? r->sink_alias : a->sink.index;

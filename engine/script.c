@@ -48,12 +48,14 @@ struct script {
 
     struct projection *projection; /* owned; NULL: document() does more than that, or gave another document */
     bool proven;                   /* it has given the same document once */
-    struct pool pool;              /* owned: what Lua holds */
-    size_t used;                   /* bytes of it */
-    size_t kept;                   /* of these, what the last collect() could not free */
-    int pause;                     /* of the collector, now */
-    bool at_limit;                 /* it was refused more in this call */
-    int64_t left;                  /* instructions of this call */
+    bool returned;                 /* document() has come to its end once */
+    enum projection_returns returns;
+    struct pool pool; /* owned: what Lua holds */
+    size_t used;      /* bytes of it */
+    size_t kept;      /* of these, what the last collect() could not free */
+    int pause;        /* of the collector, now */
+    bool at_limit;    /* it was refused more in this call */
+    int64_t left;     /* instructions of this call */
     int64_t until_us,
         cpu_until_us; /* when the clock, and then this thread's, ends this call; 0: not yet set */
     bool over;        /* a limit is reached: every hook in every coroutine raises */
@@ -533,6 +535,7 @@ struct script *script_open(const struct script_text *t, struct err *e)
     }
     fill_slots(s);
     s->projection = projection_new(s->L, SLOT_DOCUMENT);
+    s->returns = projection_returns(s->L, SLOT_DOCUMENT);
     return s;
 }
 
@@ -686,8 +689,10 @@ static int document_body(lua_State *L)
     lua_pushvalue(L, 2); /* document() itself */
     row_push(L, d->columns, 3, d->res, d->row);
     assert(lua_gettop(L) == META);
-    lua_call(L, 1, 2);
+    lua_call(L, 1, LUA_MULTRET);
     d->called = true;
+    d->meta->nothing = lua_gettop(L) < RESULT;
+    lua_settop(L, META);
     if (!lua_isnil(L, META))
         read_meta(L, d->meta);
     int type = lua_type(L, RESULT);
@@ -714,6 +719,23 @@ static void add_position(struct script *s, struct err *e)
         err_wrap(e, "%s:%d", path, ar.linedefined);
     else /* written in C */
         err_wrap(e, "%s", s->source->path);
+}
+
+bool script_never_returns(const struct script *s)
+{
+    return s->returns == RETURNS_NOTHING;
+}
+
+bool script_returns_calls(const struct script *s)
+{
+    return s->returns == RETURNS_CALLS;
+}
+
+bool script_returned_nothing(struct script *s, struct err *e)
+{
+    err_set(e, ERR_USAGE, "document() returned nothing");
+    add_position(s, e);
+    return err_hint(e, "did it forget 'return'? to have no document, return nil");
 }
 
 /* Cuts text to len bytes, without leaving a part of a UTF-8 character. */
@@ -787,12 +809,14 @@ bool script_document(struct script *s, const struct pg_columns *columns, const P
     struct document d = {
         .columns = columns, .res = res, .row = n, .out = out, .old_len = out->len, .meta = meta};
     meta->index[0] = meta->routing[0] = meta->pipeline[0] = '\0';
+    meta->nothing = false;
     bool ok = s->proven && projection_add(s->projection, columns, res, n, out);
     if (ok)
         d.present = d.called = true;
     else
         ok = call_document(s, &d, e);
     *present = d.present;
+    s->returned |= ok;
     if (ok && !out->failed) {
         if (s->projection && !s->proven && d.present)
             prove(s, &d);
@@ -804,7 +828,8 @@ bool script_document(struct script *s, const struct pg_columns *columns, const P
                 out->max);
     buf_cut(out, d.old_len);
     *present = false;
-    if (e->kind == ERR_USAGE)
+    bool misspelt = !s->returned && strstr(e->text, ROW_NO_COLUMN); /* the next row is no better */
+    if (e->kind == ERR_USAGE && !misspelt)
         e->kind = ERR_FINAL;
     if (d.called && !s->over)
         add_position(s, e);

@@ -67,15 +67,25 @@ bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e)
 struct script_meta { /* what document() said besides; empty: nothing */
     char index[256]; /* bytes: what servers allow */
     char routing[513], pipeline[257];
+    bool nothing; /* not even nil: it came to its end without a return */
 };
 
 /* Runs document() on row n of res, or does what it would do (projection), and adds the document's JSON to
  * out. *present false: it gave nil (a delete). False: e names script and line, key and the row's columns, and
  * nothing of the document stays in out; ERR_FINAL is about this document, ERR_PASSING and ERR_STOPPED are
- * about a server that document() asked. */
+ * about a server that document() asked; ERR_USAGE is about the script: its very first row was asked for a
+ * column that the query does not have. */
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
                      const char *key, struct buf *out, struct script_meta *meta, bool *present,
                      struct err *e);
+
+/* Whether document() has no `return` that gives anything, not even nil: it was forgotten, unless all that it
+ * does is to raise. */
+bool script_never_returns(const struct script *s);
+/* Whether it only returns what other functions do, which may have forgotten theirs. */
+bool script_returns_calls(const struct script *s);
+/* That a document() should have returned something: ERR_USAGE, with file and line. Always false. */
+bool script_returned_nothing(struct script *s, struct err *e);
 
 struct script_run { /* what the hooks are told */
     const char *pipeline;

@@ -17,7 +17,8 @@
 ---@field before_run? fun(run: etl.Run)     called once before anything is read; an error ends the run
 ---@field after_run? fun(run: etl.RunResult) called once after the last document
 
----A row by column name in; a document out. nil instead: this key shall have no document (it is deleted).
+---A row by column name in; a document out. nil instead: this key shall have no document (it is deleted). To end without
+---`return` is the same, for some rows; a function that never returns anything is a mistake.
 ---@alias etl.DocumentFunction fun(row: etl.Row): table?, etl.Metadata?
 
 ---Where a document goes.
@@ -26,8 +27,9 @@
 ---@field routing? string|integer   its routing (default: its key); `sink.indices` has to be given
 ---@field pipeline? string          the ingest pipeline that it passes through (default: the index's own)
 
----A row: column name to value. NULL is nil; integers stay exact; json columns and big numerics are values of their own
----(`etl.Json`, `etl.Decimal`); times are ISO 8601 strings; arrays are arrays; bytea is a string of bytes.
+---A row: column name to value. NULL is nil; reading a column that the query does not have is an error. Integers stay exact;
+---json columns and big numerics are values of their own (`etl.Json`, `etl.Decimal`); times are ISO 8601 strings; arrays are
+---arrays; bytea is a string of bytes.
 ---@alias etl.Row table<string, any>
 
 ---@class etl.Source

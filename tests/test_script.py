@@ -520,3 +520,116 @@ def test_many_rejected_documents_end_the_run(engine, films, script):
     assert done.returncode == 1
     assert done.stderr.count("rejected: ") <= 1001 + 4
     assert "more than 1000 documents were rejected" in done.stderr
+
+
+# A mistake in document() that every row would meet is the script's: one line, and nothing is indexed or deleted.
+
+
+MISSPELT = [  # the body of document(), the line of the mistake, what the query's column is
+    ("return { title = film.titel }", 22, "the query has no column 'titel', did you mean 'title'?"),
+    ("return { a = { film.id, b = film.Modified } }", 22, "the query has no column 'Modified', did you mean 'modified'?"),
+    ("return { title = film.titel or 'none' }", 22, "the query has no column 'titel', did you mean 'title'?"),
+    ("return {\n      id = film.id,\n      title = film['tittle'] }", 24, "the query has no column 'tittle', did you mean 'title'?"),
+    ("local f = film return { x = f.something_else }", 22, "the query has no column 'something_else'"),
+    ("local t = film.titel return { id = film.id }", 22, "the query has no column 'titel', did you mean 'title'?"),
+    ("film.title = film.titel return film", 22, "the query has no column 'titel', did you mean 'title'?"),
+]  # fmt: skip
+
+
+def test_a_misspelt_column_is_a_mistake_of_the_script(engine, films, script):
+    for body, line, message in MISSPELT:
+        path = script(changed("return { title = film.title }", body))
+        mistake(engine(path, "--dry-run"), path, f":{line}: {message}")
+
+
+def old_index(search):
+    search.request("PUT", "films", {"settings": {"index.gc_deletes": "1h"}})
+    for key in (1, 2, 3, 4, 5, 99):
+        search.request("PUT", f"films/_doc/{key}", {"title": "stays"})
+    return {str(key): {"title": "stays"} for key in (1, 2, 3, 4, 5, 99)}
+
+
+def test_a_misspelt_column_changes_nothing_in_the_index(engine, films, search_one, script):
+    before = old_index(search_one)
+    path = script(changed("film.title", "film.titel"))
+    for words in (["--full", "--allow-deletes"], ["--keys", "1,99", "--allow-deletes"]):
+        mistake(engine(path, *words), path, ":22: the query has no column 'titel'")
+    assert search_one.docs("films") == before
+
+
+ROWS = [  # what a row still can do
+    "return { title = film.title }",
+    "return film",
+    "local copy = {} for k, v in pairs(film) do copy[k] = v end return copy",
+    "film.extra = film.id film.extra = film.extra + 1 return film",
+    "for _ in ipairs(film) do error 'a list' end assert(#film == 0 and film[1] == nil and next(film)) return film",
+    "assert(rawget(film, 'none') == nil and getmetatable(film) == false) return film",
+    "local row = setmetatable(film, { __index = function() return 'any' end }) assert(row.none == 'any') return row",
+    "assert(not pcall(function() return film.none end)) return film",
+    "film.title = nil assert(film.title == nil) return film",
+]
+
+
+def test_a_row_is_a_table_like_any_other(engine, films, script):
+    films.execute("UPDATE films SET title = NULL, tags = NULL WHERE id = 2")
+    for body in ROWS:
+        done = engine(script(changed("return { title = film.title }", body)), "--dry-run")
+        assert done.returncode == 0 and len(done.docs) == 5, done
+        assert done.docs[1].get("title") is None
+
+
+def test_a_misspelt_column_that_few_rows_meet_costs_these_alone(engine, films, script):
+    body = "return { title = film.id == 3 and film.titel or film.title }"
+    done = engine(script(changed("return { title = film.title }", body)), "--dry-run", "--workers", "1")
+    assert done.returncode == 4 and len(done.docs) == 4, done
+    assert "script.lua:22: the query has no column 'titel', did you mean 'title'?" in done.stderr
+
+
+def test_rows_of_a_script_s_own_query_know_their_columns_too(engine, films, script):
+    for call in ("etl.pg.query('SELECT id, title FROM films')[1].titel", "etl.pg.rows('SELECT id, title FROM films')().titel"):
+        path = script(changed("return { title = film.title }", f"return {{ title = {call} }}"))
+        mistake(engine(path, "--dry-run"), path, ":22: the query has no column 'titel', did you mean 'title'?")
+
+
+FORGOTTEN = [
+    "local doc = { title = film.title }",
+    "if not film.title then return end local doc = {} doc.title = film.title",
+    "etl.array {}",
+    "return make(film)",
+    "return (function(row) local doc = { title = row.title } end)(film)",
+]
+
+
+def forgetful(body):
+    text = changed("    return { title = film.title }", f"    {body}")
+    return text.replace("\nreturn {", "\nlocal function make(row) local doc = { title = row.title } end\nreturn {")
+
+
+def test_a_forgotten_return_is_a_mistake_of_the_script(engine, films, script):
+    for body in FORGOTTEN:
+        path = script(forgetful(body))
+        done = engine(path, "--dry-run")
+        mistake(done, path, ":22: document() returned nothing")
+        assert "hint: did it forget 'return'? to have no document, return nil" in done.stderr
+
+
+def test_a_forgotten_return_deletes_nothing(engine, films, search_one, script):
+    before = old_index(search_one)
+    path = script(forgetful("return make(film)"))
+    mistake(engine(path, "--full", "--allow-deletes"), path, ":22: document() returned nothing")
+    path = script(forgetful("make(film)"))
+    mistake(engine(path, "--keys", "1,2", "--allow-deletes"), path, ":22: document() returned nothing")
+    assert search_one.docs("films") == before
+
+
+def test_a_document_may_end_without_a_return_for_some_rows(engine, films, script):
+    for body in (
+        "if film.id == 5 then return { title = film.title } end",
+        "return (function(row) if row.id > 1 then return { title = row.title } end end)(film)",
+        "if film.id ~= 5 then return end return { title = film.title }",
+    ):
+        done = engine(script(changed("return { title = film.title }", body)), "--dry-run")
+        assert done.returncode == 0 and done.docs[-1] == {"title": "film 5"}, done
+    for body in ("return nil", "if film.id > 9 then return { title = film.title } end", "do return nil end"):
+        done = engine(script(changed("return { title = film.title }", body)), "--dry-run")
+        assert done.returncode == 0 and done.docs == [], done

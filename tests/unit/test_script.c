@@ -348,6 +348,77 @@ static void documents_go_straight_into_the_buffer(void **state)
     }
 }
 
+static void what_a_document_may_return_is_read_from_its_code(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        bool nothing, never, calls;
+    } cases[] = {
+        {"", true, true, false},
+        {"local d = { id = row.id }", true, true, false},
+        {"if row.title then return end", true, true, false},
+        {"local n <const> = 0/0 local x = { '\xff', n }", true, true, false},
+        {"local x <close> = nil", true, true, false},
+        {"return", true, true, false},
+        {"return nil", false, false, false},
+        {"if not row.title then return nil end", true, false, false},
+        {"return row, {}", false, false, false},
+        {"return rawlen(row) > 0 and row or nil", false, false, false},
+        {"return rawget(row, 'none')", false, false, true},
+        {"return (function() end)(row)", true, false, true},
+        {"local x <close> = nil return (function() end)(row)", true, false, true},
+        {"if not row.title then return nil end return rawget(row, 'none')", false, false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1000];
+        struct err e = {.text = ""};
+        struct buf out;
+        bool present;
+        assert_true(document(cases[i].body, &out, &present, &e));
+        assert_int_equal(meta.nothing, cases[i].nothing);
+        buf_free(&out);
+        snprintf(text, sizeof text, "return { document = function(row) %s end }", cases[i].body);
+        struct script_text t = text_of("x.lua", text);
+        struct script *s = script_open(&t, &e);
+        assert_non_null(s);
+        if (script_never_returns(s) != cases[i].never || script_returns_calls(s) != cases[i].calls)
+            fail_msg("%s", cases[i].body);
+        script_close(s);
+        script_text_free(&t);
+    }
+}
+
+/* Of the first row it is a mistake of the script; once it has given a document, a mistake about some rows. */
+static void a_column_that_there_is_not_is_told(void **state)
+{
+    (void)state;
+    struct err e = {.text = ""};
+    struct script_text t = text_of("x.lua", "return { document = function(row)\n"
+                                            "n = (n or 0) + 1\n"
+                                            "return { t = n > 2 and row.titel or row.title } end }");
+    struct buf out;
+    bool present;
+    assert_false(document("return { t = row.titel }", &out, &present, &e));
+    assert_string_equal(e.text, "x.lua:3: the query has no column 'titel', did you mean 'title'? (key '7'; "
+                                "columns id, title)");
+    assert_int_equal(e.kind, ERR_USAGE);
+    buf_free(&out);
+
+    struct script *s = script_open(&t, &e);
+    PGresult *res = one_row();
+    buf_init(&out, 1000);
+    assert_true(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e));
+    assert_true(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e));
+    assert_false(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e));
+    assert_non_null(strstr(e.text, "x.lua:3: the query has no column 'titel'"));
+    assert_int_equal(e.kind, ERR_FINAL);
+    buf_free(&out);
+    PQclear(res);
+    script_close(s);
+    script_text_free(&t);
+}
+
 static void a_document_may_say_where_it_goes(void **state)
 {
     (void)state;
@@ -619,6 +690,8 @@ int main(void)
         cmocka_unit_test(limits_start_afresh_with_each_call),
         cmocka_unit_test(a_servers_error_ends_a_call_with_its_kind),
         cmocka_unit_test(documents_go_straight_into_the_buffer),
+        cmocka_unit_test(what_a_document_may_return_is_read_from_its_code),
+        cmocka_unit_test(a_column_that_there_is_not_is_told),
         cmocka_unit_test(a_document_may_say_where_it_goes),
         cmocka_unit_test(a_failed_document_names_line_key_and_columns_and_leaves_nothing),
         cmocka_unit_test(after_each_kind_of_failure_the_next_document_works),
