@@ -33,6 +33,8 @@ static const struct cli_option options[] = {
      "compare everything too: deleted rows, and what else no cursor tells"},
     {"allow-deletes", 0, NULL, CLI_FLAG, offsetof(struct run_options, allow_deletes), 0, 0,
      "delete however many documents have no row any more"},
+    {"take-over", 0, NULL, CLI_FLAG, offsetof(struct run_options, take_over), 0, 0,
+     "for a pipeline that was renamed: the state and the index of its former name"},
     {"dead-letters", 0, "FILE", CLI_TEXT, offsetof(struct run_options, dead_letters), 0, 0,
      "where rejected keys are noted (default: the state file's name and .rejected)"},
     {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64,

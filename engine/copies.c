@@ -80,7 +80,7 @@ static int by_key_and_age(const void *x, const void *y, void *text)
     return order ? order : (a->version < b->version) - (a->version > b->version);
 }
 
-/* An index without a note is nobody's, or was made for a document that named it. */
+/* An index without a note is nobody's. */
 static bool check_owner(struct copies *c, const char *index, struct err *e)
 {
     struct index_meta m;
@@ -90,7 +90,7 @@ static bool check_owner(struct copies *c, const char *index, struct err *e)
         return true;
     if (!index_read_meta(c->es, index, &m, e))
         return false;
-    if (m.known && strncmp(m.pipeline, c->pipeline, sizeof m.pipeline - 1) != 0) {
+    if (m.known && !index_is_of(m.pipeline, c->pipeline)) {
         err_set(e, ERR_USAGE, "sink.indices '%s' names index '%s', too, which pipeline '%s' keeps",
                 c->indices, index, m.pipeline);
         return err_hint(e, "choose names that no other pipeline's indexes have: nothing in them was deleted");

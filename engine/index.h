@@ -89,6 +89,12 @@ struct index_other {
     const char *remedy;
 };
 void index_why_other(struct es *es, const char *index, struct index_other *o);
+/* Looks for an index that another pipeline keeps, by its note, among those that `indices` names: one, an
+ * alias, or several with * and commas. *owner "": there is none. An index without a note is nobody's. */
+bool index_find_owner(struct es *es, const char *indices, const char *pipeline, char index[INDEX_NAME],
+                      char owner[INDEX_PIPELINE], struct err *e);
+/* Whether a note with that name of a pipeline is of the pipeline of this name: a note cuts a long one. */
+bool index_is_of(const char *noted, const char *pipeline);
 /* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
 bool index_is_former(const struct index_meta *meta, const char *uuid);
 /* Adds mappings (JSON, or NULL) with the note, for index_create. */

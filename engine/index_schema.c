@@ -139,6 +139,14 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
     return true;
 }
 
+bool index_is_of(const char *noted, const char *pipeline)
+{
+    enum { CHARACTER = 4 }; /* bytes, at most: it is not cut within one */
+    size_t len = strlen(noted);
+    return !*noted || strcmp(noted, pipeline) == 0 ||
+           (len >= INDEX_PIPELINE - CHARACTER && strncmp(noted, pipeline, len) == 0);
+}
+
 bool index_is_former(const struct index_meta *m, const char *uuid)
 {
     for (size_t i = 0; uuid && i < m->n_formers; i++)
@@ -177,6 +185,41 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
     struct schema s;
     bool ok = open_schema(&s, es, index, e) && (read_note(&s, meta, e) || err_wrap(e, "index '%s'", index));
     close_schema(&s);
+    return ok;
+}
+
+/* {"INDEX":{"mappings":{"_meta":{"etl_engine":{"pipeline":".."}}}},..} */
+static void find_owner(const struct tree *t, const char *pipeline, char index[INDEX_NAME],
+                       char owner[INDEX_PIPELINE])
+{
+    for (size_t i = tree_first(t, 1); i; i = t->nodes[i].next) {
+        size_t meta = tree_find(t, tree_find(t, i, "mappings"), "_meta");
+        copy(owner, INDEX_PIPELINE, t, tree_find(t, tree_find(t, meta, NOTE), "pipeline"));
+        struct tree_text name = t->nodes[i].name;
+        if (name.len > 2) /* quotes, and no escapes: it is an index's */
+            snprintf(index, INDEX_NAME, "%.*s", (int)(name.len - 2), name.at + 1);
+        if (!index_is_of(owner, pipeline))
+            return;
+        *owner = '\0';
+    }
+}
+
+bool index_find_owner(struct es *es, const char *indices, const char *pipeline, char index[INDEX_NAME],
+                      char owner[INDEX_PIPELINE], struct err *e)
+{
+    struct es_answer a = {0};
+    struct tree t = {0};
+    *index = *owner = '\0';
+    bool ok = index_ask(es, "GET", indices, "/_mapping?filter_path=*.mappings._meta.etl_engine.pipeline",
+                        NULL, &a, e);
+    if (ok && a.status != 404)
+        ok = es_check(&a, e) && tree_read(&t, a.body.data, a.body.len, e);
+    if (!ok)
+        err_wrap(e, "mapping of index '%s'", indices);
+    else if (t.n > 0)
+        find_owner(&t, pipeline, index, owner);
+    tree_free(&t);
+    es_answer_free(&a);
     return ok;
 }
 

@@ -150,10 +150,25 @@ static bool add_delete(struct worker *w, const char *key, struct err *e)
     return w->config->output == LOADER_DOCUMENTS || bulk_delete(&w->bulk, key, w->version, e);
 }
 
+/* With a note whose it is, so that no other pipeline takes it for its own. */
+static bool create_index(struct worker *w, const char *index, struct err *e)
+{
+    const struct pipeline *p = w->config->pipeline;
+    struct index_meta m = {0};
+    struct buf mappings;
+    buf_init(&mappings, 64 << 20);
+    snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
+    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) && (buf_cstr(&mappings) || err_memory(e)) &&
+              index_create(w->es, index, p->sink.settings, buf_cstr(&mappings), e);
+    buf_free(&mappings);
+    if (ok)
+        log_info("created index '%s'", index);
+    return ok;
+}
+
 /* The index that a document names is made like sink.index, if it is missing. */
 static bool ensure_index(struct worker *w, const char *index, struct err *e)
 {
-    const struct pipeline *p = w->config->pipeline;
     struct index_info info;
     if (w->config->output != LOADER_INDEX || (w->known && keyset_has(w->known, index)))
         return true;
@@ -161,11 +176,8 @@ static bool ensure_index(struct worker *w, const char *index, struct err *e)
         return err_memory(e);
     if (!index_look(w->es, index, &info, e))
         return false;
-    if (!info.exists) {
-        if (!index_create(w->es, index, p->sink.settings, p->sink.mappings, e))
-            return false;
-        log_info("created index '%s'", index);
-    }
+    if (!info.exists && !create_index(w, index, e))
+        return false;
     keyset_put(w->known, index, NULL, 0); /* without room: looked at again */
     return true;
 }

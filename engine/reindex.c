@@ -63,6 +63,8 @@ static bool look_at_old(struct run *r, struct err *e)
         return false;
     if (x->old.several)
         return err_set(e, ERR_USAGE, "cannot reindex '%s': it is an alias of several indexes", x->alias);
+    if (x->old.exists && x->old_meta.known && !index_is_of(x->old_meta.pipeline, name_of(x)))
+        return run_other_owner(r, x->old.name, x->old_meta.pipeline, e);
     if (!x->old.exists || strcmp(x->old.name, x->alias) != 0 || x->o->replace_index)
         return true;
     err_set(e, ERR_USAGE, "cannot put a new index in the place of '%s': it is an index itself, not an alias",
@@ -77,15 +79,17 @@ static bool read_main(struct reindex *x, struct err *e)
         return false;
     if (!d->pipeline || strcmp(d->pipeline, name_of(x)) == 0)
         return true;
-    return err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path,
-                   d->pipeline, name_of(x));
+    err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path, d->pipeline,
+            name_of(x));
+    return err_hint(e, "if '%s' has been renamed: etl-engine run %s --take-over", d->pipeline,
+                    x->run.user.text.path);
 }
 
 /* ---- which index ---- */
 
 static bool is_ours(const struct reindex *x, const struct index_meta *m)
 {
-    return m->known && strncmp(m->pipeline, name_of(x), sizeof m->pipeline - 1) == 0;
+    return m->known && index_is_of(m->pipeline, name_of(x));
 }
 
 static bool has_rejected(const struct reindex *x)

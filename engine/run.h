@@ -34,7 +34,7 @@ struct stretch;
 
 struct run_options {
     struct cli_log log; /* first */
-    bool dry_run, full, follow, sweep, allow_deletes;
+    bool dry_run, full, follow, sweep, allow_deletes, take_over;
     const char *format, *keys, *keys_from, *since, *dead_letters;
     long long limit, workers, give_up_after;
 };
@@ -109,6 +109,8 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
 bool run_check_index(struct run *r, struct err *e);
 /* What is searched for documents: all of what the script keeps true, whatever a filter hides. */
 const char *run_reads(const struct run *r);
+/* That another pipeline keeps that index: ERR_USAGE. Always false. */
+bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e);
 /* Takes that one for ours: the state goes on from where it stands, and everything is due to be swept. */
 bool run_adopt(struct run *r, struct err *e);
 /* Where the reindex of a pipeline with this state file keeps its own; owned by the caller; NULL: no memory.

@@ -155,11 +155,60 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
     return err_hint(e, "index = \"%s\" names all of it", r->index.name);
 }
 
+/* ---- whose it is ---- */
+
+bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    err_set(e, ERR_USAGE,
+            "index '%s' is kept by pipeline '%s', not by '%s': each would delete the other's documents",
+            index, owner, p->name);
+    return err_hint(
+        e,
+        "give each pipeline an index of its own: sink.index in %s; or, if '%s' has been renamed: etl-engine "
+        "run %s --take-over",
+        p->script, owner, p->script);
+}
+
+/* The note says from now on that it is ours; whoever keeps it under its former name is told so. */
+static bool take_over(struct run *r, const char *index, const char *owner, struct err *e)
+{
+    struct index_meta m;
+    const struct pipeline *p = pipeline_of(r);
+    if (!index_read_meta(r->es, index, &m, e))
+        return false;
+    memset(m.pipeline, 0, sizeof m.pipeline);
+    snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
+    if (!index_write_meta(r->es, index, p->sink.mappings, &m, e))
+        return false;
+    log_info("%s: took over index '%s' from pipeline '%s'", p->name, index, owner);
+    return true;
+}
+
+/* Of all that the pipeline may write to, or delete in. What is taken over was one pipeline's. */
+static bool check_owner(struct run *r, bool may_take_over, struct err *e)
+{
+    const struct pipeline *p = pipeline_of(r);
+    char index[INDEX_NAME], owner[INDEX_PIPELINE], former[INDEX_PIPELINE] = "";
+    for (;;) {
+        if (!index_find_owner(r->es, p->sink.indices, p->name, index, owner, e))
+            return false;
+        if (!*owner)
+            return true;
+        if (!may_take_over || (*former && strcmp(former, owner) != 0))
+            return run_other_owner(r, index, owner, e);
+        memcpy(former, owner, sizeof former);
+        if (!take_over(r, index, owner, e))
+            return false;
+    }
+}
+
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
-    if (!index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) || (!r->index.exists && !create(r, e)) ||
-        (r->index.several && !take_target(r, e)) || !fit(r, &r->user, &found, e) ||
+    if (!index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) ||
+        (r->index.several && !take_target(r, e)) || !check_owner(r, r->o.take_over, e) ||
+        (!r->index.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
         !look_behind_filter(r, &found.meta, e))
         return false;
     r->unnoted = *found.lacks;
@@ -186,6 +235,8 @@ bool run_check_index(struct run *r, struct err *e)
     const char *index = pipeline_of(r)->sink.index;
     r->index_moved = false;
     if (!index_look(r->es, index, &now, e))
+        return false;
+    if (now.exists && !check_owner(r, false, e))
         return false;
     if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
         return true;

@@ -149,10 +149,13 @@ static bool open_state(struct run *r, struct err *e)
         return true;
     if ((!r->state && !(r->state = state_open(p->state, e))) || !state_read(p->state, &r->data, e))
         return false;
-    if (r->data.pipeline && strcmp(r->data.pipeline, p->name) != 0) {
+    if (r->data.pipeline && strcmp(r->data.pipeline, p->name) != 0 && !r->o.take_over) {
         err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
                 r->data.pipeline, p->name);
-        return err_hint(e, "give each script a state file of its own: state = \"...\" in %s", p->script);
+        return err_hint(e,
+                        "give each script a state file of its own: state = \"...\" in %s; or, if '%s' has "
+                        "been renamed: --take-over",
+                        p->script, r->data.pipeline);
     }
     return open_dead_letters(r, e);
 }

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from pipelines import pipeline
 from test_load import ok
 
 SCRIPT = """
@@ -224,3 +225,77 @@ def test_a_name_that_no_index_can_have_is_a_mistake_in_the_script(engine, script
     assert done.returncode == 2
     number = next(i for i, row in enumerate(text.split("\n"), 1) if "ELASTICSEARCH_URL" in row)
     assert done.stderr.startswith(f"etl-engine: error: {path}:{number}: field 'index' in sink ") and done.stderr.count("\n") == 1
+
+
+# Whose index it is
+
+
+def refused(done, index, owner, name):
+    assert done.returncode == 2, done
+    assert f"error: index '{index}' is kept by pipeline '{owner}', not by '{name}'" in done.stderr, done
+    assert "hint: " in done.stderr and "sink.index" in done.stderr and "--take-over" in done.stderr
+
+
+def test_an_index_is_one_pipeline_s(engine, things, search, script):
+    first = script(pipeline(name="first"), "first.lua")
+    second = script(pipeline(name="second"), "second.lua")
+    ok(engine(first))
+    before = search.hits("things")
+    other = {"FILE_PATH_STATE": engine.state + "2"}
+    things.execute("DELETE FROM things WHERE id > 5; UPDATE things SET v = 'changed', modified = now()")
+    for words in ([], ["--full"], ["--sweep"], ["--keys", "1,20"], ["--limit", "3"], ["--follow"], ["--since", "2020-01-01"]):
+        refused(engine(second, *words, env=other), "things", "first", "second")
+    refused(engine("reindex", second, "--replace-index", env=other), "things", "first", "second")
+    assert search.hits("things") == before and note(search)["pipeline"] == "first"
+    ok(engine(first, "--sweep", "--allow-deletes"))
+    assert search.count("things") == 5
+
+
+def test_an_index_without_a_note_is_whose_run_comes_first(engine, things, search, script):
+    search.request("PUT", "things", {"settings": {"index.gc_deletes": "1h"}})
+    ok(engine(script(pipeline(name="first"), "first.lua")))
+    second = script(pipeline(name="second"), "second.lua")
+    refused(engine(second, env={"FILE_PATH_STATE": engine.state + "2"}), "things", "first", "second")
+
+
+def test_a_renamed_pipeline_takes_over_what_was_its_own(engine, things, search, script, wait_until):
+    ok(engine(script(pipeline(name="before"), "before.lua")))
+    versions = search.versions("things")
+    path = script(pipeline(name="after", extra="poll_interval = 0.05,"))
+    done = engine(path)
+    assert done.returncode == 2 and "belongs to pipeline 'before', not to 'after'" in done.stderr and "--take-over" in done.stderr
+    done = ok(engine(path, "--take-over"))
+    assert "took over index 'things' from pipeline 'before'" in done.stderr and "loading everything" not in done.stderr
+    assert search.versions("things") == versions and note(search)["pipeline"] == "after"
+    ok(engine(path))
+    following = engine.start(path, "--follow")
+    wait_until(lambda: "following" in following.stderr)
+    other = {"FILE_PATH_STATE": engine.state + "2"}
+    third = script(pipeline(name="third"), "third.lua")
+    refused(engine(third, env=other), "things", "after", "third")
+    ok(engine(third, "--take-over", env=other))
+    refused(following.wait(), "things", "third", "after")
+
+
+def test_a_name_longer_than_the_note_keeps_is_known_again(engine, things, search_one, script):
+    name = "ж" * 200
+    path = script(pipeline(name=name))
+    for _ in range(2):
+        ok(engine(path))
+    second = script(pipeline(name="ж" * 50), "second.lua")
+    assert engine(second, env={"FILE_PATH_STATE": engine.state + "2"}).returncode == 2
+
+
+def test_sink_indices_names_no_index_of_another_pipeline(engine, things, search, script):
+    scattered = pipeline(name="many", index="things-none", document="return { v = row.v }, { index = 'things-' .. row.id % 2 }")
+    scattered = script(scattered.replace("index = \"things-none\"", 'index = "things-none", indices = "things-*"'), "many.lua")
+    ok(engine(scattered))
+    assert search.count("things-0") == 10 and note(search, "things-0")["pipeline"] == "many"
+    other = {"FILE_PATH_STATE": engine.state + "2"}
+    refused(engine(script(pipeline(name="one", index="things-1")), env=other), "things-1", "many", "one")
+    ok(engine(script(pipeline(name="late", index="things-late")), env=other))
+    before = search.hits("things-*")
+    things.execute("UPDATE things SET v = 'changed', modified = now()")
+    for words in ([], ["--full"], ["--keys", "1,2"]):
+        refused(engine(scattered, *words), "things-late", "late", "many")
+    assert search.hits("things-*") == before
