@@ -55,7 +55,8 @@ struct bulk {
 struct bulk_sums { /* added to by bulk_send */
     uint64_t indexed, deleted, unchanged /* superseded, or already gone */, rejected, bytes, requests,
         retried_items;
-    uint64_t same; /* the caller's: not sent, for the index holds just that */
+    uint64_t same;     /* the caller's: not sent, for the index holds just that */
+    uint64_t repeated; /* the caller's: rows of a key that another row had, too */
 };
 
 void bulk_init(struct bulk *b,

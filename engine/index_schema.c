@@ -210,7 +210,8 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline, 
     struct es_answer a = {0};
     struct tree t = {0};
     *index = *owner = '\0';
-    bool ok = index_ask(es, "GET", indices, "/_mapping?filter_path=*.mappings._meta.etl_engine.pipeline",
+    bool ok = index_ask(es, "GET", indices,
+                        "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline",
                         NULL, &a, e);
     if (ok && a.status != 404)
         ok = es_check(&a, e) && tree_read(&t, a.body.data, a.body.len, e);

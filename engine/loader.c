@@ -55,6 +55,7 @@ void loader_count(struct worker *w, const struct bulk_sums *delta)
     w->sums.unchanged += delta->unchanged;
     w->sums.rejected += delta->rejected;
     w->sums.same += delta->same;
+    w->sums.repeated += delta->repeated;
     queue_add_sums(w->config->queue, delta);
 }
 
@@ -64,7 +65,8 @@ static void uncount(struct worker *w)
                              .deleted = -w->sums.deleted,
                              .unchanged = -w->sums.unchanged,
                              .rejected = -w->sums.rejected,
-                             .same = -w->sums.same};
+                             .same = -w->sums.same,
+                             .repeated = -w->sums.repeated};
     queue_add_sums(w->config->queue, &back); /* unsigned: it wraps to the right sum */
     w->sums = (struct bulk_sums){0};
     w->made -= (int64_t)w->printed.indexed; /* what has been printed stays so */
@@ -250,12 +252,40 @@ static void sort_keys(struct batch *b)
     b->n = n;
 }
 
-static void mark_seen(struct worker *w, const char *key)
+/* Whether another row had the same key. */
+static bool mark_seen(struct worker *w, const char *key)
 {
     struct batch *b = w->batch;
-    char **found = w->seen ? bsearch(&key, b->keys, b->n, sizeof *b->keys, compare_keys) : NULL;
+    if (!w->seen)
+        return repeats_add(&w->repeats, key, w->key.len);
+    char **found = bsearch(&key, b->keys, b->n, sizeof *b->keys, compare_keys);
+    bool before = found && w->seen[found - b->keys];
     if (found)
         w->seen[found - b->keys] = true;
+    return before;
+}
+
+/* The query has several rows for one key. Of given keys the first row counts, so that a sweep does not send a
+ * document again and again. A stretch of the table is not searched that closely: there the last one counts.
+ */
+static bool note_repeated(struct worker *w, const char *key, struct err *e)
+{
+    w->repeated++;
+    if (!w->repeated_key && !(w->repeated_key = strdup(key)))
+        return err_memory(e);
+    return true;
+}
+
+/* What was sent twice is one document. */
+static void count_repeated(struct worker *w)
+{
+    uint64_t twice = w->seen || w->config->output != LOADER_INDEX ? 0 : w->repeated;
+    if (twice > w->sums.indexed) /* some were rejected */
+        twice = w->sums.indexed;
+    if (w->repeated == 0)
+        return;
+    loader_count(w, &(struct bulk_sums){.repeated = w->repeated, .indexed = -twice});
+    queue_note_repeated(w->config->queue, w->repeated_key);
 }
 
 /* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after all,
@@ -275,7 +305,11 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
     const char *key = source_key(s, row, &w->key);
     if (!key)
         return w->key.failed ? err_memory(e) : loader_reject(w, "", "its key is NULL", e);
-    mark_seen(w, key);
+    bool repeated = mark_seen(w, key);
+    if (repeated && !note_repeated(w, key, e))
+        return false;
+    if (repeated && w->seen)
+        return true;
     if (add_document(w, row, key, e))
         return clear_dead(w, key, e) && flush_if_full(w, e);
     return e->kind == ERR_FINAL && loader_reject(w, key, e->text, e) && flush_if_full(w, e);
@@ -335,6 +369,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     w->batch_ends = true;
     if (!flush(w, e))
         return false;
+    count_repeated(w);
     tell_stretch(w);
     if (limit_reached(w))
         queue_enough(q);
@@ -350,7 +385,11 @@ bool loader_try(struct worker *w, struct err *e)
     copies_clear(&w->placed);
     w->sums = w->printed = (struct bulk_sums){0};
     w->report_lost = w->gave_up = false;
-    w->nothing = 0;
+    w->nothing = w->repeated = 0;
+    free(w->repeated_key);
+    w->repeated_key = NULL;
+    if (b->is_range)
+        repeats_begin(&w->repeats);
     batch_forget_rejections(b);
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
@@ -415,6 +454,8 @@ static void close_worker(struct worker *w)
     copies_free(&w->gone);
     copies_free(&w->placed);
     keyset_free(w->known);
+    repeats_free(&w->repeats);
+    free(w->repeated_key);
     buf_free(&w->output);
     buf_free(&w->key);
 }

@@ -11,6 +11,7 @@
 #include "copies.h"
 #include "loader.h"
 #include "pg.h"
+#include "repeats.h"
 #include "script.h"
 #include "stretch.h"
 
@@ -47,6 +48,9 @@ struct worker {
     struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     bool gave_up;                  /* on sending, within this try: the time to do so is over */
+    struct repeats repeats;        /* keys of a stretch */
+    char *repeated_key;            /* owned; the first one, of this try; NULL: none */
+    uint64_t repeated;             /* rows of this try whose key another row had */
     uint64_t nothing;              /* rows of this try for which document() ended without a return */
     int64_t version, read_at_us, made;
     struct stretch_time took; /* this try */

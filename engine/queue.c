@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -44,7 +45,8 @@ struct queue {
     int64_t behind;
     bool behind_told;
     struct bulk_sums sums;
-    int64_t deletes; /* allowed; negative: any number */
+    char repeated[200]; /* a key, cut where it is long; "": none */
+    int64_t deletes;    /* allowed; negative: any number */
     struct rejection *rejections;
     size_t n_rejections;
     struct keyset *dead; /* made at the first key, as are these: */
@@ -473,6 +475,7 @@ void queue_add_sums(struct queue *q, const struct bulk_sums *delta)
 {
     pthread_mutex_lock(&q->mutex);
     q->sums.indexed += delta->indexed;
+    q->sums.repeated += delta->repeated;
     q->sums.deleted += delta->deleted;
     q->sums.unchanged += delta->unchanged;
     q->sums.rejected += delta->rejected;
@@ -528,6 +531,21 @@ void queue_begin_window(struct queue *q)
     q->lately = 0;
     keyset_free(q->rejected_lately);
     q->rejected_lately = NULL;
+    pthread_mutex_unlock(&q->mutex);
+}
+
+void queue_note_repeated(struct queue *q, const char *key)
+{
+    pthread_mutex_lock(&q->mutex);
+    if (!q->repeated[0])
+        snprintf(q->repeated, sizeof q->repeated, "%s", key);
+    pthread_mutex_unlock(&q->mutex);
+}
+
+void queue_repeated(struct queue *q, char *out, size_t size)
+{
+    pthread_mutex_lock(&q->mutex);
+    snprintf(out, size, "%s", q->repeated);
     pthread_mutex_unlock(&q->mutex);
 }
 

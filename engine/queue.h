@@ -101,6 +101,9 @@ bool queue_reject(struct queue *q, const char *key);
 /* How many since the window began; rejected rows without a key (queue_add_sums) are among them. */
 uint64_t queue_rejected_lately(struct queue *q);
 void queue_begin_window(struct queue *q); /* the first one begins with the queue */
+/* A key for which the query has several rows, as an example: the first one stays. */
+void queue_note_repeated(struct queue *q, const char *key);
+void queue_repeated(struct queue *q, char *out, size_t size); /* "": none */
 
 /* The guard against mass deletion: how many more documents may be deleted. Negative: any number. */
 void queue_allow_deletes(struct queue *q, int64_t n);

@@ -68,6 +68,7 @@ struct run {
     bool index_moved;   /* another one has taken its place: run_adopt */
     bool unnoted;       /* no note is to be written: it is refused, or the index is not ours to note in */
     bool hidden_told;   /* that row security hides all rows */
+    bool repeated_told; /* that the query has several rows for one key */
     bool state_stays;   /* what is read is no progress that the state may note */
     struct batch *keys; /* --keys, --keys-from */
     struct queue *queue;
@@ -157,6 +158,8 @@ void run_tell_horizon(const struct run *r, const struct source_horizon *h);
 
 /* The workers are started, and `work` has to stop them; before it the script's hook, after it the other one,
  * and a summary. */
+/* Warns, once, if the query has had several rows for one key. */
+void run_tell_repeated(struct run *r);
 bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct err *e);
 
 /* ---- run_follow.c ---- */

@@ -88,6 +88,7 @@ static void tell(struct following *f, int64_t now)
     if (now - f->told_us < TELL_US)
         return;
     f->told_us = now;
+    run_tell_repeated(f->run);
     for (size_t i = 0; i < source_of(f)->n_tables; i++)
         if (f->feeds[i]) {
             run_tell_horizon(f->run, feed_poll_horizon(f->feeds[i]));
@@ -322,6 +323,7 @@ bool run_follow(struct run *r, struct err *e)
     struct following f = {.run = r, .guarded_us = clock_mono_us(), .window_us = clock_mono_us()};
     pump_begin_window(&r->pump); /* what the load rejected is told, and on disk */
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
+    run_tell_repeated(r); /* of the load */
     r->progress.terminal = false;
     state_may_ask(r->state);
     tell_sweeps(r);

@@ -160,6 +160,12 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
 bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
+    if (p->sink.scattered && strcmp(index, r->index.name) != 0) {
+        err_set(e, ERR_USAGE,
+                "sink.indices '%s' of pipeline '%s' names index '%s', too, which pipeline '%s' keeps",
+                p->sink.indices, p->name, index, owner);
+        return err_hint(e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
+    }
     err_set(e, ERR_USAGE,
             "index '%s' is kept by pipeline '%s', not by '%s': each would delete the other's documents",
             index, owner, p->name);

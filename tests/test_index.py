@@ -297,5 +297,7 @@ def test_sink_indices_names_no_index_of_another_pipeline(engine, things, search,
     before = search.hits("things-*")
     things.execute("UPDATE things SET v = 'changed', modified = now()")
     for words in ([], ["--full"], ["--keys", "1,2"]):
-        refused(engine(scattered, *words), "things-late", "late", "many")
+        done = engine(scattered, *words)
+        assert done.returncode == 2, done
+        assert "of pipeline 'many' names index 'things-late', too, which pipeline 'late' keeps" in done.stderr, done
     assert search.hits("things-*") == before

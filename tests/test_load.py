@@ -781,3 +781,33 @@ def test_output_that_cannot_be_written_is_a_failure(engine, movies, where, why):
     result = shell(engine, f'"$1" {MOVIES} --dry-run {where}')
     assert result.returncode == 1
     assert f"cannot write to standard output: {why}" in result.stderr
+
+
+# Several rows for one key: one document, and one warning
+
+
+@pytest.mark.parametrize("links, rows", [("SELECT i, 'a' FROM generate_series(1, 500) i, generate_series(1, 3)", 500),
+                                         ("SELECT 7, 'a' FROM generate_series(1, 3)", 500)])  # fmt: skip
+def test_several_rows_for_one_key_are_told_once(engine, pg, search_one, script, links, rows):
+    make_things(pg, rows)
+    pg.execute(f"CREATE TABLE links (thing int, tag text); INSERT INTO links {links}")
+    path = script(pipeline(query="SELECT id, v, tag FROM things LEFT JOIN links ON thing = id", document="return { v = row.v }"))
+    more = pg.value("SELECT count(*) FROM things LEFT JOIN links ON thing = id") - rows
+    for words in ([], ["--sweep"], ["--full"], ["--dry-run"], ["--keys", "7,8"]):
+        done = ok(engine(path, *words))
+        warnings = [line for line in done.stderr.splitlines() if " warn " in line]
+        assert len(warnings) == 1 or words == ["--sweep"], done
+        assert f"{path}:5: the query has several rows for one key, for '" in warnings[0] and "GROUP BY" in warnings[0], done
+        if words in ([], ["--full"]):
+            assert f": {more:,} rows too many" in warnings[0] and f"{rows} documents indexed" in done.stderr, done
+        if words == ["--sweep"]:
+            assert "0 documents indexed" in done.stderr and f"{rows} unchanged" in done.stderr, done
+    assert search_one.count("things") == rows
+
+
+def test_one_row_for_each_key_is_nothing_to_tell(engine, pg, search_one, script):
+    make_things(pg, 30000)
+    path = script(pipeline())
+    for words in ([], ["--sweep"], ["--dry-run"]):
+        done = ok(engine(path, *words))
+        assert " warn " not in done.stderr and "repeating" not in done.stderr, done
