@@ -28,9 +28,13 @@ $(BUILD)/etl-engine: $(OBJECTS)
 $(BUILD)/%.o: engine/%.c | $(BUILD)/packages
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# Fails with the list of what is missing and the remedy, rather than with a header that was not found.
+# Fails with the list of what is missing and the remedy, rather than with a header that was not found. An older release
+# has lua-cjson for other Luas alone.
 $(BUILD)/packages: vendor/packages
-	@mkdir -p $(BUILD)/unit && vendor/install --check build && touch $@
+	@mkdir -p $(BUILD)/unit && vendor/install --check build
+	@echo 'int main(void) { return 0; }' | $(CC) $(LDFLAGS) -x c - -o $@.new $(firstword $(LIBS)) || \
+	    { echo 'no lua-cjson for Lua 5.4 here (hint: Debian 12 and Ubuntu 24.04 have it)' >&2 && exit 1; }
+	@rm -f $@.new && touch $@
 
 # All but main, of which a unit test takes the modules that it needs, and no others.
 $(BUILD)/engine.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))

@@ -12,8 +12,8 @@
 static const double FIRST = 100;
 static const double STEP = 8;  /* times larger or smaller than the last one, at most */
 static const double WORTH = 5; /* times as long as the query takes until its first row */
-static const double KEY_BYTES =
-    16;                        /* no key counts for less: query or script may leave out nearly all of them */
+/* No key counts for less: query or script may leave out nearly all of them. */
+static const double KEY_BYTES = 16;
 static const double SHARE = 2; /* of what is left, each worker's part in so many stretches */
 static const double LAST = 8;  /* the last ones have no fewer keys than this part, nor than the first */
 static const double RISE = 10; /* of a ceiling: by this part of it, with each stretch that comes near it */
