@@ -4,7 +4,9 @@
  * First all rows of the root table, in pages of the key: the worker compares each document with what the
  * index holds, and sends only what differs. Then all ids of the index: those that the root table does not
  * have become deletes. A sweep that was broken off goes on behind the last page of rows; the ids, which cost
- * little, are walked again.
+ * little, are walked again. Where all rows had been looked at, it begins at the first one again: an engine
+ * that is stopped time and again while it walks over the ids would otherwise compare no row ever after. When
+ * one is due: sweep_due.h.
  */
 #include "deadletter.h"
 #include "err.h"
@@ -26,6 +28,7 @@ enum { /* keys of a page */
 struct sweep {
     struct feed feed; /* first */
     char *after;      /* owned: the last key delivered */
+    bool resumed;     /* one that was broken off, and no page of it has come yet */
     bool rows_over;
     const char *index;                /* borrowed: what is searched for ids */
     struct index_scan *scan;          /* owned; NULL: not begun */
@@ -79,7 +82,12 @@ static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
         s->after = after;
         after = NULL;
     }
-    s->rows_over = ok && !any;
+    s->rows_over = ok && !any && !s->resumed;
+    if (ok && !any && s->resumed) {
+        free(s->after);
+        s->after = NULL;
+    }
+    s->resumed = s->resumed && !ok;
     free(after);
     source_list_free(&page);
     return ok;
@@ -182,6 +190,7 @@ struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struc
         s->index = index;
         s->dead = dead;
         s->stretch = stretch;
+        s->resumed = after != NULL;
         s->after = after ? strdup(after) : NULL;
     }
     if (!s || (after && !s->after)) {
