@@ -1,8 +1,8 @@
 /* es: the search server: one HTTP request, one answer, over connections that are kept alive.
  *
  * Uses     libcurl, es_url, es_nodes, es_security, gzip, err, buf, json, stop, clock, log.
- * Promise  every wait ends soon after a stop is asked (a request in flight, or begun later, gets 3 seconds
- * more). No answer is believed that did not arrive whole. No message holds a password.
+ * Promise  every wait ends soon after a stop is asked (requests in flight, or begun later, have a second
+ * more, all together). No answer is believed that did not arrive whole. No message holds a password.
  *
  *     es.c         the request and the connection
  *     es_answer.c  the answer: what it says, and what is to be done about it: one table (`rules`) for whole
@@ -25,7 +25,7 @@ struct es_limits {     /* es_server_init sets them; tests make them small before
     long connect_ms;   /* 10 s: a host that is up accepts in one; the rest is for lost packets */
     long request_ms;   /* 120 s, from the first byte sent to the last one received */
     long stall_s;      /* 60 s without a byte in either direction: the server is frozen */
-    int64_t stop_ms;   /* 3 s: what a request still gets once a stop was asked */
+    int64_t stop_ms;   /* 1 s: what requests still get once a stop was asked */
     size_t max_body;   /* 256 MB: what an answer may weigh */
     long connection_s; /* 600 s: an older one is not used again, so that a name may move though its old
                           address still answers (a load balancer that is being replaced) */

@@ -28,7 +28,7 @@ static void *run_cancel(void *arg)
  * thread of its own, which is left to itself after a second: the connection is closed in any case. */
 static void cancel(struct pg *pg)
 {
-    enum { LIMIT_S = 1 };
+    enum { LIMIT_MS = 1000 };
     PGcancel *request = PQgetCancel(pg->conn);
     pthread_t thread;
     if (!request)
@@ -38,8 +38,11 @@ static void cancel(struct pg *pg)
         return;
     }
     struct timespec until;
+    int64_t ms = stop_left_ms(LIMIT_MS);
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LIMIT_S;
+    until.tv_nsec += (ms < LIMIT_MS ? ms : LIMIT_MS - 1) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     if (pthread_timedjoin_np(thread, NULL, &until) != 0)
         pthread_detach(thread);
 }

@@ -13,11 +13,14 @@
 #include <unistd.h>
 
 static atomic_int asked;
+static _Atomic int64_t asked_us; /* clock_mono_us */
 static int wake[2] = {-1, -1};
 
 static void on_stop(int sig)
 {
     int saved = errno;
+    int64_t never = 0;
+    atomic_compare_exchange_strong(&asked_us, &never, clock_mono_us());
     if (atomic_exchange(&asked, sig) != 0 || write(wake[1], "", 1) < 0) /* never read: wakes all */
         _exit(128 + sig);                                               /* the second time: now */
     errno = saved;
@@ -61,6 +64,15 @@ bool stop_reload_asked(void)
 int stop_asked(void)
 {
     return atomic_load(&asked);
+}
+
+int64_t stop_left_ms(int64_t grace_ms)
+{
+    enum { LEAST_MS = 100 }; /* for what is begun late: a healthy server is quicker */
+    if (!stop_asked())
+        return INT64_MAX;
+    int64_t left = grace_ms - (clock_mono_us() - atomic_load(&asked_us)) / 1000;
+    return left > LEAST_MS ? left : LEAST_MS;
 }
 
 int stop_fd(void)

@@ -15,6 +15,9 @@ struct err;
 bool stop_init(struct err *e);
 
 int stop_asked(void); /* the signal's number, or 0 */
+/* What is left, and be it little, of the time in which what is under way may still end: `grace` from when the
+ * stop was asked on. INT64_MAX: none was. */
+int64_t stop_left_ms(int64_t grace_ms);
 int stop_fd(
     void); /* readable once a stop was asked: for poll, and curl's extra descriptors; -1 before stop_init */
 

@@ -105,6 +105,22 @@ def test_in_a_bulk_request_to_a_frozen_search_server(search, items, wait_until):
     finishes(items, search)
 
 
+def test_while_it_follows_and_the_search_server_is_frozen(search_one, items, wait_until):
+    """A worker has a request under way, the main thread another one, and at the end there would be a third: all of them
+    together have a second."""
+    items.fill(100)
+    engine = items.start("--follow")
+    wait_until(lambda: search_one.count("items") == 100 and "following" in engine.stderr)
+    search_one.server.freeze()
+    try:
+        items.pg.execute("UPDATE item SET name = 'x', modified = clock_timestamp()")
+        assert pause(engine, 6)  # until it has looked whether the index is still the same
+        stops(engine, limit=4)
+    finally:
+        search_one.server.thaw()
+    finishes(items, search_one)
+
+
 def test_in_the_first_request_to_a_frozen_search_server(search_one, items, search_proxy, wait_until):
     items.fill(10)
     search_proxy.pause()
