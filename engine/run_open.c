@@ -68,6 +68,8 @@ bool run_open_source(struct run *r, struct run_script *s, struct err *e)
     bool ok =
         pg && source_open(&s->source, &s->pipeline, pg, e) && source_estimate(&s->source, pg, &expected, e);
     pg_give(&r->pool, pg);
+    if (!ok)
+        source_free(&s->source); /* it is tried again */
     r->progress.expected = expected;
     return ok;
 }
