@@ -16,6 +16,9 @@ enum {
     MAX_REQUEST = 64 << 20,
 };
 static const char NOTE[] = "etl_engine";
+/* Microseconds: the year 148,000. No clock of ours gave a higher version, and the next ones have to be above
+ * it. */
+static const int64_t VERSION_MOST = INT64_MAX / 2;
 
 struct schema { /* an index, as GET /INDEX tells it */
     struct es_answer answer;
@@ -122,15 +125,16 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
 {
     const struct tree *t = &s->tree;
     size_t note = tree_find(t, tree_find(t, s->mappings, "_meta"), NOTE);
-    int64_t format;
+    int64_t format, version;
     *m = (struct index_meta){0};
     if (!read_number(t, tree_find(t, note, "format"), &format) ||
-        !read_number(t, tree_find(t, note, "version"), &m->version))
+        !read_number(t, tree_find(t, note, "version"), &version) || version < 0 || version > VERSION_MOST)
         return true;
     if (format > FORMAT)
         return err_set(e, ERR_FINAL, "its _meta has format %" PRId64 ": it was written by a newer version",
                        format);
     m->known = true;
+    m->version = version;
     copy(m->pipeline, sizeof m->pipeline, t, tree_find(t, note, "pipeline"));
     copy(m->fingerprint, sizeof m->fingerprint, t, tree_find(t, note, "fingerprint"));
     size_t i = tree_first(t, tree_find(t, note, "formers"));

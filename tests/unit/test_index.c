@@ -352,6 +352,11 @@ static void server_keeps_the_note(void **state)
                      200);
     assert_true(index_read_meta(es, NAME, &found, &e));
     assert_false(found.known);
+    assert_int_equal(call("PUT", "/" NAME "/_mapping",
+                          "{\"_meta\":{\"etl_engine\":{\"format\":1,\"version\":9223372036854775807}}}"),
+                     200);
+    assert_true(index_read_meta(es, NAME, &found, &e));
+    assert_false(found.known || found.version != 0);
     assert_int_equal(
         call("PUT", "/" NAME "/_mapping", "{\"_meta\":{\"etl_engine\":{\"format\":2,\"version\":1}}}"), 200);
     assert_false(index_read_meta(es, NAME, &found, &e));
