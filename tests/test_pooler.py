@@ -140,6 +140,25 @@ def test_nothing_of_ours_is_left_in_a_pools_sessions(engine, pg, script, tmp_pat
         other.close()
 
 
+def test_a_late_commit_by_another_program_of_the_pool_arrives(engine, pg, search_one, script, tmp_path, wait_until):
+    """It may be served by the very process that has served us."""
+    pg.execute(TABLE % 100)
+    with Bouncer(pg, tmp_path, pool_mode="transaction", default_pool_size=2) as bouncer:
+        path = script(things("late", tmp_path, extra="poll_interval = 0.1, sweep = 0,"))
+        running = engine.start(path, "--follow", env={"DATABASE_URL": bouncer.url})
+        wait_until(lambda: search_one.count("late") == 100)
+        other = bouncer.connect()
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN; UPDATE things SET x = 7, modified = now() WHERE id <= 50")
+            for i in range(101, 104):  # each shows that a look has been taken meanwhile
+                pg.execute("INSERT INTO things SELECT %s, v, at, local, day, raw, x, now() FROM things WHERE id = 99", (i,))
+                wait_until(lambda: search_one.get("late", str(i)))
+            cursor.execute("COMMIT")
+        other.close()
+        wait_until(lambda: sum(doc.get("x") == 7 for doc in search_one.docs("late").values()) == 50)
+        assert running.stop().returncode == 143
+
+
 def test_a_parameter_that_the_pooler_refuses_ends_the_run_with_the_remedy(engine, pg, script, tmp_path):
     pg.execute(TABLE % 1)
     with Bouncer(pg, tmp_path, pool_mode="transaction") as bouncer:
