@@ -1,5 +1,6 @@
 #include "loader_internal.h"
 
+#include "alike.h"
 #include "clock.h"
 #include "err.h"
 #include "es.h"
@@ -40,7 +41,9 @@ void loader_report(const char *key, int status, const char *reason, void *arg)
     bool news = !*key || queue_reject(w->config->queue, key);
     if (!*key)
         loader_count(w, &(struct bulk_sums){.rejected = 1});
-    if (news)
+    if (news && status == 0) /* of document(): a mistake in it comes with every row */
+        alike_warn(w->shared->alike, reason, "document '%s' rejected: %s", key, reason);
+    else if (news)
         log_warn("document '%s' rejected: %s", key, reason);
     else
         log_debug("document '%s' rejected again: %s", key, reason);
@@ -70,6 +73,7 @@ static void uncount(struct worker *w)
     queue_add_sums(w->config->queue, &back); /* unsigned: it wraps to the right sum */
     w->sums = (struct bulk_sums){0};
     w->made -= (int64_t)w->printed.indexed; /* what has been printed stays so */
+    w->failed = 0;
 }
 
 bool loader_check_budget(struct worker *w, struct err *e)
@@ -87,6 +91,7 @@ bool loader_check_budget(struct worker *w, struct err *e)
 bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
     loader_report(key, 0, reason, w);
+    w->failed++;
     return loader_check_budget(w, e);
 }
 
@@ -139,7 +144,7 @@ static void count_made(struct worker *w, bool present)
 
 static bool limit_reached(const struct worker *w)
 {
-    return w->config->limit > 0 && w->made >= w->config->limit;
+    return w->config->limit > 0 && w->made + w->failed >= w->config->limit;
 }
 
 static bool add_delete(struct worker *w, const char *key, struct err *e)
@@ -497,7 +502,8 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
     l->throttle = throttle_new(config->workers, (size_t)config->pipeline->sink.batch_bytes,
                                config->pipeline->sink.max_rate, e);
     l->workers = calloc((size_t)config->workers, sizeof *l->workers);
-    if (!l->throttle || !l->workers) {
+    l->shared.alike = alike_new(e);
+    if (!l->throttle || !l->workers || !l->shared.alike) {
         err_memory(e);
         loader_join(l);
         return NULL;
@@ -526,6 +532,7 @@ void loader_join(struct loader *l)
     for (int i = 0; i < l->started; i++)
         pthread_join(l->workers[i].thread, NULL);
     throttle_free(l->throttle);
+    alike_free(l->shared.alike);
     free(l->workers);
     free(l);
 }

@@ -17,12 +17,14 @@
 
 #include <pthread.h>
 
+struct alike;
 struct keyset;
 struct retry;
 struct throttle;
 
 struct loader_shared {          /* what one worker has seen, and all should know */
     atomic_bool gave_documents; /* document() has returned one */
+    struct alike *alike;        /* owned by the loader */
 };
 
 struct worker {
@@ -53,6 +55,7 @@ struct worker {
     uint64_t repeated;             /* rows of this try whose key another row had */
     uint64_t nothing;              /* rows of this try for which document() ended without a return */
     int64_t version, read_at_us, made;
+    int64_t failed; /* rows that no document came of: for --limit, which is to end where none can be made */
     struct stretch_time took; /* this try */
 };
 
