@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 bool run_is_partial(const struct run *r)
 {
@@ -323,9 +324,27 @@ static void end_snapshot(struct run *r)
     run_note_swept(r); /* it saw every row */
 }
 
+/* A relative path is found from the current folder: from another one the state seems not to be there. */
+static void tell_lost_state(const struct run *r)
+{
+    const char *state = r->user.pipeline.state;
+    bool relative = state[0] != '/', loaded = r->noted.known && !r->index_created;
+    if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0)
+        return;
+    char *folder = relative ? getcwd(NULL, 0) : NULL;
+    log_warn("%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
+             r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.name,
+             relative
+                 ? "is this the right folder? A relative state is found from the one where etl-engine is "
+                   "started"
+                 : "was it moved, or removed?");
+    free(folder);
+}
+
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
     if (why) {
+        tell_lost_state(r);
         log_info("%s: loading everything: %s", r->user.pipeline.name, why);
         if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
             return false;

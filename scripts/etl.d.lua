@@ -9,7 +9,8 @@
 ---@field source etl.Source                 which rows
 ---@field document etl.DocumentFunction     makes a document of a row
 ---@field sink etl.Sink                     where the documents go
----@field state string                      path of the state file; each pipeline needs its own
+---@field state string                      path of the state file, from the folder where the engine is started unless it begins with "/";
+---                                         each pipeline needs its own
 ---@field poll_interval? number             with --follow: seconds between two looks for changes (default 1; at least 0.01)
 ---@field sweep? number                     with --follow: seconds between two sweeps, which find what polling cannot see: deleted
 ---                                         rows, and rows whose cursor did not move (default 3600; 0: never)

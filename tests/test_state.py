@@ -331,3 +331,22 @@ def test_a_poll_killed_in_the_middle_loses_nothing(engine, pg, search_one, scrip
     assert read(engine.state)["tables"]["public.things"]["key"] in ("1000", "2000", "3000")
     ok(engine(path))
     assert {doc["v"] for doc in search_one.docs("things").values()} == {"new"}
+
+
+# The same script from another folder
+
+
+def test_a_state_that_another_folder_holds_is_missed_aloud(engine, pg, search, script, tmp_path):
+    make_things(pg, 3)
+    path, (here, there) = script(pipeline()), (tmp_path / name for name in ("here", "there"))
+    here.mkdir(), there.mkdir()
+    env = {"FILE_PATH_STATE": "things.state"}
+    assert "there is no state at" not in ok(engine(path, env=env, cwd=here)).stderr  # the first time, that is as it should be
+    assert "loading everything" not in ok(engine(path, env=env, cwd=here)).stderr
+    result = ok(engine(path, env=env, cwd=there))
+    told = f"there is no state at '{there}/things.state', but index 'things' was loaded by this pipeline before: is this the right folder?"
+    assert result.stderr.index(told) < result.stderr.index("loading everything: there is no state yet")
+    assert told not in ok(engine(path, env=env, cwd=there)).stderr
+    (there / "things.state").unlink()
+    absolute = {"FILE_PATH_STATE": there / "things.state"}
+    assert f"there is no state at '{there}/things.state', but index 'things' was" in ok(engine(path, env=absolute, cwd=here)).stderr
