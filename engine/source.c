@@ -250,6 +250,70 @@ bool source_query(struct pg *pg, const char *label, struct buf *sql, int n, cons
     return ok || err_wrap(e, "could not read '%s'", label);
 }
 
+/* ---- names that differ in case ---- */
+
+/* One row of one column, or none; what fails gives none: it is about a hint alone. */
+static bool ask_name(struct pg *pg, const char *sql, int n, const char *const *params, char *out, size_t size)
+{
+    struct err ignored;
+    PGresult *res = NULL;
+    bool found = pg_query(pg, sql, n, params, &res, &ignored) && pg_expect(pg, &res, -1, 1, &ignored) &&
+                 PQntuples(res) == 1;
+    if (found)
+        snprintf(out, size, "%s", PQgetvalue(res, 0, 0));
+    PQclear(res);
+    return found;
+}
+
+/* 'relation "filmwork" does not exist', but "FilmWork" does: its quotes were left out. Or it is in a schema
+ * that is not searched. */
+static void hint_relation(struct pg *pg, struct err *e)
+{
+    char name[200], found[300];
+    const char *begins = strstr(e->text, "relation \""), *param = name;
+    if (e->kind != ERR_FINAL || *e->hint || !begins)
+        return;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(begins + 10, "\""), begins + 10);
+    if (strrchr(name, '.'))
+        param = strrchr(name, '.') + 1;
+    if (!ask_name(
+            pg,
+            "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN pg_catalog.quote_ident(relname)"
+            " ELSE pg_catalog.format('%I.%I', nspname, relname) END FROM pg_catalog.pg_class c"
+            " JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
+            " WHERE lower(relname::text) = lower($1::text) AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+            " AND nspname NOT LIKE 'pg\\_%' ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, 1 LIMIT 1",
+            1, &param, found, sizeof found))
+        return;
+    if (strchr(found, '"'))
+        err_hint(e, "did you mean %s? A name with capital letters is written with its quotes: table = '%s'",
+                 found, found);
+    else
+        err_hint(e, "did you mean %s?", found);
+}
+
+/* Columns are given by their names as they are; "ID" or '"id"' for id is none. */
+static void hint_column(const struct source_table *t, struct pg *pg, char *const *names, size_t n,
+                        struct err *e)
+{
+    char found[100];
+    for (size_t i = 0; i < n && e->kind == ERR_FINAL; i++) {
+        const char *params[] = {t->name, names[i]};
+        if (ask_name(
+                pg,
+                "SELECT attname FROM pg_catalog.pg_attribute a WHERE attrelid = $1::pg_catalog.regclass"
+                " AND attnum > 0 AND NOT attisdropped AND lower(attname::text) = lower(btrim($2::text, '\"'))"
+                " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid = a.attrelid"
+                " AND b.attname::text = $2::text) LIMIT 1",
+                2, params, found, sizeof found)) {
+            err_hint(e,
+                     "did you mean '%s'? Columns are named as they are, capital letters too, without quotes",
+                     found);
+            return;
+        }
+    }
+}
+
 /* ---- opening ---- */
 
 static bool find_table(struct source_table *t, const struct pipeline *p, int line, struct pg *pg,
@@ -266,8 +330,10 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
         " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
         " WHERE c.oid = $1::pg_catalog.regclass",
         1, &t->label, &res, e);
-    if (!ok || !pg_expect(pg, &res, -1, 4, e))
+    if (!ok || !pg_expect(pg, &res, -1, 4, e)) {
+        hint_relation(pg, e);
         return blame_script(e, p, line, t, "table");
+    }
     if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
         err_set(e, ERR_FINAL, "'%s' is not a table or view", t->label);
         ok = blame_script(e, p, line, t, "table");
@@ -296,6 +362,8 @@ static bool find_columns(const struct source_table *t, struct pg *pg, char *cons
     const char *text = buf_cstr(&sql);
     bool ok = text ? pg_describe(pg, text, out, e) : err_memory(e);
     buf_free(&sql);
+    if (!ok)
+        hint_column(t, pg, names, n, e);
     if (!ok || out->n == n)
         return ok;
     size_t got = out->n;
@@ -426,8 +494,10 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
 {
     const struct pipeline *p = s->pipeline;
     const struct source_key *key = &s->tables[0].key;
-    if (!pg_describe(pg, p->source.query, &s->columns, e))
+    if (!pg_describe(pg, p->source.query, &s->columns, e)) {
+        hint_relation(pg, e);
         return blame_query(s, e);
+    }
     if (s->columns.parameters > 0) {
         err_set(e, ERR_FINAL, "it has a placeholder, $%d, and nothing to put there", s->columns.parameters);
         return blame_query(s, e);
@@ -698,7 +768,12 @@ static bool fit_affected(const struct source *s, struct source_table *t, const s
 static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
 {
     struct pg_columns c = {0};
-    bool ok = describe_affected(t, pg, &c, e) && fit_affected(s, t, &c, pg, e);
+    bool ok = describe_affected(t, pg, &c, e);
+    if (!ok) {
+        hint_relation(pg, e);
+        hint_column(t, pg, t->related->affects.list, t->related->affects.n, e);
+    }
+    ok = ok && fit_affected(s, t, &c, pg, e);
     pg_columns_free(&c);
     return ok || blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
 }
