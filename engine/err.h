@@ -26,9 +26,10 @@ enum err_kind {
 /* What of the request it was about, where that is known: something else may then work. */
 enum err_fault {
     ERR_FAULT_UNKNOWN,
-    ERR_FAULT_SIZE,   /* passing: it took too long, or too much: less at a time may work at once */
-    ERR_FAULT_ROW,    /* final: a row raised it, so that the others may do without it */
-    ERR_FAULT_SCHEMA, /* final: a table or column is not what it was when the query was described */
+    ERR_FAULT_SIZE,    /* passing: it took too long, or too much: less at a time may work at once */
+    ERR_FAULT_ROW,     /* final: a row raised it, so that the others may do without it */
+    ERR_FAULT_REQUEST, /* final: what was asked, as the script says it */
+    ERR_FAULT_SCHEMA,  /* final: a table or column is not what it was when the query was described */
 };
 
 struct err {

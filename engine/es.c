@@ -400,9 +400,11 @@ static void note_redirect(const char *url, struct es_answer *a)
 
 static void read_head(CURL *h, struct es_answer *a)
 {
-    const char *url = NULL;
+    const char *url = NULL, *type = NULL;
     long status = 0;
     curl_off_t wait = 0;
+    curl_easy_getinfo(h, CURLINFO_CONTENT_TYPE, &type);
+    snprintf(a->type, sizeof a->type, "%.*s", type ? (int)strcspn(type, ";\r\n") : 0, type ? type : "");
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(h, CURLINFO_RETRY_AFTER, &wait);
     a->status = (int)status;
@@ -444,7 +446,7 @@ static void clear(struct es_answer *a)
     buf_clear(&a->body);
     a->status = 0;
     a->retry_after_ms = 0;
-    a->redirect[0] = '\0';
+    a->type[0] = a->redirect[0] = '\0';
 }
 
 /* Points the handle at a node. */
@@ -527,6 +529,21 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
         buf_clear(&a->body);
     }
     return ok;
+}
+
+bool es_unknown(const struct es *es, const struct es_answer *a, bool first_contact, struct err *e)
+{
+    char words[100];
+    bool json = a->body.len > 0 && a->body.data[0] == '{' && a->status == 200;
+    es_words(a, words, sizeof words);
+    if (!first_contact || (json && !es_is_whole(a)))
+        return err_set(e, ERR_PASSING, "damaged answer from %s: status %d, %s: %s", es->node->text, a->status,
+                       *a->type ? a->type : "no content type", words);
+    err_set(e, ERR_FINAL, "what answers at %s is no search server: status %d, %s: %s", es->node->text,
+            a->status, *a->type ? a->type : "no content type", words);
+    return err_hint(e,
+                    "sink.url has to be the address of Elasticsearch or OpenSearch itself; its port is 9200, "
+                    "unless it was given another one");
 }
 
 void es_add_escaped(struct buf *b, const char *text)

@@ -64,6 +64,7 @@ void es_close(struct es *es);                                 /* NULL is fine */
 struct es_answer { /* bears being zeroed; free with es_answer_free */
     int status;
     int64_t retry_after_ms; /* from Retry-After, seconds or a date, an hour at most; 0: none */
+    char type[60];          /* Content-Type; empty: none */
     char redirect[200];     /* scheme and host of where a 3xx leads to; else empty */
     struct buf body;
     const char *privilege; /* that the request takes: static; NULL: not known */
@@ -91,12 +92,24 @@ bool es_check_documents(const struct es_answer *a, struct err *e);
  * says of that. Always returns false. */
 bool es_unfit(const char *text, size_t len, const char *why, struct err *e);
 
+/* Whether a search server said so: the body is an error object of its kind, with a type. */
+bool es_is_own_error(const struct es_answer *a);
+/* For an answer that no search server gives to that request. At first contact it is no outage but another
+ * program, or a page of somebody else's: final, and what answered is told; unless it may be a search server's
+ * that was cut off. Else passing: "damaged answer". Always returns false. */
+bool es_unknown(const struct es *es, const struct es_answer *a, bool first_contact, struct err *e);
+
 /* Adds text with all but unreserved characters as %XX: one segment of a path. */
 void es_add_escaped(struct buf *b, const char *text);
 
 /* The server's own words in an error answer: "type: reason (caused by type: reason)", or the body's first
  * line. One line, at most 300 bytes. */
 void es_reason(const struct es_answer *a, char *out, size_t size);
+
+/* What the body begins with, or a page's title, in quotes; "empty". */
+void es_words(const struct es_answer *a, char *out, size_t size);
+/* Whether the body is one JSON text, to its end. */
+bool es_is_whole(const struct es_answer *a);
 
 struct es_error {
     char type[100];    /* empty if the server gave none */

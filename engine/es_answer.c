@@ -102,7 +102,9 @@ void es_error_text(const struct es_error *error, char *out, size_t size)
                      error->reason);
     /* The cause is the more telling half: a long reason gives way to it. */
     char cause[sizeof error->cause + 20] = "";
-    if (error->cause[0])
+    const char *told = strstr(error->cause, ": ");
+    bool again = told && strstr(error->reason, told + 2); /* "Failed to parse mapping: WHY", because of WHY */
+    if (error->cause[0] && !again)
         snprintf(cause, sizeof cause, " (caused by %s)", error->cause);
     size_t tail = strlen(cause) < size / 2 ? strlen(cause) : size / 2;
     copy_words(out, size - tail, text, (size_t)n);
@@ -252,6 +254,30 @@ void es_reason(const struct es_answer *a, char *out, size_t size)
         first_line(a->body.data, a->body.len, out, most);
     if (!out[0])
         snprintf(out, most, "no reason given");
+}
+
+void es_words(const struct es_answer *a, char *out, size_t size)
+{
+    char words[90];
+    if (!page_title(a->body.data, a->body.len, words, sizeof words))
+        first_line(a->body.data, a->body.len, words, sizeof words);
+    snprintf(out, size, *words ? "'%s'" : "an empty body", words);
+}
+
+bool es_is_whole(const struct es_answer *a)
+{
+    struct json_reader r;
+    json_open(&r, a->body.data, a->body.len);
+    bool ok = a->body.len > 0 && json_skip(&r) && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+bool es_is_own_error(const struct es_answer *a)
+{
+    struct es_error error;
+    int64_t status;
+    return read_answer_error(a->body.data, a->body.len, &error, &status) && error.type[0];
 }
 
 static bool is_passing(const struct es_rule *rule)

@@ -105,15 +105,22 @@ static bool read_look(const struct es_answer *a, struct looking *l)
     return ok;
 }
 
-static bool judge_look(const struct es_answer *a, const char *index, struct index_info *info, struct err *e)
+/* A 404 of somebody else's, such as a gateway's page, does not mean that the index is gone. */
+static bool is_page(const struct es_answer *a)
+{
+    return a->body.len > 0 && a->body.data[0] != '{';
+}
+
+static bool judge_look(const struct es *es, const struct es_answer *a, const char *index,
+                       struct index_info *info, struct err *e)
 {
     struct looking l = {0};
-    if (a->status == 404)
+    if (a->status == 404 && !is_page(a))
         return true;
-    if (!es_check(a, e))
+    if (a->status != 404 && !es_check(a, e))
         return err_wrap(e, "index '%s'", index);
     if (a->body.len == 0 || !read_look(a, &l))
-        return err_set(e, ERR_PASSING, "could not look at index '%s': damaged answer", index);
+        return es_unknown(es, a, false, e) || err_wrap(e, "index '%s'", index);
     if (l.indexes == 0) /* a pattern that fits nothing */
         return true;
     info->several = l.indexes > 1;
@@ -129,14 +136,31 @@ static bool judge_look(const struct es_answer *a, const char *index, struct inde
     return true;
 }
 
+static bool ask_settings(struct es *es, const char *index, struct es_answer *a, struct err *e)
+{
+    return index_ask(es, "GET", index,
+                     "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true", NULL,
+                     a, e);
+}
+
 static bool look(struct es *es, const char *index, struct index_info *info, struct err *e)
 {
     struct es_answer a = {0};
     *info = (struct index_info){0};
-    bool ok = index_ask(es, "GET", index,
-                        "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true",
-                        NULL, &a, e) &&
-              judge_look(&a, index, info, e);
+    bool ok = ask_settings(es, index, &a, e) && judge_look(es, &a, index, info, e);
+    es_answer_free(&a);
+    return ok;
+}
+
+bool index_meet(struct es *es, const char *index, struct err *e)
+{
+    struct es_answer a = {0};
+    struct looking l = {0};
+    bool ok = ask_settings(es, index, &a, e);
+    if (ok && a.status == 404)
+        ok = es_is_own_error(&a) || es_unknown(es, &a, true, e);
+    else if (ok && (ok = es_check(&a, e) || err_wrap(e, "index '%s'", index)))
+        ok = (a.body.len > 0 && read_look(&a, &l) && l.indexes > 0) || es_unknown(es, &a, true, e);
     es_answer_free(&a);
     return ok;
 }
@@ -249,9 +273,13 @@ static bool judge_create(const struct es_answer *a, const char *index, struct er
     es_reason(a, reason, sizeof reason);
     if (a->status == 400 && strncmp(reason, "resource_already_exists_exception", 33) == 0)
         return true;
-    if (!es_check(a, e))
+    if (!es_check(a, e)) {
+        /* validation_exception: the cluster has its fill of shards, which is no fault of the request. */
+        if (a->status == 400 && strncmp(reason, "validation_exception", 20) != 0)
+            e->fault = ERR_FAULT_REQUEST;
         return err_wrap(
             e, e->kind == ERR_PASSING ? "could not create index '%s'" : "cannot create index '%s'", index);
+    }
     if (index_unacknowledged(a)) /* the cluster was too slow: the next try finds it there, or not */
         return err_set(e, ERR_PASSING, "could not create index '%s': not acknowledged in time", index);
     return true;

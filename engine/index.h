@@ -30,12 +30,17 @@ struct index_info {
     int64_t gc_deletes_ms; /* how long the server remembers a deleted document's version */
 };
 
+/* At first contact: that it is a search server which answers, whatever it says of the index. Final: another
+ * program does. */
+bool index_meet(struct es *es, const char *index, struct err *e);
+
 /* Looks at index; of an alias of several, at its write index, and there must be one. info->exists false:
  * there is none. */
 bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e);
 
 /* Creates it. settings and mappings: JSON objects, or NULL. index.gc_deletes is set to 1 h unless settings
- * name it. That somebody else was faster is not an error. */
+ * name it. That somebody else was faster is not an error. ERR_USAGE: the server refuses what the script says.
+ */
 bool index_create(struct es *es, const char *index, const char *settings, const char *mappings,
                   struct err *e);
 

@@ -58,7 +58,7 @@ static bool set_text(char **to, const char *from, struct err *e)
 static bool look_at_old(struct run *r, struct err *e)
 {
     struct reindex *x = of(r);
-    if (!index_look(r->es, x->alias, &x->old, e) ||
+    if (!run_meet(r, e) || !index_look(r->es, x->alias, &x->old, e) ||
         (x->old.exists && !index_read_meta(r->es, x->old.name, &x->old_meta, e)))
         return false;
     if (x->old.several)

@@ -16,7 +16,7 @@ enum { LOOK_MS = 250 }; /* how often a wait looks whether it is over */
 static void log_wait(const struct backoff_details *d, void *arg)
 {
     (void)arg;
-    const char *hint = d->error->hint;
+    const char *hint = d->tries == 1 ? d->error->hint : ""; /* told once, not with every try */
     log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "", hint,
              hint[0] ? ")" : "");
 }

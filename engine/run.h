@@ -63,6 +63,7 @@ struct run {
     struct index_meta meta, noted; /* what the index's note is to say, and what it says */
     char *sink_alias;              /* sink.index as the script has it, where it is an alias of several */
     struct echo echo;
+    bool met; /* the search server has answered as one */
     bool index_created;
     bool filtered;      /* sink.index is an alias with a filter: see run_reads */
     bool index_moved;   /* another one has taken its place: run_adopt */
@@ -102,6 +103,8 @@ void run_stop(struct run *r);
 
 /* ---- run_index.c ---- */
 
+/* Once: that it is a search server which answers. */
+bool run_meet(struct run *r, struct err *e);
 /* The index: looked at, created if it is missing, made to fit the script. */
 bool run_open_index(struct run *r, struct err *e);
 /* The same for a script that is to take the place of r->user: what is there has to fit it. */

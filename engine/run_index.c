@@ -65,6 +65,22 @@ static void take_meta(struct run *r, const struct index_meta *found)
 
 /* ---- looking ---- */
 
+/* What the server refuses of a new index stands on a line of the script. */
+static bool blame_create(const struct pipeline *p, struct err *e)
+{
+    bool of_mappings = strstr(e->text, "mapp") || strstr(e->text, "parsing_exception");
+    int line = strstr(e->text, "index_name")                            ? p->sink.index_line
+               : p->sink.mappings && (of_mappings || !p->sink.settings) ? p->sink.mappings_line
+                                                                        : p->sink.settings_line;
+    return e->fault == ERR_FAULT_REQUEST && run_at_line(e, p, line);
+}
+
+bool run_meet(struct run *r, struct err *e)
+{
+    r->met = r->met || index_meet(r->es, pipeline_of(r)->sink.index, e);
+    return r->met;
+}
+
 static bool create(struct run *r, struct err *e)
 {
     const struct pipeline *p = pipeline_of(r);
@@ -76,7 +92,9 @@ static bool create(struct run *r, struct err *e)
     bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) && (buf_cstr(&mappings) || err_memory(e)) &&
               index_create(r->es, p->sink.index, p->sink.settings, buf_cstr(&mappings), e);
     buf_free(&mappings);
-    if (!ok || !index_look(r->es, p->sink.index, &r->index, e))
+    if (!ok)
+        return blame_create(p, e);
+    if (!index_look(r->es, p->sink.index, &r->index, e))
         return false;
     if (!r->index.exists)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", p->sink.index);
@@ -212,7 +230,7 @@ static bool check_owner(struct run *r, bool may_take_over, struct err *e)
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
-    if (!index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) ||
+    if (!run_meet(r, e) || !index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) ||
         (r->index.several && !take_target(r, e)) || !check_owner(r, r->o.take_over, e) ||
         (!r->index.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
         !look_behind_filter(r, &found.meta, e))

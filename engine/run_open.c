@@ -116,13 +116,38 @@ bool run_open_servers(struct run *r, struct err *e)
     return (r->es = es_open(&r->es_server, e)) != NULL;
 }
 
+static bool open_state(struct run *r, struct err *e);
+
+/* A server that this run has never reached may not be there at all: a wrong address is a mistake more often
+ * than an outage. */
+static void tell_first_wait(const struct run *r, bool search)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    int line = search ? p->sink.url_line : p->source.url_line;
+    char name[100], variable[140] = "", limit[60] = "ever (--give-up-after S: for S seconds)";
+    if (pipeline_variable(&r->user.text, line, name, sizeof name))
+        snprintf(variable, sizeof variable, ", variable %s", name);
+    if (r->give_up_after > 0)
+        snprintf(limit, sizeof limit, "%.0f s", r->give_up_after);
+    log_warn("%s: %s has not answered yet in this run: its address comes from %s.url (%s:%d%s); it is waited "
+             "for %s",
+             p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source", p->script,
+             line, variable, limit);
+}
+
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e)
 {
     struct retry retry;
+    bool told = step == open_state;
     retry_start(&retry, r->give_up_after);
-    while (!step(r, e))
+    while (!step(r, e)) {
+        bool search = step != open_source;
+        if (!told && e->kind == ERR_PASSING && !(search ? r->met : r->pg.accepted))
+            tell_first_wait(r, search);
+        told = true;
         if (!retry_again(&retry, e))
             return false;
+    }
     retry_done(&retry);
     return true;
 }

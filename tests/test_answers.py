@@ -1,4 +1,6 @@
 """Answers that a gateway gives in the search server's place: nothing is lost, and what is wrong is said."""
+import re
+
 import films
 import pytest
 from films import run
@@ -52,3 +54,48 @@ def test_a_page_in_place_of_an_answer_is_waited_out(engine, pg, search_one, scri
     front()
     run(engine, path)
     assert search_one.count("t") == 20
+
+
+# Something else at the search server's address
+
+
+@pytest.mark.parametrize(
+    "inside, told",
+    [
+        ('default_type text/html; return 200 "<html><head><title>Sign in</title></head></html>";', "status 200, text/html: 'Sign in'"),
+        ('default_type application/json; return 404 \'{"statusCode":404,"error":"Not Found","message":"no"}\';',
+         "status 404, application/json: '{\"statusCode\":404,\"error\":\"Not Found\",\"message\":\"no\"}'"),
+        ('default_type application/json; return 200 \'{"status":"ok"}\';', "status 200, application/json: '{\"status\":\"ok\"}'"),
+        ('default_type application/json; return 200 "{}";', "status 200, application/json: '{}'"),
+        ("default_type text/plain; return 200 'hello';", "status 200, text/plain: 'hello'"),
+        ("return 204;", "status 204, no content type: an empty body"),
+        ("return 404;", "status 404, text/html: '404 Not Found'"),
+    ],
+)
+def test_another_program_at_the_address_ends_it_and_is_told(engine, pg, script, front, inside, told):
+    films.table(pg)
+    front(inside=inside)
+    done = run(engine, script(films.plain()), code=1)
+    assert re.search(r"what answers at http://127\.0\.0\.1:\d+ is no search server: " + re.escape(told), done.stderr), done
+    assert "hint: sink.url has to be the address" in done.stderr and done.stderr.count("\n") < 5, done
+
+
+# What the search server refuses of the script
+
+
+@pytest.mark.parametrize(
+    "text, field, why",
+    [
+        ('mappings = { properties = { v = { type = "txt" } } }', "mappings", "No handler for type [txt] declared on field [v]"),
+        ('settings = { number_of_shards = 0 }', "settings", "Failed to parse value [0] for setting [index.number_of_shards]"),
+        ('settings = { nonsense = 1 },\nmappings = { properties = {} }', "settings", "unknown setting [index.nonsense]"),
+        ('settings = {},\nmappings = { properties = { v = { type = "text", analyzer = "none" } } }', "mappings", "analyzer [none]"),
+    ],
+)
+def test_a_wrong_mapping_is_the_scripts_mistake_told_once_with_its_line(engine, pg, search, script, text, field, why):
+    films.table(pg)
+    path = script(films.plain(sink="\n" + text))
+    line = next(n for n, row in enumerate(open(path, encoding="utf-8"), 1) if row.startswith(field))
+    done = run(engine, path, code=2)
+    told = done.stderr.splitlines()[-1] if "hint" not in done.stderr else done.stderr.splitlines()[-2]
+    assert told.startswith(f"etl-engine: error: {path}:{line}: cannot create index 't': ") and told.count(why) == 1, done

@@ -154,6 +154,31 @@ def test_a_script_that_does_not_fit_the_database_is_told_where(engine, pg, scrip
     assert re.match(rf"etl-engine: error: {re.escape(path)}:\d+: ", line) and complaint in line
 
 
+@pytest.mark.parametrize(
+    "change, hint",
+    [
+        ({"table": "FilmWork", "query": 'SELECT * FROM "FilmWork"'}, """did you mean "FilmWork"? A name with capital letters is written with its quotes: table = '"FilmWork"'"""),
+        ({"table": '"FilmWork"', "query": "SELECT * FROM FilmWork"}, 'did you mean "FilmWork"?'),
+        ({"table": "shelf", "query": "SELECT * FROM stock.shelf"}, "did you mean stock.shelf?"),
+        ({"table": "stock.Shelf", "query": "SELECT * FROM stock.shelf", "key": "ID"}, "did you mean 'id'? Columns are named as they are"),
+        ({"key": "filmid"}, "did you mean 'filmId'?"),
+        ({"key": '"filmId"'}, "did you mean 'filmId'?"),
+        ({"cursor": "changedat"}, "did you mean 'changedAt'?"),
+        ({"key": "filmId", "cursor": "changedAt"}, None),
+    ],
+)
+def test_a_name_in_another_case_is_told_what_it_was_meant_to_be(engine, pg, script, change, hint):
+    pg.execute("""CREATE SCHEMA stock; CREATE TABLE stock.shelf (id int PRIMARY KEY, "changedAt" timestamptz);
+                  CREATE TABLE "FilmWork" ("filmId" int PRIMARY KEY, v text, "changedAt" timestamptz DEFAULT now());
+                  INSERT INTO "FilmWork" VALUES (1)""")
+    words = {"table": '"FilmWork"', "key": "filmId", "cursor": "changedAt", "query": 'SELECT * FROM "FilmWork"', **change}
+    result = engine(script(pipeline(**words)), "--dry-run")
+    if hint:
+        assert any(line.startswith("hint: ") and hint in line for line in ok(result, 2).stderr.splitlines()), result
+    else:
+        assert len(ok(result).docs) == 1
+
+
 def test_a_table_without_permission_is_named(engine, pg, script):
     make_things(pg, 1)
     role = f"reader_{os.getpid()}"
@@ -206,6 +231,19 @@ def test_the_urls_of_others_are_known(engine, script, url, complaint, hint):
     assert complaint in lines[0] and hint in lines[1] and "hush" not in result.stderr and "percent" not in result.stderr
 
 
+# The same mistake in each row
+
+
+def test_a_mistake_in_document_is_not_told_a_thousand_times(engine, pg, search_one, script):
+    make_things(pg, 900)
+    path = script(pipeline(document="return { v = row.v .. nothing }"))
+    result = ok(engine(path), 4)
+    told = [line for line in result.stderr.splitlines() if "attempt to concatenate a nil value" in line]
+    assert len(told) == 4 and "(and 896 more like it)" in told[-1]
+    result = ok(engine(path, "--dry-run", "--limit", "1"), 4)
+    assert result.stdout == "" and result.stderr.count("attempt to concatenate") == 1
+
+
 # Exit statuses
 
 
@@ -214,18 +252,24 @@ def test_giving_up_on_postgresql_is_3(engine, search_one, free_port):
     result = ok(engine(MOVIES, "--give-up-after", "1", env=env), 3)
     assert "etl-engine: error: could not connect to PostgreSQL" in result.stderr
     assert "trying again" in result.stderr
+    told = [line for line in result.stderr.splitlines() if "PostgreSQL has not answered yet in this run" in line]
+    assert len(told) == 1 and re.search(r"from source.url \(\S+movies.lua:\d+, variable DATABASE_URL\); it is waited for 1 s", told[0])
+    assert result.stderr.count("is the server running?") == 2  # at first, and at the end
 
 
 def test_giving_up_on_the_search_server_is_3(engine, movies, free_port):
     env = {"ELASTICSEARCH_URL": f"http://127.0.0.1:{free_port}"}
     result = ok(engine(MOVIES, "--give-up-after", "1", env=env), 3)
     assert "trying again" in result.stderr
+    told = [line for line in result.stderr.splitlines() if "the search server has not answered yet in this run" in line]
+    assert len(told) == 1 and re.search(r"from sink.url \(\S+movies.lua:\d+, variable ELASTICSEARCH_URL\); it is", told[0])
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_wait_at_once(engine, movies, free_port, wait_until, number, status):
     running = engine.start(MOVIES, env={"ELASTICSEARCH_URL": f"http://127.0.0.1:{free_port}"})
     wait_until(lambda: "trying again" in running.stderr)
+    assert "it is waited for ever (--give-up-after S: for S seconds)" in running.stderr
     running.signal(number)
     ok(running.wait(timeout=2), status)
 

@@ -90,6 +90,9 @@ static void answers_to_a_look_are_told_apart(void **state)
     assert_false(info.exists);
     assert_true(look_at(200, "{}", &info, &e));
     assert_false(info.exists);
+    assert_false(look_at(404, "<title>Gone fishing</title>", &info, &e)); /* a gateway's word */
+    assert_int_equal(e.kind, ERR_PASSING);
+    assert_non_null(strstr(e.text, "404, no content type: 'Gone fishing'"));
     assert_false(look_at(503, "", &info, &e));
     assert_int_equal(e.kind, ERR_PASSING);
     assert_false(look_at(403, "", &info, &e));
@@ -179,8 +182,12 @@ static void answers_to_a_creation_are_told_apart(void **state)
     assert_false(create_at(400, "{\"error\":{\"type\":\"mapper_parsing_exception\",\"reason\":\"r\"}}", NULL,
                            NULL, &e));
     assert_int_equal(e.kind, ERR_FINAL);
+    assert_int_equal(e.fault, ERR_FAULT_REQUEST);
     assert_string_equal(
         e.text, "cannot create index 'movies': the search server answered 400: mapper_parsing_exception: r");
+    assert_false(create_at(400, "{\"error\":{\"type\":\"validation_exception\",\"reason\":\"shards\"}}", NULL,
+                           NULL, &e));
+    assert_true(e.kind == ERR_FINAL && e.fault == ERR_FAULT_UNKNOWN);
     assert_false(create_at(200, "{\"acknowledged\":false}", NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_PASSING);
     assert_false(create_at(503, "", NULL, NULL, &e));
