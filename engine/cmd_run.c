@@ -131,7 +131,9 @@ static bool load(struct run *r, struct err *e)
 static bool work(struct run *r, struct err *e)
 {
     /* A reload that is asked for during the load waits until it is over. */
-    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e) && load(r, e);
+    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
+    while (ok && !(ok = load(r, e)) && run_anew(r, e))
+        ok = true;
     if (!ok)
         queue_fail(r->queue, e);
     else if (r->o.follow)

@@ -301,11 +301,18 @@ static bool clear_dead(struct worker *w, const char *key, struct err *e)
            batch_reject(w->batch, key, 0, NULL) || err_memory(e);
 }
 
+static bool columns_changed(struct err *e)
+{
+    err_set(e, ERR_FINAL, "the columns of the query have changed while it ran: run again");
+    e->fault = ERR_FAULT_SCHEMA;
+    return false;
+}
+
 static bool load_row(struct worker *w, const PGresult *row, struct err *e)
 {
     const struct source *s = w->config->source;
     if (!w->row_checked && !row_fits(&s->columns, row))
-        return err_set(e, ERR_FINAL, "the columns of the query have changed while it ran: run again");
+        return columns_changed(e);
     w->row_checked = true; /* all rows of one result have the same columns */
     const char *key = source_key(s, row, &w->key);
     if (!key)

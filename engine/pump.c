@@ -233,8 +233,10 @@ bool pump_drain(struct pump *p, struct err *e)
 void pump_keep(struct pump *p, struct err *e)
 {
     struct err ignored;
+    if (!p->lanes) /* it did not come to that again */
+        return;
     bool noted = pump_note(p, &ignored);
-    if (queue_error(p->queue, e) && e->kind == ERR_FINAL)
+    if (queue_error(p->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
         go_back(p);
     if ((!noted || p->unsaved) && !save(p, &ignored))
         log_warn("%s", ignored.text); /* the next run repeats it */

@@ -301,6 +301,8 @@ bool queue_wait(struct queue *q, int64_t timeout_ms)
 
 void queue_close(struct queue *q)
 {
+    if (!q)
+        return;
     pthread_mutex_lock(&q->mutex);
     q->closed = true;
     pthread_cond_broadcast(&q->work);
@@ -489,6 +491,8 @@ void queue_add_sums(struct queue *q, const struct bulk_sums *delta)
 
 struct bulk_sums queue_sums(struct queue *q)
 {
+    if (!q)
+        return (struct bulk_sums){0};
     pthread_mutex_lock(&q->mutex);
     struct bulk_sums sums = q->sums;
     pthread_mutex_unlock(&q->mutex);
@@ -599,6 +603,8 @@ bool queue_is_dead(struct queue *q, const char *key)
 
 void queue_fail(struct queue *q, const struct err *e)
 {
+    if (!q)
+        return;
     pthread_mutex_lock(&q->mutex);
     fail(q, e);
     pthread_mutex_unlock(&q->mutex);
@@ -624,6 +630,8 @@ bool queue_is_over(void *queue)
 
 bool queue_error(struct queue *q, struct err *e)
 {
+    if (!q)
+        return false;
     pthread_mutex_lock(&q->mutex);
     bool failed = q->failed;
     if (failed)

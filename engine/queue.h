@@ -114,10 +114,10 @@ void queue_give_deletes(struct queue *q, int64_t n); /* back: they deleted nothi
 void queue_set_dead(struct queue *q, const char *key, bool dead);
 bool queue_is_dead(struct queue *q, const char *key);
 
-/* ---- either side: the end ---- */
+/* ---- either side: the end. NULL is fine, here and for queue_close and queue_sums: none has begun ---- */
 
 void queue_fail(struct queue *q, const struct err *e); /* the first error stays; everybody's waits end */
 void queue_enough(struct queue *q); /* nobody wants more (a limit, a closed pipe): ends without an error */
-bool queue_ended(struct queue *q);  /* failed, or enough */
+bool queue_ended(struct queue *q);  /* (not NULL) failed, or enough */
 bool queue_is_over(void *queue);    /* the same, for struct retry */
 bool queue_error(struct queue *q, struct err *e); /* true: it failed; *e is the error */

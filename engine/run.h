@@ -4,6 +4,7 @@
  *     run_open.c    opening: the script, both servers, the state; the workers
  *     run_index.c   the index: that it is there, fits the script, and is still the same
  *     run_load.c    until all is up to date: the first load, what changed, a sweep, given keys
+ *     run_anew.c    a table that is altered under a run
  *     run_follow.c  for ever: looking again, sweeping, reloading the script
  *     run_execute.c the hooks round the work, and what it came to
  */
@@ -77,7 +78,8 @@ struct run {
     struct loader *loader;
     struct pump pump;
     struct progress progress;
-    int64_t started_us;
+    int64_t started_us, anew_us;
+    int anew; /* run_anew: how often since then */
 };
 
 /* ---- run_open.c ---- */
@@ -157,6 +159,15 @@ bool run_tell_hidden(struct run *r, bool at_start, struct err *e);
 /* Warns of a session that holds a table's mark back, or that hides itself. */
 void run_tell_horizon(const struct run *r, const struct source_horizon *h);
 
+/* ---- run_anew.c ---- */
+
+/* After a failure: whether it was because a table has changed, and the run may go on (run_load, or what it
+ * was doing) with the script as it is now, its query described anew. Else e says why the run ends. */
+bool run_anew(struct run *r, struct err *e);
+/* The workers are started anew, with another script (taken), or NULL: with the same; the feeds are the
+ * caller's. What was not acknowledged is lost to them. */
+bool run_restart(struct run *r, struct run_script *fresh, struct err *e);
+
 /* ---- run_execute.c ---- */
 
 /* The workers are started, and `work` has to stop them; before it the script's hook, after it the other one,
@@ -167,5 +178,8 @@ bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct
 
 /* ---- run_follow.c ---- */
 
+/* That a script may take the place of r->user: what is open, and whose the state is, cannot change under way.
+ */
+bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e);
 /* Until a stop is asked, or something final. Always false. */
 bool run_follow(struct run *r, struct err *e);

@@ -42,13 +42,12 @@ static const struct source *source_of(const struct following *f)
 static void free_feeds(struct following *f)
 {
     struct run *r = f->run;
-    for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++) {
+    for (size_t i = 0; i < r->pump.n_lanes && r->pump.lanes; i++)
         pump_set(&r->pump, i, NULL);
+    for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++)
         feed_free(f->feeds[i]);
-    }
     free(f->feeds);
     f->feeds = NULL;
-    pump_set(&r->pump, run_whole_lane(r), NULL);
     feed_free(f->sweep);
     f->sweep = NULL;
 }
@@ -166,8 +165,7 @@ static bool same_places(const struct pipeline *a, const struct pipeline *b)
            (!a->sink.scattered || same_text(a->sink.indices, b->sink.indices));
 }
 
-/* What is open, and whose the state is, cannot change under way. */
-static bool check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
+bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
     const char *secret;
@@ -187,7 +185,7 @@ static bool check_reload(const struct run *r, const struct run_script *fresh, st
                                                                      : NULL;
     if (changed)
         return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
-    return run_can_follow(b, e);
+    return !r->o.follow || run_can_follow(b, e);
 }
 
 /* Documents look different now, or the index is another one: a sweep, from the first row on, brings them up
@@ -199,40 +197,13 @@ static void want_sweep(struct run *r)
     r->data.sweep_after = NULL;
 }
 
-/* Goes on with another script (or none: with the same), or in another index (run_check_index). Everything
- * that was fetched before is acknowledged first. */
-static bool restart(struct following *f, struct run_script *fresh, struct err *e)
+/* All others follow from where the state stands, and everything is due to be swept. */
+static bool go_on(struct following *f, bool reloaded, struct err *e)
 {
     struct run *r = f->run;
-    for (size_t i = 0; i < r->pump.n_lanes; i++)
-        pump_set(&r->pump, i, NULL);
-    if (!pump_drain(&r->pump, e))
-        return false;
-    free_feeds(f);
-    run_stop(r);
-    pump_free(&r->pump);
-    struct bulk_sums sums = queue_sums(r->queue);
-    queue_free(r->queue);
-    r->queue = NULL;
-    stretch_free(r->stretch);
-    r->stretch = NULL;
-    if (fresh) {
-        run_close_script(&r->user);
-        r->user = *fresh;
-        *fresh = (struct run_script){0};
-        r->user.source.pipeline = &r->user.pipeline;
-        r->progress.name = r->user.pipeline.name;
-    }
-    want_sweep(r);
-    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_sign_state(r, e) || !run_start(r, e) ||
-        !run_patiently(r, run_guard, e))
-        return false;
     r->pump.unsaved = true; /* or a crash forgets the sweep */
-    queue_add_sums(r->queue, &sums);
-    pump_begin_window(&r->pump);
-    script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     look_when_due(f);
-    if (fresh) {
+    if (reloaded) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
         tell_sweeps(r);
         if (r->user.pipeline.sweep == 0) /* else one makes all documents anew */
@@ -241,13 +212,38 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
     return open_feeds(f, e);
 }
 
+/* Goes on with another script (or none: with the same), or in another index (run_check_index). Everything
+ * that was fetched before is acknowledged first. */
+static bool restart(struct following *f, struct run_script *fresh, struct err *e)
+{
+    struct run *r = f->run;
+    bool reloaded = fresh;
+    for (size_t i = 0; i < r->pump.n_lanes; i++)
+        pump_set(&r->pump, i, NULL);
+    if (!pump_drain(&r->pump, e))
+        return false;
+    free_feeds(f);
+    want_sweep(r);
+    return run_restart(r, fresh, e) && go_on(f, reloaded, e);
+}
+
+/* After a failure: a table that was altered ends nothing that the script still fits. */
+static bool anew(struct following *f, struct err *e)
+{
+    free_feeds(f);
+    if (!run_anew(f->run, e))
+        return false;
+    want_sweep(f->run);
+    return go_on(f, true, e);
+}
+
 /* A reindex was made by the script as it is now, so that is read then, too. */
 static bool reload(struct following *f, struct err *e)
 {
     struct run_script fresh = {0};
     struct err why;
-    bool ok = run_open_script(&fresh, f->run->user.text.path, &why) && check_reload(f->run, &fresh, &why) &&
-              run_open_source(f->run, &fresh, &why) &&
+    bool ok = run_open_script(&fresh, f->run->user.text.path, &why) &&
+              run_check_reload(f->run, &fresh, &why) && run_open_source(f->run, &fresh, &why) &&
               (f->run->index_moved || run_fit_index(f->run, &fresh, &why));
     if (!ok)
         log_error("script not reloaded, the old one goes on: %s", why.text);
@@ -329,11 +325,16 @@ bool run_follow(struct run *r, struct err *e)
     tell_sweeps(r);
     look_when_due(&f);
     bool ok = open_feeds(&f, e);
-    while (ok)
-        ok = round_of(&f, e);
+    do
+        while (ok)
+            ok = round_of(&f, e);
+    while ((ok = anew(&f, e)));
     free_feeds(&f);
+    struct err why = *e;
     if (e->kind != ERR_NONE)
         queue_fail(r->queue, e);
     pump_keep(&r->pump, e);
+    if (why.kind == ERR_USAGE) /* what does not fit any more says more than what failed because of it */
+        *e = why;
     return false;
 }
