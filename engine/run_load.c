@@ -7,6 +7,7 @@
 #include "queue.h"
 #include "retry.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -437,12 +438,21 @@ static bool catch_up(struct run *r, struct err *e)
     return run_changes(r, e);
 }
 
+/* Each table is followed from a mark of its own; the root's stands for them. */
 static void tell_changes(const struct run *r)
 {
     const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
+    size_t related = r->user.source.n_tables - 1;
+    char tables[PROGRESS_TEXT], others[2 * PROGRESS_TEXT] = "";
+    if (related > 0)
+        snprintf(others, sizeof others, "; in %s since its own last change",
+                 progress_count(related, "related table", tables));
+    if (related > 1)
+        snprintf(others, sizeof others, "; in %s since their own last changes",
+                 progress_count(related, "related table", tables));
     if (r->user.pipeline.source.cursor)
-        log_info("%s: reading what changed since %s", r->user.pipeline.name,
-                 at->cursor ? at->cursor : "the beginning");
+        log_info("%s: reading what changed since %s%s", r->user.pipeline.name,
+                 at->cursor ? at->cursor : "the beginning", others);
     else
         log_info("%s: comparing every row: the script names no cursor", r->user.pipeline.name);
     run_tell_script(r);
