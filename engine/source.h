@@ -62,6 +62,9 @@ struct source {
  * where the script does not fit the database. */
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e);
 void source_free(struct source *s); /* bears a zeroed struct */
+/* Warns of what is seldom meant: a key that may come twice; a query that has to be run whole for each batch
+ * of keys, such as one with a LIMIT. */
+bool source_tell(const struct source *s, struct pg *pg, struct err *e);
 
 /* ---- fetching ---- */
 

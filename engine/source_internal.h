@@ -2,6 +2,7 @@
  *
  *     source.c         the tables and the query, checked; keys as parameters, and from results
  *     source_fetch.c   a batch's rows; the root table's keys: all of them, those that are absent
+ *     source_check.c   what is no mistake, but seldom meant
  *     source_change.c  what has changed: the horizon, pages of a table, the root's keys that they affect
  */
 #pragma once

@@ -633,3 +633,73 @@ def test_a_document_may_end_without_a_return_for_some_rows(engine, films, script
     for body in ("return nil", "if film.id > 9 then return { title = film.title } end", "do return nil end"):
         done = engine(script(changed("return { title = film.title }", body)), "--dry-run")
         assert done.returncode == 0 and done.docs == [], done
+
+
+# What is no mistake, but seldom meant: one warning at the start
+
+
+def warned(engine, path, *words):
+    """The warning, or None: at most one."""
+    done = engine(path, "--dry-run", *words)
+    assert done.returncode == 0, done
+    found = [line.split(" warn  ")[1] for line in done.stderr.splitlines() if " warn " in line]
+    assert len(found) <= 1, done
+    return found[0].removeprefix(path) if found else None
+
+
+WHOLE = [  # the query, what keeps the condition on the key out of it
+    ("SELECT id, title FROM films ORDER BY id LIMIT 2", "the query has a LIMIT"),
+    ("SELECT id, title FROM films FETCH FIRST 2 ROWS ONLY", "the query has a LIMIT"),
+    ("SELECT id, title FROM films OFFSET 1", "the query has a LIMIT"),
+    ("SELECT * FROM (SELECT id, title FROM films ORDER BY modified DESC LIMIT 3) f ORDER BY id", "the query has a LIMIT"),
+    ("WITH f AS (SELECT id, title FROM films LIMIT 2) SELECT id, title FROM f", "the query has a LIMIT"),
+    ("SELECT id, title, row_number() OVER (ORDER BY modified) AS n FROM films", "a window function"),
+    ("SELECT DISTINCT ON (title) id, title FROM films", "DISTINCT without the key"),
+    ("SELECT max(id) AS id, title FROM films GROUP BY title", "GROUP BY"),
+    ("WITH f AS MATERIALIZED (SELECT id, title FROM films) SELECT id, title FROM f", "a WITH query"),
+    ("SELECT id, title FROM json_to_recordset('[{\"id\":1}]') AS f(id int, title text)", "a function in FROM"),
+    ("SELECT id, title FROM films", None),
+    ("SELECT id, title FROM films ORDER BY title", None),
+    ("SELECT id, max(title) AS title FROM films GROUP BY id", None),
+    ("SELECT f.id, g.n AS title FROM films f LEFT JOIN LATERAL (SELECT id AS n FROM genres WHERE film_id = f.id LIMIT 1) g ON true", None),
+    ("SELECT id, title, row_number() OVER (PARTITION BY id ORDER BY modified) AS n FROM films", None),
+    ("WITH f AS (SELECT id, title FROM films) SELECT id, title FROM f", None),
+    ("SELECT id, title FROM films UNION ALL SELECT id, 'g' FROM genres", None),
+    ("SELECT id, title FROM films WHERE id > 2", None),
+]  # fmt: skip
+
+
+def test_a_query_that_is_run_whole_for_each_batch_is_told(engine, films, script):
+    films.execute("INSERT INTO films SELECT n, 'film ' || n FROM generate_series(6, 3000) n; ANALYZE films")
+    start, end = GOOD.index("[[") + 2, GOOD.index("]]")
+    for query, cause in WHOLE:
+        path = script(GOOD[:start] + query + GOOD[end:])
+        warning = warned(engine, path, "--keys", "1,2")
+        if cause:
+            assert warning.startswith(":10: ") and cause in warning, (query, warning)
+        else:
+            assert warning is None, (query, warning)
+
+
+def test_a_key_that_may_come_twice_is_told(engine, pg, script):
+    pg.execute(
+        "CREATE TABLE u (a int NOT NULL, b varchar NOT NULL, c int NOT NULL UNIQUE, d int);"
+        "CREATE UNIQUE INDEX ON u (b, c) INCLUDE (d); CREATE UNIQUE INDEX ON u (d) WHERE d > 0;"
+        "CREATE UNIQUE INDEX ON u ((a + 1)); INSERT INTO u VALUES (1, 'x', 1, 1);"
+        "CREATE VIEW v AS SELECT * FROM u;"
+        "CREATE TABLE p (a int, b int, PRIMARY KEY (a, b)) PARTITION BY LIST (b)"
+    )
+    told = "nothing keeps rows of table '{}' from having the same key"
+    for table, key, twice in (
+        ("u", "'a'", '("a")'), ("u", "'d'", '("d")'), ("u", "{ 'a', 'b' }", '("a", "b")'), ("u", "'c'", None), ("u", "{ 'c', 'b' }", None),
+        ("u", "{ 'd', 'c' }", None), ("v", "'a'", None), ("p", "'a'", None), ("p", "'b'", '("b")'),
+    ):  # fmt: skip
+        path = script(f"""return {{ name = "u", source = {{ url = os.getenv "DATABASE_URL", table = "{table}",
+            key = {key}, query = "SELECT * FROM {table}" }}, document = function(r) return r end,
+            sink = {{ url = os.getenv "ELASTICSEARCH_URL", index = "u" }}, state = os.getenv "FILE_PATH_STATE" }}""")
+        warning = warned(engine, path)
+        if twice:
+            assert warning.startswith(":2: " + told.format(table)), (key, warning)
+            assert warning.endswith(f"CREATE UNIQUE INDEX ON public.{table} {twice}"), warning
+        else:
+            assert warning is None, (table, key, warning)
