@@ -148,6 +148,8 @@ bool run_count(struct run *r, struct err *e);
 bool run_changes(struct run *r, struct err *e);
 /* Compares everything. */
 bool run_sweep(struct run *r, struct err *e);
+/* That the state was made with the script's key; ERR_USAGE. */
+bool run_check_key(struct run *r, struct err *e);
 /* The fields of the state that say whose it is; its tables become those of the script, in their order. */
 bool run_sign_state(struct run *r, struct err *e);
 /* A feed of the table's changes, from its mark on; see feed_poll. Waits for a server that is absent. */
@@ -178,8 +180,8 @@ bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct
 
 /* ---- run_follow.c ---- */
 
-/* That a script may take the place of r->user: what is open, and whose the state is, cannot change under way.
- */
+/* That a script may take the place of r->user: what is open, whose the state is, and the key of what
+ * the index holds cannot change under way. */
 bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e);
 /* Until a stop is asked, or something final. Always false. */
 bool run_follow(struct run *r, struct err *e);

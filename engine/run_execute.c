@@ -39,8 +39,10 @@ void run_tell_repeated(struct run *r)
     char key[200], rows[PROGRESS_TEXT];
     const struct pipeline *p = &r->user.pipeline;
     struct bulk_sums sums = queue_sums(r->queue);
+    if (r->repeated_told || sums.repeated == 0)
+        return;
     queue_repeated(r->queue, key, sizeof key);
-    if (r->repeated_told || sums.repeated == 0 || !*key)
+    if (!*key) /* it was another queue's, before a restart */
         return;
     r->repeated_told = true;
     log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; one of them, "

@@ -165,6 +165,14 @@ static bool same_places(const struct pipeline *a, const struct pipeline *b)
            (!a->sink.scattered || same_text(a->sink.indices, b->sink.indices));
 }
 
+static bool same_key(const struct pipeline_names *a, const struct pipeline_names *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = same_text(a->list[i], b->list[i]);
+    return same;
+}
+
 bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
 {
     const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
@@ -174,15 +182,16 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
     if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
         return false;
     const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
-    const char *changed = !same_text(a->name, b->name)               ? "name"
-                          : !same_text(a->state, b->state)           ? "state"
-                          : !same_text(a->source.url, b->source.url) ? "source.url"
-                          : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
-                          : !same_text(named, b->sink.index)         ? "sink.index"
-                          : !same_places(a, b)                       ? "sink.indices"
-                          : secret                                   ? secret
-                          : a->sink.compress != b->sink.compress     ? "sink.compress"
-                                                                     : NULL;
+    const char *changed = !same_text(a->name, b->name)                                   ? "name"
+                          : !same_text(a->state, b->state)                               ? "state"
+                          : !same_text(a->source.url, b->source.url)                     ? "source.url"
+                          : !same_text(a->sink.url, b->sink.url)                         ? "sink.url"
+                          : !same_text(named, b->sink.index)                             ? "sink.index"
+                          : !same_places(a, b)                                           ? "sink.indices"
+                          : secret                                                       ? secret
+                          : !r->index_moved && !same_key(&a->source.key, &b->source.key) ? "source.key"
+                          : a->sink.compress != b->sink.compress                         ? "sink.compress"
+                                                                                         : NULL;
     if (changed)
         return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
     return !r->o.follow || run_can_follow(b, e);

@@ -289,6 +289,13 @@ static bool look_anew(struct run *r, struct err *e)
     return true;
 }
 
+static void move_text(char **to, char **from)
+{
+    free(*to);
+    *to = *from;
+    *from = NULL;
+}
+
 /* See reindex.c: where the new index's own state is still there, its marks are the ones to go on from. */
 static bool take_marks(struct run *r, const struct state_data *theirs)
 {
@@ -302,6 +309,9 @@ static bool take_marks(struct run *r, const struct state_data *theirs)
         if (!t)
             return false;
         mark_move(&t->mark, &theirs->tables[i].mark);
+        move_text(&t->key, &theirs->tables[i].key);
+        move_text(&t->types, &theirs->tables[i].types);
+        move_text(&t->cursor, &theirs->tables[i].cursor);
     }
     if (theirs->version > d->version)
         d->version = theirs->version;

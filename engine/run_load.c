@@ -39,6 +39,102 @@ static bool begin_table(const struct run *r, const struct source_table *t, struc
     return position_copy(&m->at, &r->data.mtime) || err_memory(e);
 }
 
+/* "id, kind": owned by the caller; NULL: no memory. */
+static char *join(char *const *texts, size_t n)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (size_t i = 0; i < n; i++) {
+        buf_adds(&b, i ? ", " : "");
+        buf_adds(&b, texts[i]);
+    }
+    char *text = buf_cstr(&b) ? strdup(b.data) : NULL;
+    buf_free(&b);
+    return text;
+}
+
+/* What a mark of that table is of, by the script and the database as they are now. */
+static bool name_columns(const struct run *r, size_t table, struct state_table *t, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    const struct source_key *k = &r->user.source.tables[table].key;
+    const struct pipeline_names *key = table == 0 ? &p->source.key : &p->source.related[table - 1].key;
+    const char *cursor = table == 0 ? p->source.cursor : p->source.related[table - 1].cursor;
+    t->key = join(key->list, key->n);
+    t->types = join(k->types, k->n);
+    t->cursor = cursor ? strdup(cursor) : NULL;
+    return (t->key && t->types && (!cursor || t->cursor)) || err_memory(e);
+}
+
+static bool differ(const char *noted, const char *now)
+{
+    return noted && now && strcmp(noted, now) != 0;
+}
+
+/* What a mark says, it says of its columns: for others the table begins anew. */
+static bool sign_table(struct run *r, size_t table, struct state_table *t, struct state_table *old,
+                       struct err *e)
+{
+    bool same = old && !differ(old->key, t->key) && !differ(old->cursor, t->cursor) &&
+                (table == 0 || !differ(old->types, t->types)); /* of the root's: run_check_key */
+    if (same) {
+        mark_move(&t->mark, &old->mark);
+        return true;
+    }
+    if (old && old->mark.at.cursor)
+        log_info("%s: reading '%s' from its first row on: the script has another key or cursor for it",
+                 r->user.pipeline.name, r->user.source.tables[table].label);
+    return begin_table(r, &r->user.source.tables[table], &t->mark, e);
+}
+
+/* Whether the last key that the state holds can be one, now that the column's type is another. An int that
+ * has become a bigint makes no difference. */
+static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
+{
+    const char *last = r->data.after ? r->data.after : t->mark.at.key;
+    struct source_list list = {0};
+    struct pg *pg = last ? pg_take(&r->pool, e) : NULL;
+    *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) && list.n == 1 &&
+                      strcmp(list.keys[0], last) == 0);
+    bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
+    source_list_free(&list);
+    pg_give(&r->pool, pg);
+    return (pg || !last) && ok;
+}
+
+static bool other_key(const struct run *r, const struct state_table *noted, const struct state_table *now,
+                      struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    err_set(e, ERR_USAGE,
+            "source.key is '%s' (%s), but what index '%s' holds was made with '%s' (%s): its documents have "
+            "other ids",
+            now->key, now->types, r->data.index ? r->data.index : p->sink.index, noted->key,
+            noted->types ? noted->types : "?");
+    run_at_line(e, p, p->source.key_line);
+    return err_hint(
+        e,
+        "'etl-engine reindex %s' makes a new index; or --full --sweep: loads everything, then deletes "
+        "the documents of the key before",
+        p->script);
+}
+
+bool run_check_key(struct run *r, struct err *e)
+{
+    const struct state_table *noted = r->data.n_tables ? &r->data.tables[0] : NULL;
+    struct state_data now = {0};
+    if (!noted || r->o.full || strcmp(noted->name, r->user.source.tables[0].name) != 0)
+        return true;
+    struct state_table *t = state_table(&now, noted->name);
+    bool ok = (t || err_memory(e)) && name_columns(r, 0, t, e), fits = true;
+    if (ok && !differ(noted->key, t->key) && differ(noted->types, t->types))
+        ok = key_still_fits(r, noted, &fits, e);
+    if (ok && (differ(noted->key, t->key) || !fits))
+        ok = other_key(r, noted, t, e);
+    state_data_free(&now);
+    return ok;
+}
+
 static bool sign_tables(struct run *r, struct err *e)
 {
     const struct source *s = &r->user.source;
@@ -51,11 +147,8 @@ static bool sign_tables(struct run *r, struct err *e)
         size_t k = 0;
         while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].mark_name) != 0)
             k++;
-        ok = t || err_memory(e);
-        if (ok && k < old.n_tables)
-            mark_move(&t->mark, &old.tables[k].mark);
-        else if (ok)
-            ok = begin_table(r, &s->tables[i], &t->mark, e);
+        ok = (t || err_memory(e)) && name_columns(r, i, t, e) &&
+             sign_table(r, i, t, k < old.n_tables ? &old.tables[k] : NULL, e);
     }
     state_data_free(&old);
     return ok;
@@ -85,6 +178,8 @@ static const char *why_full(const struct run *r)
         return "the state file holds a time alone, and the cursor is a number";
     if (d->n_tables > 0 && strcmp(d->tables[0].name, r->user.source.tables[0].name) != 0)
         return "the state is that of another table";
+    if (d->n_tables > 0 && differ(d->tables[0].cursor, r->user.pipeline.source.cursor))
+        return "the script has another cursor";
     return NULL;
 }
 

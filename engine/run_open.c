@@ -214,7 +214,9 @@ bool run_open_rest(struct run *r, struct err *e)
     if (!run_patiently(r, open_state, e))
         return false;
     progress_start(&r->progress, r->user.pipeline.name, r->terminal && !r->o.dry_run);
-    return run_patiently(r, open_source, e) && (r->o.dry_run || run_patiently(r, run_open_index, e));
+    if (!run_patiently(r, open_source, e))
+        return false;
+    return r->o.dry_run || (run_patiently(r, run_check_key, e) && run_patiently(r, run_open_index, e));
 }
 
 void run_close(struct run *r)

@@ -86,6 +86,9 @@ void state_data_free(struct state_data *d)
     position_free(&d->mtime);
     for (size_t i = 0; i < d->n_tables; i++) {
         free(d->tables[i].name);
+        free(d->tables[i].key);
+        free(d->tables[i].types);
+        free(d->tables[i].cursor);
         mark_free(&d->tables[i].mark);
     }
     free(d->tables);
@@ -100,7 +103,9 @@ static bool copy_table(struct state_data *to, const struct state_table *from)
     t->mark.fan_hash = from->mark.fan_hash;
     t->mark.owed_us = from->mark.owed_us;
     return position_copy(&t->mark.at, &from->mark.at) && position_copy(&t->mark.fan, &from->mark.fan) &&
-           position_copy(&t->mark.owed, &from->mark.owed) && copy_text(&t->mark.after, from->mark.after);
+           position_copy(&t->mark.owed, &from->mark.owed) && copy_text(&t->mark.after, from->mark.after) &&
+           copy_text(&t->key, from->key) && copy_text(&t->types, from->types) &&
+           copy_text(&t->cursor, from->cursor);
 }
 
 bool state_data_copy(struct state_data *to, const struct state_data *from)
@@ -307,6 +312,22 @@ static bool read_tables(struct json_reader *r, struct state_data *d)
     return r->token == JSON_OBJECT_END;
 }
 
+/* {"TABLE":["KEY","TYPES","CURSOR"],..} */
+static bool read_columns(struct json_reader *r, struct state_data *d)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY) {
+        char *name = strndup(r->text, r->len);
+        struct state_table *t = name ? state_table(d, name) : NULL;
+        free(name);
+        if (!t || json_next(r) != JSON_ARRAY || !read_text(r, &t->key) || !read_text(r, &t->types) ||
+            !read_text(r, &t->cursor) || json_next(r) != JSON_ARRAY_END)
+            return false;
+    }
+    return r->token == JSON_OBJECT_END;
+}
+
 static bool read_sweep(struct json_reader *r, struct state_data *d)
 {
     if (json_next(r) != JSON_OBJECT)
@@ -351,6 +372,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_int(r, &d->version);
         else if (json_is(r, "tables"))
             ok = read_tables(r, d);
+        else if (json_is(r, "columns"))
+            ok = read_columns(r, d);
         else if (json_is(r, "sweep"))
             ok = read_sweep(r, d);
         else if (json_is(r, "documents"))
@@ -478,13 +501,18 @@ bool state_read(const char *path, struct state_data *d, struct err *e)
 
 /* ---- writing ---- */
 
-static void add_text(struct buf *b, const char *name, const char *text)
+static void add_value(struct buf *b, const char *text)
 {
-    buf_addf(b, "%s:", name);
     if (!text)
         buf_adds(b, "null");
     else if (!json_add_string(b, text, strlen(text)))
         b->failed = true; /* PostgreSQL gives UTF-8 alone */
+}
+
+static void add_text(struct buf *b, const char *name, const char *text)
+{
+    buf_addf(b, "%s:", name);
+    add_value(b, text);
 }
 
 static void add_position(struct buf *b, const struct position *p)
@@ -521,6 +549,26 @@ static void add_tables(struct buf *b, const struct state_data *d)
     buf_adds(b, "}");
 }
 
+static void add_columns(struct buf *b, const struct state_data *d)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < d->n_tables; i++) {
+        const struct state_table *t = &d->tables[i];
+        if (!t->key)
+            continue;
+        buf_adds(b, n++ ? "," : ",\"columns\":{");
+        json_add_string(b, t->name, strlen(t->name));
+        buf_adds(b, ":[");
+        add_value(b, t->key);
+        buf_adds(b, ",");
+        add_value(b, t->types);
+        buf_adds(b, ",");
+        add_value(b, t->cursor);
+        buf_adds(b, "]");
+    }
+    buf_adds(b, n ? "}" : "");
+}
+
 static void write_json(struct buf *b, const struct state_data *d)
 {
     buf_addf(b, "{\"format\":%d,", FORMAT);
@@ -531,6 +579,7 @@ static void write_json(struct buf *b, const struct state_data *d)
     add_text(b, ",\"after\"", d->after);
     buf_addf(b, ",\"version\":%lld", (long long)d->version);
     add_tables(b, d);
+    add_columns(b, d);
     buf_addf(b, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
     add_text(b, ",\"after\"", d->sweep_after);
     buf_addf(b, "},\"documents\":%lld}\n", (long long)d->documents);

@@ -14,6 +14,7 @@
  *        "content.film_work":{"cursor":"2021-06-16 20:14:09.2+00","key":"025c...","us":1623874449200000},
  *        "content.genre":{"cursor":...,"key":...,"us":...,
  *          "fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
+ *      "columns":{"content.film_work":["id","uuid","modified"],"content.genre":["id","uuid","modified"]},
  *      "sweep":{"swept":1764000000000000,"after":"7f3a..."},"documents":1000000}
  *
  * format      of this file; a higher one is refused
@@ -26,6 +27,7 @@
  * tables      for each tracked table its position: rows below `cursor` are done, and of those at this very
  *             cursor the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is
  *             it in microseconds since the epoch, where it is a time; the root's equals the file's mtime
+ * columns     of each table, what its position is made of: the key's columns, their types, the cursor
  * fan         a change that affects many documents is under way: of the rows up to this position, the
  *             affected documents whose key is not above `after` are done; hash: of those rows, which tells
  *             whether they are still the same ones
@@ -71,6 +73,8 @@ enum state_phase { STATE_NEW, STATE_SNAPSHOT, STATE_FOLLOWING };
 struct state_table {
     char *name; /* owned */
     struct mark mark;
+    char *key, *types, *cursor; /* owned: the columns that the mark is of, the key's types; NULL: not noted,
+                                   or there is no cursor */
 };
 
 struct state_data {

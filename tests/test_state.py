@@ -1,6 +1,7 @@
 """The state file: its time of last modification is the watermark, and it is safe to rely on."""
 import json
 import os
+import signal
 import stat
 import subprocess
 import uuid
@@ -350,3 +351,91 @@ def test_a_state_that_another_folder_holds_is_missed_aloud(engine, pg, search, s
     (there / "things.state").unlink()
     absolute = {"FILE_PATH_STATE": there / "things.state"}
     assert f"there is no state at '{there}/things.state', but index 'things' was" in ok(engine(path, env=absolute, cwd=here)).stderr
+
+
+# What the positions are of
+
+
+@pytest.fixture
+def things(pg):
+    pg.execute(
+        "CREATE TABLE things (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), slug text UNIQUE NOT NULL, v text,"
+        " modified timestamptz NOT NULL DEFAULT now(), changed timestamptz NOT NULL DEFAULT now());"
+        "CREATE TABLE parts (a int UNIQUE, b uuid UNIQUE DEFAULT gen_random_uuid(), slug text, modified timestamptz DEFAULT now());"
+        "INSERT INTO things (slug, v) SELECT 'thing-' || i, 'v' FROM generate_series(1, 30) i;"
+        "INSERT INTO parts (a, slug) SELECT i, 'thing-' || i FROM generate_series(1, 30) i"
+    )
+    return pg
+
+
+def things_by(key, cursor="modified", part="a"):
+    related = f"""related = {{ {{ table = "parts", key = "{part}", cursor = "modified",
+      affects = "SELECT {key} FROM things WHERE slug IN (SELECT slug FROM parts WHERE {part} = ANY($1))" }} }}, table ="""
+    return pipeline(key=key, cursor=cursor).replace("table =", related, 1)
+
+
+def test_another_key_is_refused_with_a_way_out(engine, things, search, script):
+    assert engine(script(things_by("id"))).returncode == 0
+    before = search.hits("things")
+    things.execute("UPDATE things SET v = 'w', modified = now() WHERE slug = 'thing-7'")
+    path = script(things_by("slug"))
+    for words in ([], ["--sweep"], ["--keys", "thing-7"], ["--limit", "2"], ["--since", "2020-01-01"], ["--follow"]):
+        done = engine(path, *words)
+        assert done.returncode == 2, done
+        assert f"error: {path}:6: source.key is 'slug' (text), but what index 'things' holds was made with 'id' (uuid)" in done.stderr
+        assert "reindex" in done.stderr and "--full --sweep" in done.stderr, done
+    assert search.hits("things") == before
+    done = engine(script(things_by("id")))  # and back
+    assert done.returncode == 0 and "1 document indexed" in done.stderr, done
+    path = script(things_by("slug"))
+    done = engine(path, "--full", "--sweep")
+    assert done.returncode == 0, done
+    assert sorted(search.docs("things")) == sorted(f"thing-{i}" for i in range(1, 31))
+    path = script(things_by("id"))
+    assert engine("reindex", path, "--replace-index").returncode == 0
+    done = engine(path)
+    assert done.returncode == 0 and "loading everything" not in done.stderr, done
+    assert set(search.docs("things")) == {key for (key,) in things.query("SELECT id::text FROM things")}
+
+
+def test_a_related_key_or_another_cursor_begins_anew(engine, things, search_one, script):
+    assert engine(script(things_by("id"))).returncode == 0
+    for text, says in (
+        (things_by("id", part="b"), "reading 'parts' from its first row on: the script has another key or cursor"),
+        (things_by("id", part="a"), "reading 'parts' from its first row on: the script has another key or cursor"),
+        (things_by("id", cursor="changed"), "loading everything: the script has another cursor"),
+    ):
+        things.execute("UPDATE things SET v = v || 'x', changed = now()")
+        done = engine(script(text))
+        assert done.returncode == 0 and says in done.stderr and "30 documents indexed" in done.stderr, done
+        done = engine(script(text))
+        assert done.returncode == 0 and "0 documents indexed" in done.stderr, done
+
+
+def test_a_key_of_another_type_goes_on_where_its_values_do(engine, pg, search_one, script):
+    pg.execute(
+        "CREATE TABLE things (id int PRIMARY KEY, v text, modified timestamptz NOT NULL DEFAULT now());"
+        "INSERT INTO things SELECT i, 'v' FROM generate_series(1, 30) i"
+    )
+    path = script(pipeline())
+    assert engine(path).returncode == 0
+    pg.execute("ALTER TABLE things ALTER id TYPE bigint; UPDATE things SET modified = now() WHERE id = 3")
+    done = engine(path)
+    assert done.returncode == 0 and "1 document indexed" in done.stderr, done
+    pg.execute(
+        "DROP TABLE things; CREATE TABLE things (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), v text, modified timestamptz"
+        " NOT NULL DEFAULT now()); INSERT INTO things (v) VALUES ('new')"
+    )
+    done = engine(path)
+    assert done.returncode == 2 and "source.key is 'id' (uuid), but what index 'things' holds was made with 'id' (bigint)" in done.stderr
+    done = engine(path, "--full", "--sweep", "--allow-deletes")
+    assert done.returncode == 0 and search_one.count("things") == 1, done
+
+
+def test_the_key_does_not_change_under_way(engine, things, search_one, script, wait_until):
+    following = engine.start(script(things_by("id")), "--follow")
+    wait_until(lambda: "following" in following.stderr)
+    script(things_by("slug"))
+    following.signal(signal.SIGHUP)
+    wait_until(lambda: "'source.key' has changed, which takes a restart" in following.stderr)
+    assert following.stop().returncode == 143
