@@ -84,10 +84,14 @@ static void compare(lua_State *L, bool full)
         lua_pushvalue(L, 1);
         lua_pushlightuserdata(L, res);
         lua_pushlightuserdata(L, &called);
-        CLAIM(lua_pcall(L, 3, 0, 0) == LUA_OK);
+        /* A column that is none may be read and then forgotten: the call raises, of the first row already,
+         * and script.c uses no projection before one has given what the call gives. */
+        bool ok = lua_pcall(L, 3, 0, 0) == LUA_OK;
+        CLAIM(ok || strstr(lua_tostring(L, -1), ROW_NO_COLUMN));
         bool empty =
             called.len == 2 && memcmp(called.data, "[]", 2) == 0; /* of a document, script.c makes {} */
-        CLAIM(direct.len == called.len && (empty || memcmp(direct.data, called.data, called.len) == 0));
+        CLAIM(!ok ||
+              (direct.len == called.len && (empty || memcmp(direct.data, called.data, called.len) == 0)));
     }
     buf_free(&direct);
     buf_free(&called);
