@@ -770,7 +770,7 @@ BAD = {
     "return etl.null": "document() returned etl.null, expected a table or nil",
     "return print": "document() returned a function, expected a table or nil",
     "return {}, 1": "document() returned a number as its second value",
-    "return row.absent.name": "attempt to index a nil value (field 'absent')",
+    "return row.absent.name": "the query has no column 'absent'",
     "error 'no'": "no",
     "error({ code = 1 })": "(error object is a table value)",
     "error()": "nil",
