@@ -32,11 +32,10 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
     if (s->finished)
         return true;
     int64_t keys = stretch_next(s->stretch);
-    while (!find_bound(s, keys, &to, e)) {
-        if (e->fault != ERR_FAULT_SIZE || keys == 1) /* counting so many keys takes too long, too */
-            return false;
-        stretch_too_large(s->stretch, keys);
-        keys = (keys + 1) / 2;
+    if (!find_bound(s, keys, &to, e)) {
+        if (e->fault == ERR_FAULT_SIZE) /* to count so many keys takes too long: the next try is for fewer */
+            stretch_too_large(s->stretch, keys);
+        return false;
     }
     *out = batch_range(s->after, to);
     if (!*out) {

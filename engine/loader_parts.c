@@ -17,11 +17,15 @@
 #include "queue.h"
 #include "retry.h"
 #include "source.h"
+#include "stop.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { UNKNOWN_SIZE = 1 << 20 }; /* keys of a range that nobody has counted */
+enum {
+    UNKNOWN_SIZE = 1 << 20, /* keys of a range that nobody has counted */
+    PAUSE_MS = 100,
+};
 
 /* One key is left of it: its row is the one. */
 struct reading {
@@ -197,12 +201,18 @@ static bool reject_row(struct worker *w, struct err *e)
     return loader_reject(w, key ? key : "", reason, e);
 }
 
-static void tell_large(struct worker *w, const struct err *e)
+/* What a standby replays may break off several queries one after the other, of whatever size: that is let
+ * pass. */
+static bool make_smaller(struct worker *w, struct err *e)
 {
-    int64_t keys = size_of(w->batch);
-    if (stretch_fits(w->config->stretch, keys))
-        log_warn("%s; going on with fewer than %lld keys at a time", e->text, (long long)keys);
-    stretch_too_large(w->config->stretch, keys);
+    long long keys = size_of(w->batch);
+    bool tell = stretch_too_large(w->config->stretch, keys);
+    if (tell)
+        log_warn("%s; going on with fewer than %lld keys at a time%s%s%s", e->text, keys,
+                 e->hint[0] ? " (hint: " : "", e->hint, e->hint[0] ? ")" : "");
+    else
+        log_debug("%s; going on with fewer than %lld keys at a time", e->text, keys);
+    return stop_sleep(PAUSE_MS) || stop_err(e);
 }
 
 static bool load(struct worker *w, struct reading how, struct err *e)
@@ -215,8 +225,7 @@ static bool load(struct worker *w, struct reading how, struct err *e)
         if (w->gave_up)
             return false;
         if (e->kind == ERR_PASSING && e->fault == ERR_FAULT_SIZE && can_split(w, how)) {
-            tell_large(w, e);
-            return split(w, how, e);
+            return make_smaller(w, e) && split(w, how, e);
         }
         if (e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW && (how.probed || probe(w, e))) {
             how.probed = true;

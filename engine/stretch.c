@@ -1,5 +1,6 @@
 #include "stretch.h"
 
+#include "clock.h"
 #include "err.h"
 #include "log.h"
 
@@ -18,12 +19,15 @@ static const double SHARE = 2; /* of what is left, each worker's part in so many
 static const double LAST = 8;  /* the last ones have no fewer keys than this part, nor than the first */
 static const double RISE = 10; /* of a ceiling: by this part of it, with each stretch that comes near it */
 
+enum { TELL_US = 60 * 1000 * 1000 };
+
 struct stretch {
     pthread_mutex_t lock;
     double bytes, most, keys;
     double left, workers;
     int64_t begin_us; /* the least time to a first row; -1: none is known */
     double key_us;    /* what a key of the last one took */
+    int64_t told_us;  /* when somebody was told of it; 0: never */
     double ceiling;   /* keys: what is left of `most` where the server had too many at once */
 };
 
@@ -111,11 +115,16 @@ void stretch_tell(struct stretch *s, const struct stretch_time *t)
         (long long)t->first_us / 1000, keys);
 }
 
-void stretch_too_large(struct stretch *s, int64_t keys)
+bool stretch_too_large(struct stretch *s, int64_t keys)
 {
+    int64_t now = clock_mono_us();
     pthread_mutex_lock(&s->lock);
+    bool tell = s->told_us == 0 || now - s->told_us > TELL_US;
+    if (tell)
+        s->told_us = now;
     s->ceiling = fmin(s->ceiling, fmax((double)keys / 2, 1));
     pthread_mutex_unlock(&s->lock);
+    return tell;
 }
 
 bool stretch_fits(struct stretch *s, int64_t keys)

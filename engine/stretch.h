@@ -42,6 +42,6 @@ struct stretch_time {
 void stretch_tell(struct stretch *s, const struct stretch_time *t); /* of one that is done */
 
 /* So many keys at once were too many for the server: fewer are asked for from now on, also of what was begun
- * before, and more again little by little. */
-void stretch_too_large(struct stretch *s, int64_t keys);
+ * before, and more again little by little. True: it is to be told, which it is once a minute at most. */
+bool stretch_too_large(struct stretch *s, int64_t keys);
 bool stretch_fits(struct stretch *s, int64_t keys); /* none that is about as large was too large lately */

@@ -69,7 +69,7 @@ def test_a_dry_run_names_the_keys_on_which_the_query_raises_and_goes_on(engine, 
     assert sorted(d["id"] for d in done.docs) == [i for i in range(1, ROWS + 1) if i not in (7, 150)]
     assert "document '7' rejected" in done.stderr and "document '150' rejected" in done.stderr
     done = run(engine, path, "--dry-run", "--limit", "50", code=4)
-    assert len(done.docs) == 50, done
+    assert len(done.docs) == 49, done  # one was tried in vain
     done = run(engine, path, "--dry-run", "--keys", "6,7,8", code=4)
     assert [d["id"] for d in done.docs] == [6, 8]
 
