@@ -80,6 +80,16 @@ struct index_fit {
  * otherwise. */
 bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
                struct index_fit *fit, struct err *e);
+/* What an index's mapping says of a field, such as "actors.id"; a sub-field will do, too. */
+struct index_field {
+    bool there;
+    bool may_come;   /* not there, but documents may bring it (dynamic) */
+    bool analysed;   /* there, but as text without a sub-field for whole values: no key is found in it */
+    char known[200]; /* not there: the fields at that place, "actors.name, actors.role", or the near one */
+    bool near;       /* known is the one that it was meant to be */
+};
+bool index_look_at_field(struct es *es, const char *index, const char *field, struct index_field *out,
+                         struct err *e);
 /* Reads the note alone. */
 bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, struct err *e);
 /* Writes it, beside what the index and the script's mappings (or NULL) have in "_meta" besides. A cluster has

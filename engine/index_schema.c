@@ -5,6 +5,7 @@
 #include "es.h"
 #include "json.h"
 #include "mapping.h"
+#include "suggest.h"
 #include "tree.h"
 
 #include <inttypes.h>
@@ -350,6 +351,103 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
     fit->filtered = tree_find(&s.tree, tree_find(&s.tree, s.aliases, index), "filter") != 0;
     if (ok && mappings && !*fit->lacks) /* else what would be added may need what is lacking */
         ok = add_lacking(&f, mappings, e);
+    close_schema(&s);
+    return ok;
+}
+
+/* ---- one field ---- */
+
+static size_t find_part(const struct tree *t, size_t parent, const char *name, size_t len)
+{
+    for (size_t i = tree_first(t, parent); i; i = t->nodes[i].next) {
+        struct tree_text n = t->nodes[i].name; /* with its quotes */
+        if (n.len == len + 2 && memcmp(n.at + 1, name, len) == 0)
+            return i;
+    }
+    return 0;
+}
+
+/* The names at a place: the one that was meant, or else all of them. */
+static void name_known(const struct tree *t, size_t parent, const char *field, const char *part,
+                       struct index_field *out)
+{
+    enum { MOST = 300, NAME = 80 };
+    char names[MOST][NAME], wanted[NAME];
+    const char *list[MOST];
+    size_t n = 0, len = 0;
+    for (size_t i = tree_first(t, parent); i && n < MOST; i = t->nodes[i].next) {
+        struct tree_text text = t->nodes[i].name;
+        if (text.len < 2 || text.len - 2 >= NAME)
+            continue;
+        snprintf(names[n], NAME, "%.*s", (int)text.len - 2, text.at + 1);
+        list[n] = names[n];
+        n++;
+    }
+    snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(part, "."), part);
+    const char *near = suggest(wanted, list, n);
+    out->near = near != NULL;
+    if (near) {
+        snprintf(out->known, sizeof out->known, "%.*s%s%s", (int)(part - field), field, near,
+                 part + strcspn(part, "."));
+        return;
+    }
+    for (size_t i = 0; i < n && len < sizeof out->known - NAME; i++)
+        len += (size_t)snprintf(out->known + len, sizeof out->known - len, "%s%.*s%s", len ? ", " : "",
+                                (int)(part - field < NAME ? part - field : NAME), field, names[i]);
+    out->known[sizeof out->known - 1] = '\0';
+}
+
+static bool is_kind(const struct tree *t, size_t node, const char *name)
+{
+    return tree_is(t, tree_find(t, node, "type"), name);
+}
+
+/* Analysed text in which nothing is found by a whole value. */
+static bool is_analysed(const struct tree *t, size_t node)
+{
+    if (!is_kind(t, node, "text") && !is_kind(t, node, "match_only_text"))
+        return false;
+    for (size_t i = tree_first(t, tree_find(t, node, "fields")); i; i = t->nodes[i].next)
+        if (is_kind(t, i, "keyword"))
+            return false;
+    return true;
+}
+
+/* Goes down from the mapping, a part of the name at a time. */
+static void find_field(const struct tree *t, size_t node, const char *field, struct index_field *out)
+{
+    bool dynamic = true;
+    for (const char *part = field;; part += strcspn(part, ".") + 1) {
+        size_t len = strcspn(part, "."), rule = tree_find(t, node, "dynamic");
+        size_t properties = tree_find(t, node, "properties"), below = properties;
+        if (rule)
+            dynamic = !tree_is(t, rule, "strict") && !tree_is(t, rule, "false");
+        size_t next = find_part(t, properties, part, len);
+        if (!next)
+            next = find_part(t, below = tree_find(t, node, "fields"), part, len);
+        if (!next) { /* a field with a type has no others within; the mapping itself has neither */
+            out->may_come = dynamic && (properties || !tree_find(t, node, "type")) &&
+                            !tree_is(t, tree_find(t, node, "enabled"), "false");
+            name_known(t, properties ? properties : below, field, part, out);
+            return;
+        }
+        node = next;
+        out->there = part[len] == '\0' || is_kind(t, node, "flattened") || is_kind(t, node, "flat_object");
+        if (out->there) {
+            out->analysed = is_analysed(t, node);
+            return;
+        }
+    }
+}
+
+bool index_look_at_field(struct es *es, const char *index, const char *field, struct index_field *out,
+                         struct err *e)
+{
+    struct schema s;
+    *out = (struct index_field){0};
+    bool ok = open_schema(&s, es, index, e);
+    if (ok)
+        find_field(&s.tree, s.mappings, field, out);
     close_schema(&s);
     return ok;
 }

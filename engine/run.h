@@ -109,6 +109,9 @@ void run_stop(struct run *r);
 bool run_meet(struct run *r, struct err *e);
 /* The index: looked at, created if it is missing, made to fit the script. */
 bool run_open_index(struct run *r, struct err *e);
+/* That the index has the fields that source.related[].index_field names, or (not yet loaded) may get them.
+ * One that has not come although all is loaded is a warning. */
+bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, struct err *e);
 /* The same for a script that is to take the place of r->user: what is there has to fit it. */
 bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
 /* That the index is still the one that was opened, or (index_moved) one that reindex has put in its place. */

@@ -227,13 +227,53 @@ static bool check_owner(struct run *r, bool may_take_over, struct err *e)
     }
 }
 
+/* One entry of source.related: an index_field that is not there finds no document, ever. */
+static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool loaded, struct err *e)
+{
+    const struct pipeline_related *related = &p->source.related[i];
+    const char *field = related->index_field;
+    struct index_field f;
+    if (!index_look_at_field(r->es, r->index.name, field, &f, e))
+        return false;
+    if (f.there && !f.analysed)
+        return true;
+    char place[60], known[300] = "";
+    snprintf(place, sizeof place, "source.related[%zu].index_field", i + 1);
+    if (*f.known)
+        snprintf(known, sizeof known, f.near ? ", did you mean '%s'?" : "; what there is: %s", f.known);
+    if (f.may_come && (p->sink.scattered || !loaded)) /* the first document may bring it */
+        return true;
+    if (f.may_come) {
+        log_warn("%s:%d: %s: index '%s' has no field '%s' so far%s", p->script, related->index_field_line,
+                 place, r->index.name, field, known);
+        return true;
+    }
+    if (f.analysed)
+        err_set(e, ERR_USAGE,
+                "cannot use %s: '%s' is analysed text in index '%s', without a sub-field of type keyword",
+                place, field, r->index.name);
+    else
+        err_set(e, ERR_USAGE, "cannot use %s: index '%s' has no field '%s', and takes no new ones there%s",
+                place, r->index.name, field, known);
+    return run_at_line(e, p, related->index_field_line);
+}
+
+bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, struct err *e)
+{
+    for (size_t i = 0; i < s->pipeline.source.n_related; i++)
+        if (s->pipeline.source.related[i].index_field && !check_field(r, &s->pipeline, i, loaded, e))
+            return false;
+    return true;
+}
+
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
     if (!run_meet(r, e) || !index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) ||
         (r->index.several && !take_target(r, e)) || !check_owner(r, r->o.take_over, e) ||
         (!r->index.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
-        !look_behind_filter(r, &found.meta, e))
+        !look_behind_filter(r, &found.meta, e) ||
+        !run_check_fields(r, &r->user, !r->index_created && r->data.phase == STATE_FOLLOWING, e))
         return false;
     r->unnoted = *found.lacks;
     take_meta(r, &found.meta);
@@ -247,7 +287,8 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e)
     struct index_fit ignored;
     struct pipeline *p = &fresh->pipeline;
     bool same = r->sink_alias && strcmp(r->sink_alias, p->sink.index) == 0;
-    return (!same || pipeline_set_index(p, pipeline_of(r)->sink.index, e)) && fit(r, fresh, &ignored, e);
+    return (!same || pipeline_set_index(p, pipeline_of(r)->sink.index, e)) && fit(r, fresh, &ignored, e) &&
+           run_check_fields(r, fresh, true, e);
 }
 
 /* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what

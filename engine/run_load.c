@@ -437,6 +437,11 @@ static void tell_lost_state(const struct run *r)
     free(folder);
 }
 
+static bool check_fields(struct run *r, struct err *e)
+{
+    return run_check_fields(r, &r->user, true, e);
+}
+
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
     if (why) {
@@ -459,7 +464,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         return false;
     end_snapshot(r);
     r->pump.again = true; /* what follows was loaded for the most part, and shall not count twice */
-    return pump_save(&r->pump, e) && run_patiently(r, run_guard, e); /* the index was empty before */
+    return pump_save(&r->pump, e) && run_patiently(r, run_guard, e) && /* the index was empty before */
+           run_patiently(r, check_fields, e);
 }
 
 /* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the

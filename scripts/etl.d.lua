@@ -52,7 +52,9 @@
 ---@field affects string|string[]   its column with the root's key (as many columns as that has), or a query from its keys (`$1`,
 ---                                 an array; `$2`, ... one for each column of its key) to root keys; they may be of another type
 ---                                 that PostgreSQL makes the key's of: smallint, a uuid's text
----@field index_field? string       the document's field that holds its key, such as "actors.id": for deleted rows
+---@field index_field? string       the document's field that holds its key, such as "actors.id": where a row changes, the
+---                                         documents that still hold it, though nothing leads from it to them any more,
+---                                         are made anew, too. (A deleted row is found by the sweep alone.)
 
 ---@class etl.Sink
 ---@field url string|string[]       the search server, such as "http://user:password@127.0.0.1:9200"; or several nodes of
