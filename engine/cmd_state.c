@@ -21,6 +21,8 @@ static void show_table(const struct state_table *t)
     const struct mark *m = &t->mark;
     printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning",
            m->at.key ? ", up to key " : "", m->at.key ? m->at.key : "");
+    if (m->window.from.cursor && !position_same(&m->window.from, &m->at))
+        printf("; looked at again from %s", m->window.from.cursor);
     if (m->fan.cursor)
         printf("; amid what changed up to %s", m->fan.cursor);
     printf("\n");
@@ -83,8 +85,7 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
         struct mark *m = &d.tables[i].mark;
         if (i > 0 && m->at.has_us != at.has_us)
             continue; /* another kind of cursor */
-        mark_free(m);
-        ok = position_copy(&m->at, &at) || err_memory(e);
+        ok = mark_begin(m, &at) || err_memory(e);
     }
     ok = ok && state_save(s, &d, e);
     state_data_free(&d);

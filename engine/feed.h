@@ -45,18 +45,16 @@ struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const c
                            struct stretch *stretch, struct err *e);
 
 /* Where a table stands. */
-struct feed_place {          /* bears being zeroed */
-    struct position last;    /* of the last row; cursor NULL: no row has a cursor */
-    struct position settled; /* nothing new can appear at or below it: changes may be followed from there;
-                                cursor NULL: no such place is known, only the beginning will do */
-    struct source_horizon horizon;
-    struct source_grain grain;
+struct feed_place {       /* bears being zeroed */
+    struct position last; /* of the last row; cursor NULL: no row has a cursor */
+    struct source_report report;
+    char *server; /* owned: see source_server; NULL: it cannot be told */
 };
 bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
                      struct err *e);
 void feed_place_free(struct feed_place *p);
 
-/* mark: where the table's changes are followed from, perhaps amid a fan. place: read a moment ago;
+/* mark: where the table's changes are followed from, perhaps amid a pass or a fan. place: read a moment ago;
  * to_the_limit: end at its last row, so that a table under constant change keeps nobody busy for ever. All
  * copied. es: for index_field; may be NULL. */
 struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
@@ -65,8 +63,8 @@ struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *
 /* Once feed_next gave NULL: look again. What was delivered and has not changed since is not delivered again.
  * False: no memory. */
 bool feed_poll_again(struct feed *f);
-/* What the last page's horizon was: for its owner's log. */
-const struct source_horizon *feed_poll_horizon(const struct feed *f);
+/* What the last page's report was: for its owner's log. Borrowed. */
+const struct source_report *feed_poll_report(const struct feed *f);
 
 /* index: where ids are looked for; borrowed. after: the key up to which a sweep that was broken off has come,
  * or NULL; copied. dead: borrowed, or NULL; as is stretch, which says how many keys are worth a query. */

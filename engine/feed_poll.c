@@ -1,71 +1,67 @@
-/* feed_poll: what changed in one table since a position, in pages ordered by (cursor, key), as the root's
- * keys that it affects.
+/* feed_poll: what changed in one table, in pages ordered by (cursor, key), as the root's keys that it
+ * affects.
  *
- * Rows become visible when their transaction commits, but got their cursor before. So a pass begins at the
- * mark, and the mark never passes the bound: the place below which nothing new can appear.
+ * watermark.h has the rule: which rows are looked at, and which of them are new. Here it is applied in
+ * passes:
  *
- *   a cursor with a time zone   its bound is the horizon, the start of the oldest open transaction
- *   any other (a local time, a number)   cannot be compared with that. Its bound is where some earlier pass
- * ended, once all transactions have ended that were open when that pass was over
+ *   a whole pass   reads the window. When it is over, the window moves on. Passes over what is dear to read
+ *                  take at most a tenth of the time
+ *   a quick pass   reads what lies above everything seen, while the next whole pass has to wait
  *
- * What lies above the bound is delivered at once all the same, and remembered: the next pass meets it again,
- * and passes over what has not changed. A horizon is used one look after it was read, and no further than the
- * second look agrees: a transaction that had begun, but did not show yet when the sessions were first looked
- * at, has shown by then.
- *
- * A transaction that is open for longer than horizon_limit is not waited for. Where the mark stood then is
- * remembered, in the state too, as owed: once it has ended, all rows from there on are looked at again.
+ * A row that a later pass may bring again is remembered with its version, and passed over then. A pass whose
+ * reports say that its window was too small does not count, and is followed by a larger one at once. A whole
+ * pass that is broken off is gone on with behind its last page (mark.pass), and a page's fan behind its last
+ * key (mark.fan).
  */
 #include "clock.h"
 #include "err.h"
 #include "feed.h"
 #include "index.h"
 #include "keyset.h"
+#include "log.h"
 #include "pg.h"
 #include "pipeline.h"
 #include "queue.h"
 #include "source.h"
 #include "state.h"
 #include "stop.h"
+#include "watermark.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    PAGE = 1000,            /* rows */
-    BATCH = 1000,           /* keys; batches of 250 to 4,000 cost the same (measured) */
-    VERSION_MAX = 1 << 20,  /* bytes: a numeric may have 150,000 digits */
-    FAN_PAGE = 10000,       /* keys that are affected, in memory at a time */
-    MEMORY = 24 << 20,      /* bytes of delivered rows; beyond, they are delivered again in each pass */
-    GRACE_US = 1000 * 1000, /* a transaction that has begun shows among the sessions well within that time */
-    FULL_SHARE = 10, /* passes over the whole of what is above the mark take at most 1/10 of the time */
+    PAGE = 1000,           /* rows */
+    BATCH = 1000,          /* keys; batches of 250 to 4,000 cost the same (measured) */
+    VERSION_MAX = 1 << 20, /* bytes: a numeric may have 150,000 digits */
+    FAN_PAGE = 10000,      /* keys that are affected, in memory at a time */
+    MEMORY = 24 << 20,     /* bytes of delivered rows; beyond, they are delivered again in each pass */
+    WHOLE_SHARE = 10,      /* whole passes take at most 1/10 of the time */
 };
 
 struct poll {
     struct feed feed; /* first */
     size_t table;
-    struct source_grain grain;     /* of the table's cursor */
-    struct position mark, bound;   /* bound, cursor NULL: not known yet */
+    struct watermark_rule rule;
+    struct mark mark;              /* as it is once all that was read is acknowledged */
     struct position limit;         /* where to end; cursor NULL: with the last row */
-    struct position scan, seen;    /* where the next page begins; where the last one ended */
-    struct source_horizon horizon; /* of the page before */
-    struct position
-        sample; /* becomes the bound once transactions older than sample_us have ended; 0: not read yet */
-    int64_t sample_us;
-    struct position
-        owed; /* where the mark stood when it passed a transaction that is over its limit, which began at: */
-    int64_t owed_us;       /* 0: none */
-    struct keyset *memory; /* delivered rows above the bound: key -> cursor and version */
-    struct buf version;    /* of the row being looked at: what stands in the memory */
-    uint32_t generation;   /* of passes */
-    bool full;             /* this pass began at the mark, not where the last one ended */
-    bool held;             /* in this pass the mark has met the bound */
-    bool above;            /* the last pass ended above the mark */
-    bool finished;         /* the pass is over */
-    int64_t pass_began_us, full_took_us, full_ended_us;
+    struct position behind;        /* of this pass: the end of its last page; cursor NULL: no page yet */
+    struct source_report report;   /* the last page's */
+    struct watermark_report began; /* the first page's of this pass; its sessions are not kept */
+    char *sessions;                /* owned: those, or NULL */
+    char *server;                  /* owned: what mark's transaction ids are of; NULL: not known */
+    struct keyset *memory;         /* delivered rows that may come again: key -> version */
+    struct buf version;            /* of the row being looked at: what stands in the memory */
+    uint32_t generation;           /* of whole passes */
+    bool whole, resumed;           /* this pass; resumed: it was begun by another process */
+    bool void_pass;                /* its window was too small */
+    bool failed;                   /* a question failed: the server may be another one */
+    bool finished;                 /* the pass is over */
+    int64_t took_us, costs_us[2];  /* of whole passes: this one's questions so far; those of the last two */
+    int64_t whole_ended_us;
 
     /* the page being delivered: */
-    struct position before;                 /* the mark that holds while it is not */
+    struct mark before;                     /* what holds while it is not */
     struct position end;                    /* of the page */
     struct source_list rows;                /* its changed rows' keys, of this table */
     struct source_list affected;            /* of the root: a part of the fan */
@@ -73,7 +69,7 @@ struct poll {
     bool fan_over, asked_index, from_index; /* from_index: affected came from there */
     uint64_t rows_hash;                     /* of the rows that the fan is made of, and their cursors */
     uint64_t resume_hash;                   /* what it was when the fan was broken off */
-    bool news;                              /* the mark moved */
+    bool news;                              /* the mark is worth a save */
     char *after;                            /* the fan's last key so far; NULL: none */
     struct position resume_to; /* the end of the page whose fan was broken off; cursor NULL: none */
 };
@@ -88,136 +84,78 @@ static const struct source_table *table_of(const struct poll *p)
     return &p->feed.source->tables[p->table];
 }
 
-static bool is_instant(const struct poll *p)
+static const struct position *seen_of(const struct poll *p)
 {
-    return table_of(p)->cursor_is_instant;
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-static bool same_place(const struct position *a, const struct position *b)
-{
-    return same_text(a->cursor, b->cursor) && same_text(a->key, b->key);
-}
-
-/* ---- the bound ---- */
-
-/* Where a later change may get the very value that the last one had, rows at that value are never done. */
-static void settle_coarse(const struct source_grain *g, struct position *p)
-{
-    if (g->coarse) {
-        free(p->key);
-        p->key = NULL;
-    }
-}
-
-/* A time at which no row is done. */
-static bool set_time(struct position *p, int64_t us)
-{
-    char text[CLOCK_TEXT];
-    position_free(p);
-    *p = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
-    return p->cursor != NULL;
-}
-
-/* A time that was rounded may lie that far below the moment it was made of. */
-static int64_t bound_us(const struct source_horizon *h, const struct source_grain *g)
-{
-    return h->horizon_us - g->step_us;
-}
-
-static bool choose_bound(struct poll *p)
-{
-    if (is_instant(p))
-        return set_time(&p->bound, bound_us(&p->horizon, &p->grain));
-    if (p->sample.cursor && p->sample_us != 0 && p->horizon.horizon_us >= p->sample_us) {
-        position_move(&p->bound, &p->sample);
-        p->sample_us = 0;
-    }
-    return true;
-}
-
-static bool move_mark(struct poll *p, const struct position *to)
-{
-    if (same_place(&p->mark, to) || (p->mark.has_us && to->has_us && to->us < p->mark.us))
-        return true;
-    p->news = true;
-    return position_copy(&p->mark, to);
-}
-
-/* After a page with rows. */
-static bool advance(struct poll *p, bool below)
-{
-    if (p->held || !p->full || !p->bound.cursor)
-        return true;
-    p->held = !below;
-    return move_mark(p, below ? &p->end : &p->bound);
-}
-
-/* ---- transactions that are over their limit ---- */
-
-/* From where on the oldest one may still bring rows. */
-static bool note_owed(struct poll *p)
-{
-    int64_t began = p->horizon.oldest_us;
-    if (!p->horizon.over_limit || p->owed_us != 0)
-        return true;
-    p->owed_us = began;
-    return is_instant(p) && p->mark.has_us && p->mark.us > began ? set_time(&p->owed, began)
-                                                                 : position_copy(&p->owed, &p->mark);
-}
-
-static bool owed_is_due(const struct poll *p)
-{
-    return p->owed_us != 0 && (p->horizon.oldest_us == 0 || p->horizon.oldest_us > p->owed_us);
-}
-
-/* It has ended: back, to what it may have brought. */
-static void pay_owed(struct poll *p)
-{
-    position_move(&p->mark, &p->owed);
-    position_free(&p->resume_to);
-    p->owed_us = 0;
-    p->above = false; /* so that the pass begins at the mark */
-    p->fan_over = p->news = true;
+    return p->mark.seen.cursor ? &p->mark.seen : &p->mark.at;
 }
 
 /* ---- passes ---- */
 
-static bool begin_pass(struct poll *p)
+static int64_t least(int64_t a, int64_t b)
 {
-    int64_t now = clock_mono_us();
-    if (owed_is_due(p))
-        pay_owed(p);
-    p->full = !p->above || now - p->full_ended_us >= FULL_SHARE * p->full_took_us;
-    p->pass_began_us = now;
-    p->held = false;
-    p->finished = false;
-    p->generation += p->full;
-    return note_owed(p) && choose_bound(p) && position_copy(&p->scan, p->full ? &p->mark : &p->seen);
+    return a < b ? a : b;
+}
+
+/* The cheaper one of the last two passes counts: a server that stalled makes one dear. */
+static bool is_whole_due(const struct poll *p)
+{
+    int64_t cost = least(p->costs_us[0], p->costs_us[1]);
+    return p->void_pass || clock_mono_us() - p->whole_ended_us >= WHOLE_SHARE * cost;
+}
+
+static void begin_pass(struct poll *p)
+{
+    p->whole = is_whole_due(p);
+    p->resumed = p->void_pass = p->finished = false;
+    p->took_us = 0;
+    p->generation += p->whole;
+    position_free(&p->behind);
+}
+
+static bool same_window(const struct window *a, const struct window *b)
+{
+    return position_same(&a->from, &b->from) && a->us == b->us && a->fence.us == b->fence.us;
+}
+
+/* Whether a restart would go on differently, but for transaction ids: those alone are not worth a save. */
+static bool is_news(const struct mark *a, const struct mark *b)
+{
+    return !position_same(&a->at, &b->at) || !position_same(&a->seen, &b->seen) ||
+           !same_window(&a->window, &b->window) || !same_window(&a->candidate, &b->candidate) ||
+           !same_window(&a->rewind, &b->rewind) || !position_same(&a->pass, &b->pass);
+}
+
+static bool end_whole_pass(struct poll *p)
+{
+    p->whole_ended_us = clock_mono_us();
+    p->costs_us[1] = p->costs_us[0];
+    p->costs_us[0] = p->took_us;
+    position_free(&p->mark.pass);
+    if (p->void_pass)
+        return true;
+    if (p->resumed) {
+        watermark_end_resumed(&p->mark);
+        return true;
+    }
+    keyset_drop(p->memory, p->generation); /* what was not met again cannot come again */
+    p->began.sessions = p->sessions;
+    return watermark_end_pass(&p->rule, &p->mark, &p->began);
 }
 
 static bool end_pass(struct poll *p)
 {
-    int64_t now = clock_mono_us();
     p->finished = true;
-    p->above = p->seen.cursor && !same_place(&p->seen, &p->mark);
-    if (p->full) {
-        p->full_ended_us = now;
-        p->full_took_us = now - p->pass_began_us;
-        keyset_drop(p->memory,
-                    p->generation); /* what was not met again has changed, or lies below the mark */
-    }
-    if (is_instant(p) || p->sample.cursor || !p->above)
+    return !p->whole || end_whole_pass(p);
+}
+
+/* The pass is under way: what is above its last page is still to be read. */
+static bool note_pass(struct poll *p)
+{
+    if (!p->whole || p->void_pass)
         return true;
-    p->sample_us = 0;
-    if (!position_copy(&p->sample, &p->seen))
-        return false;
-    settle_coarse(&p->grain, &p->sample);
-    return true;
+    if (!p->resumed)
+        p->mark.pass_xid = p->began.xid;
+    return position_copy(&p->mark.pass, &p->end);
 }
 
 /* ---- a page ---- */
@@ -230,46 +168,96 @@ static void add_to_hash(uint64_t *hash, const char *text)
     while (*text++);
 }
 
-/* What tells this row, as it is, from what it may become; empty: a coarse cursor alone does not. */
+/* What tells this row, as it is, from what it may become. */
 static bool read_version(struct poll *p, const PGresult *page, int row)
 {
-    const char *version = source_page_version(p->feed.source, p->table, page, row);
     buf_clear(&p->version);
-    if (!version && p->grain.coarse)
-        return buf_cstr(&p->version) != NULL;
-    return buf_adds(&p->version, p->end.cursor) && (!version || buf_addf(&p->version, " %s", version)) &&
+    return buf_addf(&p->version, "%s %s", p->end.cursor,
+                    source_page_version(p->feed.source, p->table, page, row)) &&
            buf_cstr(&p->version);
 }
 
-/* Takes the rows of a page that have not been delivered yet. *below: the last row lies below the bound. */
-static bool take_rows(struct poll *p, const PGresult *page, bool *below)
+/* Takes the rows of a page that have not been delivered yet. */
+static bool take_rows(struct poll *p, const PGresult *page)
 {
+    const struct source *s = p->feed.source;
+    struct position highest = {0};
+    bool ok = true;
     p->rows_hash = 14695981039346656037u;
-    for (int i = 0; i < PQntuples(page); i++) {
-        if (!source_page_position(p->feed.source, p->table, page, i, &p->end) || !read_version(p, page, i))
-            return false;
-        const char *version = p->version.data;
-        *below =
-            is_instant(p) ? p->end.us < p->bound.us : source_page_below(p->feed.source, p->table, page, i);
-        if (*version && keyset_match(p->memory, p->end.key, version, p->generation))
+    for (int i = 0; ok && i < PQntuples(page); i++) {
+        if (!source_page_position(s, p->table, page, i, &p->end) || !read_version(p, page, i))
+            ok = false;
+        else if (source_page_above(s, p->table, page, i))
+            ok = position_copy(&highest, &p->end);
+        if (!ok || keyset_match(p->memory, p->end.key, p->version.data, p->generation))
             continue;
-        if (*version && (!*below || !p->full)) /* if there is no room for it, it is delivered again */
-            keyset_put(p->memory, p->end.key, version, p->generation);
-        if (!source_list_add(&p->rows, p->end.key))
-            return false;
+        if (!p->whole || source_page_returns(s, p->table, page, i, &p->began)) /* without room: again, then */
+            keyset_put(p->memory, p->end.key, p->version.data, p->generation);
         add_to_hash(&p->rows_hash, p->end.key);
-        add_to_hash(&p->rows_hash, *version ? version : p->end.cursor);
+        add_to_hash(&p->rows_hash, p->version.data);
+        ok = source_list_add(&p->rows, p->end.key);
     }
-    return position_copy(&p->scan, &p->end) && position_copy(&p->seen, &p->end);
+    ok = ok && (!highest.cursor || watermark_see(&p->rule, &p->mark, &highest, &p->report.mark));
+    position_free(&highest);
+    return ok && position_copy(&p->behind, &p->end);
 }
 
-static bool fetch_page(struct poll *p, PGresult **page, struct source_horizon *now, struct err *e)
+/* After a failure another server may answer, whose transaction ids mean something else. */
+static bool check_server(struct poll *p, struct pg *pg, struct err *e)
 {
+    if (!p->failed || !p->server)
+        return true;
+    char *server = source_server(p->feed.source, pg, e);
+    if (!server)
+        return false;
+    if (strcmp(server, p->server) != 0) {
+        log_info("another PostgreSQL server answers: reading table '%s' again from %s", table_of(p)->label,
+                 p->mark.window.from.cursor ? p->mark.window.from.cursor : "the beginning");
+        watermark_forget_xids(&p->mark);
+        p->void_pass = true;
+    }
+    free(p->server);
+    p->server = server;
+    return true;
+}
+
+static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
+{
+    const struct mark *m = &p->mark;
+    bool first = !p->behind.cursor;
+    struct source_look look = {.from = p->whole ? &m->window.from : seen_of(p),
+                               .slack = p->whole ? watermark_slack(&p->rule, m) : 0,
+                               .seen = seen_of(p),
+                               .xid = m->window.xid,
+                               .behind = &p->behind,
+                               .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
+                               .sessions = p->whole && first && !p->resumed};
+    if (look.sessions && p->report.mark.clock_us != 0) /* not the very first report */
+        look.sessions = watermark_wants_sessions(&p->rule, m, p->report.mark.clock_us);
     struct pg *pg = pg_take(p->feed.pool, e);
-    const struct position *to = p->resume_to.cursor ? &p->resume_to : &p->limit;
-    bool ok = pg && source_page(p->feed.source, pg, p->table, &p->scan, to, &p->bound, PAGE, now, page, e);
+    bool ok = pg && check_server(p, pg, e);
+    int64_t began_us = clock_mono_us();
+    ok = ok && source_page(p->feed.source, pg, p->table, &look, PAGE, &p->report, page, e);
+    p->took_us += clock_mono_us() - began_us;
+    p->report.mark.mono_us = began_us;
     pg_give(p->feed.pool, pg);
+    p->failed = !ok;
     return ok;
+}
+
+/* The pass begins with this page: what it saw, and the report before it, tell which transactions had ended.
+ */
+static bool begin_with(struct poll *p, const PGresult *page)
+{
+    p->began = p->report.mark;
+    if (PQntuples(page) > 0) {
+        uint64_t xid = source_page_xid(p->feed.source, p->table, page);
+        p->began.xid = xid > p->began.xid ? xid : p->began.xid;
+    }
+    free(p->sessions);
+    p->sessions = p->report.sessions ? strdup(p->report.sessions) : NULL;
+    p->began.sessions = NULL;
+    return p->sessions || !p->report.sessions;
 }
 
 /* A fan that was broken off goes on behind its last key, if it is still made of the same rows: another one
@@ -284,36 +272,39 @@ static void begin_fan(struct poll *p, bool resumed)
     p->after = NULL;
 }
 
+static bool judge_report(struct poll *p)
+{
+    bool again;
+    bool ok = watermark_judge(&p->rule, &p->mark, &p->report.mark, &again);
+    p->void_pass |= again;
+    return ok;
+}
+
 static bool judge_page(struct poll *p, const PGresult *page)
 {
-    bool resumed = p->resume_to.cursor != NULL, over = PQntuples(page) < PAGE, below = false;
-    if (!position_copy(&p->before, &p->mark))
-        return false;
-    if (PQntuples(page) > 0 && (!take_rows(p, page, &below) || !advance(p, below)))
+    bool resumed = p->resume_to.cursor != NULL, over = PQntuples(page) < PAGE;
+    bool ok = mark_copy(&p->before, &p->mark) && (p->behind.cursor || begin_with(p, page)) &&
+              judge_report(p) && (PQntuples(page) == 0 || take_rows(p, page));
+    if (!ok)
         return false;
     begin_fan(p, resumed);
     if (resumed && over) { /* whatever the fan's page has become, it is not needed any more; the pass goes on
                               behind it */
-        position_free(&p->resume_to);
+        position_move(&p->behind, &p->resume_to);
         p->news = true;
         return true;
     }
-    return !over || end_pass(p);
+    ok = over ? end_pass(p) : note_pass(p);
+    p->news |= ok && is_news(&p->before, &p->mark);
+    return ok;
 }
 
 static bool read_page(struct poll *p, struct err *e)
 {
     PGresult *page = NULL;
-    struct source_horizon now;
-    if (!fetch_page(p, &page, &now, e))
+    if (!fetch_page(p, &page, e))
         return false;
-    if (p->sample.cursor && p->sample_us == 0)
-        p->sample_us = now.clock_us; /* read after that pass was over */
-    bool ok = true;
-    if (is_instant(p) && bound_us(&now, &p->grain) < p->bound.us) /* one that did not show before */
-        ok = set_time(&p->bound, bound_us(&now, &p->grain));
-    ok = ok && judge_page(p, page);
-    p->horizon = now;
+    bool ok = judge_page(p, page);
     PQclear(page);
     return ok || err_memory(e);
 }
@@ -378,10 +369,10 @@ static bool fill_affected(struct poll *p, struct err *e)
  * one before it, and how far the fan has come. */
 static bool set_done(struct poll *p, struct batch *b, bool last)
 {
-    if (!position_copy(&b->done.at, last ? &p->mark : &p->before) || !position_copy(&b->done.owed, &p->owed))
+    if (!mark_copy(&b->done, last ? &p->mark : &p->before))
         return false;
-    b->done.owed_us = p->owed_us;
-    if (last || !p->after || p->from_index) /* the index's keys come in no order */
+    b->only_differences = !table_of(p)->has_xmin; /* what a window brings again has not changed */
+    if (last || !p->after || p->from_index)       /* the index's keys come in no order */
         return true;
     b->done.fan_hash = p->rows_hash;
     b->done.after = strdup(b->keys[b->n - 1]);
@@ -426,49 +417,69 @@ static bool poll_next(struct feed *f, struct batch **out, struct err *e)
         p->next = 0;
         if (p->news) /* nothing to fetch, but the mark has moved */
             return make_batch(p, out, e);
-        if (p->finished && !owed_is_due(p))
+        if (p->finished && !p->void_pass)
             return true;
-        if (p->finished && !begin_pass(p))
-            return err_memory(e);
-        if (!p->news && !read_page(p, e))
+        if (p->finished)
+            begin_pass(p);
+        if (!read_page(p, e))
             return false;
     }
 }
 
 bool feed_poll_again(struct feed *f)
 {
-    return begin_pass((struct poll *)f);
+    begin_pass((struct poll *)f);
+    return true;
 }
 
-const struct source_horizon *feed_poll_horizon(const struct feed *f)
+const struct source_report *feed_poll_report(const struct feed *f)
 {
-    return &((const struct poll *)f)->horizon;
+    return &((const struct poll *)f)->report;
 }
 
 static void poll_free(struct feed *f)
 {
     struct poll *p = (struct poll *)f;
-    position_free(&p->mark);
-    position_free(&p->bound);
+    mark_free(&p->mark);
+    mark_free(&p->before);
     position_free(&p->limit);
-    position_free(&p->scan);
-    position_free(&p->seen);
-    position_free(&p->sample);
-    position_free(&p->before);
+    position_free(&p->behind);
     position_free(&p->end);
     position_free(&p->resume_to);
-    position_free(&p->owed);
+    source_report_free(&p->report);
     source_list_free(&p->rows);
     source_list_free(&p->affected);
     keyset_free(p->memory);
     buf_free(&p->version);
+    free(p->sessions);
+    free(p->server);
     free(p->after);
     free(p);
 }
 
 /* ---- beginning ---- */
 
-struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct es *es, size_t table,
+/* A pass that was broken off goes on behind its last page; its fan, at the page's beginning, behind its last
+ * key. */
+static bool resume(struct poll *p)
+{
+    struct mark *m = &p->mark;
+    p->resumed = m->pass.cursor;
+    if (p->resumed && !position_copy(&p->behind, &m->pass))
+        return false;
+    p->resume_hash = m->fan_hash;
+    if (m->fan.cursor && m->after) {
+        position_move(&p->resume_to, &m->fan);
+        p->after = m->after;
+        m->after = NULL;
+    }
+    position_free(&m->fan);
+    free(m->after);
+    m->after = NULL;
+    return true;
+}
+
+struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
                        const struct mark *mark, const struct feed_place *place, bool to_the_limit,
                        struct err *e)
 {
@@ -477,51 +488,20 @@ struct feed *feed_poll(const struct source *source, struct pg_pool *pool, struct
         err_memory(e);
         return NULL;
     }
-    p->feed = (struct feed){poll_next, poll_free, source, pool, es};
+    p->feed = (struct feed){poll_next, poll_free, s, pool, es};
     p->table = table;
-    p->horizon = place->horizon;
-    p->grain = place->grain;
+    p->rule = source_rule(s, table, place->report.standby);
     buf_init(&p->version, VERSION_MAX);
-    p->finished = to_the_limit && !place->last.cursor; /* no row has a cursor */
     p->memory = keyset_new(MEMORY);
-    bool resume = mark->fan.cursor && mark->after;
-    p->resume_hash = mark->fan_hash;
-    p->owed_us = mark->owed_us;
-    bool ok = p->memory && position_copy(&p->mark, &mark->at) && position_copy(&p->owed, &mark->owed) &&
-              position_copy(&p->bound, &place->settled) &&
-              (!to_the_limit || position_copy(&p->limit, &place->last)) &&
-              (!resume || (position_copy(&p->resume_to, &mark->fan) && (p->after = strdup(mark->after)))) &&
-              (p->finished || begin_pass(p));
-    if (ok)
+    begin_pass(p);
+    p->finished = to_the_limit && !place->last.cursor; /* no row has a cursor */
+    p->server = place->server ? strdup(place->server) : NULL;
+    if (p->memory && (p->server || !place->server) && mark_copy(&p->mark, mark) &&
+        (!to_the_limit || position_copy(&p->limit, &place->last)) && resume(p))
         return &p->feed;
     poll_free(&p->feed);
     err_memory(e);
     return NULL;
-}
-
-/* For a cursor that cannot be compared with the clock: waits a moment for the transactions to end that are
- * open now, and may still bring a row below the last one. */
-static bool wait_settled(const struct source *s, struct pg *pg, size_t table, struct feed_place *place,
-                         struct err *e)
-{
-    enum { TRIES = 40, PAUSE_MS = 50 };
-    struct position ignored = {0};
-    struct source_horizon now;
-    int64_t read_us = 0;
-    bool ok = true, settled = false;
-    for (int i = 0; ok && !settled && i < TRIES; i++) {
-        ok = (i == 0 || stop_sleep(PAUSE_MS) || stop_err(e)) && source_last(s, pg, table, &ignored, &now, e);
-        if (!ok)
-            break;
-        read_us = read_us ? read_us : now.clock_us;
-        settled = now.horizon_us >= read_us;
-    }
-    position_free(&ignored);
-    if (ok && settled) {
-        ok = position_copy(&place->settled, &place->last) || err_memory(e);
-        settle_coarse(&place->grain, &place->settled);
-    }
-    return ok;
 }
 
 bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
@@ -529,15 +509,9 @@ bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
 {
     struct pg *pg = pg_take(pool, e);
     feed_place_free(place);
-    bool ok = pg && source_grain(s, pg, table, &place->grain, e) &&
-              source_last(s, pg, table, &place->last, &place->horizon, e);
-    int64_t settled_us = ok ? bound_us(&place->horizon, &place->grain) - GRACE_US : 0;
-    if (ok && !s->tables[table].cursor_is_instant)
-        ok = !place->last.cursor || wait_settled(s, pg, table, place, e);
-    else if (ok && place->last.cursor && place->last.us < settled_us)
-        ok = position_copy(&place->settled, &place->last) || err_memory(e);
-    else if (ok)
-        ok = set_time(&place->settled, settled_us) || err_memory(e);
+    bool ok = pg && source_last(s, pg, table, &place->last, &place->report, e);
+    if (ok && !(place->server = source_server(s, pg, e)))
+        ok = e->kind == ERR_FINAL; /* not every server tells; then nobody compares */
     pg_give(pool, pg);
     return ok;
 }
@@ -545,6 +519,7 @@ bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
 void feed_place_free(struct feed_place *p)
 {
     position_free(&p->last);
-    position_free(&p->settled);
+    source_report_free(&p->report);
+    free(p->server);
     *p = (struct feed_place){0};
 }

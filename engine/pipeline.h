@@ -43,7 +43,7 @@ struct pipeline {
         struct pipeline_names key;
         char *cursor;         /* NULL: none, so every run compares everything */
         char *query;          /* without a final semicolon */
-        double lookback;      /* seconds; negative: not given */
+        double lookback;      /* seconds; negative: not given, see source_rule */
         double horizon_limit; /* seconds */
         /* Lines of the script; 0: not known. That of the query is where its text begins: line n of what
          * PostgreSQL sees is query_line + n - 1. */

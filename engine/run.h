@@ -161,8 +161,8 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
 void run_note_swept(struct run *r);
 /* Warns of tables whose rows their row security hides from us; at_start: also where it hides some. */
 bool run_tell_hidden(struct run *r, bool at_start, struct err *e);
-/* Warns of a session that holds a table's mark back, or that hides itself. */
-void run_tell_horizon(const struct run *r, const struct source_horizon *h);
+/* Warns of a session whose transaction has been open for longer than is waited for. */
+void run_tell_horizon(const struct run *r, const struct source_report *report);
 
 /* ---- run_anew.c ---- */
 

@@ -90,7 +90,7 @@ static void tell(struct following *f, int64_t now)
     run_tell_repeated(f->run);
     for (size_t i = 0; i < source_of(f)->n_tables; i++)
         if (f->feeds[i]) {
-            run_tell_horizon(f->run, feed_poll_horizon(f->feeds[i]));
+            run_tell_horizon(f->run, feed_poll_report(f->feeds[i]));
             return; /* the sessions are the same for all tables */
         }
 }

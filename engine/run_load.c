@@ -36,7 +36,7 @@ static bool begin_table(const struct run *r, const struct source_table *t, struc
 {
     if (!r->data.mtime.cursor || !t->cursor_is_time)
         return true;
-    return position_copy(&m->at, &r->data.mtime) || err_memory(e);
+    return mark_begin(m, &r->data.mtime) || err_memory(e);
 }
 
 /* "id, kind": owned by the caller; NULL: no memory. */
@@ -185,18 +185,14 @@ static const char *why_full(const struct run *r)
 
 /* ---- what holds a poll back, and what it cannot see ---- */
 
-void run_tell_horizon(const struct run *r, const struct source_horizon *h)
+void run_tell_horizon(const struct run *r, const struct source_report *report)
 {
-    if (h->over_limit)
-        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: rows that "
-                 "commit late "
-                 "are looked for in the last seconds alone (lookback)",
-                 r->user.pipeline.name, h->who, (long long)((h->clock_us - h->oldest_us) / 1000000));
-    else if (h->hidden)
-        log_debug("%s: not all open transactions can be seen (pg_read_all_stats shows them): rows that "
-                  "commit late are "
-                  "looked for in the last seconds alone (lookback)",
-                  r->user.pipeline.name);
+    struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
+    if (watermark_is_over_limit(&rule, &report->mark))
+        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: what it has "
+                 "written is read once it has ended",
+                 r->user.pipeline.name, report->who,
+                 (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
 }
 
 static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
@@ -242,9 +238,11 @@ bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
     return true;
 }
 
-static bool tell_table(struct run *r, size_t table, const struct source_grain *grain, struct err *e)
+static bool tell_table(struct run *r, size_t table, bool standby, struct err *e)
 {
     const struct source *s = &r->user.source;
+    struct watermark_rule rule = source_rule(s, table, standby);
+    const char *label = s->tables[table].label;
     struct buf sql;
     bool unseen, indexed;
     struct pg *pg = pg_take(&r->pool, e);
@@ -255,16 +253,17 @@ static bool tell_table(struct run *r, size_t table, const struct source_grain *g
     if (ok && !indexed && buf_cstr(&sql))
         log_info(
             "no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
-            s->tables[table].label, buf_cstr(&sql));
+            label, buf_cstr(&sql));
     if (ok && unseen)
         log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep "
                  "finds them",
-                 s->tables[table].label);
-    if (ok && grain->coarse)
+                 label);
+    if (ok && !rule.is_ruled)
         log_info(
-            "the cursor of '%s' gives the same value to changes that follow each other: rows at the last "
-            "one are looked at again each time",
-            s->tables[table].label);
+            "rows of '%s' do not appear by this server's own transactions (it is a standby, or this is a "
+            "view, a materialized view, a foreign table or a subscription): one that appears more than "
+            "%g s after it got its cursor may only be found by a sweep (source.lookback)",
+            label, (double)rule.lookback_us / 1e6);
     buf_free(&sql);
     return ok;
 }
@@ -326,13 +325,27 @@ static bool read_place(struct run *r, size_t table, struct feed_place *place, st
     return true;
 }
 
+/* The ids of transactions that the state holds are of one server; another one's mean something else. */
+static bool note_server(struct run *r, const char *server, struct err *e)
+{
+    struct state_data *d = &r->data;
+    if (!server || (d->server && strcmp(d->server, server) == 0))
+        return true;
+    if (d->server)
+        log_info("%s: another PostgreSQL server than before answers: reading the last changes again",
+                 r->user.pipeline.name);
+    for (size_t i = 0; d->server && i < d->n_tables; i++)
+        watermark_forget_xids(&d->tables[i].mark);
+    return set_text(&d->server, server, e);
+}
+
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)
 {
     struct feed_place place = {0};
     struct feed *f = NULL;
-    if (read_place(r, table, &place, e)) {
+    if (read_place(r, table, &place, e) && note_server(r, place.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
-            run_tell_horizon(r, &place.horizon);
+            run_tell_horizon(r, &place.report);
         f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].mark, &place,
                       to_the_limit, e);
     }
@@ -363,18 +376,14 @@ bool run_changes(struct run *r, struct err *e)
     return ok;
 }
 
-/* A transaction that is over its limit may still bring what lies below the place. */
-static bool begin_mark(struct feed_place *place, struct mark *m)
+/* Where to follow the table's changes from. */
+static bool begin_mark(struct run *r, size_t table, const struct feed_place *place, struct err *e)
 {
-    const struct source_horizon *h = &place->horizon;
-    m->owed_us = h->over_limit ? h->oldest_us : 0;
-    position_move(&m->at, &place->settled);
-    if (m->owed_us == 0 || !m->at.has_us || m->at.us <= m->owed_us)
-        return position_copy(&m->owed, &m->at);
-    char text[CLOCK_TEXT];
-    m->owed =
-        (struct position){.cursor = strdup(clock_text(m->owed_us, text)), .us = m->owed_us, .has_us = true};
-    return m->owed.cursor != NULL;
+    const struct source_report *report = &place->report;
+    struct watermark_rule rule = source_rule(&r->user.source, table, report->standby);
+    bool known = !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
+    return watermark_begin(&rule, &report->mark, &place->last, known, &r->data.tables[table].mark) ||
+           err_memory(e);
 }
 
 /* Notes the places to follow the changes from, before anything is read. */
@@ -395,9 +404,8 @@ static bool begin_snapshot(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         bool ok = feed_place_read(&r->user.source, &r->pool, i, &place, e);
-        if (ok)
-            ok = (begin_mark(&place, &d->tables[i].mark) || err_memory(e)) &&
-                 tell_table(r, i, &place.grain, e);
+        ok = ok && note_server(r, place.server, e) && begin_mark(r, i, &place, e) &&
+             tell_table(r, i, place.report.standby, e);
         feed_place_free(&place);
         if (!ok)
             return false;
@@ -501,10 +509,7 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
         r->state_stays = true;
         r->pump.state = NULL;
     }
-    if (ok) {
-        mark_free(&r->data.tables[table].mark);
-        position_move(&r->data.tables[table].mark.at, &since);
-    }
+    ok = ok && (mark_begin(&r->data.tables[table].mark, &since) || err_memory(e));
     position_free(&since);
     return ok;
 }

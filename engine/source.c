@@ -316,21 +316,41 @@ static void hint_column(const struct source_table *t, struct pg *pg, char *const
 
 /* ---- opening ---- */
 
+/* Of a table: its name; whether it is one; whether its rows have an xmin that tells their versions apart, and
+ * that we may read; whether they appear by commits on this server; and its columns, as far as we may read
+ * them, for where there is no such xmin. */
+static const char table_sql[] =
+    "WITH RECURSIVE parts (oid) AS ("
+    "  SELECT $1::pg_catalog.regclass::pg_catalog.oid"
+    "  UNION SELECT i.inhrelid FROM parts JOIN pg_catalog.pg_inherits i ON i.inhparent = parts.oid)"
+    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f'),"
+    "  pg_catalog.bool_and(part.relkind IN ('r', 'p', 'm'))"
+    "   AND pg_catalog.has_column_privilege(c.oid, 'xmin', 'SELECT'),"
+    "  pg_catalog.bool_and(part.relkind IN ('r', 'p') AND NOT EXISTS"
+    "   (SELECT FROM pg_catalog.pg_subscription_rel s WHERE s.srrelid = part.oid)),"
+    "  (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(attname), ', ' ORDER BY attnum)"
+    "    FROM pg_catalog.pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped"
+    "     AND pg_catalog.has_column_privilege(attrelid, attnum, 'SELECT')),"
+    "  pg_catalog.row_security_active(c.oid)"
+    " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    "  CROSS JOIN parts JOIN pg_catalog.pg_class part ON part.oid = parts.oid"
+    " WHERE c.oid = $1::pg_catalog.regclass GROUP BY c.oid, n.nspname";
+
+/* What changes whenever the row does. */
+static char *version_of(const struct source_table *t, const char *columns)
+{
+    char *sql;
+    if (t->has_xmin)
+        return strdup("xmin");
+    return asprintf(&sql, "pg_catalog.md5(ROW(%s)::pg_catalog.text)", columns) < 0 ? NULL : sql;
+}
+
 static bool find_table(struct source_table *t, const struct pipeline *p, int line, struct pg *pg,
                        struct err *e)
 {
     PGresult *res;
-    bool ok = pg_query(
-        pg,
-        "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f'),"
-        " c.relkind IN ('r', 'p', 'm') AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i"
-        "   JOIN pg_catalog.pg_class part ON part.oid = i.inhrelid"
-        "   WHERE i.inhparent = c.oid AND part.relkind NOT IN ('r', 'm')),"
-        " pg_catalog.row_security_active(c.oid)"
-        " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.oid = $1::pg_catalog.regclass",
-        1, &t->label, &res, e);
-    if (!ok || !pg_expect(pg, &res, -1, 4, e)) {
+    bool ok = pg_query(pg, table_sql, 1, &t->label, &res, e);
+    if (!ok || !pg_expect(pg, &res, -1, 6, e)) {
         hint_relation(pg, e);
         return blame_script(e, p, line, t, "table");
     }
@@ -340,8 +360,10 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
     } else {
         t->name = strdup(PQgetvalue(res, 0, 0));
         t->has_xmin = PQgetvalue(res, 0, 2)[0] == 't';
-        t->row_security = PQgetvalue(res, 0, 3)[0] == 't';
-        ok = t->name || err_memory(e);
+        t->is_ruled = PQgetvalue(res, 0, 3)[0] == 't';
+        t->version = version_of(t, PQgetvalue(res, 0, 4));
+        t->row_security = PQgetvalue(res, 0, 5)[0] == 't';
+        ok = (t->name && t->version) || err_memory(e);
     }
     PQclear(res);
     return ok;
@@ -417,6 +439,17 @@ static bool find_nullable(struct source_table *t, const struct pipeline_names *n
     return true;
 }
 
+/* The least numbers of the types that have one: what is subtracted from a cursor must not fall below. */
+static const char *floor_of(const char *type)
+{
+    static const char *const floors[][2] = {
+        {"smallint", "-32768"}, {"integer", "-2147483648"}, {"bigint", "-9223372036854775808"}, {"oid", "0"}};
+    for (size_t i = 0; i < sizeof floors / sizeof floors[0]; i++)
+        if (strcmp(floors[i][0], type) == 0)
+            return floors[i][1];
+    return NULL;
+}
+
 /* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with.
  */
 static bool find_cursor_type(struct source_table *t, const char *name, struct pg *pg, struct err *e)
@@ -434,6 +467,7 @@ static bool find_cursor_type(struct source_table *t, const char *name, struct pg
     PQclear(res);
     if (!found)
         return err_set(e, ERR_PASSING, "column '%s' is gone again", name);
+    t->cursor_floor = t->cursor_type ? floor_of(t->cursor_type) : NULL;
     return t->cursor_type || err_memory(e);
 }
 
@@ -453,8 +487,6 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
         return false;
     t->cursor_is_instant = kind == PG_TIMESTAMPTZ;
     t->cursor_is_time = kind == PG_TIMESTAMPTZ || kind == PG_TIMESTAMP || kind == PG_DATE;
-    bool rounded = strchr(t->cursor_type, '(') && !strstr(t->cursor_type, "(6)");
-    t->cursor_is_rounded = kind == PG_DATE || (t->cursor_is_time && rounded);
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
     err_set(e, ERR_FINAL,
@@ -859,6 +891,7 @@ static void free_table(struct source_table *t)
     }
     free(t->name);
     free(t->mark_name);
+    free(t->version);
     free(t->cursor);
     free(t->cursor_type);
     free(t->affected);

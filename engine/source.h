@@ -9,6 +9,7 @@
 #pragma once
 #include "buf.h"
 #include "pg.h"
+#include "watermark.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +19,6 @@ struct batch;
 struct err;
 struct pipeline;
 struct pipeline_related;
-struct position;
 
 enum { SOURCE_KEY_MAX = 32 }; /* columns of a composite key: PostgreSQL's own limit for an index */
 
@@ -40,9 +40,11 @@ struct source_table {
     char *cursor, *cursor_type;             /* NULL: none */
     bool cursor_is_time, cursor_is_instant; /* instant: it has a time zone, so that it can be compared with
                                                the server's clock */
-    bool cursor_is_rounded;                 /* by its type: a date, a timestamptz(0) */
     bool row_security;                      /* it may hide rows from us */
-    bool has_xmin;                          /* it tells one version of a row from another; a view has none */
+    const char *cursor_floor; /* static: the least number of its type; NULL: it has none, or is a time */
+    bool has_xmin;            /* it tells one version of a row from another; a view has none */
+    bool is_ruled; /* its rows appear by commits on this server: not those of a view, a subscription */
+    char *version; /* SQL: what tells a row's versions from each other */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     char *affected; /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
     size_t parameters;          /* of it: $1 to this one stand for the key's first columns */
@@ -109,43 +111,51 @@ bool source_absent(const struct source *s, struct pg *pg, const char *const *key
 
 /* ---- following the tables' cursors ---- */
 
-/* The bound below which nothing new can appear: the start of the oldest transaction that is still open. */
-struct source_horizon {
-    int64_t clock_us;   /* the server's */
-    int64_t horizon_us; /* <= clock_us */
-    int64_t oldest_us;  /* when the oldest open transaction began; 0: none is open, or it cannot be seen */
-    bool hidden; /* sessions whose start we may not see, prepared transactions, a standby: lookback counts */
-    bool over_limit; /* the oldest one is past horizon_limit, and does not count any more: */
-    char who[200];   /* "process 1234 (psql)" */
+/* What the server says in the round trip of a page, before the page's snapshot. */
+struct source_report {            /* bears being zeroed */
+    struct watermark_report mark; /* its sessions are `sessions` */
+    char *sessions;               /* owned; NULL: not asked */
+    bool hidden; /* there are sessions whose start may not be seen, or prepared transactions */
+    bool standby;
+    char who[200]; /* the oldest one's: "process 1234 (psql)" */
 };
+void source_report_free(struct source_report *r);
 
-/* How coarse a table's cursor is. */
-struct source_grain {
-    bool coarse;     /* a later change may get the very value that the last one had */
-    int64_t step_us; /* of a time: its values are multiples of it; 0: of one with a time zone, microseconds */
+/* How the rows of a table appear, and when its window begins: see watermark.h. standby: the server is one. */
+struct watermark_rule source_rule(const struct source *s, size_t table, bool standby);
+
+/* What a page is read of. */
+struct source_look {
+    const struct position *from, *seen; /* from: cursor NULL: the first row. Borrowed, as are all of these */
+    int64_t slack;                      /* below from, see watermark_slack; 0: from's key counts */
+    uint64_t xid;                       /* rows not above seen count if their xmin is not below it */
+    const struct position *behind;      /* a page before ended here; cursor NULL: this is the first one */
+    const struct position *to; /* rows above it do not count, unless they were seen; cursor NULL: no end */
+    bool sessions;             /* is the report to name the open transactions? */
 };
-/* By the type, or by the latest values: times that are all whole seconds, minutes, hours or days (a script or
- * an application that truncates them), numbers that come more than once. */
-bool source_grain(const struct source *s, struct pg *pg, size_t table, struct source_grain *g, struct err *e);
-
-/* The next page of changed rows of a table: above `from` (cursor NULL: from the first) and not above `to`
- * (NULL, or its cursor NULL: no bound), ordered by cursor and key. `bound` (cursor NULL: none) is only
- * compared with: source_page_below. horizon is read in the same round trip, before the page's snapshot. */
-bool source_page(const struct source *s, struct pg *pg, size_t table, const struct position *from,
-                 const struct position *to, const struct position *bound, int64_t rows,
-                 struct source_horizon *horizon, PGresult **out, struct err *e);
-/* Whether a page's row lies at or below the bound (below it, if that has no key). */
-bool source_page_below(const struct source *s, size_t table, const PGresult *page, int row);
-/* Tells this version of the row from a later one, even if its cursor did not move; NULL: it cannot be told.
- * Borrowed from the page. */
+/* The next page of rows that may be new, ordered by cursor and key. *report: read in the same round trip,
+ * before the page's snapshot; freed first. */
+bool source_page(const struct source *s, struct pg *pg, size_t table, const struct source_look *look,
+                 int64_t rows, struct source_report *report, PGresult **out, struct err *e);
+/* Whether a page's row lies above what was seen. */
+bool source_page_above(const struct source *s, size_t table, const PGresult *page, int row);
+/* Tells this version of the row from a later one, even if its cursor did not move. Borrowed from the page. */
 const char *source_page_version(const struct source *s, size_t table, const PGresult *page, int row);
+/* Whether a later page may bring this version of the row again, as the window moves on from a look that began
+ * with `report`. */
+bool source_page_returns(const struct source *s, size_t table, const PGresult *page, int row,
+                         const struct watermark_report *began);
+/* Of a page with rows: all transactions below it had ended when the page was read. */
+uint64_t source_page_xid(const struct source *s, size_t table, const PGresult *page);
 /* The place of a page's row. False: no memory. */
 bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row,
                           struct position *out);
 
-/* The place of the table's last row (cursor NULL: it has none), and the horizon, read before. */
+/* The place of the table's last row (cursor NULL: it has none), and the report, read before. */
 bool source_last(const struct source *s, struct pg *pg, size_t table, struct position *last,
-                 struct source_horizon *horizon, struct err *e);
+                 struct source_report *report, struct err *e);
+/* What transaction ids belong to: the cluster and its timeline. Owned by the caller. NULL: e says why. */
+char *source_server(const struct source *s, struct pg *pg, struct err *e);
 /* The root's keys that `keys` of a related table affect: those above `after` (NULL: from the first), `rows`
  * at most, in order, each once. */
 bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys, size_t n,

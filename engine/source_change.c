@@ -2,59 +2,93 @@
 
 #include "err.h"
 #include "pipeline.h"
-#include "state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the horizon ---- */
+/* ---- the report ---- */
 
-/* A row whose transaction began before another one ended may become visible later with an earlier cursor:
- * nothing at or above the oldest open transaction's start is passed. statement_timestamp() is read before the
- * sessions are looked at: a transaction that begins in between is above it. */
-static const char horizon_sql[] =
-    "WITH others AS MATERIALIZED ("
-    "  SELECT pid, application_name, state, backend_type, xact_start FROM pg_catalog.pg_stat_activity a"
-    "   WHERE datname = pg_catalog.current_database() AND pid <> pg_catalog.pg_backend_pid()"
-    "     AND NOT EXISTS (SELECT FROM unnest($1::int[], $3::bigint[]) own (pid, began) WHERE own.pid = a.pid"
-    "                        AND own.began = (extract(epoch FROM a.backend_start) * 1000000)::bigint)"
-    "     AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender'))"
+/* The clock is read before the sessions are looked at, and these before the page's snapshot: a transaction
+ * that begins in between is seen by the next report, and has a later start. pg_locks is looked at only when
+ * asked ($3): it costs more than the rest. Transactions of other databases write no row of ours. */
+static const char report_sql[] =
+    "WITH sessions AS ("
+    "  SELECT pid, datid, usesysid, application_name, state, backend_type, xact_start, backend_start,"
+    "         backend_xid::text::bigint AS xid FROM pg_catalog.pg_stat_activity"
+    "   WHERE pid <> pg_catalog.pg_backend_pid()),"
+    " own AS (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),"
+    " others AS ("
+    "  SELECT * FROM sessions a WHERE datid = (SELECT oid FROM own) AND usesysid IS NOT NULL"
+    "     AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender')"
+    "     AND NOT EXISTS (SELECT FROM unnest($1::int[], $2::bigint[]) own (pid, began) WHERE own.pid = a.pid"
+    "                        AND own.began = (extract(epoch FROM a.backend_start) * 1000000)::bigint)),"
+    " prepared AS ("
+    "  SELECT transaction::text::bigint AS xid, database = pg_catalog.current_database() AS ours"
+    "    FROM pg_catalog.pg_prepared_xacts),"
+    " elsewhere AS ("
+    "  SELECT xid FROM sessions WHERE datid <> (SELECT oid FROM own) AND xid IS NOT NULL"
+    "  UNION ALL SELECT xid FROM prepared WHERE NOT ours),"
+    " snapshot AS (SELECT pg_catalog.txid_current_snapshot() AS s)"
     " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
     "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
-    "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others"
-    "    WHERE xact_start >= pg_catalog.statement_timestamp() - $2::float8 * interval '1 second'),"
     "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
     "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
-    "  coalesce((SELECT bool_or(backend_type IS NULL OR state = 'disabled') FROM others), false) OR "
-    "pg_catalog.pg_is_in_recovery()"
-    "   OR EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts WHERE database = pg_catalog.current_database())";
+    "  coalesce((SELECT bool_or(backend_type IS NULL OR state = 'disabled') FROM others), false)"
+    "   OR EXISTS (SELECT FROM prepared WHERE ours),"
+    "  pg_catalog.pg_is_in_recovery(),"
+    "  CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.txid_snapshot_xmin(s)"
+    "       ELSE coalesce((SELECT min(x) FROM pg_catalog.txid_snapshot_xip(s) x"
+    "                       WHERE x % 4294967296 NOT IN (SELECT xid FROM elsewhere)),"
+    "                     pg_catalog.txid_snapshot_xmax(s)) END,"
+    "  pg_catalog.txid_snapshot_xmax(s),"
+    "  CASE WHEN $3::bool THEN coalesce("
+    "   (SELECT string_agg(virtualtransaction || ' ', '') FROM pg_catalog.pg_locks JOIN others USING (pid)"
+    "     WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND granted), '') ||"
+    "   coalesce((SELECT string_agg('p' || xid || ' ', '') FROM prepared WHERE ours), '') END"
+    " FROM snapshot";
 
-static const double DEFAULT_LOOKBACK = 60; /* seconds */
-
-static void read_horizon(const struct source *s, const PGresult *res, struct source_horizon *h)
+static bool read_report(const PGresult *res, struct source_report *r)
 {
-    const struct pipeline *p = s->pipeline;
-    *h = (struct source_horizon){.clock_us = pg_number(res, 0, 0)};
-    h->oldest_us = pg_number(res, 0, 1);
-    int64_t counts_us = pg_number(res, 0, 2);
-    snprintf(h->who, sizeof h->who, "%s", PQgetvalue(res, 0, 3));
-    h->hidden = PQgetvalue(res, 0, 4)[0] == 't';
-    h->over_limit = h->oldest_us != counts_us;
-    bool given = p->source.lookback >= 0;
-    double lookback = given ? p->source.lookback : DEFAULT_LOOKBACK;
-    h->horizon_us = h->clock_us;
-    if (counts_us != 0 && counts_us < h->horizon_us)
-        h->horizon_us = counts_us;
-    int64_t back = h->clock_us - (int64_t)(lookback * 1e6);
-    if ((given || h->hidden || h->over_limit) && back < h->horizon_us)
-        h->horizon_us = back;
+    source_report_free(r);
+    *r = (struct source_report){
+        .mark = {.clock_us = pg_number(res, 0, 0),
+                 .oldest_us = pg_number(res, 0, 1),
+                 .xid = (uint64_t)pg_number(res, 0, 5),
+                 .xmax = (uint64_t)pg_number(res, 0, 6)},
+        .hidden = PQgetvalue(res, 0, 3)[0] == 't',
+        .standby = PQgetvalue(res, 0, 4)[0] == 't',
+    };
+    snprintf(r->who, sizeof r->who, "%s", PQgetvalue(res, 0, 2));
+    if (PQgetisnull(res, 0, 7))
+        return true;
+    r->mark.sessions = r->sessions = strdup(PQgetvalue(res, 0, 7));
+    return r->sessions != NULL;
 }
 
-/* The horizon, and then sql, which is freed, in one round trip. */
-static bool query_with_horizon(const struct source *s, struct pg *pg, const char *label, struct buf *sql,
-                               int n, const char *const *params, size_t columns,
-                               struct source_horizon *horizon, PGresult **out, struct err *e)
+void source_report_free(struct source_report *r)
+{
+    free(r->sessions);
+    *r = (struct source_report){0};
+}
+
+struct watermark_rule source_rule(const struct source *s, size_t table, bool standby)
+{
+    static const double DEFAULT_LOOKBACK = 60; /* seconds */
+    const struct pipeline *p = s->pipeline;
+    const struct source_table *t = &s->tables[table];
+    double lookback = p->source.lookback >= 0 ? p->source.lookback : DEFAULT_LOOKBACK;
+    return (struct watermark_rule){.is_time = t->cursor_is_time,
+                                   .is_instant = t->cursor_is_instant,
+                                   .is_ruled = t->is_ruled && !standby,
+                                   .lookback_us = (int64_t)(lookback * 1e6),
+                                   .limit_us = (int64_t)(p->source.horizon_limit * 1e6)};
+}
+
+/* The report, and then sql, which is freed, in one round trip. */
+static bool query_with_report(struct pg *pg, const char *label, struct buf *sql, int n,
+                              const char *const *params, size_t columns, bool sessions,
+                              struct source_report *report, PGresult **out, struct err *e)
 {
     struct buf pids, began;
     PGresult *res[2] = {NULL, NULL};
@@ -62,24 +96,42 @@ static bool query_with_horizon(const struct source *s, struct pg *pg, const char
     buf_init(&began, SOURCE_SQL_MAX);
     pg_add_own_sessions(pg_server_of(pg), &pids, &began);
     const char *text = buf_cstr(sql);
-    char limit[40];
-    snprintf(limit, sizeof limit, "%.6f", s->pipeline->source.horizon_limit);
-    const char *const about[] = {buf_cstr(&pids), limit, buf_cstr(&began)};
-    struct pg_statement statements[2] = {{horizon_sql, 3, about}, {text, n, params}};
-    bool ok = about[0] && about[2] && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
+    const char *const about[] = {buf_cstr(&pids), buf_cstr(&began), sessions ? "t" : "f"};
+    struct pg_statement statements[2] = {{report_sql, 3, about}, {text, n, params}};
+    bool ok = about[0] && about[1] && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
     buf_free(&pids);
     buf_free(&began);
     buf_free(sql);
-    ok = ok && pg_expect(pg, &res[0], 1, 5, e) && pg_expect(pg, &res[1], -1, columns, e);
+    ok = ok && pg_expect(pg, &res[0], 1, 8, e) && pg_expect(pg, &res[1], -1, columns, e) &&
+         (read_report(res[0], report) || err_memory(e));
+    PQclear(res[0]);
     if (!ok) {
-        PQclear(res[0]);
         PQclear(res[1]);
         return err_wrap(e, "could not read '%s'", label);
     }
-    read_horizon(s, res[0], horizon);
-    PQclear(res[0]);
     *out = res[1];
     return true;
+}
+
+char *source_server(const struct source *s, struct pg *pg, struct err *e)
+{
+    static const char text[] =
+        "SELECT (pg_catalog.pg_control_system()).system_identifier || '-' ||"
+        " CASE WHEN pg_catalog.pg_is_in_recovery() THEN "
+        "(pg_catalog.pg_control_checkpoint()).timeline_id::text"
+        " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END ||"
+        " '-' || oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
+    struct buf sql;
+    PGresult *res;
+    buf_init(&sql, SOURCE_SQL_MAX);
+    buf_adds(&sql, text);
+    if (!source_query(pg, s->tables[0].label, &sql, 0, NULL, &res, e) || !pg_expect(pg, &res, 1, 1, e))
+        return NULL;
+    char *server = strdup(PQgetvalue(res, 0, 0));
+    PQclear(res);
+    if (!server)
+        err_memory(e);
+    return server;
 }
 
 /* ---- positions ---- */
@@ -120,42 +172,92 @@ bool source_page_position(const struct source *s, size_t table, const PGresult *
     return out->cursor && out->key;
 }
 
-bool source_page_below(const struct source *s, size_t table, const PGresult *page, int row)
+/* The columns of a page behind its key: the cursor, its microseconds, and these. */
+enum { PAGE_ABOVE = 2, PAGE_VERSION, PAGE_XID, PAGE_COLUMNS };
+
+static int page_column(const struct source *s, size_t table, int column)
 {
-    return PQgetvalue(page, row, (int)s->tables[table].key.n + 2)[0] == 't';
+    return (int)s->tables[table].key.n + column;
+}
+
+bool source_page_above(const struct source *s, size_t table, const PGresult *page, int row)
+{
+    return PQgetvalue(page, row, page_column(s, table, PAGE_ABOVE))[0] == 't';
 }
 
 const char *source_page_version(const struct source *s, size_t table, const PGresult *page, int row)
 {
-    int column = (int)s->tables[table].key.n + 3;
-    return PQgetisnull(page, row, column) ? NULL : PQgetvalue(page, row, column);
+    return PQgetvalue(page, row, page_column(s, table, PAGE_VERSION));
 }
 
+uint64_t source_page_xid(const struct source *s, size_t table, const PGresult *page)
+{
+    return (uint64_t)pg_number(page, 0, page_column(s, table, PAGE_XID));
+}
+
+/* A row bears the lower 32 bits of its transaction's id; those that live are less than 2^31 apart. */
+bool source_page_returns(const struct source *s, size_t table, const PGresult *page, int row,
+                         const struct watermark_report *began)
+{
+    if (!s->tables[table].has_xmin)
+        return true;
+    uint32_t xmin = (uint32_t)pg_number(page, row, page_column(s, table, PAGE_VERSION));
+    return xmin - (uint32_t)began->xid < (uint32_t)1 << 31 ||
+           pg_number(page, row, page_column(s, table, 1)) > began->clock_us;
+}
+
+/* "(xmin::text::bigint - 4711 ...": the same as an SQL condition. Ids 1 and 2 are not of any time. */
+static void add_not_done(struct buf *sql, uint64_t xid)
+{
+    static const long long ids = 1LL << 32;
+    buf_addf(sql, "xmin::text::bigint > 2 AND (xmin::text::bigint + %lld) %% %lld < %lld",
+             ids - (long long)(xid % (uint64_t)ids), ids, ids / 2);
+}
+
+enum { PAGE_POSITIONS = 5 }; /* what was seen comes three times */
+
 struct position_parameters {
-    const char *list[3 * (SOURCE_KEY_MAX + 1)];
+    const char *list[PAGE_POSITIONS * (SOURCE_KEY_MAX + 1)];
     int n;
-    struct source_parameters keys[3];
+    struct source_parameters keys[PAGE_POSITIONS];
+    int n_keys;
 };
 
-/* Adds "(cursor, key) above `p`", or "not above `p`". which: 0 to 2, whose keys are kept there. */
+/* Adds "(cursor, key) above `p`", or "not above `p`". */
 static bool add_position(struct buf *sql, const struct source_table *t, const struct position *p, bool above,
-                         struct position_parameters *params, int which, struct err *e)
+                         struct position_parameters *params, struct err *e)
 {
     params->list[params->n++] = p->cursor;
     if (!p->key) {
         buf_addf(sql, "%s %s $%d::%s", t->cursor, above ? ">=" : "<", params->n, t->cursor_type);
         return true;
     }
-    if (!source_one_key(&params->keys[which], &t->key, p->key, e))
+    struct source_parameters *key = &params->keys[params->n_keys++];
+    if (!source_one_key(key, &t->key, p->key, e))
         return false;
     buf_addf(sql, "(%s, ", t->cursor);
     source_add_columns(sql, &t->key, "");
     buf_addf(sql, ") %s ($%d::%s, ", above ? ">" : "<=", params->n, t->cursor_type);
     source_add_parameters(sql, &t->key, params->n + 1);
     buf_adds(sql, ")");
-    memcpy(params->list + params->n, params->keys[which].list, t->key.n * sizeof *params->list);
+    memcpy(params->list + params->n, key->list, t->key.n * sizeof *params->list);
     params->n += (int)t->key.n;
     return true;
+}
+
+/* Adds "cursor >= <p, less slack>". */
+static void add_lower(struct buf *sql, const struct source_table *t, const struct position *p, int64_t slack,
+                      struct position_parameters *params)
+{
+    params->list[params->n++] = p->cursor;
+    buf_addf(sql, "%s >= ", t->cursor);
+    if (t->cursor_is_time)
+        buf_addf(sql, "$%d::%s - interval '%lld microseconds'", params->n, t->cursor_type, (long long)slack);
+    else if (t->cursor_floor)
+        buf_addf(sql, "greatest($%d::numeric - %lld, %s)::%s", params->n, (long long)slack, t->cursor_floor,
+                 t->cursor_type);
+    else
+        buf_addf(sql, "$%d::numeric - %lld", params->n, (long long)slack);
 }
 
 static void add_page_columns(struct buf *sql, const struct source_table *t)
@@ -179,96 +281,92 @@ static void add_order(struct buf *sql, const struct source_table *t, const char 
         buf_addf(sql, ", %s%s", t->key.names[i], direction);
 }
 
-bool source_page(const struct source *s, struct pg *pg, size_t table, const struct position *from,
-                 const struct position *to, const struct position *bound, int64_t rows,
-                 struct source_horizon *horizon, PGresult **out, struct err *e)
+/* Adds "AND ..." for each of what the look says. */
+static bool add_look(struct buf *sql, const struct source_table *t, const struct source_look *look,
+                     struct position_parameters *params, struct err *e)
+{
+    bool ok = true;
+    if (look->behind->cursor || look->from->cursor)
+        buf_adds(sql, " AND ");
+    if (look->behind->cursor)
+        ok = add_position(sql, t, look->behind, true, params, e);
+    else if (look->from->cursor && look->slack > 0)
+        add_lower(sql, t, look->from, look->slack, params);
+    else if (look->from->cursor)
+        ok = add_position(sql, t, look->from, true, params, e);
+    if (ok && t->has_xmin && look->xid > WATERMARK_ANY && look->seen->cursor) {
+        buf_adds(sql, " AND (");
+        ok = add_position(sql, t, look->seen, true, params, e);
+        buf_adds(sql, " OR ");
+        add_not_done(sql, look->xid);
+        buf_adds(sql, ")");
+    }
+    if (ok && look->to->cursor) {
+        buf_adds(sql, " AND (");
+        ok = add_position(sql, t, look->to, false, params, e);
+        if (ok && look->seen->cursor) {
+            buf_adds(sql, " OR ");
+            ok = add_position(sql, t, look->seen, false, params, e);
+        }
+        buf_adds(sql, ")");
+    }
+    return ok;
+}
+
+bool source_page(const struct source *s, struct pg *pg, size_t table, const struct source_look *look,
+                 int64_t rows, struct source_report *report, PGresult **out, struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     struct position_parameters params = {0};
     struct buf sql;
     buf_init(&sql, SOURCE_SQL_MAX);
     add_page_columns(&sql, t);
-    buf_adds(&sql, bound->cursor ? ", " : ", false");
-    bool ok = !bound->cursor || add_position(&sql, t, bound, false, &params, 0, e);
-    buf_adds(&sql, t->has_xmin ? ", xmin" : ", NULL");
+    buf_adds(&sql, look->seen->cursor ? ", " : ", true");
+    bool ok = !look->seen->cursor || add_position(&sql, t, look->seen, true, &params, e);
+    buf_addf(&sql, ", %s, pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())", t->version);
     add_from(&sql, t);
-    if (ok && from->cursor) {
-        buf_adds(&sql, " AND ");
-        ok = add_position(&sql, t, from, true, &params, 1, e);
-    }
-    if (ok && to->cursor) {
-        buf_adds(&sql, " AND ");
-        ok = add_position(&sql, t, to, false, &params, 2, e);
-    }
+    ok = ok && add_look(&sql, t, look, &params, e);
     add_order(&sql, t, "");
     buf_addf(&sql, " LIMIT %lld", (long long)rows);
     if (ok)
-        ok = query_with_horizon(s, pg, t->label, &sql, params.n, params.list, t->key.n + 4, horizon, out, e);
+        ok = query_with_report(pg, t->label, &sql, params.n, params.list, t->key.n + PAGE_COLUMNS,
+                               look->sessions, report, out, e);
     else
         buf_free(&sql);
-    source_parameters_free(&params.keys[0], &t->key);
-    source_parameters_free(&params.keys[1], &t->key);
-    source_parameters_free(&params.keys[2], &t->key);
+    for (int i = 0; i < params.n_keys; i++)
+        source_parameters_free(&params.keys[i], &t->key);
     return ok;
 }
 
+static bool is_key_column(const struct source_table *t, const char *name)
+{
+    for (size_t i = 0; i < t->key.n; i++)
+        if (strcmp(t->key.names[i], name) == 0)
+            return true;
+    return false;
+}
+
 bool source_last(const struct source *s, struct pg *pg, size_t table, struct position *last,
-                 struct source_horizon *horizon, struct err *e)
+                 struct source_report *report, struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     struct buf sql;
     PGresult *res;
     buf_init(&sql, SOURCE_SQL_MAX);
     add_page_columns(&sql, t); /* of the last row alone: beside ORDER BY, they would be computed for each */
-    buf_adds(&sql, " FROM (SELECT *");
+    buf_adds(&sql, " FROM (SELECT ");
+    source_add_columns(&sql, &t->key, "");
+    if (!is_key_column(t, t->cursor))
+        buf_addf(&sql, ", %s", t->cursor);
     add_from(&sql, t);
     add_order(&sql, t, " DESC");
     buf_adds(&sql, " LIMIT 1) last");
-    if (!query_with_horizon(s, pg, t->label, &sql, 0, NULL, t->key.n + 2, horizon, &res, e))
+    if (!query_with_report(pg, t->label, &sql, 0, NULL, t->key.n + 2, true, report, &res, e))
         return false;
     position_free(last);
     bool ok = PQntuples(res) == 0 || source_page_position(s, table, res, 0, last);
     PQclear(res);
     return ok || err_memory(e);
-}
-
-/* Of the latest rows: whether their times are all whole seconds, minutes, hours, days; whether a number is
- * there twice. A few distinct ones are no evidence: a bulk change has but one. */
-static void add_grain(struct buf *sql, const struct source_table *t)
-{
-    static const char *const units[] = {"second", "minute", "hour", "day"};
-    enum { LATEST = 1000, EVIDENCE = 10 };
-    buf_addf(sql, "SELECT count(DISTINCT c) >= %d", EVIDENCE);
-    for (size_t i = 0; t->cursor_is_time && i < sizeof units / sizeof *units; i++)
-        buf_addf(sql, ", bool_and(c = date_trunc('%s', c))", units[i]);
-    if (!t->cursor_is_time)
-        buf_adds(sql, ", count(DISTINCT c) < count(*)");
-    buf_addf(sql, " FROM (SELECT %s AS c", t->cursor);
-    add_from(sql, t);
-    buf_addf(sql, " ORDER BY %s DESC LIMIT %d) latest", t->cursor, LATEST);
-}
-
-bool source_grain(const struct source *s, struct pg *pg, size_t table, struct source_grain *g, struct err *e)
-{
-    static const int64_t seconds[] = {1, 60, 3600, 86400};
-    const struct source_table *t = &s->tables[table];
-    struct buf sql;
-    PGresult *res;
-    *g = (struct source_grain){.coarse = t->cursor_is_rounded};
-    if (t->cursor_is_rounded && t->cursor_is_time)
-        g->step_us = seconds[0] * 1000 * 1000;
-    buf_init(&sql, SOURCE_SQL_MAX);
-    add_grain(&sql, t);
-    if (!source_query(pg, t->label, &sql, 0, NULL, &res, e) ||
-        !pg_expect(pg, &res, 1, t->cursor_is_time ? 5 : 2, e))
-        return false;
-    for (int i = 1; PQgetvalue(res, 0, 0)[0] == 't' && i < PQnfields(res); i++)
-        if (PQgetvalue(res, 0, i)[0] == 't') {
-            g->coarse = true;
-            g->step_us = t->cursor_is_time ? seconds[i - 1] * 1000 * 1000 : 0;
-        }
-    PQclear(res);
-    return true;
 }
 
 /* SELECT value, its microseconds: as a position without a key. */

@@ -20,7 +20,8 @@
 #include <unistd.h>
 
 enum {
-    FORMAT = 1,
+    FORMAT = 2,
+    OLDEST_FORMAT = 1,  /* its positions were bounds: whatever was not done lay above them */
     MAX_FILE = 1 << 20, /* bytes; a state is below 1 KiB, but for its keys */
     MAX_BARE = 256,     /* bytes; a longer text without JSON is not a bare file but a damaged one */
 };
@@ -53,6 +54,16 @@ bool position_copy(struct position *to, const struct position *from)
     return copy_text(&to->cursor, from->cursor) && copy_text(&to->key, from->key);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool position_same(const struct position *a, const struct position *b)
+{
+    return same_text(a->cursor, b->cursor) && same_text(a->key, b->key);
+}
+
 void position_move(struct position *to, struct position *from)
 {
     position_free(to);
@@ -60,11 +71,38 @@ void position_move(struct position *to, struct position *from)
     *from = (struct position){0};
 }
 
+static void fence_free(struct fence *f)
+{
+    free(f->sessions);
+    *f = (struct fence){0};
+}
+
+void window_free(struct window *w)
+{
+    position_free(&w->from);
+    fence_free(&w->fence);
+    *w = (struct window){0};
+}
+
+static bool window_copy(struct window *to, const struct window *from)
+{
+    to->xid = from->xid;
+    to->us = from->us;
+    to->mono_us = from->mono_us;
+    to->fence.xid = from->fence.xid;
+    to->fence.us = from->fence.us;
+    return position_copy(&to->from, &from->from) && copy_text(&to->fence.sessions, from->fence.sessions);
+}
+
 void mark_free(struct mark *m)
 {
     position_free(&m->at);
+    position_free(&m->seen);
+    window_free(&m->window);
+    window_free(&m->candidate);
+    window_free(&m->rewind);
+    position_free(&m->pass);
     position_free(&m->fan);
-    position_free(&m->owed);
     free(m->after);
     *m = (struct mark){0};
 }
@@ -76,6 +114,27 @@ void mark_move(struct mark *to, struct mark *from)
     *from = (struct mark){0};
 }
 
+bool mark_copy(struct mark *to, const struct mark *from)
+{
+    to->pass_xid = from->pass_xid;
+    to->fan_hash = from->fan_hash;
+    return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&
+           window_copy(&to->window, &from->window) && window_copy(&to->candidate, &from->candidate) &&
+           window_copy(&to->rewind, &from->rewind) && position_copy(&to->pass, &from->pass) &&
+           position_copy(&to->fan, &from->fan) && copy_text(&to->after, from->after);
+}
+
+bool mark_begin(struct mark *m, const struct position *at)
+{
+    struct mark fresh = {0};
+    bool ok = position_copy(&fresh.at, at) && position_copy(&fresh.window.from, at);
+    if (ok)
+        mark_move(m, &fresh);
+    else
+        mark_free(&fresh);
+    return ok;
+}
+
 void state_data_free(struct state_data *d)
 {
     free(d->pipeline);
@@ -83,6 +142,7 @@ void state_data_free(struct state_data *d)
     free(d->index_uuid);
     free(d->after);
     free(d->sweep_after);
+    free(d->server);
     position_free(&d->mtime);
     for (size_t i = 0; i < d->n_tables; i++) {
         free(d->tables[i].name);
@@ -98,14 +158,8 @@ void state_data_free(struct state_data *d)
 static bool copy_table(struct state_data *to, const struct state_table *from)
 {
     struct state_table *t = state_table(to, from->name);
-    if (!t)
-        return false;
-    t->mark.fan_hash = from->mark.fan_hash;
-    t->mark.owed_us = from->mark.owed_us;
-    return position_copy(&t->mark.at, &from->mark.at) && position_copy(&t->mark.fan, &from->mark.fan) &&
-           position_copy(&t->mark.owed, &from->mark.owed) && copy_text(&t->mark.after, from->mark.after) &&
-           copy_text(&t->key, from->key) && copy_text(&t->types, from->types) &&
-           copy_text(&t->cursor, from->cursor);
+    return t && mark_copy(&t->mark, &from->mark) && copy_text(&t->key, from->key) &&
+           copy_text(&t->types, from->types) && copy_text(&t->cursor, from->cursor);
 }
 
 bool state_data_copy(struct state_data *to, const struct state_data *from)
@@ -117,7 +171,8 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
                               .documents = from->documents};
     bool ok = position_copy(&to->mtime, &from->mtime) && copy_text(&to->pipeline, from->pipeline) &&
               copy_text(&to->index, from->index) && copy_text(&to->index_uuid, from->index_uuid) &&
-              copy_text(&to->after, from->after) && copy_text(&to->sweep_after, from->sweep_after);
+              copy_text(&to->after, from->after) && copy_text(&to->sweep_after, from->sweep_after) &&
+              copy_text(&to->server, from->server);
     for (size_t i = 0; ok && i < from->n_tables; i++)
         ok = copy_table(to, &from->tables[i]);
     if (!ok)
@@ -267,35 +322,106 @@ static bool read_int(struct json_reader *r, int64_t *out)
     return json_next(r) == JSON_NUMBER && json_int(r, out);
 }
 
-/* m: what "fan" and "owed" go to. Within these it is NULL, and what else they have goes to part_of. */
-static bool read_position(struct json_reader *r, struct position *p, struct mark *m, struct mark *part_of)
+static bool read_uint(struct json_reader *r, uint64_t *out)
+{
+    int64_t n = 0;
+    bool ok = read_int(r, &n);
+    *out = (uint64_t)n;
+    return ok;
+}
+
+/* "cursor", "key" or "us". *mine: it was one of them. */
+static bool read_position_field(struct json_reader *r, struct position *p, bool *mine)
+{
+    *mine = true;
+    if (json_is(r, "cursor"))
+        return read_text(r, &p->cursor);
+    if (json_is(r, "key"))
+        return read_text(r, &p->key);
+    if (json_is(r, "us"))
+        return p->has_us = read_int(r, &p->us);
+    *mine = false;
+    return true;
+}
+
+static bool read_fence(struct json_reader *r, struct fence *f)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
     bool ok = true;
+    while (ok && json_next(r) == JSON_KEY)
+        ok = json_is(r, "sessions") ? read_text(r, &f->sessions)
+             : json_is(r, "xid")    ? read_uint(r, &f->xid)
+             : json_is(r, "since")  ? read_int(r, &f->us)
+                                    : json_skip(r);
+    return ok && r->token == JSON_OBJECT_END;
+}
+
+static bool read_window(struct json_reader *r, struct window *w)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true, mine;
     while (ok && json_next(r) == JSON_KEY) {
-        if (json_is(r, "cursor"))
-            ok = read_text(r, &p->cursor);
-        else if (json_is(r, "key"))
-            ok = read_text(r, &p->key);
-        else if (json_is(r, "us"))
-            ok = p->has_us = read_int(r, &p->us);
-        else if (m && json_is(r, "fan"))
-            ok = read_position(r, &m->fan, NULL, m);
-        else if (m && json_is(r, "owed"))
-            ok = read_position(r, &m->owed, NULL, m);
-        else if (part_of && json_is(r, "since"))
-            ok = read_int(r, &part_of->owed_us);
-        else if (part_of && json_is(r, "after"))
-            ok = read_text(r, &part_of->after);
-        else if (part_of && json_is(r, "hash")) {
-            int64_t hash = 0;
-            ok = read_int(r, &hash);
-            part_of->fan_hash = (uint64_t)hash;
-        } else
-            ok = json_skip(r);
+        ok = read_position_field(r, &w->from, &mine);
+        if (!mine)
+            ok = json_is(r, "xid")     ? read_uint(r, &w->xid)
+                 : json_is(r, "taken") ? read_int(r, &w->us)
+                 : json_is(r, "fence") ? read_fence(r, &w->fence)
+                                       : json_skip(r);
     }
     return ok && r->token == JSON_OBJECT_END;
+}
+
+/* A position with one number, and perhaps a text: "fan", "pass", "seen". */
+static bool read_part(struct json_reader *r, struct position *p, const char *name, uint64_t *number,
+                      char **after)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true, mine;
+    while (ok && json_next(r) == JSON_KEY) {
+        ok = read_position_field(r, p, &mine);
+        if (!mine)
+            ok = name && json_is(r, name)       ? read_uint(r, number)
+                 : after && json_is(r, "after") ? read_text(r, after)
+                                                : json_skip(r);
+    }
+    return ok && r->token == JSON_OBJECT_END;
+}
+
+static bool read_mark(struct json_reader *r, struct mark *m)
+{
+    struct position owed = {0};
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true, mine, has_window = false;
+    while (ok && json_next(r) == JSON_KEY) {
+        ok = read_position_field(r, &m->at, &mine);
+        if (mine)
+            continue;
+        if (json_is(r, "window"))
+            ok = has_window = read_window(r, &m->window);
+        else if (json_is(r, "candidate"))
+            ok = read_window(r, &m->candidate);
+        else if (json_is(r, "rewind"))
+            ok = read_window(r, &m->rewind);
+        else if (json_is(r, "seen"))
+            ok = read_part(r, &m->seen, NULL, NULL, NULL);
+        else if (json_is(r, "pass"))
+            ok = read_part(r, &m->pass, "xid", &m->pass_xid, NULL);
+        else if (json_is(r, "fan"))
+            ok = read_part(r, &m->fan, "hash", &m->fan_hash, &m->after);
+        else if (json_is(r, "owed")) /* of format 1: the position to go back to */
+            ok = read_part(r, &owed, NULL, NULL, NULL);
+        else
+            ok = json_skip(r);
+    }
+    ok = ok && r->token == JSON_OBJECT_END;
+    if (ok && !has_window) /* format 1 */
+        ok = position_copy(&m->window.from, owed.cursor ? &owed : &m->at);
+    position_free(&owed);
+    return ok;
 }
 
 static bool read_tables(struct json_reader *r, struct state_data *d)
@@ -306,7 +432,7 @@ static bool read_tables(struct json_reader *r, struct state_data *d)
         char *name = strndup(r->text, r->len);
         struct state_table *t = name ? state_table(d, name) : NULL;
         free(name);
-        if (!t || !read_position(r, &t->mark.at, &t->mark, NULL))
+        if (!t || !read_mark(r, &t->mark))
             return false;
     }
     return r->token == JSON_OBJECT_END;
@@ -370,6 +496,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_text(r, &d->after);
         else if (json_is(r, "version"))
             ok = read_int(r, &d->version);
+        else if (json_is(r, "server"))
+            ok = read_text(r, &d->server);
         else if (json_is(r, "tables"))
             ok = read_tables(r, d);
         else if (json_is(r, "columns"))
@@ -383,7 +511,7 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
         if (*format > FORMAT)
             return true; /* not ours to judge: what follows may have changed its meaning */
     }
-    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format == FORMAT && d->pipeline &&
+    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format >= OLDEST_FORMAT && d->pipeline &&
            d->index_uuid && d->phase != STATE_NEW;
 }
 
@@ -449,14 +577,15 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
         struct mark *m = &d->tables[i].mark;
         if (!m->at.has_us || m->at.us <= us)
             continue;
-        struct mark back = {0};
-        if (!position_copy(&back.at, &d->mtime))
-            return err_memory(e);
-        if (m->owed_us != 0 && (!m->owed.has_us || m->owed.us < us)) {
-            position_move(&back.owed, &m->owed);
-            back.owed_us = m->owed_us;
+        struct window rewind = {0};
+        if (m->rewind.fence.sessions && (!m->rewind.from.has_us || m->rewind.from.us < us)) {
+            rewind = m->rewind; /* what is lower still is not forgotten */
+            m->rewind = (struct window){0};
         }
-        mark_move(m, &back);
+        bool ok = mark_begin(m, &d->mtime);
+        m->rewind = rewind;
+        if (!ok)
+            return err_memory(e);
     }
     return true;
 }
@@ -523,6 +652,49 @@ static void add_position(struct buf *b, const struct position *p)
         buf_addf(b, ",\"us\":%lld", (long long)p->us);
 }
 
+static void add_window(struct buf *b, const char *name, const struct window *w)
+{
+    buf_addf(b, ",\"%s\":", name);
+    add_position(b, &w->from);
+    if (w->xid != 0)
+        buf_addf(b, ",\"xid\":%llu", (unsigned long long)w->xid);
+    if (w->us != 0)
+        buf_addf(b, ",\"taken\":%lld", (long long)w->us);
+    if (w->fence.sessions) {
+        add_text(b, ",\"fence\":{\"sessions\"", w->fence.sessions);
+        buf_addf(b, ",\"xid\":%llu,\"since\":%lld}", (unsigned long long)w->fence.xid,
+                 (long long)w->fence.us);
+    }
+    buf_adds(b, "}");
+}
+
+static void add_mark(struct buf *b, const struct mark *m)
+{
+    add_position(b, &m->at);
+    if (m->seen.cursor) {
+        buf_adds(b, ",\"seen\":");
+        add_position(b, &m->seen);
+        buf_adds(b, "}");
+    }
+    add_window(b, "window", &m->window);
+    if (m->candidate.us != 0)
+        add_window(b, "candidate", &m->candidate);
+    if (m->rewind.fence.sessions)
+        add_window(b, "rewind", &m->rewind);
+    if (m->pass.cursor) {
+        buf_adds(b, ",\"pass\":");
+        add_position(b, &m->pass);
+        buf_addf(b, ",\"xid\":%llu}", (unsigned long long)m->pass_xid);
+    }
+    if (m->fan.cursor) {
+        buf_adds(b, ",\"fan\":");
+        add_position(b, &m->fan);
+        add_text(b, ",\"after\"", m->after);
+        buf_addf(b, ",\"hash\":%lld}", (long long)m->fan_hash);
+    }
+    buf_adds(b, "}");
+}
+
 static void add_tables(struct buf *b, const struct state_data *d)
 {
     buf_adds(b, ",\"tables\":{");
@@ -532,19 +704,7 @@ static void add_tables(struct buf *b, const struct state_data *d)
             buf_adds(b, ",");
         json_add_string(b, t->name, strlen(t->name));
         buf_adds(b, ":");
-        add_position(b, &t->mark.at);
-        if (t->mark.fan.cursor) {
-            buf_adds(b, ",\"fan\":");
-            add_position(b, &t->mark.fan);
-            add_text(b, ",\"after\"", t->mark.after);
-            buf_addf(b, ",\"hash\":%lld}", (long long)t->mark.fan_hash);
-        }
-        if (t->mark.owed_us != 0) {
-            buf_adds(b, ",\"owed\":");
-            add_position(b, &t->mark.owed);
-            buf_addf(b, ",\"since\":%lld}", (long long)t->mark.owed_us);
-        }
-        buf_adds(b, "}");
+        add_mark(b, &t->mark);
     }
     buf_adds(b, "}");
 }
@@ -578,6 +738,8 @@ static void write_json(struct buf *b, const struct state_data *d)
     add_text(b, ",\"phase\"", d->phase == STATE_SNAPSHOT ? "snapshot" : "following");
     add_text(b, ",\"after\"", d->after);
     buf_addf(b, ",\"version\":%lld", (long long)d->version);
+    if (d->server)
+        add_text(b, ",\"server\"", d->server);
     add_tables(b, d);
     add_columns(b, d);
     buf_addf(b, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);

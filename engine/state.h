@@ -9,10 +9,11 @@
  * the index yet. While the first load is under way, it is 1970. A file without JSON (empty, touched, left by
  * another tool) says just that.
  *
- *     {"format":1,"pipeline":"movies","index":"movies","index_uuid":"Qz...","phase":"following","after":null,
- *      "version":1764000000000000,"tables":{
- *        "content.film_work":{"cursor":"2021-06-16 20:14:09.2+00","key":"025c...","us":1623874449200000},
- *        "content.genre":{"cursor":...,"key":...,"us":...,
+ *     {"format":2,"pipeline":"movies","index":"movies","index_uuid":"Qz...","phase":"following","after":null,
+ *      "version":1764000000000000,"server":"7712683974535949944-1","tables":{
+ *        "content.film_work":{"cursor":"2021-06-16 20:14:09.2+00","key":"025c...","us":1623874449200000,
+ *          "window":{"cursor":...,"key":...,"us":...,"xid":4711}},
+ *        "content.genre":{"cursor":...,"key":...,"us":...,"window":{...},
  *          "fan":{"cursor":...,"key":...,"us":...,"after":"7f3a...","hash":...}}},
  *      "columns":{"content.film_work":["id","uuid","modified"],"content.genre":["id","uuid","modified"]},
  *      "sweep":{"swept":1764000000000000,"after":"7f3a..."},"documents":1000000}
@@ -24,15 +25,16 @@
  *             on
  * after       snapshot: all rows whose key is not above this one are in the index; null: none are
  * version     the highest document version issued
- * tables      for each tracked table its position: rows below `cursor` are done, and of those at this very
- *             cursor the ones up to `key` (null: none of them). The cursor is the server's own text; `us` is
- *             it in microseconds since the epoch, where it is a time; the root's equals the file's mtime
+ * server      the cluster and its timeline that transaction ids are of; another one's mean nothing here
+ * tables      for each tracked table its position: the highest row that was delivered, or the start of a
+ *             transaction that was still open then. The cursor is the server's own text; `us` is it in
+ *             microseconds since the epoch, where it is a time; the root's equals the file's mtime
+ * window      from where on the table is looked at again, and which of the rows there are done: see
+ *             watermark.h, as for `seen`, `candidate`, `rewind` and `pass`
  * columns     of each table, what its position is made of: the key's columns, their types, the cursor
  * fan         a change that affects many documents is under way: of the rows up to this position, the
  *             affected documents whose key is not above `after` are done; hash: of those rows, which tells
  *             whether they are still the same ones
- * owed        a transaction that began at `since` was open for longer than horizon_limit, and the position
- *             has passed what it may still bring: once it has ended, rows from here on are read again
  * sweep       swept: when the last sweep ended, in microseconds since the epoch; after: one is under way, and
  *             has looked at all rows whose key is not above this one
  * documents   how many the index held when all was well: what may be deleted without being asked is measured
@@ -55,18 +57,45 @@ void position_free(struct position *p);
 bool position_copy(struct position *to,
                    const struct position *from);                /* frees what `to` held; false: no memory */
 void position_move(struct position *to, struct position *from); /* likewise; leaves `from` empty */
+bool position_same(const struct position *a,
+                   const struct position *b); /* the same cursor and key, as texts */
+
+/* The transactions that were open at one moment. */
+struct fence {
+    char *sessions; /* owned: their names, a space behind each; NULL: no fence */
+    uint64_t xid;   /* a standby cannot name them: they have ended when all transactions below it have */
+    int64_t us;     /* the server's clock at that moment */
+};
+
+/* A lower end of what is looked at, and the transaction id below which rows at or above it are done (0: none
+ * is done yet). */
+struct window {
+    struct position from; /* cursor NULL: the very beginning, or no window */
+    uint64_t xid;
+    int64_t us;      /* the server's clock when it was chosen */
+    int64_t mono_us; /* and this process's, which is not saved; 0: another process chose it */
+    struct fence fence;
+};
 
 /* What is done once a batch and all before it are acknowledged: see the fields above. */
 struct mark {
-    struct position at;  /* of a table that is polled */
+    struct position at;      /* of a table that is polled; all of these: see watermark.h */
+    struct position seen;    /* cursor NULL: `at` is it */
+    struct window window;    /* without a fence */
+    struct window candidate; /* us 0: none */
+    struct window rewind;    /* fence.sessions NULL: none */
+    struct position pass;    /* cursor NULL: none is under way */
+    uint64_t pass_xid;
     struct position fan; /* cursor NULL: none */
     uint64_t fan_hash;
-    struct position owed; /* from where to look again, once the transaction has ended that began at: */
-    int64_t owed_us;      /* 0: none */
-    char *after;          /* owned: of the fan, if there is one; else of the snapshot or the sweep */
+    char *after; /* owned: of the fan, if there is one; else of the snapshot or the sweep */
 };
 void mark_free(struct mark *m);
 void mark_move(struct mark *to, struct mark *from);
+bool mark_copy(struct mark *to, const struct mark *from); /* frees what `to` held; false: no memory */
+/* All rows at or above this position are to be read (cursor NULL: all rows). False: no memory. */
+bool mark_begin(struct mark *m, const struct position *at);
+void window_free(struct window *w); /* leaves an empty one */
 
 enum state_phase { STATE_NEW, STATE_SNAPSHOT, STATE_FOLLOWING };
 
@@ -84,6 +113,7 @@ struct state_data {
     char *pipeline, *index, *index_uuid; /* owned */
     char *after;                         /* owned */
     int64_t version;
+    char *server;               /* owned; NULL: not known */
     struct state_table *tables; /* owned; the root is the first one */
     size_t n_tables;
     int64_t swept_us;  /* 0: never */

@@ -39,9 +39,10 @@
 ---@field key string|string[]       the query's and the table's column that becomes `_id`, or several: { "a", "b" } becomes
 ---                                 their values joined by ":" (with ":" and "\" in them escaped by "\")
 ---@field cursor? string            the table's column that says when a row last changed; none: sweeps compare all
----@field lookback? number          seconds that are read again at each look. Without it: 60 where it cannot be known how long
----                                 other transactions have been open, else 0
----@field horizon_limit? number     seconds that a transaction left open may hold the watermark back (default 600)
+---@field lookback? number          seconds below the highest cursor seen, and below the oldest open transaction's start,
+---                                 that are read again at each look (default 60): how far clocks that set cursors may
+---                                 be behind
+---@field horizon_limit? number     seconds that a transaction left open may widen that window (default 600)
 ---@field query string              plain SQL that yields one row for each key; it is wrapped, never edited
 ---@field related? etl.Related[]    tables whose changes change documents
 

@@ -73,8 +73,16 @@ static struct state_table tables[] = {
      .mark = {.at = {.cursor = (char *)"7"},
               .fan = {.cursor = (char *)"9", .key = (char *)"g"},
               .fan_hash = 0xfedcba9876543210,
-              .owed = {.cursor = (char *)"5"},
-              .owed_us = 1764000000000002,
+              .seen = {.cursor = (char *)"8", .key = (char *)"s"},
+              .window = {.from = {.cursor = (char *)"6"}, .xid = 4711},
+              .candidate = {.from = {.cursor = (char *)"7", .key = (char *)"c"},
+                            .us = 1764000000000003,
+                            .fence = {.sessions = (char *)"3/17 p12 ", .xid = 4712, .us = 1764000000000004}},
+              .rewind = {.from = {.cursor = (char *)"5"},
+                         .xid = 4000,
+                         .fence = {.sessions = (char *)"", .xid = 4001, .us = 1764000000000002}},
+              .pass = {.cursor = (char *)"9", .key = (char *)"h"},
+              .pass_xid = 4713,
               .after = (char *)"film"}},
 };
 
@@ -83,6 +91,7 @@ static const struct state_data sample = {
     .pipeline = (char *)"movies",
     .index = (char *)"movies",
     .index_uuid = (char *)"Qz",
+    .server = (char *)"77-1",
     .tables = tables,
     .n_tables = 2,
     .swept_us = 1764000000000001,
@@ -130,6 +139,17 @@ static void what_was_saved_is_read_back(void **state)
     assert_string_equal(fan->fan.key, "g");
     assert_string_equal(fan->after, "film");
     assert_true(fan->fan_hash == tables[1].mark.fan_hash && !fan->at.key);
+    assert_string_equal(fan->seen.key, "s");
+    assert_true(fan->window.xid == 4711 && !fan->window.from.key && !fan->window.fence.sessions);
+    assert_string_equal(fan->candidate.from.key, "c");
+    assert_true(fan->candidate.us == 1764000000000003 && fan->candidate.fence.us == 1764000000000004);
+    assert_string_equal(fan->candidate.fence.sessions, "3/17 p12 ");
+    assert_string_equal(fan->rewind.from.cursor, "5");
+    assert_string_equal(fan->rewind.fence.sessions, "");
+    assert_true(fan->rewind.xid == 4000 && fan->rewind.fence.xid == 4001);
+    assert_string_equal(fan->pass.key, "h");
+    assert_true(fan->pass_xid == 4713);
+    assert_string_equal(d.server, "77-1");
     assert_true(d.swept_us == sample.swept_us);
     assert_string_equal(d.sweep_after, "swept");
     assert_int_equal(d.documents, 999);
@@ -264,12 +284,30 @@ static void nonsense_is_refused(void **state)
     }
 }
 
+static void an_older_format_goes_on_from_its_bounds(void **state)
+{
+    (void)state;
+    struct state_data d;
+    static const char text[] =
+        "{\"format\":1,\"pipeline\":\"m\",\"index_uuid\":\"u\",\"phase\":\"following\",\"tables\":{"
+        "\"a\":{\"cursor\":\"7\",\"key\":\"k\"},"
+        "\"b\":{\"cursor\":\"9\",\"key\":\"l\",\"owed\":{\"cursor\":\"4\",\"key\":null,\"since\":17}}}}";
+    write_file(text, sizeof text - 1);
+    read_state(&d);
+    assert_string_equal(d.tables[0].mark.window.from.cursor, "7");
+    assert_string_equal(d.tables[0].mark.window.from.key, "k");
+    assert_true(d.tables[0].mark.window.xid == 0);
+    assert_string_equal(d.tables[1].mark.window.from.cursor, "4"); /* what was owed lies lower */
+    assert_string_equal(d.tables[1].mark.at.cursor, "9");
+    state_data_free(&d);
+}
+
 static void a_newer_format_is_told_apart_from_damage(void **state)
 {
     (void)state;
     struct state_data d;
     struct err e;
-    static const char text[] = "{\"format\":2,\"pipeline\":[]}";
+    static const char text[] = "{\"format\":3,\"pipeline\":[]}";
     save(&sample);
     write_file(text, sizeof text - 1);
     assert_false(state_read(path, &d, &e));
@@ -443,6 +481,7 @@ int main(void)
         cmocka_unit_test(no_file_is_a_new_state),
         cmocka_unit_test(every_cut_is_refused_and_kept),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(an_older_format_goes_on_from_its_bounds),
         cmocka_unit_test(a_newer_format_is_told_apart_from_damage),
         cmocka_unit_test(a_second_run_is_kept_out_and_told_the_pid),
         cmocka_unit_test(a_save_replaces_the_file_behind_a_link),
