@@ -146,13 +146,14 @@ def test_the_note_stands_beside_the_users_own(engine, things, search, script):
     assert mapping(search)["_meta"]["owner"] == "us"
     first = note(search)
     assert first["format"] == 1 and first["pipeline"] == "things" and len(first["fingerprint"]) == 16
-    assert first["version"] == max(search.versions("things").values())
+    # Not of a document, perhaps: rows as young as these are looked at again, and sent only if they differ.
+    assert first["version"] >= max(search.versions("things").values())
     search.request("PUT", "things/_mapping", {"_meta": {"other": [1], "etl_engine": first}})
     things.execute("UPDATE things SET v = 'new', modified = clock_timestamp() WHERE id = 1")
     ok(engine(path))
     found = mapping(search)["_meta"]
     assert found["owner"] == "us" and found["other"] == [1]
-    assert found["etl_engine"]["version"] == max(search.versions("things").values()) > first["version"]
+    assert found["etl_engine"]["version"] >= max(search.versions("things").values()) > first["version"]
     assert found["etl_engine"]["fingerprint"] == first["fingerprint"]
 
 
