@@ -402,6 +402,7 @@ static void reject(struct judging *j, struct bulk_item *item, int status, const 
 static void apply(struct judging *j, struct bulk_item *item, const struct answer *a, enum verdict verdict)
 {
     char reason[REASON] = "";
+    int64_t foreign;
     if (a->has_error)
         es_error_text(&a->error, reason, sizeof reason);
     if (!reason[0])
@@ -424,10 +425,11 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
         j->overloaded |= a->overloaded;
         break;
     case FOREIGN:
+        if (current_version(a->error.reason, &foreign) && foreign > j->b->foreign)
+            j->b->foreign = foreign;
+        /* fall through */
     case BROKEN:
         if (j->stop == DONE) {
-            if (verdict == FOREIGN)
-                current_version(a->error.reason, &j->b->foreign);
             j->stop = verdict;
             j->stopped = item;
             j->hint = a->hint;

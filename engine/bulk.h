@@ -43,8 +43,9 @@ struct bulk {
     const char *bad;       /* of the open item: what of it is not UTF-8 */
     size_t most; /* bytes of several items in one request: half of the least that the server found too large;
                     0: it never did. bulk_clear keeps it. */
-    size_t enough;   /* the caller's: a request ends with the item that reaches so many bytes; 0: never */
-    int64_t foreign; /* the version, not one of ours, that the last bulk_send failed because of; or 0 */
+    size_t enough; /* the caller's: a request ends with the item that reaches so many bytes; 0: never */
+    int64_t
+        foreign; /* the highest version, not one of ours, that the last bulk_send failed because of; or 0 */
     /* The highest version issued by any worker, raised before that worker sends; NULL, as bulk_init leaves
      * it: unknown. Where several workers write to one index, another may issue and write a higher version
      * while we wait for our answer: before a conflict counts as somebody else's, this is asked. */

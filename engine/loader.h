@@ -48,6 +48,7 @@ struct loader_config { /* all borrowed, until loader_join */
     struct stretch *stretch; /* is told what each one took */
     enum loader_output output;
     int64_t limit;      /* documents, with one worker; 0: all */
+    bool index_is_ours; /* it says that this pipeline has loaded it: so all versions in it are of its runs */
     int64_t max_age_us; /* an older fetch is read again, not sent; 0: no limit */
     uint64_t max_rejected;
     double give_up_after; /* seconds without a server; 0: never */

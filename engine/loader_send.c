@@ -17,6 +17,8 @@ enum {
     CLOCK_STEP_US = 1000 * 1000, /* what the database's clock may gain on ours within a batch */
 };
 
+static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000; /* no clock goes back by more than a year */
+
 /* The index may have forgotten that a document was deleted since we read it: what is too old is not sent. */
 static bool check_age(struct worker *w, struct err *e)
 {
@@ -29,16 +31,25 @@ static bool check_age(struct worker *w, struct err *e)
 
 /* A version that is not ours stands in the way. If the database's clock has passed it by now, it is another
  * run's, which has read from this database after us: what is read again is as new as that, and gets a higher
- * version. */
+ * version. If the clock has not, but only this pipeline writes to the index, the clock went back, and a state
+ * that knew better was lost: versions go on above that one. */
 static bool meet_stranger(struct worker *w, struct err *e)
 {
-    int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us);
-    if (e->kind == ERR_FINAL && w->bulk.foreign != 0 && w->bulk.foreign <= clock_us + CLOCK_STEP_US) {
-        e->kind = ERR_PASSING;
-        e->hint[0] = '\0';
+    int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us), foreign = w->bulk.foreign;
+    bool passed = foreign <= clock_us + CLOCK_STEP_US;
+    if (e->kind != ERR_FINAL || foreign == 0 ||
+        (!passed && (!w->config->index_is_ours || foreign - clock_us > FARTHEST_US)))
+        return false;
+    e->kind = ERR_PASSING;
+    e->hint[0] = '\0';
+    if (passed)
         return err_wrap(e, "another run is writing to the index; reading again");
-    }
-    return false;
+    queue_raise(w->config->queue, foreign);
+    return err_wrap(
+        e,
+        "PostgreSQL's clock is %lld s behind the versions of this pipeline that the index holds: it "
+        "went back; reading again, for versions above them",
+        (long long)((foreign - clock_us) / 1000000));
 }
 
 /* One try, in its turn. *fresh: the rows were not too old for it. */

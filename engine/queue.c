@@ -464,6 +464,14 @@ int64_t queue_issued(struct queue *q)
     return issued;
 }
 
+void queue_raise(struct queue *q, int64_t version)
+{
+    pthread_mutex_lock(&q->mutex);
+    if (version > q->issued)
+        q->issued = version;
+    pthread_mutex_unlock(&q->mutex);
+}
+
 int64_t queue_clock_behind(struct queue *q)
 {
     pthread_mutex_lock(&q->mutex);

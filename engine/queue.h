@@ -88,6 +88,8 @@ bool queue_turn(struct queue *q, const struct batch *b);
 int64_t queue_reserve(struct queue *q);
 int64_t queue_issue(struct queue *q, int64_t clock, int64_t reserved);
 int64_t queue_issued(struct queue *q); /* the highest version so far */
+/* From now on versions are above this one, too. */
+void queue_raise(struct queue *q, int64_t version);
 /* How far a clock reading was behind the versions of earlier runs, in microseconds; 0: it was not. Only the
  * first call since that was met tells it. */
 int64_t queue_clock_behind(struct queue *q);

@@ -320,6 +320,7 @@ bool run_start(struct run *r, struct err *e)
                   : bulk        ? LOADER_BULK
                                 : LOADER_DOCUMENTS,
         .limit = r->o.limit,
+        .index_is_ours = r->noted.known && strcmp(r->noted.pipeline, r->meta.pipeline) == 0,
         .max_age_us = max_age_us(r),
         .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
         .give_up_after = r->give_up_after,

@@ -178,6 +178,24 @@ def test_a_prepared_transaction_holds_the_window(follower, pg, search, wait_unti
     wait_until(lambda: search.get("t", "100"), timeout=3)
 
 
+def test_a_server_that_stalled_does_not_delay_the_next_late_commit(follower, pg, search, wait_until):
+    """The time of one look counts its stall, and must not make the next ones rare."""
+    follower(source="lookback = 1,")
+    idle = pg.connect()
+    write(idle, "SELECT 1")  # holds the window open, so that whole looks have something to read
+    insert(pg, 101)
+    wait_until(lambda: search.get("t", "101"), timeout=3)
+    pg.server.freeze()
+    films.settle(4)
+    pg.server.thaw()
+    late = pg.connect()
+    write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
+    insert(pg, 102)
+    wait_until(lambda: search.get("t", "102"), timeout=10)
+    late.commit()
+    wait_until(lambda: search.get("t", "100"), timeout=15)  # ten times the stall would be 40 s
+
+
 # Whoever sets the cursor
 
 

@@ -45,6 +45,21 @@ def test_after_the_clock_went_back_versions_go_on_above_the_last_one_and_it_is_t
     assert search.get("t", "3") == {"v": "newer"}
 
 
+def test_after_a_lost_state_and_a_clock_that_went_back_versions_go_on_above_what_the_index_holds(engine, pg, search, path):
+    run(engine, path)
+    os.unlink(engine.state)
+    ahead = int((time.time() + 3600) * 1e6)
+    for key in range(1, 6):  # as a follower wrote them, whose state is lost
+        search.request("PUT", f"t/_doc/{key}?version={ahead + key}&version_type=external_gte", {"v": "old"})
+    update(pg, "new")
+    done = run(engine, path)
+    assert search.get("t", "3") == {"v": "new"} and search.hit("t", "5")["_version"] > ahead + 5
+    assert "PostgreSQL's clock" in done.stderr, done
+    update(pg, "newer")
+    run(engine, path)
+    assert search.get("t", "3") == {"v": "newer"}
+
+
 def test_a_restarted_engine_goes_on_above_its_last_version(engine, pg, search, path):
     run(engine, path)
     first = max(search.versions("t").values())
