@@ -140,7 +140,7 @@ def test_fewer_connections_than_workers_are_shared(search_one, items, role, limi
 def test_statement_timeout_in_the_url(search_one, items):
     """A query that is cancelled by it is asked again, until the server is quick enough."""
     items.fill(1000)
-    items.pg.execute("CREATE TABLE knob AS SELECT 0.002::float8 AS s")
+    items.pg.execute("CREATE TABLE knob AS SELECT 1::float8 AS s")
     items.script = items.write("SELECT id, name, n FROM item, LATERAL (SELECT pg_sleep(s + id * 0) FROM knob) k")
     url = items.pg.url_at(items.pg.port, options="-c%20statement_timeout%3D500")
     engine = items.start(env={"DATABASE_URL": url})
@@ -152,7 +152,7 @@ def test_statement_timeout_in_the_url(search_one, items):
 
 def test_statement_timeout_for_ever_ends_where_that_was_asked_for(search_one, items):
     items.fill(1000)
-    items.script = items.write("SELECT id, name, n FROM item, LATERAL (SELECT pg_sleep(0.01 + id * 0)) k")
+    items.script = items.write("SELECT id, name, n FROM item, LATERAL (SELECT pg_sleep(1 + id * 0)) k")
     url = items.pg.url_at(items.pg.port, options="-c%20statement_timeout%3D300")
     done = items.start("--give-up-after", "2", env={"DATABASE_URL": url}).wait()
     assert done.returncode == 3
