@@ -36,7 +36,7 @@
  * GET     /INDEX/_settings/NAME   flat_settings include_defaults
  *         "Get index settings API".
  *
- * GET     /INDEX/_mapping
+ * GET     /INDEX/_mapping         filter_path ignore_unavailable
  *         "Get mapping API". Without types.
  *
  * GET     /INDEX                  flat_settings

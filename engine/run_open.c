@@ -129,10 +129,11 @@ static void tell_first_wait(const struct run *r, bool search)
         snprintf(variable, sizeof variable, ", variable %s", name);
     if (r->give_up_after > 0)
         snprintf(limit, sizeof limit, "%.0f s", r->give_up_after);
-    log_warn("%s: %s has not answered yet in this run: its address comes from %s.url (%s:%d%s); it is waited "
-             "for %s",
-             p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source", p->script,
-             line, variable, limit);
+    log_warn(
+        "%s: no request to %s has succeeded yet in this run: its address comes from %s.url (%s:%d%s); it "
+        "is waited for %s",
+        p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source", p->script, line,
+        variable, limit);
 }
 
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e)

@@ -252,7 +252,7 @@ def test_giving_up_on_postgresql_is_3(engine, search_one, free_port):
     result = ok(engine(MOVIES, "--give-up-after", "1", env=env), 3)
     assert "etl-engine: error: could not connect to PostgreSQL" in result.stderr
     assert "trying again" in result.stderr
-    told = [line for line in result.stderr.splitlines() if "PostgreSQL has not answered yet in this run" in line]
+    told = [line for line in result.stderr.splitlines() if "no request to PostgreSQL has succeeded yet in this run" in line]
     assert len(told) == 1 and re.search(r"from source.url \(\S+movies.lua:\d+, variable DATABASE_URL\); it is waited for 1 s", told[0])
     assert result.stderr.count("is the server running?") == 2  # at first, and at the end
 
@@ -261,7 +261,7 @@ def test_giving_up_on_the_search_server_is_3(engine, movies, free_port):
     env = {"ELASTICSEARCH_URL": f"http://127.0.0.1:{free_port}"}
     result = ok(engine(MOVIES, "--give-up-after", "1", env=env), 3)
     assert "trying again" in result.stderr
-    told = [line for line in result.stderr.splitlines() if "the search server has not answered yet in this run" in line]
+    told = [line for line in result.stderr.splitlines() if "no request to the search server has succeeded yet in this run" in line]
     assert len(told) == 1 and re.search(r"from sink.url \(\S+movies.lua:\d+, variable ELASTICSEARCH_URL\); it is", told[0])
 
 

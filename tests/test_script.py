@@ -132,7 +132,7 @@ MISTAKES_IN_SQL = [
     ("FROM films\n", "FROM films) q --\n", ":11: cannot use source.query: syntax error at or near"),
     ("SELECT id, title", "SELECT title", ":11: cannot use source.query: it does not return the key column 'id'"),
     ("SELECT id,", "SELECT id::text AS id,", ":11: cannot use source.query: its column 'id' has type text, but in table 'films' that is integer"),
-    ("SELECT id,", "SELECT id::bigint AS id,", ":11: cannot use source.query: its column 'id' has type bigint, but in table 'films' that is integer"),
+    ("SELECT id,", "SELECT id::numeric AS id,", ":11: cannot use source.query: its column 'id' has type numeric, but in table 'films' that is integer"),
     ("SELECT id,", "SELECT id, id,", ":11: cannot use source.query: it returns column 'id' twice"),
     ("title,", "$1::text AS title,", ":11: cannot use source.query: it has a placeholder, $1, and nothing to put there"),
     ("SELECT id, title,\n             modified\n        FROM films", "DELETE FROM films RETURNING id", ":11: cannot use source.query: "),

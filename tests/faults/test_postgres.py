@@ -198,7 +198,9 @@ def test_a_column_dropped_in_a_load_is_an_error_and_not_a_wrong_document(search_
     done = engine.wait()
     thread.join()
     assert done.returncode in (1, 2), done
-    assert_true_to(items, search_one) if items.run("--full") else None
+    items.script = items.write("SELECT id, n, NULL::text AS name FROM item")  # what document() reads is there again
+    items.run("--full")
+    assert_true_to(items, search_one)
 
 
 def test_a_table_that_is_emptied_and_filled_by_one_transaction(search_one, items, rng):
