@@ -37,6 +37,7 @@ enum {
     FAN_PAGE = 10000,      /* keys that are affected, in memory at a time */
     MEMORY = 24 << 20,     /* bytes of delivered rows; beyond, they are delivered again in each pass */
     WHOLE_SHARE = 10,      /* whole passes take at most 1/10 of the time */
+    TOLD_ROWS = 3,         /* of a page, that no document can be found for */
 };
 
 struct poll {
@@ -311,12 +312,66 @@ static bool read_page(struct poll *p, struct err *e)
 
 /* ---- from rows to the documents that they affect ---- */
 
-static bool ask_source(struct poll *p, struct err *e)
+static bool ask_about(struct poll *p, char *const *rows, size_t n, const char *after,
+                      struct source_list *affected, struct err *e)
 {
     struct pg *pg = pg_take(p->feed.pool, e);
-    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)p->rows.keys,
-                                    p->rows.n, p->after, FAN_PAGE, &p->affected, e);
+    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)rows, n, after,
+                                    FAN_PAGE, affected, e);
     pg_give(p->feed.pool, pg);
+    return ok;
+}
+
+struct sieve {
+    struct source_list good; /* rows that `affects` can be asked about */
+    size_t bad;
+};
+
+/* Halves find the rows on which the script's `affects` raises. */
+static bool sift(struct poll *p, char **rows, size_t n, struct sieve *s, struct err *e)
+{
+    struct source_list ignored = {0};
+    bool ok = ask_about(p, rows, n, NULL, &ignored, e);
+    source_list_free(&ignored);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = source_list_add(&s->good, rows[i]) || err_memory(e);
+    if (ok || e->kind != ERR_FINAL || e->fault != ERR_FAULT_ROW)
+        return ok;
+    if (n > 1)
+        return sift(p, rows, n / 2, s, e) && sift(p, rows + n / 2, n - n / 2, s, e);
+    if (s->bad++ < TOLD_ROWS)
+        log_warn("cannot tell which documents row '%s' of '%s' affects: %s; a sweep compares them", rows[0],
+                 table_of(p)->label, e->text);
+    return true;
+}
+
+/* One row never stops the others; but what fails for each of them, or for none, is the script's mistake: *e
+ * stays as it is. */
+static bool leave_out_bad_rows(struct poll *p, struct err *e)
+{
+    struct sieve s = {0};
+    struct err why = *e, other;
+    struct source_list ignored = {0};
+    bool ok =
+        ask_about(p, p->rows.keys, 0, NULL, &ignored, &other) && sift(p, p->rows.keys, p->rows.n, &s, &other);
+    source_list_free(&ignored);
+    if (!ok || (s.good.n == 0 && s.bad > TOLD_ROWS)) {
+        source_list_free(&s.good);
+        *e = ok || other.kind == ERR_FINAL ? why : other;
+        return false;
+    }
+    if (s.bad > TOLD_ROWS)
+        log_warn("and %zu more such rows of '%s'", s.bad - TOLD_ROWS, table_of(p)->label);
+    source_list_free(&p->rows);
+    p->rows = s.good;
+    return true;
+}
+
+static bool ask_source(struct poll *p, struct err *e)
+{
+    bool ok = ask_about(p, p->rows.keys, p->rows.n, p->after, &p->affected, e);
+    if (!ok && e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW)
+        ok = leave_out_bad_rows(p, e) && ask_about(p, p->rows.keys, p->rows.n, p->after, &p->affected, e);
     if (!ok)
         return false;
     p->fan_over = p->affected.n < FAN_PAGE;

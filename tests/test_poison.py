@@ -144,3 +144,21 @@ def test_a_stretch_that_is_broken_off_is_read_in_smaller_ones(engine, pg, search
     keys = script(films.plain(columns="id, v || 'x' AS v, pg_sleep(0.02)::text AS s"), name="keys.lua")
     done = run(engine, keys, "--sweep", "--workers", "1", env={"DATABASE_URL": url}, timeout=120)
     assert search_one.get("t", "400") == {"v": "v400x"}, done
+
+
+def test_a_related_row_on_which_affects_raises_does_not_stop_the_others(engine, pg, search_one, script, wait_until):
+    pg.execute(films.SCHEMA)
+    pg.execute("ALTER TABLE genre ADD films text DEFAULT ''; UPDATE genre SET films = id")
+    affects = "SELECT films::int FROM genre WHERE id = ANY($1)"
+    genre = f'{{ table = "genre", key = "id", cursor = "modified", affects = "{affects}" }}'
+    query = "SELECT f.id, (SELECT string_agg(g.name, ',') FROM genre g WHERE g.films = f.id::text) AS title FROM film f"
+    path = script(films.lua([genre], query=query, document="return { title = row.title }"))
+    run(engine, path)
+    films.touch(pg, "name = 'new', films = CASE WHEN id = 3 THEN 'n/a' ELSE films END", "id < 5", table="genre")
+    done = run(engine, path)
+    assert "cannot tell which documents row '3' of 'genre' affects: could not read 'genre': invalid input syntax" in done.stderr
+    assert search_one.get("films", "4") == {"title": "new"} and search_one.get("films", "3") == {"title": "genre 3"}
+    run(engine, path, "--sweep")
+    assert search_one.get("films", "3") == {}
+    pg.execute("UPDATE genre SET films = 'n/a', modified = clock_timestamp()")
+    assert "invalid input syntax" in run(engine, path, code=1).stderr  # each of them: that is no row's fault
