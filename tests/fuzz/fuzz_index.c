@@ -36,6 +36,12 @@ void es_add_escaped(struct buf *b, const char *text)
     buf_adds(b, text);
 }
 
+bool es_unknown(const struct es *es, const struct es_answer *a, bool first_contact, struct err *e)
+{
+    (void)es, (void)a;
+    return err_set(e, first_contact ? ERR_FINAL : ERR_PASSING, "an unknown answer");
+}
+
 static const char *const keys[] = {"1", "a\"b"};
 
 static bool visit(const struct index_document *d, void *arg, struct err *e)
