@@ -57,6 +57,7 @@ struct poll {
     bool whole, resumed;           /* this pass; resumed: it was begun by another process */
     bool void_pass;                /* its window was too small */
     bool failed;                   /* a question failed: the server may be another one */
+    bool no_versions;              /* of a view, of which a column raises on some row */
     bool finished;                 /* the pass is over */
     int64_t took_us, costs_us[2];  /* of whole passes: this one's questions so far; those of the last two */
     int64_t whole_ended_us;
@@ -190,7 +191,7 @@ static bool take_rows(struct poll *p, const PGresult *page)
             ok = false;
         else if (source_page_above(s, p->table, page, i))
             ok = position_copy(&highest, &p->end);
-        if (!ok || keyset_match(p->memory, p->end.key, p->version.data, p->generation))
+        if (!ok || (!p->no_versions && keyset_match(p->memory, p->end.key, p->version.data, p->generation)))
             continue;
         if (!p->whole || source_page_returns(s, p->table, page, i, &p->began)) /* without room: again, then */
             keyset_put(p->memory, p->end.key, p->version.data, p->generation);
@@ -232,7 +233,8 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
                                .xid = m->window.xid,
                                .behind = &p->behind,
                                .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
-                               .sessions = p->whole && first && !p->resumed};
+                               .sessions = p->whole && first && !p->resumed,
+                               .no_versions = p->no_versions};
     if (look.sessions && p->report.mark.clock_us != 0) /* not the very first report */
         look.sessions = watermark_wants_sessions(&p->rule, m, p->report.mark.clock_us);
     struct pg *pg = pg_take(p->feed.pool, e);
@@ -303,8 +305,16 @@ static bool judge_page(struct poll *p, const PGresult *page)
 static bool read_page(struct poll *p, struct err *e)
 {
     PGresult *page = NULL;
-    if (!fetch_page(p, &page, e))
-        return false;
+    if (!fetch_page(p, &page, e)) {
+        bool again =
+            !p->no_versions && !table_of(p)->has_xmin && e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW;
+        if (again)
+            log_warn("table '%s': %s: its rows' versions cannot be told, so they are compared at each look",
+                     table_of(p)->label, e->text);
+        p->no_versions |= again;
+        if (!again || !fetch_page(p, &page, e))
+            return false;
+    }
     bool ok = judge_page(p, page);
     PQclear(page);
     return ok || err_memory(e);

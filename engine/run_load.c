@@ -433,7 +433,10 @@ static void tell_lost_state(const struct run *r)
 {
     const char *state = r->user.pipeline.state;
     bool relative = state[0] != '/', loaded = r->noted.known && !r->index_created;
-    if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0)
+    struct err ignored;
+    int64_t count = 0;
+    if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0 ||
+        (index_count(r->es, r->index.name, &count, &ignored) && count == 0)) /* made, but never filled */
         return;
     char *folder = relative ? getcwd(NULL, 0) : NULL;
     log_warn("%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
@@ -450,13 +453,33 @@ static bool check_fields(struct run *r, struct err *e)
     return run_check_fields(r, &r->user, true, e);
 }
 
+/* A document() that lost its return value in some branch makes nothing, and says nothing. */
+static bool tell_nothing_made(struct run *r, struct err *e)
+{
+    struct bulk_sums sums = queue_sums(r->queue);
+    bool any = false;
+    if (sums.indexed + sums.rejected + sums.unchanged + sums.same > 0)
+        return true;
+    if (!look_for_rows(r, 0, &any, e))
+        return false;
+    if (any)
+        log_warn(
+            "%s: '%s' has rows, but none of them became a document: document() gave nil for each, or the "
+            "query leaves them all out",
+            r->user.pipeline.name, r->user.source.tables[0].label);
+    return true;
+}
+
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
     if (why) {
         tell_lost_state(r);
         log_info("%s: loading everything: %s", r->user.pipeline.name, why);
+        if (!r->user.pipeline.source.cursor)
+            log_info("%s: the script names no cursor, so each run compares every row", r->user.pipeline.name);
         if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
             return false;
+        r->index_created = false; /* from now on the load is under way, and may be resumed */
         run_note_script(r, true);
         run_note(r);
     } else {
@@ -464,7 +487,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
             log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, r->data.after);
         else
             log_info("%s: resuming the load: no stretch of it was complete yet", r->user.pipeline.name);
-        run_tell_script(r);
+        if (r->data.after)
+            run_tell_script(r);
         if (!run_sign_state(r, e))
             return false;
     }
@@ -473,7 +497,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     end_snapshot(r);
     r->pump.again = true; /* what follows was loaded for the most part, and shall not count twice */
     return pump_save(&r->pump, e) && run_patiently(r, run_guard, e) && /* the index was empty before */
-           run_patiently(r, check_fields, e);
+           run_patiently(r, check_fields, e) && run_patiently(r, tell_nothing_made, e);
 }
 
 /* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the

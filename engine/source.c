@@ -797,6 +797,25 @@ static bool fit_affected(const struct source *s, struct source_table *t, const s
     return ok;
 }
 
+/* `id = $1` is described like `id = ANY($1)`; only an array does it. */
+static bool takes_arrays(const struct source_table *t, struct pg *pg, struct err *e)
+{
+    const char *none[SOURCE_KEY_MAX];
+    struct buf sql;
+    PGresult *res = NULL;
+    buf_init(&sql, SOURCE_SQL_MAX);
+    buf_addf(&sql, "SELECT FROM ( %s\n) q LIMIT 0", t->affected);
+    for (size_t i = 0; i < t->parameters; i++)
+        none[i] = "{}";
+    const char *text = buf_cstr(&sql);
+    bool ok = text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, none, &res, e) : err_memory(e);
+    buf_free(&sql);
+    PQclear(res);
+    if (ok || e->kind != ERR_FINAL || e->fault != ERR_FAULT_ROW)
+        return ok;
+    return err_hint(e, "$1 is an array of keys: write = ANY($1) instead of = $1");
+}
+
 static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
 {
     struct pg_columns c = {0};
@@ -805,7 +824,7 @@ static bool check_affected(const struct source *s, struct source_table *t, struc
         hint_relation(pg, e);
         hint_column(t, pg, t->related->affects.list, t->related->affects.n, e);
     }
-    ok = ok && fit_affected(s, t, &c, pg, e);
+    ok = ok && takes_arrays(t, pg, e) && fit_affected(s, t, &c, pg, e);
     pg_columns_free(&c);
     return ok || blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
 }

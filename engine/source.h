@@ -132,6 +132,7 @@ struct source_look {
     const struct position *behind;      /* a page before ended here; cursor NULL: this is the first one */
     const struct position *to; /* rows above it do not count, unless they were seen; cursor NULL: no end */
     bool sessions;             /* is the report to name the open transactions? */
+    bool no_versions; /* the rows' versions cannot be read: a column of a view raises on one of them */
 };
 /* The next page of rows that may be new, ordered by cursor and key. *report: read in the same round trip,
  * before the page's snapshot; freed first. */

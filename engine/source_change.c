@@ -323,7 +323,8 @@ bool source_page(const struct source *s, struct pg *pg, size_t table, const stru
     add_page_columns(&sql, t);
     buf_adds(&sql, look->seen->cursor ? ", " : ", true");
     bool ok = !look->seen->cursor || add_position(&sql, t, look->seen, true, &params, e);
-    buf_addf(&sql, ", %s, pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())", t->version);
+    buf_addf(&sql, ", %s, pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())",
+             look->no_versions ? "''" : t->version);
     add_from(&sql, t);
     ok = ok && add_look(&sql, t, look, &params, e);
     add_order(&sql, t, "");

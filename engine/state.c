@@ -632,10 +632,13 @@ bool state_read(const char *path, struct state_data *d, struct err *e)
 
 static void add_value(struct buf *b, const char *text)
 {
-    if (!text)
-        buf_adds(b, "null");
-    else if (!json_add_string(b, text, strlen(text)))
-        b->failed = true; /* PostgreSQL gives UTF-8 alone */
+    size_t before = b->len;
+    if (text && json_add_string(b, text, strlen(text)))
+        return;
+    if (!b->failed) /* a key that is no UTF-8, in a database that takes any bytes: without it, more is read
+                       again */
+        buf_cut(b, before);
+    buf_adds(b, "null");
 }
 
 static void add_text(struct buf *b, const char *name, const char *text)

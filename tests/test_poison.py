@@ -162,3 +162,31 @@ def test_a_related_row_on_which_affects_raises_does_not_stop_the_others(engine, 
     assert search_one.get("films", "3") == {}
     pg.execute("UPDATE genre SET films = 'n/a', modified = clock_timestamp()")
     assert "invalid input syntax" in run(engine, path, code=1).stderr  # each of them: that is no row's fault
+
+
+def test_a_view_whose_column_raises_on_a_row_is_polled_all_the_same(engine, pg, search_one, script):
+    pg.execute("CREATE TABLE base (id int, v text, modified timestamptz DEFAULT clock_timestamp())")
+    pg.execute("INSERT INTO base SELECT i, 'v' FROM generate_series(1, 20) i")
+    pg.execute("CREATE VIEW t AS SELECT id, v, modified, 10 / (id - 13) AS x FROM base")
+    path = script(films.plain(columns="id, v, x"))
+    run(engine, path, code=4)
+    assert search_one.count("t") == 19 and set(letters(engine)) == {"13"}
+    pg.execute("UPDATE base SET v = 'w', modified = clock_timestamp() WHERE id = 5")
+    run(engine, path, code=None)
+    assert search_one.get("t", "5") == {"v": "w"}
+
+
+def test_a_key_that_is_no_text_does_not_stop_the_state(engine, machine, latin, search_one, script):
+    """It is the last one by cursor, so the position would name it."""
+    pg = latin("SQL_ASCII")
+    engine.env["DATABASE_URL"] = pg.url
+    pg.execute("CREATE TABLE t (id text PRIMARY KEY, v text, modified timestamptz DEFAULT clock_timestamp())")
+    pg.execute("INSERT INTO t VALUES ('a', 'v')")
+    pg.execute(r"INSERT INTO t VALUES (E'z\xff', 'v')")
+    path = script(films.plain())
+    for _ in range(2):
+        run(engine, path, "--sweep", code=4)
+        assert search_one.count("t") == 1
+    pg.execute("UPDATE t SET v = 'w', modified = clock_timestamp() WHERE id = 'a'")
+    run(engine, path, code=None)
+    assert search_one.get("t", "a") == {"v": "w"}
