@@ -14,6 +14,7 @@
 enum {
     TICK_MS = 250,                    /* how often progress is looked at while nothing else happens */
     REST_TICKS = 8,                   /* without a question to a server, until its connection is given up */
+    CLOCK_BEHIND_US = 1000 * 1000,    /* less is no step of a clock, and passes by itself */
     SAVE_AGAIN_US = 10 * 1000 * 1000, /* a full disk is not emptied at once, and the log may lie on it */
 };
 
@@ -134,7 +135,7 @@ static bool tick(struct pump *p, struct err *e)
     struct bulk_sums sums = queue_sums(p->queue);
     int64_t behind = queue_clock_behind(p->queue);
     progress_show(p->progress, &sums);
-    if (behind > 0)
+    if (behind >= CLOCK_BEHIND_US)
         log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it went back, "
                  "or another server "
                  "answers; versions go on above that one",

@@ -281,6 +281,15 @@ static void add_order(struct buf *sql, const struct source_table *t, const char 
         buf_addf(sql, ", %s%s", t->key.names[i], direction);
 }
 
+/* A window's lower end that has a key is one whose cursor cannot come again: the rows that have it are done,
+ * whatever their keys. An index on the cursor alone finds that there is nothing above. */
+static void add_above(struct buf *sql, const struct source_table *t, const struct position *p,
+                      struct position_parameters *params)
+{
+    params->list[params->n++] = p->cursor;
+    buf_addf(sql, "%s > $%d::%s", t->cursor, params->n, t->cursor_type);
+}
+
 /* Adds "AND ..." for each of what the look says. */
 static bool add_look(struct buf *sql, const struct source_table *t, const struct source_look *look,
                      struct position_parameters *params, struct err *e)
@@ -292,6 +301,8 @@ static bool add_look(struct buf *sql, const struct source_table *t, const struct
         ok = add_position(sql, t, look->behind, true, params, e);
     else if (look->from->cursor && look->slack > 0)
         add_lower(sql, t, look->from, look->slack, params);
+    else if (look->from->cursor && look->from->key && look->xid != 0 && look->from != look->seen)
+        add_above(sql, t, look->from, params);
     else if (look->from->cursor)
         ok = add_position(sql, t, look->from, true, params, e);
     if (ok && t->has_xmin && look->xid > WATERMARK_ANY && look->seen->cursor) {

@@ -6,7 +6,8 @@
 #include <string.h>
 
 static const int64_t MS = 1000, SECOND = 1000 * 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE;
-static const int64_t FARTHEST_ZONE = 14 * HOUR; /* a local time may be that far from the server's clock */
+static const uint64_t COMPARABLE_XIDS = 1u << 30; /* 2^31 is PostgreSQL's own limit */
+static const int64_t FARTHEST_ZONE = 14 * HOUR;   /* a local time may be that far from the server's clock */
 
 /* A time at which no row is done. */
 static bool set_time(struct position *p, int64_t us)
@@ -240,7 +241,9 @@ bool watermark_judge(const struct watermark_rule *r, struct mark *m, const struc
     *again = false;
     if (now->clock_us < m->candidate.us || now->clock_us < m->candidate.fence.us)
         window_free(&m->candidate); /* the clock went back: what is written now may lie below it */
-    if (now->xmax < w->xid) {       /* a server that has gone back in time */
+    /* A server that has gone back in time; or a state so old that the 32 bits of a row's id have come round.
+     */
+    if (w->xid > WATERMARK_ANY && (now->xmax < w->xid || now->xmax - w->xid >= COMPARABLE_XIDS)) {
         watermark_forget_xids(m);
         *again = true;
     }

@@ -215,9 +215,13 @@ def test_since_carries_what_changed_since(engine, movies, loaded):
 
 
 def test_a_since_before_the_state_keeps_the_state(engine, movies, loaded):
-    before = open(engine.state, encoding="utf-8").read()
+    def positions():
+        with open(engine.state, encoding="utf-8") as f:
+            return {name: (t["cursor"], t["key"], t["us"]) for name, t in json.load(f)["tables"].items()}
+
+    before = positions()
     ok(engine(MOVIES, "--since", "2021-01-01"))
-    assert json.loads(before)["tables"] == json.load(open(engine.state, encoding="utf-8"))["tables"]
+    assert positions() == before
 
 
 def test_a_since_after_the_state_does_not_move_the_state(engine, movies, loaded):
@@ -269,7 +273,7 @@ def test_one_microsecond_makes_a_difference(engine, pg, search_one, script):
     before = search_one.versions("things")
     pg.execute("UPDATE things SET modified = '2024-01-01 00:00:00.000011Z' WHERE id = 3")
     pg.execute("UPDATE things SET modified = '2024-01-01 00:00:00.000009Z' WHERE id = 4")
-    ok(engine(path))
+    ok(engine(path, "--since", "2024-01-01 00:00:00.000011Z"))
     assert changed(before, search_one.versions("things")) == {"3"}
 
 

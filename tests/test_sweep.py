@@ -144,13 +144,13 @@ def edit_state(engine, change):
     os.utime(engine.state, ns=(mtime, mtime))
 
 
-def test_a_sweep_that_had_looked_at_all_rows_when_it_was_broken_off_does_so_again(engine, loaded, pg, search_one, wait_until):
+def test_a_sweep_that_had_looked_at_all_rows_when_it_was_broken_off_does_so_again(engine, loaded, pg, search, wait_until):
     """An engine that is stopped time and again while it walks over the ids would compare no row ever after."""
     edit_state(engine, lambda noted: noted["sweep"].update(after=str(ROWS)))
     pg.execute("UPDATE t SET v = 'w' WHERE id = 7; DELETE FROM t WHERE id = 8")
     running = films.follow(engine, loaded, wait_until=wait_until)
     wait_until(lambda: "swept" in running.stderr)
-    assert search_one.get("t", "7") == {"v": "w"} and not search_one.get("t", "8")
+    assert search.get("t", "7") == {"v": "w"} and not search.get("t", "8")
     assert running.stop().returncode == 143
 
 

@@ -711,6 +711,19 @@ static void what_was_given_by_hand_is_meant_to_the_letter(void **state)
     mark_free(&m);
 }
 
+static void ids_that_have_come_round_mean_nothing(void **state)
+{
+    (void)state;
+    struct watermark_rule rule = {.is_ruled = true};
+    struct watermark_report now = {.clock_us = SECOND, .xid = 5000000000, .xmax = 5000000000, .sessions = ""};
+    struct mark m = {.window = {.xid = 2900000007}};
+    bool again;
+    assert_true(watermark_judge(&rule, &m, &now, &again) && again);
+    assert_true(m.window.xid == WATERMARK_ANY);
+    assert_true(watermark_judge(&rule, &m, &now, &again) && !again);
+    mark_free(&m);
+}
+
 static void names_are_compared_as_a_whole(void **state)
 {
     (void)state;
@@ -783,6 +796,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whoever_sets_the_cursor_nothing_is_lost),
         cmocka_unit_test(what_was_given_by_hand_is_meant_to_the_letter),
+        cmocka_unit_test(ids_that_have_come_round_mean_nothing),
         cmocka_unit_test(names_are_compared_as_a_whole),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(the_model_notices_a_broken_rule),
