@@ -184,11 +184,16 @@ static bool probe(struct worker *w, struct err *e)
     return ok;
 }
 
-/* The row cannot be named where its key is none of the table's. */
+/* Of a batch of one row; NULL: its key is none of the table's. */
+static const char *key_of(const struct batch *b)
+{
+    return !b->is_range ? b->keys[0] : b->to;
+}
+
 static bool reject_row(struct worker *w, struct err *e)
 {
     const struct batch *b = w->batch;
-    const char *key = !b->is_range ? b->keys[0] : b->to;
+    const char *key = key_of(b);
     char reason[sizeof e->text];
     struct err full = *e;
     if (key)
@@ -231,6 +236,9 @@ static bool load(struct worker *w, struct reading how, struct err *e)
             how.probed = true;
             return can_split(w, how) ? split(w, how, e) : reject_row(w, e);
         }
+        if (e->fault == ERR_FAULT_SIZE && size_of(w->batch) == 1 &&
+            key_of(w->batch)) /* it will not get smaller */
+            err_wrap(e, "the row of key '%.100s' alone", key_of(w->batch));
         if (!retry_again(&retry, e))
             return false;
     }

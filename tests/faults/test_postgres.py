@@ -158,6 +158,7 @@ def test_statement_timeout_for_ever_ends_where_that_was_asked_for(search_one, it
     assert done.returncode == 3
     error, hint = done.stderr.splitlines()[-2:]
     assert "canceling statement due to statement timeout" in error and "statement_timeout=0" in hint
+    assert "the row of key '" in error
 
 
 def test_the_time_to_give_up_begins_with_the_first_failure(search_one, items, pg_proxy):
