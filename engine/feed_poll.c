@@ -24,7 +24,6 @@
 #include "queue.h"
 #include "source.h"
 #include "state.h"
-#include "stop.h"
 #include "watermark.h"
 
 #include <stdlib.h>
@@ -84,11 +83,6 @@ static bool is_root(const struct poll *p)
 static const struct source_table *table_of(const struct poll *p)
 {
     return &p->feed.source->tables[p->table];
-}
-
-static const struct position *seen_of(const struct poll *p)
-{
-    return p->mark.seen.cursor ? &p->mark.seen : &p->mark.at;
 }
 
 /* ---- passes ---- */
@@ -227,9 +221,9 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
 {
     const struct mark *m = &p->mark;
     bool first = !p->behind.cursor;
-    struct source_look look = {.from = p->whole ? &m->window.from : seen_of(p),
+    struct source_look look = {.from = p->whole ? &m->window.from : mark_highest(&p->mark),
                                .slack = p->whole ? watermark_slack(&p->rule, m) : 0,
-                               .seen = seen_of(p),
+                               .seen = mark_highest(&p->mark),
                                .xid = m->window.xid,
                                .behind = &p->behind,
                                .to = p->resume_to.cursor ? &p->resume_to : &p->limit,

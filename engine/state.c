@@ -124,6 +124,11 @@ bool mark_copy(struct mark *to, const struct mark *from)
            position_copy(&to->fan, &from->fan) && copy_text(&to->after, from->after);
 }
 
+const struct position *mark_highest(const struct mark *m)
+{
+    return m->seen.cursor ? &m->seen : &m->at;
+}
+
 bool mark_begin(struct mark *m, const struct position *at)
 {
     struct mark fresh = {0};

@@ -92,7 +92,8 @@ struct mark {
 };
 void mark_free(struct mark *m);
 void mark_move(struct mark *to, struct mark *from);
-bool mark_copy(struct mark *to, const struct mark *from); /* frees what `to` held; false: no memory */
+const struct position *mark_highest(const struct mark *m); /* the highest position seen; borrowed */
+bool mark_copy(struct mark *to, const struct mark *from);  /* frees what `to` held; false: no memory */
 /* All rows at or above this position are to be read (cursor NULL: all rows). False: no memory. */
 bool mark_begin(struct mark *m, const struct position *at);
 void window_free(struct window *w); /* leaves an empty one */

@@ -139,11 +139,6 @@ static bool has_shrunk(const struct fence *f, const struct watermark_report *now
 
 /* ---- the window ---- */
 
-static const struct position *seen_of(const struct mark *m)
-{
-    return m->seen.cursor ? &m->seen : &m->at;
-}
-
 static bool lower_to_clock(struct mark *m, int64_t us)
 {
     window_free(&m->candidate);
@@ -155,12 +150,12 @@ static bool note_candidate(const struct watermark_rule *r, struct mark *m, const
 {
     struct position from = {0};
     window_free(&m->candidate);
-    if (!seen_of(m)->cursor)
+    if (!mark_highest(m)->cursor)
         return true;
-    bool ok = settle(r, seen_of(m), now->clock_us, &from),
+    bool ok = settle(r, mark_highest(m), now->clock_us, &from),
          is_news = ok && !position_same(&from, &m->window.from);
-    if (is_news && from.us == seen_of(m)->us) /* its key may count by the time it is taken */
-        ok = position_copy(&from, seen_of(m));
+    if (is_news && from.us == mark_highest(m)->us) /* its key may count by the time it is taken */
+        ok = position_copy(&from, mark_highest(m));
     if (!is_news || !ok) {
         position_free(&from);
         return ok;
