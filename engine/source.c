@@ -797,8 +797,22 @@ static bool fit_affected(const struct source *s, struct source_table *t, const s
     return ok;
 }
 
-/* `id = $1` is described like `id = ANY($1)`; only an array does it. */
-static bool takes_arrays(const struct source_table *t, struct pg *pg, struct err *e)
+static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
+{
+    struct pg_columns c = {0};
+    bool ok = describe_affected(t, pg, &c, e);
+    if (!ok) {
+        hint_relation(pg, e);
+        hint_column(t, pg, t->related->affects.list, t->related->affects.n, e);
+    }
+    ok = ok && fit_affected(s, t, &c, pg, e);
+    pg_columns_free(&c);
+    return ok || blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
+}
+
+/* `id = $1` is described like `id = ANY($1)`; only an array does it. A privilege that is missing is none of
+ * the script's mistakes. */
+static bool takes_arrays(const struct source *s, const struct source_table *t, struct pg *pg, struct err *e)
 {
     const char *none[SOURCE_KEY_MAX];
     struct buf sql;
@@ -811,22 +825,14 @@ static bool takes_arrays(const struct source_table *t, struct pg *pg, struct err
     bool ok = text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, none, &res, e) : err_memory(e);
     buf_free(&sql);
     PQclear(res);
-    if (ok || e->kind != ERR_FINAL || e->fault != ERR_FAULT_ROW)
-        return ok;
-    return err_hint(e, "$1 is an array of keys: write = ANY($1) instead of = $1");
-}
-
-static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
-{
-    struct pg_columns c = {0};
-    bool ok = describe_affected(t, pg, &c, e);
-    if (!ok) {
-        hint_relation(pg, e);
-        hint_column(t, pg, t->related->affects.list, t->related->affects.n, e);
+    if (ok)
+        return true;
+    if (e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW) {
+        err_hint(e, "$1 is an array of keys: write = ANY($1) instead of = $1");
+        return blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
     }
-    ok = ok && takes_arrays(t, pg, e) && fit_affected(s, t, &c, pg, e);
-    pg_columns_free(&c);
-    return ok || blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
+    return err_wrap(e, "%s:%d: source.related[%d].affects", s->pipeline->script, t->related->affects_line,
+                    (int)(t->related - s->pipeline->source.related) + 1);
 }
 
 static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
@@ -846,7 +852,7 @@ static bool make_affected(const struct source *s, struct source_table *t, struct
         source_add_choice(&b, &t->key, "", 1);
     }
     t->affected = finish(&b, e);
-    return t->affected && check_affected(s, t, pg, e);
+    return t->affected && check_affected(s, t, pg, e) && takes_arrays(s, t, pg, e);
 }
 
 static bool open_related(struct source *s, struct source_table *t, const struct pipeline_related *r,
