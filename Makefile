@@ -13,8 +13,8 @@ FLAGS    = -std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Wconversion $(if $(WER
 LIBS     = -l:liblua5.4-cjson.a -l:liblua5.4.a $(shell pkg-config --libs $(PACKAGES)) -lm -ldl -pthread
 WRAP     = malloc calloc realloc strdup strndup
 
-OBJECTS  = $(patsubst engine/%.c,$(BUILD)/%.o,$(wildcard engine/*.c))
-UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+OBJECTS  = $(patsubst engine/%.c,$(BUILD)/obj/%.o,$(wildcard engine/*/*.c))
+UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
 FUZZERS  = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS  = vendor/install vendor/test-in scripts/demo tests/after_demo .ci/run
 # One short line a command; all of it with V=1.
@@ -25,24 +25,26 @@ all: $(BUILD)/etl-engine  ## build build/etl-engine (the default)
 $(BUILD)/etl-engine: $(OBJECTS)
 	$(call run,LD) $(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(BUILD)/%.o: engine/%.c | $(BUILD)/packages
+$(BUILD)/obj/%.o: engine/%.c | $(BUILD)/packages
+	@mkdir -p $(@D)
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Fails with the list of what is missing and the remedy, rather than with a header that was not found. An older release
 # has lua-cjson for other Luas alone.
 $(BUILD)/packages: vendor/packages
-	@mkdir -p $(BUILD)/unit && vendor/install --check build
+	@mkdir -p $(BUILD) && vendor/install --check build
 	@echo 'int main(void) { return 0; }' | $(CC) $(LDFLAGS) -x c - -o $@.new $(firstword $(LIBS)) || \
 	    { echo 'no lua-cjson for Lua 5.4 here (hint: Debian 12 and Ubuntu 24.04 have it)' >&2 && exit 1; }
 	@rm -f $@.new && touch $@
 
 # All but main, of which a unit test takes the modules that it needs, and no others.
-$(BUILD)/engine.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
+$(BUILD)/engine.a: $(filter-out $(BUILD)/obj/cmd/main.o,$(OBJECTS))
 	@rm -f $@
 	$(call run,AR) $(AR) rcs $@ $^
 
 # Each unit test is one program: the test, its modules, and allocations that can be made to fail (torture.h).
 $(BUILD)/unit/%.o: tests/unit/%.c | $(BUILD)/packages
+	@mkdir -p $(@D)
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) -Itests/unit $(CFLAGS) -MMD -MP -c -o $@ $<
 $(UNITS): %: %.o $(BUILD)/unit/torture.o $(BUILD)/engine.a
 	$(call run,LD) $(CC) $(CFLAGS) $(LDFLAGS) $(WRAP:%=-Wl,--wrap=%) -o $@ $^ -lcmocka $(LIBS)
@@ -111,7 +113,7 @@ run-fuzzers: $(FUZZERS)
 	        >build/fuzz/$$name.log 2>&1 || { tail -n 30 build/fuzz/$$name.log && exit 1; }; done
 
 BANNED = strcpy|strcat|strncpy|strncat|sprintf|vsprintf|strtok|atoi|atol|atof|gets|localtime|gmtime|ctime|asctime|alloca
-C_FILES = $(wildcard engine/*.[ch] tests/unit/*.[ch] tests/fuzz/*.[ch])
+C_FILES = $(wildcard engine/*/*.[ch] tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch])
 lint:  ## check format, banned functions, scripts
 	@vendor/install lint
 	clang-format --dry-run -Werror $(C_FILES)
@@ -134,4 +136,4 @@ help:  ## list the targets
 
 .PHONY: all install demo test all-tests test-in fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
--include $(wildcard $(BUILD)/*.d $(BUILD)/unit/*.d)
+-include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/unit/*.d $(BUILD)/unit/*/*.d)

@@ -1,4 +1,4 @@
-"""The requests that the engine makes are those that engine/es_api.h lists."""
+"""The requests that the engine makes are those that engine/es/es_api.h lists."""
 import http.client
 import http.server
 import os
@@ -13,7 +13,7 @@ from tools import ROOT
 
 def listed():
     """{(method, path): parameters} of the header."""
-    with open(os.path.join(ROOT, "engine", "es_api.h"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "engine", "es", "es_api.h"), encoding="utf-8") as f:
         lines = re.findall(r"^ \* (GET|PUT|POST|DELETE|HEAD) +(/\S*)((?: +\w+)*)$", f.read(), re.M)
     return {(method, path): set(parameters.split()) for method, path, parameters in lines}
 

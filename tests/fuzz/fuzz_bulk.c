@@ -1,7 +1,7 @@
 /* Whatever answers a bulk request: each item is still there, or was counted, once. */
-#include "bulk.h"
-#include "err.h"
+#include "base/err.h"
 #include "fuzz.h"
+#include "index/bulk.h"
 
 static void count(const char *key, int status, const char *reason, void *arg)
 {

@@ -1,8 +1,8 @@
 /* The command line, a word a line: every word is an option, its value, or left for the command. */
-#include "cli.h"
-#include "err.h"
+#include "base/err.h"
+#include "cmd/cli.h"
 #include "fuzz.h"
-#include "run.h"
+#include "run/run.h"
 
 #include <getopt.h>
 

@@ -1,6 +1,6 @@
 /* Any text is read to its end or to an error; what is read whole and written again reads the same. */
+#include "base/json.h"
 #include "fuzz.h"
-#include "json.h"
 
 /* Writes what is read, token by token. False: the text is damaged. */
 static bool copy(const char *text, size_t len, struct buf *out)

@@ -1,9 +1,9 @@
 /* Functions of assignments alone, in any order: what a projection writes is what the call gives. */
-#include "encode.h"
 #include "fuzz.h"
-#include "projection.h"
-#include "row.h"
-#include "value.h"
+#include "lua/encode.h"
+#include "lua/row.h"
+#include "lua/value.h"
+#include "script/projection.h"
 
 #include <lauxlib.h>
 

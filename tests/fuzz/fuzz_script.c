@@ -1,10 +1,10 @@
 /* The table that a script returns: whatever its fields are, it becomes a pipeline, or a mistake with a place.
  */
-#include "err.h"
+#include "base/err.h"
+#include "base/log.h"
 #include "fuzz.h"
-#include "log.h"
-#include "pipeline.h"
-#include "script.h"
+#include "script/pipeline.h"
+#include "script/script.h"
 
 /* These may take until the limit of instructions, which is not what is looked for here. */
 static bool may_loop(const char *text)

@@ -1,11 +1,11 @@
 /* A state file is refused, or read; and what was read reads the same once it has been written. The first byte
  * says whether it is one, or a file of keys. */
-#include "err.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "flow/queue.h"
 #include "fuzz.h"
-#include "keyfile.h"
-#include "log.h"
-#include "queue.h"
-#include "state.h"
+#include "store/keyfile.h"
+#include "store/state.h"
 
 #include <unistd.h>
 

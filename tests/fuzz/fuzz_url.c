@@ -1,7 +1,7 @@
 /* A URL is refused without being quoted, or shown without its password; what is shown is itself such a URL.
  */
-#include "err.h"
-#include "es_url.h"
+#include "base/err.h"
+#include "es/es_url.h"
 #include "fuzz.h"
 
 static void look(const struct es_url *u)

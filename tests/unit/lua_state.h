@@ -6,8 +6,8 @@
  *     lua_close(L);
  */
 #pragma once
-#include "encode.h"
-#include "value.h"
+#include "lua/encode.h"
+#include "lua/value.h"
 
 #include <lauxlib.h>
 #include <lualib.h>

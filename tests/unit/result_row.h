@@ -5,7 +5,7 @@
  *     PQclear(row.res);
  */
 #pragma once
-#include "pg.h"
+#include "pg/pg.h"
 
 #include <string.h>
 

@@ -6,8 +6,8 @@
  *     script_text_free(&t);
  */
 #pragma once
-#include "err.h"
-#include "script.h"
+#include "base/err.h"
+#include "script/script.h"
 
 #include <stdlib.h>
 #include <string.h>

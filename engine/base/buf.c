@@ -1,0 +1,83 @@
+#include "base/buf.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_CAP = 256 };
+
+void buf_init(struct buf *b, size_t max)
+{
+    *b = (struct buf){.max = max};
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->data);
+    buf_init(b, b->max);
+}
+
+void buf_clear(struct buf *b)
+{
+    buf_cut(b, 0);
+}
+
+void buf_cut(struct buf *b, size_t len)
+{
+    b->len = len;
+    b->failed = false;
+}
+
+/* There is always room for one byte more than asked: buf_cstr's zero, which thus cannot fail once there is
+ * data. */
+bool buf_grow(struct buf *b, size_t more)
+{
+    if (b->failed || more > b->max - b->len) /* len <= max always; len + more could wrap */
+        return !(b->failed = true);
+    if (more >= SIZE_MAX / 2 - b->len) /* more than realloc can give; below it, nothing in here can wrap */
+        return !(b->failed = true);
+    size_t need = b->len + more + 1, cap = b->cap < FIRST_CAP ? FIRST_CAP : b->cap;
+    while (cap < need)
+        cap *= 2;
+    if (cap > b->max) /* so that buf_reserve need not look at max */
+        cap = b->max + 1;
+    char *data = realloc(b->data, cap);
+    if (!data)
+        return !(b->failed = true);
+    b->data = data;
+    b->cap = cap;
+    return true;
+}
+
+bool buf_adds(struct buf *b, const char *text)
+{
+    return buf_add(b, text, strlen(text));
+}
+
+bool buf_addf(struct buf *b, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (n < 0)
+        return !(b->failed = true);
+    size_t len = (size_t)n;
+    if (!buf_reserve(b, len)) /* and the byte behind, where vsnprintf writes a zero */
+        return false;
+    va_start(args, format);
+    vsnprintf(b->data + b->len, len + 1, format, args);
+    va_end(args);
+    b->len += len;
+    return true;
+}
+
+const char *buf_cstr(struct buf *b)
+{
+    if (!buf_reserve(b, 0))
+        return NULL;
+    b->data[b->len] = '\0';
+    return b->data;
+}

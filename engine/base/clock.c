@@ -1,0 +1,55 @@
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <time.h>
+
+static int64_t now(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_mono_us(void)
+{
+    return now(CLOCK_MONOTONIC);
+}
+
+int64_t clock_thread_us(void)
+{
+    return now(CLOCK_THREAD_CPUTIME_ID);
+}
+
+int64_t clock_wall_us(void)
+{
+    return now(CLOCK_REALTIME);
+}
+
+char *clock_text(int64_t us, char out[CLOCK_TEXT])
+{
+    int64_t s = us / 1000000, rest = us % 1000000;
+    if (rest < 0) {
+        rest += 1000000;
+        s--;
+    }
+    time_t t = (time_t)s;
+    struct tm tm;
+    gmtime_r(&t, &tm);
+    snprintf(out, CLOCK_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900, tm.tm_mon + 1,
+             tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)rest);
+    return out;
+}
+
+char *clock_duration(int64_t us, char out[CLOCK_TEXT])
+{
+    int64_t s = us / 1000000 + (us % 1000000 >= 500000);
+    if (us < 1000000)
+        snprintf(out, CLOCK_TEXT, "%lld ms", (long long)(us / 1000));
+    else if (us < 59950000) /* from here on, one decimal would show "60.0 s" */
+        snprintf(out, CLOCK_TEXT, "%.1f s", (double)us / 1e6);
+    else if (s < 3600)
+        snprintf(out, CLOCK_TEXT, "%lld min %lld s", (long long)(s / 60), (long long)(s % 60));
+    else
+        snprintf(out, CLOCK_TEXT, "%lld h %lld min", (long long)(s / 3600), (long long)(s % 3600 / 60));
+    return out;
+}

@@ -1,0 +1,215 @@
+#include "base/log.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum {
+    MESSAGE = 3800, /* bytes: with time and name below 4096, so that a pipe takes a text line whole */
+    ROOM = 2 * MESSAGE +
+           600, /* as JSON each byte may become two; then a hint, or a status line and its escapes */
+    STATUS = 400,
+};
+
+static const char CLEAR[] = "\r\x1b[K";
+static const char *const names[] = {"error", "warn", "info", "debug"};
+static const char *const colors[] = {"\x1b[31m", "\x1b[33m", "", "\x1b[2m"};
+
+static struct log_options how = {.level = LOG_INFO}; /* read-only once threads run */
+static _Thread_local char thread[16];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the terminal: status, and every write */
+static char status[STATUS];
+
+void log_setup(const struct log_options *options)
+{
+    how = *options;
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level <= how.level;
+}
+
+void log_thread(const char *name)
+{
+    snprintf(thread, sizeof thread, "%s", name ? name : "");
+}
+
+/* One event, one line, whatever is in it: control characters (those of two bytes too) become spaces, what is
+ * not UTF-8 '?'. No text grows. cut: the end may be half a character, which goes. */
+static void clean(char *text, bool cut)
+{
+    char *o = text;
+    for (char *p = text, *end = text + strlen(text); p < end;) {
+        size_t n = json_character(p, (size_t)(end - p));
+        if (n == 0 && cut && end - p < 4)
+            break;
+        bool control =
+            n == 1 ? (unsigned char)*p < 0x20 || *p == 0x7F : n == 2 && *p == '\xC2' && p[1] < '\xA0';
+        if (n == 0 || control) {
+            *o++ = n == 0 ? '?' : ' ';
+            p += n == 0 ? 1 : n;
+        } else {
+            memmove(o, p, n);
+            o += n;
+            p += n;
+        }
+    }
+    *o = '\0';
+}
+
+/* The buffers live on the stack: an error is told even when memory is gone. They never grow, so are never
+ * freed. */
+static struct buf on_stack(char *memory, size_t size)
+{
+    return (struct buf){.data = memory, .cap = size, .max = size - 1};
+}
+
+static void add_json(struct buf *b, enum log_level level, const char *message, const char *hint)
+{
+    char time[CLOCK_TEXT];
+    buf_addf(b, "{\"time\":\"%s\",\"level\":\"%s\"", clock_text(clock_wall_us(), time), names[level]);
+    if (thread[0]) {
+        buf_adds(b, ",\"worker\":");
+        json_add_string(b, thread, strlen(thread));
+    }
+    buf_adds(b, ",\"message\":");
+    json_add_string(b, message, strlen(message));
+    if (hint[0]) {
+        buf_adds(b, ",\"hint\":");
+        json_add_string(b, hint, strlen(hint));
+    }
+    buf_adds(b, "}\n");
+}
+
+static void add_text(struct buf *b, enum log_level level, const char *message)
+{
+    char time[CLOCK_TEXT];
+    clock_text(clock_wall_us(), time);
+    const char *color = how.color ? colors[level] : "";
+    buf_addf(b, "%.*sZ %s%-5s%s ", (int)sizeof "2026-11-24T12:01:07.123" - 1, time, color, names[level],
+             color[0] ? "\x1b[0m" : "");
+    if (thread[0])
+        buf_addf(b, "%-3s ", thread);
+    buf_addf(b, "%s\n", message);
+}
+
+static void write_all(const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(STDERR_FILENO, data, len);
+        if (n < 0 && errno == EAGAIN) /* somebody made the terminal non-blocking: give it a second */
+            n = poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 1000) > 0 ? 0 : -1;
+        else if (n < 0 && errno == EINTR)
+            n = 0;
+        if (n < 0)
+            return; /* there is nobody left to tell */
+        data += n;
+        len -= (size_t)n;
+    }
+}
+
+/* The buffer's lines, above the status line. */
+static void write_lines(const struct buf *lines)
+{
+    pthread_mutex_lock(&lock);
+    char memory[ROOM + STATUS + 16];
+    struct buf b = on_stack(memory, sizeof memory);
+    if (status[0])
+        buf_adds(&b, CLEAR);
+    buf_add(&b, lines->data, lines->len);
+    buf_adds(&b, status);
+    write_all(b.data, b.len);
+    pthread_mutex_unlock(&lock);
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    if (!log_enabled(level))
+        return;
+    int saved = errno;
+    char message[MESSAGE + sizeof "…"];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(message, MESSAGE, format, args);
+    va_end(args);
+    if (n < 0)
+        message[0] = '\0';
+    clean(message, n >= MESSAGE);
+    if (n >= MESSAGE)
+        memcpy(message + strlen(message), "…", sizeof "…");
+
+    char memory[ROOM];
+    struct buf b = on_stack(memory, sizeof memory);
+    if (how.json)
+        add_json(&b, level, message, "");
+    else
+        add_text(&b, level, message);
+    write_lines(&b);
+    errno = saved;
+}
+
+void log_fatal(const struct err *e)
+{
+    int saved = errno;
+    struct err copy = *e;
+    clean(copy.text, false);
+    clean(copy.hint, false);
+    log_status(NULL);
+    char memory[ROOM];
+    struct buf b = on_stack(memory, sizeof memory);
+    if (how.json) {
+        add_json(&b, LOG_ERROR, copy.text, copy.hint);
+    } else {
+        buf_addf(&b, "etl-engine: %serror:%s %s\n", how.color ? colors[LOG_ERROR] : "",
+                 how.color ? "\x1b[0m" : "", copy.text);
+        if (copy.hint[0])
+            buf_addf(&b, "hint: %s\n", copy.hint);
+    }
+    write_lines(&b);
+    errno = saved;
+}
+
+/* A line that wraps could not be cleared again: it ends one column before the terminal does. */
+static void cut_to_terminal(char *text)
+{
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0)
+        return;
+    size_t columns = 0;
+    for (char *p = text; *p; p++)
+        if (((unsigned char)*p & 0xC0) != 0x80 && ++columns >= size.ws_col) {
+            *p = '\0';
+            return;
+        }
+}
+
+void log_status(const char *text)
+{
+    int saved = errno;
+    char memory[STATUS + 16], next[STATUS];
+    bool cut = snprintf(next, sizeof next, "%s", text ? text : "") >= STATUS;
+    clean(next, cut);
+    cut_to_terminal(next);
+    pthread_mutex_lock(&lock);
+    if (strcmp(status, next) != 0) {
+        struct buf b = on_stack(memory, sizeof memory);
+        buf_adds(&b, CLEAR);
+        buf_adds(&b, next);
+        memcpy(status, next, sizeof status);
+        write_all(b.data, b.len);
+    }
+    pthread_mutex_unlock(&lock);
+    errno = saved;
+}

@@ -1,0 +1,70 @@
+#include "base/retry.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <math.h>
+
+/* Seconds: quick enough that a restarted server is noticed at once, slow enough not to burden one that is
+ * struggling. */
+static const double first_wait = 0.1, longest_wait = 10;
+
+enum { LOOK_MS = 250 }; /* how often a wait looks whether it is over */
+
+static void log_wait(const struct backoff_details *d, void *arg)
+{
+    (void)arg;
+    const char *hint = d->tries == 1 ? d->error->hint : ""; /* told once, not with every try */
+    log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "", hint,
+             hint[0] ? ")" : "");
+}
+
+static void log_success(const struct backoff_details *d, void *arg)
+{
+    (void)arg;
+    if (d->tries > 1)
+        log_info("going on after %d tries", d->tries);
+}
+
+void retry_start(struct retry *r, double give_up_after)
+{
+    *r = (struct retry){0};
+    r->policy = (struct backoff_policy){
+        .generator = BACKOFF_EXPO,
+        .factor = first_wait,
+        .max_value = longest_wait,
+        .jitter = BACKOFF_FULL,
+        .max_time = give_up_after,
+        .on_backoff = log_wait,
+        .on_success = log_success,
+    };
+    backoff_start(&r->backoff, &r->policy, (uint64_t)clock_mono_us() ^ (uint64_t)(uintptr_t)r);
+    r->backoff.started_us = -1; /* a try may have served for hours before it fails */
+}
+
+bool retry_again(struct retry *r, struct err *e)
+{
+    double wait = backoff_failed(&r->backoff, e);
+    if (wait < 0)
+        return false;
+    for (int64_t left = (int64_t)ceil(wait * 1000), nap; left > 0; left -= nap) {
+        if (r->over && r->over(r->arg))
+            return false;
+        nap = r->over && left > LOOK_MS ? LOOK_MS : left;
+        if (!stop_sleep(nap))
+            return stop_err(e);
+    }
+    return true;
+}
+
+void retry_moved(struct retry *r)
+{
+    r->backoff.started_us = -1;
+}
+
+void retry_done(struct retry *r)
+{
+    backoff_done(&r->backoff);
+}

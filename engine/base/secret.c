@@ -1,0 +1,155 @@
+#include "base/secret.h"
+
+#include "base/err.h"
+#include "base/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { NAME_MAX_LEN = 200, PATH_LEN = 4096 };
+
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* ---- where it is ---- */
+
+struct place {
+    const char *value; /* the variable's own; NULL: it is a file */
+    char path[PATH_LEN];
+    bool found;
+};
+
+/* False: no such file there. */
+static bool in_credentials(const char *name, char path[PATH_LEN])
+{
+    const char *folder = variable("CREDENTIALS_DIRECTORY");
+    int n = folder ? snprintf(path, PATH_LEN, "%s/%s", folder, name) : -1;
+    if (n < 0 || n >= PATH_LEN)
+        return false;
+    for (char *p = path + strlen(folder); *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    return access(path, F_OK) == 0 || errno != ENOENT;
+}
+
+static bool find(const char *name, struct place *at, struct err *e)
+{
+    char file[NAME_MAX_LEN];
+    *at = (struct place){0};
+    int n = snprintf(file, sizeof file, "%s_FILE", name);
+    if (n >= (int)sizeof file || strpbrk(name, "/="))
+        return err_set(e, ERR_USAGE, "'%.40s' is no name of a secret", name);
+    at->value = variable(name);
+    const char *path = variable(file);
+    if (at->value && path)
+        return err_set(e, ERR_USAGE, "the variables %s and %s exclude each other", name, file);
+    if (path && snprintf(at->path, PATH_LEN, "%s", path) >= PATH_LEN)
+        return err_set(e, ERR_USAGE, "the path in the variable %s is too long", file);
+    at->found = at->value || path || in_credentials(name, at->path);
+    return true;
+}
+
+/* ---- what is in it ---- */
+
+static bool bad_file(const char *what, const char *path, const char *why, struct err *e)
+{
+    return err_set(e, ERR_USAGE, "cannot read %s from file '%s': %s", what, path, why);
+}
+
+/* Opened without waiting, should it be a pipe. -1: e says why. */
+static int open_file(const char *what, const char *path, struct stat *info, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const char *why = fd < 0 || fstat(fd, info) != 0                 ? strerror(errno)
+                      : S_ISDIR(info->st_mode)                       ? "it is a folder"
+                      : info->st_size == 0 && S_ISREG(info->st_mode) ? "it is empty"
+                                                                     : NULL;
+    if (!why)
+        return fd;
+    bad_file(what, path, why, e);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+bool secret_check_file(const char *what, const char *path, struct err *e)
+{
+    struct stat info;
+    int fd = open_file(what, path, &info, e);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+/* All of it. The FIFO of a shell's <(...) is read to its end, too. */
+static bool read_all(int fd, const char *what, const char *path, struct buf *out, struct err *e)
+{
+    ssize_t n;
+    do {
+        if (!buf_reserve(out, 4096))
+            return out->len + 4096 > out->max ? bad_file(what, path, "it is too long", e) : err_memory(e);
+        n = read(fd, out->data + out->len, 4096);
+        if (n > 0)
+            out->len += (size_t)n;
+    } while (n > 0 || (n < 0 && errno == EINTR));
+    return n == 0 || bad_file(what, path, strerror(errno), e);
+}
+
+static bool trim(const char *what, const char *path, struct buf *out, size_t from, struct err *e)
+{
+    if (out->len > from && out->data[out->len - 1] == '\n')
+        out->len--;
+    if (out->len > from && out->data[out->len - 1] == '\r')
+        out->len--;
+    if (out->len == from)
+        return bad_file(what, path, "it is empty", e);
+    return !memchr(out->data + from, '\0', out->len - from) ||
+           bad_file(what, path, "it holds a zero byte", e);
+}
+
+static bool read_file(const char *name, const char *path, struct buf *out, struct err *e)
+{
+    struct stat info;
+    size_t from = out->len;
+    int fd = open_file(name, path, &info, e);
+    if (fd < 0)
+        return false;
+    fcntl(fd, F_SETFL, 0);
+    bool ok = read_all(fd, name, path, out, e) && trim(name, path, out, from, e);
+    close(fd);
+    if (ok && S_ISREG(info.st_mode) && (info.st_mode & S_IROTH))
+        log_warn("file '%s' holds a secret, %s, and everybody may read it: chmod 600 keeps it to you", path,
+                 name);
+    return ok;
+}
+
+bool secret_read(const char *name, struct buf *out, bool *found, struct err *e)
+{
+    struct place at;
+    if (!find(name, &at, e))
+        return false;
+    *found = at.found;
+    if (at.value)
+        return buf_adds(out, at.value) || err_memory(e);
+    return !at.found || read_file(name, at.path, out, e);
+}
+
+bool secret_path(const char *name, struct buf *out, bool *found, struct err *e)
+{
+    struct place at;
+    if (!find(name, &at, e))
+        return false;
+    *found = at.found;
+    if (!at.found)
+        return true;
+    const char *path = at.value ? at.value : at.path;
+    return secret_check_file(name, path, e) && (buf_adds(out, path) || err_memory(e));
+}

@@ -1,0 +1,134 @@
+#include "base/tree.h"
+
+#include "base/err.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Adds a node as the last one of parent's. 0: no memory. */
+static size_t add(struct tree *t, size_t parent)
+{
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? t->cap * 2 : 64;
+        struct tree_node *nodes = realloc(t->nodes, cap * sizeof *nodes);
+        if (!nodes)
+            return 0;
+        t->nodes = nodes;
+        t->cap = cap;
+    }
+    size_t i = t->n++;
+    t->nodes[i] = (struct tree_node){0};
+    if (i <= 1)
+        return i;
+    struct tree_node *p = &t->nodes[parent];
+    if (p->last)
+        t->nodes[p->last].next = i;
+    else
+        p->first = i;
+    p->last = i;
+    return i;
+}
+
+static struct tree_text slice(const struct json_reader *r, const char *text)
+{
+    return (struct tree_text){text + r->at, json_offset(r) - r->at};
+}
+
+struct reading {
+    size_t parents[JSON_DEPTH + 2], depth;
+    struct tree_text name; /* of the next value */
+};
+
+/* Takes one token. False: no memory. */
+static bool take(struct tree *t, struct reading *w, const struct json_reader *r, const char *text)
+{
+    if (r->token == JSON_KEY) {
+        w->name = slice(r, text);
+        w->name.len = (size_t)((const char *)memrchr(w->name.at, '"', w->name.len) - w->name.at) + 1;
+        return true;
+    }
+    if (r->token == JSON_OBJECT_END || r->token == JSON_ARRAY_END) {
+        struct tree_node *node = &t->nodes[w->parents[w->depth--]];
+        node->value.len = (size_t)(text + json_offset(r) - node->value.at);
+        return true;
+    }
+    size_t i = add(t, w->parents[w->depth]);
+    if (i == 0)
+        return false;
+    t->nodes[i].kind = r->token;
+    t->nodes[i].name = w->name;
+    t->nodes[i].value = slice(r, text);
+    w->name = (struct tree_text){0};
+    if (r->token == JSON_OBJECT || r->token == JSON_ARRAY)
+        w->parents[++w->depth] = i;
+    return true;
+}
+
+bool tree_read(struct tree *t, const char *text, size_t len, struct err *e)
+{
+    struct json_reader r;
+    struct reading w = {0};
+    *t = (struct tree){0};
+    add(t, 0); /* no node; if there is no memory for it, there will be none for the first one */
+    bool ok = t->nodes != NULL;
+    json_open_loose(&r, text, len);
+    do
+        ok = ok && json_next(&r) != JSON_ERROR && take(t, &w, &r, text);
+    while (ok && w.depth > 0);
+    bool damaged = (r.error && strcmp(r.error, "out of memory") != 0) || (ok && !json_end(&r));
+    json_close(&r);
+    if (ok && !damaged)
+        return true;
+    tree_free(t);
+    return damaged ? err_set(e, ERR_PASSING, "damaged answer") : err_memory(e);
+}
+
+void tree_free(struct tree *t)
+{
+    free(t->nodes);
+    *t = (struct tree){0};
+}
+
+size_t tree_first(const struct tree *t, size_t node)
+{
+    return node ? t->nodes[node].first : 0;
+}
+
+static bool same(struct tree_text a, struct tree_text b)
+{
+    return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+size_t tree_find_text(const struct tree *t, size_t node, struct tree_text name)
+{
+    for (size_t i = tree_first(t, node); i; i = t->nodes[i].next)
+        if (same(t->nodes[i].name, name))
+            return i;
+    return 0;
+}
+
+static struct tree_text without_quotes(struct tree_text text)
+{
+    if (text.len >= 2 && *text.at == '"')
+        return (struct tree_text){text.at + 1, text.len - 2};
+    return text;
+}
+
+size_t tree_find(const struct tree *t, size_t node, const char *name)
+{
+    struct tree_text wanted = {name, strlen(name)};
+    for (size_t i = tree_first(t, node); i; i = t->nodes[i].next)
+        if (same(without_quotes(t->nodes[i].name), wanted))
+            return i;
+    return 0;
+}
+
+struct tree_text tree_plain(const struct tree *t, size_t node)
+{
+    return node ? without_quotes(t->nodes[node].value) : (struct tree_text){"", 0};
+}
+
+bool tree_is(const struct tree *t, size_t node, const char *text)
+{
+    return node && same(tree_plain(t, node), (struct tree_text){text, strlen(text)});
+}

@@ -1,0 +1,198 @@
+#include "cmd/cli.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "base/suggest.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_OPTIONS = 40, HELP_COLUMN = 26 };
+
+/* A whole number within a range; all of text must be it. */
+static bool read_number(const char *text, long long min, long long max, long long *out)
+{
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (errno || end == text || *end || n < min || n > max)
+        return false;
+    *out = n;
+    return true;
+}
+
+static bool usage(struct err *e, const struct cli_command *c)
+{
+    return err_hint(e, "etl-engine %s --help", c->name);
+}
+
+static void print_option(const struct cli_option *o)
+{
+    char left[64];
+    int n = o->letter ? snprintf(left, sizeof left, "  -%c, --%s", o->letter, o->name)
+                      : snprintf(left, sizeof left, "      --%s", o->name);
+    if (o->arg)
+        snprintf(left + n, sizeof left - (size_t)n, " %s", o->arg);
+    printf("%-*s  %s\n", HELP_COLUMN, left, o->help);
+}
+
+static void print_help(const struct cli_command *c)
+{
+    printf("usage: etl-engine %s\n\n%s\n\noptions:\n", c->usage, c->summary);
+    for (const struct cli_option *o = c->options; o->name; o++)
+        print_option(o);
+    printf("%-*s  %s\n", HELP_COLUMN, "  -h, --help", "show this");
+}
+
+static bool set_option(const struct cli_command *c, const struct cli_option *o, const char *arg, void *out,
+                       struct err *e)
+{
+    void *field = (char *)out + o->offset;
+    switch (o->kind) {
+    case CLI_FLAG:
+        *(bool *)field = true;
+        return true;
+    case CLI_TEXT:
+        *(const char **)field = arg;
+        return true;
+    case CLI_NUMBER:
+        if (read_number(arg, o->min, o->max, field))
+            return true;
+        err_set(e, ERR_USAGE, "option --%s takes a whole number from %lld to %lld, not '%s'", o->name, o->min,
+                o->max, arg);
+        return usage(e, c);
+    }
+    return true;
+}
+
+/* getopt's tables, from ours; the value of option i is 256 + i, or its letter. */
+static void make_tables(const struct cli_option *options, struct option longs[], char shorts[])
+{
+    size_t n = 0, s = 0;
+    shorts[s++] = ':'; /* a missing argument is told apart from an unknown option */
+    shorts[s++] = 'h';
+    for (; options[n].name && n < MAX_OPTIONS - 2; n++) {
+        const struct cli_option *o = &options[n];
+        longs[n] = (struct option){o->name, o->arg ? required_argument : no_argument, NULL, 256 + (int)n};
+        if (o->letter) {
+            shorts[s++] = o->letter;
+            if (o->arg)
+                shorts[s++] = ':';
+        }
+    }
+    longs[n++] = (struct option){"help", no_argument, NULL, 'h'};
+    longs[n] = (struct option){0};
+    shorts[s] = '\0';
+}
+
+static const struct cli_option *find_option(const struct cli_option *options, int value)
+{
+    if (value >= 256)
+        return &options[value - 256];
+    for (; options->name; options++)
+        if (options->letter == value)
+            return options;
+    return NULL;
+}
+
+/* "--folow=3": the option that was meant, or NULL. */
+static const char *near_option(const struct cli_command *c, const char *word)
+{
+    const char *names[MAX_OPTIONS] = {"help"};
+    char name[40];
+    size_t n = 1, dashes = strspn(word, "-"), len = strcspn(word + dashes, "=");
+    if (len >= sizeof name)
+        return NULL;
+    snprintf(name, sizeof name, "%.*s", (int)len, word + dashes);
+    for (const struct cli_option *o = c->options; o->name && n < MAX_OPTIONS; o++)
+        names[n++] = o->name;
+    return suggest(name, names, n);
+}
+
+static bool unknown(struct err *e, const struct cli_command *c, const char *word)
+{
+    const char *near = near_option(c, word);
+    if (optopt >= 256) /* --quiet=3 */
+        err_set(e, ERR_USAGE, "option '--%s' takes no value", c->options[optopt - 256].name);
+    else if (near)
+        err_set(e, ERR_USAGE, "unknown option '%s', did you mean '--%s'?", word, near);
+    else if (optopt) /* a letter, maybe one of several: "-nqx" */
+        err_set(e, ERR_USAGE, "unknown option '-%c'", optopt);
+    else
+        err_set(e, ERR_USAGE, "unknown option '%s'", word);
+    return usage(e, c);
+}
+
+bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help,
+               struct err *e)
+{
+    struct option longs[MAX_OPTIONS];
+    char shorts[2 * MAX_OPTIONS + 3];
+    make_tables(c->options, longs, shorts);
+    opterr = 0;
+    optind = 1;
+    *help = false;
+    for (int value; (value = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
+        const char *word = argv[optind - 1];
+        if (value == 'h') {
+            print_help(c);
+            return *help = true;
+        }
+        if (value == ':') {
+            err_set(e, ERR_USAGE, "option '%s' needs a value", word);
+            return usage(e, c);
+        }
+        if (value == '?')
+            return unknown(e, c, word);
+        const struct cli_option *o = find_option(c->options, value);
+        if (!set_option(c, o, optarg, out, e))
+            return false;
+    }
+    *first = optind;
+    return true;
+}
+
+int cli_fail(const struct err *e)
+{
+    if (e->kind == ERR_STOPPED) /* as it was asked to: no error */
+        log_info("%s", e->text);
+    else
+        log_fatal(e);
+    switch (e->kind) {
+    case ERR_USAGE:
+        return EXIT_WRONG_USAGE;
+    case ERR_PASSING:
+        return EXIT_GAVE_UP;
+    case ERR_STOPPED:
+        return 128 + stop_asked();
+    case ERR_NONE:
+    case ERR_FINAL:
+        break;
+    }
+    return EXIT_FAILED;
+}
+
+bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e)
+{
+    if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "json") != 0) {
+        err_set(e, ERR_USAGE, "option --log-format takes 'text' or 'json', not '%s'", o->format);
+        return err_hint(e, "etl-engine run --help");
+    }
+    bool json = o->format && strcmp(o->format, "json") == 0, tty = isatty(STDERR_FILENO);
+    const char *no_color = getenv("NO_COLOR");
+    log_setup(&(struct log_options){
+        .level = o->quiet     ? LOG_WARN
+                 : o->verbose ? LOG_DEBUG
+                              : LOG_INFO,
+        .json = json,
+        .color = tty && !json && !(no_color && *no_color),
+    });
+    *terminal = tty && !json && !o->quiet;
+    return true;
+}

@@ -1,0 +1,181 @@
+/* cmd_run: brings the index up to date, or prints what it would write; with --follow, stays. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "cmd/cli.h"
+#include "flow/queue.h"
+#include "run/run.h"
+#include "store/keyfile.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct cli_option options[] = {
+    {"dry-run", 'n', NULL, CLI_FLAG, offsetof(struct run_options, dry_run), 0, 0,
+     "print documents on stdout, one a line; touch neither index nor state"},
+    {"format", 0, "FORMAT", CLI_TEXT, offsetof(struct run_options, format), 0, 0,
+     "with --dry-run: documents (default), or bulk: the bulk request itself"},
+    {"limit", 0, "N", CLI_NUMBER, offsetof(struct run_options, limit), 1, 1LL << 53,
+     "stop after N documents; the state stays as it is"},
+    {"keys", 0, "A,B", CLI_TEXT, offsetof(struct run_options, keys), 0, 0,
+     "these keys alone; the state stays as it is"},
+    {"keys-from", 0, "FILE", CLI_TEXT, offsetof(struct run_options, keys_from), 0, 0,
+     "likewise, one key a line, or dead letters; - is stdin"},
+    {"full", 0, NULL, CLI_FLAG, offsetof(struct run_options, full), 0, 0,
+     "read everything, whatever the state says"},
+    {"since", 0, "TIME", CLI_TEXT, offsetof(struct run_options, since), 0, 0,
+     "read what changed since TIME, rather than since the state's"},
+    {"follow", 'f', NULL, CLI_FLAG, offsetof(struct run_options, follow), 0, 0,
+     "stay, and keep the index true while the rows change"},
+    {"sweep", 0, NULL, CLI_FLAG, offsetof(struct run_options, sweep), 0, 0,
+     "compare everything too: deleted rows, and what else no cursor tells"},
+    {"allow-deletes", 0, NULL, CLI_FLAG, offsetof(struct run_options, allow_deletes), 0, 0,
+     "delete however many documents have no row any more"},
+    {"take-over", 0, NULL, CLI_FLAG, offsetof(struct run_options, take_over), 0, 0,
+     "for a pipeline that was renamed: the state and the index of its former name"},
+    {"dead-letters", 0, "FILE", CLI_TEXT, offsetof(struct run_options, dead_letters), 0, 0,
+     "where rejected keys are noted (default: the state file's name and .rejected)"},
+    {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64,
+     "worker threads (default 2)"},
+    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct run_options, give_up_after), 0, 1LL << 31,
+     "end after S seconds without a server (default 0: never)"},
+    CLI_LOG_OPTIONS,
+    {0},
+};
+
+/* ---- options ---- */
+
+static bool conflict(const struct run_options *o, struct err *e)
+{
+    bool keys = o->keys || o->keys_from;
+    const char *a = NULL, *b = NULL;
+    if (o->format && !o->dry_run)
+        return err_set(e, ERR_USAGE, "option --format goes with --dry-run");
+    if (o->format && strcmp(o->format, "documents") != 0 && strcmp(o->format, "bulk") != 0)
+        return err_set(e, ERR_USAGE, "option --format takes 'documents' or 'bulk', not '%s'", o->format);
+    if (o->keys && o->keys_from)
+        a = "--keys", b = "--keys-from";
+    else if (keys && o->full)
+        a = o->keys ? "--keys" : "--keys-from", b = "--full";
+    else if (keys && o->since)
+        a = o->keys ? "--keys" : "--keys-from", b = "--since";
+    else if (o->full && o->since)
+        a = "--full", b = "--since";
+    else if (o->follow && (o->dry_run || o->limit > 0 || keys))
+        a = "--follow", b = o->dry_run     ? "--dry-run"
+                            : o->limit > 0 ? "--limit"
+                            : o->keys      ? "--keys"
+                                           : "--keys-from";
+    else if (o->sweep && (o->dry_run || o->limit > 0 || keys))
+        a = "--sweep", b = o->dry_run     ? "--dry-run"
+                           : o->limit > 0 ? "--limit"
+                           : o->keys      ? "--keys"
+                                          : "--keys-from";
+    return !a || err_set(e, ERR_USAGE, "options %s and %s exclude each other", a, b);
+}
+
+static bool add_key(struct batch *b, char *key, struct err *e)
+{
+    key[strcspn(key, "\r\n")] = '\0';
+    return !*key || batch_add_key(b, key) || err_memory(e);
+}
+
+static bool read_keys(struct run *r, struct err *e)
+{
+    if (!r->o.keys && !r->o.keys_from)
+        return true;
+    r->keys = batch_new();
+    if (!r->keys)
+        return err_memory(e);
+    if (r->o.keys_from)
+        return keyfile_read(r->keys, r->o.keys_from, e);
+    char *text = strdup(r->o.keys), *rest = text, *key;
+    bool ok = text || err_memory(e);
+    while (ok && (key = strsep(&rest, ",")))
+        ok = add_key(r->keys, key, e);
+    free(text);
+    return ok;
+}
+
+/* ---- the end ---- */
+
+static bool check_index(struct run *r, struct err *e)
+{
+    return run_check_index(r, e) && run_count(r, e);
+}
+
+static bool read_request(struct run *r, struct err *e)
+{
+    if (!conflict(&r->o, e) || !read_keys(r, e))
+        return err_hint(e, "etl-engine run --help");
+    return true;
+}
+
+/* Where a reindex has put another index in the place of ours meanwhile, that one is brought up to date, too.
+ */
+static bool load(struct run *r, struct err *e)
+{
+    do {
+        if (!run_load(r, e))
+            return false;
+        if (r->o.dry_run)
+            return true;
+        if (!run_patiently(r, run_check_index, e))
+            return false;
+    } while (r->index_moved && run_patiently(r, run_adopt, e));
+    return !r->index_moved;
+}
+
+static bool work(struct run *r, struct err *e)
+{
+    /* A reload that is asked for during the load waits until it is over. */
+    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
+    while (ok && !(ok = load(r, e)) && run_anew(r, e))
+        ok = true;
+    if (!ok)
+        queue_fail(r->queue, e);
+    else if (r->o.follow)
+        ok = run_follow(r, e);
+    run_stop(r);
+    if (ok || e->kind == ERR_STOPPED)
+        run_note(r);
+    if (!ok || r->o.dry_run)
+        return ok;
+    return run_patiently(r, check_index, e) && pump_save(&r->pump, e);
+}
+
+static int run_main(int argc, char **argv)
+{
+    struct run r = {.o = {.workers = 2}, .started_us = clock_mono_us()};
+    struct err e = {0};
+    int first;
+    bool help;
+    if (!cli_parse(&cmd_run, argc, argv, &r.o, &first, &help, &e))
+        return cli_fail(&e);
+    if (help)
+        return EXIT_DONE;
+    if (argc - first != 1) {
+        err_set(&e, ERR_USAGE, argc == first ? "no script given" : "more than one script given");
+        err_hint(&e, "etl-engine run --help");
+        return cli_fail(&e);
+    }
+    r.give_up_after = (double)r.o.give_up_after;
+    /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for them. */
+    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
+              run_open(&r, argv[first], &e) && run_execute(&r, work, &e);
+    uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
+    run_close(&r);
+    if (!ok)
+        return cli_fail(&e);
+    return rejected > 0 ? EXIT_REJECTED : EXIT_DONE;
+}
+
+const struct cli_command cmd_run = {
+    .name = "run",
+    .usage = "[run] SCRIPT [options]",
+    .summary = "Brings the index up to date with the script's rows, and ends.",
+    .options = options,
+    .main = run_main,
+};

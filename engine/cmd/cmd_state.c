@@ -1,0 +1,153 @@
+/* cmd_state: looks at a pipeline's state, sets its watermark, removes it. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/suggest.h"
+#include "cmd/cli.h"
+#include "script/pipeline.h"
+#include "script/script.h"
+#include "store/state.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct cli_option options[] = {
+    CLI_LOG_OPTIONS,
+    {0},
+};
+
+static void show_table(const struct state_table *t)
+{
+    const struct mark *m = &t->mark;
+    printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning",
+           m->at.key ? ", up to key " : "", m->at.key ? m->at.key : "");
+    if (m->window.from.cursor && !position_same(&m->window.from, &m->at))
+        printf("; looked at again from %s", m->window.from.cursor);
+    if (m->fan.cursor)
+        printf("; amid what changed up to %s", m->fan.cursor);
+    printf("\n");
+}
+
+static bool show(const struct pipeline *p, struct err *e)
+{
+    struct state_data d;
+    char text[CLOCK_TEXT];
+    if (!state_read(p->state, &d, e))
+        return false;
+    printf("state      %s\n", p->state);
+    if (d.phase == STATE_NEW) {
+        printf("phase      new: there is no such file, the next run loads everything\n");
+    } else if (d.bare) {
+        printf("phase      following: the file has no content, its time of last modification counts\n");
+        printf("watermark  %s\n", clock_text(d.mtime.us, text));
+    } else {
+        printf("pipeline   %s\n", d.pipeline);
+        printf("index      %s (%s)\n", d.index, d.index_uuid);
+        if (d.phase == STATE_SNAPSHOT)
+            printf("phase      snapshot: loaded up to key %s\n", d.after ? d.after : "(none yet)");
+        else
+            printf("phase      following\n");
+        printf("version    %lld\n", (long long)d.version);
+        printf("swept      %s\n", d.swept_us ? clock_text(d.swept_us, text) : "never");
+        printf("watermarks\n");
+        for (size_t i = 0; i < d.n_tables; i++)
+            show_table(&d.tables[i]);
+    }
+    state_data_free(&d);
+    return true;
+}
+
+/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a file
+ * without JSON, or corrects the one that is there. */
+static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
+{
+    struct state_data d;
+    struct position at = {.cursor = (char *)text};
+    if (!state_read(p->state, &d, e))
+        return false;
+    char utc[CLOCK_TEXT];
+    at.has_us = state_parse_time(text, &at.us);
+    if (at.has_us) /* in UTC: a timestamp column has no eye for a zone */
+        at.cursor = clock_text(at.us, utc);
+    bool known = d.phase != STATE_NEW && !d.bare;
+    const struct position *root = known && d.n_tables > 0 ? &d.tables[0].mark.at : NULL;
+    bool is_number = root && root->cursor && !root->has_us, ok = true;
+    if (is_number && at.has_us)
+        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is no time: it stands at %s", root->cursor);
+    else if (!is_number && !at.has_us)
+        ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
+    d.phase = STATE_FOLLOWING;
+    d.bare = !known;
+    free(d.after);
+    d.after = NULL;
+    ok = ok && (position_copy(&d.mtime, &at) || err_memory(e));
+    for (size_t i = 0; ok && i < d.n_tables; i++) {
+        struct mark *m = &d.tables[i].mark;
+        if (i > 0 && m->at.has_us != at.has_us)
+            continue; /* another kind of cursor */
+        ok = mark_begin(m, &at) || err_memory(e);
+    }
+    ok = ok && state_save(s, &d, e);
+    state_data_free(&d);
+    return ok;
+}
+
+static bool act(const struct pipeline *p, const char *verb, const char *value, struct err *e)
+{
+    if (strcmp(verb, "show") == 0)
+        return show(p, e);
+    struct state *s = state_open(p->state, e);
+    if (!s)
+        return false;
+    bool ok = strcmp(verb, "set") == 0 ? set(p, s, value, e) : state_remove(s, e);
+    state_close(s);
+    return ok;
+}
+
+static bool check_words(int n, char **words, struct err *e)
+{
+    bool known = n > 0 && (strcmp(words[0], "show") == 0 || strcmp(words[0], "set") == 0 ||
+                           strcmp(words[0], "reset") == 0);
+    int want = known && strcmp(words[0], "set") == 0 ? 3 : 2;
+    if (known && n == want)
+        return true;
+    static const char *const verbs[] = {"show", "set", "reset"};
+    const char *near = n ? suggest(words[0], verbs, 3) : NULL;
+    if (near && !known)
+        err_set(e, ERR_USAGE, "unknown action '%s' of state, did you mean '%s'?", words[0], near);
+    else if (!known)
+        err_set(e, ERR_USAGE, n ? "unknown action '%s' of state" : "state of what?", n ? words[0] : "");
+    else
+        err_set(e, ERR_USAGE, "state %s takes %s", words[0], want == 3 ? "a script and a time" : "a script");
+    return err_hint(e, "etl-engine state show|set|reset SCRIPT [TIME]");
+}
+
+static int state_main(int argc, char **argv)
+{
+    struct cli_log log = {0};
+    struct script_text text = {0};
+    struct script *script = NULL;
+    struct pipeline pipeline = {0};
+    struct err e = {0};
+    int first;
+    bool help, terminal;
+    if (!cli_parse(&cmd_state, argc, argv, &log, &first, &help, &e))
+        return cli_fail(&e);
+    if (help)
+        return EXIT_DONE;
+    bool ok = check_words(argc - first, argv + first, &e) && cli_log_setup(&log, &terminal, &e) &&
+              script_read(&text, argv[first + 1], &e) && (script = script_open(&text, &e)) &&
+              pipeline_read(&pipeline, script, &e) && act(&pipeline, argv[first], argv[first + 2], &e);
+    pipeline_free(&pipeline);
+    script_close(script);
+    script_text_free(&text);
+    return ok ? EXIT_DONE : cli_fail(&e);
+}
+
+const struct cli_command cmd_state = {
+    .name = "state",
+    .usage = "state show|set|reset SCRIPT [TIME]",
+    .summary = "Shows how far a script's pipeline has come, sets its watermark to TIME, or forgets it.",
+    .options = options,
+    .main = state_main,
+};

@@ -1,0 +1,560 @@
+#include "es/es.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "es/es_nodes.h"
+#include "es/es_url.h"
+#include "es/gzip.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_RETRY_AFTER_S = 3600 };
+
+/* ---- the server ---- */
+
+static const struct es_limits defaults = {.connect_ms = 10000,
+                                          .request_ms = 120000,
+                                          .stall_s = 60,
+                                          .stop_ms = 1000,
+                                          .max_body = (size_t)256 << 20,
+                                          .connection_s = 600};
+
+static bool is_worth_compressing(const struct es_server *s)
+{
+    for (size_t i = 0; i < s->n_urls; i++)
+        if (!s->urls[i].loopback)
+            return true;
+    return false;
+}
+
+bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e)
+{
+    *s = (struct es_server){.limits = defaults, .security.verify = true};
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return err_set(e, ERR_FINAL, "cannot set up libcurl");
+    if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e))) {
+        s->compress = c->compress != 0 ? c->compress > 0 : is_worth_compressing(s);
+        return true;
+    }
+    es_urls_free(s->urls, s->n_urls);
+    *s = (struct es_server){0};
+    curl_global_cleanup();
+    return false;
+}
+
+/* Told once: it goes on all the same, for the network may be one that is trusted. */
+static void warn_of_plain_text(const struct es_server *s)
+{
+    for (size_t i = 0; i < s->n_urls; i++) {
+        const struct es_url *u = &s->urls[i];
+        bool secret = u->userpwd || es_security_is_secret(&s->security);
+        if (secret && !u->loopback && strncmp(u->text, "http:", 5) == 0) {
+            log_warn("credentials go to %s unencrypted: is there no https:// one?", u->text);
+            return;
+        }
+    }
+}
+
+static bool user_in_url(const struct es_server *s)
+{
+    for (size_t i = 0; i < s->n_urls; i++)
+        if (s->urls[i].userpwd)
+            return true;
+    return false;
+}
+
+bool es_server_changed(const struct es_server *s, const struct es_security *given, const char **changed,
+                       struct err *e)
+{
+    struct es_security now;
+    if (!es_security_read(&now, given, user_in_url(s), e))
+        return false;
+    *changed = es_security_changed(&s->security, &now);
+    es_security_free(&now);
+    return true;
+}
+
+bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e)
+{
+    if (!es_security_read(&s->security, given, user_in_url(s), e))
+        return false;
+    warn_of_plain_text(s);
+    return true;
+}
+
+void es_server_free(struct es_server *s)
+{
+    if (s->nodes)
+        curl_global_cleanup();
+    es_nodes_free(s->nodes);
+    es_urls_free(s->urls, s->n_urls);
+    es_security_free(&s->security);
+    *s = (struct es_server){0};
+}
+
+/* ---- the connection ---- */
+
+struct es {
+    const struct es_server *server; /* borrowed, as its parts */
+    const struct es_url *node;      /* the one that the request goes to */
+    int64_t node_ms;                /* what it has for it */
+    struct curl_slist *headers;     /* owned; of the request */
+    struct es_handshake handshake;
+    struct gzip *gzip; /* owned; NULL: bodies go as they are */
+    CURL *easy;
+    CURLM *multi;
+};
+
+static void set_up(CURL *h, const struct es_server *s)
+{
+    curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(h, CURLOPT_TCP_NODELAY, 1L);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(h, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(h, CURLOPT_USERAGENT, "etl-engine");
+    /* Not asked for: yet a gateway's is understood. */
+    curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, s->compress ? "gzip" : "identity");
+    /* A name is asked for when a connection is made, which is seldom; never is an old answer believed. */
+    curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+    curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, s->limits.connect_ms);
+    curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second */
+    curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, s->limits.stall_s);
+    curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10); /* a body has megabytes: fewer writes */
+#if LIBCURL_VERSION_NUM >= 0x075000
+    curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, s->limits.connection_s);
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+    curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L); /* do not wait for a resolver that hangs */
+#endif
+}
+
+struct es *es_open(const struct es_server *s, struct err *e)
+{
+    struct es *es = calloc(1, sizeof *es);
+    if (!es) {
+        err_memory(e);
+        return NULL;
+    }
+    es->server = s;
+    es->easy = curl_easy_init();
+    es->multi = curl_multi_init();
+    es->gzip = s->compress ? gzip_new() : NULL;
+    if (!es->easy || !es->multi || (s->compress && !es->gzip)) {
+        err_memory(e);
+        es_close(es);
+        return NULL;
+    }
+    set_up(es->easy, s);
+    if (!es_security_apply(&s->security, &es->handshake, es->easy, e)) {
+        es_close(es);
+        return NULL;
+    }
+    if (s->n_urls > 3) /* one for each node; libcurl's own is four */
+        curl_multi_setopt(es->multi, CURLMOPT_MAXCONNECTS, (long)s->n_urls + 1);
+    return es;
+}
+
+void es_close(struct es *es)
+{
+    if (!es)
+        return;
+    curl_multi_cleanup(es->multi); /* both bear NULL */
+    curl_easy_cleanup(es->easy);
+    curl_slist_free_all(es->headers);
+    gzip_free(es->gzip);
+    free(es);
+}
+
+void es_answer_free(struct es_answer *a)
+{
+    buf_free(&a->body);
+    *a = (struct es_answer){0};
+}
+
+/* ---- why there was no answer ---- */
+
+/* The one table of libcurl's codes that mean "later perhaps"; all others are final. */
+static const struct {
+    CURLcode code;
+    const char *why;
+} passing[] = {
+    {CURLE_COULDNT_RESOLVE_PROXY, "could not find the proxy's address"},
+    {CURLE_COULDNT_RESOLVE_HOST, "could not find its address"},
+    {CURLE_COULDNT_CONNECT, "no connection"},
+    {CURLE_OPERATION_TIMEDOUT, "no answer in time"},
+    {CURLE_SEND_ERROR, "the connection broke while sending"},
+    {CURLE_RECV_ERROR, "the connection broke while receiving"},
+    {CURLE_PARTIAL_FILE, "the answer was cut off"},
+    {CURLE_BAD_CONTENT_ENCODING, "the answer is compressed, and damaged"},
+    {CURLE_GOT_NOTHING, "it closed the connection without an answer"},
+    {CURLE_PROXY, "the proxy failed"},
+    {CURLE_AGAIN, "the connection was not ready"},
+};
+
+static const char *passing_why(CURLcode code)
+{
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
+        if (passing[i].code == code)
+            return passing[i].why;
+    return NULL;
+}
+
+static bool timed_out(struct es *es, struct err *e)
+{
+    const char *url = es->node->text;
+    curl_off_t connect_us = 0, total_us = 0;
+    curl_easy_getinfo(es->easy, CURLINFO_CONNECT_TIME_T, &connect_us);
+    curl_easy_getinfo(es->easy, CURLINFO_TOTAL_TIME_T, &total_us);
+    char text[CLOCK_TEXT];
+    int64_t spent = total_us;
+    if (connect_us == 0)
+        return err_set(e, ERR_PASSING, "could not reach %s: no connection within %s", url,
+                       clock_duration(spent, text));
+    if (spent < es->node_ms * 1000)
+        return err_set(e, ERR_PASSING, "could not get an answer from %s: not a byte moved for %ld s", url,
+                       es->server->limits.stall_s);
+    return err_set(e, ERR_PASSING, "could not get an answer from %s: it was not complete after %s", url,
+                   clock_duration(spent, text));
+}
+
+/* Never libcurl's own error buffer: that may quote a proxy's URL, password and all. */
+static bool no_answer(struct es *es, CURLcode code, struct err *e)
+{
+    const char *url = es->node->text;
+    long number = 0;
+    curl_easy_getinfo(es->easy, CURLINFO_OS_ERRNO, &number);
+    if (code == CURLE_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return timed_out(es, e);
+    if (code == CURLE_COULDNT_CONNECT && number != 0)
+        return err_set(e, ERR_PASSING, "could not reach %s: %s", url, strerror((int)number));
+    if (es_security_failed(&es->handshake, es->easy, code, url, e))
+        return false;
+    const char *why = passing_why(code);
+    if (why) {
+        err_set(e, ERR_PASSING, "could not reach %s: %s", url, why);
+        if (code == CURLE_GOT_NOTHING &&
+            strncmp(url, "http:", 5) == 0) /* so Elasticsearch 8 does, by default */
+            err_hint(e, "does it take nothing but https://?");
+        return false;
+    }
+    err_set(e, ERR_FINAL, "cannot reach %s: %s", url, curl_easy_strerror(code));
+    if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY)
+        err_hint(e, "what answers there does not speak HTTP: is it the right port?");
+    return false;
+}
+
+/* ---- the request ---- */
+
+static size_t keep_body(char *data, size_t size, size_t n, void *arg)
+{
+    struct buf *body = arg;
+    return buf_add(body, data, size * n) ? size * n : 0; /* 0: ends the transfer with CURLE_WRITE_ERROR */
+}
+
+struct request {
+    const char *method, *path, *type;
+    const void *body;
+    size_t len;
+    bool packed;
+};
+
+static void pack(struct es *es, struct request *r)
+{
+    const struct buf *packed = es->gzip && r->body ? gzip_pack(es->gzip, r->body, r->len) : NULL;
+    if (!packed)
+        return;
+    r->body = packed->data;
+    r->len = packed->len;
+    r->packed = true;
+}
+
+static void describe(CURL *h, const struct request *r, struct es_answer *a)
+{
+    curl_easy_setopt(h, CURLOPT_NOBODY, 0L);
+    if (r->body || strcmp(r->method, "POST") == 0 || strcmp(r->method, "PUT") == 0) {
+        curl_easy_setopt(h, CURLOPT_POST, 1L);
+        curl_easy_setopt(h, CURLOPT_POSTFIELDS, r->body ? r->body : "");
+        curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->len);
+    } else if (strcmp(r->method, "HEAD") == 0) {
+        curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    } else {
+        curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
+    }
+    curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, r->method);
+    curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, keep_body);
+    curl_easy_setopt(h, CURLOPT_WRITEDATA, &a->body);
+}
+
+static void drop_headers(struct es *es)
+{
+    curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, NULL);
+    curl_slist_free_all(es->headers);
+    es->headers = NULL;
+}
+
+static bool add_header(struct es *es, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(es->headers, line);
+    if (longer)
+        es->headers = longer;
+    return longer != NULL;
+}
+
+/* A signature is of one node: they are made anew for each. */
+static bool set_headers(struct es *es, const struct request *r, const char *url, struct err *e)
+{
+    char type[200];
+    snprintf(type, sizeof type, "Content-Type: %s", r->type ? r->type : "application/json");
+    drop_headers(es);
+    if (!add_header(es, type) || !add_header(es, "Expect:") /* or large bodies wait for a 100 */
+        || (r->packed && !add_header(es, "Content-Encoding: gzip")))
+        return err_memory(e);
+    if (!es_security_headers(&es->server->security, r->method, url, r->body, r->len, &es->headers, e))
+        return false;
+    curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, es->headers);
+    return true;
+}
+
+/* All requests together have the time from when the stop was asked on. Nor do we wait for a thread that
+ * resolves a name: nothing ends it. */
+static int64_t end_of_stop(struct es *es)
+{
+#if LIBCURL_VERSION_NUM >= 0x075700
+    curl_easy_setopt(es->easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+    return clock_mono_us() + stop_left_ms(es->server->limits.stop_ms) * 1000;
+}
+
+/* Until the transfer ends, or has had its time after a stop. False: it was stopped. */
+static bool drive(struct es *es, CURLMcode *failed)
+{
+    int64_t end = INT64_MAX;
+    int running = 1;
+    for (;;) {
+        *failed = curl_multi_perform(es->multi, &running);
+        if (*failed != CURLM_OK || running == 0)
+            return true;
+        bool stopping = stop_asked() != 0;
+        if (stopping && end == INT64_MAX)
+            end = end_of_stop(es);
+        int64_t left = end == INT64_MAX ? 10000 : (end - clock_mono_us() + 999) / 1000;
+        if (left <= 0)
+            return false;
+        /* The pipe stays readable for ever: once we know, it must not wake us again. */
+        struct curl_waitfd wake = {.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
+        bool listen = !stopping && wake.fd >= 0;
+        *failed = curl_multi_poll(es->multi, &wake, listen ? 1 : 0, (int)(left < 10000 ? left : 10000), NULL);
+        if (*failed != CURLM_OK)
+            return true;
+    }
+}
+
+static CURLcode result(struct es *es)
+{
+    int more = 0;
+    for (const CURLMsg *m; (m = curl_multi_info_read(es->multi, &more));)
+        if (m->msg == CURLMSG_DONE)
+            return m->data.result;
+    return CURLE_FAILED_INIT;
+}
+
+static bool perform(struct es *es, CURLcode *code, struct err *e)
+{
+    CURLMcode failed = curl_multi_add_handle(es->multi, es->easy);
+    bool finished = failed == CURLM_OK ? drive(es, &failed) : true;
+    *code = finished && failed == CURLM_OK ? result(es) : CURLE_FAILED_INIT;
+    curl_multi_remove_handle(es->multi, es->easy);
+    if (!finished)
+        return stop_err(e);
+    if (failed == CURLM_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (failed != CURLM_OK)
+        return err_set(e, ERR_FINAL, "cannot send a request: %s", curl_multi_strerror(failed));
+    return true;
+}
+
+/* Of a URL that the server names, what may be shown: scheme, host and port. */
+static void note_redirect(const char *url, struct es_answer *a)
+{
+    CURLU *u = curl_url();
+    char *shown = NULL;
+    static const CURLUPart hidden[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_PATH, CURLUPART_QUERY,
+                                       CURLUPART_FRAGMENT};
+    bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK;
+    for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
+        ok = ok && curl_url_set(u, hidden[i], NULL, 0) == CURLUE_OK;
+    if (ok && curl_url_get(u, CURLUPART_URL, &shown, 0) == CURLUE_OK)
+        snprintf(a->redirect, sizeof a->redirect, "%s", shown);
+    curl_free(shown);
+    curl_url_cleanup(u);
+}
+
+static void read_head(CURL *h, struct es_answer *a)
+{
+    const char *url = NULL, *type = NULL;
+    long status = 0;
+    curl_off_t wait = 0;
+    curl_easy_getinfo(h, CURLINFO_CONTENT_TYPE, &type);
+    snprintf(a->type, sizeof a->type, "%.*s", type ? (int)strcspn(type, ";\r\n") : 0, type ? type : "");
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(h, CURLINFO_RETRY_AFTER, &wait);
+    a->status = (int)status;
+    a->redirect[0] = '\0';
+    if (curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url)
+        note_redirect(url, a);
+    a->retry_after_ms = wait <= 0 ? 0 : (int64_t)(wait < MAX_RETRY_AFTER_S ? wait : MAX_RETRY_AFTER_S) * 1000;
+}
+
+static bool body_failed(const struct es *es, const struct es_answer *a, struct err *e)
+{
+    if (a->body.len <
+        a->body.max / 2) /* curl hands out 16 KB at a time: far from the ceiling, so it was memory */
+        return err_memory(e);
+    return err_set(e, ERR_FINAL, "cannot take an answer of more than %zu MB from %s", a->body.max >> 20,
+                   es->node->text);
+}
+
+static bool run(struct es *es, struct es_answer *a, struct err *e)
+{
+    CURLcode code;
+    es_security_begin(&es->handshake);
+    if (!perform(es, &code, e))
+        return false;
+    read_head(es->easy, a);
+    if (code == CURLE_OK && a->status >= 100)
+        return true;
+    if (a->body.failed)
+        return body_failed(es, a, e);
+    /* A server that refuses a body for its size need not read it: it may reset the connection behind its
+     * answer. */
+    if (a->status == 413 && passing_why(code))
+        return true;
+    return no_answer(es, code, e);
+}
+
+static void clear(struct es_answer *a)
+{
+    buf_clear(&a->body);
+    a->status = 0;
+    a->retry_after_ms = 0;
+    a->type[0] = a->redirect[0] = '\0';
+}
+
+/* Points the handle at a node. */
+static bool aim(struct es *es, const struct es_url *node, int64_t ms, const struct request *r, struct err *e)
+{
+    char *url = NULL;
+    if (asprintf(&url, "%s%s", node->text, r->path) < 0)
+        return err_memory(e);
+    es->node = node;
+    es->node_ms = ms;
+    CURLcode set = curl_easy_setopt(es->easy, CURLOPT_URL, url); /* curl copies it */
+    bool ok = set == CURLE_OK ? set_headers(es, r, url, e) : err_memory(e);
+    free(url);
+    curl_easy_setopt(es->easy, CURLOPT_TIMEOUT_MS, (long)ms);
+    /* Unset, it is what the environment says; a proxy is never asked for this machine itself. */
+    set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
+    if (ok && set != CURLE_OK)
+        ok = err_memory(e);
+    return ok && es_security_login(&es->server->security, es->easy, node->userpwd, e);
+}
+
+/* What another node may do better: no answer for whatever reason, its own certificate too, or a gateway's
+ * word that there is nobody. With one node it is the caller who judges. */
+static bool is_ill(const struct es_server *s, bool answered, const struct es_answer *a, const struct err *e)
+{
+    if (s->n_urls == 1 || e->kind == ERR_STOPPED)
+        return !answered && e->kind == ERR_PASSING;
+    return !answered || a->status == 502 || a->status == 503 || a->status == 504;
+}
+
+static void tell_ill(const struct es *es, bool answered, const struct es_answer *a, const struct err *e)
+{
+    if (answered)
+        log_warn("node %s answered %d; going on with other nodes", es->node->text, a->status);
+    else
+        log_warn("%s; going on with other nodes", e->text);
+}
+
+/* One node after the other, until one is well, none is left that is, or the time is over. */
+static bool run_on_nodes(struct es *es, const struct request *r, struct es_answer *a, struct err *e)
+{
+    const struct es_server *s = es->server;
+    int64_t begun_us = clock_mono_us(), now_us = begun_us, left_ms = s->limits.request_ms;
+    for (;;) {
+        size_t node = es_nodes_pick(s->nodes, now_us);
+        if (!aim(es, &s->urls[node], left_ms, r, e))
+            return false;
+        e->kind = ERR_NONE;
+        bool ok = run(es, a, e), ill = is_ill(s, ok, a, e);
+        if (ok && !ill && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
+            log_info("node %s answers again", es->node->text);
+        if (!ill)
+            return ok;
+        now_us = clock_mono_us();
+        left_ms = s->limits.request_ms - (now_us - begun_us) / 1000;
+        bool news = es_nodes_failed(s->nodes, node, now_us);
+        if (left_ms <= 0 || !es_nodes_alive(s->nodes, now_us))
+            return ok;
+        if (news)
+            tell_ill(es, ok, a, e);
+        clear(a);
+    }
+}
+
+bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
+                const char *type, struct es_answer *a, struct err *e)
+{
+    if (a->body.max == 0)
+        buf_init(&a->body, es->server->limits.max_body);
+    clear(a);
+    a->privilege = es_security_privilege(method, path);
+    struct request r = {.method = method, .path = path, .type = type, .body = body, .len = len};
+    pack(es, &r);
+    describe(es->easy, &r, a);
+    bool ok = run_on_nodes(es, &r, a, e);
+    curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
+    drop_headers(es);
+    if (!ok) {
+        a->status = 0;
+        buf_clear(&a->body);
+    }
+    return ok;
+}
+
+bool es_unknown(const struct es *es, const struct es_answer *a, bool first_contact, struct err *e)
+{
+    char words[100];
+    bool json = a->body.len > 0 && a->body.data[0] == '{' && a->status == 200;
+    es_words(a, words, sizeof words);
+    if (!first_contact || (json && !es_is_whole(a)))
+        return err_set(e, ERR_PASSING, "damaged answer from %s: status %d, %s: %s", es->node->text, a->status,
+                       *a->type ? a->type : "no content type", words);
+    err_set(e, ERR_FINAL, "what answers at %s is no search server: status %d, %s: %s", es->node->text,
+            a->status, *a->type ? a->type : "no content type", words);
+    return err_hint(e,
+                    "sink.url has to be the address of Elasticsearch or OpenSearch itself; its port is 9200, "
+                    "unless it was given another one");
+}
+
+void es_add_escaped(struct buf *b, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                     c == '_' || c == '.' || c == '~';
+        if (plain)
+            buf_addc(b, (char)c);
+        else
+            buf_addf(b, "%%%02X", c);
+    }
+}

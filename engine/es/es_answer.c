@@ -1,0 +1,335 @@
+#include "base/err.h"
+#include "base/json.h"
+#include "es/es.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { REASON = 300 }; /* bytes of a server's reason that a message has room for */
+
+/* ---- what the server says ---- */
+
+/* text as one line into out, cut at a character. A server that could not parse a request may quote it,
+ * headers and credentials too (Elasticsearch 7.10 does, in "[Source: (byte[])..."): nothing is taken from
+ * there on. */
+static void copy_words(char *out, size_t size, const char *text, size_t len)
+{
+    const char *source = memmem(text, len, "[Source:", 8);
+    if (source)
+        len = (size_t)(source - text);
+    const char *header = memmem(text, len, "uthorization:", 13);
+    if (header)
+        len = (size_t)(header - text);
+    if (len > size - 1) {
+        len = size - 1;
+        while (len > 0 && ((unsigned char)text[len] & 0xC0) == 0x80)
+            len--;
+    }
+    for (size_t i = 0; i < len; i++)
+        out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7F ? ' ' : text[i];
+    while (len > 0 && out[len - 1] == ' ')
+        len--;
+    out[len] = '\0';
+}
+
+/* The value of one member of an error object, whose name was the last token. depth 1 is the error itself,
+ * deeper ones are its causes: the innermost is kept. */
+static bool read_error_member(struct json_reader *r, int depth, char *cause_type, size_t size,
+                              struct es_error *out)
+{
+    bool is_type = json_is(r, "type"), is_reason = json_is(r, "reason");
+    if (!is_type && !is_reason)
+        return json_skip(r);
+    enum json_token t = json_next(r);
+    if (t != JSON_STRING)
+        return t == JSON_NULL;
+    if (depth == 1 && is_type)
+        copy_words(out->type, sizeof out->type, r->text, r->len);
+    else if (depth == 1)
+        copy_words(out->reason, sizeof out->reason, r->text, r->len);
+    else if (is_type)
+        copy_words(cause_type, size, r->text, r->len);
+    if (depth > 1 && is_reason) {
+        char reason[180];
+        copy_words(reason, sizeof reason, r->text, r->len);
+        snprintf(out->cause, sizeof out->cause, "%s%s%s", cause_type, cause_type[0] ? ": " : "", reason);
+    }
+    return true;
+}
+
+/* The rest of an error object whose brace was the last token. No recursion: depth counts the causes that are
+ * open. */
+static bool read_error_object(struct json_reader *r, struct es_error *out)
+{
+    char cause_type[sizeof out->type] = "";
+    for (int depth = 1; depth > 0;) {
+        enum json_token t = json_next(r);
+        if (t == JSON_OBJECT_END) {
+            depth--;
+        } else if (t != JSON_KEY) {
+            return false;
+        } else if (!json_is(r, "caused_by")) {
+            if (!read_error_member(r, depth, cause_type, sizeof cause_type, out))
+                return false;
+        } else if ((t = json_next(r)) == JSON_OBJECT) {
+            depth++;
+            cause_type[0] = '\0';
+        } else if (t != JSON_NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool es_read_error(struct json_reader *r, struct es_error *out)
+{
+    *out = (struct es_error){0};
+    switch (json_next(r)) {
+    case JSON_STRING:
+        copy_words(out->reason, sizeof out->reason, r->text, r->len);
+        return true;
+    case JSON_OBJECT:
+        return read_error_object(r, out);
+    default:
+        return false;
+    }
+}
+
+void es_error_text(const struct es_error *error, char *out, size_t size)
+{
+    char text[sizeof *error + 40];
+    int n = snprintf(text, sizeof text, "%s%s%s", error->type, error->type[0] && error->reason[0] ? ": " : "",
+                     error->reason);
+    /* The cause is the more telling half: a long reason gives way to it. */
+    char cause[sizeof error->cause + 20] = "";
+    const char *told = strstr(error->cause, ": ");
+    bool again = told && strstr(error->reason, told + 2); /* "Failed to parse mapping: WHY", because of WHY */
+    if (error->cause[0] && !again)
+        snprintf(cause, sizeof cause, " (caused by %s)", error->cause);
+    size_t tail = strlen(cause) < size / 2 ? strlen(cause) : size / 2;
+    copy_words(out, size - tail, text, (size_t)n);
+    size_t len = strlen(out);
+    copy_words(out + len, size - len, cause, strlen(cause));
+}
+
+/* ---- what it means ---- */
+
+static const char FORBIDDEN[] = "the user needs more privileges"; /* better: the request's own */
+
+enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
+
+/* The table. The first row that fits decides; NULL fits anything. What stands in no row is damaged: an item's
+ * 2xx with an error, a status below 200. Not looked at, on purpose:
+ *
+ *   _index of an item   an alias, or an ingest pipeline of the index, may have it otherwise than the request;
+ *                       operation, id and order say whose answer it is
+ *   _shards.failed      the primary has written the document, or else the item had an error; a replica that
+ *                       failed is the cluster's to repair, from the primary, and sending again would not help
+ *   result              "noop" where an ingest pipeline dropped the document: as it was told to
+ */
+static const struct es_rule rules[] = {
+    /* ---- the disk is nearly full; the server lifts the block by itself ---- */
+    {ANY, 400, 429, "cluster_block_exception", "/12/", ES_AGAIN, NULL},
+    {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL}, /* OpenSearch: of all its nodes */
+
+    /* ---- too much at once, of whatever: queues, memory (circuit breakers), a gateway's limit ---- */
+    {ANY, 429, 429, NULL, NULL, ES_OVERLOADED, NULL},
+    {ANY, 400, 599, "es_rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
+    {ANY, 400, 599, "rejected_execution_exception", NULL, ES_OVERLOADED, NULL}, /* OpenSearch's name for it */
+    {ES_DOCUMENTS, 413, 413, NULL, NULL, ES_TOO_LARGE, NULL},
+
+    /* ---- a shard or a node that is elsewhere by now, a server that starts, a gateway without one ---- */
+    {ANY, 408, 408, NULL, NULL, ES_AGAIN, NULL},
+    {REQUEST, 425, 425, NULL, NULL, ES_AGAIN, NULL}, /* a gateway: too early on this connection */
+    {ES_ITEM, 404, 404, "shard_not_found_exception", NULL, ES_AGAIN, NULL},
+    {ES_ITEM, 500, 500, "fail_processor_exception", NULL, ES_REJECTED, NULL}, /* a pipeline that refuses it */
+    /* 500 comes from a node that leaves, too. Of a request about the index itself it is the request's fault.
+     */
+    {ES_ITEM | ES_DOCUMENTS, 500, 599, NULL, NULL, ES_AGAIN, NULL},
+    {ES_WHOLE, 502, 504, NULL, NULL, ES_AGAIN, NULL},
+
+    /* ---- a document that has a newer version, or that the server will never take ---- */
+    {ES_ITEM, 409, 409, "version_conflict_engine_exception", NULL, ES_STALE, NULL},
+
+    /* ---- nothing gets through: no document's fault, and no waiting helps ---- */
+    {ANY, 401, 401, NULL, NULL, ES_BROKEN,
+     "who we are stands in sink (user and password, api_key, bearer_token), or in ELASTICSEARCH_USER and the "
+     "like"},
+    {ANY, 403, 403, "cluster_block_exception", NULL, ES_BROKEN,
+     "somebody made the index read-only (index.blocks.write, index.blocks.read_only), or closed it"},
+    {ANY, 400, 403, "index_closed_exception", NULL, ES_BROKEN, "open the index: POST /INDEX/_open"},
+    {ES_ITEM, 403, 403, NULL, NULL, ES_BROKEN,
+     "it takes the privilege 'write' on the index (in OpenSearch indices:data/write/*)"},
+    {REQUEST, 403, 403, NULL, NULL, ES_BROKEN, FORBIDDEN},
+    {REQUEST, 407, 407, NULL, NULL, ES_BROKEN, "the proxy wants a user and a password: see http_proxy"},
+    {ES_ITEM, 404, 404, "index_not_found_exception", NULL, ES_BROKEN,
+     "the index vanished while it was written to; the next run creates it and loads everything"},
+    {ES_ITEM, 400, 400, "illegal_argument_exception", "no write index", ES_BROKEN,
+     "set is_write_index on one index of the alias"},
+    {ES_ITEM, 400, 400, "illegal_argument_exception", "data stream", ES_BROKEN,
+     "a data stream only ever grows, and its documents cannot be replaced: name an index"},
+    {REQUEST, 300, 399, NULL, NULL, ES_BROKEN,
+     "redirects are not followed, credentials would go with them: if it leads to your search server, name "
+     "that"},
+    {REQUEST, 400, 599, NULL, NULL, ES_BROKEN, NULL},
+
+    /* ---- all else that an item may be refused for: mapping, field limit, ingest pipeline, id, ... ---- */
+    {ES_ITEM, 400, 499, NULL, NULL, ES_REJECTED, NULL},
+};
+
+const struct es_rule *es_judge(enum es_part part, int64_t status, const struct es_error *error)
+{
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const struct es_rule *r = &rules[i];
+        if ((r->parts & part) && status >= r->from && status <= r->to &&
+            (!r->type || strcmp(r->type, error->type) == 0) &&
+            (!r->reason || strstr(error->reason, r->reason)))
+            return r;
+    }
+    return NULL;
+}
+
+const struct es_rule *es_rules(size_t *n)
+{
+    *n = sizeof rules / sizeof *rules;
+    return rules;
+}
+
+/* ---- a whole answer ---- */
+
+/* The error of a whole answer, and the status that it tells (0: none). False: the body has no error that can
+ * be read. */
+static bool read_answer_error(const char *text, size_t len, struct es_error *out, int64_t *status)
+{
+    struct json_reader r;
+    bool found = false, ok = len > 0;
+    *out = (struct es_error){0};
+    *status = 0;
+    json_open_loose(&r, text, len);
+    ok = ok && json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY) {
+        if (json_is(&r, "error"))
+            ok = found = es_read_error(&r, out);
+        else if (json_is(&r, "status"))
+            ok = json_next(&r) == JSON_NUMBER && json_int(&r, status);
+        else
+            ok = json_skip(&r);
+    }
+    json_close(&r);
+    return found && (out->type[0] || out->reason[0]);
+}
+
+/* Of a page, as a gateway answers with one: its title. */
+static bool page_title(const char *text, size_t len, char *out, size_t size)
+{
+    const char *title = len > 0 ? memmem(text, len, "<title>", 7) : NULL;
+    if (!title)
+        return false;
+    len -= (size_t)(title + 7 - text);
+    const char *end = memmem(title + 7, len, "</title>", 8);
+    copy_words(out, size, title + 7, end ? (size_t)(end - title - 7) : len);
+    return out[0] != '\0';
+}
+
+/* Of a body that is no JSON: its first line. */
+static void first_line(const char *text, size_t len, char *out, size_t size)
+{
+    while (len > 0 && (unsigned char)*text <= ' ')
+        text++, len--;
+    const char *line = len > 0 ? memchr(text, '\n', len) : NULL;
+    copy_words(out, size, len > 0 ? text : "", line ? (size_t)(line - text) : len);
+}
+
+void es_reason(const struct es_answer *a, char *out, size_t size)
+{
+    size_t most = size < REASON ? size : REASON;
+    struct es_error error;
+    int64_t status;
+    out[0] = '\0';
+    if (a->redirect[0])
+        snprintf(out, most, "it redirects to %s", a->redirect);
+    else if (read_answer_error(a->body.data, a->body.len, &error, &status))
+        es_error_text(&error, out, most);
+    else if (!page_title(a->body.data, a->body.len, out, most))
+        first_line(a->body.data, a->body.len, out, most);
+    if (!out[0])
+        snprintf(out, most, "no reason given");
+}
+
+void es_words(const struct es_answer *a, char *out, size_t size)
+{
+    char words[90];
+    if (!page_title(a->body.data, a->body.len, words, sizeof words))
+        first_line(a->body.data, a->body.len, words, sizeof words);
+    snprintf(out, size, *words ? "'%s'" : "an empty body", words);
+}
+
+bool es_is_whole(const struct es_answer *a)
+{
+    struct json_reader r;
+    json_open(&r, a->body.data, a->body.len);
+    bool ok = a->body.len > 0 && json_skip(&r) && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+bool es_is_own_error(const struct es_answer *a)
+{
+    struct es_error error;
+    int64_t status;
+    return read_answer_error(a->body.data, a->body.len, &error, &status) && error.type[0];
+}
+
+static bool is_passing(const struct es_rule *rule)
+{
+    return rule && (rule->verdict == ES_AGAIN || rule->verdict == ES_OVERLOADED);
+}
+
+static bool check(const struct es_answer *a, enum es_part part, struct err *e)
+{
+    struct es_error error;
+    int64_t status;
+    char reason[REASON];
+    if (a->status >= 200 && a->status < 300)
+        return true;
+    read_answer_error(a->body.data, a->body.len, &error, &status);
+    const struct es_rule *rule = es_judge(part, a->status, &error);
+    bool later = is_passing(rule);
+    es_reason(a, reason, sizeof reason);
+    err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status, reason);
+    e->retry_after_ms = later ? a->retry_after_ms : 0;
+    e->overloaded = rule && rule->verdict == ES_OVERLOADED;
+    if (rule && rule->hint == FORBIDDEN && a->privilege)
+        return err_hint(e, "it takes the privilege %s", a->privilege);
+    return rule && rule->hint ? err_hint(e, "%s", rule->hint) : false;
+}
+
+bool es_check(const struct es_answer *a, struct err *e)
+{
+    return check(a, ES_WHOLE, e);
+}
+
+bool es_check_documents(const struct es_answer *a, struct err *e)
+{
+    return check(a, ES_DOCUMENTS, e);
+}
+
+bool es_unfit(const char *text, size_t len, const char *why, struct err *e)
+{
+    struct es_error error;
+    int64_t status;
+    char line[80] = "";
+    if (read_answer_error(text, len, &error, &status)) {
+        char reason[REASON];
+        const struct es_rule *rule = es_judge(ES_DOCUMENTS, status, &error);
+        bool final = rule && !is_passing(rule);
+        es_error_text(&error, reason, sizeof reason);
+        err_set(e, final ? ERR_FINAL : ERR_PASSING, "the search server answered 200, but with an error: %s",
+                reason);
+        return final && rule->hint ? err_hint(e, "%s", rule->hint) : false;
+    }
+    if (len > 0 && text[0] != '{')
+        first_line(text, len, line, sizeof line);
+    return err_set(e, ERR_PASSING, "damaged answer: %s%s%s%s", why, line[0] ? "; it begins with '" : "", line,
+                   line[0] ? "'" : "");
+}

@@ -1,0 +1,48 @@
+/* es_privilege: what a request needs, for who is told that it is forbidden. */
+#include "es/es_security.h"
+
+#include <string.h>
+
+/* By the path's last part that begins with '_'; "": the index itself. The first that fits. */
+static const struct {
+    const char *method, *part, *privilege;
+} privileges[] = {
+    {NULL, "_bulk", "'write' on the index (in OpenSearch indices:data/write/*)"},
+    {NULL, "_refresh", "'maintenance' on the index (in OpenSearch indices:admin/refresh*)"},
+    {NULL, "_mget", "'read' on the index (in OpenSearch indices:data/read/*)"},
+    {NULL, "_count", "'read' on the index (in OpenSearch indices:data/read/*)"},
+    {NULL, "_search", "'read' on the index (in OpenSearch indices:data/read/*)"},
+    {"GET", "_settings", "'view_index_metadata' on the index (in OpenSearch indices:monitor/settings/get)"},
+    {"GET", "_mapping", "'view_index_metadata' on the index (in OpenSearch indices:admin/mappings/get)"},
+    {"GET", "", "'view_index_metadata' on the index (in OpenSearch indices:admin/get)"},
+    {"PUT", "", "'create_index' on the index (in OpenSearch indices:admin/create)"},
+    {"DELETE", "", "'delete_index' on the index (in OpenSearch indices:admin/delete)"},
+    {NULL, "_", "'manage' on the index (in OpenSearch indices:admin/*)"},
+};
+
+/* The first part of the path that begins with '_', up to the next '/' or '?'; "" if none does. */
+static const char *special_part(const char *path, size_t *len)
+{
+    const char *end = path + strcspn(path, "?");
+    for (const char *slash = path; slash < end; slash = slash + 1 + strcspn(slash + 1, "/?"))
+        if (slash[1] == '_') {
+            *len = strcspn(slash + 1, "/?");
+            return slash + 1;
+        }
+    *len = 0;
+    return "";
+}
+
+const char *es_security_privilege(const char *method, const char *path)
+{
+    size_t len;
+    const char *part = special_part(path, &len);
+    for (size_t i = 0; i < sizeof privileges / sizeof *privileges; i++) {
+        size_t known = strlen(privileges[i].part);
+        bool fits = known == len || (known == 1 && len > 0); /* "_": any other */
+        if (fits && memcmp(part, privileges[i].part, known) == 0 &&
+            (!privileges[i].method || strcmp(privileges[i].method, method) == 0))
+            return privileges[i].privilege;
+    }
+    return NULL;
+}

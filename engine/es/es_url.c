@@ -1,0 +1,184 @@
+#include "es/es_url.h"
+
+#include "base/err.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool bad_url(struct err *e, const char *why) /* without the URL: it may hold a password */
+{
+    return err_set(e, ERR_USAGE, "not a search server's URL (http://HOST:9200): %s", why);
+}
+
+static bool is_loopback(const char *host)
+{
+    size_t len = strlen(host);
+    return (strncmp(host, "127.", 4) == 0 && strspn(host, "0123456789.") == len) ||
+           strcmp(host, "[::1]") == 0 || strcasecmp(host, "localhost") == 0 ||
+           (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
+}
+
+/* One part of the URL into *out: owned; NULL where there is none. */
+static bool take_part(CURLU *u, CURLUPart part, unsigned flags, char **out, struct err *e)
+{
+    char *text = NULL;
+    CURLUcode code = curl_url_get(u, part, &text, flags);
+    *out = NULL;
+    if (code == CURLUE_NO_USER || code == CURLUE_NO_PASSWORD || code == CURLUE_NO_QUERY ||
+        code == CURLUE_NO_FRAGMENT)
+        return true;
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (code != CURLUE_OK)
+        return bad_url(e, curl_url_strerror(code));
+    *out = strdup(text);
+    curl_free(text);
+    return *out ? true : err_memory(e);
+}
+
+static bool take_credentials(CURLU *u, struct es_url *s, struct err *e)
+{
+    char *user = NULL, *password = NULL;
+    bool ok = take_part(u, CURLUPART_USER, CURLU_URLDECODE, &user, e) &&
+              take_part(u, CURLUPART_PASSWORD, CURLU_URLDECODE, &password, e);
+    if (ok && (user || password) &&
+        asprintf(&s->userpwd, "%s:%s", user ? user : "", password ? password : "") < 0) {
+        s->userpwd = NULL;
+        ok = err_memory(e);
+    }
+    free(user);
+    free(password);
+    curl_url_set(u, CURLUPART_USER, NULL, 0);
+    curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
+    return ok;
+}
+
+static bool refuse_part(CURLU *u, CURLUPart part, const char *why, struct err *e)
+{
+    char *text = NULL;
+    bool ok = take_part(u, part, 0, &text, e);
+    if (ok && text)
+        ok = bad_url(e, why);
+    free(text);
+    return ok;
+}
+
+static bool look_at_host(CURLU *u, struct es_url *s, struct err *e)
+{
+    char *scheme = NULL, *host = NULL;
+    bool ok = take_part(u, CURLUPART_SCHEME, 0, &scheme, e) && take_part(u, CURLUPART_HOST, 0, &host, e);
+    if (ok && strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
+        ok = bad_url(e, "it begins with neither http:// nor https://");
+    if (ok)
+        s->loopback = is_loopback(host);
+    free(scheme);
+    free(host);
+    return ok;
+}
+
+/* The end of the URL that text begins with; *next: where the one behind it begins, or NULL. */
+static size_t url_length(const char *text, const char **next)
+{
+    *next = NULL;
+    for (const char *comma = text; (comma = strchr(comma, ',')); comma++) {
+        const char *behind = comma + 1 + strspn(comma + 1, " ");
+        if (strncasecmp(behind, "http://", 7) != 0 && strncasecmp(behind, "https://", 8) != 0)
+            continue;
+        *next = behind;
+        while (comma > text && comma[-1] == ' ')
+            comma--;
+        return (size_t)(comma - text);
+    }
+    return strlen(text);
+}
+
+/* What is shown, and asked, has to mean the same when it is read again: libcurl takes anything for an IPv6
+ * zone, an '@' too. */
+static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
+{
+    char *again = NULL;
+    const char *second;
+    url_length(s->text, &second);
+    if (second)
+        return bad_url(e, "its path holds another URL");
+    if (strchr(s->text, '@')) /* a '/' in the password: what precedes it was taken for host and port */
+        return bad_url(e, "there is an '@' behind its host");
+    CURLUcode code = curl_url_set(u, CURLUPART_URL, s->text, 0);
+    bool ok = code == CURLUE_OK && refuse_part(u, CURLUPART_USER, "there is an '@' in its host", e) &&
+              take_part(u, CURLUPART_URL, 0, &again, e);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (code != CURLUE_OK || (ok && strcmp(again, s->text) != 0))
+        ok = bad_url(e, "its host is none");
+    free(again);
+    return ok;
+}
+
+static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
+{
+    CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
+    if (code == CURLUE_OUT_OF_MEMORY)
+        return err_memory(e);
+    if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(url, "://")))
+        return bad_url(e, "it begins with neither http:// nor https://");
+    if (code != CURLUE_OK)
+        return bad_url(e, curl_url_strerror(code));
+    if (!look_at_host(u, s, e) || !take_credentials(u, s, e) ||
+        !refuse_part(u, CURLUPART_QUERY, "it has a query (?...)", e) ||
+        !refuse_part(u, CURLUPART_FRAGMENT, "it has a fragment (#...)", e) ||
+        !take_part(u, CURLUPART_URL, 0, &s->text, e) || !check_whole(u, s, e))
+        return false;
+    for (size_t len = strlen(s->text); len > 0 && s->text[len - 1] == '/'; len--)
+        s->text[len - 1] = '\0';
+    return true;
+}
+
+static bool parse_one(struct es_url *s, const char *text, size_t len, struct err *e)
+{
+    char *url = strndup(text, len);
+    CURLU *u = curl_url();
+    bool ok = url && u ? parse(u, s, url, e) : err_memory(e);
+    if (!ok && e->kind == ERR_USAGE && strchr(url, '@'))
+        err_hint(
+            e,
+            "characters such as / ? # @ : %% in a user or password have to be percent-encoded: %%2F for /");
+    curl_url_cleanup(u);
+    free(url);
+    return ok;
+}
+
+bool es_urls_parse(const char *text, struct es_url **list, size_t *n, struct err *e)
+{
+    size_t all = 0;
+    const char *next = text;
+    for (; next; all++)
+        url_length(next, &next);
+    *n = 0;
+    *list = calloc(all, sizeof **list);
+    if (!*list)
+        return err_memory(e);
+    for (next = text; next;) {
+        const char *url = next;
+        size_t len = url_length(url, &next);
+        if (!parse_one(&(*list)[(*n)++], url, len, e)) {
+            if (all > 1)
+                err_wrap(e, "URL %zu of %zu", *n, all);
+            es_urls_free(*list, *n);
+            *list = NULL;
+            *n = 0;
+            return false;
+        }
+    }
+    return true;
+}
+
+void es_urls_free(struct es_url *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(list[i].text);
+        free(list[i].userpwd);
+    }
+    free(list);
+}

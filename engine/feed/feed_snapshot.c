@@ -1,0 +1,73 @@
+/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one without an
+ * upper bound. */
+#include "base/err.h"
+#include "feed/feed.h"
+#include "feed/stretch.h"
+#include "flow/queue.h"
+#include "pg/pg.h"
+#include "source/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct snapshot {
+    struct feed feed; /* first */
+    char *after;      /* owned */
+    struct stretch *stretch;
+    bool finished;
+};
+
+static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
+{
+    struct pg *pg = pg_take(s->feed.pool, e);
+    bool ok = pg && source_bound(s->feed.source, pg, s->after, keys, to, e);
+    pg_give(s->feed.pool, pg);
+    return ok;
+}
+
+static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
+{
+    struct snapshot *s = (struct snapshot *)f;
+    char *to = NULL;
+    if (s->finished)
+        return true;
+    int64_t keys = stretch_next(s->stretch);
+    if (!find_bound(s, keys, &to, e)) {
+        if (e->fault == ERR_FAULT_SIZE) /* to count so many keys takes too long: the next try is for fewer */
+            stretch_too_large(s->stretch, keys);
+        return false;
+    }
+    *out = batch_range(s->after, to);
+    if (!*out) {
+        free(to);
+        return err_memory(e);
+    }
+    (*out)->stretch = keys;
+    free(s->after);
+    s->after = to;
+    s->finished = !to;
+    return true;
+}
+
+static void snapshot_free(struct feed *f)
+{
+    free(((struct snapshot *)f)->after);
+    free(f);
+}
+
+struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, const char *after,
+                           struct stretch *stretch, struct err *e)
+{
+    struct snapshot *s = calloc(1, sizeof *s);
+    if (s) {
+        s->feed = (struct feed){snapshot_next, snapshot_free, source, pool, NULL};
+        s->after = after ? strdup(after) : NULL;
+        s->stretch = stretch;
+    }
+    if (!s || (after && !s->after)) {
+        free(s);
+        err_memory(e);
+        return NULL;
+    }
+    return &s->feed;
+}

@@ -1,0 +1,83 @@
+/* loader_internal.h: one worker, as the files of loader share it.
+ *
+ *     loader.c        the threads; keys to rows to documents
+ *     loader_parts.c  what to do when that fails: the same again, or in parts
+ *     loader_send.c   documents to the index: what need not be sent, what must not, when
+ *     loader_print.c  documents to standard output
+ */
+#pragma once
+#include "base/buf.h"
+#include "feed/stretch.h"
+#include "flow/loader.h"
+#include "flow/repeats.h"
+#include "index/bulk.h"
+#include "index/copies.h"
+#include "pg/pg.h"
+#include "script/script.h"
+
+#include <pthread.h>
+
+struct alike;
+struct keyset;
+struct retry;
+struct throttle;
+
+struct loader_shared {          /* what one worker has seen, and all should know */
+    atomic_bool gave_documents; /* document() has returned one */
+    struct alike *alike;        /* owned by the loader */
+};
+
+struct worker {
+    const struct loader_config *config; /* borrowed, as are throttle and shared */
+    struct throttle *throttle;
+    struct loader_shared *shared;
+    char name[16];
+    pthread_t thread;
+    struct script *script; /* owned, as all that follows */
+    struct pg_pool pool;
+    struct es *es;
+    struct bulk bulk;
+    struct script_meta meta; /* of the last document */
+    struct copies gone,
+        placed;           /* of a scattered pipeline: keys without a document; keys whose document was sent */
+    bool batch_ends;      /* this flush is its last */
+    struct keyset *known; /* indexes seen to be there; NULL: none */
+    struct buf output;    /* LOADER_DOCUMENTS */
+    struct buf key;       /* the row's */
+    struct batch *batch;
+    bool *seen;                    /* one for each of the batch's keys, in sorted order: its row was there */
+    struct bulk_sums sums;         /* of this try at the batch */
+    struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
+    bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
+    bool gave_up;                  /* on sending, within this try: the time to do so is over */
+    struct repeats repeats;        /* keys of a stretch */
+    char *repeated_key;            /* owned; the first one, of this try; NULL: none */
+    uint64_t repeated;             /* rows of this try whose key another row had */
+    uint64_t nothing;              /* rows of this try for which document() ended without a return */
+    int64_t version, read_at_us, made;
+    int64_t failed; /* rows that no document came of: for --limit, which is to end where none can be made */
+    struct stretch_time took; /* this try */
+};
+
+/* One try at the worker's batch: read, made into documents, sent. */
+bool loader_try(struct worker *w, struct err *e);
+/* Tries it until it is done, in parts if need be. */
+bool loader_load(struct worker *w, struct err *e);
+
+/* Sends what the worker has collected, until all of it is acknowledged or reported as rejected. */
+bool loader_send(struct worker *w, struct err *e);
+/* Prints it, in its turn. */
+bool loader_print(struct worker *w, struct err *e);
+
+/* A bulk_rejected, of a worker: counted, and the report goes with the batch, and so to disk before the state
+ * passes it. */
+void loader_report(const char *key, int status, const char *reason, void *worker);
+/* A document that cannot be made. False: that was one too many, or there is no memory. */
+bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e);
+/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
+void loader_count(struct worker *w, const struct bulk_sums *delta);
+/* A wrong mapping is noticed before it has rejected a million documents. */
+bool loader_check_budget(struct worker *w, struct err *e);
+/* A retry that waits not a moment longer than somebody wants the result: another worker's failure may end the
+ * run. */
+void loader_start_retry(struct worker *w, struct retry *r);

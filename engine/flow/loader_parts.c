@@ -1,0 +1,252 @@
+/* loader_parts: a batch that cannot be read as a whole, in parts.
+ *
+ * Two failures are cured by asking for less. A row on which the query raises (a cast, a division, a byte that
+ * is no character) takes all others of its batch with it: halves find it, it becomes a dead letter, and the
+ * rest goes on. A query that the server breaks off because it takes too long (statement_timeout, a standby
+ * that has to replay what it still needs) would be broken off again at the same size: its halves are not, and
+ * what is read next begins smaller.
+ *
+ * What hits every row alike (a table that is gone, a privilege, a cast of a constant) is no row's fault: the
+ * query then fails without any key, too, and the run ends with its own words. A part that has come through is
+ * sent, and is not read again; the batch is acknowledged with its last part.
+ */
+#include "base/err.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "base/stop.h"
+#include "flow/loader_internal.h"
+#include "flow/queue.h"
+#include "script/pipeline.h"
+#include "source/source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    UNKNOWN_SIZE = 1 << 20, /* keys of a range that nobody has counted */
+    PAUSE_MS = 100,
+};
+
+/* One key is left of it: its row is the one. */
+struct reading {
+    bool single;
+    bool probed; /* it is known to be a row's fault */
+};
+
+static bool load(struct worker *w, struct reading how, struct err *e);
+
+static int64_t size_of(const struct batch *b)
+{
+    return !b->is_range ? (int64_t)b->n : b->stretch > 0 ? b->stretch : UNKNOWN_SIZE;
+}
+
+static bool can_split(const struct worker *w, struct reading how)
+{
+    return !how.single && (w->batch->is_range || w->batch->n > 1);
+}
+
+/* ---- parts ---- */
+
+/* What a part was rejected for goes with the batch. */
+static bool move_rejections(struct batch *from, struct batch *to)
+{
+    if (from->n_rejections == 0)
+        return true;
+    struct rejection *list = realloc(to->rejections, (to->n_rejections + from->n_rejections) * sizeof *list);
+    if (!list)
+        return false;
+    memcpy(list + to->n_rejections, from->rejections, from->n_rejections * sizeof *list);
+    to->rejections = list;
+    to->n_rejections += from->n_rejections;
+    free(from->rejections);
+    from->rejections = NULL;
+    from->n_rejections = 0;
+    return true;
+}
+
+/* part: its keys and bounds are borrowed from whoever made it. */
+static bool load_part(struct worker *w, struct batch *part, bool *seen, struct reading how, struct err *e)
+{
+    struct batch *whole = w->batch;
+    bool *all_seen = w->seen;
+    if (queue_ended(w->config->queue))
+        return true; /* whoever ended it knows why */
+    w->batch = part;
+    w->seen = seen;
+    bool ok = load(w, how, e);
+    w->batch = whole;
+    w->seen = all_seen;
+    if (ok && !move_rejections(part, whole))
+        ok = err_memory(e);
+    batch_forget_rejections(part);
+    return ok;
+}
+
+/* A part as its batch is, but for the keys. */
+static struct batch part_of(const struct batch *b)
+{
+    return (struct batch){.lane = b->lane,
+                          .seq = b->seq,
+                          .is_range = b->is_range,
+                          .only_differences = b->only_differences,
+                          .again = b->again,
+                          .no_rows = b->no_rows};
+}
+
+static bool load_halves(struct worker *w, struct reading how, struct err *e)
+{
+    const struct batch *b = w->batch;
+    size_t half = b->n / 2;
+    struct batch first = part_of(b), second = part_of(b);
+    first.keys = b->keys;
+    first.n = half;
+    second.keys = b->keys + half;
+    second.n = b->n - half;
+    bool *seen = w->seen;
+    return load_part(w, &first, seen, how, e) && load_part(w, &second, seen ? seen + half : NULL, how, e);
+}
+
+static bool find_bound(struct worker *w, const char *from, int64_t keys, char **to, struct err *e)
+{
+    struct retry retry;
+    bool ok;
+    loader_start_retry(w, &retry);
+    do {
+        struct pg *pg = pg_take(&w->pool, e);
+        ok = pg && source_bound(w->config->source, pg, from, keys, to, e);
+        pg_give(&w->pool, pg);
+    } while (!ok && retry_again(&retry, e));
+    if (ok)
+        retry_done(&retry);
+    return ok;
+}
+
+/* Keys up to `to`, and those above it, up to the range's end. */
+static bool load_ranges(struct worker *w, char *to, int64_t keys, struct reading how, struct err *e)
+{
+    const struct batch *b = w->batch;
+    struct batch first = part_of(b), second = part_of(b);
+    first.from = b->from;
+    first.to = second.from = to;
+    second.to = b->to;
+    first.stretch = keys;
+    second.stretch = size_of(b) > keys ? size_of(b) - keys : 1;
+    struct reading lower = how;
+    lower.single = keys == 1;
+    return load_part(w, &first, NULL, lower, e) && load_part(w, &second, NULL, how, e);
+}
+
+/* The key that ends the lower half; where fewer are left than were counted, of what is left. *to: NULL: no
+ * key is left at all. */
+static bool find_middle(struct worker *w, int64_t *keys, char **to, struct err *e)
+{
+    const struct batch *b = w->batch;
+    for (*keys = size_of(b) > 1 ? (size_of(b) + 1) / 2 : 1;; *keys = (*keys + 1) / 2) {
+        *to = NULL;
+        if (!find_bound(w, b->from, *keys, to, e))
+            return false;
+        if ((*to && !(b->to && strcmp(*to, b->to) == 0)) || *keys == 1)
+            return true;
+        free(*to);
+    }
+}
+
+static bool split(struct worker *w, struct reading how, struct err *e)
+{
+    int64_t keys;
+    char *to;
+    if (!w->batch->is_range)
+        return load_halves(w, how, e);
+    if (!find_middle(w, &keys, &to, e))
+        return false;
+    bool is_last = to && w->batch->to && strcmp(to, w->batch->to) == 0;
+    if (!to || is_last) {
+        free(to);
+        how.single = true;
+        return load(w, how, e);
+    }
+    bool ok = load_ranges(w, to, keys, how, e);
+    free(to);
+    return ok;
+}
+
+/* ---- why ---- */
+
+/* False: no key is needed for it to fail. */
+static bool probe(struct worker *w, struct err *e)
+{
+    struct err found;
+    struct pg *pg = pg_take(&w->pool, &found);
+    bool ok = pg && source_probe(w->config->source, pg, &found);
+    pg_give(&w->pool, pg);
+    if (!ok)
+        *e = found;
+    return ok;
+}
+
+/* Of a batch of one row; NULL: its key is none of the table's. */
+static const char *key_of(const struct batch *b)
+{
+    return !b->is_range ? b->keys[0] : b->to;
+}
+
+static bool reject_row(struct worker *w, struct err *e)
+{
+    const struct batch *b = w->batch;
+    const char *key = key_of(b);
+    char reason[sizeof e->text];
+    struct err full = *e;
+    if (key)
+        err_wrap(&full, "the query fails on its row");
+    else if (b->from)
+        err_wrap(&full, "the query fails on a row behind key '%.100s' that the table does not have", b->from);
+    else
+        err_wrap(&full, "the query fails on a row that the table does not have");
+    memcpy(reason, full.text, sizeof reason);
+    return loader_reject(w, key ? key : "", reason, e);
+}
+
+/* What a standby replays may break off several queries one after the other, of whatever size: that is let
+ * pass. */
+static bool make_smaller(struct worker *w, struct err *e)
+{
+    long long keys = size_of(w->batch);
+    bool tell = stretch_too_large(w->config->stretch, keys);
+    if (tell)
+        log_warn("%s; going on with fewer than %lld keys at a time%s%s%s", e->text, keys,
+                 e->hint[0] ? " (hint: " : "", e->hint, e->hint[0] ? ")" : "");
+    else
+        log_debug("%s; going on with fewer than %lld keys at a time", e->text, keys);
+    return stop_sleep(PAUSE_MS) || stop_err(e);
+}
+
+static bool load(struct worker *w, struct reading how, struct err *e)
+{
+    struct retry retry;
+    if (can_split(w, how) && !stretch_fits(w->config->stretch, size_of(w->batch)))
+        return split(w, how, e);
+    loader_start_retry(w, &retry);
+    while (!loader_try(w, e)) {
+        if (w->gave_up)
+            return false;
+        if (e->kind == ERR_PASSING && e->fault == ERR_FAULT_SIZE && can_split(w, how)) {
+            return make_smaller(w, e) && split(w, how, e);
+        }
+        if (e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW && (how.probed || probe(w, e))) {
+            how.probed = true;
+            return can_split(w, how) ? split(w, how, e) : reject_row(w, e);
+        }
+        if (e->fault == ERR_FAULT_SIZE && size_of(w->batch) == 1 &&
+            key_of(w->batch)) /* it will not get smaller */
+            err_wrap(e, "the row of key '%.100s' alone", key_of(w->batch));
+        if (!retry_again(&retry, e))
+            return false;
+    }
+    retry_done(&retry);
+    return true;
+}
+
+bool loader_load(struct worker *w, struct err *e)
+{
+    return load(w, (struct reading){0}, e);
+}

@@ -1,0 +1,57 @@
+/* loader_print: a worker's documents, on standard output. */
+#include "base/err.h"
+#include "base/stop.h"
+#include "flow/loader_internal.h"
+#include "flow/queue.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How much standard output takes at once without waiting for anybody: a file, or /dev/null, much; a pipe that
+ * is ready, no more than this: a reader that has stalled must not keep us when we are asked to stop. */
+static size_t portion(void)
+{
+    struct stat s;
+    bool waits =
+        fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) || isatty(STDOUT_FILENO);
+    return waits ? PIPE_BUF : 1 << 20;
+}
+
+static bool write_out(struct worker *w, const char *data, size_t len, struct err *e)
+{
+    size_t most = portion();
+    while (len > 0) {
+        if (stop_wait_fd(STDOUT_FILENO, POLLOUT, -1) == STOP_ASKED)
+            return stop_err(e);
+        ssize_t n = write(STDOUT_FILENO, data, len < most ? len : most);
+        if (n < 0 && errno == EPIPE) {
+            queue_enough(w->config->queue); /* `| head` has seen what it wanted */
+            return true;
+        }
+        if (n < 0 && errno != EINTR && errno != EAGAIN)
+            return err_set(e, ERR_FINAL, "cannot write to standard output: %s", strerror(errno));
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        }
+    }
+    return true;
+}
+
+bool loader_print(struct worker *w, struct err *e)
+{
+    struct buf *b = w->config->output == LOADER_BULK ? &w->bulk.body : &w->output;
+    bool ok = true;
+    if (b->len > 0 && queue_turn(w->config->queue, w->batch))
+        ok = write_out(w, b->data, b->len, e);
+    queue_add_sums(w->config->queue, &(struct bulk_sums){.bytes = b->len});
+    loader_count(w, &w->printed); /* of an index, the search server's answer counts */
+    w->printed = (struct bulk_sums){0};
+    buf_clear(&w->output);
+    bulk_clear(&w->bulk);
+    return ok;
+}

@@ -1,0 +1,74 @@
+#include "flow/progress.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    DRAW_US = 250 * 1000,      /* often enough to look alive */
+    LOG_US = 30 * 1000 * 1000, /* seldom enough not to fill a journal */
+};
+
+char *progress_number(uint64_t n, char out[PROGRESS_TEXT])
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n), at = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            out[at++] = ',';
+        out[at++] = digits[i];
+    }
+    out[at] = '\0';
+    return out;
+}
+
+char *progress_count(uint64_t n, const char *noun, char out[PROGRESS_TEXT])
+{
+    size_t len = strlen(progress_number(n, out));
+    snprintf(out + len, PROGRESS_TEXT - len, " %s%s", noun, n == 1 ? "" : "s");
+    return out;
+}
+
+void progress_start(struct progress *p, const char *name, bool terminal)
+{
+    int64_t now = clock_mono_us();
+    *p = (struct progress){.name = name, .started_us = now, .shown_us = now, .terminal = terminal};
+}
+
+static void describe(const struct progress *p, uint64_t done, double rate, char *out, size_t size)
+{
+    char n[PROGRESS_TEXT], of[PROGRESS_TEXT], per_second[PROGRESS_TEXT], left[CLOCK_TEXT];
+    progress_number(done, n);
+    progress_number((uint64_t)rate, per_second);
+    if (p->expected <= 0 || done > (uint64_t)p->expected || rate < 1) {
+        snprintf(out, size, "%s: %s documents, %s/s", p->name, n, per_second);
+        return;
+    }
+    double remaining = (double)((uint64_t)p->expected - done) / rate;
+    snprintf(out, size, "%s: %s of about %s documents (%d %%), %s/s, %s left", p->name, n,
+             progress_number((uint64_t)p->expected, of), (int)(100 * done / (uint64_t)p->expected),
+             per_second, clock_duration((int64_t)(remaining * 1e6), left));
+}
+
+void progress_show(struct progress *p, const struct bulk_sums *sums)
+{
+    int64_t now = clock_mono_us();
+    if (now - p->shown_us < (p->terminal ? DRAW_US : LOG_US))
+        return;
+    p->shown_us = now;
+    uint64_t done = sums->indexed + sums->deleted + sums->unchanged + sums->rejected;
+    char line[300];
+    describe(p, done, (double)done * 1e6 / (double)(now - p->started_us + 1), line, sizeof line);
+    if (p->terminal)
+        log_status(line);
+    else
+        log_info("%s", line);
+}
+
+void progress_end(struct progress *p)
+{
+    if (p->terminal)
+        log_status(NULL);
+}

@@ -1,0 +1,257 @@
+#include "flow/pump.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "feed/feed.h"
+#include "flow/queue.h"
+#include "source/source.h"
+#include "store/deadletter.h"
+
+#include <stdlib.h>
+
+enum {
+    TICK_MS = 250,                    /* how often progress is looked at while nothing else happens */
+    REST_TICKS = 8,                   /* without a question to a server, until its connection is given up */
+    CLOCK_BEHIND_US = 1000 * 1000,    /* less is no step of a clock, and passes by itself */
+    SAVE_AGAIN_US = 10 * 1000 * 1000, /* a full disk is not emptied at once, and the log may lie on it */
+};
+
+bool pump_init(struct pump *p, struct err *e)
+{
+    p->n_lanes = p->source->n_tables + 1;
+    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
+    return p->lanes || err_memory(e);
+}
+
+void pump_free(struct pump *p)
+{
+    free(p->lanes);
+    p->lanes = NULL;
+    state_data_free(&p->clean);
+}
+
+void pump_begin_window(struct pump *p)
+{
+    queue_begin_window(p->queue);
+    state_data_free(&p->clean);
+}
+
+void pump_set(struct pump *p, size_t lane, struct feed *f)
+{
+    p->lanes[lane] = (struct pump_lane){.feed = f};
+}
+
+/* ---- acknowledgements ---- */
+
+static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err *e)
+{
+    struct state_data *d = p->data;
+    if (lane < p->source->n_tables) {
+        struct state_table *t = state_table(d, p->source->tables[lane].mark_name);
+        if (!t)
+            return err_memory(e);
+        mark_move(&t->mark, done);
+        return true;
+    }
+    char **to = d->phase == STATE_SNAPSHOT ? &d->after : &d->sweep_after;
+    if (!done->after) /* the last part has no upper bound: who began the pass ends it, and until then a stop
+                       * must not read as "nothing is done" */
+        return true;
+    free(*to);
+    *to = done->after;
+    done->after = NULL;
+    return true;
+}
+
+static bool note_rejections(struct pump *p, struct err *e)
+{
+    struct rejection *list;
+    size_t n = queue_rejections(p->queue, &list);
+    bool ok = true;
+    for (size_t i = 0; ok && p->dead && i < n; i++) {
+        const struct rejection *r = &list[i];
+        if (r->reason)
+            ok = deadletters_add(p->dead, r->key, r->reason, r->status, e);
+        else
+            deadletters_clear(p->dead, r->key);
+        queue_set_dead(p->queue, r->key, r->reason != NULL);
+    }
+    rejections_free(list, n);
+    p->unsaved |= n > 0;
+    return ok;
+}
+
+/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts before its
+ * batch is acknowledged. */
+static bool keep_clean(struct pump *p, struct err *e)
+{
+    if (p->clean.tables || queue_rejected_lately(p->queue) == 0)
+        return true;
+    return state_data_copy(&p->clean, p->data) || err_memory(e);
+}
+
+/* The rejected documents of a run that failed come again, when what was wrong has been corrected. */
+static void go_back(struct pump *p)
+{
+    if (!p->clean.tables)
+        return;
+    state_data_free(p->data);
+    *p->data = p->clean;
+    p->clean = (struct state_data){0};
+    p->unsaved = true;
+}
+
+/* The marks first, so that the rejections of what they pass are among those that follow. */
+bool pump_note(struct pump *p, struct err *e)
+{
+    bool ok = !p->state || keep_clean(p, e);
+    for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
+        struct mark done = {0};
+        if (queue_low_water(p->queue, i, &done)) {
+            ok = note_mark(p, i, &done, e);
+            p->unsaved = true;
+        }
+        mark_free(&done);
+    }
+    return ok && note_rejections(p, e);
+}
+
+static bool save(struct pump *p, struct err *e)
+{
+    if (p->dead && !deadletters_sync(p->dead, e))
+        return false;
+    p->data->version = queue_issued(p->queue);
+    if (p->state && !state_save(p->state, p->data, e))
+        return false;
+    p->unsaved = false;
+    return true;
+}
+
+/* Between batches: a state that cannot be saved just now is saved at a later batch. */
+static bool tick(struct pump *p, struct err *e)
+{
+    struct bulk_sums sums = queue_sums(p->queue);
+    int64_t behind = queue_clock_behind(p->queue);
+    progress_show(p->progress, &sums);
+    if (behind >= CLOCK_BEHIND_US)
+        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it went back, "
+                 "or another server "
+                 "answers; versions go on above that one",
+                 (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
+    if (!pump_note(p, e))
+        return false;
+    if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))
+        return true;
+    if (e->kind != ERR_PASSING)
+        return false;
+    log_warn("%s; going on", e->text);
+    p->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
+    return true;
+}
+
+/* ---- feeding ---- */
+
+static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct err *e)
+{
+    struct retry retry;
+    retry_start(&retry, p->give_up_after);
+    retry.over = queue_is_over;
+    retry.arg = p->queue;
+    while (!feed_next(f, b, e))
+        if (!retry_again(&retry, e)) {
+            if (queue_ended(p->queue)) /* by somebody else's error: none of ours */
+                e->kind = ERR_NONE;
+            return false;
+        }
+    retry_done(&retry);
+    return true;
+}
+
+/* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
+static void rest(struct pump *p)
+{
+    for (size_t i = 0; i < p->n_lanes; i++)
+        if (p->lanes[i].feed)
+            feed_rest(p->lanes[i].feed);
+}
+
+bool pump_round(struct pump *p, bool *moved, struct err *e)
+{
+    *moved = false;
+    for (size_t i = 0; i < p->n_lanes; i++) {
+        struct pump_lane *l = &p->lanes[i];
+        struct batch *b;
+        if (!l->feed || l->over || !queue_room(p->queue, i))
+            continue;
+        if (!next_batch(p, l->feed, &b, e))
+            return false;
+        l->over = !b;
+        if (!b)
+            continue;
+        b->again = p->again;
+        b->only_differences |= p->again;
+        queue_put(p->queue, i, b);
+        *moved = true;
+    }
+    if (!tick(p, e))
+        return false;
+    e->kind = ERR_NONE;
+    return !queue_ended(p->queue);
+}
+
+bool pump_done(const struct pump *p, size_t lane)
+{
+    return (!p->lanes[lane].feed || p->lanes[lane].over) && queue_idle(p->queue, lane);
+}
+
+static bool all_done(const struct pump *p)
+{
+    for (size_t i = 0; i < p->n_lanes; i++)
+        if (!pump_done(p, i))
+            return false;
+    return true;
+}
+
+bool pump_drain(struct pump *p, struct err *e)
+{
+    bool moved;
+    for (int ticks = 0; pump_round(p, &moved, e); ticks++) {
+        if (all_done(p))
+            return pump_note(p, e) && (!p->unsaved || pump_save(p, e));
+        if (moved || queue_wait(p->queue, TICK_MS))
+            ticks = 0;
+        if (ticks == REST_TICKS)
+            rest(p);
+    }
+    if (e->kind != ERR_NONE)
+        queue_fail(p->queue, e);
+    pump_keep(p, e);
+    return e->kind == ERR_NONE; /* enough */
+}
+
+void pump_keep(struct pump *p, struct err *e)
+{
+    struct err ignored;
+    if (!p->lanes) /* it did not come to that again */
+        return;
+    bool noted = pump_note(p, &ignored);
+    if (queue_error(p->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
+        go_back(p);
+    if ((!noted || p->unsaved) && !save(p, &ignored))
+        log_warn("%s", ignored.text); /* the next run repeats it */
+}
+
+bool pump_save(struct pump *p, struct err *e)
+{
+    struct retry retry;
+    if (!p->state && !p->dead)
+        return true;
+    retry_start(&retry, p->give_up_after);
+    while (!save(p, e))
+        if (!retry_again(&retry, e))
+            return false;
+    retry_done(&retry);
+    return true;
+}

@@ -1,0 +1,673 @@
+#include "index/bulk.h"
+
+#include "base/err.h"
+#include "base/json.h"
+#include "es/es.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes of a key. Every server's limit; one longer key has them refuse the whole request with a 400 (tried:
+ * Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
+enum { MAX_KEY = 512 };
+enum { MAX_NAMES = 8192 }; /* bytes of index, routing and pipeline, escaped */
+enum { REASON = 300 };
+
+/* ---- building ---- */
+
+void bulk_init(struct bulk *b, size_t max_bytes)
+{
+    *b = (struct bulk){0};
+    buf_init(&b->body, max_bytes);
+    buf_init(&b->keys, max_bytes);
+}
+
+void bulk_free(struct bulk *b)
+{
+    buf_free(&b->body);
+    buf_free(&b->keys);
+    free(b->items);
+    b->items = NULL;
+    b->n = b->cap = 0;
+}
+
+void bulk_clear(struct bulk *b)
+{
+    buf_clear(&b->body);
+    buf_clear(&b->keys);
+    b->n = 0;
+}
+
+static void begin(struct bulk *b, const char *key, int64_t version, bool is_delete)
+{
+    size_t key_len = strlen(key);
+    b->open = (struct bulk_item){.at = b->body.len,
+                                 .key_at = b->keys.len,
+                                 .key_len = key_len,
+                                 .names_len = key_len + 1,
+                                 .version = version,
+                                 .is_delete = is_delete};
+    buf_add(&b->keys, key, key_len + 1);
+    buf_adds(&b->body, is_delete ? "{\"delete\":{\"_id\":" : "{\"index\":{\"_id\":");
+    b->bad = json_add_string(&b->body, key, key_len) ? NULL : "key";
+    buf_adds(&b->body, ",\"version\":");
+    json_add_int(&b->body, version);
+    buf_adds(&b->body, ",\"version_type\":\"external_gte\"");
+    b->open_line = b->body.len;
+    buf_adds(&b->body, "}}\n");
+}
+
+void bulk_begin(struct bulk *b, const char *key, int64_t version)
+{
+    begin(b, key, version, false);
+}
+
+static void add_name(struct bulk *b, struct buf *to, const char *name, const char *value)
+{
+    if (!value || !*value)
+        return;
+    buf_addf(to, ",\"%s\":", name);
+    if (!json_add_string(to, value, strlen(value)))
+        b->bad = name;
+}
+
+/* Puts the text in the middle of the action, before what stands there of its document. */
+static void insert(struct bulk *b, const struct buf *text)
+{
+    if (text->failed || !buf_reserve(&b->body, text->len)) {
+        b->body.failed = true;
+        return;
+    }
+    char *at = b->body.data + b->open_line;
+    memmove(at + text->len, at, b->body.len - b->open_line);
+    memcpy(at, text->data, text->len);
+    b->body.len += text->len;
+}
+
+void bulk_place(struct bulk *b, const char *index, const char *routing, const char *pipeline)
+{
+    struct buf text;
+    buf_init(&text, MAX_NAMES);
+    add_name(b, &text, "_index", index);
+    add_name(b, &text, "routing", routing);
+    add_name(b, &text, "pipeline", pipeline);
+    if (text.len > 0 || text.failed)
+        insert(b, &text);
+    buf_free(&text);
+    buf_adds(&b->keys, index ? index : "");
+    buf_addc(&b->keys, '\0');
+    buf_adds(&b->keys, routing ? routing : "");
+    buf_addc(&b->keys, '\0');
+    b->open.names_len = b->keys.len - b->open.key_at;
+}
+
+void bulk_abort(struct bulk *b)
+{
+    buf_cut(&b->body, b->open.at);
+    buf_cut(&b->keys, b->open.key_at);
+}
+
+static bool keep_open(struct bulk *b)
+{
+    if (b->n == b->cap) {
+        size_t cap = b->cap ? b->cap * 2 : 256;
+        struct bulk_item *items = realloc(b->items, cap * sizeof *items);
+        if (!items)
+            return false;
+        b->items = items;
+        b->cap = cap;
+    }
+    b->open.len = b->body.len - b->open.at;
+    b->items[b->n++] = b->open;
+    return true;
+}
+
+/* Why the open item cannot be kept, into e. */
+static bool take_back(struct bulk *b, bool too_large, struct err *e)
+{
+    if (b->keys.failed)
+        err_memory(e);
+    else if (b->bad)
+        err_set(e, ERR_FINAL, "cannot send document '%.100s': its %s is not UTF-8",
+                b->keys.data + b->open.key_at, b->bad);
+    else if (too_large)
+        err_set(e, ERR_FINAL, "document '%.200s' is larger than %zu MB, or than memory",
+                b->keys.data + b->open.key_at, b->body.max >> 20);
+    else
+        err_memory(e);
+    bulk_abort(b);
+    return false;
+}
+
+static bool commit(struct bulk *b, struct err *e)
+{
+    if (b->body.failed || b->keys.failed || b->bad)
+        return take_back(b, b->body.failed, e);
+    return keep_open(b) || take_back(b, false, e);
+}
+
+bool bulk_commit(struct bulk *b, struct err *e)
+{
+    buf_addc(&b->body, '\n');
+    return commit(b, e);
+}
+
+bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e)
+{
+    begin(b, key, version, true);
+    return commit(b, e);
+}
+
+bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const char *index, const char *routing,
+                    struct err *e)
+{
+    begin(b, key, version, true);
+    bulk_place(b, index, routing, NULL);
+    return commit(b, e);
+}
+
+/* ---- letting go ---- */
+
+static const char *key_of(const struct bulk *b, const struct bulk_item *item)
+{
+    return b->keys.data + item->key_at;
+}
+
+const char *bulk_key(const struct bulk *b, size_t i)
+{
+    return key_of(b, &b->items[i]);
+}
+
+static const char *name_behind(const struct bulk *b, size_t i, const char *before)
+{
+    const struct bulk_item *item = &b->items[i];
+    const char *name = before + strlen(before) + 1;
+    bool any = name < b->keys.data + item->key_at + item->names_len && *name;
+    return any ? name : NULL;
+}
+
+const char *bulk_index(const struct bulk *b, size_t i)
+{
+    return name_behind(b, i, bulk_key(b, i));
+}
+
+const char *bulk_routing(const struct bulk *b, size_t i)
+{
+    const struct bulk_item *item = &b->items[i];
+    const char *key = bulk_key(b, i);
+    return item->names_len == item->key_len + 1 ? NULL : name_behind(b, i, key + item->key_len + 1);
+}
+
+const char *bulk_document(const struct bulk *b, size_t i, size_t *len)
+{
+    const struct bulk_item *item = &b->items[i];
+    if (item->is_delete)
+        return NULL;
+    const char *lines = b->body.data + item->at, *document = (const char *)memchr(lines, '\n', item->len) + 1;
+    *len = item->len - (size_t)(document - lines) - 1; /* each line ends in a line break */
+    return document;
+}
+
+void bulk_drop(struct bulk *b, size_t i)
+{
+    b->items[i].done = true;
+}
+
+/* Takes out the items that are done. The others keep their order and move down in place. */
+void bulk_compact(struct bulk *b)
+{
+    size_t n = 0, body = 0, keys = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        struct bulk_item item = b->items[i];
+        if (item.done)
+            continue;
+        memmove(b->body.data + body, b->body.data + item.at, item.len);
+        memmove(b->keys.data + keys, b->keys.data + item.key_at, item.names_len);
+        item.at = body;
+        item.key_at = keys;
+        body += item.len;
+        keys += item.names_len;
+        b->items[n++] = item;
+    }
+    b->n = n;
+    buf_cut(&b->body, body);
+    buf_cut(&b->keys, keys);
+}
+
+/* ---- judging ---- */
+
+struct answer { /* to one item */
+    bool is_delete;
+    int64_t status;
+    bool has_error;
+    struct es_error error; /* if it has one */
+    bool overloaded;       /* the table's, as is hint; that may be NULL */
+    const char *hint;
+};
+
+enum verdict {
+    DONE,      /* leaves the request */
+    UNCHANGED, /* leaves it: the index already holds something as new, or nothing */
+    REJECTED,  /* leaves it, and is told of: the server will never take it */
+    AGAIN,     /* stays: passing */
+    FOREIGN,   /* stays: final, a version that is not ours stands in the way */
+    BROKEN,    /* stays: final, no item can get through */
+    DAMAGED,   /* the answer contradicts itself: all stay */
+};
+
+/* The X of "[KEY]: version conflict, current version [X] is higher than the one provided [Y]". The key may
+ * hold any words, so the last place counts. False: not found. */
+static bool current_version(const char *reason, int64_t *out)
+{
+    static const char mark[] = "current version [";
+    const char *last = NULL;
+    for (const char *p = reason; (p = strstr(p, mark)); p++)
+        last = p;
+    if (!last)
+        return false;
+    char *end;
+    *out = strtoll(last + sizeof mark - 1, &end, 10);
+    return end != last + sizeof mark - 1 && *end == ']';
+}
+
+/* Superseded by a version of ours is a success. Above all of ours: the index was written by somebody else. */
+static enum verdict judge_conflict(const struct bulk *b, const char *reason, int64_t issued)
+{
+    int64_t current;
+    if (!current_version(reason, &current) || current <= issued)
+        return UNCHANGED;
+    return b->latest && current <= b->latest(b->latest_arg) ? UNCHANGED : FOREIGN;
+}
+
+/* Without an error there is 200, 201 and, for a delete, 404. What an error means stands in es_answer.c. */
+static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued)
+{
+    if (!a->has_error && a->is_delete && a->status == 404)
+        return UNCHANGED;
+    if (!a->has_error)
+        return a->status == 200 || a->status == 201 ? DONE : DAMAGED;
+    const struct es_rule *rule = es_judge(ES_ITEM, a->status, &a->error);
+    if (!rule)
+        return DAMAGED;
+    a->hint = rule->hint;
+    switch (rule->verdict) {
+    case ES_OVERLOADED:
+        a->overloaded = true;
+        return AGAIN;
+    case ES_AGAIN:
+        return AGAIN;
+    case ES_STALE:
+        return judge_conflict(b, a->error.reason, issued);
+    case ES_REJECTED:
+        return REJECTED;
+    case ES_BROKEN:
+    case ES_TOO_LARGE: /* of whole answers alone */
+        break;
+    }
+    return BROKEN;
+}
+
+struct judging {
+    struct bulk *b;
+    size_t first, n; /* the items that were sent */
+    int64_t issued;
+    bool apply; /* false: only looks whether the answer fits the request */
+    struct bulk_sums *sums;
+    bulk_rejected *rejected;
+    void *arg;
+    /* found: */
+    size_t errors, put_off;
+    bool overloaded;   /* that is why some were put off */
+    char damage[150];  /* what is wrong with the answer */
+    enum verdict stop; /* FOREIGN or BROKEN: of the first such item; else DONE */
+    char reason[REASON], stop_reason[REASON];
+    const char *hint;
+    const struct bulk_item *stopped;
+};
+
+/* The first thing that is wrong counts. Always false. */
+__attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (!j->damage[0])
+        vsnprintf(j->damage, sizeof j->damage, format, args);
+    va_end(args);
+    return false;
+}
+
+/* Whose answer it is. */
+static bool check_id(struct json_reader *r, const char *key, size_t key_len, struct judging *j)
+{
+    if (json_next(r) != JSON_STRING)
+        return false;
+    if (r->len == key_len && memcmp(r->text, key, key_len) == 0)
+        return true;
+    return damaged(j, "it is about document '%.*s' instead of '%.50s'; does an ingest pipeline set _id?",
+                   (int)(r->len < 50 ? r->len : 50), r->text, key);
+}
+
+/* Reads {"_id":..., "status":..., "error":...}: the members of an item's inner object, in any order. */
+static bool read_members(struct json_reader *r, const char *key, size_t key_len, struct answer *a,
+                         struct judging *j)
+{
+    int ids = 0, statuses = 0, errors = 0;
+    while (json_next(r) == JSON_KEY) {
+        bool ok = true;
+        if (json_is(r, "_id")) {
+            ids++;
+            ok = check_id(r, key, key_len, j);
+        } else if (json_is(r, "status")) {
+            statuses++;
+            ok = json_next(r) == JSON_NUMBER && json_int(r, &a->status);
+        } else if (json_is(r, "error")) {
+            errors++;
+            ok = es_read_error(r, &a->error);
+        } else {
+            ok = json_skip(r);
+        }
+        if (!ok)
+            return false;
+    }
+    a->has_error = errors > 0;
+    return r->token == JSON_OBJECT_END && ids == 1 && statuses == 1 && errors <= 1;
+}
+
+/* Reads the rest of {"index":{...}}, whose first brace was the last token. */
+static bool read_item(struct json_reader *r, const struct bulk_item *item, struct answer *a,
+                      struct judging *j)
+{
+    a->overloaded = false;
+    a->hint = NULL;
+    if (json_next(r) != JSON_KEY)
+        return false;
+    a->is_delete = json_is(r, "delete");
+    if (a->is_delete != item->is_delete || (!a->is_delete && !json_is(r, "index")))
+        return false;
+    return json_next(r) == JSON_OBJECT && read_members(r, key_of(j->b, item), item->key_len, a, j) &&
+           json_next(r) == JSON_OBJECT_END;
+}
+
+static void reject(struct judging *j, struct bulk_item *item, int status, const char *reason)
+{
+    item->done = true;
+    j->sums->rejected++;
+    if (j->rejected)
+        j->rejected(key_of(j->b, item), status, reason, j->arg);
+}
+
+static void apply(struct judging *j, struct bulk_item *item, const struct answer *a, enum verdict verdict)
+{
+    char reason[REASON] = "";
+    int64_t foreign;
+    if (a->has_error)
+        es_error_text(&a->error, reason, sizeof reason);
+    if (!reason[0])
+        snprintf(reason, sizeof reason, "the search server gave no reason (%" PRId64 ")", a->status);
+    switch (verdict) {
+    case DONE:
+        item->done = true;
+        *(a->is_delete ? &j->sums->deleted : &j->sums->indexed) += 1;
+        break;
+    case UNCHANGED:
+        item->done = true;
+        j->sums->unchanged++;
+        break;
+    case REJECTED:
+        reject(j, item, (int)a->status, reason);
+        break;
+    case AGAIN:
+        if (j->put_off++ == 0)
+            memcpy(j->reason, reason, sizeof reason);
+        j->overloaded |= a->overloaded;
+        break;
+    case FOREIGN:
+        if (current_version(a->error.reason, &foreign) && foreign > j->b->foreign)
+            j->b->foreign = foreign;
+        /* fall through */
+    case BROKEN:
+        if (j->stop == DONE) {
+            j->stop = verdict;
+            j->stopped = item;
+            j->hint = a->hint;
+            memcpy(j->stop_reason, reason, sizeof reason);
+        }
+        break;
+    case DAMAGED:
+        break;
+    }
+}
+
+static bool read_items(struct json_reader *r, struct judging *j)
+{
+    size_t i = 0;
+    if (json_next(r) != JSON_ARRAY)
+        return false;
+    for (; json_next(r) == JSON_OBJECT; i++) {
+        if (i == j->n)
+            return damaged(j, "it has more than %zu items", j->n);
+        struct bulk_item *item = &j->b->items[j->first + i];
+        struct answer a;
+        if (!read_item(r, item, &a, j))
+            return r->token == JSON_ERROR ? false : damaged(j, "its item %zu does not fit", i + 1);
+        enum verdict verdict = judge(j->b, &a, j->issued);
+        if (verdict == DAMAGED)
+            return damaged(j, "its item %zu has status %" PRId64 " with%s error", i + 1, a.status,
+                           a.has_error ? "" : "out");
+        j->errors += a.has_error;
+        item->absent = verdict == UNCHANGED;
+        if (j->apply)
+            apply(j, item, &a, verdict);
+    }
+    if (r->token == JSON_ARRAY_END && i < j->n)
+        return damaged(j, "it has %zu items instead of %zu", i, j->n);
+    return r->token == JSON_ARRAY_END;
+}
+
+/* Reads {"items":[...],"errors":...}. */
+static bool read_whole(struct json_reader *r, struct judging *j)
+{
+    int items = 0, flags = 0;
+    bool ok = json_next(r) == JSON_OBJECT, flag = false;
+    while (ok && json_next(r) == JSON_KEY) {
+        if (json_is(r, "items")) {
+            ok = items++ == 0 && read_items(r, j);
+        } else if (json_is(r, "errors")) {
+            flag = json_next(r) == JSON_TRUE;
+            ok = flags++ == 0 && (flag || r->token == JSON_FALSE);
+        } else {
+            ok = json_skip(r);
+        }
+    }
+    if (!ok || r->token != JSON_OBJECT_END || !json_end(r))
+        return false;
+    if (items != 1 || flags != 1)
+        return damaged(j, "it has no %s", items != 1 ? "items" : "errors flag");
+    return flag == (j->errors > 0) ||
+           damaged(j, "%zu of its items have errors, but its flag says otherwise", j->errors);
+}
+
+/* Reads the whole answer. False: it is damaged, or not the answer to these items. */
+static bool read_answer(struct judging *j, const char *answer, size_t len)
+{
+    struct json_reader r;
+    json_open_loose(&r, answer, len);
+    j->errors = 0;
+    j->damage[0] = '\0';
+    bool ok = read_whole(&r, j);
+    if (!ok && r.error)
+        damaged(j, "%s at byte %zu", r.error, r.at);
+    else if (!ok)
+        damaged(j, "not what a bulk request is answered with, at byte %zu", r.at);
+    json_close(&r);
+    return ok;
+}
+
+static bool tell_stop(const struct judging *j, struct err *e)
+{
+    err_set(e, ERR_FINAL, "cannot %s document '%.150s': %s", j->stopped->is_delete ? "delete" : "index",
+            key_of(j->b, j->stopped), j->stop_reason);
+    if (j->stop == FOREIGN)
+        err_hint(e,
+                 "the index holds versions above any that we issued: it was restored or filled by another "
+                 "tool, or "
+                 "the database's clock went back; a new index, or --full into an empty one, starts afresh");
+    else if (j->hint)
+        err_hint(e, "%s", j->hint);
+    return false;
+}
+
+/* No item has an error: what there is to know of each was noted when the answer was read. */
+static void apply_all(struct judging *j)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        struct bulk_item *item = &j->b->items[j->first + i];
+        item->done = true;
+        *(item->absent ? &j->sums->unchanged : item->is_delete ? &j->sums->deleted : &j->sums->indexed) += 1;
+    }
+}
+
+/* Nothing is done before the whole answer has been found sound; so where there are errors, it is read twice.
+ */
+static bool judge_part(struct judging *j, const char *answer, size_t len, struct err *e)
+{
+    j->apply = false;
+    if (!read_answer(j, answer, len))
+        return es_unfit(answer, len, j->damage, e) || err_wrap(e, "%zu items", j->n);
+    if (j->errors == 0) {
+        apply_all(j);
+        return true;
+    }
+    j->apply = true;
+    j->put_off = 0;
+    j->overloaded = false;
+    j->stop = DONE;
+    if (!read_answer(j, answer, len)) /* memory: what was not reached stays */
+        return err_memory(e);
+    if (j->stop != DONE)
+        return tell_stop(j, e);
+    if (j->put_off == 0)
+        return true;
+    err_set(e, ERR_PASSING, "%zu of %zu items were put off: %s", j->put_off, j->n, j->reason);
+    e->overloaded = j->overloaded;
+    return false;
+}
+
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct bulk_sums *sums,
+                bulk_rejected *rejected, void *arg, struct err *e)
+{
+    struct judging j = {.b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
+    bool ok = judge_part(&j, answer, len, e);
+    bulk_compact(b);
+    return ok;
+}
+
+/* ---- sending ---- */
+
+struct sending {
+    struct es *es;
+    const char *path;
+    struct es_answer answer;
+    struct judging judging;
+};
+
+/* How many items from the first on make up a request: one at least. */
+static size_t count_fitting(const struct bulk *b, size_t first, size_t n)
+{
+    const struct bulk_item *from = &b->items[first];
+    size_t fit = 1, len = from->len;
+    while (fit < n && (b->enough == 0 || len < b->enough) && (b->most == 0 || from[fit].len + len <= b->most))
+        len += from[fit++].len;
+    return fit;
+}
+
+static bool send_part(struct sending *s, size_t first, size_t n, struct err *e);
+
+static bool send_parts(struct sending *s, size_t first, size_t n, struct err *e)
+{
+    while (n > 0) {
+        size_t fit = count_fitting(s->judging.b, first, n);
+        if (!send_part(s, first, fit, e))
+            return false;
+        first += fit;
+        n -= fit;
+    }
+    return true;
+}
+
+/* The server finds the request of len bytes too large: in halves, then, from now on, down to the one item
+ * that never fits. Each item has the server's own word: a compressed one may fit where several did not. */
+static bool split(struct sending *s, size_t first, size_t n, size_t len, struct err *e)
+{
+    struct bulk *b = s->judging.b;
+    b->most = b->most == 0 || len / 2 < b->most ? len / 2 : b->most;
+    if (n > 1)
+        return send_parts(s, first, n, e);
+    reject(&s->judging, &b->items[first], 413, "larger than the server takes in one request (413)");
+    return true;
+}
+
+static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
+{
+    struct judging *j = &s->judging;
+    const struct bulk_item *from = &j->b->items[first], *last = from + n - 1;
+    size_t len = last->at + last->len - from->at;
+    if (!es_request(s->es, "POST", s->path, j->b->body.data + from->at, len, "application/x-ndjson",
+                    &s->answer, e))
+        return false;
+    j->sums->requests++;
+    j->sums->bytes += len;
+    if (s->answer.status == 413)
+        return split(s, first, n, len, e);
+    if (!es_check_documents(&s->answer, e))
+        return false;
+    j->first = first;
+    j->n = n;
+    bool ok = judge_part(j, s->answer.body.data, s->answer.body.len, e);
+    if (!ok && e->kind == ERR_PASSING)
+        e->retry_after_ms = s->answer.retry_after_ms;
+    return ok;
+}
+
+static void reject_long_keys(struct judging *j)
+{
+    for (size_t i = 0; i < j->b->n; i++)
+        if (j->b->items[i].key_len > MAX_KEY)
+            reject(j, &j->b->items[i], 400,
+                   "its key is longer than the 512 bytes that a search server takes");
+    bulk_compact(j->b);
+}
+
+static bool send_all(struct sending *s, const char *index, struct err *e)
+{
+    struct bulk *b = s->judging.b;
+    struct buf path;
+    buf_init(&path, 1 << 16);
+    buf_adds(&path, "/");
+    es_add_escaped(&path, index);
+    buf_adds(&path, "/_bulk?filter_path=took,errors,items.*._id,items.*.status,items.*.error");
+    s->path = buf_cstr(&path);
+    bool ok = s->path ? send_parts(s, 0, b->n, e) : err_memory(e);
+    buf_free(&path);
+    bulk_compact(b);
+    return ok || err_wrap(e, "bulk request to index '%s'", index);
+}
+
+bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued, struct bulk_sums *sums,
+               bulk_rejected *rejected, void *arg, struct err *e)
+{
+    struct sending s = {
+        .es = es, .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
+    b->foreign = 0;
+    if (b->n == 0)
+        return true;
+    reject_long_keys(&s.judging);
+    bool ok = b->n == 0 || send_all(&s, index, e);
+    es_answer_free(&s.answer);
+    if (!ok && e->kind == ERR_PASSING)
+        sums->retried_items += b->n;
+    return ok;
+}

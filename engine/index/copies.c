@@ -1,0 +1,180 @@
+#include "index/copies.h"
+
+#include "base/err.h"
+#include "base/keyset.h"
+#include "index/bulk.h"
+#include "index/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { OURS_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
+
+void copies_init(struct copies *c, struct es *es, const char *indices, const char *pipeline, size_t max_bytes)
+{
+    *c = (struct copies){.es = es, .indices = indices, .pipeline = pipeline};
+    buf_init(&c->keys, max_bytes);
+    buf_init(&c->text, max_bytes);
+}
+
+void copies_free(struct copies *c)
+{
+    buf_free(&c->keys);
+    buf_free(&c->text);
+    keyset_free(c->ours);
+    free(c->list);
+    c->ours = NULL;
+    c->list = NULL;
+    c->n_keys = c->n = c->cap = 0;
+}
+
+void copies_clear(struct copies *c)
+{
+    buf_clear(&c->keys);
+    buf_clear(&c->text);
+    c->n_keys = c->n = 0;
+}
+
+void copies_note(struct copies *c, const char *key)
+{
+    buf_add(&c->keys, key, strlen(key) + 1);
+    c->n_keys++;
+}
+
+/* ---- finding ---- */
+
+static bool make_room(struct copies *c)
+{
+    size_t cap = c->cap ? c->cap * 2 : 256;
+    struct copy *list = c->n < c->cap ? c->list : realloc(c->list, cap * sizeof *list);
+    if (!list)
+        return false;
+    c->cap = c->n < c->cap ? c->cap : cap;
+    c->list = list;
+    return true;
+}
+
+static size_t keep(struct copies *c, const char *text)
+{
+    size_t at = c->text.len;
+    buf_add(&c->text, text, strlen(text) + 1);
+    return at;
+}
+
+static bool take(const struct index_copy *found, void *arg, struct err *e)
+{
+    struct copies *c = arg;
+    if (!make_room(c))
+        return err_memory(e);
+    c->list[c->n++] = (struct copy){.key = keep(c, found->key),
+                                    .index = keep(c, found->index),
+                                    .routing = keep(c, found->routing ? found->routing : ""),
+                                    .version = found->version};
+    return !c->text.failed || err_memory(e);
+}
+
+static int by_key_and_age(const void *x, const void *y, void *text)
+{
+    const struct copy *a = x, *b = y;
+    int order = strcmp((char *)text + a->key, (char *)text + b->key);
+    return order ? order : (a->version < b->version) - (a->version > b->version);
+}
+
+/* An index without a note is nobody's. */
+static bool check_owner(struct copies *c, const char *index, struct err *e)
+{
+    struct index_meta m;
+    if (!c->ours && !(c->ours = keyset_new(OURS_MAX)))
+        return err_memory(e);
+    if (keyset_has(c->ours, index))
+        return true;
+    if (!index_read_meta(c->es, index, &m, e))
+        return false;
+    if (m.known && !index_is_of(m.pipeline, c->pipeline)) {
+        err_set(e, ERR_USAGE, "sink.indices '%s' names index '%s', too, which pipeline '%s' keeps",
+                c->indices, index, m.pipeline);
+        return err_hint(e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
+    }
+    keyset_put(c->ours, index, NULL, 0); /* without room: looked at again */
+    return true;
+}
+
+static bool check_owners(struct copies *c, struct err *e)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!check_owner(c, c->text.data + c->list[i].index, e))
+            return false;
+    return true;
+}
+
+bool copies_find(struct copies *c, struct err *e)
+{
+    c->n = 0;
+    buf_clear(&c->text);
+    if (c->keys.failed)
+        return err_memory(e);
+    if (c->n_keys == 0)
+        return true;
+    const char **keys = malloc(c->n_keys * sizeof *keys), *p = c->keys.data;
+    if (!keys)
+        return err_memory(e);
+    for (size_t i = 0; i < c->n_keys; i++, p += strlen(p) + 1)
+        keys[i] = p;
+    bool ok = index_find(c->es, c->indices, keys, c->n_keys, take, c, e);
+    free(keys);
+    if (ok && c->n > 0)
+        qsort_r(c->list, c->n, sizeof *c->list, by_key_and_age, c->text.data);
+    return ok && check_owners(c, e);
+}
+
+/* ---- what was found ---- */
+
+static const char *text_at(const struct copies *c, size_t at)
+{
+    return c->text.data + at;
+}
+
+size_t copies_count(const struct copies *c, const char *key)
+{
+    size_t low = 0, high = c->n, n = 0;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(text_at(c, c->list[middle].key), key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    while (low + n < c->n && strcmp(text_at(c, c->list[low + n].key), key) == 0)
+        n++;
+    return n;
+}
+
+static bool drop(const struct copies *c, size_t i, struct bulk *to, int64_t version, struct err *e)
+{
+    const struct copy *copy = &c->list[i];
+    return bulk_delete_at(to, text_at(c, copy->key), version, text_at(c, copy->index),
+                          text_at(c, copy->routing), e);
+}
+
+bool copies_drop_all(const struct copies *c, struct bulk *to, int64_t version, struct err *e)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (!drop(c, i, to, version, e))
+            return false;
+    return true;
+}
+
+/* Older by its version, not by its place: of equal ones, which may be one that was found twice, all stay.
+ * With the copy's own version: what somebody writes there meanwhile is not what is meant. */
+bool copies_drop_older(const struct copies *c, struct bulk *to, struct err *e)
+{
+    const struct copy *newest = NULL;
+    for (size_t i = 0; i < c->n; i++) {
+        const struct copy *copy = &c->list[i];
+        if (!newest || strcmp(text_at(c, copy->key), text_at(c, newest->key)) != 0)
+            newest = copy;
+        else if (copy->version < newest->version && !drop(c, i, to, copy->version, e))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,96 @@
+#include "index/echo.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "index/bulk.h"
+#include "index/index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of one key overwrite each other's document, perhaps within this request: such a one tells nothing. */
+static bool is_alone(const struct bulk *b, size_t item)
+{
+    for (size_t i = 0; i < b->n; i++)
+        if (i != item && strcmp(bulk_key(b, i), bulk_key(b, item)) == 0)
+            return false;
+    return true;
+}
+
+static char *copy(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+void echo_take(struct echo_sample *s, const struct bulk *b)
+{
+    size_t i = b->n; /* the last one: what this key had in earlier requests of the batch is overwritten */
+    const char *document = NULL;
+    *s = (struct echo_sample){0};
+    while (i > 0 && !(document = bulk_document(b, i - 1, &s->len)))
+        i--;
+    if (!document || !is_alone(b, i - 1))
+        return;
+    s->key = strdup(bulk_key(b, i - 1));
+    s->index = copy(bulk_index(b, i - 1));
+    s->routing = copy(bulk_routing(b, i - 1));
+    s->document = malloc(s->len + 1);
+    s->version = b->items[i - 1].version;
+    if (s->document)
+        memcpy(s->document, document, s->len);
+    if (!s->key || !s->document || (bulk_index(b, i - 1) && !s->index) ||
+        (bulk_routing(b, i - 1) && !s->routing))
+        echo_free(s);
+}
+
+struct hearing {
+    const struct echo_sample *sample;
+    bool same, other;
+};
+
+/* Another version is somebody's who wrote after us. */
+static bool hear(const struct index_document *d, void *arg, struct err *e)
+{
+    struct hearing *h = arg;
+    const struct echo_sample *s = h->sample;
+    (void)e;
+    if (!d->found || d->version != s->version)
+        return true;
+    h->same = d->source && d->source_len == s->len && memcmp(d->source, s->document, s->len) == 0;
+    h->other = !h->same;
+    return true;
+}
+
+static void tell(const char *key, struct es *es, const char *index)
+{
+    struct index_other other;
+    index_why_other(es, index, &other);
+    log_warn("index '%s' does not give back documents as they were sent ('%s' for one): %s; so each sweep "
+             "writes all of "
+             "them again; %s",
+             index, key, other.why, other.remedy);
+}
+
+void echo_hear(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index)
+{
+    struct hearing h = {.sample = s};
+    struct index_place place = {s->index, s->routing};
+    const char *key = s->key;
+    struct err ignored;
+    if (!key ||
+        !index_get_at(es, index, &key, s->index || s->routing ? &place : NULL, 1, true, hear, &h, &ignored))
+        return;
+    if (h.same)
+        atomic_store(&echo->heard, true);
+    if (h.other && !atomic_exchange(&echo->told, true))
+        tell(key, es, s->index ? s->index : index);
+}
+
+void echo_free(struct echo_sample *s)
+{
+    free(s->key);
+    free(s->index);
+    free(s->routing);
+    free(s->document);
+    *s = (struct echo_sample){0};
+}

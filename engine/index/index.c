@@ -1,0 +1,382 @@
+#include "index/index_internal.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "es/es.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_REQUEST = 64 << 20 }; /* bytes: settings with a large list of synonyms have some megabytes */
+
+bool index_ask(struct es *es, const char *method, const char *index, const char *rest, const struct buf *body,
+               struct es_answer *a, struct err *e)
+{
+    struct buf path;
+    buf_init(&path, 1 << 16);
+    buf_adds(&path, "/");
+    es_add_escaped(&path, index);
+    buf_adds(&path, rest);
+    const char *text = buf_cstr(&path);
+    bool ok = text ? es_request(es, method, text, body ? body->data : NULL, body ? body->len : 0, NULL, a, e)
+                   : err_memory(e);
+    buf_free(&path);
+    return ok;
+}
+
+/* ---- looking ---- */
+
+/* "60s", "1h", "1.5m", "500ms", "-1" to milliseconds. The server prints what somebody once wrote. */
+static bool read_time(const char *text, int64_t *ms)
+{
+    static const struct {
+        const char *unit;
+        double ms;
+    } units[] = {{"nanos", 1e-6}, {"micros", 1e-3}, {"ms", 1},     {"s", 1e3},
+                 {"m", 6e4},      {"h", 3.6e6},     {"d", 8.64e7}, {"", 1}};
+    char *unit;
+    double n = strtod(text, &unit);
+    if (unit == text || n != n || n > 1e12 || n < -1e12)
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcasecmp(unit, units[i].unit) == 0) {
+            *ms = n < 0 ? 0 : (int64_t)(n * units[i].ms); /* -1: forgotten at once */
+            return true;
+        }
+    return false;
+}
+
+static bool read_text(struct json_reader *r, char *out, size_t size)
+{
+    if (json_next(r) != JSON_STRING || r->len >= size)
+        return false;
+    memcpy(out, r->text, r->len);
+    out[r->len] = '\0';
+    return true;
+}
+
+struct looking {
+    size_t indexes;
+    char name[INDEX_NAME], uuid[INDEX_UUID], gc[INDEX_UUID];
+};
+
+/* The members of "settings" or "defaults": flat, as was asked for. */
+static bool read_settings(struct json_reader *r, struct looking *l)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY) {
+        bool ok = json_is(r, "index.uuid")         ? read_text(r, l->uuid, sizeof l->uuid)
+                  : json_is(r, "index.gc_deletes") ? read_text(r, l->gc, sizeof l->gc)
+                                                   : json_skip(r);
+        if (!ok)
+            return false;
+    }
+    return r->token == JSON_OBJECT_END;
+}
+
+/* {"settings":{...},"defaults":{...}} */
+static bool read_index(struct json_reader *r, struct looking *l)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY)
+        if (!(json_is(r, "settings") || json_is(r, "defaults") ? read_settings(r, l) : json_skip(r)))
+            return false;
+    return r->token == JSON_OBJECT_END;
+}
+
+/* {"INDEX":{...}}: under the index's own name, whatever alias we asked for. */
+static bool read_look(const struct es_answer *a, struct looking *l)
+{
+    struct json_reader r;
+    json_open_loose(&r, a->body.data, a->body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY) {
+        l->indexes++;
+        snprintf(l->name, sizeof l->name, "%.*s", (int)r.len, r.text);
+        ok = read_index(&r, l);
+    }
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+/* A 404 of somebody else's, such as a gateway's page, does not mean that the index is gone. */
+static bool is_page(const struct es_answer *a)
+{
+    return a->body.len > 0 && a->body.data[0] != '{';
+}
+
+static bool judge_look(const struct es *es, const struct es_answer *a, const char *index,
+                       struct index_info *info, struct err *e)
+{
+    struct looking l = {0};
+    if (a->status == 404 && !is_page(a))
+        return true;
+    if (a->status != 404 && !es_check(a, e))
+        return err_wrap(e, "index '%s'", index);
+    if (a->body.len == 0 || !read_look(a, &l))
+        return es_unknown(es, a, false, e) || err_wrap(e, "index '%s'", index);
+    if (l.indexes == 0) /* a pattern that fits nothing */
+        return true;
+    info->several = l.indexes > 1;
+    if (info->several)
+        return true;
+    if (!l.uuid[0])
+        return err_set(e, ERR_FINAL, "cannot look at index '%s': the server does not tell its uuid", index);
+    if (!read_time(l.gc, &info->gc_deletes_ms))
+        return err_set(e, ERR_FINAL, "cannot look at index '%s': its index.gc_deletes is '%s'", index, l.gc);
+    memcpy(info->uuid, l.uuid, sizeof info->uuid);
+    memcpy(info->name, l.name, sizeof info->name);
+    info->exists = true;
+    return true;
+}
+
+static bool ask_settings(struct es *es, const char *index, struct es_answer *a, struct err *e)
+{
+    return index_ask(es, "GET", index,
+                     "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true", NULL,
+                     a, e);
+}
+
+static bool look(struct es *es, const char *index, struct index_info *info, struct err *e)
+{
+    struct es_answer a = {0};
+    *info = (struct index_info){0};
+    bool ok = ask_settings(es, index, &a, e) && judge_look(es, &a, index, info, e);
+    es_answer_free(&a);
+    return ok;
+}
+
+bool index_meet(struct es *es, const char *index, struct err *e)
+{
+    struct es_answer a = {0};
+    struct looking l = {0};
+    bool ok = ask_settings(es, index, &a, e);
+    if (ok && a.status == 404)
+        ok = es_is_own_error(&a) || es_unknown(es, &a, true, e);
+    else if (ok && (ok = es_check(&a, e) || err_wrap(e, "index '%s'", index)))
+        ok = (a.body.len > 0 && read_look(&a, &l) && l.indexes > 0) || es_unknown(es, &a, true, e);
+    es_answer_free(&a);
+    return ok;
+}
+
+bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e)
+{
+    char target[INDEX_NAME];
+    if (!look(es, index, info, e))
+        return false;
+    if (!info->several)
+        return true;
+    if (!index_write_target(es, index, target, e))
+        return false;
+    if (!*target)
+        return err_set(e, ERR_FINAL,
+                       "cannot write to '%s': it is an alias of several indexes, none of which is its write "
+                       "index",
+                       index);
+    if (!look(es, target, info, e))
+        return false;
+    info->several = true;
+    return true;
+}
+
+/* ---- creating ---- */
+
+struct settings {
+    bool has_gc_deletes, empty;
+};
+
+/* Walks through settings, and into their "index" object: servers take {"index":{"gc_deletes"}},
+ * "index.gc_deletes" and "gc_deletes". False: they are not one JSON object. */
+static bool walk_settings(struct json_reader *r, struct settings *s)
+{
+    bool inside = false; /* of "index" */
+    for (;;) {
+        enum json_token t = json_next(r);
+        if (t == JSON_OBJECT_END && !inside)
+            return true;
+        if (t == JSON_OBJECT_END) {
+            inside = false;
+            continue;
+        }
+        if (t != JSON_KEY)
+            return false;
+        s->empty = false;
+        s->has_gc_deletes |= json_is(r, "gc_deletes") || (!inside && json_is(r, "index.gc_deletes"));
+        if (inside || !json_is(r, "index")) {
+            if (!json_skip(r))
+                return false;
+        } else if (json_next(r) == JSON_OBJECT) {
+            inside = true;
+        } else {
+            return false; /* no server takes "index": 1 */
+        }
+    }
+}
+
+static bool look_at_settings(const char *text, struct settings *s)
+{
+    struct json_reader r;
+    *s = (struct settings){.empty = true};
+    json_open(&r, text, strlen(text));
+    bool ok = json_next(&r) == JSON_OBJECT && walk_settings(&r, s) && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+/* {"settings":{...},"mappings":{...}} */
+static bool add_body(struct buf *b, const char *settings, const char *mappings, struct err *e)
+{
+    struct settings s = {.empty = true};
+    if (settings && !look_at_settings(settings, &s))
+        return err_set(e, ERR_USAGE, "settings are not a JSON object");
+    buf_adds(b, "{\"settings\":");
+    if (s.has_gc_deletes) {
+        buf_adds(b, settings);
+    } else {
+        buf_adds(b, "{\"index.gc_deletes\":\"1h\"");
+        buf_adds(b, s.empty ? "}" : ",");
+        buf_adds(b, s.empty ? "" : strchr(settings, '{') + 1);
+    }
+    if (mappings) {
+        buf_adds(b, ",\"mappings\":");
+        buf_adds(b, mappings);
+    }
+    buf_adds(b, "}");
+    return !b->failed || err_memory(e);
+}
+
+bool index_unacknowledged(const struct es_answer *a)
+{
+    struct json_reader r;
+    bool found = false, ok = a->body.len > 0;
+    json_open_loose(&r, a->body.data, a->body.len);
+    ok = ok && json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY) {
+        if (json_is(&r, "acknowledged"))
+            found = json_next(&r) == JSON_FALSE;
+        else
+            ok = json_skip(&r);
+    }
+    json_close(&r);
+    return found;
+}
+
+static bool judge_create(const struct es_answer *a, const char *index, struct err *e)
+{
+    char reason[300];
+    es_reason(a, reason, sizeof reason);
+    if (a->status == 400 && strncmp(reason, "resource_already_exists_exception", 33) == 0)
+        return true;
+    if (!es_check(a, e)) {
+        /* validation_exception: the cluster has its fill of shards, which is no fault of the request. */
+        if (a->status == 400 && strncmp(reason, "validation_exception", 20) != 0)
+            e->fault = ERR_FAULT_REQUEST;
+        return err_wrap(
+            e, e->kind == ERR_PASSING ? "could not create index '%s'" : "cannot create index '%s'", index);
+    }
+    if (index_unacknowledged(a)) /* the cluster was too slow: the next try finds it there, or not */
+        return err_set(e, ERR_PASSING, "could not create index '%s': not acknowledged in time", index);
+    return true;
+}
+
+bool index_create(struct es *es, const char *index, const char *settings, const char *mappings, struct err *e)
+{
+    struct es_answer a = {0};
+    struct buf body;
+    buf_init(&body, MAX_REQUEST);
+    bool ok = add_body(&body, settings, mappings, e) && index_ask(es, "PUT", index, "", &body, &a, e) &&
+              judge_create(&a, index, e);
+    buf_free(&body);
+    es_answer_free(&a);
+    return ok;
+}
+
+bool index_delete(struct es *es, const char *index, struct err *e)
+{
+    struct es_answer a = {0};
+    bool ok = index_ask(es, "DELETE", index, "", NULL, &a, e) &&
+              (a.status == 404 || es_check(&a, e) || err_wrap(e, "deletion of index '%s'", index));
+    es_answer_free(&a);
+    return ok;
+}
+
+/* ---- refreshing ---- */
+
+/* [{"shard":0,"reason":{...}},...]: keeps the first one's reason. */
+static bool read_failures(struct json_reader *r, struct index_shards *s)
+{
+    if (json_next(r) != JSON_ARRAY)
+        return false;
+    while (json_next(r) == JSON_OBJECT) {
+        while (json_next(r) == JSON_KEY) {
+            struct es_error error;
+            bool wanted = json_is(r, "reason") && !s->reason[0];
+            if (!(wanted ? es_read_error(r, &error) : json_skip(r)))
+                return false;
+            if (wanted)
+                es_error_text(&error, s->reason, sizeof s->reason);
+        }
+        if (r->token != JSON_OBJECT_END)
+            return false;
+    }
+    return r->token == JSON_ARRAY_END;
+}
+
+bool index_read_shards(struct json_reader *r, struct index_shards *s)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY) {
+        int64_t *count = json_is(r, "total")        ? &s->total
+                         : json_is(r, "successful") ? &s->successful
+                         : json_is(r, "failed")     ? &s->failed
+                                                    : NULL;
+        bool ok = count                    ? json_next(r) == JSON_NUMBER && json_int(r, count)
+                  : json_is(r, "failures") ? read_failures(r, s)
+                                           : json_skip(r);
+        if (!ok)
+            return false;
+    }
+    return r->token == JSON_OBJECT_END;
+}
+
+static bool read_refresh(const struct es_answer *a, struct index_shards *s)
+{
+    struct json_reader r;
+    json_open_loose(&r, a->body.data, a->body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY)
+        ok = json_is(&r, "_shards") ? index_read_shards(&r, s) : json_skip(&r);
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+/* Fewer successful than all is usual: replicas without a node. */
+static bool judge_refresh(const struct es_answer *a, struct err *e)
+{
+    struct index_shards s = INDEX_NO_SHARDS;
+    if (!es_check(a, e))
+        return false;
+    if (!read_refresh(a, &s))
+        return err_set(e, ERR_PASSING, "damaged answer");
+    if (s.failed > 0)
+        return err_set(e, ERR_PASSING, "%" PRId64 " of %" PRId64 " shards failed: %s", s.failed, s.total,
+                       s.reason);
+    return true;
+}
+
+bool index_refresh(struct es *es, const char *index, struct err *e)
+{
+    struct es_answer a = {0};
+    bool ok = index_ask(es, "POST", index, "/_refresh", NULL, &a, e) &&
+              (judge_refresh(&a, e) || err_wrap(e, "refresh of index '%s'", index));
+    es_answer_free(&a);
+    return ok;
+}

@@ -1,0 +1,228 @@
+#include "index/index_internal.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/tree.h"
+#include "es/es.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_REQUEST = 16 << 20 };
+
+struct aliases { /* {"INDEX":{"aliases":{"ALIAS":{...}}}, ...} */
+    struct es_answer answer;
+    struct tree tree;
+};
+
+static void close_aliases(struct aliases *a)
+{
+    tree_free(&a->tree);
+    es_answer_free(&a->answer);
+}
+
+static bool ask(struct aliases *a, struct es *es, const char *path, struct err *e)
+{
+    if (!es_request(es, "GET", path, NULL, 0, NULL, &a->answer, e))
+        return false;
+    if (a->answer.status == 404)
+        return true;
+    return es_check(&a->answer, e) && tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
+}
+
+/* What stands at the path of name, which is escaped, between two parts. A 404 says that there is no such
+ * alias, or index: the tree stays empty. */
+static bool open_aliases(struct aliases *a, struct es *es, const char *before, const char *name,
+                         const char *behind, struct err *e)
+{
+    struct buf path;
+    *a = (struct aliases){0};
+    buf_init(&path, 1 << 12);
+    buf_adds(&path, before);
+    es_add_escaped(&path, name);
+    buf_adds(&path, behind);
+    bool ok = (buf_cstr(&path) || err_memory(e)) && ask(a, es, buf_cstr(&path), e);
+    buf_free(&path);
+    return ok;
+}
+
+static bool ask_alias(struct aliases *a, struct es *es, const char *alias, struct err *e)
+{
+    return open_aliases(a, es, "/_alias/", alias, "", e) || err_wrap(e, "alias '%s'", alias);
+}
+
+static size_t first_index(const struct aliases *a)
+{
+    return a->tree.n > 1 ? tree_first(&a->tree, 1) : 0;
+}
+
+/* The properties of `alias` at that index: {"filter":..,"is_write_index":..}; 0: it is not there. */
+static size_t properties(const struct aliases *a, size_t index, const char *alias)
+{
+    return tree_find(&a->tree, tree_find(&a->tree, index, "aliases"), alias);
+}
+
+static void copy_name(const struct aliases *a, size_t index, char *out)
+{
+    struct tree_text name = a->tree.nodes[index].name;
+    snprintf(out, INDEX_NAME, "%.*s", (int)name.len - 2, name.at + 1);
+}
+
+bool index_write_target(struct es *es, const char *alias, char *out, struct err *e)
+{
+    struct aliases a;
+    bool ok = ask_alias(&a, es, alias, e);
+    *out = '\0';
+    for (size_t i = ok ? first_index(&a) : 0; i; i = a.tree.nodes[i].next)
+        if (tree_is(&a.tree, tree_find(&a.tree, properties(&a, i, alias), "is_write_index"), "true"))
+            copy_name(&a, i, out);
+    close_aliases(&a);
+    return ok;
+}
+
+/* ---- swapping ---- */
+
+static void add_action(struct buf *b, const char *verb, const char *index, const char *alias)
+{
+    buf_addf(b, "{\"%s\":{\"index\":", verb);
+    json_add_string(b, index, strlen(index));
+    if (alias) {
+        buf_adds(b, ",\"alias\":");
+        json_add_string(b, alias, strlen(alias));
+    }
+}
+
+/* An earlier try came through, though its answer was lost. */
+static bool is_swapped(const struct aliases *a, const char *fresh)
+{
+    char name[INDEX_NAME];
+    size_t i = first_index(a);
+    if (!i || a->tree.nodes[i].next)
+        return false;
+    copy_name(a, i, name);
+    return strcmp(name, fresh) == 0;
+}
+
+/* Adds the properties that an alias has: a filter, routing. */
+static void add_properties(struct buf *b, const struct tree *t, size_t properties)
+{
+    if (!properties || t->nodes[properties].value.len <= 2)
+        return;
+    buf_addc(b, ',');
+    buf_add(b, t->nodes[properties].value.at + 1, t->nodes[properties].value.len - 2);
+}
+
+/* An index that is removed takes its aliases with it: the new one gets them. */
+static bool keep_aliases(struct buf *b, struct es *es, const char *old, const char *fresh, struct err *e)
+{
+    struct aliases a;
+    bool ok = open_aliases(&a, es, "/", old, "/_alias", e);
+    size_t first = ok ? tree_first(&a.tree, tree_find(&a.tree, first_index(&a), "aliases")) : 0;
+    for (size_t i = first; i; i = a.tree.nodes[i].next) {
+        char name[INDEX_NAME];
+        copy_name(&a, i, name);
+        add_action(b, "add", fresh, name);
+        add_properties(b, &a.tree, i);
+        buf_adds(b, "}},");
+    }
+    close_aliases(&a);
+    return ok;
+}
+
+/* The alias keeps what it had at the old index. */
+static bool add_actions(struct buf *b, struct es *es, const struct aliases *a, const char *alias,
+                        const char *old, const char *fresh, struct err *e)
+{
+    bool replace = old && strcmp(old, alias) == 0;
+    buf_adds(b, "{\"actions\":[");
+    for (size_t i = replace ? 0 : first_index(a); i; i = a->tree.nodes[i].next) {
+        char name[INDEX_NAME];
+        copy_name(a, i, name);
+        add_action(b, "remove", name, alias);
+        buf_adds(b, "}},");
+    }
+    if (replace) {
+        if (!keep_aliases(b, es, old, fresh, e))
+            return false;
+        add_action(b, "remove_index", old, NULL);
+        buf_adds(b, "}},");
+    }
+    add_action(b, "add", fresh, alias);
+    add_properties(b, &a->tree, properties(a, first_index(a), alias));
+    buf_adds(b, "}}]}");
+    return !b->failed || err_memory(e);
+}
+
+static bool send_actions(struct es *es, const struct buf *body, struct err *e)
+{
+    struct es_answer a = {0};
+    bool ok = es_request(es, "POST", "/_aliases", body->data, body->len, NULL, &a, e) && es_check(&a, e);
+    if (ok && index_unacknowledged(&a))
+        ok = err_set(e, ERR_PASSING, "not acknowledged in time");
+    es_answer_free(&a);
+    return ok;
+}
+
+bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh, struct err *e)
+{
+    struct aliases a;
+    struct buf body;
+    buf_init(&body, MAX_REQUEST);
+    bool ok = ask_alias(&a, es, alias, e);
+    if (ok && !is_swapped(&a, fresh))
+        ok = add_actions(&body, es, &a, alias, old, fresh, e) && send_actions(es, &body, e);
+    buf_free(&body);
+    close_aliases(&a);
+    return ok || err_wrap(e, "could not have alias '%s' stand for '%s'", alias, fresh);
+}
+
+/* ---- old ones ---- */
+
+/* "movies-20261124-133005" */
+static bool is_ours(const char *index, const char *alias)
+{
+    size_t len = strlen(alias);
+    const char *time = index + len;
+    if (strncmp(index, alias, len) != 0 || strlen(time) != 16)
+        return false;
+    for (int i = 0; i < 16; i++)
+        if (i == 0 || i == 9 ? time[i] != '-' : !isdigit((unsigned char)time[i]))
+            return false;
+    return true;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    return strcmp(b, a);
+}
+
+/* The names of those without an alias, sorted: an array of n times INDEX_NAME bytes, the caller's. */
+static bool list_old(const struct aliases *a, const char *alias, char (**names)[INDEX_NAME], size_t *n,
+                     struct err *e)
+{
+    *n = 0;
+    *names = calloc(a->tree.n + 1, sizeof **names);
+    if (!*names)
+        return err_memory(e);
+    for (size_t i = first_index(a); i; i = a->tree.nodes[i].next) {
+        copy_name(a, i, (*names)[*n]);
+        *n += is_ours((*names)[*n], alias) && !tree_first(&a->tree, tree_find(&a->tree, i, "aliases"));
+    }
+    qsort(*names, *n, sizeof **names, newest_first);
+    return true;
+}
+
+bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg, struct err *e)
+{
+    struct aliases a;
+    char(*names)[INDEX_NAME] = NULL;
+    size_t n = 0;
+    bool ok = open_aliases(&a, es, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = visit(names[i], arg, e);
+    free(names);
+    close_aliases(&a);
+    return ok;
+}

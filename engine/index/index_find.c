@@ -1,0 +1,210 @@
+#include "index/index_internal.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "es/es.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum {
+    MAX_KEYS = 1000,        /* in one request */
+    MAX_HITS = 10000,       /* of one answer: what servers allow unless told otherwise */
+    MAX_REQUEST = 64 << 20, /* bytes */
+    MAX_NAME = 1024,        /* bytes of an index or a routing that is ours */
+};
+
+struct finding { /* one request and its answer */
+    const char *const *keys;
+    size_t n;
+    struct es_answer answer;
+    bool apply; /* false: only looks whether the answer is sound */
+    index_copy_visit *visit;
+    void *arg;
+    struct err *e;
+    /* found: */
+    struct index_shards shards;
+    int64_t total, hits;
+    bool timed_out;
+    int parts; /* timed_out, _shards, total: how many were told */
+    bool refused;
+};
+
+static bool read_total(struct json_reader *r, struct finding *f)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY)
+        if (json_is(r, "value")) {
+            f->parts++;
+            if (json_next(r) != JSON_NUMBER || !json_int(r, &f->total))
+                return false;
+        } else if (!json_skip(r)) {
+            return false;
+        }
+    return r->token == JSON_OBJECT_END;
+}
+
+static bool read_name(struct json_reader *r, char *out, size_t size)
+{
+    if (json_next(r) != JSON_STRING || r->len >= size || memchr(r->text, '\0', r->len))
+        return false;
+    memcpy(out, r->text, r->len);
+    out[r->len] = '\0';
+    return true;
+}
+
+/* The rest of {"_index":...,"_id":...,"_version":...,"_routing":...}. */
+static bool read_hit(struct json_reader *r, struct finding *f)
+{
+    char key[MAX_NAME], index[MAX_NAME], routing[MAX_NAME];
+    struct index_copy c = {.version = -1};
+    while (json_next(r) == JSON_KEY) {
+        bool ok = json_is(r, "_id")        ? read_name(r, key, sizeof key) && (c.key = key)
+                  : json_is(r, "_index")   ? read_name(r, index, sizeof index) && (c.index = index)
+                  : json_is(r, "_routing") ? read_name(r, routing, sizeof routing) && (c.routing = routing)
+                  : json_is(r, "_version") ? json_next(r) == JSON_NUMBER && json_int(r, &c.version)
+                                           : json_skip(r);
+        if (!ok)
+            return false;
+    }
+    f->hits++;
+    if (r->token != JSON_OBJECT_END || !c.key || !c.index || c.version < 0)
+        return false;
+    if (f->apply && !f->visit(&c, f->arg, f->e)) {
+        f->refused = true;
+        return false;
+    }
+    return true;
+}
+
+static bool read_hits(struct json_reader *r, struct finding *f)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    while (json_next(r) == JSON_KEY) {
+        bool ok = true;
+        if (json_is(r, "total")) {
+            ok = read_total(r, f);
+        } else if (json_is(r, "hits")) {
+            ok = json_next(r) == JSON_ARRAY;
+            while (ok && json_next(r) == JSON_OBJECT)
+                ok = read_hit(r, f);
+            ok = ok && r->token == JSON_ARRAY_END;
+        } else {
+            ok = json_skip(r);
+        }
+        if (!ok)
+            return false;
+    }
+    return r->token == JSON_OBJECT_END;
+}
+
+static bool read_member(struct json_reader *r, struct finding *f)
+{
+    if (json_is(r, "hits"))
+        return read_hits(r, f);
+    if (json_is(r, "_shards")) {
+        f->parts++;
+        return index_read_shards(r, &f->shards);
+    }
+    if (json_is(r, "timed_out")) {
+        f->parts++;
+        f->timed_out = json_next(r) == JSON_TRUE;
+        return f->timed_out || r->token == JSON_FALSE;
+    }
+    return json_skip(r);
+}
+
+static bool read_answer(struct finding *f)
+{
+    struct json_reader r;
+    f->parts = 0;
+    f->hits = 0;
+    json_open_loose(&r, f->answer.body.data, f->answer.body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY)
+        ok = read_member(&r, f);
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r) && f->parts == 3;
+    json_close(&r);
+    return ok;
+}
+
+static bool judge(struct finding *f, struct err *e)
+{
+    f->shards = (struct index_shards)INDEX_NO_SHARDS;
+    if (!es_check_documents(&f->answer, e))
+        return false;
+    if (!read_answer(f))
+        return es_unfit(f->answer.body.data, f->answer.body.len, "not a page of documents", e);
+    if (f->timed_out)
+        return err_set(e, ERR_PASSING, "the server ran out of time");
+    if (!index_all_shards(&f->shards, e))
+        return false;
+    if (f->hits > f->total || (f->hits < f->total && f->total <= MAX_HITS))
+        return err_set(e, ERR_PASSING, "it found %" PRId64 " documents and told %" PRId64, f->total, f->hits);
+    return f->total <= MAX_HITS ||
+           err_set(e, ERR_FINAL, "document '%.100s' is there %" PRId64 " times", f->keys[0], f->total);
+}
+
+static bool ask(struct finding *f, struct es *es, const char *indices, struct err *e)
+{
+    struct buf body;
+    bool ok = true;
+    buf_init(&body, MAX_REQUEST);
+    buf_addf(&body,
+             "{\"size\":%d,\"version\":true,\"_source\":false,\"track_total_hits\":true,\"sort\":[\"_doc\"],"
+             "\"query\":{\"ids\":{\"values\":[",
+             MAX_HITS);
+    for (size_t i = 0; ok && i < f->n; i++) {
+        buf_adds(&body, i > 0 ? "," : "");
+        ok = json_add_string(&body, f->keys[i], strlen(f->keys[i]));
+    }
+    buf_adds(&body, "]}}}");
+    if (!ok)
+        err_set(e, ERR_FINAL, "cannot look for a document whose key is not UTF-8");
+    else if (body.failed)
+        ok = err_memory(e);
+    ok = ok &&
+         index_ask(es, "POST", indices,
+                   "/_search?allow_partial_search_results=false&filter_path=timed_out,_shards,hits.total,"
+                   "hits.hits._index,hits.hits._id,hits.hits._routing,hits.hits._version",
+                   &body, &f->answer, e);
+    buf_free(&body);
+    return ok;
+}
+
+/* *smaller: there are more documents than one answer tells of; with fewer keys it may work. */
+static bool find_part(struct finding *f, struct es *es, const char *indices, bool *smaller, struct err *e)
+{
+    f->total = 0;
+    bool ok = ask(f, es, indices, e) && judge(f, e);
+    *smaller = !ok && f->n > 1 && f->total > MAX_HITS && e->kind == ERR_FINAL;
+    if (!ok)
+        return err_wrap(e, "search in '%s'", indices);
+    f->apply = true;
+    return read_answer(f) || (f->refused ? false : err_memory(e));
+}
+
+bool index_find(struct es *es, const char *indices, const char *const *keys, size_t n,
+                index_copy_visit *visit, void *arg, struct err *e)
+{
+    size_t most = MAX_KEYS;
+    if (n > 0 && !index_refresh(es, indices, e))
+        return false;
+    while (n > 0) {
+        struct finding f = {.keys = keys, .n = n < most ? n : most, .visit = visit, .arg = arg, .e = e};
+        bool smaller, ok = find_part(&f, es, indices, &smaller, e);
+        es_answer_free(&f.answer);
+        if (ok) {
+            keys += f.n;
+            n -= f.n;
+        } else if (smaller) {
+            most = f.n / 2;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,328 @@
+#include "index/index_internal.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "es/es.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    MAX_KEYS = 500,         /* in one request: usual documents make some megabytes of them */
+    MAX_ANSWER = 16 << 20,  /* bytes, for several documents; a single one may be as large as any answer */
+    MAX_REQUEST = 64 << 20, /* bytes: a key has 512 at most, 3 KB if all of it is escaped */
+};
+
+bool index_all_shards(const struct index_shards *s, struct err *e)
+{
+    if (s->failed == 0 && s->successful == s->total)
+        return true;
+    return err_set(e, ERR_PASSING, "%" PRId64 " of %" PRId64 " shards did not answer%s%s",
+                   s->total - s->successful, s->total, s->reason[0] ? ": " : "", s->reason);
+}
+
+/* ---- counting ---- */
+
+/* {"count":N,"_shards":{...}} */
+static bool read_count(const struct es_answer *a, int64_t *count, struct index_shards *s)
+{
+    struct json_reader r;
+    int counts = 0, shards = 0;
+    json_open_loose(&r, a->body.data, a->body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY) {
+        if (json_is(&r, "count"))
+            ok = counts++ == 0 && json_next(&r) == JSON_NUMBER && json_int(&r, count) && *count >= 0;
+        else if (json_is(&r, "_shards"))
+            ok = shards++ == 0 && index_read_shards(&r, s);
+        else
+            ok = json_skip(&r);
+    }
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r) && counts == 1 && shards == 1;
+    json_close(&r);
+    return ok;
+}
+
+static bool judge_count(const struct es_answer *a, int64_t *count, struct err *e)
+{
+    struct index_shards s = INDEX_NO_SHARDS;
+    int64_t found = 0;
+    if (!es_check_documents(a, e))
+        return false;
+    if (!read_count(a, &found, &s))
+        return es_unfit(a->body.data, a->body.len, "not a count", e);
+    if (!index_all_shards(&s, e))
+        return false;
+    *count = found;
+    return true;
+}
+
+bool index_count(struct es *es, const char *index, int64_t *count, struct err *e)
+{
+    struct es_answer a = {0};
+    bool ok = index_ask(es, "POST", index, "/_count?filter_path=count,_shards", NULL, &a, e) &&
+              judge_count(&a, count, e);
+    es_answer_free(&a);
+    return ok || err_wrap(e, "count of index '%s'", index);
+}
+
+/* ---- documents by key ---- */
+
+struct fetch { /* one request and its answer */
+    const char *const *keys;
+    const struct index_place *places; /* or NULL */
+    size_t n;
+    bool with_source;
+    struct es_answer answer;
+    bool apply; /* false: only looks whether the answer fits the request */
+    index_visit *visit;
+    void *arg;
+    struct err *e;
+    /* found by the first pass: */
+    enum err_kind trouble; /* the worst that befell a document; ERR_NONE: all is well */
+    const char *key;       /* whose it is */
+    char reason[300];
+    const char *reached; /* the last document that was begun, for a damaged answer */
+    /* and by the second: */
+    bool refused; /* by visit */
+};
+
+struct member_count {
+    int ids, founds, versions, sources, errors;
+};
+
+static bool read_source(struct json_reader *r, const struct fetch *f, struct index_document *d)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    size_t from = r->at;
+    if (!json_leave(r))
+        return false;
+    d->source = f->answer.body.data + from;
+    d->source_len = json_offset(r) - from;
+    return true;
+}
+
+/* The value of a member whose name was the last token. */
+static bool read_member(struct json_reader *r, const struct fetch *f, struct index_document *d,
+                        struct member_count *c, struct es_error *error)
+{
+    if (json_is(r, "_id")) {
+        c->ids++;
+        return json_next(r) == JSON_STRING && r->len == strlen(d->key) &&
+               memcmp(r->text, d->key, r->len) == 0;
+    }
+    if (json_is(r, "found")) {
+        c->founds++;
+        d->found = json_next(r) == JSON_TRUE;
+        return d->found || r->token == JSON_FALSE;
+    }
+    if (json_is(r, "_version")) {
+        c->versions++;
+        return json_next(r) == JSON_NUMBER && json_int(r, &d->version);
+    }
+    if (json_is(r, "_source") && f->with_source) {
+        c->sources++;
+        return read_source(r, f, d);
+    }
+    if (json_is(r, "error")) {
+        c->errors++;
+        return es_read_error(r, error);
+    }
+    return json_skip(r);
+}
+
+/* The errors of a document have no status. These the same request would meet again; any other is some
+ * shard's, which may be elsewhere, or well, by then. */
+static enum err_kind judge_error(const struct es_error *error)
+{
+    static const char *const final[] = {"index_not_found_exception", "index_closed_exception",
+                                        "illegal_argument_exception", "routing_missing_exception",
+                                        "security_exception"};
+    for (size_t i = 0; i < sizeof final / sizeof *final; i++)
+        if (strcmp(error->type, final[i]) == 0)
+            return ERR_FINAL;
+    bool forbidden =
+        strcmp(error->type, "cluster_block_exception") == 0 && strstr(error->reason, "[FORBIDDEN/");
+    return forbidden && es_judge(ES_ITEM, 403, error)->verdict != ES_AGAIN ? ERR_FINAL : ERR_PASSING;
+}
+
+static void note_trouble(struct fetch *f, const char *key, enum err_kind kind, const char *reason)
+{
+    if (f->trouble == ERR_FINAL || f->trouble == kind)
+        return;
+    f->trouble = kind;
+    f->key = key;
+    snprintf(f->reason, sizeof f->reason, "%s", reason);
+}
+
+/* Reads the rest of a document's object, whose brace was the last token. False: damaged, or another's. */
+static bool read_document(struct json_reader *r, struct fetch *f, struct index_document *d)
+{
+    struct member_count c = {0};
+    struct es_error error;
+    while (json_next(r) == JSON_KEY)
+        if (!read_member(r, f, d, &c, &error))
+            return false;
+    if (r->token != JSON_OBJECT_END || c.ids != 1 || c.founds + c.errors != 1 || c.versions > 1 ||
+        c.sources > 1)
+        return false;
+    if (c.errors > 0 &&
+        d->key[0]) { /* the empty key is one that no document can have: servers call it an error */
+        char reason[sizeof f->reason];
+        es_error_text(&error, reason, sizeof reason);
+        note_trouble(f, d->key, judge_error(&error), reason);
+        return true;
+    }
+    if (!d->found) {
+        *d = (struct index_document){.key = d->key};
+        return true;
+    }
+    return c.versions == 1;
+}
+
+static bool read_documents(struct json_reader *r, struct fetch *f)
+{
+    size_t i = 0;
+    if (json_next(r) != JSON_ARRAY)
+        return false;
+    for (; json_next(r) == JSON_OBJECT; i++) {
+        if (i == f->n)
+            return false;
+        struct index_document d = {.key = f->reached = f->keys[i]};
+        if (!read_document(r, f, &d))
+            return false;
+        if (f->apply && !f->visit(&d, f->arg, f->e)) {
+            f->refused = true;
+            return false;
+        }
+    }
+    return r->token == JSON_ARRAY_END && i == f->n;
+}
+
+/* {"docs":[...]}. False: it is damaged, or not the answer to these keys, or visit refused. */
+static bool read_answer(struct fetch *f)
+{
+    struct json_reader r;
+    int docs = 0;
+    json_open_loose(&r, f->answer.body.data, f->answer.body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY)
+        ok = json_is(&r, "docs") ? docs++ == 0 && read_documents(&r, f) : json_skip(&r);
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r) && docs == 1;
+    json_close(&r);
+    return ok;
+}
+
+/* The first pass. */
+static bool judge(struct fetch *f, struct err *e)
+{
+    if (!es_check_documents(&f->answer, e))
+        return false;
+    f->apply = false;
+    if (!read_answer(f)) {
+        char why[200] = "not the documents asked for";
+        if (f->reached)
+            snprintf(why, sizeof why, "not the documents asked for, from '%.100s' on", f->reached);
+        return es_unfit(f->answer.body.data, f->answer.body.len, why, e);
+    }
+    if (f->trouble != ERR_NONE)
+        return err_set(e, f->trouble, "%s document '%.100s': %s",
+                       f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key, f->reason);
+    return true;
+}
+
+static bool add_text(struct buf *b, const char *before, const char *text)
+{
+    buf_adds(b, before);
+    return json_add_string(b, text, strlen(text));
+}
+
+/* {"_id":...,"_index":...,"routing":...} */
+static bool add_doc(struct buf *b, const char *key, const struct index_place *place)
+{
+    bool ok = add_text(b, "{\"_id\":", key) && (!place->index || add_text(b, ",\"_index\":", place->index)) &&
+              (!place->routing || add_text(b, ",\"routing\":", place->routing));
+    buf_adds(b, "}");
+    return ok;
+}
+
+/* {"ids":[...]}, or {"docs":[...]} */
+static bool add_ids(struct buf *b, const struct fetch *f, struct err *e)
+{
+    buf_adds(b, f->places ? "{\"docs\":[" : "{\"ids\":[");
+    for (size_t i = 0; i < f->n; i++) {
+        buf_adds(b, i > 0 ? "," : "");
+        if (!(f->places ? add_doc(b, f->keys[i], &f->places[i]) : add_text(b, "", f->keys[i])))
+            return err_set(e, ERR_FINAL, "cannot ask for a document whose key is not UTF-8");
+    }
+    buf_adds(b, "]}");
+    return !b->failed || err_memory(e);
+}
+
+/* Any filter_path has the server write the source anew: 1.10 becomes 1.1, and long decimals lose digits
+ * (tried: Elasticsearch 7.10, OpenSearch 2.19). So an answer with sources comes whole. */
+static bool ask_for(struct fetch *f, struct es *es, const char *index, struct err *e)
+{
+    struct buf body;
+    buf_init(&body, MAX_REQUEST);
+    const char *rest = f->with_source
+                           ? "/_mget?_source=true"
+                           : "/_mget?_source=false&filter_path=docs._id,docs.found,docs._version,docs.error";
+    bool ok = add_ids(&body, f, e) && index_ask(es, "POST", index, rest, &body, &f->answer, e);
+    buf_free(&body);
+    return ok;
+}
+
+/* *smaller: with fewer keys it may work. Nothing says so outright (an answer above our ceiling is one final
+ * error among others); a request that fails for another reason fails so with one key, too. */
+static bool fetch(struct fetch *f, struct es *es, const char *index, bool *smaller, struct err *e)
+{
+    *smaller = false;
+    if (f->n > 1)
+        buf_init(&f->answer.body, MAX_ANSWER);
+    if (!ask_for(f, es, index, e)) {
+        *smaller = f->n > 1 && e->kind == ERR_FINAL;
+        return err_wrap(e, "documents of index '%s'", index);
+    }
+    *smaller = f->n > 1 && f->answer.status == 413;
+    if (!judge(f, e))
+        return err_wrap(e, "documents of index '%s'", index);
+    f->apply = true;
+    return read_answer(f) || (f->refused ? false : err_memory(e));
+}
+
+bool index_get(struct es *es, const char *index, const char *const *keys, size_t n, bool with_source,
+               index_visit *visit, void *arg, struct err *e)
+{
+    return index_get_at(es, index, keys, NULL, n, with_source, visit, arg, e);
+}
+
+bool index_get_at(struct es *es, const char *index, const char *const *keys, const struct index_place *places,
+                  size_t n, bool with_source, index_visit *visit, void *arg, struct err *e)
+{
+    size_t most = MAX_KEYS;
+    while (n > 0) {
+        struct fetch f = {.keys = keys,
+                          .places = places,
+                          .n = n < most ? n : most,
+                          .with_source = with_source,
+                          .visit = visit,
+                          .arg = arg,
+                          .e = e};
+        bool smaller, ok = fetch(&f, es, index, &smaller, e);
+        es_answer_free(&f.answer);
+        if (ok) {
+            keys += f.n;
+            places = places ? places + f.n : NULL;
+            n -= f.n;
+        } else if (smaller) {
+            most = f.n / 2;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,453 @@
+#include "index/index_internal.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "base/suggest.h"
+#include "base/tree.h"
+#include "es/es.h"
+#include "index/mapping.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    FORMAT = 1, /* of the note in _meta; a higher one was written by a newer version */
+    MAX_REQUEST = 64 << 20,
+};
+static const char NOTE[] = "etl_engine";
+/* Microseconds: the year 148,000. No clock of ours gave a higher version, and the next ones have to be above
+ * it. */
+static const int64_t VERSION_MOST = INT64_MAX / 2;
+
+struct schema { /* an index, as GET /INDEX tells it */
+    struct es_answer answer;
+    struct tree tree;
+    size_t aliases, mappings, settings;
+};
+
+static void close_schema(struct schema *s)
+{
+    tree_free(&s->tree);
+    es_answer_free(&s->answer);
+}
+
+/* {"INDEX":{"aliases":..,"mappings":{..},"settings":{..}}}: under its own name. */
+static bool open_schema(struct schema *s, struct es *es, const char *index, struct err *e)
+{
+    *s = (struct schema){0};
+    if (!index_ask(es, "GET", index, "?flat_settings=true", NULL, &s->answer, e) ||
+        !es_check(&s->answer, e) || !tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
+        return err_wrap(e, "mapping of index '%s'", index);
+    size_t whole = tree_first(&s->tree, 1);
+    s->aliases = tree_find(&s->tree, whole, "aliases");
+    s->mappings = tree_find(&s->tree, whole, "mappings");
+    s->settings = tree_find(&s->tree, whole, "settings");
+    return (s->mappings && s->settings) ||
+           err_set(e, ERR_PASSING, "mapping of index '%s': damaged answer", index);
+}
+
+/* ---- what else than was sent it gives back ---- */
+
+static const char *const stored_otherwise[] = {"index.derived_source.enabled", "index.mapping.source.mode",
+                                               "index.mode"};
+static const char *const changed_before[] = {"index.default_pipeline", "index.final_pipeline"};
+
+/* One of n settings that is in force, into why. */
+static bool find_setting(const struct schema *s, const char *const *names, size_t n, struct index_other *o)
+{
+    static const char *const none[] = {"false", "stored", "standard", "lookup", "_none"};
+    for (size_t i = 0; i < n; i++) {
+        size_t node = tree_find(&s->tree, s->settings, names[i]);
+        bool on = node != 0;
+        for (size_t k = 0; on && k < sizeof none / sizeof *none; k++)
+            on = !tree_is(&s->tree, node, none[k]);
+        struct tree_text value = tree_plain(&s->tree, node);
+        if (on)
+            return snprintf(o->why, sizeof o->why, "its setting %s is '%.*s'", names[i],
+                            value.len < 100 ? (int)value.len : 100, value.at) > 0;
+    }
+    return false;
+}
+
+static bool find_why(const struct schema *s, struct index_other *o)
+{
+    size_t source = tree_find(&s->tree, s->mappings, "_source");
+    o->remedy =
+        "a new index without that ('etl-engine reindex') is compared rightly; or sweep seldom (sweep)";
+    if (source) {
+        struct tree_text value = s->tree.nodes[source].value;
+        return snprintf(o->why, sizeof o->why, "its mapping has _source %.*s",
+                        value.len < 200 ? (int)value.len : 200, value.at) > 0;
+    }
+    if (find_setting(s, stored_otherwise, sizeof stored_otherwise / sizeof *stored_otherwise, o))
+        return true;
+    o->remedy = "have the query or document() do what the pipeline does; or sweep seldom (sweep)";
+    return find_setting(s, changed_before, sizeof changed_before / sizeof *changed_before, o);
+}
+
+void index_why_other(struct es *es, const char *index, struct index_other *o)
+{
+    struct schema s;
+    struct err ignored;
+    if (!open_schema(&s, es, index, &ignored) || !find_why(&s, o)) {
+        snprintf(o->why, sizeof o->why, "an ingest pipeline changes them, or the server");
+        o->remedy = "have the query or document() do what changes them; or sweep seldom (sweep)";
+    }
+    close_schema(&s);
+}
+
+/* ---- the note ---- */
+
+/* A string's text, cut to size; nothing of any other value. */
+static void copy(char *to, size_t size, const struct tree *t, size_t node)
+{
+    struct tree_text text = t->nodes[node].value;
+    struct json_reader r;
+    json_open_loose(&r, text.at, text.len);
+    if (node && json_next(&r) == JSON_STRING)
+        snprintf(to, size, "%.*s", (int)r.len, r.text);
+    json_close(&r);
+}
+
+static bool read_number(const struct tree *t, size_t node, int64_t *out)
+{
+    struct tree_text text = tree_plain(t, node);
+    struct json_reader r;
+    json_open_loose(&r, text.at, text.len);
+    bool ok = json_next(&r) == JSON_NUMBER && json_int(&r, out);
+    json_close(&r);
+    return ok;
+}
+
+/* What is no note of ours is none. */
+static bool read_note(const struct schema *s, struct index_meta *m, struct err *e)
+{
+    const struct tree *t = &s->tree;
+    size_t note = tree_find(t, tree_find(t, s->mappings, "_meta"), NOTE);
+    int64_t format, version;
+    *m = (struct index_meta){0};
+    if (!read_number(t, tree_find(t, note, "format"), &format) ||
+        !read_number(t, tree_find(t, note, "version"), &version) || version < 0 || version > VERSION_MOST)
+        return true;
+    if (format > FORMAT)
+        return err_set(e, ERR_FINAL, "its _meta has format %" PRId64 ": it was written by a newer version",
+                       format);
+    m->known = true;
+    m->version = version;
+    copy(m->pipeline, sizeof m->pipeline, t, tree_find(t, note, "pipeline"));
+    copy(m->fingerprint, sizeof m->fingerprint, t, tree_find(t, note, "fingerprint"));
+    size_t i = tree_first(t, tree_find(t, note, "formers"));
+    for (; i && m->n_formers < INDEX_FORMERS; i = t->nodes[i].next)
+        copy(m->formers[m->n_formers++], INDEX_UUID, t, i);
+    return true;
+}
+
+bool index_is_of(const char *noted, const char *pipeline)
+{
+    enum { CHARACTER = 4 }; /* bytes, at most: it is not cut within one */
+    size_t len = strlen(noted);
+    return !*noted || strcmp(noted, pipeline) == 0 ||
+           (len >= INDEX_PIPELINE - CHARACTER && strncmp(noted, pipeline, len) == 0);
+}
+
+bool index_is_former(const struct index_meta *m, const char *uuid)
+{
+    for (size_t i = 0; uuid && i < m->n_formers; i++)
+        if (strcmp(m->formers[i], uuid) == 0)
+            return true;
+    return false;
+}
+
+static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
+{
+    buf_addf(b, "{\"format\":%d,\"pipeline\":", FORMAT);
+    size_t len = strlen(m->pipeline);
+    while (len > 0 && !json_add_string(b, m->pipeline, len)) /* it was cut within a character */
+        len--;
+    if (len == 0)
+        buf_adds(b, "\"\"");
+    buf_addf(b, ",\"fingerprint\":\"%s\",\"version\":%" PRId64 ",\"formers\":[", m->fingerprint, m->version);
+    for (size_t i = 0; i < m->n_formers; i++)
+        buf_addf(b, "%s\"%s\"", i ? "," : "", m->formers[i]);
+    buf_adds(b, "]}");
+    return buf_cstr(b) || err_memory(e);
+}
+
+bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e)
+{
+    struct buf note;
+    buf_init(&note, 1 << 16);
+    bool ok =
+        add_note(&note, meta, e) && mapping_add_meta(out, NULL, 0, mappings, true, NOTE, buf_cstr(&note), e);
+    buf_free(&note);
+    return ok;
+}
+
+bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, struct err *e)
+{
+    struct schema s;
+    bool ok = open_schema(&s, es, index, e) && (read_note(&s, meta, e) || err_wrap(e, "index '%s'", index));
+    close_schema(&s);
+    return ok;
+}
+
+/* {"INDEX":{"mappings":{"_meta":{"etl_engine":{"pipeline":".."}}}},..} */
+static void find_owner(const struct tree *t, const char *pipeline, char index[INDEX_NAME],
+                       char owner[INDEX_PIPELINE])
+{
+    for (size_t i = tree_first(t, 1); i; i = t->nodes[i].next) {
+        size_t meta = tree_find(t, tree_find(t, i, "mappings"), "_meta");
+        copy(owner, INDEX_PIPELINE, t, tree_find(t, tree_find(t, meta, NOTE), "pipeline"));
+        struct tree_text name = t->nodes[i].name;
+        if (name.len > 2) /* quotes, and no escapes: it is an index's */
+            snprintf(index, INDEX_NAME, "%.*s", (int)(name.len - 2), name.at + 1);
+        if (!index_is_of(owner, pipeline))
+            return;
+        *owner = '\0';
+    }
+}
+
+bool index_find_owner(struct es *es, const char *indices, const char *pipeline, char index[INDEX_NAME],
+                      char owner[INDEX_PIPELINE], struct err *e)
+{
+    struct es_answer a = {0};
+    struct tree t = {0};
+    *index = *owner = '\0';
+    bool ok = index_ask(es, "GET", indices,
+                        "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline",
+                        NULL, &a, e);
+    if (ok && a.status != 404)
+        ok = es_check(&a, e) && tree_read(&t, a.body.data, a.body.len, e);
+    if (!ok)
+        err_wrap(e, "mapping of index '%s'", indices);
+    else if (t.n > 0)
+        find_owner(&t, pipeline, index, owner);
+    tree_free(&t);
+    es_answer_free(&a);
+    return ok;
+}
+
+/* ---- putting ---- */
+
+static bool put(struct es *es, const char *index, const char *what, const struct buf *body,
+                struct es_answer *a, struct err *e)
+{
+    if (!index_ask(es, "PUT", index, what, body, a, e) || !es_check(a, e))
+        return false;
+    return !index_unacknowledged(a) || err_set(e, ERR_PASSING, "not acknowledged in time");
+}
+
+bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
+                      struct err *e)
+{
+    struct schema s;
+    struct es_answer a = {0};
+    struct buf note, body;
+    buf_init(&note, 1 << 16);
+    buf_init(&body, MAX_REQUEST);
+    bool ok = open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
+              mapping_add_meta(&body, &s.tree, s.mappings, mappings, false, NOTE, buf_cstr(&note), e) &&
+              (put(es, index, "/_mapping", &body, &a, e) ||
+               err_wrap(e, "%s note anything in index '%s'", e->kind == ERR_PASSING ? "could not" : "cannot",
+                        index));
+    close_schema(&s);
+    es_answer_free(&a);
+    buf_free(&note);
+    buf_free(&body);
+    return ok;
+}
+
+bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings, struct err *e)
+{
+    struct es_answer a = {0};
+    struct buf body;
+    buf_init(&body, 1 << 16);
+    buf_adds(&body, "{\"index.refresh_interval\":");
+    bool ok = loading ? buf_adds(&body, "\"-1\"") || err_memory(e)
+                      : mapping_add_setting(&body, settings, "refresh_interval", e);
+    buf_adds(&body, ",\"index.number_of_replicas\":");
+    ok = ok && (loading ? buf_adds(&body, "0") || err_memory(e)
+                        : mapping_add_setting(&body, settings, "number_of_replicas", e));
+    buf_adds(&body, "}");
+    ok = ok && (!body.failed || err_memory(e)) &&
+         (put(es, index, "/_settings", &body, &a, e) || err_wrap(e, "settings of index '%s'", index));
+    buf_free(&body);
+    es_answer_free(&a);
+    return ok;
+}
+
+/* ---- fitting ---- */
+
+struct fitting {
+    const struct schema *s;
+    struct es *es;
+    const char *index;
+    struct index_fit *fit;
+};
+
+/* What an index of somebody else's lacks is not ours to judge. */
+static bool misfit(struct fitting *f, const char *difference, struct err *e)
+{
+    if (f->fit->meta.known)
+        return err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, difference);
+    snprintf(f->fit->lacks, sizeof f->fit->lacks, "%s", difference);
+    return true;
+}
+
+/* The server refused to add: what is it about? */
+static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a, struct err *e)
+{
+    char reason[300], told[400];
+    es_reason(a, reason, sizeof reason);
+    if (!mapping_difference(&f->s->tree, f->s->mappings, mappings, reason, told, sizeof told, e))
+        return false;
+    return *told ? err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, told)
+                 : misfit(f, reason, e);
+}
+
+static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
+{
+    struct es_answer a = {0};
+    struct buf body;
+    bool certain;
+    buf_init(&body, MAX_REQUEST);
+    bool ok = mapping_lacking(&f->s->tree, f->s->mappings, mappings, &body, &certain, e);
+    if (ok && body.len > 0) {
+        ok = put(f->es, f->index, "/_mapping", &body, &a, e);
+        f->fit->added = ok && certain;
+        if (!ok && a.status == 400)
+            ok = judge_refusal(f, mappings, &a, e);
+        else if (!ok && a.status == 403 && !certain) /* nor is it needed, as far as we can see */
+            ok = true;
+        else if (!ok)
+            err_wrap(e, "%s add to the mapping of index '%s' what the script's mappings name",
+                     e->kind == ERR_PASSING ? "could not" : "cannot", f->index);
+    }
+    buf_free(&body);
+    es_answer_free(&a);
+    return ok;
+}
+
+static bool compare_settings(struct fitting *f, const char *settings, struct err *e)
+{
+    char told[400];
+    if (!mapping_settings_difference(&f->s->tree, f->s->settings, settings, told, sizeof told, e))
+        return false;
+    f->fit->of_settings = *told;
+    return !*told || misfit(f, told, e);
+}
+
+bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
+               struct index_fit *fit, struct err *e)
+{
+    struct schema s;
+    struct fitting f = {&s, es, index, fit};
+    *fit = (struct index_fit){0};
+    bool ok = open_schema(&s, es, index, e) &&
+              (read_note(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
+              (!settings || compare_settings(&f, settings, e));
+    fit->filtered = tree_find(&s.tree, tree_find(&s.tree, s.aliases, index), "filter") != 0;
+    if (ok && mappings && !*fit->lacks) /* else what would be added may need what is lacking */
+        ok = add_lacking(&f, mappings, e);
+    close_schema(&s);
+    return ok;
+}
+
+/* ---- one field ---- */
+
+static size_t find_part(const struct tree *t, size_t parent, const char *name, size_t len)
+{
+    for (size_t i = tree_first(t, parent); i; i = t->nodes[i].next) {
+        struct tree_text n = t->nodes[i].name; /* with its quotes */
+        if (n.len == len + 2 && memcmp(n.at + 1, name, len) == 0)
+            return i;
+    }
+    return 0;
+}
+
+/* The names at a place: the one that was meant, or else all of them. */
+static void name_known(const struct tree *t, size_t parent, const char *field, const char *part,
+                       struct index_field *out)
+{
+    enum { MOST = 300, NAME = 80 };
+    char names[MOST][NAME], wanted[NAME];
+    const char *list[MOST];
+    size_t n = 0, len = 0;
+    for (size_t i = tree_first(t, parent); i && n < MOST; i = t->nodes[i].next) {
+        struct tree_text text = t->nodes[i].name;
+        if (text.len < 2 || text.len - 2 >= NAME)
+            continue;
+        snprintf(names[n], NAME, "%.*s", (int)text.len - 2, text.at + 1);
+        list[n] = names[n];
+        n++;
+    }
+    snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(part, "."), part);
+    const char *near = suggest(wanted, list, n);
+    out->near = near != NULL;
+    if (near) {
+        snprintf(out->known, sizeof out->known, "%.*s%s%s", (int)(part - field), field, near,
+                 part + strcspn(part, "."));
+        return;
+    }
+    for (size_t i = 0; i < n && len < sizeof out->known - NAME; i++)
+        len += (size_t)snprintf(out->known + len, sizeof out->known - len, "%s%.*s%s", len ? ", " : "",
+                                (int)(part - field < NAME ? part - field : NAME), field, names[i]);
+    out->known[sizeof out->known - 1] = '\0';
+}
+
+static bool is_kind(const struct tree *t, size_t node, const char *name)
+{
+    return tree_is(t, tree_find(t, node, "type"), name);
+}
+
+/* Analysed text in which nothing is found by a whole value. */
+static bool is_analysed(const struct tree *t, size_t node)
+{
+    if (!is_kind(t, node, "text") && !is_kind(t, node, "match_only_text"))
+        return false;
+    for (size_t i = tree_first(t, tree_find(t, node, "fields")); i; i = t->nodes[i].next)
+        if (is_kind(t, i, "keyword"))
+            return false;
+    return true;
+}
+
+/* Goes down from the mapping, a part of the name at a time. */
+static void find_field(const struct tree *t, size_t node, const char *field, struct index_field *out)
+{
+    bool dynamic = true;
+    for (const char *part = field;; part += strcspn(part, ".") + 1) {
+        size_t len = strcspn(part, "."), rule = tree_find(t, node, "dynamic");
+        size_t properties = tree_find(t, node, "properties"), below = properties;
+        if (rule)
+            dynamic = !tree_is(t, rule, "strict") && !tree_is(t, rule, "false");
+        size_t next = find_part(t, properties, part, len);
+        if (!next)
+            next = find_part(t, below = tree_find(t, node, "fields"), part, len);
+        if (!next) { /* a field with a type has no others within; the mapping itself has neither */
+            out->may_come = dynamic && (properties || !tree_find(t, node, "type")) &&
+                            !tree_is(t, tree_find(t, node, "enabled"), "false");
+            name_known(t, properties ? properties : below, field, part, out);
+            return;
+        }
+        node = next;
+        out->there = part[len] == '\0' || is_kind(t, node, "flattened") || is_kind(t, node, "flat_object");
+        if (out->there) {
+            out->analysed = is_analysed(t, node);
+            return;
+        }
+    }
+}
+
+bool index_look_at_field(struct es *es, const char *index, const char *field, struct index_field *out,
+                         struct err *e)
+{
+    struct schema s;
+    *out = (struct index_field){0};
+    bool ok = open_schema(&s, es, index, e);
+    if (ok)
+        find_field(&s.tree, s.mappings, field, out);
+    close_schema(&s);
+    return ok;
+}

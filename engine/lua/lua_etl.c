@@ -1,0 +1,164 @@
+#include "lua/lua_etl.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/secret.h"
+#include "lua/encode.h"
+#include "lua/lua_backoff.h"
+#include "lua/lua_es.h"
+#include "lua/lua_pg.h"
+#include "lua/value.h"
+#include "script/script.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    STATE_MAX = 64 << 20
+}; /* bytes of a state file: far more than one has, and it fits our memory limit decoded */
+
+/* ---- etl.log ---- */
+
+/* Pushes the line: string.format of the arguments (upvalue 2), or one argument alone as it is, so that a text
+ * with a percent sign in it can be logged. */
+static void push_line(lua_State *L)
+{
+    int n = lua_gettop(L);
+    if (n == 1) {
+        luaL_tolstring(L, 1, NULL);
+        return;
+    }
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_call(L, n, 1);
+}
+
+/* etl.log.debug, .info, .warn, .error (format, ...): a line in the engine's log, with the format of
+ * string.format. Upvalue 1: the level.
+ *
+ *     etl.log.warn("film %s has no title", film.id)
+ */
+static int log_write(lua_State *L)
+{
+    enum log_level level = (enum log_level)lua_tointeger(L, lua_upvalueindex(1));
+    luaL_checkany(L, 1);
+    if (!log_enabled(level))
+        return 0;
+    push_line(L);
+    log_line(level, "%s", lua_tostring(L, -1));
+    return 0;
+}
+
+static void push_log(lua_State *L)
+{
+    static const char *const names[] = {
+        [LOG_ERROR] = "error", [LOG_WARN] = "warn", [LOG_INFO] = "info", [LOG_DEBUG] = "debug"};
+    lua_createtable(L, 0, 4);
+    for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
+        lua_pushinteger(L, level);
+        lua_getglobal(L, "string");
+        lua_getfield(L, -1, "format");
+        lua_remove(L, -2);
+        lua_pushcclosure(L, log_write, 2);
+        lua_setfield(L, -2, names[level]);
+    }
+}
+
+/* ---- etl.state ---- */
+
+/* Reads the file to its end; false: errno says why. ENOENT is for the caller to tell from the rest. */
+static bool read_file(const char *path, struct buf *b)
+{
+    FILE *f = fopen(path, "rbe");
+    if (!f)
+        return false;
+    size_t n = 1;
+    while (n > 0 && buf_reserve(b, 65536)) {
+        n = fread(b->data + b->len, 1, 65536, f);
+        b->len += n;
+    }
+    int reason = b->failed ? EFBIG : ferror(f) ? errno : 0;
+    fclose(f);
+    errno = reason;
+    return reason == 0;
+}
+
+/* etl.state.read(): the state file's content, decoded; {} for a file that is empty; nil where there is none.
+ *
+ *     local state = etl.state.read()
+ *     if state and state.phase == "following" then ... end
+ */
+static int state_read(lua_State *L)
+{
+    const char *path = script_services_of(L)->state_path;
+    if (!path)
+        return luaL_error(L, "etl.state is available in document() and in hooks%s",
+                          script_is_loading(L) ? ", not while the script is being loaded"
+                                               : " of a run with a state");
+    struct buf *b = value_push_buf(L, STATE_MAX);
+    if (!read_file(path, b)) {
+        if (errno != ENOENT)
+            return luaL_error(L, "cannot read state file '%s': %s", path, strerror(errno));
+        lua_pushnil(L);
+    } else if (b->len == 0) {
+        lua_newtable(L);
+    } else {
+        encode_decode(L, b->data, b->len);
+    }
+    buf_free(b);
+    return 1;
+}
+
+/* ---- etl.secret ---- */
+
+/* etl.secret(name): the environment variable NAME, or what is in the file that NAME_FILE names, or in
+ * systemd's credentials folder (secret.h); nil where there is none.
+ *
+ *     url = etl.secret "DATABASE_URL"
+ */
+static int secret(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1);
+    struct buf *b = value_push_buf(L, SECRET_MAX);
+    bool found;
+    struct err e;
+    if (!secret_read(name, b, &found, &e))
+        return luaL_error(L, "%s", e.text);
+    if (found)
+        lua_pushlstring(L, b->data, b->len);
+    else
+        lua_pushnil(L);
+    buf_free(b);
+    return 1;
+}
+
+/* ---- the module ---- */
+
+void lua_etl_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"array", value_lua_array},   {"decimal", value_lua_decimal},
+                                         {"base64", value_lua_base64}, {"backoff", lua_backoff},
+                                         {"secret", secret},           {NULL, NULL}};
+    static const luaL_Reg json[] = {
+        {"encode", encode_lua_encode}, {"decode", encode_lua_decode}, {"raw", encode_lua_raw}, {NULL, NULL}};
+    static const luaL_Reg state[] = {{"read", state_read}, {NULL, NULL}};
+
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    luaL_newlib(L, functions);
+    value_push_null(L);
+    lua_setfield(L, -2, "null");
+    luaL_newlib(L, json);
+    lua_setfield(L, -2, "json");
+    luaL_newlib(L, state);
+    lua_setfield(L, -2, "state");
+    push_log(L);
+    lua_setfield(L, -2, "log");
+    lua_pg_push(L);
+    lua_setfield(L, -2, "pg");
+    lua_es_push(L);
+    lua_setfield(L, -2, "es");
+    lua_setfield(L, -2, "etl");
+    lua_pop(L, 1);
+}

@@ -1,0 +1,64 @@
+#include "lua/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CHUNK = 32 << 10, /* bytes; few calls of malloc, and little is left unused at its end */
+    HEAD = POOL_STEP, /* of a chunk: the next one, and blocks stay aligned */
+};
+
+static void *take_fresh(struct pool *p, size_t size)
+{
+    size = (pool_list(size) + 1) * POOL_STEP;
+    if ((size_t)(p->end - p->fresh) < size) {
+        char *chunk = malloc(CHUNK);
+        if (!chunk)
+            return NULL;
+        *(void **)chunk = p->chunks;
+        p->chunks = chunk;
+        p->fresh = chunk + HEAD;
+        p->end = chunk + CHUNK;
+    }
+    char *block = p->fresh;
+    p->fresh += size;
+    return block;
+}
+
+static void *take(struct pool *p, size_t size)
+{
+    void *block = pool_pop(p, size);
+    if (block)
+        return block;
+    return size > POOL_MAX ? malloc(size) : take_fresh(p, size);
+}
+
+void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size)
+{
+    if (old_size == 0)
+        return size > 0 ? take(p, size) : NULL;
+    if (size == 0) {
+        pool_give(p, old, old_size);
+        return NULL;
+    }
+    if (old_size > POOL_MAX && size > POOL_MAX)
+        return realloc(old, size);
+    if (old_size <= POOL_MAX && size <= POOL_MAX && pool_list(old_size) == pool_list(size))
+        return old;
+    void *block = take(p, size);
+    if (!block)
+        return NULL;
+    memcpy(block, old, old_size < size ? old_size : size);
+    pool_give(p, old, old_size);
+    return block;
+}
+
+void pool_free(struct pool *p)
+{
+    while (p->chunks) {
+        void *next = *(void **)p->chunks;
+        free(p->chunks);
+        p->chunks = next;
+    }
+    *p = (struct pool){0};
+}

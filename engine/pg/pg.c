@@ -1,0 +1,557 @@
+/* pg: the pool, queries, and rows that stream. */
+#include "pg/pg_internal.h"
+
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+/* ---- connections ---- */
+
+static void *run_cancel(void *arg)
+{
+    PGcancel *request = arg;
+    char reason[256]; /* the size that libpq recommends */
+    if (!PQcancel(request, reason, sizeof reason))
+        log_debug("could not cancel a query: %s", pg_one_line(reason, (char[PG_REASON]){0}, PG_REASON));
+    PQfreeCancel(request);
+    return NULL;
+}
+
+/* PQcancel connects and waits without a limit: a server that is frozen accepts and never answers. So it has a
+ * thread of its own, which is left to itself after a second: the connection is closed in any case. */
+static void cancel(struct pg *pg)
+{
+    enum { LIMIT_MS = 1000 };
+    PGcancel *request = PQgetCancel(pg->conn);
+    pthread_t thread;
+    if (!request)
+        return;
+    if (pthread_create(&thread, NULL, run_cancel, request) != 0) {
+        PQfreeCancel(request);
+        return;
+    }
+    struct timespec until;
+    int64_t ms = stop_left_ms(LIMIT_MS);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (ms < LIMIT_MS ? ms : LIMIT_MS - 1) * 1000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    if (pthread_timedjoin_np(thread, NULL, &until) != 0)
+        pthread_detach(thread);
+}
+
+void pg_note_session(struct pg *pg, int64_t began_us)
+{
+    pg->pid = PQbackendPID(pg->conn);
+    for (size_t i = 0; i < PG_PIDS; i++) {
+        int none = 0;
+        if (atomic_compare_exchange_strong(&pg->server->pids[i], &none, pg->pid)) {
+            pg->server->began[i] = began_us;
+            return;
+        }
+    }
+}
+
+static void forget_pid(struct pg *pg)
+{
+    for (size_t i = 0; pg->pid && i < PG_PIDS; i++) {
+        int pid = pg->pid;
+        if (atomic_compare_exchange_strong(&pg->server->pids[i], &pid, 0))
+            return;
+    }
+}
+
+void pg_close(struct pg *pg)
+{
+    if (!pg)
+        return;
+    if (PQstatus(pg->conn) == CONNECTION_OK && PQtransactionStatus(pg->conn) == PQTRANS_ACTIVE)
+        cancel(pg); /* or the server would notice only when it has rows to send */
+    forget_pid(pg);
+    PQclear(pg->row);
+    PQfinish(pg->conn);
+    free(pg->sql);
+    free(pg);
+}
+
+void pg_pool_init(struct pg_pool *p, struct pg_server *server)
+{
+    *p = (struct pg_pool){.server = server};
+}
+
+void pg_pool_free(struct pg_pool *p)
+{
+    while (p->idle) {
+        struct pg *pg = p->idle;
+        p->idle = pg->next;
+        pg_close(pg);
+    }
+}
+
+/* Nobody has asked an idle connection for anything: if there is something to read, it is the server's
+ * farewell. */
+static bool is_quiet(const struct pg *pg)
+{
+    struct pollfd fd = {.fd = PQsocket(pg->conn), .events = POLLIN};
+    return poll(&fd, 1, 0) == 0;
+}
+
+struct pg *pg_take(struct pg_pool *p, struct err *e)
+{
+    while (p->idle) {
+        struct pg *pg = p->idle;
+        p->idle = pg->next;
+        pg->next = NULL;
+        if (is_quiet(pg))
+            return pg;
+        pg_close(pg);
+    }
+    return pg_open(p->server, e);
+}
+
+const struct pg_server *pg_server_of(const struct pg *pg)
+{
+    return pg->server;
+}
+
+void pg_discard(struct pg *pg)
+{
+    if (pg)
+        pg_close(pg);
+}
+
+void pg_give(struct pg_pool *p, struct pg *pg)
+{
+    if (!pg)
+        return;
+    if (pg->broken || pg->streaming || PQstatus(pg->conn) != CONNECTION_OK ||
+        PQtransactionStatus(pg->conn) != PQTRANS_IDLE) {
+        pg_close(pg);
+        return;
+    }
+    PQclear(pg->row);
+    pg->row = NULL;
+    pg->next = p->idle;
+    p->idle = pg;
+}
+
+/* ---- waiting ---- */
+
+enum {
+    GATHER_ROWS =
+        250, /* of a stream: after the first so many, and before the last, by the size of the stream before */
+    GATHER_BYTES = 64 << 10, /* to wait for, rather than for the next 8 KB that the server sends */
+    GATHER_MS = 5,           /* at most: the last rows are fewer */
+};
+
+/* The server sends 8 KB at a time. To be woken for each of these, while it works on the next, takes more time
+ * than to read them, and as much of the server's: two thirds of a dry run's system calls, 30 % of its
+ * processor time. So in the midst of a long stream the kernel wakes us less often. (Where it knows no such
+ * mark, as on a local socket, nothing changes.) */
+static void gather(struct pg *pg, bool on)
+{
+    int bytes = on ? GATHER_BYTES : 1;
+    if (pg->gathers != on)
+        setsockopt(PQsocket(pg->conn), SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+    pg->gathers = on;
+}
+
+static bool arrived(struct pg *pg)
+{
+    int bytes = 0;
+    return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/* Waits until PQgetResult would not block. False: a stop was asked. A connection that broke is ready, too:
+ * PQgetResult then tells what the server said last. */
+static bool wait_ready(struct pg *pg, struct err *e)
+{
+    for (;;) {
+        int unsent = PQflush(pg->conn);
+        if (unsent < 0 || !PQisBusy(pg->conn))
+            return true;
+        if (pg->gathers &&
+            (!PQconsumeInput(pg->conn) || !PQisBusy(pg->conn))) /* what is left below the mark */
+            return true;
+        short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
+        enum stop_wait waited = stop_wait_fd(PQsocket(pg->conn), events, pg->gathers ? GATHER_MS : -1);
+        if (waited == STOP_ASKED) {
+            pg->broken = true; /* the query is cancelled when the connection is closed */
+            return stop_err(e);
+        }
+        if (waited == STOP_TIMEOUT && !arrived(pg))
+            gather(pg, false);
+        if (!PQconsumeInput(pg->conn))
+            return true;
+    }
+}
+
+/* *res: the next result, owned by the caller; NULL at a query's end. False: a stop was asked. */
+static bool next_result(struct pg *pg, PGresult **res, struct err *e)
+{
+    *res = NULL;
+    if (!wait_ready(pg, e))
+        return false;
+    *res = PQgetResult(pg->conn);
+    return true;
+}
+
+/* Reads what is left of a pipeline, up to its end and out of it. Where that cannot be, the connection is
+ * broken, and pg_give closes it. False: a stop was asked, or the transaction failed at its end (a deferred
+ * constraint). */
+static bool drain(struct pg *pg, struct err *e)
+{
+    PGresult *res;
+    bool ok = true;
+    int ends = 0; /* each statement has one */
+    while (!pg->broken && PQstatus(pg->conn) == CONNECTION_OK) {
+        if (!next_result(pg, &res, e))
+            return false;
+        ExecStatusType status = res ? PQresultStatus(res) : PGRES_COMMAND_OK;
+        ends = res ? 0 : ends + 1;
+        if (status == PGRES_FATAL_ERROR)
+            ok = pg_error(pg, res, NULL, e);
+        PQclear(res);
+        if (status == PGRES_PIPELINE_SYNC)
+            break;
+        if (ends > 2 || status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
+            pg->broken = true;
+    }
+    if (PQpipelineStatus(pg->conn) != PQ_PIPELINE_OFF && !PQexitPipelineMode(pg->conn))
+        pg->broken = true;
+    pg->streaming = false;
+    gather(pg, false);
+    if (ok && PQstatus(pg->conn) != CONNECTION_OK)
+        return pg_error(pg, NULL, NULL, e);
+    return ok;
+}
+
+static bool damaged(struct pg *pg, struct err *e)
+{
+    pg->broken = true; /* whose answers come next is not known */
+    return err_set(e, ERR_PASSING, "could not use an answer of PostgreSQL %s: it is not what was asked for",
+                   pg->server->label);
+}
+
+/* Whether res is what a query may give: rows, or a command's end. Else e says what it is. */
+static bool check_result(struct pg *pg, const PGresult *res, const char *sql, struct err *e)
+{
+    switch (PQresultStatus(res)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+    case PGRES_SINGLE_TUPLE:
+        return true;
+    case PGRES_EMPTY_QUERY:
+        return err_set(e, ERR_FINAL, "the query is empty");
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH:
+        pg->broken = true; /* amid the protocol of COPY, which we don't speak */
+        return err_set(e, ERR_FINAL, "cannot run COPY here: use a SELECT");
+    case PGRES_FATAL_ERROR:
+        return pg_error(pg, res, sql, e);
+    default:
+        return damaged(pg, e);
+    }
+}
+
+bool pg_check_free(struct pg *pg, struct err *e)
+{
+    if (pg->streaming)
+        return err_set(e, ERR_FINAL,
+                       "cannot run a query while another one's rows are read on the same connection");
+    if (pg->broken)
+        return err_set(e, ERR_PASSING, "could not use the connection to PostgreSQL %s again",
+                       pg->server->label);
+    return true;
+}
+
+/* ---- queries ---- */
+
+/* Each round trip is one pipeline, and so one transaction: a pooler that gives every transaction another
+ * session (PgBouncer's transaction and statement pooling) cannot tear it apart. It begins with the settings
+ * that texts of values depend on, for this transaction alone: those of user, database, server or of the
+ * session's other users don't matter, and ours don't reach them.
+ *
+ * In READ COMMITTED each statement takes a snapshot of its own when it begins. It can be chosen only before
+ * the first snapshot, thus by a statement of its own: SET without LOCAL, which would warn that there is no
+ * transaction block; of this setting nothing is left behind after the transaction. */
+static const char isolation_sql[] = "SET transaction_isolation TO 'read committed'";
+
+#define LOCAL(name, value) " pg_catalog.set_config('" name "', '" value "', true)"
+/* A server that does not know what its bytes mean (SQL_ASCII) would refuse each row with one that is not
+ * UTF-8: from such a one they come as they are, and it is we who look at each text. */
+#define ENCODING                                                                                             \
+    " pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')"           \
+    " WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)"
+#define JIT " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL("jit", "off") " END"
+#define SETTINGS                                                                                             \
+    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8," ENCODING         \
+    "," LOCAL("TimeZone", "UTC") "," LOCAL("DateStyle", "ISO") "," LOCAL(                                    \
+        "IntervalStyle",                                                                                     \
+        "postgres") "," LOCAL("bytea_output", "hex") "," LOCAL("extra_float_digits",                         \
+                                                               "3") "," LOCAL("standard_conforming_strings", \
+                                                                              "on") "," JIT
+
+/* A fetch is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a spinning
+ * disk's) it would rather read related tables as a whole, by several processes, for each thousand keys. */
+static const char settings_sql[] = SETTINGS,
+                  fetch_settings_sql[] =
+                      SETTINGS ", pg_catalog.set_config('random_page_cost',"
+                               "  least(pg_catalog.current_setting('random_page_cost')::pg_catalog.float8,"
+                               " 1.1)::pg_catalog.text, true)," LOCAL("max_parallel_workers_per_gather", "0");
+
+bool pg_begin(struct pg *pg, bool fetch)
+{
+    const char *sql = fetch ? fetch_settings_sql : settings_sql;
+    return PQenterPipelineMode(pg->conn) &&
+           PQsendQueryParams(pg->conn, isolation_sql, 0, NULL, NULL, NULL, NULL, 0) &&
+           PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0);
+}
+
+static bool not_sent(struct pg *pg, const char *sql, struct err *e)
+{
+    pg->broken = true; /* half a pipeline may be on its way */
+    return pg_error(pg, NULL, sql, e);
+}
+
+/* VACUUM, CREATE DATABASE, a procedure that commits: they refuse to run in a transaction with anything else.
+ */
+static bool refuses_company(const PGresult *res)
+{
+    const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+    return sqlstate && (strcmp(sqlstate, "25001") == 0 || strcmp(sqlstate, "2D000") == 0);
+}
+
+bool pg_result(struct pg *pg, const char *sql, PGresult **out, struct err *e)
+{
+    PGresult *end = NULL;
+    if (!next_result(pg, out, e))
+        return false;
+    if (!*out && PQstatus(pg->conn) == CONNECTION_OK)
+        return damaged(pg, e);
+    if (!check_result(pg, *out, sql, e)) {
+        pg->alone = refuses_company(*out);
+        PQclear(*out);
+        *out = NULL;
+        return false;
+    }
+    bool ok = next_result(pg, &end, e);
+    if (ok && end)
+        ok = damaged(pg, e);
+    PQclear(end);
+    return ok;
+}
+
+/* The answers to what pg_begin has sent. */
+static bool begun(struct pg *pg, int64_t *clock_us, struct err *e)
+{
+    PGresult *res = NULL;
+    bool ok = pg_result(pg, isolation_sql, &res, e);
+    PQclear(res);
+    res = NULL;
+    ok = ok && pg_result(pg, settings_sql, &res, e);
+    int64_t clock = ok && PQntuples(res) == 1 ? pg_number(res, 0, 0) : 0;
+    PQclear(res);
+    if (ok && clock <= 0)
+        ok = damaged(pg, e);
+    if (clock_us)
+        *clock_us = clock;
+    return ok;
+}
+
+bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n, struct err *e)
+{
+    struct err ignored;
+    for (int i = 0; i < n; i++)
+        out[i] = NULL;
+    if (!sent)
+        return not_sent(pg, sql[0], e);
+    bool ok = begun(pg, NULL, e);
+    for (int i = 0; ok && i < n; i++)
+        ok = pg_result(pg, sql[i], &out[i], e);
+    ok &= drain(pg, ok ? e : &ignored);
+    for (int i = 0; !ok && i < n; i++) {
+        PQclear(out[i]);
+        out[i] = NULL;
+    }
+    return ok;
+}
+
+/* Without settings: what has to be alone gives no rows. */
+static bool query_alone(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
+                        struct err *e)
+{
+    if (!PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0))
+        return not_sent(pg, sql, e);
+    if (pg_result(pg, sql, out, e))
+        return true;
+    PGresult *end = NULL;
+    struct err ignored;
+    if (!next_result(pg, &end, &ignored) || end)
+        pg->broken = true;
+    PQclear(end);
+    return false;
+}
+
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
+                    PGresult **out, struct err *e)
+{
+    *out = NULL;
+    if (!pg_check_free(pg, e))
+        return false;
+    int sent = pg_begin(pg, false) && PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0) &&
+               PQpipelineSync(pg->conn);
+    pg->alone = false;
+    return pg_finish(pg, sent, &sql, out, 1, e) ||
+           (pg->alone && !pg->broken && query_alone(pg, sql, n, params, out, e));
+}
+
+bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out, struct err *e)
+{
+    return pg_query_typed(pg, sql, n, NULL, params, out, e);
+}
+
+bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e)
+{
+    int n = PQntuples(*res), fields = PQnfields(*res);
+    if (PQresultStatus(*res) == PGRES_TUPLES_OK && (size_t)fields == columns && (rows < 0 || n == rows))
+        return true;
+    PQclear(*res);
+    *res = NULL;
+    pg->broken = true; /* whose answers come next is not known */
+    return err_set(
+        e, ERR_PASSING,
+        "could not use an answer of PostgreSQL %s: it has %d rows of %d columns, which is not what "
+        "was asked for",
+        pg->server->label, n, fields);
+}
+
+int64_t pg_number(const PGresult *res, int row, int column)
+{
+    const int64_t most = INT64_MAX / 2; /* as microseconds: the year 148,000 */
+    const char *text = PQgetvalue(res, row, column);
+    int64_t n = text ? strtoll(text, NULL, 10) : 0;
+    return n > most ? most : n < -most ? -most : n;
+}
+
+bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[2], struct err *e)
+{
+    const char *const sql[] = {s[0].sql, s[1].sql};
+    out[0] = out[1] = NULL;
+    if (!pg_check_free(pg, e))
+        return false;
+    int sent = pg_begin(pg, false) &&
+               PQsendQueryParams(pg->conn, sql[0], s[0].n, NULL, s[0].params, NULL, NULL, 0) &&
+               PQsendQueryParams(pg->conn, sql[1], s[1].n, NULL, s[1].params, NULL, NULL, 0) &&
+               PQpipelineSync(pg->conn);
+    return pg_finish(pg, sent, sql, out, 2, e);
+}
+
+/* The clock comes with the settings, and is sent at once; then the query, whose snapshot is the later one. */
+bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
+               struct err *e)
+{
+    struct err ignored;
+    if (!pg_check_free(pg, e))
+        return false;
+    free(pg->sql);
+    pg->sql = strdup(sql);
+    if (!pg_begin(pg, clock_us != NULL) ||
+        !PQsendFlushRequest(pg->conn) || /* or it would wait for the query's first rows */
+        !PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0) || !PQpipelineSync(pg->conn))
+        return not_sent(pg, sql, e);
+    pg->streaming = true;
+    pg->rows = 0;
+    if (!begun(pg, clock_us, e)) {
+        drain(pg, &ignored);
+        return false;
+    }
+    return PQsetSingleRowMode(pg->conn) || not_sent(pg, sql, e);
+}
+
+bool pg_next(struct pg *pg, const PGresult **row, struct err *e)
+{
+    *row = NULL;
+    PQclear(pg->row);
+    pg->row = NULL;
+    if (!pg->streaming)
+        return true;
+    PGresult *res;
+    if (!next_result(pg, &res, e))
+        return false;
+    bool ok = check_result(pg, res, pg->sql, e);
+    if (ok && PQresultStatus(res) == PGRES_SINGLE_TUPLE) {
+        *row = pg->row = res;
+        if (++pg->rows % GATHER_ROWS == 0)
+            gather(pg, pg->rows < pg->expected - GATHER_ROWS);
+        return true;
+    }
+    PQclear(res);
+    pg->expected = pg->rows > GATHER_ROWS ? pg->rows : GATHER_ROWS;
+    struct err ignored;
+    return drain(pg, ok ? e : &ignored) && ok;
+}
+
+/* ---- SQL texts ---- */
+
+void pg_add_array(struct buf *b, const char *const *texts, size_t n)
+{
+    buf_addc(b, '{');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_addc(b, ',');
+        if (!texts[i]) {
+            buf_adds(b, "NULL"); /* without quotes: the word in quotes is a text */
+            continue;
+        }
+        buf_addc(b, '"');
+        for (const char *p = texts[i]; *p;) {
+            size_t plain = strcspn(p, "\"\\");
+            buf_add(b, p, plain);
+            p += plain;
+            if (*p) {
+                buf_addc(b, '\\');
+                buf_addc(b, *p++);
+            }
+        }
+        buf_addc(b, '"');
+    }
+    buf_addc(b, '}');
+}
+
+/* A slot that is being filled gives a pair that is nobody's: then a session of ours counts as another one,
+ * once. */
+void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began)
+{
+    size_t n = 0;
+    buf_addc(pids, '{');
+    buf_addc(began, '{');
+    for (size_t i = 0; i < PG_PIDS; i++) {
+        int pid = s->pids[i];
+        if (pid == 0)
+            continue;
+        buf_addf(pids, "%s%d", n ? "," : "", pid);
+        buf_addf(began, "%s%lld", n++ ? "," : "", (long long)s->began[i]);
+    }
+    buf_addc(pids, '}');
+    buf_addc(began, '}');
+}
+
+void pg_add_identifier(struct buf *b, const char *text)
+{
+    buf_addc(b, '"');
+    for (; *text; text++) {
+        if (*text == '"')
+            buf_addc(b, '"');
+        buf_addc(b, *text);
+    }
+    buf_addc(b, '"');
+}

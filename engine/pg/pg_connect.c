@@ -1,0 +1,594 @@
+/* pg_connect: the server's name and parameters, connecting, and what a failed connect means. */
+#include "pg/pg_internal.h"
+
+#include "base/log.h"
+#include "base/stop.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+enum {
+    CONNECT_TIMEOUT_S = 10, /* of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
+    OLDEST_SERVER = 100000, /* version 10 */
+    SHORTEST_SECRET = 3,    /* bytes; to hide a shorter one would mangle the text, and hide nothing */
+    LABEL_MAX = 4096,       /* bytes; err cuts what is too long to print */
+};
+
+/* ---- the server's name ---- */
+
+/* As libpq decides whether a dbname is one, or a whole connection string. */
+static bool is_connection_string(const char *url)
+{
+    return strchr(url, '=') || strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0;
+}
+
+/* Where in the URL the password stands, as written, or NULL. */
+static const char *find_written_password(const char *url, size_t *len)
+{
+    const char *authority = strstr(url, "://");
+    if (!authority)
+        return NULL;
+    authority += 3;
+    size_t user_info = strcspn(authority, "@/?");
+    const char *colon = memchr(authority, ':', user_info);
+    if (authority[user_info] == '@' && colon) {
+        *len = (size_t)(authority + user_info - (colon + 1));
+        return colon + 1;
+    }
+    const char *query = strchr(authority, '?');
+    const char *name = query ? strstr(query, "password=") : NULL;
+    if (!name)
+        return NULL;
+    *len = strcspn(name + 9, "&");
+    return name + 9;
+}
+
+/* A '/' in a password that is not percent-encoded makes libpq take what precedes it for host and port, and
+ * the rest for the database: its messages, and our label, would then print the password. */
+static bool is_torn_url(const char *url)
+{
+    const char *authority = strstr(url, "://");
+    const char *slash = authority ? strpbrk(authority + 3, "/?@") : NULL;
+    if (!slash || *slash != '/')
+        return false;
+    const char *at = strpbrk(slash, "@?");
+    return at && *at == '@';
+}
+
+/* "mysql://h/db", "POSTGRES://h/db": libpq would take it for a database's name, or for words. */
+static bool is_other_scheme(const char *url)
+{
+    size_t len = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
+    return strncmp(url + len, "://", 3) == 0 && strncmp(url, "postgresql:", 11) != 0 &&
+           strncmp(url, "postgres:", 9) != 0;
+}
+
+/* "user:secret@host/name", its scheme forgotten: libpq would take all of it for a database's name. */
+static bool is_bare_address(const char *url)
+{
+    return !is_connection_string(url) && strpbrk(url, "@:/");
+}
+
+static bool bad_url(const char *url, const char *reason, struct err *e)
+{
+    err_set(e, ERR_USAGE, "cannot understand the connection string of the source: %s", reason);
+    if (!strstr(url, "://") || is_other_scheme(url))
+        return err_hint(
+            e, "it is a URL, postgresql://user@host:port/name, or words such as host=... dbname=...");
+    return err_hint(
+        e, "characters such as / ? # @ : %% in a password have to be percent-encoded in a URL: %%2F for /");
+}
+
+/* What others make of such a URL: "jdbc:postgresql://h/db?user=u", SQLAlchemy's "postgresql+psycopg2://...".
+ */
+static bool is_foreign_url(const char *url, struct err *e)
+{
+    static const char form[] = "libpq's form is postgresql://USER:PASSWORD@HOST:PORT/DATABASE: ";
+    bool jdbc = strncasecmp(url, "jdbc:", 5) == 0;
+    if (!jdbc && strncmp(url, "postgresql+", 11) != 0 && strncmp(url, "postgres+", 9) != 0)
+        return false;
+    bad_url(url, jdbc ? "it is a JDBC URL" : "it names a driver, as SQLAlchemy's do", e);
+    err_hint(
+        e, "%s%s", form,
+        jdbc ? "leave 'jdbc:' out; user and password stand in front of the host, or in PGUSER and PGPASSWORD"
+             : "leave out what stands between postgresql and ://");
+    return true;
+}
+
+/* libpq's reason for refusing the string, without what it quotes: that may be a part of the password. */
+static bool refuse_url(const char *url, const char *libpq_says, struct err *e)
+{
+    char text[PG_REASON], shown[PG_REASON];
+    pg_one_line(libpq_says ? libpq_says : "out of memory", text, sizeof text);
+    if (!strstr(url, "://") && !strstr(url, "pas")) /* "pasword=x y" has one, too */
+        return bad_url(url, text, e);
+    size_t n = 0;
+    bool quoted = false;
+    for (const char *p = text; *p; p++) {
+        if (*p == '"' && !quoted && n + 6 < sizeof shown)
+            n += (size_t)snprintf(shown + n, sizeof shown - n, "\"...\"");
+        quoted ^= *p == '"';
+        if (*p != '"' && !quoted && n + 1 < sizeof shown)
+            shown[n++] = *p;
+    }
+    shown[n] = '\0';
+    return bad_url(url, shown, e);
+}
+
+static const char *option(const PQconninfoOption *list, const char *keyword)
+{
+    for (; list && list->keyword; list++)
+        if (strcmp(list->keyword, keyword) == 0)
+            return list->val && list->val[0] ? list->val : NULL;
+    return NULL;
+}
+
+static bool ports_are_numbers(const char *ports)
+{
+    while (ports && *ports) {
+        char *end;
+        long port = strtol(ports, &end, 10);
+        if (end != ports && (port < 1 || port > 65535))
+            return false;
+        if (*end && *end != ',')
+            return false;
+        ports = *end ? end + 1 : end;
+    }
+    return true;
+}
+
+/* "a:5432,b:5433"; a folder stands for the socket in it. */
+static void add_hosts(struct buf *b, const char *hosts, const char *ports)
+{
+    const char *port = ports;
+    for (const char *host = hosts;; host++) {
+        int host_len = (int)strcspn(host, ","), port_len = (int)strcspn(port, ",");
+        const char *pattern = host[0] == '/' ? "%.*s/.s.PGSQL.%.*s" : "%.*s:%.*s";
+        buf_addf(b, pattern, host_len, host, port_len, port);
+        host += host_len;
+        if (!*host)
+            return;
+        buf_addc(b, ',');
+        port = port[port_len] ? port + port_len + 1 : strchr(ports, ',') ? port + port_len : ports;
+    }
+}
+
+/* given: what the URL says; rest: what the environment and libpq's defaults fill in. A service in the URL may
+ * fill in anything, but only libpq reads service files. */
+static char *make_label(const PQconninfoOption *given, const PQconninfoOption *rest, const char *plain_name)
+{
+    const char *service = option(given, "service");
+    const PQconninfoOption *fill = service ? NULL : rest;
+    const char *host = option(given, "host"), *port = option(given, "port"), *name = option(given, "dbname");
+    host = host ? host : option(given, "hostaddr");
+    host = host ? host : option(fill, "host") ? option(fill, "host") : option(fill, "hostaddr");
+    port = port ? port : option(fill, "port") ? option(fill, "port") : "5432";
+    name = name ? name : plain_name[0] ? plain_name : option(fill, "dbname");
+    if (!name && !service) /* the database is called like the user */
+        name = option(given, "user") ? option(given, "user") : option(fill, "user");
+    struct buf b;
+    buf_init(&b, LABEL_MAX);
+    if (service)
+        buf_addf(&b, "of service '%s'", service);
+    else
+        buf_addf(&b, "'%s' at ", name ? name : "");
+    if (!service && host)
+        add_hosts(&b, host, port);
+    else if (!service)
+        buf_addf(&b, "the local socket, port %s", port);
+    char *label = buf_cstr(&b) ? strdup(b.data) : NULL;
+    buf_free(&b);
+    return label;
+}
+
+static bool fill_server(struct pg_server *s, const char *url, const PQconninfoOption *given, struct err *e)
+{
+    PQconninfoOption *rest = PQconndefaults();
+    size_t len = 0;
+    const char *written = find_written_password(url, &len), *password = option(given, "password");
+    s->url = strdup(url);
+    s->label = make_label(given, rest, given ? "" : url);
+    s->secrets[0] = password ? strdup(password) : NULL;
+    s->secrets[1] = written ? strndup(written, len) : NULL;
+    bool ok = s->url && s->label && (s->secrets[0] || !password) && (s->secrets[1] || !written);
+    PQconninfoFree(rest);
+    return ok ? true : err_memory(e);
+}
+
+bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
+{
+    *s = (struct pg_server){0};
+    PQconninfoOption *given = NULL;
+    char *reason = NULL;
+    if (is_foreign_url(url, e))
+        return false;
+    if (is_other_scheme(url))
+        return bad_url(url, "it begins with neither postgresql:// nor postgres://", e);
+    if (is_bare_address(url))
+        return bad_url(url, "it does not begin with postgresql://", e);
+    if (is_torn_url(url))
+        return bad_url(url, "there is a '/' before the '@'", e);
+    if (is_connection_string(url) && !(given = PQconninfoParse(url, &reason))) {
+        refuse_url(url, reason, e);
+        PQfreemem(reason);
+        return false;
+    }
+    const char *host = option(given, "host");
+    bool ok;
+    if (host && strchr(host, '@') && host[0] != '@') /* "@name" is a socket in the abstract namespace */
+        ok = bad_url(url, "there are two '@'", e);
+    else if (!ports_are_numbers(option(given, "port")))
+        ok = bad_url(url, "the port is not a number from 1 to 65535", e);
+    else
+        ok = fill_server(s, url, given, e);
+    PQconninfoFree(given);
+    if (!ok)
+        pg_server_free(s);
+    return ok;
+}
+
+void pg_server_free(struct pg_server *s)
+{
+    free(s->url);
+    free(s->label);
+    free(s->secrets[0]);
+    free(s->secrets[1]);
+    *s = (struct pg_server){0};
+}
+
+static void hide(char *text, const char *secret)
+{
+    size_t len = strlen(secret);
+    for (char *p = text; (p = strstr(p, secret)); p += 3) {
+        memcpy(p, "***", 3);
+        memmove(p + 3, p + len, strlen(p + len) + 1);
+    }
+}
+
+/* A password that is just the user's or the database's name stays: those are printed anyway, and a message
+ * with holes would only tell that it is so. */
+static bool is_worth_hiding(const char *secret, const PGconn *conn)
+{
+    const char *user = PQuser(conn), *db = PQdb(conn);
+    return secret && strlen(secret) >= SHORTEST_SECRET && !(user && strcmp(secret, user) == 0) &&
+           !(db && strcmp(secret, db) == 0);
+}
+
+void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text)
+{
+    const char *secrets[] = {s->secrets[0], s->secrets[1],
+                             PQpass(conn)}; /* the last: from PGPASSWORD or a passfile */
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
+        if (is_worth_hiding(secrets[i], conn))
+            hide(text, secrets[i]);
+}
+
+/* ---- what a failed connect means ---- */
+
+/* Remedies by SQLSTATE. */
+static const struct {
+    const char *sqlstate, *hint;
+} remedies[] = {
+    {"28P01", "check the password: source.url, PGPASSWORD or the passfile"},
+    {"28000", "check the user in source.url, and pg_hba.conf on the server"},
+    {"3D000", "check the database's name in source.url, or create it: createdb NAME"},
+    {"42501", "let the user in: GRANT CONNECT ON DATABASE ... TO ..."},
+    {"53300",
+     "fewer --workers need fewer connections; the server's limits are max_connections and the user's own"},
+};
+
+/* Remedies by what is said; the first that fits. They know more than those by SQLSTATE. */
+static const struct {
+    const char *words, *hint;
+} tls_remedies[] = {
+    {"certificate verify failed",
+     "sslrootcert in source.url has to name the certificate of the authority that signed "
+     "the server's, which must not have expired"},
+    {"does not match host name", "the host in source.url has to be one that the server's certificate names"},
+    {"requires a valid client certificate", "sslcert and sslkey in source.url name it"},
+    {"alert unknown ca",
+     "the server does not know the authority of the certificate that sslcert in source.url names"},
+    {"no encryption", "sslmode=require, or better verify-full, in source.url"},
+};
+
+/* Failures on our side of the wire which libpq gives no code for. Its texts are not translated as long as
+ * nobody calls setlocale for messages; a text that is missed here only means that we go on trying, and say
+ * so. */
+static const char *const refusals[] = {"does not support SSL",    "certificate",
+                                       "private key file",        "alert unknown ca",
+                                       "alert handshake failure", "alert protocol version"};
+static const char *const losses[] = {"server closed the connection",
+                                     "could not receive data",
+                                     "could not send data",
+                                     "SYSCALL error",
+                                     "Connection reset",
+                                     "unexpected eof"};
+
+/* PgBouncer has one code, 08P01, for all that it has to say: for these, which are final, and for a server
+ * that is away. */
+static const char pooler_says[] = "08P01";
+static const struct {
+    const char *words, *hint;
+} pooler_refusals[] = {
+    {"unsupported startup parameter", "leave it out of source.url (options, PGOPTIONS) and give it to the "
+                                      "role: ALTER ROLE ... SET ... TO ...; a "
+                                      "pooler that shall drop it has ignore_startup_parameters"},
+    {"no such database", "check the database's name in source.url, and [databases] of the pooler"},
+    {"no such user", "check the user in source.url, and auth_file of the pooler"},
+    {"authentication failed", "check the password: source.url, PGPASSWORD or the passfile"},
+    {"SSL required", "sslmode=require, or better verify-full, in source.url"},
+};
+
+struct failure {
+    char sqlstate[6];       /* the one that decides; empty: none was given */
+    char reason[PG_REASON]; /* one line */
+    size_t len;
+};
+
+static bool has_one_of(const char *text, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strstr(text, words[i]))
+            return true;
+    return false;
+}
+
+/* Where "SEVERITY:  CODE: " ends, which verbose messages have in every language; code then holds the
+ * SQLSTATE. */
+static const char *find_sqlstate(const char *line, char code[6])
+{
+    for (const char *p = line; (p = strstr(p, ":  ")); p++)
+        if (strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && strncmp(p + 8, ": ", 2) == 0) {
+            memcpy(code, p + 3, 5);
+            code[5] = '\0';
+            return p + 10;
+        }
+    return NULL;
+}
+
+static void add_reason(struct failure *f, const char *where, size_t where_len, const char *what)
+{
+    if (f->len > 0 && strstr(f->reason, what)) /* the same for each address of a host */
+        return;
+    int n = snprintf(f->reason + f->len, sizeof f->reason - f->len, "%s%.*s%s", f->len > 0 ? "; " : "",
+                     (int)where_len, where, what);
+    f->len = n < 0 || (size_t)n >= sizeof f->reason - f->len ? sizeof f->reason - 1 : f->len + (size_t)n;
+}
+
+/* A line of libpq's message: "connection to server at "h" (a), port p failed: WHY", a continuation, advice
+ * (indented), or a field of the server's error ("LOCATION:  auth_failed, auth.c:326", in any language). */
+static void read_line(struct failure *f, const char *line, bool several_hosts)
+{
+    char code[6];
+    const char *failed = strncmp(line, "connection to server ", 21) == 0 ? strstr(line, " failed: ") : NULL;
+    const char *what = failed ? failed + 9 : line, *primary = find_sqlstate(line, code);
+    size_t where = several_hosts ? (size_t)(what - line) : 0;
+    if (line[0] == '\t' || line[0] == '\0' || (!primary && strstr(line, ":  ")))
+        return;
+    if (primary &&
+        (!f->sqlstate[0] || pg_error_kind(code) == ERR_PASSING)) /* one host that may come back is enough */
+        memcpy(f->sqlstate, code, sizeof code);
+    add_reason(f, line, where, primary ? primary : what);
+}
+
+static void read_failure(struct failure *f, const char *message, bool several_hosts)
+{
+    char line[2 * PG_REASON];
+    *f = (struct failure){0};
+    while (*message) {
+        size_t len = strcspn(message, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)len, message);
+        read_line(f, line, several_hosts);
+        message += len + (message[len] == '\n');
+    }
+}
+
+/* The parameters, ours first, so that the URL's win; client_encoding after it, so that UTF-8 does. */
+struct parameters {
+    const char *keywords[12], *values[12];
+};
+
+static struct parameters make_parameters(const char *url, const char *connect_timeout)
+{
+    return (struct parameters){
+        .keywords = {"fallback_application_name", "keepalives", "keepalives_idle", "keepalives_interval",
+                     "keepalives_count", "tcp_user_timeout", "dbname", "client_encoding",
+                     connect_timeout ? "connect_timeout" : NULL},
+        /* A peer that is gone is noticed within a minute: 30 s of silence, then 3 probes; 60,000 ms for what
+           we sent. */
+        .values = {"etl-engine", "1", "30", "10", "3", "60000", url, "UTF8", connect_timeout},
+    };
+}
+
+/* Whether the server refuses us, where no SQLSTATE tells. PQping blocks, so it is asked only where nothing
+ * else knows, and for 2 s a host at most, the least that libpq allows. */
+static bool is_refusal(struct pg *pg, const struct failure *f, bool any_session)
+{
+    if (PQconnectionNeedsPassword(pg->conn) ||
+        has_one_of(f->reason, refusals, sizeof refusals / sizeof refusals[0]))
+        return true;
+    if (!any_session || has_one_of(f->reason, losses, sizeof losses / sizeof losses[0]))
+        return false; /* a primary was asked for, and a standby answered: it may be promoted */
+    struct parameters p = make_parameters(pg->server->url, "2");
+    PGPing ping = PQpingParams(p.keywords, p.values, 1);
+    return ping == PQPING_OK || ping == PQPING_NO_ATTEMPT;
+}
+
+struct attempt {
+    int64_t timeout_ms; /* of silence; -1: none */
+    bool several_hosts, any_session;
+    bool silent;  /* it ended by the timeout */
+    bool reached; /* something beyond a socket to nobody: worth a PQping */
+};
+
+/* The remedy for what a pooler refuses for good, or NULL. */
+static const char *find_pooler_remedy(const struct failure *f)
+{
+    for (size_t i = 0; i < sizeof pooler_refusals / sizeof pooler_refusals[0]; i++)
+        if (strcmp(f->sqlstate, pooler_says) == 0 && strstr(f->reason, pooler_refusals[i].words))
+            return pooler_refusals[i].hint;
+    return NULL;
+}
+
+static const char *find_remedy(const struct failure *f)
+{
+    if (find_pooler_remedy(f))
+        return find_pooler_remedy(f);
+    for (size_t i = 0; i < sizeof tls_remedies / sizeof tls_remedies[0]; i++)
+        if (strstr(f->reason, tls_remedies[i].words))
+            return tls_remedies[i].hint;
+    for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++)
+        if (strcmp(f->sqlstate, remedies[i].sqlstate) == 0)
+            return remedies[i].hint;
+    return NULL;
+}
+
+static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
+{
+    struct failure f;
+    read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
+    if (a->silent)
+        snprintf(f.reason, sizeof f.reason, "no answer within %lld s", (long long)a->timeout_ms / 1000);
+    else if (PQconnectionNeedsPassword(pg->conn) && !a->several_hosts)
+        snprintf(f.reason, sizeof f.reason,
+                 "it asks for a password, and there is none"); /* libpq: fe_sendauth */
+    pg_scrub(pg->server, pg->conn, f.reason);
+    bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL || find_pooler_remedy(&f)
+                               : a->reached && !a->silent && is_refusal(pg, &f, a->any_session);
+    if (final && !pg->server->accepted)
+        err_set(e, ERR_FINAL, "cannot connect to PostgreSQL %s: %s", pg->server->label, f.reason);
+    else
+        err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label, f.reason);
+    const char *hint = find_remedy(&f);
+    if (hint)
+        err_hint(e, "%s", hint);
+    else if (PQconnectionNeedsPassword(pg->conn))
+        err_hint(e, "%s", remedies[0].hint);
+    else if (!f.sqlstate[0] && !final && !pg->server->accepted)
+        err_hint(e, "is the server running? host and port come from source.url, PGHOST and PGPORT");
+    return false;
+}
+
+/* ---- connecting ---- */
+
+/* As libpq's blocking connect would read them: from the URL, a service file, or the environment. */
+static void read_attempt(PGconn *conn, struct attempt *a)
+{
+    PQconninfoOption *list = PQconninfo(conn);
+    const char *timeout = option(list, "connect_timeout"), *session = option(list, "target_session_attrs");
+    const char *host = option(list, "host") ? option(list, "host") : option(list, "hostaddr");
+    long seconds = timeout ? strtol(timeout, NULL, 10) : CONNECT_TIMEOUT_S;
+    *a = (struct attempt){
+        .timeout_ms = seconds > 0 ? (int64_t)seconds * 1000 : -1,
+        .several_hosts = host && strchr(host, ','),
+        .any_session = !session || strcmp(session, "any") == 0,
+    };
+    PQconninfoFree(list);
+}
+
+/* A host that does not even take the connection: with its socket shut down, libpq goes on to the next host or
+ * address, which its asynchronous interface would do only after the kernel's own two minutes. */
+static bool skip_silent_host(PGconn *conn)
+{
+    return PQstatus(conn) == CONNECTION_STARTED && shutdown(PQsocket(conn), SHUT_RDWR) == 0;
+}
+
+/* The names of hosts are resolved within PQconnectStart and PQconnectPoll, blocking; all else waits here. */
+static bool finish_connect(struct pg *pg, struct attempt *a, struct err *e)
+{
+    PostgresPollingStatusType next = PGRES_POLLING_WRITING; /* as libpq asks to begin with */
+    while (next != PGRES_POLLING_OK) {
+        if (next == PGRES_POLLING_FAILED || PQstatus(pg->conn) == CONNECTION_BAD)
+            return refused(pg, a, e);
+        short events = next == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        enum stop_wait waited = stop_wait_fd(PQsocket(pg->conn), events, a->timeout_ms);
+        if (waited == STOP_ASKED)
+            return stop_err(e);
+        a->silent = waited == STOP_TIMEOUT;
+        if (a->silent && !skip_silent_host(pg->conn))
+            return refused(pg, a, e);
+        next = PQconnectPoll(pg->conn);
+        a->reached |= PQstatus(pg->conn) != CONNECTION_STARTED && PQstatus(pg->conn) != CONNECTION_BAD;
+    }
+    return true;
+}
+
+/* Whether libpq gave up before it tried: its parameters are wrong. What it tried and could not reach has
+ * these texts. */
+static bool was_not_tried(PGconn *conn)
+{
+    const char *message = PQerrorMessage(conn);
+    return PQstatus(conn) == CONNECTION_BAD && strncmp(message, "connection to server", 20) != 0 &&
+           strncmp(message, "could not translate host name", 29) != 0;
+}
+
+static void log_notice(void *arg, const char *message)
+{
+    char line[PG_REASON];
+    (void)arg;
+    log_debug("PostgreSQL says: %s", pg_one_line(message, line, sizeof line));
+}
+
+static bool connect_to(struct pg *pg, struct err *e)
+{
+    struct parameters p = make_parameters(pg->server->url, NULL);
+    struct attempt a;
+    pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
+    if (!pg->conn)
+        return err_memory(e);
+    PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* or there would be no SQLSTATE in a refusal */
+    PQsetNoticeProcessor(pg->conn, log_notice, NULL);
+    read_attempt(pg->conn, &a);
+    a.reached = was_not_tried(pg->conn);
+    if (!finish_connect(pg, &a, e))
+        return false;
+    PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
+    pg->server->accepted = true;
+    if (PQserverVersion(pg->conn) < OLDEST_SERVER) {
+        const char *version = PQparameterStatus(pg->conn, "server_version");
+        return err_set(e, ERR_FINAL,
+                       "cannot use PostgreSQL %s: version %s is too old, 10 is the oldest that will do",
+                       pg->server->label, version ? version : "unknown");
+    }
+    if (PQsetnonblocking(pg->conn, 1) != 0)
+        return err_memory(e);
+    return true;
+}
+
+/* Behind a pooler, the process that answers now is not ours: it may serve another program's next transaction.
+ */
+static bool note_session(struct pg *pg, struct err *e)
+{
+    PGresult *res = NULL;
+    if (!pg_query(pg,
+                  "SELECT pg_catalog.pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)"
+                  "::pg_catalog.int8 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())",
+                  0, NULL, &res, e) ||
+        !pg_expect(pg, &res, 1, 2, e))
+        return false;
+    if (pg_number(res, 0, 0) == PQbackendPID(pg->conn))
+        pg_note_session(pg, pg_number(res, 0, 1));
+    PQclear(res);
+    return true;
+}
+
+struct pg *pg_open(struct pg_server *s, struct err *e)
+{
+    struct pg *pg = calloc(1, sizeof *pg);
+    if (!pg) {
+        err_memory(e);
+        return NULL;
+    }
+    pg->server = s;
+    pg->expected = UINT64_MAX;
+    if (connect_to(pg, e)) {
+        if (note_session(pg, e))
+            return pg;
+        err_wrap(e, "session with PostgreSQL %s", s->label);
+    }
+    pg_close(pg);
+    return NULL;
+}

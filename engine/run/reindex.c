@@ -1,0 +1,464 @@
+#include "run/reindex.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "flow/loader.h"
+#include "flow/queue.h"
+#include "run/run.h"
+#include "store/deadletter.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    HOLD_MS = 30 * 1000, /* how long a follower may take to let go of what it has under way */
+    SWEEPS = 3,          /* until the counts agree */
+};
+
+struct reindex {
+    struct run run; /* first: of the new index */
+    const struct reindex_options *o;
+    char *alias, *main_path; /* owned: sink.index and state, as the script has them */
+    struct index_info old;   /* what the alias stands for */
+    struct index_meta old_meta;
+    struct state_data main_data; /* as it was at the beginning */
+    struct state *main;          /* owned; NULL: somebody else's */
+    bool resumed, swapped;       /* by an earlier call */
+    size_t rejected;             /* documents, by the new index */
+    long long kept;              /* while old ones are removed */
+};
+
+static struct reindex *of(struct run *r)
+{
+    return (struct reindex *)r;
+}
+
+static const char *name_of(const struct reindex *x)
+{
+    return x->run.user.pipeline.name;
+}
+
+static bool set_text(char **to, const char *from, struct err *e)
+{
+    free(*to);
+    *to = strdup(from);
+    return *to || err_memory(e);
+}
+
+/* ---- what there is ---- */
+
+static bool look_at_old(struct run *r, struct err *e)
+{
+    struct reindex *x = of(r);
+    if (!run_meet(r, e) || !index_look(r->es, x->alias, &x->old, e) ||
+        (x->old.exists && !index_read_meta(r->es, x->old.name, &x->old_meta, e)))
+        return false;
+    if (x->old.several)
+        return err_set(e, ERR_USAGE, "cannot reindex '%s': it is an alias of several indexes", x->alias);
+    if (x->old.exists && x->old_meta.known && !index_is_of(x->old_meta.pipeline, name_of(x)))
+        return run_other_owner(r, x->old.name, x->old_meta.pipeline, e);
+    if (!x->old.exists || strcmp(x->old.name, x->alias) != 0 || x->o->replace_index)
+        return true;
+    err_set(e, ERR_USAGE, "cannot put a new index in the place of '%s': it is an index itself, not an alias",
+            x->alias);
+    return err_hint(e, "--replace-index removes it in the moment in which an alias takes its name");
+}
+
+static bool read_main(struct reindex *x, struct err *e)
+{
+    struct state_data *d = &x->main_data;
+    if (!state_read(x->main_path, d, e))
+        return false;
+    if (!d->pipeline || strcmp(d->pipeline, name_of(x)) == 0)
+        return true;
+    err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path, d->pipeline,
+            name_of(x));
+    return err_hint(e, "if '%s' has been renamed: etl-engine run %s --take-over", d->pipeline,
+                    x->run.user.text.path);
+}
+
+/* ---- which index ---- */
+
+static bool is_ours(const struct reindex *x, const struct index_meta *m)
+{
+    return m->known && index_is_of(m->pipeline, name_of(x));
+}
+
+static bool has_rejected(const struct reindex *x)
+{
+    char *path;
+    struct stat file;
+    if (asprintf(&path, "%s.rejected", x->run.user.pipeline.state) < 0)
+        return false;
+    bool some = stat(path, &file) == 0 && file.st_size > 0;
+    free(path);
+    return some;
+}
+
+/* What to do with the index that an earlier call has begun: go on with it (x->resumed), or begin anew, and
+ * then (*clear) remove it. */
+static bool judge_begun(struct reindex *x, const struct state_data *d, bool *clear, struct err *e)
+{
+    struct index_info begun;
+    struct index_meta m = {0};
+    *clear = false;
+    if (!index_look(x->run.es, d->index, &begun, e) ||
+        (begun.exists && !index_read_meta(x->run.es, d->index, &m, e)))
+        return false;
+    bool same = begun.exists && strcmp(begun.uuid, d->index_uuid) == 0;
+    bool created = begun.exists && !*d->index_uuid && is_ours(x, &m); /* but that was not noted any more */
+    bool by_this_script = strcmp(m.fingerprint, x->run.user.fingerprint) == 0;
+    bool serves = begun.exists && x->old.exists && strcmp(begun.uuid, x->old.uuid) == 0;
+    if (serves) { /* it was swapped, but perhaps not handed over */
+        bool handed_over = x->main_data.index_uuid && strcmp(x->main_data.index_uuid, x->old.uuid) == 0;
+        x->resumed = x->swapped = same && by_this_script && !handed_over;
+    } else {
+        /* What was rejected then is right by now, perhaps by a module that the fingerprint does not know. */
+        bool try_again = d->phase == STATE_FOLLOWING && !x->o->allow_rejected && has_rejected(x);
+        x->resumed = same && by_this_script && !try_again;
+        *clear = (same || created) && !x->resumed;
+    }
+    return true;
+}
+
+/* "movies-20261124-133005"; a second later, if that is taken. */
+static bool choose_name(struct reindex *x, char out[INDEX_NAME], struct err *e)
+{
+    struct index_info taken = {.exists = true};
+    for (int64_t us = clock_wall_us(); taken.exists; us += 1000000) {
+        char t[CLOCK_TEXT];
+        clock_text(us, t); /* 2026-11-24T13:30:05... */
+        int n = snprintf(out, INDEX_NAME, "%s-%.4s%.2s%.2s-%.2s%.2s%.2s", x->alias, t, t + 5, t + 8, t + 11,
+                         t + 14, t + 17);
+        if (n >= INDEX_NAME)
+            return err_set(e, ERR_USAGE, "index name '%.100s...' is too long to be followed by a time",
+                           x->alias);
+        if (!index_look(x->run.es, out, &taken, e))
+            return false;
+    }
+    return true;
+}
+
+/* The state names the index before there is one. */
+static bool begin_anew(struct reindex *x, struct err *e)
+{
+    char name[INDEX_NAME];
+    struct state_data d = {.phase = STATE_SNAPSHOT};
+    char *rejected;
+    if (!choose_name(x, name, e))
+        return false;
+    if (asprintf(&rejected, "%s.rejected", x->run.user.pipeline.state) >= 0) {
+        unlink(rejected); /* of an index that is gone */
+        free(rejected);
+    }
+    bool ok = set_text(&d.pipeline, name_of(x), e) && set_text(&d.index, name, e) &&
+              set_text(&d.index_uuid, "", e) && state_save(x->run.state, &d, e) &&
+              pipeline_set_index(&x->run.user.pipeline, name, e);
+    state_data_free(&d);
+    return ok;
+}
+
+static bool choose_index(struct run *r, struct err *e)
+{
+    struct reindex *x = of(r);
+    struct state_data d = {0};
+    bool clear = false;
+    x->resumed = x->swapped = false;
+    bool ok = state_read(r->user.pipeline.state, &d, e);
+    bool begun = ok && d.phase != STATE_NEW && d.index && d.index_uuid;
+    ok = ok && (!begun || judge_begun(x, &d, &clear, e));
+    if (ok && clear) {
+        log_info("%s: removing '%s', which an earlier reindex has begun", name_of(x), d.index);
+        ok = index_delete(r->es, d.index, e);
+    }
+    if (ok && x->resumed) {
+        log_info("%s: going on with '%s', which an earlier reindex has begun", name_of(x), d.index);
+        ok = pipeline_set_index(&r->user.pipeline, d.index, e);
+    } else if (ok) {
+        ok = begin_anew(x, e);
+    }
+    state_data_free(&d);
+    return ok;
+}
+
+/* ---- building it ---- */
+
+static bool set_loading(struct run *r, struct err *e)
+{
+    return index_set_loading(r->es, r->index.name, true, NULL, e);
+}
+
+static bool set_serving(struct run *r, struct err *e)
+{
+    return index_set_loading(r->es, r->index.name, false, r->user.pipeline.sink.settings, e);
+}
+
+/* Whose place it takes; their formers are its own, too. */
+static bool note_formers(struct run *r, struct err *e)
+{
+    struct reindex *x = of(r);
+    struct index_meta *m = &r->meta;
+    m->n_formers = 0;
+    memset(m->formers, 0, sizeof m->formers);
+    if (x->old.exists)
+        memcpy(m->formers[m->n_formers++], x->old.uuid, INDEX_UUID);
+    for (size_t i = 0; i < x->old_meta.n_formers && m->n_formers < INDEX_FORMERS; i++)
+        memcpy(m->formers[m->n_formers++], x->old_meta.formers[i], INDEX_UUID);
+    m->version = queue_issued(r->queue);
+    if (index_write_meta(r->es, r->index.name, r->user.pipeline.sink.mappings, m, e)) {
+        r->noted = *m;
+        return true;
+    }
+    if (e->kind == ERR_PASSING)
+        return false;
+    log_warn("%s; whoever writes to '%s' meanwhile will load everything again", e->text, x->alias);
+    return true;
+}
+
+static bool count_old(struct run *r, struct err *e)
+{
+    struct reindex *x = of(r);
+    int64_t count = 0;
+    if (x->old.exists && !index_count(r->es, x->old.name, &count, e))
+        return false;
+    int64_t gone = count - r->data.documents;
+    if (x->o->allow_deletes || gone <= RUN_FREE_DELETES || gone <= count / 2)
+        return true;
+    err_set(e, ERR_FINAL,
+            "index '%s' stays as it is: it has %" PRId64 " documents, its successor '%s' only %" PRId64,
+            x->alias, count, r->index.name, r->data.documents);
+    return err_hint(e, LOADER_GONE_HINT);
+}
+
+/* Every row and every id is compared; then there are as many documents as rows that have one, up to those
+ * that changed meanwhile. */
+static bool check(struct run *r, struct err *e)
+{
+    for (int i = 0;; i++) {
+        struct bulk_sums was = queue_sums(r->queue);
+        if (!run_sweep(r, e) || !run_patiently(r, run_count, e))
+            return false;
+        struct bulk_sums is = queue_sums(r->queue);
+        int64_t changed =
+            (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted + is.unchanged - was.unchanged);
+        int64_t seen =
+            (int64_t)(is.same - was.same + is.indexed - was.indexed + is.unchanged - was.unchanged);
+        int64_t less = seen - r->data.documents;
+        if (less <= changed && -less <= changed)
+            return run_patiently(r, count_old, e);
+        if (i == SWEEPS)
+            return err_set(e, ERR_FINAL,
+                           "index '%s' has %" PRId64 " documents, but %" PRId64 " rows have one",
+                           r->index.name, r->data.documents, seen);
+    }
+}
+
+static bool check_rejected(struct reindex *x, struct err *e)
+{
+    const struct deadletters *dead = x->run.dead;
+    x->rejected = deadletters_count(dead);
+    if (x->rejected == 0 || x->o->allow_rejected)
+        return true;
+    err_set(e, ERR_FINAL,
+            "index '%s' stays as it is: its successor '%s' has rejected %zu document%s (see '%s')", x->alias,
+            x->run.index.name, x->rejected, x->rejected == 1 ? "" : "s", deadletters_path(dead));
+    return err_hint(e, "correct the script or the rows, and reindex again; or --allow-rejected");
+}
+
+static bool build(struct reindex *x, struct err *e)
+{
+    struct run *r = &x->run;
+    r->o.full = !x->resumed;
+    if (r->data.phase != STATE_FOLLOWING && !run_patiently(r, set_loading, e))
+        return false;
+    return run_patiently(r, run_guard, e) && run_load(r, e) && check_rejected(x, e) && check(r, e) &&
+           check_rejected(x, e) && run_patiently(r, set_serving, e) && run_patiently(r, note_formers, e);
+}
+
+/* ---- swapping ---- */
+
+static bool refresh(struct run *r, struct err *e)
+{
+    return index_refresh(r->es, r->index.name, e);
+}
+
+/* Each try looks anew: somebody may have swapped, too. */
+static bool swap_alias(struct run *r, struct err *e)
+{
+    struct reindex *x = of(r);
+    struct index_info now;
+    if (!index_look(r->es, x->alias, &now, e))
+        return false;
+    if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
+        return true;
+    if (now.exists != x->old.exists || strcmp(now.uuid, x->old.uuid) != 0)
+        return err_set(e, ERR_FINAL, "'%s' has come to stand for another index meanwhile: '%s'", x->alias,
+                       now.exists ? now.name : "none");
+    return index_swap(r->es, x->alias, now.exists ? now.name : NULL, r->index.name, e);
+}
+
+static bool swap(struct reindex *x, struct err *e)
+{
+    struct run *r = &x->run;
+    struct err taken;
+    bool still = true;
+    int asked = -1;
+    x->main = state_open(x->main_path, &taken);
+    if (!x->main)
+        asked = state_ask(x->main_path, HOLD_MS, &still);
+    if (!still)
+        log_warn("%s: whoever uses state file '%s' does not hold still: going on", name_of(x), x->main_path);
+    bool ok = run_changes(r, e) && check_rejected(x, e) && run_patiently(r, refresh, e) &&
+              run_patiently(r, swap_alias, e);
+    state_release(asked);
+    if (ok)
+        log_info("%s: '%s' stands for '%s' now%s%s", name_of(x), x->alias, r->index.name,
+                 x->old.exists ? ", no longer for " : "",
+                 !x->old.exists                       ? ""
+                 : strcmp(x->old.name, x->alias) == 0 ? "an index of that name"
+                                                      : x->old.name);
+    return ok;
+}
+
+/* ---- handing over ---- */
+
+/* The dead letters are the index's: they become those of the script, before the state passes them. */
+static bool hand_over_rejected(struct reindex *x, struct err *e)
+{
+    struct run *r = &x->run;
+    char *to;
+    if (asprintf(&to, "%s.rejected", x->main_path) < 0)
+        return err_memory(e);
+    bool ok = deadletters_count(r->dead) > 0
+                  ? rename(deadletters_path(r->dead), to) == 0 || file_error(e, "write", to)
+                  : unlink(to) == 0 || errno == ENOENT || file_error(e, "remove", to);
+    if (ok && x->rejected > 0)
+        log_warn("%s: %zu dead letters wait in '%s'", name_of(x), x->rejected, to);
+    free(to);
+    deadletters_close(r->dead);
+    r->dead = r->pump.dead = NULL;
+    return ok;
+}
+
+static bool hand_over(struct reindex *x, struct err *e)
+{
+    struct run *r = &x->run;
+    x->rejected = deadletters_count(r->dead);
+    if (x->main) {
+        run_note(r);
+        if (!set_text(&r->data.index, x->alias, e) || !hand_over_rejected(x, e) ||
+            !state_save(x->main, &r->data, e))
+            return false;
+    } else {
+        log_info("%s: whoever uses state file '%s' goes on with the new index by itself", name_of(x),
+                 x->main_path);
+    }
+    return state_remove(r->state, e);
+}
+
+/* One that has served, and was replaced: known by its uuid. What merely bears such a name may be anybody's.
+ */
+static bool remove_old(const char *index, void *arg, struct err *e)
+{
+    struct reindex *x = arg;
+    struct index_info info;
+    if (!index_look(x->run.es, index, &info, e))
+        return false;
+    if (!info.exists || !index_is_former(&x->run.meta, info.uuid))
+        return true;
+    if (x->kept < x->o->keep) {
+        x->kept++;
+        return true;
+    }
+    if (!index_delete(x->run.es, index, e))
+        return false;
+    log_info("%s: removed '%s'", name_of(x), index);
+    return true;
+}
+
+static bool finish(struct reindex *x, struct err *e)
+{
+    struct run *r = &x->run;
+    struct err ignored;
+    if (!x->main) /* in a call that goes on after the swap */
+        x->main = state_open(x->main_path, &ignored);
+    if (!run_changes(r, e) || !hand_over(x, e))
+        return false;
+    if (!index_each_old(r->es, x->alias, remove_old, x, &ignored))
+        log_warn("old indexes not removed: %s", ignored.text);
+    return true;
+}
+
+/* ---- the whole ---- */
+
+static bool work(struct run *r, struct err *e)
+{
+    struct reindex *x = of(r);
+    bool ok = (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
+    if (!ok)
+        queue_fail(r->queue, e);
+    run_stop(r);
+    return ok;
+}
+
+/* Versions go on above those of the index that it replaces. */
+static void raise_version(struct reindex *x)
+{
+    struct state_data *d = &x->run.data;
+    if (x->main_data.version > d->version)
+        d->version = x->main_data.version;
+    if (x->old_meta.version > d->version)
+        d->version = x->old_meta.version;
+}
+
+static bool open_all(struct reindex *x, const char *script, struct err *e)
+{
+    struct run *r = &x->run;
+    struct pipeline *p = &r->user.pipeline;
+    if (!run_open_script(&r->user, script, e) || !run_open_servers(r, e))
+        return false;
+    if (strcmp(p->sink.indices, p->sink.index) != 0)
+        return err_set(
+            e, ERR_USAGE,
+            "%s: cannot reindex documents that choose among several indexes (sink.indices): one takes "
+            "another's place",
+            p->script);
+    if (!set_text(&x->alias, p->sink.index, e))
+        return false;
+    x->main_path = p->state;
+    p->state = run_reindex_path(x->main_path);
+    if (!p->state)
+        return err_memory(e);
+    if (!run_patiently(r, look_at_old, e) || !read_main(x, e) || !(r->state = state_open(p->state, e)) ||
+        !run_patiently(r, choose_index, e) || !run_open_rest(r, e))
+        return false;
+    raise_version(x);
+    return true;
+}
+
+bool reindex(const struct reindex_options *o, const char *script, bool terminal, bool *rejected,
+             struct err *e)
+{
+    struct reindex x = {
+        .o = o,
+        .run = {.o = {.log = o->log, .allow_deletes = o->allow_deletes, .workers = o->workers},
+                .terminal = terminal,
+                .give_up_after = (double)o->give_up_after,
+                .started_us = clock_mono_us()}};
+    bool ok = open_all(&x, script, e) && run_execute(&x.run, work, e);
+    *rejected = x.rejected > 0;
+    state_close(x.main);
+    state_data_free(&x.main_data);
+    run_close(&x.run);
+    free(x.alias);
+    free(x.main_path);
+    return ok;
+}

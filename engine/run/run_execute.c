@@ -1,0 +1,96 @@
+#include "run/run.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "flow/queue.h"
+#include "store/deadletter.h"
+
+#include <stdio.h>
+
+static void log_summary(const struct run *r, const struct bulk_sums *s)
+{
+    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
+    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], sent[3 * PROGRESS_TEXT] = "";
+    char passed_over[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "", repeated[2 * PROGRESS_TEXT] = "";
+    char duration[CLOCK_TEXT];
+    int64_t us = clock_mono_us() - r->started_us;
+    if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
+        snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ",
+                 progress_number(s->unchanged, n));
+    if (s->same > 0) /* after a sweep */
+        snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
+    if (s->repeated > 0)
+        snprintf(repeated, sizeof repeated, "%s repeating a key, ", progress_count(s->repeated, "row", n));
+    if (!r->o.dry_run)
+        snprintf(sent, sizeof sent, " in %s, %s retried", progress_count(s->requests, "request", requests),
+                 progress_count(s->retried_items, "item", retried));
+    progress_number((uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
+                    rate);
+    log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
+             progress_count(s->indexed, "document", documents), r->o.dry_run ? "printed" : "indexed",
+             progress_number(s->deleted, deleted), passed_over, same, repeated,
+             progress_number(s->rejected, rejected), clock_duration(us, duration), rate,
+             (double)s->bytes / 1e6, sent);
+}
+
+void run_tell_repeated(struct run *r)
+{
+    char key[200], rows[PROGRESS_TEXT];
+    const struct pipeline *p = &r->user.pipeline;
+    struct bulk_sums sums = queue_sums(r->queue);
+    if (r->repeated_told || sums.repeated == 0)
+        return;
+    queue_repeated(r->queue, key, sizeof key);
+    if (!*key) /* it was another queue's, before a restart */
+        return;
+    r->repeated_told = true;
+    log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; one of them, "
+             "whichever, becomes the document: GROUP BY the key, or aggregate what is joined",
+             p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
+}
+
+static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended, bool ok)
+{
+    return (struct script_run){
+        .pipeline = r->user.pipeline.name,
+        .dry_run = r->o.dry_run,
+        .ended = ended,
+        .ok = ok,
+        .documents = s->indexed,
+        .deleted = s->deleted,
+        .rejected = s->rejected,
+        .seconds = (double)(clock_mono_us() - r->started_us) / 1e6,
+    };
+}
+
+bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct err *e)
+{
+    char letters[PROGRESS_TEXT];
+    struct bulk_sums sums = {0};
+    struct script_run info = hook_info(r, &sums, false, false);
+    script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
+    if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
+        return false;
+    bool ok = work(r, e);
+    progress_end(&r->progress);
+    sums = queue_sums(r->queue);
+    run_tell_repeated(r);
+    if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
+        log_summary(r, &sums);
+    if (r->dead && deadletters_count(r->dead) > 0)
+        log_warn("%s: %s in '%s'", r->user.pipeline.name,
+                 progress_count(deadletters_count(r->dead), "dead letter", letters),
+                 deadletters_path(r->dead));
+    if (!ok && e->kind == ERR_STOPPED)
+        return false;
+    struct err hook_error;
+    info = hook_info(r, &sums, true, ok);
+    if (script_hook(r->user.script, "after_run", &info, &hook_error))
+        return ok;
+    if (ok)
+        *e = hook_error;
+    else
+        log_warn("%s", hook_error.text);
+    return false;
+}

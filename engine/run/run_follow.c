@@ -1,0 +1,349 @@
+#include "run/run.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "feed/stretch.h"
+#include "flow/loader.h"
+#include "flow/queue.h"
+#include "run/sweep_due.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TICK_MS = 250,              /* how often signals and the time are looked at while nothing else happens */
+    TELL_US = 60 * 1000 * 1000, /* between two warnings of one kind */
+    CHECK_US = 5 * 1000 * 1000, /* between two looks whether the index is still the same */
+    WINDOW_US =
+        3600LL * 1000 * 1000,         /* within which max_rejected documents end us: a script or mapping that
+                                         is wrong shows in the first sweep; a few bad rows may stay for ever */
+    GUARD_US = 10 * 60 * 1000 * 1000, /* what may be deleted is renewed so often */
+};
+
+struct following {
+    struct run *run;
+    struct feed **feeds; /* owned, each; NULL for a table without a cursor */
+    struct feed *sweep;  /* owned; NULL: none is under way */
+    bool sweep_is_whole; /* and was begun by this script */
+    struct sweep_due due;
+    int64_t look_us, told_us, checked_us, guarded_us,
+        window_us; /* clock_mono_us: when to look again, when these were last done */
+};
+
+static const struct source *source_of(const struct following *f)
+{
+    return &f->run->user.source;
+}
+
+/* ---- looking ---- */
+
+static void free_feeds(struct following *f)
+{
+    struct run *r = f->run;
+    for (size_t i = 0; i < r->pump.n_lanes && r->pump.lanes; i++)
+        pump_set(&r->pump, i, NULL);
+    for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++)
+        feed_free(f->feeds[i]);
+    free(f->feeds);
+    f->feeds = NULL;
+    feed_free(f->sweep);
+    f->sweep = NULL;
+}
+
+static bool open_feeds(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    f->feeds = calloc(source_of(f)->n_tables, sizeof *f->feeds);
+    if (!f->feeds)
+        return err_memory(e);
+    for (size_t i = 0; i < source_of(f)->n_tables; i++) {
+        if (!source_of(f)->tables[i].cursor)
+            continue;
+        f->feeds[i] = run_poll_table(r, i, false, e);
+        if (!f->feeds[i])
+            return false;
+        pump_set(&r->pump, i, f->feeds[i]);
+    }
+    return true;
+}
+
+static bool look_again(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    for (size_t i = 0; i < source_of(f)->n_tables; i++) {
+        if (!f->feeds[i] || !r->pump.lanes[i].over)
+            continue;
+        if (!feed_poll_again(f->feeds[i]))
+            return err_memory(e);
+        r->pump.lanes[i].over = false;
+    }
+    return true;
+}
+
+static void tell(struct following *f, int64_t now)
+{
+    if (now - f->told_us < TELL_US)
+        return;
+    f->told_us = now;
+    run_tell_repeated(f->run);
+    for (size_t i = 0; i < source_of(f)->n_tables; i++)
+        if (f->feeds[i]) {
+            run_tell_horizon(f->run, feed_poll_report(f->feeds[i]));
+            return; /* the sessions are the same for all tables */
+        }
+}
+
+/* ---- sweeping ---- */
+
+static void look_when_due(struct following *f)
+{
+    const struct state_data *d = &f->run->data;
+    f->due = sweep_due_after(d->swept_us, d->sweep_after, clock_wall_us(), clock_mono_us());
+}
+
+/* How soon changes are seen where no look sees them. */
+static void tell_sweeps(const struct run *r)
+{
+    const struct source *s = &r->user.source;
+    double every = r->user.pipeline.sweep;
+    for (size_t i = 0; i < s->n_tables; i++) {
+        if (s->tables[i].cursor)
+            continue;
+        if (every > 0)
+            log_info("%s: '%s' has no cursor: its changes are seen by the next sweep, one every %g s (sweep)",
+                     r->user.pipeline.name, s->tables[i].label, every);
+        else
+            log_warn("%s: '%s' has no cursor, and nothing is swept (sweep = 0): its changes are not seen",
+                     r->user.pipeline.name, s->tables[i].label);
+    }
+}
+
+static bool tend_sweep(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    size_t lane = run_whole_lane(r);
+    if (f->sweep && pump_done(&r->pump, lane)) {
+        if (!pump_note(&r->pump, e)) /* its last mark: noted later, it would stand for a sweep under way */
+            return false;
+        pump_set(&r->pump, lane, NULL);
+        feed_free(f->sweep);
+        f->sweep = NULL;
+        run_note_swept(r);
+        f->due = sweep_due_swept(clock_mono_us());
+        if (f->sweep_is_whole)
+            run_note_script(r, false);
+        run_note(r);
+        r->pump.unsaved = true;
+        log_info("%s: swept", r->user.pipeline.name);
+    }
+    if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
+        return true;
+    if (!run_tell_hidden(r, false, e))
+        return false;
+    f->sweep_is_whole = !r->data.sweep_after;
+    f->sweep =
+        feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->stretch, r->data.sweep_after, e);
+    pump_set(&r->pump, lane, f->sweep);
+    if (f->sweep)
+        log_info("%s: sweeping", r->user.pipeline.name);
+    return f->sweep != NULL;
+}
+
+/* ---- reloading the script ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0;
+}
+
+/* Where all documents are in sink.index, its name may be an alias in one of them. */
+static bool same_places(const struct pipeline *a, const struct pipeline *b)
+{
+    return a->sink.scattered == b->sink.scattered &&
+           (!a->sink.scattered || same_text(a->sink.indices, b->sink.indices));
+}
+
+static bool same_key(const struct pipeline_names *a, const struct pipeline_names *b)
+{
+    bool same = a->n == b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = same_text(a->list[i], b->list[i]);
+    return same;
+}
+
+bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
+{
+    const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
+    const char *secret;
+    if (script_never_returns(fresh->script))
+        return script_returned_nothing(fresh->script, e);
+    if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
+        return false;
+    const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
+    const char *changed = !same_text(a->name, b->name)                                   ? "name"
+                          : !same_text(a->state, b->state)                               ? "state"
+                          : !same_text(a->source.url, b->source.url)                     ? "source.url"
+                          : !same_text(a->sink.url, b->sink.url)                         ? "sink.url"
+                          : !same_text(named, b->sink.index)                             ? "sink.index"
+                          : !same_places(a, b)                                           ? "sink.indices"
+                          : secret                                                       ? secret
+                          : !r->index_moved && !same_key(&a->source.key, &b->source.key) ? "source.key"
+                          : a->sink.compress != b->sink.compress                         ? "sink.compress"
+                                                                                         : NULL;
+    if (changed)
+        return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
+    return !r->o.follow || run_can_follow(b, e);
+}
+
+/* Documents look different now, or the index is another one: a sweep, from the first row on, brings them up
+ * to date. */
+static void want_sweep(struct run *r)
+{
+    r->data.swept_us = 0;
+    free(r->data.sweep_after);
+    r->data.sweep_after = NULL;
+}
+
+/* All others follow from where the state stands, and everything is due to be swept. */
+static bool go_on(struct following *f, bool reloaded, struct err *e)
+{
+    struct run *r = f->run;
+    r->pump.unsaved = true; /* or a crash forgets the sweep */
+    look_when_due(f);
+    if (reloaded) {
+        log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
+        tell_sweeps(r);
+        if (r->user.pipeline.sweep == 0) /* else one makes all documents anew */
+            run_tell_script(r);
+    }
+    return open_feeds(f, e);
+}
+
+/* Goes on with another script (or none: with the same), or in another index (run_check_index). Everything
+ * that was fetched before is acknowledged first. */
+static bool restart(struct following *f, struct run_script *fresh, struct err *e)
+{
+    struct run *r = f->run;
+    bool reloaded = fresh;
+    for (size_t i = 0; i < r->pump.n_lanes; i++)
+        pump_set(&r->pump, i, NULL);
+    if (!pump_drain(&r->pump, e))
+        return false;
+    free_feeds(f);
+    want_sweep(r);
+    return run_restart(r, fresh, e) && go_on(f, reloaded, e);
+}
+
+/* After a failure: a table that was altered ends nothing that the script still fits. */
+static bool anew(struct following *f, struct err *e)
+{
+    free_feeds(f);
+    if (!run_anew(f->run, e))
+        return false;
+    want_sweep(f->run);
+    return go_on(f, true, e);
+}
+
+/* A reindex was made by the script as it is now, so that is read then, too. */
+static bool reload(struct following *f, struct err *e)
+{
+    struct run_script fresh = {0};
+    struct err why;
+    bool ok = run_open_script(&fresh, f->run->user.text.path, &why) &&
+              run_check_reload(f->run, &fresh, &why) && run_open_source(f->run, &fresh, &why) &&
+              (f->run->index_moved || run_fit_index(f->run, &fresh, &why));
+    if (!ok)
+        log_error("script not reloaded, the old one goes on: %s", why.text);
+    if (ok || f->run->index_moved)
+        ok = restart(f, ok ? &fresh : NULL, e);
+    else
+        ok = true;
+    run_close_script(&fresh);
+    return ok;
+}
+
+/* Nothing is under way while a reindex swaps: no request that the old index gets alone, no search that misses
+ * what the old one had. */
+static bool hold_still(struct following *f, struct err *e)
+{
+    struct pump *p = &f->run->pump;
+    struct pump_lane *lanes = p->lanes;
+    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
+    bool ok = p->lanes ? pump_drain(p, e) : err_memory(e);
+    free(p->lanes);
+    p->lanes = lanes;
+    f->checked_us = 0; /* the index may be another one afterwards */
+    return ok && (state_hold(f->run->state) || stop_err(e));
+}
+
+/* ---- the loop ---- */
+
+static int64_t wait_ms(const struct following *f)
+{
+    int64_t left = (f->look_us - clock_mono_us() + 999) / 1000;
+    return left < 0 ? 0 : left < TICK_MS ? left : TICK_MS;
+}
+
+static bool round_of(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    bool moved;
+    int64_t now = clock_mono_us();
+    if (state_is_asked(r->state) && !hold_still(f, e))
+        return false;
+    if (now >= f->look_us) {
+        f->look_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
+        if (!look_again(f, e))
+            return false;
+    }
+    if (now - f->checked_us >= CHECK_US) {
+        f->checked_us = now;
+        if (!run_check_index(r, e) && e->kind != ERR_PASSING)
+            return false;
+        if (r->index_moved && !reload(f, e))
+            return false;
+    }
+    if (now - f->guarded_us >= GUARD_US && !f->sweep) { /* a sweep has to get by with what it began with */
+        f->guarded_us = now;
+        r->pump.unsaved = true;
+        if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
+            return false;
+    }
+    if (now - f->window_us >= WINDOW_US) {
+        f->window_us = now;
+        pump_begin_window(&r->pump);
+    }
+    if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) || !pump_round(&r->pump, &moved, e))
+        return false;
+    tell(f, now);
+    if (!moved)
+        queue_wait(r->queue, wait_ms(f));
+    return true;
+}
+
+bool run_follow(struct run *r, struct err *e)
+{
+    struct following f = {.run = r, .guarded_us = clock_mono_us(), .window_us = clock_mono_us()};
+    pump_begin_window(&r->pump); /* what the load rejected is told, and on disk */
+    log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
+    run_tell_repeated(r); /* of the load */
+    r->progress.terminal = false;
+    state_may_ask(r->state);
+    tell_sweeps(r);
+    look_when_due(&f);
+    bool ok = open_feeds(&f, e);
+    do
+        while (ok)
+            ok = round_of(&f, e);
+    while ((ok = anew(&f, e)));
+    free_feeds(&f);
+    struct err why = *e;
+    if (e->kind != ERR_NONE)
+        queue_fail(r->queue, e);
+    pump_keep(&r->pump, e);
+    if (why.kind == ERR_USAGE) /* what does not fit any more says more than what failed because of it */
+        *e = why;
+    return false;
+}

@@ -1,0 +1,397 @@
+#include "store/deadletter.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/keyset.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    MAX_BYTES = 1 << 30, /* of memory: some millions of entries */
+    MAX_LINE = 16 << 20, /* bytes */
+    MAX_REASON = 4000,   /* bytes: what a server quotes may be a whole document */
+    CHUNK = 64 << 10,    /* bytes read or written at once */
+};
+
+#define NAME "dead-letter file"
+#define ELLIPSIS "\xE2\x80\xA6"
+
+struct deadletters {
+    struct file file;
+    char *pipeline;       /* owned, valid UTF-8 */
+    struct keyset *lines; /* key: its line, without the line break */
+    struct buf pending;   /* lines to be appended; those of `lines` that the file has not, unless `replace` */
+    size_t size;          /* of the file, as we left it; 0: there is none */
+    bool replace;         /* the file says what is no longer so */
+    bool lost; /* an entry could not be kept: the file must not be taken for complete, nor be replaced */
+};
+
+/* ---- lines ---- */
+
+/* The text as valid UTF-8 of at most max bytes, "?" for each byte that is not, "…" for what was cut off.
+ * NULL: no memory. */
+static char *valid_text(const char *text, size_t max)
+{
+    size_t len = strlen(text), n = 0;
+    char *valid = malloc((len < max ? len : max) + sizeof ELLIPSIS);
+    if (!valid)
+        return NULL;
+    for (size_t i = 0; i < len;) {
+        size_t size = json_character(text + i, len - i);
+        size_t step = size ? size : 1;
+        if (step > max - n) {
+            memcpy(valid + n, ELLIPSIS, sizeof ELLIPSIS - 1);
+            n += sizeof ELLIPSIS - 1;
+            break;
+        }
+        memcpy(valid + n, size ? text + i : "?", step);
+        n += step;
+        i += step;
+    }
+    valid[n] = '\0';
+    return valid;
+}
+
+static void write_line(struct buf *b, const char *key, const char *reason, int status, const char *pipeline)
+{
+    char time[CLOCK_TEXT];
+    buf_adds(b, "{\"key\":");
+    json_add_string(b, key, strlen(key));
+    buf_adds(b, ",\"reason\":");
+    json_add_string(b, reason, strlen(reason));
+    buf_addf(b, ",\"status\":%d,\"time\":\"%s\",\"pipeline\":", status, clock_text(clock_wall_us(), time));
+    json_add_string(b, pipeline, strlen(pipeline));
+    buf_adds(b, "}");
+}
+
+enum found { WHOLE, DAMAGED, NO_MEMORY };
+
+static enum found read_text(struct json_reader *r, char **out)
+{
+    if (json_next(r) != JSON_STRING || memchr(r->text, '\0', r->len))
+        return DAMAGED;
+    free(*out);
+    *out = strndup(r->text, r->len);
+    return *out ? WHOLE : NO_MEMORY;
+}
+
+static enum found read_fields(struct json_reader *r, char **key, char **pipeline)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return DAMAGED;
+    enum found found = WHOLE;
+    while (found == WHOLE && json_next(r) == JSON_KEY) {
+        if (json_is(r, "key"))
+            found = read_text(r, key);
+        else if (json_is(r, "pipeline"))
+            found = read_text(r, pipeline);
+        else
+            json_skip(r);
+    }
+    if (found != WHOLE)
+        return found;
+    return r->token == JSON_OBJECT_END && json_end(r) && *key ? WHOLE : DAMAGED;
+}
+
+/* key, pipeline: owned by the caller, whatever was found; NULL where the line has none. */
+static enum found read_line(const char *line, size_t len, char **key, char **pipeline)
+{
+    struct json_reader r;
+    json_open(&r, line, len);
+    enum found found = read_fields(&r, key, pipeline);
+    if (r.error && strcmp(r.error, "out of memory") == 0)
+        found = NO_MEMORY;
+    json_close(&r);
+    return found;
+}
+
+/* ---- reading ---- */
+
+static bool no_room(const struct deadletters *d, struct err *e)
+{
+    err_set(e, ERR_FINAL, "cannot keep more than %zu dead letters in memory", keyset_count(d->lines));
+    return err_hint(e, "see to the reasons in '%s', then retry its keys", d->file.path);
+}
+
+static bool damaged(const struct deadletters *d, size_t number, struct err *e)
+{
+    err_set(e, ERR_FINAL, "cannot read " NAME " '%s': line %zu is damaged", d->file.path, number);
+    return err_hint(e, "it is left as it is; correct or remove that line");
+}
+
+static bool foreign(const struct deadletters *d, size_t number, const char *pipeline, struct err *e)
+{
+    err_set(e, ERR_FINAL, "cannot use " NAME " '%s' for pipeline '%s': line %zu is of '%s'", d->file.path,
+            d->pipeline, number, pipeline);
+    return err_hint(e, "give each script a file of its own");
+}
+
+static bool keep(struct deadletters *d, const char *key, const char *line, struct err *e)
+{
+    if (keyset_has(d->lines, key)) {
+        keyset_remove(d->lines, key); /* so that the last to come stands last */
+        d->replace = true;
+    }
+    return keyset_put(d->lines, key, line, 0) || no_room(d, e);
+}
+
+/* line[len] is zero. last: no line break ends it, so it may have been cut short. */
+static bool take_line(struct deadletters *d, const char *line, size_t len, size_t number, bool last,
+                      struct err *e)
+{
+    if (len == 0)
+        return true;
+    char *key = NULL, *pipeline = NULL;
+    enum found found = read_line(line, len, &key, &pipeline);
+    bool ok = true;
+    if (found == NO_MEMORY)
+        ok = err_memory(e);
+    else if (found == DAMAGED && last)
+        log_warn(NAME " '%s': dropped line %zu, the last one, which is cut short", d->file.path, number);
+    else if (found == DAMAGED)
+        ok = damaged(d, number, e);
+    else if (pipeline && strcmp(pipeline, d->pipeline) != 0)
+        ok = foreign(d, number, pipeline, e);
+    else
+        ok = keep(d, key, line, e);
+    free(key);
+    free(pipeline);
+    return ok;
+}
+
+/* The whole lines at the text's beginning; what follows them stays. */
+static bool take_lines(struct deadletters *d, struct buf *text, size_t *number, struct err *e)
+{
+    char *from = text->data, *end = text->data + text->len;
+    bool ok = true;
+    for (char *stop; ok && (stop = memchr(from, '\n', (size_t)(end - from))); from = stop + 1) {
+        *stop = '\0';
+        ok = take_line(d, from, (size_t)(stop - from), ++*number, false, e);
+    }
+    text->len = (size_t)(end - from);
+    memmove(text->data, from, text->len);
+    return ok;
+}
+
+static bool take_rest(struct deadletters *d, struct buf *text, size_t number, struct err *e)
+{
+    const char *line = buf_cstr(text);
+    if (!line)
+        return err_memory(e);
+    d->replace |= text->len > 0; /* or the next line would be appended to this one */
+    return take_line(d, line, text->len, number, true, e);
+}
+
+static bool read_open_file(struct deadletters *d, int fd, struct buf *text, struct err *e)
+{
+    size_t number = 0;
+    ssize_t n = 0;
+    bool ok = true;
+    while (ok && buf_reserve(text, CHUNK) && (n = read(fd, text->data + text->len, CHUNK)) > 0) {
+        text->len += (size_t)n;
+        d->size += (size_t)n;
+        ok = take_lines(d, text, &number, e);
+    }
+    if (!ok)
+        return false;
+    if (n < 0)
+        return file_error(e, "read " NAME, d->file.path);
+    if (text->failed)
+        return text->len > MAX_LINE - CHUNK ? damaged(d, number + 1, e) : err_memory(e);
+    return take_rest(d, text, number + 1, e);
+}
+
+static bool read_file(struct deadletters *d, struct err *e)
+{
+    int fd = open(d->file.path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT || file_error(e, "open " NAME, d->file.path);
+    struct buf text;
+    buf_init(&text, MAX_LINE);
+    bool ok = read_open_file(d, fd, &text, e);
+    buf_free(&text);
+    close(fd);
+    return ok;
+}
+
+struct deadletters *deadletters_open(const char *path, const char *pipeline, struct err *e)
+{
+    struct deadletters *d = calloc(1, sizeof *d);
+    if (!d) {
+        err_memory(e);
+        return NULL;
+    }
+    buf_init(&d->pending, MAX_BYTES);
+    d->pipeline = valid_text(pipeline, SIZE_MAX);
+    d->lines = keyset_new(MAX_BYTES);
+    bool ok = (d->pipeline && d->lines) || err_memory(e);
+    if (ok && file_prepare(&d->file, path, NAME, e) && read_file(d, e))
+        return d;
+    deadletters_close(d);
+    return NULL;
+}
+
+void deadletters_close(struct deadletters *d)
+{
+    if (!d)
+        return;
+    file_free(&d->file);
+    free(d->pipeline);
+    keyset_free(d->lines);
+    buf_free(&d->pending);
+    free(d);
+}
+
+/* ---- changes ---- */
+
+/* What cannot be made ready for appending has the whole file replaced: the entry itself is kept. */
+static void make_pending(struct deadletters *d, const char *line)
+{
+    if (!d->replace && (!buf_adds(&d->pending, line) || !buf_addc(&d->pending, '\n')))
+        d->replace = true;
+    if (d->replace)
+        buf_free(&d->pending);
+}
+
+static bool add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e)
+{
+    struct buf b;
+    buf_init(&b, MAX_LINE - CHUNK);
+    write_line(&b, key, reason, status, d->pipeline);
+    const char *line = buf_cstr(&b);
+    bool ok = line ? keep(d, key, line, e) : err_memory(e);
+    if (ok)
+        make_pending(d, line);
+    buf_free(&b);
+    return ok;
+}
+
+bool deadletters_add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e)
+{
+    char *k = valid_text(key, SIZE_MAX), *r = valid_text(reason, MAX_REASON);
+    bool ok = k && r ? add(d, k, r, status, e) : err_memory(e);
+    d->lost |= !ok;
+    free(k);
+    free(r);
+    return ok;
+}
+
+void deadletters_clear(struct deadletters *d, const char *key)
+{
+    if (!keyset_has(d->lines, key))
+        return;
+    keyset_remove(d->lines, key);
+    d->replace = true;
+}
+
+/* ---- writing ---- */
+
+static bool write_lines(const struct deadletters *d, int fd, struct buf *b, struct err *e)
+{
+    const char *key, *line;
+    bool ok = true;
+    for (size_t at = 0; ok && keyset_next(d->lines, &at, &key, &line);) {
+        buf_adds(b, line);
+        buf_addc(b, '\n');
+        if (b->failed)
+            return err_memory(e);
+        if (b->len < CHUNK)
+            continue;
+        ok = file_write(fd, b->data, b->len, d->file.temporary, e);
+        buf_clear(b);
+    }
+    return ok && file_write(fd, b->data, b->len, d->file.temporary, e);
+}
+
+static bool replace_file(const struct deadletters *d, struct err *e)
+{
+    int fd = file_begin(&d->file, e);
+    if (fd < 0)
+        return false;
+    struct buf b;
+    buf_init(&b, MAX_LINE + CHUNK);
+    bool ok = write_lines(d, fd, &b, e);
+    buf_free(&b);
+    return file_end(&d->file, fd, ok, e);
+}
+
+/* What could not be written whole is taken back. After a failed fsync the system may take for written what is
+ * not: then the next attempt starts from scratch. */
+static bool append(struct deadletters *d, struct err *e)
+{
+    int fd = open(d->file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0)
+        return file_error(e, "open " NAME, d->file.path);
+    bool ok = file_write(fd, d->pending.data, d->pending.len, d->file.path, e);
+    if (ok && fsync(fd) != 0) {
+        ok = file_error(e, "write", d->file.path);
+        d->replace = true;
+    }
+    if (!ok && ftruncate(fd, (off_t)d->size) != 0)
+        d->replace = true;
+    close(fd);
+    return ok;
+}
+
+static size_t size_of(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 ? (size_t)info.st_size : 0;
+}
+
+/* A file that has gone is written anew. One that somebody else has written to is theirs, too: what stands in
+ * it is not to be lost. */
+static bool check_unchanged(struct deadletters *d, struct err *e)
+{
+    size_t size = size_of(d->file.path);
+    d->replace |= size == 0;
+    if (size == 0 || size == d->size)
+        return true;
+    err_set(e, ERR_FINAL, "cannot write " NAME " '%s': it was changed by another process", d->file.path);
+    return err_hint(e, "give each script a file of its own; the next run reads what is in it");
+}
+
+bool deadletters_sync(struct deadletters *d, struct err *e)
+{
+    if (d->lost)
+        return err_set(e, ERR_FINAL, "cannot write " NAME " '%s': an entry is missing, out of memory",
+                       d->file.path);
+    if (!d->replace && d->pending.len == 0)
+        return true;
+    if (!check_unchanged(d, e))
+        return false;
+    bool ok = keyset_count(d->lines) == 0 ? file_remove(&d->file, e)
+              : d->replace                ? replace_file(d, e)
+                                          : append(d, e);
+    d->size = size_of(d->file.path);
+    if (!ok)
+        return err_wrap(e, "dead letters not saved");
+    buf_free(&d->pending);
+    d->replace = false;
+    return true;
+}
+
+const char *deadletters_path(const struct deadletters *d)
+{
+    return d->file.path;
+}
+
+size_t deadletters_count(const struct deadletters *d)
+{
+    return keyset_count(d->lines);
+}
+
+bool deadletters_next(const struct deadletters *d, size_t *at, const char **key)
+{
+    const char *line;
+    return keyset_next(d->lines, at, key, &line);
+}

@@ -1,0 +1,232 @@
+/* Of a document's copies the newest stays, and none goes that was not found in a whole answer. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/keyset.h"
+#include "es/es.h"
+#include "fake_http.h"
+#include "index/bulk.h"
+#include "index/copies.h"
+#include "torture.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define SHARDS "\"_shards\":{\"total\":2,\"successful\":2,\"skipped\":0,\"failed\":0}"
+#define ANSWER(total, hits)                                                                                  \
+    "{\"timed_out\":false," SHARDS ",\"hits\":{\"total\":{\"value\":" total ",\"relation\":\"eq\"}" hits "}" \
+    "}"
+#define HITS(list) ",\"hits\":[" list "]"
+#define HIT(index, id, version, routing)                                                                     \
+    "{\"_index\":\"" index "\",\"_id\":\"" id "\",\"_version\":" version routing "}"
+#define AT(routing) ",\"_routing\":\"" routing "\""
+
+static struct fake_http fake;
+
+struct fixture {
+    struct es_server server;
+    struct es *es;
+    struct copies copies;
+    struct bulk bulk;
+    struct err e;
+};
+
+/* n: 2, or 3 with the note of index z behind what was found; the last one is given again and again. */
+static void set_up_answers(struct fixture *f, const char *found, size_t n)
+{
+    static struct fake_step steps[3] = {
+        {.status = 200, .body = "{" SHARDS "}"},
+        {0},
+        {.status = 200,
+         .body = "{\"z\":{\"mappings\":{\"_meta\":{\"etl_engine\":{\"format\":1,\"version\":1,"
+                 "\"pipeline\":\"actors\"}}},\"settings\":{}}}"}};
+    steps[1] = (struct fake_step){.status = 200, .body = found};
+    memset(f, 0, sizeof *f);
+    fake_start(&fake, steps, n);
+    assert_true(es_server_init(&f->server, &(struct es_config){.url = fake.url}, &f->e));
+    f->es = es_open(&f->server, &f->e);
+    assert_non_null(f->es);
+    copies_init(&f->copies, f->es, "films-*,x", "films", 1 << 20);
+    f->copies.ours = keyset_new(1000); /* x and y were looked at before */
+    keyset_put(f->copies.ours, "x", NULL, 0);
+    keyset_put(f->copies.ours, "y", NULL, 0);
+    bulk_init(&f->bulk, 1 << 20);
+}
+
+static void set_up(struct fixture *f, const char *found)
+{
+    set_up_answers(f, found, 2);
+}
+
+static void tear_down(struct fixture *f)
+{
+    copies_free(&f->copies);
+    bulk_free(&f->bulk);
+    es_close(f->es);
+    es_server_free(&f->server);
+    fake_stop(&fake);
+}
+
+static const char FOUND[] = ANSWER(
+    "6", HITS(HIT("x", "b", "5", "") "," HIT("y", "a\\\"", "7", AT("r1")) "," HIT(
+             "y", "a\\\"", "9", AT("r2")) "," HIT("x", "a\\\"", "8",
+                                                  "") "," HIT("x", "c", "3", "") "," HIT("y", "c", "3", "")));
+
+static void the_newest_copy_stays(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f, FOUND);
+    copies_note(&f.copies, "a\"");
+    copies_note(&f.copies, "b");
+    copies_note(&f.copies, "c");
+    copies_note(&f.copies, "d");
+    assert_true(copies_find(&f.copies, &f.e));
+    fake_look(&fake);
+    assert_memory_equal(fake.head, "POST /films-%2A%2Cx/_search?allow_partial_search_results=false&", 63);
+    assert_non_null(strstr(fake.body, "\"values\":[\"a\\\"\",\"b\",\"c\",\"d\"]"));
+    assert_int_equal(copies_count(&f.copies, "a\""), 3);
+    assert_int_equal(copies_count(&f.copies, "b"), 1);
+    assert_int_equal(copies_count(&f.copies, "d"), 0);
+    assert_true(copies_drop_older(&f.copies, &f.bulk, &f.e));
+    /* Of c both: nothing tells which of them is older. */
+    assert_string_equal(
+        buf_cstr(&f.bulk.body),
+        "{\"delete\":{\"_id\":\"a\\\"\",\"version\":8,\"version_type\":\"external_gte\",\"_index\":\"x\"}}\n"
+        "{\"delete\":{\"_id\":\"a\\\"\",\"version\":7,\"version_type\":\"external_gte\",\"_index\":\"y\","
+        "\"routing\":\"r1\"}}\n");
+    bulk_clear(&f.bulk);
+    assert_true(copies_drop_all(&f.copies, &f.bulk, 12, &f.e));
+    assert_int_equal(f.bulk.n, 6);
+    assert_string_equal(bulk_index(&f.bulk, 0), "y");
+    assert_string_equal(bulk_routing(&f.bulk, 0), "r2");
+    assert_int_equal(f.bulk.items[0].version, 12);
+    copies_clear(&f.copies);
+    assert_int_equal(copies_count(&f.copies, "b"), 0);
+    tear_down(&f);
+}
+
+static void what_another_pipeline_keeps_is_not_found(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up_answers(&f, ANSWER("2", HITS(HIT("x", "b", "5", "") "," HIT("z", "b", "4", ""))), 3);
+    copies_note(&f.copies, "b");
+    assert_false(copies_find(&f.copies, &f.e));
+    assert_int_equal(f.e.kind, ERR_USAGE);
+    assert_string_equal(f.e.text,
+                        "sink.indices 'films-*,x' names index 'z', too, which pipeline 'actors' keeps");
+    tear_down(&f);
+}
+
+static void nothing_is_found_in_an_answer_that_is_not_whole(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *body;
+        enum err_kind kind;
+    } cases[] = {
+        {"", ERR_PASSING},
+        {"{}", ERR_PASSING},
+        {"[]", ERR_PASSING},
+        {ANSWER("1", ""), ERR_PASSING},
+        {ANSWER("0", HITS(HIT("x", "b", "5", ""))), ERR_PASSING},
+        {ANSWER("1", HITS(HIT("x", "b", "\"5\"", ""))), ERR_PASSING},
+        {ANSWER("1", HITS("{\"_index\":\"x\",\"_id\":\"b\"}")), ERR_PASSING},
+        {ANSWER("1", HITS("{\"_index\":\"x\",\"_version\":3}")), ERR_PASSING},
+        {ANSWER("1", HITS("{\"_id\":\"b\",\"_version\":3}")), ERR_PASSING},
+        {ANSWER("1", HITS("{\"_index\":7,\"_id\":\"b\",\"_version\":3}")), ERR_PASSING},
+        {"{\"timed_out\":true," SHARDS ",\"hits\":{\"total\":{\"value\":0}}}", ERR_PASSING},
+        {"{\"timed_out\":false,\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1},\"hits\":{\"total\":{"
+         "\"value\":0}}}",
+         ERR_PASSING},
+        {"{" SHARDS ",\"hits\":{\"total\":{\"value\":0}}}", ERR_PASSING},
+        {ANSWER("10001", HITS(HIT("x", "b", "5", ""))), ERR_FINAL},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct fixture f;
+        set_up(&f, cases[i].body);
+        copies_note(&f.copies, "b");
+        if (copies_find(&f.copies, &f.e) || f.e.kind != cases[i].kind || f.copies.n != 0)
+            fail_msg("case %zu: %s", i, f.e.text);
+        tear_down(&f);
+    }
+    for (size_t n = 0; n < sizeof FOUND - 1; n++) {
+        struct fixture f;
+        char cut[sizeof FOUND];
+        snprintf(cut, sizeof cut, "%.*s", (int)n, FOUND);
+        set_up(&f, cut);
+        copies_note(&f.copies, "b");
+        assert_false(copies_find(&f.copies, &f.e));
+        assert_int_equal(f.e.kind, ERR_PASSING);
+        assert_int_equal(f.copies.n, 0);
+        tear_down(&f);
+    }
+}
+
+static void an_answer_that_is_full_is_asked_for_in_parts(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f, ANSWER("10001", HITS(HIT("x", "b", "5", ""))));
+    for (int i = 0; i < 4; i++)
+        copies_note(&f.copies, "b");
+    assert_false(copies_find(&f.copies, &f.e));
+    assert_int_equal(f.e.kind, ERR_FINAL);
+    assert_int_equal(atomic_load(&fake.served), 4); /* a refresh; 4 keys, 2, 1 */
+    assert_non_null(strstr(f.e.text, "document 'b' is there 10001 times"));
+    tear_down(&f);
+}
+
+static void nothing_noted_asks_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    set_up(&f, "");
+    assert_true(copies_find(&f.copies, &f.e));
+    assert_true(copies_drop_all(&f.copies, &f.bulk, 5, &f.e) && copies_drop_older(&f.copies, &f.bulk, &f.e));
+    assert_int_equal(f.bulk.n, 0);
+    assert_int_equal(atomic_load(&fake.served), 0);
+    copies_note(&f.copies, "\xFF");
+    assert_false(copies_find(&f.copies, &f.e));
+    assert_int_equal(f.e.kind, ERR_FINAL);
+    tear_down(&f);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    bool done = false;
+    for (int n = 0; !done; n++) {
+        struct fixture f;
+        set_up(&f, FOUND);
+        allocations_left = n;
+        copies_note(&f.copies, "b");
+        copies_note(&f.copies, "c");
+        done = copies_find(&f.copies, &f.e) && copies_drop_all(&f.copies, &f.bulk, 5, &f.e);
+        allocations_left = -1;
+        assert_true(done || f.e.kind == ERR_FINAL || f.e.kind == ERR_PASSING);
+        assert_true(!done || f.bulk.n == 6);
+        tear_down(&f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_newest_copy_stays),
+        cmocka_unit_test(what_another_pipeline_keeps_is_not_found),
+        cmocka_unit_test(nothing_is_found_in_an_answer_that_is_not_whole),
+        cmocka_unit_test(an_answer_that_is_full_is_asked_for_in_parts),
+        cmocka_unit_test(nothing_noted_asks_nothing),
+        cmocka_unit_test(every_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
