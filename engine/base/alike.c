@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TEXT = 1000 };                                  /* bytes of a line that are kept */
-static const int64_t PAUSE_US = (int64_t)60 * 1000000; /* between two lines of a kind, once it is known */
+enum { TEXT = 1000 }; /* bytes of a line that are kept */
+/* between two lines of a kind, once it is known */
+static const int64_t PAUSE_US = (int64_t)60 * 1000000;
 
 struct kind {
     uint64_t hash;

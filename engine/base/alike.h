@@ -1,5 +1,5 @@
-/* alike: lines that say the same again and again, but for keys and numbers: the first few as they are, then
- * one a minute, and how many there were besides.
+/* alike: lines that say the same again and again, but for keys and numbers: the first few as they
+ * are, then one a minute, and how many there were besides.
  *
  * Uses     log, clock, err.
  * Threads  any; one mutex.
@@ -22,7 +22,8 @@ struct alike *alike_new(struct err *e); /* NULL: no memory */
 /* Tells of all that was not logged. NULL is fine. */
 void alike_free(struct alike *r);
 
-/* Logs a warning, unless there were some like it: `kind` is the part that tells, in which what stands in
- * quotes, numbers (but for a line's, behind a colon) and what follows " (key " do not count. */
+/* Logs a warning, unless there were some like it: `kind` is the part that tells, in which what
+ * stands in quotes, numbers (but for a line's, behind a colon) and what follows " (key " do not
+ * count. */
 void alike_warn(struct alike *r, const char *kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -6,7 +6,8 @@
 #include <limits.h>
 #include <math.h>
 
-/* Where a sequence without a limit stops growing: 30 years, which still is a whole number of milliseconds. */
+/* Where a sequence without a limit stops growing: 30 years, which still is a whole number of
+ * milliseconds. */
 static const double LONGEST = 1e9;
 
 void backoff_start(struct backoff *b, const struct backoff_policy *policy, uint64_t seed)
@@ -83,7 +84,8 @@ static double elapsed(const struct backoff *b)
 static bool used_up(const struct backoff *b, double seconds)
 {
     const struct backoff_policy *p = b->policy;
-    return (p->max_tries > 0 && b->tries >= p->max_tries) || (p->max_time > 0 && seconds >= p->max_time);
+    return (p->max_tries > 0 && b->tries >= p->max_tries) ||
+           (p->max_time > 0 && seconds >= p->max_time);
 }
 
 static bool hopeless(const struct backoff_policy *p, const struct err *error)
@@ -125,7 +127,8 @@ double backoff_failed(struct backoff *b, const struct err *error)
 void backoff_done(struct backoff *b)
 {
     const struct backoff_policy *p = b->policy;
-    struct backoff_details d = {.tries = b->tries < INT_MAX ? b->tries + 1 : b->tries, .elapsed = elapsed(b)};
+    struct backoff_details d = {.tries = b->tries < INT_MAX ? b->tries + 1 : b->tries,
+                                .elapsed = elapsed(b)};
     if (p->on_success)
         p->on_success(&d, p->arg);
     *b = (struct backoff){.policy = p, .started_us = -1, .random = b->random};

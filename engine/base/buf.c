@@ -30,13 +30,14 @@ void buf_cut(struct buf *b, size_t len)
     b->failed = false;
 }
 
-/* There is always room for one byte more than asked: buf_cstr's zero, which thus cannot fail once there is
- * data. */
+/* There is always room for one byte more than asked: buf_cstr's zero, which thus cannot fail once
+ * there is data. */
 bool buf_grow(struct buf *b, size_t more)
 {
     if (b->failed || more > b->max - b->len) /* len <= max always; len + more could wrap */
         return !(b->failed = true);
-    if (more >= SIZE_MAX / 2 - b->len) /* more than realloc can give; below it, nothing in here can wrap */
+    /* more than realloc can give; below it, nothing in here can wrap */
+    if (more >= SIZE_MAX / 2 - b->len)
         return !(b->failed = true);
     size_t need = b->len + more + 1, cap = b->cap < FIRST_CAP ? FIRST_CAP : b->cap;
     while (cap < need)

@@ -1,9 +1,9 @@
 /* buf: a byte string that grows, up to a ceiling.
  *
  * Uses     nothing.
- * Promise  len <= cap <= max + 1, and len <= max, always. Sticky: once an addition failed (ceiling or
- * memory), the buffer is `failed`, every further addition does nothing, and one question at the end is
- * enough.
+ * Promise  len <= cap <= max + 1, and len <= max, always. Sticky: once an addition failed (ceiling
+ *          or memory), the buffer is `failed`, every further addition does nothing, and one
+ *          question at the end is enough.
  *
  *     struct buf b;
  *     buf_init(&b, 5 << 20);
@@ -27,7 +27,8 @@ struct buf {
 
 /* max: bytes that the buffer may never pass. Allocates nothing. */
 void buf_init(struct buf *b, size_t max);
-void buf_free(struct buf *b); /* bears a zeroed struct; leaves an empty buffer with the same ceiling */
+/* bears a zeroed struct; leaves an empty buffer with the same ceiling */
+void buf_free(struct buf *b);
 
 void buf_clear(struct buf *b);           /* empty and no longer failed; keeps the memory */
 void buf_cut(struct buf *b, size_t len); /* back to an earlier length; no longer failed */

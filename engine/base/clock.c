@@ -35,8 +35,8 @@ char *clock_text(int64_t us, char out[CLOCK_TEXT])
     time_t t = (time_t)s;
     struct tm tm;
     gmtime_r(&t, &tm);
-    snprintf(out, CLOCK_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-             tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)rest);
+    snprintf(out, CLOCK_TEXT, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900,
+             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)rest);
     return out;
 }
 
@@ -50,6 +50,7 @@ char *clock_duration(int64_t us, char out[CLOCK_TEXT])
     else if (s < 3600)
         snprintf(out, CLOCK_TEXT, "%lld min %lld s", (long long)(s / 60), (long long)(s % 60));
     else
-        snprintf(out, CLOCK_TEXT, "%lld h %lld min", (long long)(s / 3600), (long long)(s % 3600 / 60));
+        snprintf(out, CLOCK_TEXT, "%lld h %lld min", (long long)(s / 3600),
+                 (long long)(s % 3600 / 60));
     return out;
 }

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What vsnprintf cut off may have ended in the middle of a UTF-8 character: half of one would make the whole
- * line unreadable to some terminals, and to JSON. A text that was not cut stays as it is. */
+/* What vsnprintf cut off may have ended in the middle of a UTF-8 character: half of one would make
+ * the whole line unreadable to some terminals, and to JSON. A text that was not cut stays as it
+ * is. */
 static void trim_partial_character(char *text, size_t size)
 {
     size_t len = strlen(text), i = len;

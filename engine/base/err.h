@@ -1,14 +1,15 @@
 /* err: what went wrong, as a value that travels up to whoever decides.
  *
  * Uses     nothing. Never allocates: it works when memory is gone.
- * Promise  the text is complete enough to be printed as it is, and never holds a password. What is too long
- * is cut, never in the middle of a UTF-8 character. Arguments may point into the error itself.
+ * Promise  the text is complete enough to be printed as it is, and never holds a password. What is
+ *          too long is cut, never in the middle of a UTF-8 character. Arguments may point into the
+ *          error itself.
  *
  *     if (!pg_exec(pg, sql, 0, NULL, &res, e))
  *         return err_wrap(e, "could not read table '%s'", table);
  *
- * What can fail returns bool and fills a struct err; no errno, SQLSTATE or HTTP status leaves the module that
- * met it. Log it or return it, never both.
+ * What can fail returns bool and fills a struct err; no errno, SQLSTATE or HTTP status leaves the
+ * module that met it. Log it or return it, never both.
  */
 #pragma once
 #include <stdbool.h>
@@ -29,7 +30,8 @@ enum err_fault {
     ERR_FAULT_SIZE,    /* passing: it took too long, or too much: less at a time may work at once */
     ERR_FAULT_ROW,     /* final: a row raised it, so that the others may do without it */
     ERR_FAULT_REQUEST, /* final: what was asked, as the script says it */
-    ERR_FAULT_SCHEMA,  /* final: a table or column is not what it was when the query was described */
+    /* final: a table or column is not what it was when the query was described */
+    ERR_FAULT_SCHEMA,
 };
 
 struct err {
@@ -46,8 +48,8 @@ struct err {
 bool err_set(struct err *e, enum err_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts context in front: "CONTEXT: TEXT". Keeps all else; a very long context is cut. Always returns false.
- */
+/* Puts context in front: "CONTEXT: TEXT". Keeps all else; a very long context is cut. Always
+ * returns false. */
 bool err_wrap(struct err *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Adds the remedy. Always returns false. */

@@ -14,15 +14,16 @@
 bool file_error(struct err *e, const char *what, const char *path)
 {
     int code = errno;
-    bool passing =
-        code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE || code == ENFILE || code == ENOMEM;
-    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s", passing ? "could not" : "cannot",
-                   what, path, strerror(code));
+    bool passing = code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE ||
+                   code == ENFILE || code == ENOMEM;
+    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s",
+                   passing ? "could not" : "cannot", what, path, strerror(code));
 }
 
 /* ---- where it is ---- */
 
-/* What a link names that is not there yet, seen from the link's folder; path itself, if it is no link. */
+/* What a link names that is not there yet, seen from the link's folder; path itself, if it is no
+ * link. */
 static char *behind_link(const char *path)
 {
     char target[PATH_MAX], *out;

@@ -8,9 +8,9 @@
 
 /* ---- text ---- */
 
-/* Whether 8 bytes need no second look: ASCII, no control character, no quote, no backslash. A subtraction
- * sets the top bit of the lowest byte that would go below zero; a borrow can only reach bytes above that one.
- */
+/* Whether 8 bytes need no second look: ASCII, no control character, no quote, no backslash. A
+ * subtraction sets the top bit of the lowest byte that would go below zero; a borrow can only reach
+ * bytes above that one. */
 static inline bool plain_word(uint64_t w)
 {
     const uint64_t each = 0x0101010101010101, top = each * 0x80;
@@ -34,8 +34,8 @@ static inline bool plain4s(const char *p, const char *q)
     return plain_word((uint64_t)w[0] << 32 | w[1]);
 }
 
-/* The same of 16, which most processors look at at once; compared as signed bytes, those beyond ASCII are the
- * smallest. */
+/* The same of 16, which most processors look at at once; compared as signed bytes, those beyond
+ * ASCII are the smallest. */
 typedef signed char bytes16 __attribute__((vector_size(16)));
 
 static inline bool plain16(const char *p)
@@ -53,8 +53,8 @@ static inline bool plain(unsigned char c)
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/* The length of the UTF-8 character at s; 0: there is none; -1: it may be one, but is cut off. No overlong
- * forms, no surrogates, nothing beyond U+10FFFF: that is decided by the second byte. */
+/* The length of the UTF-8 character at s; 0: there is none; -1: it may be one, but is cut off. No
+ * overlong forms, no surrogates, nothing beyond U+10FFFF: that is decided by the second byte. */
 static int character(const char *s, size_t left)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -106,8 +106,8 @@ static size_t write_escape(char out[6], unsigned char c)
     return 6;
 }
 
-/* The writers of a string keep its next free byte in o; len is set when they are done. NULL: the buffer is
- * full. */
+/* The writers of a string keep its next free byte in o; len is set when they are done. NULL: the
+ * buffer is full. */
 static char *put_escape(struct buf *b, char *o, unsigned char c, size_t rest)
 {
     char escape[6];
@@ -120,8 +120,8 @@ static char *put_escape(struct buf *b, char *o, unsigned char c, size_t rest)
     return o + n;
 }
 
-/* Reserves what the rest of the text needs if nothing in it is escaped; each escape asks again for its own
- * excess. Thus a text that just fits under the ceiling does. */
+/* Reserves what the rest of the text needs if nothing in it is escaped; each escape asks again for
+ * its own excess. Thus a text that just fits under the ceiling does. */
 static bool put_string(struct buf *b, const char *p, size_t len)
 {
     if (!buf_reserve(b, len + 2))
@@ -170,8 +170,8 @@ static bool add_closely(struct buf *b, const char *text, size_t len)
     return valid;
 }
 
-/* Copies the text if all of it is plain. Its end is looked at together with bytes in front of it, which are
- * copied twice. */
+/* Copies the text if all of it is plain. Its end is looked at together with bytes in front of it,
+ * which are copied twice. */
 static bool copy_plain(char *o, const char *p, size_t len)
 {
     size_t n = 0;
@@ -237,9 +237,9 @@ static bool is_plain_size(double size)
     return size >= 1e-4 && size < 1e15;
 }
 
-/* Most floats in databases are short decimals: n / 10^k with n < 10^15. Both are exact doubles, and one
- * division rounds correctly, so if it gives x, then "n / 10^k" reads back as x; the smallest k is the
- * shortest text. False: it has more than 15 digits, or is not of a plain size. */
+/* Most floats in databases are short decimals: n / 10^k with n < 10^15. Both are exact doubles, and
+ * one division rounds correctly, so if it gives x, then "n / 10^k" reads back as x; the smallest k
+ * is the shortest text. False: it has more than 15 digits, or is not of a plain size. */
 static bool add_short_decimal(struct buf *b, double x)
 {
     static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
@@ -266,7 +266,8 @@ static bool add_short_decimal(struct buf *b, double x)
     return false;
 }
 
-/* A script may have set a locale: whatever it puts for the point, of how many bytes ever, becomes a point. */
+/* A script may have set a locale: whatever it puts for the point, of how many bytes ever, becomes a
+ * point. */
 static void use_point(char *text)
 {
     char *o = text;
@@ -395,8 +396,8 @@ static enum json_token unexpected(struct json_reader *r)
     return fail(r, r->p == r->end ? "cut off" : "damaged");
 }
 
-/* Over a comment, which search servers take and give back. False: there is none; one that does not end ends
- * the text. */
+/* Over a comment, which search servers take and give back. False: there is none; one that does not
+ * end ends the text. */
 static bool pass_comment(struct json_reader *r)
 {
     size_t left = (size_t)(r->end - r->p);
@@ -521,8 +522,8 @@ static bool pass_escape(struct json_reader *r)
     return true;
 }
 
-/* From the opening quote to behind the closing one. Without escapes it is borrowed from the input as it
- * stands. */
+/* From the opening quote to behind the closing one. Without escapes it is borrowed from the input
+ * as it stands. */
 static bool pass_string(struct json_reader *r)
 {
     const char *run = ++r->p;

@@ -12,8 +12,9 @@ struct entry {
     char key[];
 };
 
-/* slots is a hash table of numbers in entries, by linear probing and at most half full; entries has room for
- * half as many. Thus a walk over the set passes entries alone, and removing one moves none of the others. */
+/* slots is a hash table of numbers in entries, by linear probing and at most half full; entries has
+ * room for half as many. Thus a walk over the set passes entries alone, and removing one moves none
+ * of the others. */
 struct keyset {
     struct entry **entries; /* in the order in which they came; NULL: removed */
     uint32_t *slots;        /* the entry's number + 1; 0: free */
@@ -42,14 +43,15 @@ static size_t entry_bytes(const char *key, const char *value)
 
 static size_t table_bytes(size_t n_slots)
 {
-    return n_slots ? allocated(n_slots / 2 * sizeof(struct entry *)) + allocated(n_slots * sizeof(uint32_t))
+    return n_slots ? allocated(n_slots / 2 * sizeof(struct entry *)) +
+                         allocated(n_slots * sizeof(uint32_t))
                    : 0;
 }
 
 /* ---- the table ---- */
 
-/* FNV-1a, which mixes its last bytes into the upper half alone; the finaliser (MurmurHash3's) brings them to
- * the lower bits, of which the slot is made. */
+/* FNV-1a, which mixes its last bytes into the upper half alone; the finaliser (MurmurHash3's)
+ * brings them to the lower bits, of which the slot is made. */
 static uint64_t hash_of(const char *key)
 {
     uint64_t h = 0xcbf29ce484222325;
@@ -91,7 +93,8 @@ static void squeeze(struct keyset *s)
     s->used = n;
     memset(s->slots, 0, s->n_slots * sizeof *s->slots);
     for (size_t i = 0; i < n; i++) {
-        size_t at = s->entries[i]->hash & (s->n_slots - 1); /* all keys differ: any free slot will do */
+        /* all keys differ: any free slot will do */
+        size_t at = s->entries[i]->hash & (s->n_slots - 1);
         while (s->slots[at])
             at = (at + 1) & (s->n_slots - 1);
         s->slots[at] = (uint32_t)(i + 1);
@@ -134,8 +137,8 @@ static bool resize(struct keyset *s, size_t n_slots)
     return true;
 }
 
-/* For one entry more. Squeezing pays only where it gains a good part of the table: for each single place, a
- * set at its ceiling would be gone through with every key. */
+/* For one entry more. Squeezing pays only where it gains a good part of the table: for each single
+ * place, a set at its ceiling would be gone through with every key. */
 static bool make_place(struct keyset *s)
 {
     if (s->used < s->n_slots / 2)
@@ -191,7 +194,8 @@ void keyset_free(struct keyset *s)
     free(s);
 }
 
-static struct entry *new_entry(const char *key, uint64_t hash, const char *value, uint32_t generation)
+static struct entry *new_entry(const char *key, uint64_t hash, const char *value,
+                               uint32_t generation)
 {
     size_t key_size = strlen(key) + 1;
     struct entry *n = malloc(sizeof *n + texts_size(key, value));
@@ -206,9 +210,10 @@ static struct entry *new_entry(const char *key, uint64_t hash, const char *value
     return n;
 }
 
-/* The new one is made before the old one goes, as key and value may lie in that one; the ceiling counts one
- * of the two. */
-static bool replace(struct keyset *s, size_t slot, const char *key, const char *value, uint32_t generation)
+/* The new one is made before the old one goes, as key and value may lie in that one; the ceiling
+ * counts one of the two. */
+static bool replace(struct keyset *s, size_t slot, const char *key, const char *value,
+                    uint32_t generation)
 {
     struct entry **place = &s->entries[s->slots[slot] - 1], *old = *place;
     size_t size = entry_bytes(key, value), others = s->bytes - entry_bytes(old->key, old->value);

@@ -16,9 +16,11 @@
 #include <unistd.h>
 
 enum {
-    MESSAGE = 3800, /* bytes: with time and name below 4096, so that a pipe takes a text line whole */
+    /* bytes: with time and name below 4096, so that a pipe takes a text line whole */
+    MESSAGE = 3800,
     ROOM = 2 * MESSAGE +
-           600, /* as JSON each byte may become two; then a hint, or a status line and its escapes */
+           /* as JSON each byte may become two; then a hint, or a status line and its escapes */
+           600,
     STATUS = 400,
 };
 
@@ -28,7 +30,8 @@ static const char *const colors[] = {"\x1b[31m", "\x1b[33m", "", "\x1b[2m"};
 
 static struct log_options how = {.level = LOG_INFO}; /* read-only once threads run */
 static _Thread_local char thread[16];
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the terminal: status, and every write */
+/* of the terminal: status, and every write */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char status[STATUS];
 
 void log_setup(const struct log_options *options)
@@ -46,8 +49,9 @@ void log_thread(const char *name)
     snprintf(thread, sizeof thread, "%s", name ? name : "");
 }
 
-/* One event, one line, whatever is in it: control characters (those of two bytes too) become spaces, what is
- * not UTF-8 '?'. No text grows. cut: the end may be half a character, which goes. */
+/* One event, one line, whatever is in it: control characters (those of two bytes too) become
+ * spaces, what is not UTF-8 '?'. No text grows. cut: the end may be half a character, which
+ * goes. */
 static void clean(char *text, bool cut)
 {
     char *o = text;
@@ -55,8 +59,8 @@ static void clean(char *text, bool cut)
         size_t n = json_character(p, (size_t)(end - p));
         if (n == 0 && cut && end - p < 4)
             break;
-        bool control =
-            n == 1 ? (unsigned char)*p < 0x20 || *p == 0x7F : n == 2 && *p == '\xC2' && p[1] < '\xA0';
+        bool control = n == 1 ? (unsigned char)*p < 0x20 || *p == 0x7F
+                              : n == 2 && *p == '\xC2' && p[1] < '\xA0';
         if (n == 0 || control) {
             *o++ = n == 0 ? '?' : ' ';
             p += n == 0 ? 1 : n;
@@ -69,8 +73,8 @@ static void clean(char *text, bool cut)
     *o = '\0';
 }
 
-/* The buffers live on the stack: an error is told even when memory is gone. They never grow, so are never
- * freed. */
+/* The buffers live on the stack: an error is told even when memory is gone. They never grow, so are
+ * never freed. */
 static struct buf on_stack(char *memory, size_t size)
 {
     return (struct buf){.data = memory, .cap = size, .max = size - 1};
@@ -79,7 +83,8 @@ static struct buf on_stack(char *memory, size_t size)
 static void add_json(struct buf *b, enum log_level level, const char *message, const char *hint)
 {
     char time[CLOCK_TEXT];
-    buf_addf(b, "{\"time\":\"%s\",\"level\":\"%s\"", clock_text(clock_wall_us(), time), names[level]);
+    buf_addf(b, "{\"time\":\"%s\",\"level\":\"%s\"", clock_text(clock_wall_us(), time),
+             names[level]);
     if (thread[0]) {
         buf_adds(b, ",\"worker\":");
         json_add_string(b, thread, strlen(thread));
@@ -98,8 +103,8 @@ static void add_text(struct buf *b, enum log_level level, const char *message)
     char time[CLOCK_TEXT];
     clock_text(clock_wall_us(), time);
     const char *color = how.color ? colors[level] : "";
-    buf_addf(b, "%.*sZ %s%-5s%s ", (int)sizeof "2026-11-24T12:01:07.123" - 1, time, color, names[level],
-             color[0] ? "\x1b[0m" : "");
+    buf_addf(b, "%.*sZ %s%-5s%s ", (int)sizeof "2026-11-24T12:01:07.123" - 1, time, color,
+             names[level], color[0] ? "\x1b[0m" : "");
     if (thread[0])
         buf_addf(b, "%-3s ", thread);
     buf_addf(b, "%s\n", message);
@@ -109,8 +114,10 @@ static void write_all(const char *data, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(STDERR_FILENO, data, len);
-        if (n < 0 && errno == EAGAIN) /* somebody made the terminal non-blocking: give it a second */
-            n = poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 1000) > 0 ? 0 : -1;
+        /* somebody made the terminal non-blocking: give it a second */
+        if (n < 0 && errno == EAGAIN)
+            n = poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 1000) > 0 ? 0
+                                                                                            : -1;
         else if (n < 0 && errno == EINTR)
             n = 0;
         if (n < 0)

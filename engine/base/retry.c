@@ -7,8 +7,8 @@
 
 #include <math.h>
 
-/* Seconds: quick enough that a restarted server is noticed at once, slow enough not to burden one that is
- * struggling. */
+/* Seconds: quick enough that a restarted server is noticed at once, slow enough not to burden one
+ * that is struggling. */
 static const double first_wait = 0.1, longest_wait = 10;
 
 enum { LOOK_MS = 250 }; /* how often a wait looks whether it is over */
@@ -17,8 +17,8 @@ static void log_wait(const struct backoff_details *d, void *arg)
 {
     (void)arg;
     const char *hint = d->tries == 1 ? d->error->hint : ""; /* told once, not with every try */
-    log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "", hint,
-             hint[0] ? ")" : "");
+    log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "",
+             hint, hint[0] ? ")" : "");
 }
 
 static void log_success(const struct backoff_details *d, void *arg)

@@ -95,7 +95,8 @@ static bool read_all(int fd, const char *what, const char *path, struct buf *out
     ssize_t n;
     do {
         if (!buf_reserve(out, 4096))
-            return out->len + 4096 > out->max ? bad_file(what, path, "it is too long", e) : err_memory(e);
+            return out->len + 4096 > out->max ? bad_file(what, path, "it is too long", e)
+                                              : err_memory(e);
         n = read(fd, out->data + out->len, 4096);
         if (n > 0)
             out->len += (size_t)n;
@@ -126,8 +127,9 @@ static bool read_file(const char *name, const char *path, struct buf *out, struc
     bool ok = read_all(fd, name, path, out, e) && trim(name, path, out, from, e);
     close(fd);
     if (ok && S_ISREG(info.st_mode) && (info.st_mode & S_IROTH))
-        log_warn("file '%s' holds a secret, %s, and everybody may read it: chmod 600 keeps it to you", path,
-                 name);
+        log_warn(
+            "file '%s' holds a secret, %s, and everybody may read it: chmod 600 keeps it to you",
+            path, name);
     return ok;
 }
 

@@ -9,7 +9,8 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Optimal string alignment: insertions, deletions, changes, and swaps of neighbours count one each. */
+/* Optimal string alignment: insertions, deletions, changes, and swaps of neighbours count one
+ * each. */
 static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {
     size_t d[LONGEST + 1][LONGEST + 1];

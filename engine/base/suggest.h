@@ -7,6 +7,6 @@
 #pragma once
 #include <stddef.h>
 
-/* The nearest of the n names: at most two letters added, left out, changed or swapped, and at most half of
- * the word. Borrowed from names; NULL if none is. */
+/* The nearest of the n names: at most two letters added, left out, changed or swapped, and at most
+ * half of the word. Borrowed from names; NULL if none is. */
 const char *suggest(const char *name, const char *const *names, size_t n);

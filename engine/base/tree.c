@@ -44,7 +44,8 @@ static bool take(struct tree *t, struct reading *w, const struct json_reader *r,
 {
     if (r->token == JSON_KEY) {
         w->name = slice(r, text);
-        w->name.len = (size_t)((const char *)memrchr(w->name.at, '"', w->name.len) - w->name.at) + 1;
+        w->name.len =
+            (size_t)((const char *)memrchr(w->name.at, '"', w->name.len) - w->name.at) + 1;
         return true;
     }
     if (r->token == JSON_OBJECT_END || r->token == JSON_ARRAY_END) {

@@ -1,4 +1,5 @@
-/* tree: a JSON text as a tree, for what has to be looked up and compared: mappings, settings, their answers.
+/* tree: a JSON text as a tree, for what has to be looked up and compared: mappings, settings, their
+ * answers.
  *
  * Uses     json, err.
  * Promise  any text is read, or refused; values are slices of it, so it must outlive the tree.

@@ -50,8 +50,8 @@ static void print_help(const struct cli_command *c)
     printf("%-*s  %s\n", HELP_COLUMN, "  -h, --help", "show this");
 }
 
-static bool set_option(const struct cli_command *c, const struct cli_option *o, const char *arg, void *out,
-                       struct err *e)
+static bool set_option(const struct cli_command *c, const struct cli_option *o, const char *arg,
+                       void *out, struct err *e)
 {
     void *field = (char *)out + o->offset;
     switch (o->kind) {
@@ -64,8 +64,8 @@ static bool set_option(const struct cli_command *c, const struct cli_option *o, 
     case CLI_NUMBER:
         if (read_number(arg, o->min, o->max, field))
             return true;
-        err_set(e, ERR_USAGE, "option --%s takes a whole number from %lld to %lld, not '%s'", o->name, o->min,
-                o->max, arg);
+        err_set(e, ERR_USAGE, "option --%s takes a whole number from %lld to %lld, not '%s'",
+                o->name, o->min, o->max, arg);
         return usage(e, c);
     }
     return true;
@@ -79,7 +79,8 @@ static void make_tables(const struct cli_option *options, struct option longs[],
     shorts[s++] = 'h';
     for (; options[n].name && n < MAX_OPTIONS - 2; n++) {
         const struct cli_option *o = &options[n];
-        longs[n] = (struct option){o->name, o->arg ? required_argument : no_argument, NULL, 256 + (int)n};
+        longs[n] =
+            (struct option){o->name, o->arg ? required_argument : no_argument, NULL, 256 + (int)n};
         if (o->letter) {
             shorts[s++] = o->letter;
             if (o->arg)
@@ -129,8 +130,8 @@ static bool unknown(struct err *e, const struct cli_command *c, const char *word
     return usage(e, c);
 }
 
-bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first, bool *help,
-               struct err *e)
+bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first,
+               bool *help, struct err *e)
 {
     struct option longs[MAX_OPTIONS];
     char shorts[2 * MAX_OPTIONS + 3];

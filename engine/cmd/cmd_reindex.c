@@ -15,8 +15,8 @@ static const struct cli_option options[] = {
      "swap, though the new index has not half of the old one's documents"},
     {"workers", 0, "N", CLI_NUMBER, offsetof(struct reindex_options, workers), 1, 64,
      "worker threads (default 2)"},
-    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct reindex_options, give_up_after), 0, 1LL << 31,
-     "end after S seconds without a server (default 0: never)"},
+    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct reindex_options, give_up_after), 0,
+     1LL << 31, "end after S seconds without a server (default 0: never)"},
     CLI_LOG_OPTIONS,
     {0},
 };

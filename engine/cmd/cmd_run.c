@@ -54,7 +54,8 @@ static bool conflict(const struct run_options *o, struct err *e)
     if (o->format && !o->dry_run)
         return err_set(e, ERR_USAGE, "option --format goes with --dry-run");
     if (o->format && strcmp(o->format, "documents") != 0 && strcmp(o->format, "bulk") != 0)
-        return err_set(e, ERR_USAGE, "option --format takes 'documents' or 'bulk', not '%s'", o->format);
+        return err_set(e, ERR_USAGE, "option --format takes 'documents' or 'bulk', not '%s'",
+                       o->format);
     if (o->keys && o->keys_from)
         a = "--keys", b = "--keys-from";
     else if (keys && o->full)
@@ -113,8 +114,8 @@ static bool read_request(struct run *r, struct err *e)
     return true;
 }
 
-/* Where a reindex has put another index in the place of ours meanwhile, that one is brought up to date, too.
- */
+/* Where a reindex has put another index in the place of ours meanwhile, that one is brought up to
+ * date, too. */
 static bool load(struct run *r, struct err *e)
 {
     do {
@@ -162,7 +163,8 @@ static int run_main(int argc, char **argv)
         return cli_fail(&e);
     }
     r.give_up_after = (double)r.o.give_up_after;
-    /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for them. */
+    /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for
+     * them. */
     bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
               run_open(&r, argv[first], &e) && run_execute(&r, work, &e);
     uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;

@@ -38,7 +38,8 @@ static bool show(const struct pipeline *p, struct err *e)
     if (d.phase == STATE_NEW) {
         printf("phase      new: there is no such file, the next run loads everything\n");
     } else if (d.bare) {
-        printf("phase      following: the file has no content, its time of last modification counts\n");
+        printf("phase      following: the file has no content, its time of last modification "
+               "counts\n");
         printf("watermark  %s\n", clock_text(d.mtime.us, text));
     } else {
         printf("pipeline   %s\n", d.pipeline);
@@ -57,8 +58,8 @@ static bool show(const struct pipeline *p, struct err *e)
     return true;
 }
 
-/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a file
- * without JSON, or corrects the one that is there. */
+/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a
+ * file without JSON, or corrects the one that is there. */
 static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
 {
     struct state_data d;
@@ -73,9 +74,11 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
     const struct position *root = known && d.n_tables > 0 ? &d.tables[0].mark.at : NULL;
     bool is_number = root && root->cursor && !root->has_us, ok = true;
     if (is_number && at.has_us)
-        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is no time: it stands at %s", root->cursor);
+        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is no time: it stands at %s",
+                     root->cursor);
     else if (!is_number && !at.has_us)
-        ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
+        ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z",
+                     text);
     d.phase = STATE_FOLLOWING;
     d.bare = !known;
     free(d.after);
@@ -116,9 +119,11 @@ static bool check_words(int n, char **words, struct err *e)
     if (near && !known)
         err_set(e, ERR_USAGE, "unknown action '%s' of state, did you mean '%s'?", words[0], near);
     else if (!known)
-        err_set(e, ERR_USAGE, n ? "unknown action '%s' of state" : "state of what?", n ? words[0] : "");
+        err_set(e, ERR_USAGE, n ? "unknown action '%s' of state" : "state of what?",
+                n ? words[0] : "");
     else
-        err_set(e, ERR_USAGE, "state %s takes %s", words[0], want == 3 ? "a script and a time" : "a script");
+        err_set(e, ERR_USAGE, "state %s takes %s", words[0],
+                want == 3 ? "a script and a time" : "a script");
     return err_hint(e, "etl-engine state show|set|reset SCRIPT [TIME]");
 }
 
@@ -137,7 +142,8 @@ static int state_main(int argc, char **argv)
         return EXIT_DONE;
     bool ok = check_words(argc - first, argv + first, &e) && cli_log_setup(&log, &terminal, &e) &&
               script_read(&text, argv[first + 1], &e) && (script = script_open(&text, &e)) &&
-              pipeline_read(&pipeline, script, &e) && act(&pipeline, argv[first], argv[first + 2], &e);
+              pipeline_read(&pipeline, script, &e) &&
+              act(&pipeline, argv[first], argv[first + 2], &e);
     pipeline_free(&pipeline);
     script_close(script);
     script_text_free(&text);
@@ -147,7 +153,8 @@ static int state_main(int argc, char **argv)
 const struct cli_command cmd_state = {
     .name = "state",
     .usage = "state show|set|reset SCRIPT [TIME]",
-    .summary = "Shows how far a script's pipeline has come, sets its watermark to TIME, or forgets it.",
+    .summary =
+        "Shows how far a script's pipeline has come, sets its watermark to TIME, or forgets it.",
     .options = options,
     .main = state_main,
 };

@@ -13,10 +13,10 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int help(void)
 {
-    printf(
-        "usage: etl-engine [COMMAND] SCRIPT [options]\n\n"
-        "Keeps an Elasticsearch or OpenSearch index true to a PostgreSQL database, as a Lua script says.\n\n"
-        "commands (run, if left out):\n");
+    printf("usage: etl-engine [COMMAND] SCRIPT [options]\n\n"
+           "Keeps an Elasticsearch or OpenSearch index true to a PostgreSQL database, as a Lua "
+           "script says.\n\n"
+           "commands (run, if left out):\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
     printf("\netl-engine COMMAND --help shows the options; etl-engine --version the version.\n");
@@ -30,7 +30,8 @@ static bool unknown_command(int argc, char **argv, struct err *e)
     for (int i = 0; i < COMMANDS; i++)
         names[i] = commands[i]->name;
     const char *near = suggest(word, names, COMMANDS);
-    bool plain = strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == strlen(word);
+    bool plain =
+        strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == strlen(word);
     bool followed = argc > 2 && argv[2][0] != '-';
     if (word[0] == '-' || !plain || access(word, F_OK) == 0 || (!near && !followed))
         return false;
@@ -42,8 +43,8 @@ static bool unknown_command(int argc, char **argv, struct err *e)
     return true;
 }
 
-/* A closed stdin, stdout or stderr is opened to where nothing can be written, or the next socket would take
- * its number, and documents would go into it. */
+/* A closed stdin, stdout or stderr is opened to where nothing can be written, or the next socket
+ * would take its number, and documents would go into it. */
 static void occupy_standard_files(void)
 {
     for (int fd = 0; fd <= 2; fd++)

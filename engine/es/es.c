@@ -70,8 +70,8 @@ static bool user_in_url(const struct es_server *s)
     return false;
 }
 
-bool es_server_changed(const struct es_server *s, const struct es_security *given, const char **changed,
-                       struct err *e)
+bool es_server_changed(const struct es_server *s, const struct es_security *given,
+                       const char **changed, struct err *e)
 {
     struct es_security now;
     if (!es_security_read(&now, given, user_in_url(s), e))
@@ -121,12 +121,14 @@ static void set_up(CURL *h, const struct es_server *s)
     curl_easy_setopt(h, CURLOPT_USERAGENT, "etl-engine");
     /* Not asked for: yet a gateway's is understood. */
     curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, s->compress ? "gzip" : "identity");
-    /* A name is asked for when a connection is made, which is seldom; never is an old answer believed. */
+    /* A name is asked for when a connection is made, which is seldom; never is an old answer
+     * believed. */
     curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, s->limits.connect_ms);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second */
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, s->limits.stall_s);
-    curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10); /* a body has megabytes: fewer writes */
+    /* a body has megabytes: fewer writes */
+    curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10);
 #if LIBCURL_VERSION_NUM >= 0x075000
     curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, s->limits.connection_s);
 #endif
@@ -218,10 +220,11 @@ static bool timed_out(struct es *es, struct err *e)
         return err_set(e, ERR_PASSING, "could not reach %s: no connection within %s", url,
                        clock_duration(spent, text));
     if (spent < es->node_ms * 1000)
-        return err_set(e, ERR_PASSING, "could not get an answer from %s: not a byte moved for %ld s", url,
+        return err_set(e, ERR_PASSING,
+                       "could not get an answer from %s: not a byte moved for %ld s", url,
                        es->server->limits.stall_s);
-    return err_set(e, ERR_PASSING, "could not get an answer from %s: it was not complete after %s", url,
-                   clock_duration(spent, text));
+    return err_set(e, ERR_PASSING, "could not get an answer from %s: it was not complete after %s",
+                   url, clock_duration(spent, text));
 }
 
 /* Never libcurl's own error buffer: that may quote a proxy's URL, password and all. */
@@ -257,7 +260,8 @@ static bool no_answer(struct es *es, CURLcode code, struct err *e)
 static size_t keep_body(char *data, size_t size, size_t n, void *arg)
 {
     struct buf *body = arg;
-    return buf_add(body, data, size * n) ? size * n : 0; /* 0: ends the transfer with CURLE_WRITE_ERROR */
+    /* 0: ends the transfer with CURLE_WRITE_ERROR */
+    return buf_add(body, data, size * n) ? size * n : 0;
 }
 
 struct request {
@@ -318,14 +322,15 @@ static bool set_headers(struct es *es, const struct request *r, const char *url,
     if (!add_header(es, type) || !add_header(es, "Expect:") /* or large bodies wait for a 100 */
         || (r->packed && !add_header(es, "Content-Encoding: gzip")))
         return err_memory(e);
-    if (!es_security_headers(&es->server->security, r->method, url, r->body, r->len, &es->headers, e))
+    if (!es_security_headers(&es->server->security, r->method, url, r->body, r->len, &es->headers,
+                             e))
         return false;
     curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, es->headers);
     return true;
 }
 
-/* All requests together have the time from when the stop was asked on. Nor do we wait for a thread that
- * resolves a name: nothing ends it. */
+/* All requests together have the time from when the stop was asked on. Nor do we wait for a thread
+ * that resolves a name: nothing ends it. */
 static int64_t end_of_stop(struct es *es)
 {
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -352,7 +357,8 @@ static bool drive(struct es *es, CURLMcode *failed)
         /* The pipe stays readable for ever: once we know, it must not wake us again. */
         struct curl_waitfd wake = {.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
         bool listen = !stopping && wake.fd >= 0;
-        *failed = curl_multi_poll(es->multi, &wake, listen ? 1 : 0, (int)(left < 10000 ? left : 10000), NULL);
+        *failed = curl_multi_poll(es->multi, &wake, listen ? 1 : 0,
+                                  (int)(left < 10000 ? left : 10000), NULL);
         if (*failed != CURLM_OK)
             return true;
     }
@@ -387,8 +393,8 @@ static void note_redirect(const char *url, struct es_answer *a)
 {
     CURLU *u = curl_url();
     char *shown = NULL;
-    static const CURLUPart hidden[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_PATH, CURLUPART_QUERY,
-                                       CURLUPART_FRAGMENT};
+    static const CURLUPart hidden[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_PATH,
+                                       CURLUPART_QUERY, CURLUPART_FRAGMENT};
     bool ok = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK;
     for (size_t i = 0; i < sizeof hidden / sizeof *hidden; i++)
         ok = ok && curl_url_set(u, hidden[i], NULL, 0) == CURLUE_OK;
@@ -404,23 +410,26 @@ static void read_head(CURL *h, struct es_answer *a)
     long status = 0;
     curl_off_t wait = 0;
     curl_easy_getinfo(h, CURLINFO_CONTENT_TYPE, &type);
-    snprintf(a->type, sizeof a->type, "%.*s", type ? (int)strcspn(type, ";\r\n") : 0, type ? type : "");
+    snprintf(a->type, sizeof a->type, "%.*s", type ? (int)strcspn(type, ";\r\n") : 0,
+             type ? type : "");
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(h, CURLINFO_RETRY_AFTER, &wait);
     a->status = (int)status;
     a->redirect[0] = '\0';
     if (curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url)
         note_redirect(url, a);
-    a->retry_after_ms = wait <= 0 ? 0 : (int64_t)(wait < MAX_RETRY_AFTER_S ? wait : MAX_RETRY_AFTER_S) * 1000;
+    a->retry_after_ms =
+        wait <= 0 ? 0 : (int64_t)(wait < MAX_RETRY_AFTER_S ? wait : MAX_RETRY_AFTER_S) * 1000;
 }
 
 static bool body_failed(const struct es *es, const struct es_answer *a, struct err *e)
 {
     if (a->body.len <
-        a->body.max / 2) /* curl hands out 16 KB at a time: far from the ceiling, so it was memory */
+        /* curl hands out 16 KB at a time: far from the ceiling, so it was memory */
+        a->body.max / 2)
         return err_memory(e);
-    return err_set(e, ERR_FINAL, "cannot take an answer of more than %zu MB from %s", a->body.max >> 20,
-                   es->node->text);
+    return err_set(e, ERR_FINAL, "cannot take an answer of more than %zu MB from %s",
+                   a->body.max >> 20, es->node->text);
 }
 
 static bool run(struct es *es, struct es_answer *a, struct err *e)
@@ -434,8 +443,8 @@ static bool run(struct es *es, struct es_answer *a, struct err *e)
         return true;
     if (a->body.failed)
         return body_failed(es, a, e);
-    /* A server that refuses a body for its size need not read it: it may reset the connection behind its
-     * answer. */
+    /* A server that refuses a body for its size need not read it: it may reset the connection
+     * behind its answer. */
     if (a->status == 413 && passing_why(code))
         return true;
     return no_answer(es, code, e);
@@ -450,7 +459,8 @@ static void clear(struct es_answer *a)
 }
 
 /* Points the handle at a node. */
-static bool aim(struct es *es, const struct es_url *node, int64_t ms, const struct request *r, struct err *e)
+static bool aim(struct es *es, const struct es_url *node, int64_t ms, const struct request *r,
+                struct err *e)
 {
     char *url = NULL;
     if (asprintf(&url, "%s%s", node->text, r->path) < 0)
@@ -468,16 +478,18 @@ static bool aim(struct es *es, const struct es_url *node, int64_t ms, const stru
     return ok && es_security_login(&es->server->security, es->easy, node->userpwd, e);
 }
 
-/* What another node may do better: no answer for whatever reason, its own certificate too, or a gateway's
- * word that there is nobody. With one node it is the caller who judges. */
-static bool is_ill(const struct es_server *s, bool answered, const struct es_answer *a, const struct err *e)
+/* What another node may do better: no answer for whatever reason, its own certificate too, or a
+ * gateway's word that there is nobody. With one node it is the caller who judges. */
+static bool is_ill(const struct es_server *s, bool answered, const struct es_answer *a,
+                   const struct err *e)
 {
     if (s->n_urls == 1 || e->kind == ERR_STOPPED)
         return !answered && e->kind == ERR_PASSING;
     return !answered || a->status == 502 || a->status == 503 || a->status == 504;
 }
 
-static void tell_ill(const struct es *es, bool answered, const struct es_answer *a, const struct err *e)
+static void tell_ill(const struct es *es, bool answered, const struct es_answer *a,
+                     const struct err *e)
 {
     if (answered)
         log_warn("node %s answered %d; going on with other nodes", es->node->text, a->status);
@@ -537,21 +549,22 @@ bool es_unknown(const struct es *es, const struct es_answer *a, bool first_conta
     bool json = a->body.len > 0 && a->body.data[0] == '{' && a->status == 200;
     es_words(a, words, sizeof words);
     if (!first_contact || (json && !es_is_whole(a)))
-        return err_set(e, ERR_PASSING, "damaged answer from %s: status %d, %s: %s", es->node->text, a->status,
-                       *a->type ? a->type : "no content type", words);
-    err_set(e, ERR_FINAL, "what answers at %s is no search server: status %d, %s: %s", es->node->text,
-            a->status, *a->type ? a->type : "no content type", words);
-    return err_hint(e,
-                    "sink.url has to be the address of Elasticsearch or OpenSearch itself; its port is 9200, "
-                    "unless it was given another one");
+        return err_set(e, ERR_PASSING, "damaged answer from %s: status %d, %s: %s", es->node->text,
+                       a->status, *a->type ? a->type : "no content type", words);
+    err_set(e, ERR_FINAL, "what answers at %s is no search server: status %d, %s: %s",
+            es->node->text, a->status, *a->type ? a->type : "no content type", words);
+    return err_hint(
+        e,
+        "sink.url has to be the address of Elasticsearch or OpenSearch itself; its port is 9200, "
+        "unless it was given another one");
 }
 
 void es_add_escaped(struct buf *b, const char *text)
 {
     for (; *text; text++) {
         unsigned char c = (unsigned char)*text;
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                     c == '_' || c == '.' || c == '~';
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '-' || c == '_' || c == '.' || c == '~';
         if (plain)
             buf_addc(b, (char)c);
         else

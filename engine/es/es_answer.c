@@ -9,9 +9,9 @@ enum { REASON = 300 }; /* bytes of a server's reason that a message has room for
 
 /* ---- what the server says ---- */
 
-/* text as one line into out, cut at a character. A server that could not parse a request may quote it,
- * headers and credentials too (Elasticsearch 7.10 does, in "[Source: (byte[])..."): nothing is taken from
- * there on. */
+/* text as one line into out, cut at a character. A server that could not parse a request may quote
+ * it, headers and credentials too (Elasticsearch 7.10 does, in "[Source: (byte[])..."): nothing is
+ * taken from there on. */
 static void copy_words(char *out, size_t size, const char *text, size_t len)
 {
     const char *source = memmem(text, len, "[Source:", 8);
@@ -32,8 +32,8 @@ static void copy_words(char *out, size_t size, const char *text, size_t len)
     out[len] = '\0';
 }
 
-/* The value of one member of an error object, whose name was the last token. depth 1 is the error itself,
- * deeper ones are its causes: the innermost is kept. */
+/* The value of one member of an error object, whose name was the last token. depth 1 is the error
+ * itself, deeper ones are its causes: the innermost is kept. */
 static bool read_error_member(struct json_reader *r, int depth, char *cause_type, size_t size,
                               struct es_error *out)
 {
@@ -52,13 +52,14 @@ static bool read_error_member(struct json_reader *r, int depth, char *cause_type
     if (depth > 1 && is_reason) {
         char reason[180];
         copy_words(reason, sizeof reason, r->text, r->len);
-        snprintf(out->cause, sizeof out->cause, "%s%s%s", cause_type, cause_type[0] ? ": " : "", reason);
+        snprintf(out->cause, sizeof out->cause, "%s%s%s", cause_type, cause_type[0] ? ": " : "",
+                 reason);
     }
     return true;
 }
 
-/* The rest of an error object whose brace was the last token. No recursion: depth counts the causes that are
- * open. */
+/* The rest of an error object whose brace was the last token. No recursion: depth counts the causes
+ * that are open. */
 static bool read_error_object(struct json_reader *r, struct es_error *out)
 {
     char cause_type[sizeof out->type] = "";
@@ -98,12 +99,13 @@ bool es_read_error(struct json_reader *r, struct es_error *out)
 void es_error_text(const struct es_error *error, char *out, size_t size)
 {
     char text[sizeof *error + 40];
-    int n = snprintf(text, sizeof text, "%s%s%s", error->type, error->type[0] && error->reason[0] ? ": " : "",
-                     error->reason);
+    int n = snprintf(text, sizeof text, "%s%s%s", error->type,
+                     error->type[0] && error->reason[0] ? ": " : "", error->reason);
     /* The cause is the more telling half: a long reason gives way to it. */
     char cause[sizeof error->cause + 20] = "";
     const char *told = strstr(error->cause, ": ");
-    bool again = told && strstr(error->reason, told + 2); /* "Failed to parse mapping: WHY", because of WHY */
+    /* "Failed to parse mapping: WHY", because of WHY */
+    bool again = told && strstr(error->reason, told + 2);
     if (error->cause[0] && !again)
         snprintf(cause, sizeof cause, " (caused by %s)", error->cause);
     size_t tail = strlen(cause) < size / 2 ? strlen(cause) : size / 2;
@@ -118,33 +120,39 @@ static const char FORBIDDEN[] = "the user needs more privileges"; /* better: the
 
 enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
 
-/* The table. The first row that fits decides; NULL fits anything. What stands in no row is damaged: an item's
- * 2xx with an error, a status below 200. Not looked at, on purpose:
+/* The table. The first row that fits decides; NULL fits anything. What stands in no row is damaged:
+ * an item's 2xx with an error, a status below 200. Not looked at, on purpose:
  *
- *   _index of an item   an alias, or an ingest pipeline of the index, may have it otherwise than the request;
- *                       operation, id and order say whose answer it is
- *   _shards.failed      the primary has written the document, or else the item had an error; a replica that
- *                       failed is the cluster's to repair, from the primary, and sending again would not help
+ *   _index of an item   an alias, or an ingest pipeline of the index, may have it otherwise than
+ *                       the request; operation, id and order say whose answer it is
+ *   _shards.failed      the primary has written the document, or else the item had an error; a
+ *                       replica that failed is the cluster's to repair, from the primary, and
+ *                       sending again would not help
  *   result              "noop" where an ingest pipeline dropped the document: as it was told to
  */
 static const struct es_rule rules[] = {
     /* ---- the disk is nearly full; the server lifts the block by itself ---- */
     {ANY, 400, 429, "cluster_block_exception", "/12/", ES_AGAIN, NULL},
-    {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL}, /* OpenSearch: of all its nodes */
+    /* OpenSearch: of all its nodes */
+    {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL},
 
-    /* ---- too much at once, of whatever: queues, memory (circuit breakers), a gateway's limit ---- */
+    /* ---- too much at once, of whatever: queues, memory (circuit breakers), a gateway's limit
+     * ---- */
     {ANY, 429, 429, NULL, NULL, ES_OVERLOADED, NULL},
     {ANY, 400, 599, "es_rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
-    {ANY, 400, 599, "rejected_execution_exception", NULL, ES_OVERLOADED, NULL}, /* OpenSearch's name for it */
+    /* OpenSearch's name for it */
+    {ANY, 400, 599, "rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
     {ES_DOCUMENTS, 413, 413, NULL, NULL, ES_TOO_LARGE, NULL},
 
-    /* ---- a shard or a node that is elsewhere by now, a server that starts, a gateway without one ---- */
+    /* ---- a shard or a node that is elsewhere by now, a server that starts, a gateway without one
+     * ---- */
     {ANY, 408, 408, NULL, NULL, ES_AGAIN, NULL},
     {REQUEST, 425, 425, NULL, NULL, ES_AGAIN, NULL}, /* a gateway: too early on this connection */
     {ES_ITEM, 404, 404, "shard_not_found_exception", NULL, ES_AGAIN, NULL},
-    {ES_ITEM, 500, 500, "fail_processor_exception", NULL, ES_REJECTED, NULL}, /* a pipeline that refuses it */
-    /* 500 comes from a node that leaves, too. Of a request about the index itself it is the request's fault.
-     */
+    /* a pipeline that refuses it */
+    {ES_ITEM, 500, 500, "fail_processor_exception", NULL, ES_REJECTED, NULL},
+    /* 500 comes from a node that leaves, too. Of a request about the index itself it is the
+     * request's fault. */
     {ES_ITEM | ES_DOCUMENTS, 500, 599, NULL, NULL, ES_AGAIN, NULL},
     {ES_WHOLE, 502, 504, NULL, NULL, ES_AGAIN, NULL},
 
@@ -153,15 +161,18 @@ static const struct es_rule rules[] = {
 
     /* ---- nothing gets through: no document's fault, and no waiting helps ---- */
     {ANY, 401, 401, NULL, NULL, ES_BROKEN,
-     "who we are stands in sink (user and password, api_key, bearer_token), or in ELASTICSEARCH_USER and the "
+     "who we are stands in sink (user and password, api_key, bearer_token), or in "
+     "ELASTICSEARCH_USER and the "
      "like"},
     {ANY, 403, 403, "cluster_block_exception", NULL, ES_BROKEN,
-     "somebody made the index read-only (index.blocks.write, index.blocks.read_only), or closed it"},
+     "somebody made the index read-only (index.blocks.write, index.blocks.read_only), or closed "
+     "it"},
     {ANY, 400, 403, "index_closed_exception", NULL, ES_BROKEN, "open the index: POST /INDEX/_open"},
     {ES_ITEM, 403, 403, NULL, NULL, ES_BROKEN,
      "it takes the privilege 'write' on the index (in OpenSearch indices:data/write/*)"},
     {REQUEST, 403, 403, NULL, NULL, ES_BROKEN, FORBIDDEN},
-    {REQUEST, 407, 407, NULL, NULL, ES_BROKEN, "the proxy wants a user and a password: see http_proxy"},
+    {REQUEST, 407, 407, NULL, NULL, ES_BROKEN,
+     "the proxy wants a user and a password: see http_proxy"},
     {ES_ITEM, 404, 404, "index_not_found_exception", NULL, ES_BROKEN,
      "the index vanished while it was written to; the next run creates it and loads everything"},
     {ES_ITEM, 400, 400, "illegal_argument_exception", "no write index", ES_BROKEN,
@@ -169,11 +180,13 @@ static const struct es_rule rules[] = {
     {ES_ITEM, 400, 400, "illegal_argument_exception", "data stream", ES_BROKEN,
      "a data stream only ever grows, and its documents cannot be replaced: name an index"},
     {REQUEST, 300, 399, NULL, NULL, ES_BROKEN,
-     "redirects are not followed, credentials would go with them: if it leads to your search server, name "
+     "redirects are not followed, credentials would go with them: if it leads to your search "
+     "server, name "
      "that"},
     {REQUEST, 400, 599, NULL, NULL, ES_BROKEN, NULL},
 
-    /* ---- all else that an item may be refused for: mapping, field limit, ingest pipeline, id, ... ---- */
+    /* ---- all else that an item may be refused for: mapping, field limit, ingest pipeline, id, ...
+     * ---- */
     {ES_ITEM, 400, 499, NULL, NULL, ES_REJECTED, NULL},
 };
 
@@ -197,8 +210,8 @@ const struct es_rule *es_rules(size_t *n)
 
 /* ---- a whole answer ---- */
 
-/* The error of a whole answer, and the status that it tells (0: none). False: the body has no error that can
- * be read. */
+/* The error of a whole answer, and the status that it tells (0: none). False: the body has no error
+ * that can be read. */
 static bool read_answer_error(const char *text, size_t len, struct es_error *out, int64_t *status)
 {
     struct json_reader r;
@@ -296,7 +309,8 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
     const struct es_rule *rule = es_judge(part, a->status, &error);
     bool later = is_passing(rule);
     es_reason(a, reason, sizeof reason);
-    err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status, reason);
+    err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status,
+            reason);
     e->retry_after_ms = later ? a->retry_after_ms : 0;
     e->overloaded = rule && rule->verdict == ES_OVERLOADED;
     if (rule && rule->hint == FORBIDDEN && a->privilege)
@@ -324,12 +338,12 @@ bool es_unfit(const char *text, size_t len, const char *why, struct err *e)
         const struct es_rule *rule = es_judge(ES_DOCUMENTS, status, &error);
         bool final = rule && !is_passing(rule);
         es_error_text(&error, reason, sizeof reason);
-        err_set(e, final ? ERR_FINAL : ERR_PASSING, "the search server answered 200, but with an error: %s",
-                reason);
+        err_set(e, final ? ERR_FINAL : ERR_PASSING,
+                "the search server answered 200, but with an error: %s", reason);
         return final && rule->hint ? err_hint(e, "%s", rule->hint) : false;
     }
     if (len > 0 && text[0] != '{')
         first_line(text, len, line, sizeof line);
-    return err_set(e, ERR_PASSING, "damaged answer: %s%s%s%s", why, line[0] ? "; it begins with '" : "", line,
-                   line[0] ? "'" : "");
+    return err_set(e, ERR_PASSING, "damaged answer: %s%s%s%s", why,
+                   line[0] ? "; it begins with '" : "", line, line[0] ? "'" : "");
 }

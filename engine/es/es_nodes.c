@@ -6,7 +6,8 @@
 #include <stdlib.h>
 
 enum {
-    SHORTEST_US = 1000 * 1000, /* a restarted node is back in some ten seconds, a cut connection at once */
+    /* a restarted node is back in some ten seconds, a cut connection at once */
+    SHORTEST_US = 1000 * 1000,
     LONGEST_US = 60 * 1000 * 1000, /* a node that has been gone for long costs one try a minute */
     DOUBLINGS = 6,                 /* from the one to the other */
 };
@@ -58,7 +59,8 @@ static int64_t rest_us(struct es_nodes *s, const struct node *node)
     int64_t most = (int64_t)SHORTEST_US << doublings;
     if (most > LONGEST_US)
         most = LONGEST_US;
-    s->random = s->random * 6364136223846793005u + 1442695040888963407u; /* Knuth's; the high bits are good */
+    /* Knuth's; the high bits are good */
+    s->random = s->random * 6364136223846793005u + 1442695040888963407u;
     return most / 2 + (int64_t)((s->random >> 33) % (uint64_t)(most / 2 + 1));
 }
 

@@ -2,8 +2,9 @@
  *
  * Uses     err. No network, no clock: the time is told, so that tests need not wait.
  * Threads  any; one mutex, never held while calling out.
- * Promise  a node that failed rests, longer each time (1 s to 60 s); when the rest is over, one request tries
- * it, and the others wait for how that goes. With one node, or while all rest, one is picked all the same.
+ * Promise  a node that failed rests, longer each time (1 s to 60 s); when the rest is over, one
+ *          request tries it, and the others wait for how that goes. With one node, or while all
+ *          rest, one is picked all the same.
  *
  *     size_t node = es_nodes_pick(nodes, now_us);
  *     ... a request; if no connection came about:

@@ -50,8 +50,8 @@ static bool check_text(const struct setting *t, const char *text, struct err *e)
 {
     for (const char *p = text; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7F)
-            return err_set(e, ERR_USAGE, "%s (%s) holds a line break or another control character", t->field,
-                           t->variable);
+            return err_set(e, ERR_USAGE, "%s (%s) holds a line break or another control character",
+                           t->field, t->variable);
     return true;
 }
 
@@ -71,8 +71,8 @@ static bool from_environment(struct es_security *s, const struct setting *t, str
     return ok;
 }
 
-static bool from_script(struct es_security *s, const struct es_security *given, const struct setting *t,
-                        struct err *e)
+static bool from_script(struct es_security *s, const struct es_security *given,
+                        const struct setting *t, struct err *e)
 {
     const char *text = *text_of(given, t);
     if (!text)
@@ -98,12 +98,16 @@ static bool read_verify(struct es_security *s, const struct es_security *given, 
 static bool exclude(const char *a, const char *b, struct err *e)
 {
     err_set(e, ERR_USAGE, "the search server is given %s and %s: they exclude each other", a, b);
-    return err_hint(e, "they come from sink in the script, and from ELASTICSEARCH_... in the environment");
+    return err_hint(
+        e, "they come from sink in the script, and from ELASTICSEARCH_... in the environment");
 }
 
 static bool check_who(const struct es_security *s, bool in_url, struct err *e)
 {
-    const char *user = s->user ? "user" : s->password ? "password" : in_url ? "a user in the url" : NULL;
+    const char *user = s->user       ? "user"
+                       : s->password ? "password"
+                       : in_url      ? "a user in the url"
+                                     : NULL;
     const char *token = s->api_key ? "api_key" : s->bearer_token ? "bearer_token" : NULL;
     if (s->api_key && s->bearer_token)
         return exclude("api_key", "bearer_token", e);
@@ -125,7 +129,8 @@ static bool check_amazon(const struct es_security *s, struct err *e)
     if (!s->aws_sigv4)
         return true;
     if (!sigv4_scope(&scope, s->aws_sigv4)) {
-        err_set(e, ERR_USAGE, "sink.aws_sigv4 is '%.60s', not aws:amz:REGION:SERVICE", s->aws_sigv4);
+        err_set(e, ERR_USAGE, "sink.aws_sigv4 is '%.60s', not aws:amz:REGION:SERVICE",
+                s->aws_sigv4);
         return err_hint(e, "such as aws:amz:eu-central-1:es");
     }
     if (s->user && s->password)
@@ -172,7 +177,8 @@ static bool read_all(struct es_security *s, const struct es_security *given, str
     return read_verify(s, given, e);
 }
 
-bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url, struct err *e)
+bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url,
+                      struct err *e)
 {
     *s = (struct es_security){0};
     if (!read_all(s, given, e) || !check_who(s, in_url, e) || !check_amazon(s, e) ||
@@ -181,7 +187,8 @@ bool es_security_read(struct es_security *s, const struct es_security *given, bo
         return false;
     }
     if (!s->verify)
-        log_warn("the search server's certificate is not verified (verify = false): whoever can reach the "
+        log_warn("the search server's certificate is not verified (verify = false): whoever can "
+                 "reach the "
                  "network in "
                  "between can read all documents and credentials, and change them");
     return true;
@@ -240,13 +247,13 @@ static bool add_api_key(struct buf *line, const char *key)
         return buf_adds(line, key);
     if (!buf_reserve(line, 4 * (len / 3 + 1) + 1))
         return false;
-    line->len += (size_t)EVP_EncodeBlock((unsigned char *)line->data + line->len, (const unsigned char *)key,
-                                         (int)len);
+    line->len += (size_t)EVP_EncodeBlock((unsigned char *)line->data + line->len,
+                                         (const unsigned char *)key, (int)len);
     return true;
 }
 
-static bool add_signature(const struct es_security *s, const char *method, const char *url, const void *body,
-                          size_t len, struct curl_slist **list, struct err *e)
+static bool add_signature(const struct es_security *s, const char *method, const char *url,
+                          const void *body, size_t len, struct curl_slist **list, struct err *e)
 {
     struct sigv4 signer = {.key_id = s->user, .secret = s->password, .token = s->session_token};
     struct buf lines;
@@ -260,8 +267,8 @@ static bool add_signature(const struct es_security *s, const char *method, const
     return ok;
 }
 
-bool es_security_headers(const struct es_security *s, const char *method, const char *url, const void *body,
-                         size_t len, struct curl_slist **list, struct err *e)
+bool es_security_headers(const struct es_security *s, const char *method, const char *url,
+                         const void *body, size_t len, struct curl_slist **list, struct err *e)
 {
     if (s->aws_sigv4)
         return add_signature(s, method, url, body, len, list, e);

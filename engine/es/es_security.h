@@ -1,9 +1,11 @@
 /* es_security: who we are to the search server, and how we know that it is the right one.
  *
  * Uses     libcurl, OpenSSL, secret, sigv4, err, buf, log.
- * Threads  a struct es_security is read-only once it has been read; a handshake belongs to one connection.
- * Promise  no message holds a secret. The server's certificate is always verified, unless the user says that
- *          it shall not be, and is then warned. A certificate that is not right is final, with its reason.
+ * Threads  a struct es_security is read-only once it has been read; a handshake belongs to one
+ *          connection.
+ * Promise  no message holds a secret. The server's certificate is always verified, unless the user
+ *          says that it shall not be, and is then warned. A certificate that is not right is final,
+ *          with its reason.
  *
  *     es_security.c   what is given, and the headers that it makes
  *     es_tls.c        certificates, and what a failed handshake means
@@ -16,20 +18,22 @@
 
 struct err;
 
-/* As the script gives it (pipeline), or with all that the environment says (es_security_read). Texts are
- * owned; NULL: not given. */
+/* As the script gives it (pipeline), or with all that the environment says (es_security_read).
+ * Texts are owned; NULL: not given. */
 struct es_security {
     char *user, *password, *api_key, *bearer_token;
-    char *aws_sigv4, *session_token; /* "aws:amz:REGION:SERVICE"; user and password are the keys, then */
+    /* "aws:amz:REGION:SERVICE"; user and password are the keys, then */
+    char *aws_sigv4, *session_token;
     char *ca, *ca_fingerprint, *client_cert, *client_key;
     bool verify;
 };
 
-/* Each setting from the environment (secret.h; ELASTICSEARCH_PASSWORD for password, and so on), else as
- * given. With aws_sigv4, keys that are not given are AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
- * AWS_SESSION_TOKEN. Warns if verify is false. in_url: the server's URL names a user. False, ERR_USAGE: what
- * is given contradicts itself, or cannot be right. */
-bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url, struct err *e);
+/* Each setting from the environment (secret.h; ELASTICSEARCH_PASSWORD for password, and so on),
+ * else as given. With aws_sigv4, keys that are not given are AWS_ACCESS_KEY_ID,
+ * AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. Warns if verify is false. in_url: the server's URL
+ * names a user. False, ERR_USAGE: what is given contradicts itself, or cannot be right. */
+bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url,
+                      struct err *e);
 void es_security_free(struct es_security *s); /* bears a zeroed struct */
 
 /* The first field that differs, such as "sink.user"; NULL: none does. */
@@ -48,15 +52,17 @@ struct es_handshake {                   /* bears being zeroed */
 };
 
 /* Prepares a handle. h: borrowed, as long as the handle lives. */
-bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL *curl, struct err *e);
+bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL *curl,
+                       struct err *e);
 
-/* User and password: userpwd is that of the URL, "user:password" or NULL; what else is given is stronger. */
+/* User and password: userpwd is that of the URL, "user:password" or NULL; what else is given is
+ * stronger. */
 bool es_security_login(const struct es_security *s, CURL *curl, const char *userpwd, struct err *e);
 
-/* Adds what this request's headers say of us to *list: owned by the caller, who frees it on failure, too.
- * url: whole. */
-bool es_security_headers(const struct es_security *s, const char *method, const char *url, const void *body,
-                         size_t len, struct curl_slist **list, struct err *e);
+/* Adds what this request's headers say of us to *list: owned by the caller, who frees it on
+ * failure, too. url: whole. */
+bool es_security_headers(const struct es_security *s, const char *method, const char *url,
+                         const void *body, size_t len, struct curl_slist **list, struct err *e);
 
 /* Before each request. */
 void es_security_begin(struct es_handshake *h);
@@ -66,6 +72,6 @@ bool es_security_failed(const struct es_handshake *h, CURL *curl, CURLcode code,
 
 /* ---- a refusal ---- */
 
-/* The remedy for a request that was forbidden: which privileges it takes, in the words of both search
- * servers. path: of the request, behind a prefix or not. */
+/* The remedy for a request that was forbidden: which privileges it takes, in the words of both
+ * search servers. path: of the request, behind a prefix or not. */
 const char *es_security_privilege(const char *method, const char *path);

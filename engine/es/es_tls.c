@@ -1,4 +1,5 @@
-/* es_tls: certificates: which of the server's we believe, ours, and what is wrong when a handshake fails. */
+/* es_tls: certificates: which of the server's we believe, ours, and what is wrong when a handshake
+ * fails. */
 #include "es/es_security.h"
 
 #include "base/err.h"
@@ -10,7 +11,8 @@
 
 /* ---- while the handshake lasts ---- */
 
-static void watch(int sent, int version, int type, const void *data, size_t len, SSL *ssl, void *arg)
+static void watch(int sent, int version, int type, const void *data, size_t len, SSL *ssl,
+                  void *arg)
 {
     struct es_handshake *h = arg;
     const unsigned char *bytes = data;
@@ -44,8 +46,9 @@ static bool same_fingerprint(const char *given, const char *found)
     return *found == '\0';
 }
 
-/* The certificate with the fingerprint becomes the only one that is trusted, and the chain is then verified
- * as ever. Only to look whether it is there would do for anybody who sends a copy of it. */
+/* The certificate with the fingerprint becomes the only one that is trusted, and the chain is then
+ * verified as ever. Only to look whether it is there would do for anybody who sends a copy of
+ * it. */
 static int verify_by_fingerprint(X509_STORE_CTX *ctx, void *arg)
 {
     struct es_handshake *h = arg;
@@ -86,13 +89,15 @@ static CURLcode set_certificates(const struct es_security *s, CURL *curl)
     if (code == CURLE_OK && s->client_cert)
         code = curl_easy_setopt(curl, CURLOPT_SSLCERT, s->client_cert);
     if (code == CURLE_OK && s->client_cert) /* the same file may hold both */
-        code = curl_easy_setopt(curl, CURLOPT_SSLKEY, s->client_key ? s->client_key : s->client_cert);
+        code =
+            curl_easy_setopt(curl, CURLOPT_SSLKEY, s->client_key ? s->client_key : s->client_cert);
     if (code == CURLE_OK) /* or an encrypted key would be asked for on the terminal */
         code = curl_easy_setopt(curl, CURLOPT_KEYPASSWD, "");
     return code;
 }
 
-bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL *curl, struct err *e)
+bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL *curl,
+                       struct err *e)
 {
     *h = (struct es_handshake){.security = s};
     CURLcode code = set_certificates(s, curl);
@@ -104,7 +109,8 @@ bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL
     if (code == CURLE_OK)
         code = curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, prepare);
     return code == CURLE_OK || !s->ca_fingerprint ||
-           err_set(e, ERR_FINAL, "cannot verify by ca_fingerprint: this libcurl was built without OpenSSL");
+           err_set(e, ERR_FINAL,
+                   "cannot verify by ca_fingerprint: this libcurl was built without OpenSSL");
 }
 
 void es_security_begin(struct es_handshake *h)
@@ -117,34 +123,41 @@ void es_security_begin(struct es_handshake *h)
 static bool is_unknown_authority(long result)
 {
     return result == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT ||
-           result == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN || result == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
+           result == X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN ||
+           result == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT ||
            result == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ||
            result == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 
-static bool tell_certificate(const struct es_handshake *h, CURL *curl, const char *url, struct err *e)
+static bool tell_certificate(const struct es_handshake *h, CURL *curl, const char *url,
+                             struct err *e)
 {
     const struct es_security *s = h->security;
     long result = 0;
     curl_easy_getinfo(curl, CURLINFO_SSL_VERIFYRESULT, &result);
     if (h->unknown_fingerprint) {
-        err_set(e, ERR_FINAL, "cannot trust %s: none of its certificates has the ca_fingerprint", url);
+        err_set(e, ERR_FINAL, "cannot trust %s: none of its certificates has the ca_fingerprint",
+                url);
         return err_hint(e, "the last one that it presents has %s", h->found);
     }
-    if (result == X509_V_OK || result == X509_V_ERR_UNSPECIFIED) { /* libcurl's own look at the names */
+    /* libcurl's own look at the names */
+    if (result == X509_V_OK || result == X509_V_ERR_UNSPECIFIED) {
         err_set(e, ERR_FINAL, "cannot trust %s: its certificate is for another host name", url);
         return err_hint(e, "the host in sink.url has to be one that the certificate names");
     }
     const char *reason = X509_verify_cert_error_string(result);
     if (is_unknown_authority(result) && s->ca) {
-        err_set(e, ERR_FINAL, "cannot trust %s: the authority in '%s' has not signed its certificate (%s)",
-                url, s->ca, reason);
-        return err_hint(e, "ca = \"FILE\" in sink (or ELASTICSEARCH_CA) has to name the authority that did");
+        err_set(e, ERR_FINAL,
+                "cannot trust %s: the authority in '%s' has not signed its certificate (%s)", url,
+                s->ca, reason);
+        return err_hint(
+            e, "ca = \"FILE\" in sink (or ELASTICSEARCH_CA) has to name the authority that did");
     }
     if (is_unknown_authority(result)) {
-        err_set(e, ERR_FINAL, "cannot trust %s: no known authority has signed its certificate (%s)", url,
-                reason);
-        return err_hint(e, "ca = \"FILE\" in sink (or ELASTICSEARCH_CA) names the authority's certificate");
+        err_set(e, ERR_FINAL, "cannot trust %s: no known authority has signed its certificate (%s)",
+                url, reason);
+        return err_hint(
+            e, "ca = \"FILE\" in sink (or ELASTICSEARCH_CA) names the authority's certificate");
     }
     err_set(e, ERR_FINAL, "cannot trust %s: %s", url, reason);
     if (result == X509_V_ERR_CERT_HAS_EXPIRED || result == X509_V_ERR_CERT_NOT_YET_VALID)
@@ -156,15 +169,18 @@ enum { CERTIFICATE_REQUIRED = 116, INTERNAL_ERROR = 80 }; /* of TLS 1.3; RFC 844
 
 static bool tell_alert(const struct es_handshake *h, const char *url, struct err *e)
 {
-    const char *reason =
-        h->alert == CERTIFICATE_REQUIRED ? "certificate required" : SSL_alert_desc_string_long(h->alert);
-    bool ours = h->alert == CERTIFICATE_REQUIRED || (h->alert >= 42 && h->alert <= 46) || h->alert == 48 ||
+    const char *reason = h->alert == CERTIFICATE_REQUIRED ? "certificate required"
+                                                          : SSL_alert_desc_string_long(h->alert);
+    bool ours = h->alert == CERTIFICATE_REQUIRED || (h->alert >= 42 && h->alert <= 46) ||
+                h->alert == 48 ||
                 h->alert == 40; /* all that is said of certificates; 40: handshake failure */
     if (h->alert == INTERNAL_ERROR)
-        return err_set(e, ERR_PASSING, "could not reach %s: the TLS handshake broke off (%s)", url, reason);
+        return err_set(e, ERR_PASSING, "could not reach %s: the TLS handshake broke off (%s)", url,
+                       reason);
     err_set(e, ERR_FINAL, "cannot reach %s: it refuses our TLS handshake (%s)", url, reason);
     return !ours ? false
-                 : err_hint(e, "it may want %s client certificate: client_cert and client_key in sink",
+                 : err_hint(e,
+                            "it may want %s client certificate: client_cert and client_key in sink",
                             h->security->client_cert ? "another" : "a");
 }
 
@@ -175,7 +191,8 @@ static bool tell_broken(const struct es_handshake *h, const char *url, struct er
         return err_hint(e, "is it http:// rather than https://, or another port?");
     }
     if (h->our_alert)
-        return err_set(e, ERR_FINAL, "cannot reach %s: it speaks no TLS that OpenSSL would accept here", url);
+        return err_set(e, ERR_FINAL,
+                       "cannot reach %s: it speaks no TLS that OpenSSL would accept here", url);
     return err_set(e, ERR_PASSING, "could not reach %s: the TLS handshake broke off", url);
 }
 
@@ -188,15 +205,16 @@ bool es_security_failed(const struct es_handshake *h, CURL *curl, CURLcode code,
         tell_certificate(h, curl, url, e);
         return true;
     case CURLE_SSL_CERTPROBLEM:
-        err_set(e, ERR_FINAL, "cannot use the client certificate '%s' with the key '%s'", s->client_cert,
-                s->client_key ? s->client_key : s->client_cert);
+        err_set(e, ERR_FINAL, "cannot use the client certificate '%s' with the key '%s'",
+                s->client_cert, s->client_key ? s->client_key : s->client_cert);
         err_hint(e, "both have to be PEM, belong to each other, and the key must not be encrypted");
         return true;
     case CURLE_SSL_CACERT_BADFILE:
-        err_set(e, ERR_FINAL, "cannot read certificates from %s%s%s", s->ca ? "'" : "the system's list",
-                s->ca ? s->ca : "", s->ca ? "'" : "");
-        err_hint(e, s->ca ? "ca has to name a file of certificates in PEM"
-                          : "the package ca-certificates brings it; or name one: ca = \"FILE\" in sink");
+        err_set(e, ERR_FINAL, "cannot read certificates from %s%s%s",
+                s->ca ? "'" : "the system's list", s->ca ? s->ca : "", s->ca ? "'" : "");
+        err_hint(
+            e, s->ca ? "ca has to name a file of certificates in PEM"
+                     : "the package ca-certificates brings it; or name one: ca = \"FILE\" in sink");
         return true;
     case CURLE_SSL_CONNECT_ERROR:
         h->alert ? tell_alert(h, url, e) : tell_broken(h, url, e);

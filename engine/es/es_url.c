@@ -68,7 +68,8 @@ static bool refuse_part(CURLU *u, CURLUPart part, const char *why, struct err *e
 static bool look_at_host(CURLU *u, struct es_url *s, struct err *e)
 {
     char *scheme = NULL, *host = NULL;
-    bool ok = take_part(u, CURLUPART_SCHEME, 0, &scheme, e) && take_part(u, CURLUPART_HOST, 0, &host, e);
+    bool ok =
+        take_part(u, CURLUPART_SCHEME, 0, &scheme, e) && take_part(u, CURLUPART_HOST, 0, &host, e);
     if (ok && strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
         ok = bad_url(e, "it begins with neither http:// nor https://");
     if (ok)
@@ -94,8 +95,8 @@ static size_t url_length(const char *text, const char **next)
     return strlen(text);
 }
 
-/* What is shown, and asked, has to mean the same when it is read again: libcurl takes anything for an IPv6
- * zone, an '@' too. */
+/* What is shown, and asked, has to mean the same when it is read again: libcurl takes anything for
+ * an IPv6 zone, an '@' too. */
 static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
 {
     char *again = NULL;
@@ -103,10 +104,12 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
     url_length(s->text, &second);
     if (second)
         return bad_url(e, "its path holds another URL");
-    if (strchr(s->text, '@')) /* a '/' in the password: what precedes it was taken for host and port */
+    /* a '/' in the password: what precedes it was taken for host and port */
+    if (strchr(s->text, '@'))
         return bad_url(e, "there is an '@' behind its host");
     CURLUcode code = curl_url_set(u, CURLUPART_URL, s->text, 0);
-    bool ok = code == CURLUE_OK && refuse_part(u, CURLUPART_USER, "there is an '@' in its host", e) &&
+    bool ok = code == CURLUE_OK &&
+              refuse_part(u, CURLUPART_USER, "there is an '@' in its host", e) &&
               take_part(u, CURLUPART_URL, 0, &again, e);
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
@@ -141,9 +144,8 @@ static bool parse_one(struct es_url *s, const char *text, size_t len, struct err
     CURLU *u = curl_url();
     bool ok = url && u ? parse(u, s, url, e) : err_memory(e);
     if (!ok && e->kind == ERR_USAGE && strchr(url, '@'))
-        err_hint(
-            e,
-            "characters such as / ? # @ : %% in a user or password have to be percent-encoded: %%2F for /");
+        err_hint(e, "characters such as / ? # @ : %% in a user or password have to be "
+                    "percent-encoded: %%2F for /");
     curl_url_cleanup(u);
     free(url);
     return ok;

@@ -15,9 +15,9 @@ struct es_url {
     bool loopback; /* this machine itself */
 };
 
-/* text: one URL, or several with commas between: http:// or https://, perhaps with user:password@ and a path
- * prefix; the port, if none is given, is that of the scheme (80, 443), not 9200. Only a comma before another
- * http:// or https:// divides, so that a password may hold one. False, ERR_USAGE: one of them is not such a
- * URL. */
+/* text: one URL, or several separated by commas: http:// or https://, perhaps with user:password@
+ * and a path prefix; the port, if none is given, is that of the scheme (80, 443), not 9200. Only a
+ * comma before another http:// or https:// divides, so that a password may hold one. False,
+ * ERR_USAGE: one of them is not such a URL. */
 bool es_urls_parse(const char *text, struct es_url **list, size_t *n, struct err *e);
 void es_urls_free(struct es_url *list, size_t n); /* NULL, 0 is fine */

@@ -40,8 +40,8 @@ struct gzip *gzip_new(void)
     g->stream.zalloc = allocate;
     g->stream.zfree = release;
     buf_init(&g->out, SIZE_MAX / 2);
-    g->ready =
-        deflateInit2(&g->stream, Z_BEST_SPEED, Z_DEFLATED, GZIP_WINDOW, MEMORY, Z_DEFAULT_STRATEGY) == Z_OK;
+    g->ready = deflateInit2(&g->stream, Z_BEST_SPEED, Z_DEFLATED, GZIP_WINDOW, MEMORY,
+                            Z_DEFAULT_STRATEGY) == Z_OK;
     if (g->ready)
         return g;
     gzip_free(g);

@@ -44,7 +44,8 @@ static const char *host_of(const char *url, size_t *len)
 void sigv4_add_host(struct buf *out, const char *url)
 {
     size_t len;
-    const char *host = host_of(url, &len), *usual = strncasecmp(url, "https:", 6) == 0 ? ":443" : ":80";
+    const char *host = host_of(url, &len),
+               *usual = strncasecmp(url, "https:", 6) == 0 ? ":443" : ":80";
     size_t tail = strlen(usual);
     if (len > tail && memcmp(host + len - tail, usual, tail) == 0)
         len -= tail;
@@ -154,10 +155,12 @@ static bool hash(const void *data, size_t len, char out[HEX])
     return ok;
 }
 
-static bool seal(const void *key, size_t key_len, const char *text, size_t len, unsigned char out[DIGEST])
+static bool seal(const void *key, size_t key_len, const char *text, size_t len,
+                 unsigned char out[DIGEST])
 {
     unsigned int n = 0;
-    return HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text, len, out, &n) != NULL &&
+    return HMAC(EVP_sha256(), key, (int)key_len, (const unsigned char *)text, len, out, &n) !=
+               NULL &&
            n == DIGEST;
 }
 
@@ -171,8 +174,8 @@ static bool sign(const struct sigv4 *s, const char *date, const struct buf *text
     buf_adds(&secret, s->secret);
     bool ok = !secret.failed && seal(secret.data, secret.len, date, 8, k) &&
               seal(k, DIGEST, s->region, strlen(s->region), k) &&
-              seal(k, DIGEST, s->service, strlen(s->service), k) && seal(k, DIGEST, "aws4_request", 12, k) &&
-              seal(k, DIGEST, text->data, text->len, k);
+              seal(k, DIGEST, s->service, strlen(s->service), k) &&
+              seal(k, DIGEST, "aws4_request", 12, k) && seal(k, DIGEST, text->data, text->len, k);
     buf_free(&secret);
     if (ok)
         to_hex(k, out);
@@ -212,7 +215,8 @@ static void add_request(struct buf *b, const struct sigv4 *s, const char *method
     buf_addf(b, "\n%s\n%s", signed_headers(s), p->body);
 }
 
-static void add_headers(struct buf *out, const struct sigv4 *s, const struct parts *p, const char *signature)
+static void add_headers(struct buf *out, const struct sigv4 *s, const struct parts *p,
+                        const char *signature)
 {
     buf_adds(out, "Host: ");
     buf_add(out, p->host.data, p->host.len);
@@ -222,14 +226,15 @@ static void add_headers(struct buf *out, const struct sigv4 *s, const struct par
         buf_adds(out, s->token);
         buf_addc(out, '\n');
     }
-    buf_addf(out,
-             "Authorization: AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/%s/aws4_request, SignedHeaders=%s, "
-             "Signature=%s\n",
-             s->key_id, p->date, s->region, s->service, signed_headers(s), signature);
+    buf_addf(
+        out,
+        "Authorization: AWS4-HMAC-SHA256 Credential=%s/%.8s/%s/%s/aws4_request, SignedHeaders=%s, "
+        "Signature=%s\n",
+        s->key_id, p->date, s->region, s->service, signed_headers(s), signature);
 }
 
-bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, const void *body, size_t len,
-                time_t now, struct buf *out, struct err *e)
+bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, const void *body,
+                size_t len, time_t now, struct buf *out, struct err *e)
 {
     struct parts p;
     struct buf request, text;
@@ -246,8 +251,8 @@ bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, cons
         add_request(&request, s, method, url, &p);
     ok = ok && !request.failed && hash(request.data, request.len, digest);
     if (ok)
-        buf_addf(&text, "AWS4-HMAC-SHA256\n%s\n%.8s/%s/%s/aws4_request\n%s", p.date, p.date, s->region,
-                 s->service, digest);
+        buf_addf(&text, "AWS4-HMAC-SHA256\n%s\n%.8s/%s/%s/aws4_request\n%s", p.date, p.date,
+                 s->region, s->service, digest);
     ok = ok && !text.failed && sign(s, p.date, &text, signature);
     if (ok)
         add_headers(out, s, &p, signature);

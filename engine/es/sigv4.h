@@ -3,8 +3,9 @@
  * Uses     libcrypto, buf, err.
  * Promise  the secret itself is in nothing that leaves.
  *
- * libcurl has CURLOPT_AWS_SIGV4, but signs a request as it is written (7.88, Debian 12's): a comma in the
- * path or parameters out of order, which AWS puts into a canonical form first, are then refused.
+ * libcurl has CURLOPT_AWS_SIGV4, but signs a request as it is written (7.88, Debian 12's): a comma
+ * in the path or parameters out of order, which AWS puts into a canonical form first, are then
+ * refused.
  */
 #pragma once
 #include <stdbool.h>
@@ -25,12 +26,11 @@ struct sigv4 {
 /* Reads "aws:amz:REGION:SERVICE", as curl has it, into region and service. */
 bool sigv4_scope(struct sigv4 *s, const char *text);
 
-/* The value of the header Host that libcurl sends for this URL: without the scheme's own port. Adds it to
- * out.
- */
+/* The value of the header Host that libcurl sends for this URL: without the scheme's own port. Adds
+ * it to out. */
 void sigv4_add_host(struct buf *out, const char *url);
 
 /* Adds the headers that the request needs, each a line that ends in a line break: Host, X-Amz-Date,
  * X-Amz-Content-Sha256, X-Amz-Security-Token, Authorization. url: whole, as it is sent. */
-bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, const void *body, size_t len,
-                time_t now, struct buf *out, struct err *e);
+bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, const void *body,
+                size_t len, time_t now, struct buf *out, struct err *e);

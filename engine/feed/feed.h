@@ -2,12 +2,14 @@
  *
  * Uses     source, queue (batches), stretch, pg, index, keyset.
  * Threads  one, the main thread.
- * Promise  batches come in an order in which acknowledging a prefix of them is progress: each carries the
- * mark (`done`) that holds once it and all before it are in the index. A call that failed may be made again.
+ * Promise  batches come in an order in which acknowledging a prefix of them is progress: each
+ *          carries the mark (`done`) that holds once it and all before it are in the index. A call
+ *          that failed may be made again.
  *
  *   feed_snapshot   every row of the root table, as successive stretches of the key
  *   feed_poll       the documents that changed rows of one table affect, since a position
- *   feed_sweep      every row, every document of the index, every dead letter, for what a poll cannot see
+ *   feed_sweep      every row, every document of the index, every dead letter, for what a poll
+ *                   cannot see
  *   feed_list       keys given by hand
  */
 #pragma once
@@ -39,8 +41,8 @@ bool feed_next(struct feed *f, struct batch **out, struct err *e);
 void feed_rest(struct feed *f);
 void feed_free(struct feed *f); /* NULL is fine */
 
-/* after: the key up to which all is done (NULL: begin at the first); copied. stretch: says how many keys are
- * next; borrowed. NULL: no memory. */
+/* after: the key up to which all is done (NULL: begin at the first); copied. stretch: says how many
+ * keys are next; borrowed. NULL: no memory. */
 struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const char *after,
                            struct stretch *stretch, struct err *e);
 
@@ -50,28 +52,29 @@ struct feed_place {       /* bears being zeroed */
     struct source_report report;
     char *server; /* owned: see source_server; NULL: it cannot be told */
 };
-bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
-                     struct err *e);
+bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
+                     struct feed_place *place, struct err *e);
 void feed_place_free(struct feed_place *p);
 
-/* mark: where the table's changes are followed from, perhaps amid a pass or a fan. place: read a moment ago;
- * to_the_limit: end at its last row, so that a table under constant change keeps nobody busy for ever. All
- * copied. es: for index_field; may be NULL. */
+/* mark: where the table's changes are followed from, perhaps amid a pass or a fan. place: read a
+ * moment ago; to_the_limit: end at its last row, so that a table under constant change keeps nobody
+ * busy for ever. All copied. es: for index_field; may be NULL. */
 struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
                        const struct mark *mark, const struct feed_place *place, bool to_the_limit,
                        struct err *e);
-/* Once feed_next gave NULL: look again. What was delivered and has not changed since is not delivered again.
- * False: no memory. */
+/* Once feed_next gave NULL: look again. What was delivered and has not changed since is not
+ * delivered again. False: no memory. */
 bool feed_poll_again(struct feed *f);
 /* What the last page's report was: for its owner's log. Borrowed. */
 const struct source_report *feed_poll_report(const struct feed *f);
 
-/* index: where ids are looked for; borrowed. after: the key up to which a sweep that was broken off has come,
- * or NULL; copied. dead: borrowed, or NULL; as is stretch, which says how many keys are worth a query. */
-struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es, const char *index,
-                        const struct deadletters *dead, struct stretch *stretch, const char *after,
-                        struct err *e);
+/* index: where ids are looked for; borrowed. after: the key up to which a sweep that was broken off
+ * has come, or NULL; copied. dead: borrowed, or NULL; as is stretch, which says how many keys are
+ * worth a query. */
+struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es,
+                        const char *index, const struct deadletters *dead, struct stretch *stretch,
+                        const char *after, struct err *e);
 
 /* keys: n texts; copied, and checked by the server at the first feed_next. */
-struct feed *feed_list(const struct source *s, struct pg_pool *pool, const char *const *keys, size_t n,
-                       struct err *e);
+struct feed *feed_list(const struct source *s, struct pg_pool *pool, const char *const *keys,
+                       size_t n, struct err *e);

@@ -1,5 +1,6 @@
-/* feed_list: keys given by hand. The server writes them its own way first ("A-B" and "a-b" are one uuid),
- * without doubles, so that a key without a row is deleted under the very name that its document has. */
+/* feed_list: keys given by hand. The server writes them its own way first ("A-B" and "a-b" are one
+ * uuid), without doubles, so that a key without a row is deleted under the very name that its
+ * document has. */
 #include "base/err.h"
 #include "feed/feed.h"
 #include "flow/queue.h"
@@ -22,8 +23,8 @@ struct list {
 static bool canonical(struct list *l, struct err *e)
 {
     struct pg *pg = pg_take(l->feed.pool, e);
-    bool ok = pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys, l->given->n,
-                                     &l->keys, e);
+    bool ok = pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys,
+                                     l->given->n, &l->keys, e);
     pg_give(l->feed.pool, pg);
     return ok;
 }
@@ -59,8 +60,8 @@ static void list_free(struct feed *f)
     free(l);
 }
 
-struct feed *feed_list(const struct source *source, struct pg_pool *pool, const char *const *keys, size_t n,
-                       struct err *e)
+struct feed *feed_list(const struct source *source, struct pg_pool *pool, const char *const *keys,
+                       size_t n, struct err *e)
 {
     struct list *l = calloc(1, sizeof *l);
     bool ok = l && (l->given = batch_new());

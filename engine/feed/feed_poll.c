@@ -1,17 +1,17 @@
-/* feed_poll: what changed in one table, in pages ordered by (cursor, key), as the root's keys that it
- * affects.
+/* feed_poll: what changed in one table, in pages ordered by (cursor, key), as the root's keys that
+ * it affects.
  *
- * watermark.h has the rule: which rows are looked at, and which of them are new. Here it is applied in
- * passes:
+ * watermark.h has the rule: which rows are looked at, and which of them are new. Here it is applied
+ * in passes:
  *
- *   a whole pass   reads the window. When it is over, the window moves on. Passes over what is dear to read
- *                  take at most a tenth of the time
+ *   a whole pass   reads the window. When it is over, the window moves on. Passes over what is dear
+ *                  to read take at most a tenth of the time
  *   a quick pass   reads what lies above everything seen, while the next whole pass has to wait
  *
- * A row that a later pass may bring again is remembered with its version, and passed over then. A pass whose
- * reports say that its window was too small does not count, and is followed by a larger one at once. A whole
- * pass that is broken off is gone on with behind its last page (mark.pass), and a page's fan behind its last
- * key (mark.fan).
+ * A row that a later pass may bring again is remembered with its version, and passed over then. A
+ * pass whose reports say that its window was too small does not count, and is followed by a larger
+ * one at once. A whole pass that is broken off is gone on with behind its last page (mark.pass),
+ * and a page's fan behind its last key (mark.fan).
  */
 #include "base/clock.h"
 #include "base/err.h"
@@ -34,18 +34,20 @@ enum {
     BATCH = 1000,          /* keys; batches of 250 to 4,000 cost the same (measured) */
     VERSION_MAX = 1 << 20, /* bytes: a numeric may have 150,000 digits */
     FAN_PAGE = 10000,      /* keys that are affected, in memory at a time */
-    MEMORY = 24 << 20,     /* bytes of delivered rows; beyond, they are delivered again in each pass */
-    WHOLE_SHARE = 10,      /* whole passes take at most 1/10 of the time */
-    TOLD_ROWS = 3,         /* of a page, that no document can be found for */
+    /* bytes of delivered rows; beyond, they are delivered again in each pass */
+    MEMORY = 24 << 20,
+    WHOLE_SHARE = 10, /* whole passes take at most 1/10 of the time */
+    TOLD_ROWS = 3,    /* of a page, that no document can be found for */
 };
 
 struct poll {
     struct feed feed; /* first */
     size_t table;
     struct watermark_rule rule;
-    struct mark mark;              /* as it is once all that was read is acknowledged */
-    struct position limit;         /* where to end; cursor NULL: with the last row */
-    struct position behind;        /* of this pass: the end of its last page; cursor NULL: no page yet */
+    struct mark mark;      /* as it is once all that was read is acknowledged */
+    struct position limit; /* where to end; cursor NULL: with the last row */
+    /* of this pass: the end of its last page; cursor NULL: no page yet */
+    struct position behind;
     struct source_report report;   /* the last page's */
     struct watermark_report began; /* the first page's of this pass; its sessions are not kept */
     char *sessions;                /* owned: those, or NULL */
@@ -58,7 +60,8 @@ struct poll {
     bool failed;                   /* a question failed: the server may be another one */
     bool no_versions;              /* of a view, of which a column raises on some row */
     bool finished;                 /* the pass is over */
-    int64_t took_us, costs_us[2];  /* of whole passes: this one's questions so far; those of the last two */
+    /* of whole passes: this one's questions so far; those of the last two */
+    int64_t took_us, costs_us[2];
     int64_t whole_ended_us;
 
     /* the page being delivered: */
@@ -68,10 +71,11 @@ struct poll {
     struct source_list affected;            /* of the root: a part of the fan */
     size_t next;                            /* of affected */
     bool fan_over, asked_index, from_index; /* from_index: affected came from there */
-    uint64_t rows_hash;                     /* of the rows that the fan is made of, and their cursors */
-    uint64_t resume_hash;                   /* what it was when the fan was broken off */
-    bool news;                              /* the mark is worth a save */
-    char *after;                            /* the fan's last key so far; NULL: none */
+    /* of the rows that the fan is made of, and their cursors */
+    uint64_t rows_hash;
+    uint64_t resume_hash;      /* what it was when the fan was broken off */
+    bool news;                 /* the mark is worth a save */
+    char *after;               /* the fan's last key so far; NULL: none */
     struct position resume_to; /* the end of the page whose fan was broken off; cursor NULL: none */
 };
 
@@ -113,7 +117,8 @@ static bool same_window(const struct window *a, const struct window *b)
     return position_same(&a->from, &b->from) && a->us == b->us && a->fence.us == b->fence.us;
 }
 
-/* Whether a restart would go on differently, but for transaction ids: those alone are not worth a save. */
+/* Whether a restart would go on differently, but for transaction ids: those alone are not worth a
+ * save. */
 static bool is_news(const struct mark *a, const struct mark *b)
 {
     return !position_same(&a->at, &b->at) || !position_same(&a->seen, &b->seen) ||
@@ -185,9 +190,11 @@ static bool take_rows(struct poll *p, const PGresult *page)
             ok = false;
         else if (source_page_above(s, p->table, page, i))
             ok = position_copy(&highest, &p->end);
-        if (!ok || (!p->no_versions && keyset_match(p->memory, p->end.key, p->version.data, p->generation)))
+        if (!ok || (!p->no_versions &&
+                    keyset_match(p->memory, p->end.key, p->version.data, p->generation)))
             continue;
-        if (!p->whole || source_page_returns(s, p->table, page, i, &p->began)) /* without room: again, then */
+        /* without room: again, then */
+        if (!p->whole || source_page_returns(s, p->table, page, i, &p->began))
             keyset_put(p->memory, p->end.key, p->version.data, p->generation);
         add_to_hash(&p->rows_hash, p->end.key);
         add_to_hash(&p->rows_hash, p->version.data);
@@ -207,7 +214,8 @@ static bool check_server(struct poll *p, struct pg *pg, struct err *e)
     if (!server)
         return false;
     if (strcmp(server, p->server) != 0) {
-        log_info("another PostgreSQL server answers: reading table '%s' again from %s", table_of(p)->label,
+        log_info("another PostgreSQL server answers: reading table '%s' again from %s",
+                 table_of(p)->label,
                  p->mark.window.from.cursor ? p->mark.window.from.cursor : "the beginning");
         watermark_forget_xids(&p->mark);
         p->void_pass = true;
@@ -242,8 +250,8 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
     return ok;
 }
 
-/* The pass begins with this page: what it saw, and the report before it, tell which transactions had ended.
- */
+/* The pass begins with this page: what it saw, and the report before it, tell which transactions
+ * had ended. */
 static bool begin_with(struct poll *p, const PGresult *page)
 {
     p->began = p->report.mark;
@@ -257,8 +265,9 @@ static bool begin_with(struct poll *p, const PGresult *page)
     return p->sessions || !p->report.sessions;
 }
 
-/* A fan that was broken off goes on behind its last key, if it is still made of the same rows: another one
- * that has appeared among them affects keys before it, too. Any other fan begins with the first key. */
+/* A fan that was broken off goes on behind its last key, if it is still made of the same rows:
+ * another one that has appeared among them affects keys before it, too. Any other fan begins with
+ * the first key. */
 static void begin_fan(struct poll *p, bool resumed)
 {
     p->fan_over = p->rows.n == 0;
@@ -285,8 +294,8 @@ static bool judge_page(struct poll *p, const PGresult *page)
     if (!ok)
         return false;
     begin_fan(p, resumed);
-    if (resumed && over) { /* whatever the fan's page has become, it is not needed any more; the pass goes on
-                              behind it */
+    /* whatever the fan's page has become, it is not needed any more; the pass goes on behind it */
+    if (resumed && over) {
         position_move(&p->behind, &p->resume_to);
         p->news = true;
         return true;
@@ -300,10 +309,11 @@ static bool read_page(struct poll *p, struct err *e)
 {
     PGresult *page = NULL;
     if (!fetch_page(p, &page, e)) {
-        bool again =
-            !p->no_versions && !table_of(p)->has_xmin && e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW;
+        bool again = !p->no_versions && !table_of(p)->has_xmin && e->kind == ERR_FINAL &&
+                     e->fault == ERR_FAULT_ROW;
         if (again)
-            log_warn("table '%s': %s: its rows' versions cannot be told, so they are compared at each look",
+            log_warn("table '%s': %s: its rows' versions cannot be told, so they are compared at "
+                     "each look",
                      table_of(p)->label, e->text);
         p->no_versions |= again;
         if (!again || !fetch_page(p, &page, e))
@@ -320,8 +330,8 @@ static bool ask_about(struct poll *p, char *const *rows, size_t n, const char *a
                       struct source_list *affected, struct err *e)
 {
     struct pg *pg = pg_take(p->feed.pool, e);
-    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)rows, n, after,
-                                    FAN_PAGE, affected, e);
+    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)rows, n,
+                                    after, FAN_PAGE, affected, e);
     pg_give(p->feed.pool, pg);
     return ok;
 }
@@ -344,20 +354,20 @@ static bool sift(struct poll *p, char **rows, size_t n, struct sieve *s, struct 
     if (n > 1)
         return sift(p, rows, n / 2, s, e) && sift(p, rows + n / 2, n - n / 2, s, e);
     if (s->bad++ < TOLD_ROWS)
-        log_warn("cannot tell which documents row '%s' of '%s' affects: %s; a sweep compares them", rows[0],
-                 table_of(p)->label, e->text);
+        log_warn("cannot tell which documents row '%s' of '%s' affects: %s; a sweep compares them",
+                 rows[0], table_of(p)->label, e->text);
     return true;
 }
 
-/* One row never stops the others; but what fails for each of them, or for none, is the script's mistake: *e
- * stays as it is. */
+/* One row never stops the others; but what fails for each of them, or for none, is the script's
+ * mistake: *e stays as it is. */
 static bool leave_out_bad_rows(struct poll *p, struct err *e)
 {
     struct sieve s = {0};
     struct err why = *e, other;
     struct source_list ignored = {0};
-    bool ok =
-        ask_about(p, p->rows.keys, 0, NULL, &ignored, &other) && sift(p, p->rows.keys, p->rows.n, &s, &other);
+    bool ok = ask_about(p, p->rows.keys, 0, NULL, &ignored, &other) &&
+              sift(p, p->rows.keys, p->rows.n, &s, &other);
     source_list_free(&ignored);
     if (!ok || (s.good.n == 0 && s.bad > TOLD_ROWS)) {
         source_list_free(&s.good);
@@ -375,7 +385,8 @@ static bool ask_source(struct poll *p, struct err *e)
 {
     bool ok = ask_about(p, p->rows.keys, p->rows.n, p->after, &p->affected, e);
     if (!ok && e->kind == ERR_FINAL && e->fault == ERR_FAULT_ROW)
-        ok = leave_out_bad_rows(p, e) && ask_about(p, p->rows.keys, p->rows.n, p->after, &p->affected, e);
+        ok = leave_out_bad_rows(p, e) &&
+             ask_about(p, p->rows.keys, p->rows.n, p->after, &p->affected, e);
     if (!ok)
         return false;
     p->fan_over = p->affected.n < FAN_PAGE;
@@ -392,8 +403,9 @@ static bool ask_index(struct poll *p, struct err *e)
     const char *field = table_of(p)->related->index_field;
     if (!field || !p->feed.es)
         return true;
-    struct index_scan *scan = index_scan_open(p->feed.es, p->feed.source->pipeline->sink.indices, field,
-                                              (const char *const *)p->rows.keys, p->rows.n, e);
+    struct index_scan *scan =
+        index_scan_open(p->feed.es, p->feed.source->pipeline->sink.indices, field,
+                        (const char *const *)p->rows.keys, p->rows.n, e);
     const char *const *keys;
     size_t n = 1;
     bool ok = scan != NULL;
@@ -424,8 +436,8 @@ static bool fill_affected(struct poll *p, struct err *e)
     return ok;
 }
 
-/* The mark that holds when this batch is acknowledged: with the page's last batch, the page's; until then the
- * one before it, and how far the fan has come. */
+/* The mark that holds when this batch is acknowledged: with the page's last batch, the page's;
+ * until then the one before it, and how far the fan has come. */
 static bool set_done(struct poll *p, struct batch *b, bool last)
 {
     if (!mark_copy(&b->done, last ? &p->mark : &p->before))
@@ -518,8 +530,8 @@ static void poll_free(struct feed *f)
 
 /* ---- beginning ---- */
 
-/* A pass that was broken off goes on behind its last page; its fan, at the page's beginning, behind its last
- * key. */
+/* A pass that was broken off goes on behind its last page; its fan, at the page's beginning, behind
+ * its last key. */
 static bool resume(struct poll *p)
 {
     struct mark *m = &p->mark;
@@ -563,8 +575,8 @@ struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *
     return NULL;
 }
 
-bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table, struct feed_place *place,
-                     struct err *e)
+bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
+                     struct feed_place *place, struct err *e)
 {
     struct pg *pg = pg_take(pool, e);
     feed_place_free(place);

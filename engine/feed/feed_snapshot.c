@@ -1,5 +1,5 @@
-/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one without an
- * upper bound. */
+/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one
+ * without an upper bound. */
 #include "base/err.h"
 #include "feed/feed.h"
 #include "feed/stretch.h"
@@ -33,7 +33,8 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
         return true;
     int64_t keys = stretch_next(s->stretch);
     if (!find_bound(s, keys, &to, e)) {
-        if (e->fault == ERR_FAULT_SIZE) /* to count so many keys takes too long: the next try is for fewer */
+        /* to count so many keys takes too long: the next try is for fewer */
+        if (e->fault == ERR_FAULT_SIZE)
             stretch_too_large(s->stretch, keys);
         return false;
     }

@@ -1,12 +1,12 @@
-/* feed_sweep: everything, for what a poll cannot see: deleted rows, deleted links, rows whose cursor did not
- * move.
+/* feed_sweep: everything, for what a poll cannot see: deleted rows, deleted links, rows whose
+ * cursor did not move.
  *
- * First all rows of the root table, in pages of the key: the worker compares each document with what the
- * index holds, and sends only what differs. Then all ids of the index: those that the root table does not
- * have become deletes. A sweep that was broken off goes on behind the last page of rows; the ids, which cost
- * little, are walked again. Where all rows had been looked at, it begins at the first one again: an engine
- * that is stopped time and again while it walks over the ids would otherwise compare no row ever after. When
- * one is due: sweep_due.h.
+ * First all rows of the root table, in pages of the key: the worker compares each document with
+ * what the index holds, and sends only what differs. Then all ids of the index: those that the root
+ * table does not have become deletes. A sweep that was broken off goes on behind the last page of
+ * rows; the ids, which cost little, are walked again. Where all rows had been looked at, it begins
+ * at the first one again: an engine that is stopped time and again while it walks over the ids
+ * would otherwise compare no row ever after. When one is due: sweep_due.h.
  */
 #include "base/err.h"
 #include "feed/feed.h"
@@ -129,8 +129,8 @@ static bool take_dead(struct sweep *s, struct err *e)
         if (*key) /* else the key itself was what is wrong */
             keys[n++] = key;
     struct pg *pg = keys ? pg_take(s->feed.pool, e) : NULL;
-    bool ok =
-        (keys || err_memory(e)) && pg && source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
+    bool ok = (keys || err_memory(e)) && pg &&
+              source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
     pg_give(s->feed.pool, pg);
     free(keys);
     if (!ok) {
@@ -180,9 +180,9 @@ static void sweep_free(struct feed *f)
     free(s);
 }
 
-struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es, const char *index,
-                        const struct deadletters *dead, struct stretch *stretch, const char *after,
-                        struct err *e)
+struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es,
+                        const char *index, const struct deadletters *dead, struct stretch *stretch,
+                        const char *after, struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
     if (s) {

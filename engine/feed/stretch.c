@@ -8,16 +8,18 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Keys: large rows must not make a large stretch, and the fewer come first, the sooner it is known what the
- * query costs without them. */
+/* Keys: large rows must not make a large stretch, and the fewer come first, the sooner it is known
+ * what the query costs without them. */
 static const double FIRST = 100;
 static const double STEP = 8;  /* times larger or smaller than the last one, at most */
 static const double WORTH = 5; /* times as long as the query takes until its first row */
 /* No key counts for less: query or script may leave out nearly all of them. */
 static const double KEY_BYTES = 16;
 static const double SHARE = 2; /* of what is left, each worker's part in so many stretches */
-static const double LAST = 8;  /* the last ones have no fewer keys than this part, nor than the first */
-static const double RISE = 10; /* of a ceiling: by this part of it, with each stretch that comes near it */
+/* the last ones have no fewer keys than this part, nor than the first */
+static const double LAST = 8;
+/* of a ceiling: by this part of it, with each stretch that comes near it */
+static const double RISE = 10;
 
 enum { TELL_US = 60 * 1000 * 1000 };
 
@@ -59,7 +61,8 @@ void stretch_free(struct stretch *s)
 
 static double worth(const struct stretch *s)
 {
-    return s->begin_us > 0 && s->key_us > 0 ? fmin((double)s->begin_us * WORTH / s->key_us, s->most) : 0;
+    return s->begin_us > 0 && s->key_us > 0 ? fmin((double)s->begin_us * WORTH / s->key_us, s->most)
+                                            : 0;
 }
 
 int64_t stretch_least(struct stretch *s)
@@ -91,7 +94,8 @@ int64_t stretch_next(struct stretch *s)
 static double fitting(const struct stretch *s, const struct stretch_time *t)
 {
     double keys = (double)t->keys, bytes = fmax((double)t->bytes, keys * KEY_BYTES);
-    double by_bytes = s->bytes / bytes, by_time = (double)s->begin_us * WORTH / (double)(t->all_us + 1);
+    double by_bytes = s->bytes / bytes,
+           by_time = (double)s->begin_us * WORTH / (double)(t->all_us + 1);
     double fit = keys * fmax(by_bytes, by_time);
     return fmin(fmax(fmin(fit, s->keys * STEP), s->keys / STEP), s->most);
 }
@@ -103,16 +107,17 @@ void stretch_tell(struct stretch *s, const struct stretch_time *t)
         s->begin_us = t->first_us;
     s->key_us = (double)t->all_us / (double)t->keys;
     double fit = fmax(fitting(s, t), 1);
-    if (fit > s->keys || (double)t->keys * 2 > s->keys) /* one that was small takes longer for each key */
+    /* one that was small takes longer for each key */
+    if (fit > s->keys || (double)t->keys * 2 > s->keys)
         s->keys = fit;
     if ((double)t->keys * 2 > s->ceiling)
         s->ceiling += s->ceiling / RISE;
     long long keys = (long long)s->keys;
     pthread_mutex_unlock(&s->lock);
-    log_debug(
-        "%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next stretch: %lld keys",
-        (long long)t->keys, (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000,
-        (long long)t->first_us / 1000, keys);
+    log_debug("%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next "
+              "stretch: %lld keys",
+              (long long)t->keys, (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000,
+              (long long)t->first_us / 1000, keys);
 }
 
 bool stretch_too_large(struct stretch *s, int64_t keys)

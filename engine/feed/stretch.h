@@ -3,10 +3,11 @@
  * Uses     err, log.
  * Threads  any: the feed asks, the workers tell.
  *
- * What is best differs between queries, and between tables of the same query. Most cost the same for each
- * row, whatever a stretch's size: then a small one keeps all workers busy to the end, and little is lost with
- * it. But some cost much before their first row comes, because they read a whole table for it (a join without
- * an index, a window function): those get stretches so large that this counts for little.
+ * What is best differs between queries, and between tables of the same query. Most cost the same
+ * for each row, whatever a stretch's size: then a small one keeps all workers busy to the end, and
+ * little is lost with it. But some cost much before their first row comes, because they read a
+ * whole table for it (a join without an index, a window function): those get stretches so large
+ * that this counts for little.
  */
 #pragma once
 #include <stdbool.h>
@@ -23,11 +24,12 @@ struct stretch_config {
     int64_t expected; /* keys that all of them have together, as far as is known: 0: it is not */
     int workers;
 };
-struct stretch *stretch_new(const struct stretch_config *config, struct err *e); /* NULL: no memory */
-void stretch_free(struct stretch *s);                                            /* NULL is fine */
+/* NULL: no memory */
+struct stretch *stretch_new(const struct stretch_config *config, struct err *e);
+void stretch_free(struct stretch *s); /* NULL is fine */
 
-/* Of the next one, which the caller then begins. Towards the end they get smaller, so that all workers come
- * to it at about the same time. */
+/* Of the next one, which the caller then begins. Towards the end they get smaller, so that all
+ * workers come to it at about the same time. */
 int64_t stretch_next(struct stretch *s);
 /* How many keys are worth a query, at least. */
 int64_t stretch_least(struct stretch *s);
@@ -41,7 +43,9 @@ struct stretch_time {
 };
 void stretch_tell(struct stretch *s, const struct stretch_time *t); /* of one that is done */
 
-/* So many keys at once were too many for the server: fewer are asked for from now on, also of what was begun
- * before, and more again little by little. True: it is to be told, which it is once a minute at most. */
+/* So many keys at once were too many for the server: fewer are asked for from now on, also of what
+ * was begun before, and more again little by little. True: it is to be told, which it is once a
+ * minute at most. */
 bool stretch_too_large(struct stretch *s, int64_t keys);
-bool stretch_fits(struct stretch *s, int64_t keys); /* none that is about as large was too large lately */
+/* none that is about as large was too large lately */
+bool stretch_fits(struct stretch *s, int64_t keys);

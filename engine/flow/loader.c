@@ -83,9 +83,11 @@ bool loader_check_budget(struct worker *w, struct err *e)
         return err_memory(e);
     if (queue_rejected_lately(w->config->queue) <= max)
         return true;
-    err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)", (unsigned long long)max);
-    return err_hint(e,
-                    "correct document() or the mapping, and run again: the state did not pass the last ones");
+    err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)",
+            (unsigned long long)max);
+    return err_hint(
+        e,
+        "correct document() or the mapping, and run again: the state did not pass the last ones");
 }
 
 bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e)
@@ -106,15 +108,15 @@ void loader_start_retry(struct worker *w, struct retry *r)
 
 /* ---- what was made ---- */
 
-/* A document() may end without a return for some rows, as if it had returned nil. But where there is none in
- * it, it was forgotten; and where it ends with `return make(row)`, and make() gave nothing for all the rows
- * of a load so far, make() has forgotten its own. Nothing is deleted then. */
+/* A document() may end without a return for some rows, as if it had returned nil. But where there
+ * is none in it, it was forgotten; and where it ends with `return make(row)`, and make() gave
+ * nothing for all the rows of a load so far, make() has forgotten its own. Nothing is deleted
+ * then. */
 static bool check_returns(struct worker *w, struct err *e)
 {
-    bool forgotten =
-        w->nothing > 0 &&
-        (script_never_returns(w->script) ||
-         (w->batch->is_range && script_returns_calls(w->script) && !atomic_load(&w->shared->gave_documents)));
+    bool forgotten = w->nothing > 0 && (script_never_returns(w->script) ||
+                                        (w->batch->is_range && script_returns_calls(w->script) &&
+                                         !atomic_load(&w->shared->gave_documents)));
     return !forgotten || script_returned_nothing(w->script, e);
 }
 
@@ -165,7 +167,8 @@ static bool create_index(struct worker *w, const char *index, struct err *e)
     struct buf mappings;
     buf_init(&mappings, 64 << 20);
     snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
-    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) && (buf_cstr(&mappings) || err_memory(e)) &&
+    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) &&
+              (buf_cstr(&mappings) || err_memory(e)) &&
               index_create(w->es, index, p->sink.settings, buf_cstr(&mappings), e);
     buf_free(&mappings);
     if (ok)
@@ -195,13 +198,15 @@ static bool place(struct worker *w, struct err *e)
     const struct pipeline *p = w->config->pipeline;
     const struct script_meta *m = &w->meta;
     if ((m->index[0] || m->routing[0]) && !p->sink.scattered)
-        return err_set(
-            e, ERR_FINAL,
-            "document() returned %s, and sink has no field 'indices', where such documents are looked "
-            "for later: indices = \"%s\"",
-            m->index[0] ? "an index" : "a routing", m->index[0] ? "NAME-*" : p->sink.index);
+        return err_set(e, ERR_FINAL,
+                       "document() returned %s, and sink has no field 'indices', where such "
+                       "documents are looked "
+                       "for later: indices = \"%s\"",
+                       m->index[0] ? "an index" : "a routing",
+                       m->index[0] ? "NAME-*" : p->sink.index);
     if (m->index[0] && !pipeline_has_index(p, m->index))
-        return err_set(e, ERR_FINAL, "document() returned index '%s', which is none of sink.indices (%s)",
+        return err_set(e, ERR_FINAL,
+                       "document() returned index '%s', which is none of sink.indices (%s)",
                        m->index, p->sink.indices);
     if (m->index[0] && !ensure_index(w, m->index, e))
         return false;
@@ -218,9 +223,9 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
         bulk_begin(&w->bulk, key, w->version);
     struct buf *out = print ? &w->output : &w->bulk.body;
     size_t before = out->len;
-    bool ok =
-        script_document(w->script, &w->config->source->columns, row, 0, key, out, &w->meta, &present, e) &&
-        (!present || place(w, e));
+    bool ok = script_document(w->script, &w->config->source->columns, row, 0, key, out, &w->meta,
+                              &present, e) &&
+              (!present || place(w, e));
     if (ok && present && print)
         ok = buf_addc(out, '\n') || err_memory(e);
     else if (ok && present)
@@ -270,9 +275,9 @@ static bool mark_seen(struct worker *w, const char *key)
     return before;
 }
 
-/* The query has several rows for one key. Of given keys the first row counts, so that a sweep does not send a
- * document again and again. A stretch of the table is not searched that closely: there the last one counts.
- */
+/* The query has several rows for one key. Of given keys the first row counts, so that a sweep does
+ * not send a document again and again. A stretch of the table is not searched that closely: there
+ * the last one counts. */
 static bool note_repeated(struct worker *w, const char *key, struct err *e)
 {
     w->repeated++;
@@ -293,8 +298,8 @@ static void count_repeated(struct worker *w)
     queue_note_repeated(w->config->queue, w->repeated_key);
 }
 
-/* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after all,
- * which comes behind. */
+/* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after
+ * all, which comes behind. */
 static bool clear_dead(struct worker *w, const char *key, struct err *e)
 {
     return w->config->output != LOADER_INDEX || !queue_is_dead(w->config->queue, key) ||
@@ -352,8 +357,8 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
 static bool delete_unseen(struct worker *w, struct err *e)
 {
     for (size_t i = 0; w->seen && i < w->batch->n; i++)
-        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) && clear_dead(w, w->batch->keys[i], e) &&
-                             flush_if_full(w, e)))
+        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) &&
+                             clear_dead(w, w->batch->keys[i], e) && flush_if_full(w, e)))
             return false;
     return true;
 }
@@ -372,7 +377,8 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     int64_t reserved = queue_reserve(q), clock;
     w->read_at_us = clock_mono_us();
     w->took = (struct stretch_time){0};
-    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock, e))
+    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock,
+                      e))
         return false;
     w->version = queue_issue(q, clock, reserved);
     w->row_checked = w->batch_ends = false;
@@ -452,8 +458,8 @@ static bool open_worker(struct worker *w, struct err *e)
     copies_init(&w->placed, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
     if (!(w->script = script_open(c->script, e)))
         return false;
-    script_serve(w->script,
-                 &(struct script_services){.pg = &w->pool, .es = w->es, .state_path = c->state_path});
+    script_serve(w->script, &(struct script_services){
+                                .pg = &w->pool, .es = w->es, .state_path = c->state_path});
     return true;
 }
 

@@ -1,10 +1,11 @@
 /* loader: the workers: keys -> rows -> documents -> bulk requests, acknowledged.
  *
  * Uses     queue, source, script, pg, es, bulk, copies, throttle, retry.
- * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection. They share
- *          the queue, and what is read-only.
- * Promise  a batch is acknowledged only when each of its keys is indexed, deleted, superseded, or reported as
- *          rejected. What may pass is waited out: the batch is then read again, under a new version.
+ * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection.
+ *          They share the queue, and what is read-only.
+ * Promise  a batch is acknowledged only when each of its keys is indexed, deleted, superseded, or
+ *          reported as rejected. What may pass is waited out: the batch is then read again, under a
+ *          new version.
  */
 #pragma once
 #include <stdatomic.h>
@@ -32,8 +33,9 @@ enum loader_output {
 enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
 
 /* The hint of whoever refuses because so many documents have no row. */
-#define LOADER_GONE_HINT                                                                                     \
-    "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows are really " \
+#define LOADER_GONE_HINT                                                                           \
+    "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows "  \
+    "are really "                                                                                  \
     "gone: --allow-deletes"
 
 struct loader_config { /* all borrowed, until loader_join */
@@ -47,8 +49,9 @@ struct loader_config { /* all borrowed, until loader_join */
     struct queue *queue;
     struct stretch *stretch; /* is told what each one took */
     enum loader_output output;
-    int64_t limit;      /* documents, with one worker; 0: all */
-    bool index_is_ours; /* it says that this pipeline has loaded it: so all versions in it are of its runs */
+    int64_t limit; /* documents, with one worker; 0: all */
+    /* it says that this pipeline has loaded it: so all versions in it are of its runs */
+    bool index_is_ours;
     int64_t max_age_us; /* an older fetch is read again, not sent; 0: no limit */
     uint64_t max_rejected;
     double give_up_after; /* seconds without a server; 0: never */
@@ -59,6 +62,6 @@ struct loader;
 
 /* Starts the workers. NULL: e says why; none is running. */
 struct loader *loader_start(const struct loader_config *config, struct err *e);
-/* Waits for them to end (queue_close, queue_fail or queue_enough brings that about) and frees. NULL is fine.
- */
+/* Waits for them to end (queue_close, queue_fail or queue_enough brings that about) and frees. NULL
+ * is fine. */
 void loader_join(struct loader *l);

@@ -39,23 +39,28 @@ struct worker {
     struct bulk bulk;
     struct script_meta meta; /* of the last document */
     struct copies gone,
-        placed;           /* of a scattered pipeline: keys without a document; keys whose document was sent */
+        /* of a scattered pipeline: keys without a document; keys whose document was sent */
+        placed;
     bool batch_ends;      /* this flush is its last */
     struct keyset *known; /* indexes seen to be there; NULL: none */
     struct buf output;    /* LOADER_DOCUMENTS */
     struct buf key;       /* the row's */
     struct batch *batch;
-    bool *seen;                    /* one for each of the batch's keys, in sorted order: its row was there */
-    struct bulk_sums sums;         /* of this try at the batch */
-    struct bulk_sums printed;      /* made since the last flush_output, and not yet counted in sums */
+    /* one for each of the batch's keys, in sorted order: its row was there */
+    bool *seen;
+    struct bulk_sums sums; /* of this try at the batch */
+    /* made since the last flush_output, and not yet counted in sums */
+    struct bulk_sums printed;
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     bool gave_up;                  /* on sending, within this try: the time to do so is over */
     struct repeats repeats;        /* keys of a stretch */
     char *repeated_key;            /* owned; the first one, of this try; NULL: none */
     uint64_t repeated;             /* rows of this try whose key another row had */
-    uint64_t nothing;              /* rows of this try for which document() ended without a return */
+    /* rows of this try for which document() ended without a return */
+    uint64_t nothing;
     int64_t version, read_at_us, made;
-    int64_t failed; /* rows that no document came of: for --limit, which is to end where none can be made */
+    /* rows that no document came of: for --limit, which is to end where none can be made */
+    int64_t failed;
     struct stretch_time took; /* this try */
 };
 
@@ -69,15 +74,16 @@ bool loader_send(struct worker *w, struct err *e);
 /* Prints it, in its turn. */
 bool loader_print(struct worker *w, struct err *e);
 
-/* A bulk_rejected, of a worker: counted, and the report goes with the batch, and so to disk before the state
- * passes it. */
+/* A bulk_rejected, of a worker: counted, and the report goes with the batch, and so to disk before
+ * the state passes it. */
 void loader_report(const char *key, int status, const char *reason, void *worker);
 /* A document that cannot be made. False: that was one too many, or there is no memory. */
 bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e);
-/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch fails. */
+/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch
+ * fails. */
 void loader_count(struct worker *w, const struct bulk_sums *delta);
 /* A wrong mapping is noticed before it has rejected a million documents. */
 bool loader_check_budget(struct worker *w, struct err *e);
-/* A retry that waits not a moment longer than somebody wants the result: another worker's failure may end the
- * run. */
+/* A retry that waits not a moment longer than somebody wants the result: another worker's failure
+ * may end the run. */
 void loader_start_retry(struct worker *w, struct retry *r);

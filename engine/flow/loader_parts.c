@@ -1,14 +1,15 @@
 /* loader_parts: a batch that cannot be read as a whole, in parts.
  *
- * Two failures are cured by asking for less. A row on which the query raises (a cast, a division, a byte that
- * is no character) takes all others of its batch with it: halves find it, it becomes a dead letter, and the
- * rest goes on. A query that the server breaks off because it takes too long (statement_timeout, a standby
- * that has to replay what it still needs) would be broken off again at the same size: its halves are not, and
- * what is read next begins smaller.
+ * Two failures are cured by asking for less. A row on which the query raises (a cast, a division, a
+ * byte that is no character) takes all others of its batch with it: halves find it, it becomes a
+ * dead letter, and the rest goes on. A query that the server breaks off because it takes too long
+ * (statement_timeout, a standby that has to replay what it still needs) would be broken off again
+ * at the same size: its halves are not, and what is read next begins smaller.
  *
- * What hits every row alike (a table that is gone, a privilege, a cast of a constant) is no row's fault: the
- * query then fails without any key, too, and the run ends with its own words. A part that has come through is
- * sent, and is not read again; the batch is acknowledged with its last part.
+ * What hits every row alike (a table that is gone, a privilege, a cast of a constant) is no row's
+ * fault: the query then fails without any key, too, and the run ends with its own words. A part
+ * that has come through is sent, and is not read again; the batch is acknowledged with its last
+ * part.
  */
 #include "base/err.h"
 #include "base/log.h"
@@ -52,7 +53,8 @@ static bool move_rejections(struct batch *from, struct batch *to)
 {
     if (from->n_rejections == 0)
         return true;
-    struct rejection *list = realloc(to->rejections, (to->n_rejections + from->n_rejections) * sizeof *list);
+    struct rejection *list =
+        realloc(to->rejections, (to->n_rejections + from->n_rejections) * sizeof *list);
     if (!list)
         return false;
     memcpy(list + to->n_rejections, from->rejections, from->n_rejections * sizeof *list);
@@ -65,7 +67,8 @@ static bool move_rejections(struct batch *from, struct batch *to)
 }
 
 /* part: its keys and bounds are borrowed from whoever made it. */
-static bool load_part(struct worker *w, struct batch *part, bool *seen, struct reading how, struct err *e)
+static bool load_part(struct worker *w, struct batch *part, bool *seen, struct reading how,
+                      struct err *e)
 {
     struct batch *whole = w->batch;
     bool *all_seen = w->seen;
@@ -103,7 +106,8 @@ static bool load_halves(struct worker *w, struct reading how, struct err *e)
     second.keys = b->keys + half;
     second.n = b->n - half;
     bool *seen = w->seen;
-    return load_part(w, &first, seen, how, e) && load_part(w, &second, seen ? seen + half : NULL, how, e);
+    return load_part(w, &first, seen, how, e) &&
+           load_part(w, &second, seen ? seen + half : NULL, how, e);
 }
 
 static bool find_bound(struct worker *w, const char *from, int64_t keys, char **to, struct err *e)
@@ -136,8 +140,8 @@ static bool load_ranges(struct worker *w, char *to, int64_t keys, struct reading
     return load_part(w, &first, NULL, lower, e) && load_part(w, &second, NULL, how, e);
 }
 
-/* The key that ends the lower half; where fewer are left than were counted, of what is left. *to: NULL: no
- * key is left at all. */
+/* The key that ends the lower half; where fewer are left than were counted, of what is left. *to:
+ * NULL: no key is left at all. */
 static bool find_middle(struct worker *w, int64_t *keys, char **to, struct err *e)
 {
     const struct batch *b = w->batch;
@@ -199,15 +203,16 @@ static bool reject_row(struct worker *w, struct err *e)
     if (key)
         err_wrap(&full, "the query fails on its row");
     else if (b->from)
-        err_wrap(&full, "the query fails on a row behind key '%.100s' that the table does not have", b->from);
+        err_wrap(&full, "the query fails on a row behind key '%.100s' that the table does not have",
+                 b->from);
     else
         err_wrap(&full, "the query fails on a row that the table does not have");
     memcpy(reason, full.text, sizeof reason);
     return loader_reject(w, key ? key : "", reason, e);
 }
 
-/* What a standby replays may break off several queries one after the other, of whatever size: that is let
- * pass. */
+/* What a standby replays may break off several queries one after the other, of whatever size: that
+ * is let pass. */
 static bool make_smaller(struct worker *w, struct err *e)
 {
     long long keys = size_of(w->batch);

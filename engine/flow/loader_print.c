@@ -11,13 +11,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How much standard output takes at once without waiting for anybody: a file, or /dev/null, much; a pipe that
- * is ready, no more than this: a reader that has stalled must not keep us when we are asked to stop. */
+/* How much standard output takes at once without waiting for anybody: a file, or /dev/null, much; a
+ * pipe that is ready, no more than this: a reader that has stalled must not keep us when we are
+ * asked to stop. */
 static size_t portion(void)
 {
     struct stat s;
-    bool waits =
-        fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) || isatty(STDOUT_FILENO);
+    bool waits = fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) ||
+                 isatty(STDOUT_FILENO);
     return waits ? PIPE_BUF : 1 << 20;
 }
 

@@ -17,9 +17,11 @@ enum {
     CLOCK_STEP_US = 1000 * 1000, /* what the database's clock may gain on ours within a batch */
 };
 
-static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000; /* no clock goes back by more than a year */
+/* no clock goes back by more than a year */
+static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000;
 
-/* The index may have forgotten that a document was deleted since we read it: what is too old is not sent. */
+/* The index may have forgotten that a document was deleted since we read it: what is too old is not
+ * sent. */
 static bool check_age(struct worker *w, struct err *e)
 {
     int64_t max = w->config->max_age_us;
@@ -29,10 +31,10 @@ static bool check_age(struct worker *w, struct err *e)
                    "rows grew too old while they waited for the search server; reading them again");
 }
 
-/* A version that is not ours stands in the way. If the database's clock has passed it by now, it is another
- * run's, which has read from this database after us: what is read again is as new as that, and gets a higher
- * version. If the clock has not, but only this pipeline writes to the index, the clock went back, and a state
- * that knew better was lost: versions go on above that one. */
+/* A version that is not ours stands in the way. If the database's clock has passed it by now, it is
+ * another run's, which has read from this database after us: what is read again is as new as that,
+ * and gets a higher version. If the clock has not, but only this pipeline writes to the index, the
+ * clock went back, and a state that knew better was lost: versions go on above that one. */
 static bool meet_stranger(struct worker *w, struct err *e)
 {
     int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us), foreign = w->bulk.foreign;
@@ -45,11 +47,11 @@ static bool meet_stranger(struct worker *w, struct err *e)
     if (passed)
         return err_wrap(e, "another run is writing to the index; reading again");
     queue_raise(w->config->queue, foreign);
-    return err_wrap(
-        e,
-        "PostgreSQL's clock is %lld s behind the versions of this pipeline that the index holds: it "
-        "went back; reading again, for versions above them",
-        (long long)((foreign - clock_us) / 1000000));
+    return err_wrap(e,
+                    "PostgreSQL's clock is %lld s behind the versions of this pipeline that the "
+                    "index holds: it "
+                    "went back; reading again, for versions above them",
+                    (long long)((foreign - clock_us) / 1000000));
 }
 
 /* One try, in its turn. *fresh: the rows were not too old for it. */
@@ -63,7 +65,8 @@ static bool send_once(struct worker *w, struct bulk_sums *sums, bool *fresh, str
     w->bulk.enough = throttle_bytes(w->throttle);
     if ((*fresh = check_age(w, e))) {
         int64_t issued = queue_issued(w->config->queue);
-        ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums, loader_report, w, e);
+        ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums,
+                       loader_report, w, e);
         outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
     }
     throttle_leave(w->throttle, &turn, outcome);
@@ -102,15 +105,16 @@ struct comparison {
     const struct copies *copies; /* of a scattered pipeline */
 };
 
-/* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere else, or the
- * delete of one that is not. */
+/* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere
+ * else, or the delete of one that is not. */
 static bool compare(const struct index_document *d, void *arg, struct err *e)
 {
     struct comparison *c = arg;
     (void)e;
     size_t i = c->items[c->next++], len;
     const char *document = bulk_document(c->bulk, i, &len);
-    bool same = document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
+    bool same =
+        document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
     if (same && c->copies && copies_count(c->copies, d->key) != 1)
         same = false;
     c->same += same;
@@ -119,14 +123,16 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
     return true;
 }
 
-/* Asks the index about all items, or about the deletes alone, and drops those that would change nothing. */
+/* Asks the index about all items, or about the deletes alone, and drops those that would change
+ * nothing. */
 static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
 {
     struct bulk *b = &w->bulk;
     const char **keys = malloc(b->n * sizeof *keys);
     struct index_place *places = malloc(b->n * sizeof *places);
     size_t *items = malloc(b->n * sizeof *items), n = 0;
-    bool scattered = w->config->pipeline->sink.scattered, ok = (keys && items && places) || err_memory(e);
+    bool scattered = w->config->pipeline->sink.scattered,
+         ok = (keys && items && places) || err_memory(e);
     for (size_t i = 0; ok && i < b->n; i++)
         if (!deletes_alone || b->items[i].is_delete) {
             items[n] = i;
@@ -134,8 +140,9 @@ static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
             keys[n++] = bulk_key(b, i);
         }
     struct comparison c = {.bulk = b, .items = items, .copies = scattered ? &w->placed : NULL};
-    ok = ok && (n == 0 || index_get_at(w->es, w->config->pipeline->sink.index, keys,
-                                       scattered ? places : NULL, n, !deletes_alone, compare, &c, e));
+    ok = ok &&
+         (n == 0 || index_get_at(w->es, w->config->pipeline->sink.index, keys,
+                                 scattered ? places : NULL, n, !deletes_alone, compare, &c, e));
     free(places);
     free(keys);
     free(items);
@@ -155,9 +162,9 @@ static int64_t count_deletes(const struct bulk *b)
     return n;
 }
 
-/* The guard: a source error, an emptied table, row security or a wrong join must never empty an index. Only
- * deletes of documents that are there count; the index is asked about them when their number begins to
- * matter. */
+/* The guard: a source error, an emptied table, row security or a wrong join must never empty an
+ * index. Only deletes of documents that are there count; the index is asked about them when their
+ * number begins to matter. */
 static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
 {
     struct queue *q = w->config->queue;
@@ -172,12 +179,14 @@ static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
         *taken = n;
         return true;
     }
-    err_set(e, ERR_FINAL, "refused to delete so many documents of index '%s': %lld more have no row",
+    err_set(e, ERR_FINAL,
+            "refused to delete so many documents of index '%s': %lld more have no row",
             w->config->pipeline->sink.index, (long long)n);
     return err_hint(e, LOADER_GONE_HINT);
 }
 
-/* Documents that choose their index and routing are deleted wherever they are, whichever row is gone. */
+/* Documents that choose their index and routing are deleted wherever they are, whichever row is
+ * gone. */
 static bool add_gone(struct worker *w, struct err *e)
 {
     return copies_find(&w->gone, e) && copies_drop_all(&w->gone, &w->bulk, w->version, e);
@@ -194,15 +203,15 @@ static bool prepare_scattered(struct worker *w, struct err *e)
     return (!compare_them || w->bulk.n == 0 || drop_needless(w, false, e)) && add_gone(w, e);
 }
 
-/* Not for each request of a large batch: what is found needs a refresh first, and a search for each thousand
- * keys. A batch that breaks off before is read again. */
+/* Not for each request of a large batch: what is found needs a refresh first, and a search for each
+ * thousand keys. A batch that breaks off before is read again. */
 static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
 {
     struct bulk_sums others = {0};
     if (!w->batch_ends && !w->batch->only_differences && w->placed.keys.len < PLACED_MAX)
         return true;
-    bool ok =
-        copies_find(&w->placed, e) && copies_drop_older(&w->placed, &w->bulk, e) && send_all(w, &others, e);
+    bool ok = copies_find(&w->placed, e) && copies_drop_older(&w->placed, &w->bulk, e) &&
+              send_all(w, &others, e);
     sums->requests += others.requests;
     sums->bytes += others.bytes;
     sums->retried_items += others.retried_items;
@@ -224,8 +233,9 @@ bool loader_send(struct worker *w, struct err *e)
     struct echo_sample sample = {0};
     int64_t taken = 0;
     bool scattered = w->config->pipeline->sink.scattered;
-    bool ok = scattered ? prepare_scattered(w, e)
-                        : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
+    bool ok = scattered
+                  ? prepare_scattered(w, e)
+                  : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
     bool moved = w->bulk.n > 0 || !w->batch->only_differences;
     if (ok && wants_echo(w))
         echo_take(&sample, &w->bulk);

@@ -1,5 +1,5 @@
-/* progress: how far it is, for people: a line on a terminal that is overwritten, now and then a log line
- * elsewhere.
+/* progress: how far it is, for people: a line on a terminal that is overwritten, now and then a log
+ * line elsewhere.
  *
  * Uses     log, clock, bulk (sums).
  * Threads  one, the main thread.

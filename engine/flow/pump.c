@@ -12,10 +12,13 @@
 #include <stdlib.h>
 
 enum {
-    TICK_MS = 250,                    /* how often progress is looked at while nothing else happens */
-    REST_TICKS = 8,                   /* without a question to a server, until its connection is given up */
-    CLOCK_BEHIND_US = 1000 * 1000,    /* less is no step of a clock, and passes by itself */
-    SAVE_AGAIN_US = 10 * 1000 * 1000, /* a full disk is not emptied at once, and the log may lie on it */
+    /* how often progress is looked at while nothing else happens */
+    TICK_MS = 250,
+    /* without a question to a server, until its connection is given up */
+    REST_TICKS = 8,
+    CLOCK_BEHIND_US = 1000 * 1000, /* less is no step of a clock, and passes by itself */
+    /* a full disk is not emptied at once, and the log may lie on it */
+    SAVE_AGAIN_US = 10 * 1000 * 1000,
 };
 
 bool pump_init(struct pump *p, struct err *e)
@@ -56,8 +59,9 @@ static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err
         return true;
     }
     char **to = d->phase == STATE_SNAPSHOT ? &d->after : &d->sweep_after;
-    if (!done->after) /* the last part has no upper bound: who began the pass ends it, and until then a stop
-                       * must not read as "nothing is done" */
+    /* the last part has no upper bound: who began the pass ends it, and until then a stop must not
+     * read as "nothing is done" */
+    if (!done->after)
         return true;
     free(*to);
     *to = done->after;
@@ -83,8 +87,8 @@ static bool note_rejections(struct pump *p, struct err *e)
     return ok;
 }
 
-/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts before its
- * batch is acknowledged. */
+/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts
+ * before its batch is acknowledged. */
 static bool keep_clean(struct pump *p, struct err *e)
 {
     if (p->clean.tables || queue_rejected_lately(p->queue) == 0)
@@ -92,7 +96,8 @@ static bool keep_clean(struct pump *p, struct err *e)
     return state_data_copy(&p->clean, p->data) || err_memory(e);
 }
 
-/* The rejected documents of a run that failed come again, when what was wrong has been corrected. */
+/* The rejected documents of a run that failed come again, when what was wrong has been
+ * corrected. */
 static void go_back(struct pump *p)
 {
     if (!p->clean.tables)
@@ -136,7 +141,8 @@ static bool tick(struct pump *p, struct err *e)
     int64_t behind = queue_clock_behind(p->queue);
     progress_show(p->progress, &sums);
     if (behind >= CLOCK_BEHIND_US)
-        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it went back, "
+        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it "
+                 "went back, "
                  "or another server "
                  "answers; versions go on above that one",
                  (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));

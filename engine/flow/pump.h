@@ -1,16 +1,17 @@
-/* pump: moves the feeds' batches into the queue, and the low-water marks of their acknowledgements into the
- * state.
+/* pump: moves the feeds' batches into the queue, and the low-water marks of their acknowledgements
+ * into the state.
  *
  * Uses     feed, queue, state, deadletter, progress, retry, log.
  * Threads  one, the main thread.
- * Promise  the state never says more than what is acknowledged, nor passes a rejection that is not on disk. A
- * state that could not be saved costs a repetition, not a loss. A run that fails for good leaves the state
- * before its first rejected document: what was wrong (with the script, the mapping) is corrected, and those
- * come again by themselves. One that follows does so for a while (pump_begin_window) alone: what was
- * rejected before stands among the dead letters, and is not worth days of changes once more.
+ * Promise  the state never says more than what is acknowledged, nor passes a rejection that is not
+ *          on disk. A state that could not be saved costs a repetition, not a loss. A run that
+ *          fails for good leaves the state before its first rejected document: what was wrong (with
+ *          the script, the mapping) is corrected, and those come again by themselves. One that
+ *          follows does so for a while (pump_begin_window) alone: what was rejected before stands
+ *          among the dead letters, and is not worth days of changes once more.
  *
- * Lane i of the queue is that of tracked table i; the last lane is for what goes over the whole: the first
- * load, a sweep, given keys.
+ * Lane i of the queue is that of tracked table i; the last lane is for what goes over the whole:
+ * the first load, a sweep, given keys.
  */
 #pragma once
 #include "flow/progress.h"
@@ -38,37 +39,40 @@ struct pump { /* all borrowed, but for lanes */
     struct state_data *data;
     struct deadletters *dead; /* NULL: rejections are only counted */
     struct progress *progress;
-    double give_up_after;    /* seconds; 0: never */
-    bool unsaved;            /* data is ahead of the file */
-    int64_t save_at_us;      /* not tried before: it has just failed */
-    struct state_data clean; /* owned: data as it was before the window's first rejection; has no tables until
-                                then */
-    bool again;              /* what the feeds bring was loaded a moment ago, and is compared first */
+    double give_up_after; /* seconds; 0: never */
+    bool unsaved;         /* data is ahead of the file */
+    int64_t save_at_us;   /* not tried before: it has just failed */
+    /* owned: data as it was before the window's first rejection; has no tables until then */
+    struct state_data clean;
+    /* what the feeds bring was loaded a moment ago, and is compared first */
+    bool again;
     struct pump_lane *lanes; /* owned */
     size_t n_lanes;
 };
 
-bool pump_init(struct pump *p,
-               struct err *e);  /* makes the lanes, as many as source has tables and one more */
+/* makes the lanes, as many as source has tables and one more */
+bool pump_init(struct pump *p, struct err *e);
 void pump_free(struct pump *p); /* bears a zeroed struct */
-/* Rejections before now count no more: neither for max_rejected nor for where the state goes back to. */
+/* Rejections before now count no more: neither for max_rejected nor for where the state goes back
+ * to. */
 void pump_begin_window(struct pump *p);
 void pump_set(struct pump *p, size_t lane, struct feed *f);
 
-/* One round over the lanes: moves a batch from each feed that has one, where there is room; saves the state
- * if it advanced. *moved: whether anything was put. False: e says why; ERR_NONE: the queue has ended by
- * itself. */
+/* One round over the lanes: moves a batch from each feed that has one, where there is room; saves
+ * the state if it advanced. *moved: whether anything was put. False: e says why; ERR_NONE: the
+ * queue has ended by itself. */
 bool pump_round(struct pump *p, bool *moved, struct err *e);
-/* Whether the lane's feed has no more and all of it is acknowledged: perhaps just now, so that data does not
- * say it yet (pump_note). */
+/* Whether the lane's feed has no more and all of it is acknowledged: perhaps just now, so that data
+ * does not say it yet (pump_note). */
 bool pump_done(const struct pump *p, size_t lane);
 /* Takes over what is acknowledged by now into data. */
 bool pump_note(struct pump *p, struct err *e);
 /* Rounds until all feeds have no more and all is acknowledged; then the state is saved. */
 bool pump_drain(struct pump *p, struct err *e);
-/* After a failure: keeps what was acknowledged before it, if that can be saved now. *e becomes the queue's
- * error, if it has one. */
+/* After a failure: keeps what was acknowledged before it, if that can be saved now. *e becomes the
+ * queue's error, if it has one. */
 void pump_keep(struct pump *p, struct err *e);
 
-/* Saves what is acknowledged by now; if it cannot be saved for the moment, waits and tries again. */
+/* Saves what is acknowledged by now; if it cannot be saved for the moment, waits and tries
+ * again. */
 bool pump_save(struct pump *p, struct err *e);

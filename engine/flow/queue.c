@@ -100,7 +100,8 @@ bool batch_reject(struct batch *b, const char *key, int status, const char *reas
     if (!list)
         return false;
     b->rejections = list;
-    struct rejection r = {.key = strdup(key), .reason = reason ? strdup(reason) : NULL, .status = status};
+    struct rejection r = {
+        .key = strdup(key), .reason = reason ? strdup(reason) : NULL, .status = status};
     if (!r.key || (reason && !r.reason)) {
         free(r.key);
         free(r.reason);
@@ -232,8 +233,8 @@ static void fail(struct queue *q, const struct err *e)
     wake_all(q);
 }
 
-/* The signal handler cannot wake a condition variable; but some thread always works or waits where a signal
- * wakes it, and comes by here next. */
+/* The signal handler cannot wake a condition variable; but some thread always works or waits where
+ * a signal wakes it, and comes by here next. */
 static void heed_stop(struct queue *q)
 {
     struct err e;
@@ -291,7 +292,8 @@ bool queue_wait(struct queue *q, int64_t timeout_ms)
     struct timespec deadline = deadline_in(timeout_ms);
     pthread_mutex_lock(&q->mutex);
     heed_stop(q);
-    while (!ended(q) && !q->happened && pthread_cond_timedwait(&q->acked, &q->mutex, &deadline) == 0)
+    while (!ended(q) && !q->happened &&
+           pthread_cond_timedwait(&q->acked, &q->mutex, &deadline) == 0)
         ;
     bool happened = ended(q) || q->happened;
     q->happened = false;
@@ -393,7 +395,8 @@ static bool take_rejections(struct queue *q, struct batch *b)
 {
     if (b->n_rejections == 0)
         return true;
-    struct rejection *list = realloc(q->rejections, (q->n_rejections + b->n_rejections) * sizeof *list);
+    struct rejection *list =
+        realloc(q->rejections, (q->n_rejections + b->n_rejections) * sizeof *list);
     if (!list)
         return false;
     memcpy(list + q->n_rejections, b->rejections, b->n_rejections * sizeof *list);
@@ -601,7 +604,8 @@ void queue_set_dead(struct queue *q, const char *key, bool dead)
 
 bool queue_is_dead(struct queue *q, const char *key)
 {
-    if (atomic_load(&q->n_dead) == 0) /* the usual case, asked for each document: without the mutex */
+    /* the usual case, asked for each document: without the mutex */
+    if (atomic_load(&q->n_dead) == 0)
         return false;
     pthread_mutex_lock(&q->mutex);
     bool dead = keyset_has(q->dead, key);

@@ -1,8 +1,10 @@
-/* repeats: whether a key came before, among the last some ten thousand: what a join without GROUP BY makes.
+/* repeats: whether a key came before, among the last some ten thousand: what a join without GROUP
+ * BY makes.
  *
  * Uses     nothing.
- * Promise  one look at a line of memory a key, however many there are; 512 KB, at most. Of many keys it
- *          forgets some, and so may miss a repeat; it takes a key for a repeat that is none once in 2^64.
+ * Promise  one look at a line of memory a key, however many there are; 512 KB, at most. Of many
+ *          keys it forgets some, and so may miss a repeat; it takes a key for a repeat that is none
+ *          once in 2^64.
  *
  *     struct repeats r = {0};
  *     repeats_begin(&r);                        // what came before is forgotten

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 enum {
-    LOOK_MS = 20,    /* how often a wait looks again: little against a request that the server puts off */
+    /* how often a wait looks again: little against a request that the server puts off */
+    LOOK_MS = 20,
     LEAST_PART = 64, /* a request weighs at least this part of the most: of 5 MB, 80 KB */
     BYTE_STEPS = 32, /* requests taken, from nothing to the most that one may weigh */
 };
@@ -105,7 +106,8 @@ static void rise(struct throttle *t)
     t->places = fmin(t->places + 1 / PLACE_STEPS, t->most_places);
 }
 
-void throttle_leave(struct throttle *t, const struct throttle_turn *turn, enum throttle_outcome outcome)
+void throttle_leave(struct throttle *t, const struct throttle_turn *turn,
+                    enum throttle_outcome outcome)
 {
     pthread_mutex_lock(&t->lock);
     t->under_way--;
@@ -118,6 +120,6 @@ void throttle_leave(struct throttle *t, const struct throttle_turn *turn, enum t
     int places = (int)t->places;
     pthread_mutex_unlock(&t->lock);
     if (bytes < before)
-        log_info("the search server is overloaded: now %d request%s at a time, of %zu KB at most", places,
-                 places == 1 ? "" : "s", bytes >> 10);
+        log_info("the search server is overloaded: now %d request%s at a time, of %zu KB at most",
+                 places, places == 1 ? "" : "s", bytes >> 10);
 }

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a key. Every server's limit; one longer key has them refuse the whole request with a 400 (tried:
- * Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
+/* Bytes of a key. Every server's limit; one longer key has them refuse the whole request with a 400
+ * (tried: Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
 enum { MAX_KEY = 512 };
 enum { MAX_NAMES = 8192 }; /* bytes of index, routing and pipeline, escaped */
 enum { REASON = 300 };
@@ -161,8 +161,8 @@ bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e
     return commit(b, e);
 }
 
-bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const char *index, const char *routing,
-                    struct err *e)
+bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const char *index,
+                    const char *routing, struct err *e)
 {
     begin(b, key, version, true);
     bulk_place(b, index, routing, NULL);
@@ -206,7 +206,8 @@ const char *bulk_document(const struct bulk *b, size_t i, size_t *len)
     const struct bulk_item *item = &b->items[i];
     if (item->is_delete)
         return NULL;
-    const char *lines = b->body.data + item->at, *document = (const char *)memchr(lines, '\n', item->len) + 1;
+    const char *lines = b->body.data + item->at,
+               *document = (const char *)memchr(lines, '\n', item->len) + 1;
     *len = item->len - (size_t)(document - lines) - 1; /* each line ends in a line break */
     return document;
 }
@@ -258,8 +259,8 @@ enum verdict {
     DAMAGED,   /* the answer contradicts itself: all stay */
 };
 
-/* The X of "[KEY]: version conflict, current version [X] is higher than the one provided [Y]". The key may
- * hold any words, so the last place counts. False: not found. */
+/* The X of "[KEY]: version conflict, current version [X] is higher than the one provided [Y]". The
+ * key may hold any words, so the last place counts. False: not found. */
 static bool current_version(const char *reason, int64_t *out)
 {
     static const char mark[] = "current version [";
@@ -273,7 +274,8 @@ static bool current_version(const char *reason, int64_t *out)
     return end != last + sizeof mark - 1 && *end == ']';
 }
 
-/* Superseded by a version of ours is a success. Above all of ours: the index was written by somebody else. */
+/* Superseded by a version of ours is a success. Above all of ours: the index was written by
+ * somebody else. */
 static enum verdict judge_conflict(const struct bulk *b, const char *reason, int64_t issued)
 {
     int64_t current;
@@ -282,7 +284,8 @@ static enum verdict judge_conflict(const struct bulk *b, const char *reason, int
     return b->latest && current <= b->latest(b->latest_arg) ? UNCHANGED : FOREIGN;
 }
 
-/* Without an error there is 200, 201 and, for a delete, 404. What an error means stands in es_answer.c. */
+/* Without an error there is 200, 201 and, for a delete, 404. What an error means stands in
+ * es_answer.c. */
 static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued)
 {
     if (!a->has_error && a->is_delete && a->status == 404)
@@ -329,7 +332,8 @@ struct judging {
 };
 
 /* The first thing that is wrong counts. Always false. */
-__attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, const char *format,
+                                                          ...)
 {
     va_list args;
     va_start(args, format);
@@ -346,11 +350,13 @@ static bool check_id(struct json_reader *r, const char *key, size_t key_len, str
         return false;
     if (r->len == key_len && memcmp(r->text, key, key_len) == 0)
         return true;
-    return damaged(j, "it is about document '%.*s' instead of '%.50s'; does an ingest pipeline set _id?",
-                   (int)(r->len < 50 ? r->len : 50), r->text, key);
+    return damaged(
+        j, "it is about document '%.*s' instead of '%.50s'; does an ingest pipeline set _id?",
+        (int)(r->len < 50 ? r->len : 50), r->text, key);
 }
 
-/* Reads {"_id":..., "status":..., "error":...}: the members of an item's inner object, in any order. */
+/* Reads {"_id":..., "status":..., "error":...}: the members of an item's inner object, in any
+ * order. */
 static bool read_members(struct json_reader *r, const char *key, size_t key_len, struct answer *a,
                          struct judging *j)
 {
@@ -387,7 +393,8 @@ static bool read_item(struct json_reader *r, const struct bulk_item *item, struc
     a->is_delete = json_is(r, "delete");
     if (a->is_delete != item->is_delete || (!a->is_delete && !json_is(r, "index")))
         return false;
-    return json_next(r) == JSON_OBJECT && read_members(r, key_of(j->b, item), item->key_len, a, j) &&
+    return json_next(r) == JSON_OBJECT &&
+           read_members(r, key_of(j->b, item), item->key_len, a, j) &&
            json_next(r) == JSON_OBJECT_END;
 }
 
@@ -399,14 +406,16 @@ static void reject(struct judging *j, struct bulk_item *item, int status, const 
         j->rejected(key_of(j->b, item), status, reason, j->arg);
 }
 
-static void apply(struct judging *j, struct bulk_item *item, const struct answer *a, enum verdict verdict)
+static void apply(struct judging *j, struct bulk_item *item, const struct answer *a,
+                  enum verdict verdict)
 {
     char reason[REASON] = "";
     int64_t foreign;
     if (a->has_error)
         es_error_text(&a->error, reason, sizeof reason);
     if (!reason[0])
-        snprintf(reason, sizeof reason, "the search server gave no reason (%" PRId64 ")", a->status);
+        snprintf(reason, sizeof reason, "the search server gave no reason (%" PRId64 ")",
+                 a->status);
     switch (verdict) {
     case DONE:
         item->done = true;
@@ -508,13 +517,14 @@ static bool read_answer(struct judging *j, const char *answer, size_t len)
 
 static bool tell_stop(const struct judging *j, struct err *e)
 {
-    err_set(e, ERR_FINAL, "cannot %s document '%.150s': %s", j->stopped->is_delete ? "delete" : "index",
-            key_of(j->b, j->stopped), j->stop_reason);
+    err_set(e, ERR_FINAL, "cannot %s document '%.150s': %s",
+            j->stopped->is_delete ? "delete" : "index", key_of(j->b, j->stopped), j->stop_reason);
     if (j->stop == FOREIGN)
-        err_hint(e,
-                 "the index holds versions above any that we issued: it was restored or filled by another "
-                 "tool, or "
-                 "the database's clock went back; a new index, or --full into an empty one, starts afresh");
+        err_hint(e, "the index holds versions above any that we issued: it was restored or filled "
+                    "by another "
+                    "tool, or "
+                    "the database's clock went back; a new index, or --full into an empty one, "
+                    "starts afresh");
     else if (j->hint)
         err_hint(e, "%s", j->hint);
     return false;
@@ -526,12 +536,14 @@ static void apply_all(struct judging *j)
     for (size_t i = 0; i < j->n; i++) {
         struct bulk_item *item = &j->b->items[j->first + i];
         item->done = true;
-        *(item->absent ? &j->sums->unchanged : item->is_delete ? &j->sums->deleted : &j->sums->indexed) += 1;
+        *(item->absent      ? &j->sums->unchanged
+          : item->is_delete ? &j->sums->deleted
+                            : &j->sums->indexed) += 1;
     }
 }
 
-/* Nothing is done before the whole answer has been found sound; so where there are errors, it is read twice.
- */
+/* Nothing is done before the whole answer has been found sound; so where there are errors, it is
+ * read twice. */
 static bool judge_part(struct judging *j, const char *answer, size_t len, struct err *e)
 {
     j->apply = false;
@@ -556,10 +568,11 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
     return false;
 }
 
-bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct bulk_sums *sums,
-                bulk_rejected *rejected, void *arg, struct err *e)
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued,
+                struct bulk_sums *sums, bulk_rejected *rejected, void *arg, struct err *e)
 {
-    struct judging j = {.b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
+    struct judging j = {
+        .b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
     bool ok = judge_part(&j, answer, len, e);
     bulk_compact(b);
     return ok;
@@ -579,7 +592,8 @@ static size_t count_fitting(const struct bulk *b, size_t first, size_t n)
 {
     const struct bulk_item *from = &b->items[first];
     size_t fit = 1, len = from->len;
-    while (fit < n && (b->enough == 0 || len < b->enough) && (b->most == 0 || from[fit].len + len <= b->most))
+    while (fit < n && (b->enough == 0 || len < b->enough) &&
+           (b->most == 0 || from[fit].len + len <= b->most))
         len += from[fit++].len;
     return fit;
 }
@@ -598,8 +612,9 @@ static bool send_parts(struct sending *s, size_t first, size_t n, struct err *e)
     return true;
 }
 
-/* The server finds the request of len bytes too large: in halves, then, from now on, down to the one item
- * that never fits. Each item has the server's own word: a compressed one may fit where several did not. */
+/* The server finds the request of len bytes too large: in halves, then, from now on, down to the
+ * one item that never fits. Each item has the server's own word: a compressed one may fit where
+ * several did not. */
 static bool split(struct sending *s, size_t first, size_t n, size_t len, struct err *e)
 {
     struct bulk *b = s->judging.b;
@@ -656,11 +671,12 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
     return ok || err_wrap(e, "bulk request to index '%s'", index);
 }
 
-bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued, struct bulk_sums *sums,
-               bulk_rejected *rejected, void *arg, struct err *e)
+bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued,
+               struct bulk_sums *sums, bulk_rejected *rejected, void *arg, struct err *e)
 {
     struct sending s = {
-        .es = es, .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
+        .es = es,
+        .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
     b->foreign = 0;
     if (b->n == 0)
         return true;

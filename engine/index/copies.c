@@ -10,7 +10,8 @@
 
 enum { OURS_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
 
-void copies_init(struct copies *c, struct es *es, const char *indices, const char *pipeline, size_t max_bytes)
+void copies_init(struct copies *c, struct es *es, const char *indices, const char *pipeline,
+                 size_t max_bytes)
 {
     *c = (struct copies){.es = es, .indices = indices, .pipeline = pipeline};
     buf_init(&c->keys, max_bytes);
@@ -93,7 +94,8 @@ static bool check_owner(struct copies *c, const char *index, struct err *e)
     if (m.known && !index_is_of(m.pipeline, c->pipeline)) {
         err_set(e, ERR_USAGE, "sink.indices '%s' names index '%s', too, which pipeline '%s' keeps",
                 c->indices, index, m.pipeline);
-        return err_hint(e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
+        return err_hint(
+            e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
     }
     keyset_put(c->ours, index, NULL, 0); /* without room: looked at again */
     return true;
@@ -164,8 +166,8 @@ bool copies_drop_all(const struct copies *c, struct bulk *to, int64_t version, s
     return true;
 }
 
-/* Older by its version, not by its place: of equal ones, which may be one that was found twice, all stay.
- * With the copy's own version: what somebody writes there meanwhile is not what is meant. */
+/* Older by its version, not by its place: of equal ones, which may be one that was found twice, all
+ * stay. With the copy's own version: what somebody writes there meanwhile is not what is meant. */
 bool copies_drop_older(const struct copies *c, struct bulk *to, struct err *e)
 {
     const struct copy *newest = NULL;

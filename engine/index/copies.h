@@ -1,13 +1,15 @@
-/* copies: where the documents of some keys are, for pipelines whose documents choose their index or routing.
+/* copies: where the documents of some keys are, for pipelines whose documents choose their index or
+ * routing.
  *
  * Uses     index, bulk, keyset, buf, err.
- * Promise  a version guards a document in its own shard alone; so a document that has moved is written first,
- * and its older copies are looked for then: whoever writes a key last finds what all others have written.
- * What a crash leaves between the two, the next run's same batch finds, or the sweep.
+ * Promise  a version guards a document in its own shard alone; so a document that has moved is
+ *          written first, and its older copies are looked for then: whoever writes a key last finds
+ *          what all others have written. What a crash leaves between the two, the next run's same
+ *          batch finds, or the sweep.
  *
  *     copies_init(&c, es, "films-*", "films", max_bytes);
  *     copies_note(&c, key);                                  // one for each document written ...
- *     copies_find(&c, e) && copies_drop_older(&c, &bulk, e)  // ... and deletes for all copies but the newest
+ *     copies_find(&c, e) && copies_drop_older(&c, &bulk, e)  // ... deletes all copies but the newest
  *     copies_clear(&c);
  */
 #pragma once
@@ -46,8 +48,8 @@ void copies_clear(struct copies *c); /* forgets keys and what was found */
 
 /* Whether there was no memory is told by copies_find. */
 void copies_note(struct copies *c, const char *key);
-/* Finds all documents of the keys that were noted. ERR_USAGE: one is in an index that is another pipeline's,
- * by its note: `indices` names too much, and what is there must not be deleted. */
+/* Finds all documents of the keys that were noted. ERR_USAGE: one is in an index that is another
+ * pipeline's, by its note: `indices` names too much, and what is there must not be deleted. */
 bool copies_find(struct copies *c, struct err *e);
 /* Of what was found: how many of that key. */
 size_t copies_count(const struct copies *c, const char *key);

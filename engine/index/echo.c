@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of one key overwrite each other's document, perhaps within this request: such a one tells nothing. */
+/* Rows of one key overwrite each other's document, perhaps within this request: such a one tells
+ * nothing. */
 static bool is_alone(const struct bulk *b, size_t item)
 {
     for (size_t i = 0; i < b->n; i++)
@@ -24,7 +25,8 @@ static char *copy(const char *text)
 
 void echo_take(struct echo_sample *s, const struct bulk *b)
 {
-    size_t i = b->n; /* the last one: what this key had in earlier requests of the batch is overwritten */
+    /* the last one: what this key had in earlier requests of the batch is overwritten */
+    size_t i = b->n;
     const char *document = NULL;
     *s = (struct echo_sample){0};
     while (i > 0 && !(document = bulk_document(b, i - 1, &s->len)))
@@ -65,7 +67,8 @@ static void tell(const char *key, struct es *es, const char *index)
 {
     struct index_other other;
     index_why_other(es, index, &other);
-    log_warn("index '%s' does not give back documents as they were sent ('%s' for one): %s; so each sweep "
+    log_warn("index '%s' does not give back documents as they were sent ('%s' for one): %s; so "
+             "each sweep "
              "writes all of "
              "them again; %s",
              index, key, other.why, other.remedy);
@@ -77,8 +80,8 @@ void echo_hear(struct echo *echo, const struct echo_sample *s, struct es *es, co
     struct index_place place = {s->index, s->routing};
     const char *key = s->key;
     struct err ignored;
-    if (!key ||
-        !index_get_at(es, index, &key, s->index || s->routing ? &place : NULL, 1, true, hear, &h, &ignored))
+    if (!key || !index_get_at(es, index, &key, s->index || s->routing ? &place : NULL, 1, true,
+                              hear, &h, &ignored))
         return;
     if (h.same)
         atomic_store(&echo->heard, true);

@@ -10,10 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_REQUEST = 64 << 20 }; /* bytes: settings with a large list of synonyms have some megabytes */
+/* bytes: settings with a large list of synonyms have some megabytes */
+enum { MAX_REQUEST = 64 << 20 };
 
-bool index_ask(struct es *es, const char *method, const char *index, const char *rest, const struct buf *body,
-               struct es_answer *a, struct err *e)
+bool index_ask(struct es *es, const char *method, const char *index, const char *rest,
+               const struct buf *body, struct es_answer *a, struct err *e)
 {
     struct buf path;
     buf_init(&path, 1 << 16);
@@ -21,7 +22,8 @@ bool index_ask(struct es *es, const char *method, const char *index, const char 
     es_add_escaped(&path, index);
     buf_adds(&path, rest);
     const char *text = buf_cstr(&path);
-    bool ok = text ? es_request(es, method, text, body ? body->data : NULL, body ? body->len : 0, NULL, a, e)
+    bool ok = text ? es_request(es, method, text, body ? body->data : NULL, body ? body->len : 0,
+                                NULL, a, e)
                    : err_memory(e);
     buf_free(&path);
     return ok;
@@ -29,7 +31,8 @@ bool index_ask(struct es *es, const char *method, const char *index, const char 
 
 /* ---- looking ---- */
 
-/* "60s", "1h", "1.5m", "500ms", "-1" to milliseconds. The server prints what somebody once wrote. */
+/* "60s", "1h", "1.5m", "500ms", "-1" to milliseconds. The server prints what somebody once
+ * wrote. */
 static bool read_time(const char *text, int64_t *ms)
 {
     static const struct {
@@ -84,7 +87,8 @@ static bool read_index(struct json_reader *r, struct looking *l)
     if (json_next(r) != JSON_OBJECT)
         return false;
     while (json_next(r) == JSON_KEY)
-        if (!(json_is(r, "settings") || json_is(r, "defaults") ? read_settings(r, l) : json_skip(r)))
+        if (!(json_is(r, "settings") || json_is(r, "defaults") ? read_settings(r, l)
+                                                               : json_skip(r)))
             return false;
     return r->token == JSON_OBJECT_END;
 }
@@ -127,9 +131,11 @@ static bool judge_look(const struct es *es, const struct es_answer *a, const cha
     if (info->several)
         return true;
     if (!l.uuid[0])
-        return err_set(e, ERR_FINAL, "cannot look at index '%s': the server does not tell its uuid", index);
+        return err_set(e, ERR_FINAL, "cannot look at index '%s': the server does not tell its uuid",
+                       index);
     if (!read_time(l.gc, &info->gc_deletes_ms))
-        return err_set(e, ERR_FINAL, "cannot look at index '%s': its index.gc_deletes is '%s'", index, l.gc);
+        return err_set(e, ERR_FINAL, "cannot look at index '%s': its index.gc_deletes is '%s'",
+                       index, l.gc);
     memcpy(info->uuid, l.uuid, sizeof info->uuid);
     memcpy(info->name, l.name, sizeof info->name);
     info->exists = true;
@@ -138,9 +144,10 @@ static bool judge_look(const struct es *es, const struct es_answer *a, const cha
 
 static bool ask_settings(struct es *es, const char *index, struct es_answer *a, struct err *e)
 {
-    return index_ask(es, "GET", index,
-                     "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true", NULL,
-                     a, e);
+    return index_ask(
+        es, "GET", index,
+        "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true", NULL, a,
+        e);
 }
 
 static bool look(struct es *es, const char *index, struct index_info *info, struct err *e)
@@ -175,10 +182,11 @@ bool index_look(struct es *es, const char *index, struct index_info *info, struc
     if (!index_write_target(es, index, target, e))
         return false;
     if (!*target)
-        return err_set(e, ERR_FINAL,
-                       "cannot write to '%s': it is an alias of several indexes, none of which is its write "
-                       "index",
-                       index);
+        return err_set(
+            e, ERR_FINAL,
+            "cannot write to '%s': it is an alias of several indexes, none of which is its write "
+            "index",
+            index);
     if (!look(es, target, info, e))
         return false;
     info->several = true;
@@ -207,7 +215,8 @@ static bool walk_settings(struct json_reader *r, struct settings *s)
         if (t != JSON_KEY)
             return false;
         s->empty = false;
-        s->has_gc_deletes |= json_is(r, "gc_deletes") || (!inside && json_is(r, "index.gc_deletes"));
+        s->has_gc_deletes |=
+            json_is(r, "gc_deletes") || (!inside && json_is(r, "index.gc_deletes"));
         if (inside || !json_is(r, "index")) {
             if (!json_skip(r))
                 return false;
@@ -274,24 +283,28 @@ static bool judge_create(const struct es_answer *a, const char *index, struct er
     if (a->status == 400 && strncmp(reason, "resource_already_exists_exception", 33) == 0)
         return true;
     if (!es_check(a, e)) {
-        /* validation_exception: the cluster has its fill of shards, which is no fault of the request. */
+        /* validation_exception: the cluster has its fill of shards, which is no fault of the
+         * request. */
         if (a->status == 400 && strncmp(reason, "validation_exception", 20) != 0)
             e->fault = ERR_FAULT_REQUEST;
         return err_wrap(
-            e, e->kind == ERR_PASSING ? "could not create index '%s'" : "cannot create index '%s'", index);
+            e, e->kind == ERR_PASSING ? "could not create index '%s'" : "cannot create index '%s'",
+            index);
     }
     if (index_unacknowledged(a)) /* the cluster was too slow: the next try finds it there, or not */
-        return err_set(e, ERR_PASSING, "could not create index '%s': not acknowledged in time", index);
+        return err_set(e, ERR_PASSING, "could not create index '%s': not acknowledged in time",
+                       index);
     return true;
 }
 
-bool index_create(struct es *es, const char *index, const char *settings, const char *mappings, struct err *e)
+bool index_create(struct es *es, const char *index, const char *settings, const char *mappings,
+                  struct err *e)
 {
     struct es_answer a = {0};
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    bool ok = add_body(&body, settings, mappings, e) && index_ask(es, "PUT", index, "", &body, &a, e) &&
-              judge_create(&a, index, e);
+    bool ok = add_body(&body, settings, mappings, e) &&
+              index_ask(es, "PUT", index, "", &body, &a, e) && judge_create(&a, index, e);
     buf_free(&body);
     es_answer_free(&a);
     return ok;
@@ -367,8 +380,8 @@ static bool judge_refresh(const struct es_answer *a, struct err *e)
     if (!read_refresh(a, &s))
         return err_set(e, ERR_PASSING, "damaged answer");
     if (s.failed > 0)
-        return err_set(e, ERR_PASSING, "%" PRId64 " of %" PRId64 " shards failed: %s", s.failed, s.total,
-                       s.reason);
+        return err_set(e, ERR_PASSING, "%" PRId64 " of %" PRId64 " shards failed: %s", s.failed,
+                       s.total, s.reason);
     return true;
 }
 

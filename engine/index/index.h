@@ -1,5 +1,5 @@
-/* index: the index itself: looked at, created, made to fit, put behind an alias; its documents: counted,
- * fetched, walked through.
+/* index: the index itself: looked at, created, made to fit, put behind an alias; its documents:
+ * counted, fetched, walked through.
  *
  * Uses     es, json, tree, mapping, buf, err.
  *
@@ -18,29 +18,32 @@ enum {
     INDEX_UUID = 64,
     INDEX_NAME = 256,       /* no server takes a longer one */
     INDEX_FINGERPRINT = 17, /* 64 bits in hex */
-    INDEX_PIPELINE = 128,   /* bytes of a pipeline's name that are kept: enough to tell it from another */
-    INDEX_FORMERS = 16,     /* of an index's predecessors that are remembered: a state is seldom older */
+    /* bytes of a pipeline's name that are kept: enough to tell it from another */
+    INDEX_PIPELINE = 128,
+    /* of an index's predecessors that are remembered: a state is seldom older */
+    INDEX_FORMERS = 16,
 };
 
 struct index_info {
     bool exists;
-    bool several;          /* the name is an alias of several indexes: this is the one that it writes to */
+    /* the name is an alias of several indexes: this is the one that it writes to */
+    bool several;
     char name[INDEX_NAME]; /* its own, whatever the alias */
     char uuid[INDEX_UUID]; /* tells this index from another that later bears its name */
     int64_t gc_deletes_ms; /* how long the server remembers a deleted document's version */
 };
 
-/* At first contact: that it is a search server which answers, whatever it says of the index. Final: another
- * program does. */
+/* At first contact: that it is a search server which answers, whatever it says of the index. Final:
+ * another program does. */
 bool index_meet(struct es *es, const char *index, struct err *e);
 
-/* Looks at index; of an alias of several, at its write index, and there must be one. info->exists false:
- * there is none. */
+/* Looks at index; of an alias of several, at its write index, and there must be one. info->exists
+ * false: there is none. */
 bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e);
 
-/* Creates it. settings and mappings: JSON objects, or NULL. index.gc_deletes is set to 1 h unless settings
- * name it. That somebody else was faster is not an error. ERR_USAGE: the server refuses what the script says.
- */
+/* Creates it. settings and mappings: JSON objects, or NULL. index.gc_deletes is set to 1 h unless
+ * settings name it. That somebody else was faster is not an error. ERR_USAGE: the server refuses
+ * what the script says. */
 bool index_create(struct es *es, const char *index, const char *settings, const char *mappings,
                   struct err *e);
 
@@ -49,18 +52,21 @@ bool index_delete(struct es *es, const char *index, struct err *e); /* that ther
 /* Makes all that was written searchable. ERR_PASSING, too, if a shard failed to. */
 bool index_refresh(struct es *es, const char *index, struct err *e);
 
-/* How many documents it has, as far as they are searchable. ERR_PASSING if a shard did not answer. */
+/* How many documents it has, as far as they are searchable. ERR_PASSING if a shard did not
+ * answer. */
 bool index_count(struct es *es, const char *index, int64_t *count, struct err *e);
 
 /* ---- whether it fits the script ---- */
 
 /* What we note about an index in its mapping: "_meta": {"etl_engine": {"format":1, "pipeline":..,
- * "fingerprint":.., "version":.., "formers":[..]}}. Whatever else stands in "_meta" is left alone. */
+ * "fingerprint":.., "version":.., "formers":[..]}}. Whatever else stands in "_meta" is left
+ * alone. */
 struct index_meta {
     bool known; /* there was such a note */
     char pipeline[INDEX_PIPELINE];
-    char fingerprint[INDEX_FINGERPRINT]; /* of the script that all its documents were made by; may be empty */
-    int64_t version;                     /* the last one issued, when it was written */
+    /* of the script that all its documents were made by; may be empty */
+    char fingerprint[INDEX_FINGERPRINT];
+    int64_t version; /* the last one issued, when it was written */
     char formers[INDEX_FORMERS]
                 [INDEX_UUID]; /* the uuids of the indexes whose place it took, the last first */
     size_t n_formers;
@@ -70,62 +76,72 @@ struct index_fit {
     bool added;       /* the mapping lacked something, and has it now */
     bool of_settings; /* ERR_USAGE is about the settings, not the mappings */
     bool filtered;    /* its name is an alias with a filter: searches do not see all of it */
-    char lacks[400];  /* of an index without our note: what it does not have, and cannot get; or empty */
+    /* of an index without our note: what it does not have, and cannot get; or empty */
+    char lacks[400];
     struct index_meta meta;
 };
-/* Sees that an existing index has what the script's settings and mappings (JSON, or NULL) name: adds what its
- * mapping lacks, if the server lets it; what cannot be added is ERR_USAGE, with the difference in words.
- * Settings that can be changed are left as they are. An index that somebody else has made (it has no note)
- * may lack settings: then it is left as it is; only a field that both define differently is an error
- * otherwise. */
+/* Sees that an existing index has what the script's settings and mappings (JSON, or NULL) name:
+ * adds what its mapping lacks, if the server lets it; what cannot be added is ERR_USAGE, with the
+ * difference in words. Settings that can be changed are left as they are. An index that somebody
+ * else has made (it has no note) may lack settings: then it is left as it is; only a field that
+ * both define differently is an error otherwise. */
 bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
                struct index_fit *fit, struct err *e);
 /* What an index's mapping says of a field, such as "actors.id"; a sub-field will do, too. */
 struct index_field {
     bool there;
-    bool may_come;   /* not there, but documents may bring it (dynamic) */
-    bool analysed;   /* there, but as text without a sub-field for whole values: no key is found in it */
-    char known[200]; /* not there: the fields at that place, "actors.name, actors.role", or the near one */
-    bool near;       /* known is the one that it was meant to be */
+    bool may_come; /* not there, but documents may bring it (dynamic) */
+    /* there, but as text without a sub-field for whole values: no key is found in it */
+    bool analysed;
+    /* not there: the fields at that place, "actors.name, actors.role", or the near one */
+    char known[200];
+    bool near; /* known is the one that it was meant to be */
 };
-bool index_look_at_field(struct es *es, const char *index, const char *field, struct index_field *out,
-                         struct err *e);
+bool index_look_at_field(struct es *es, const char *index, const char *field,
+                         struct index_field *out, struct err *e);
 /* Reads the note alone. */
 bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, struct err *e);
-/* Writes it, beside what the index and the script's mappings (or NULL) have in "_meta" besides. A cluster has
- * to agree on each change of a mapping: not for every batch. index: its own name, or an alias that is swapped
- * meanwhile would have the note of one index go to another. */
-bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
-                      struct err *e);
-/* What makes the index give back other documents than it was sent, as far as its mapping and settings tell,
- * and what helps: for people. */
+/* Writes it, beside what the index and the script's mappings (or NULL) have in "_meta" besides. A
+ * cluster has to agree on each change of a mapping: not for every batch. index: its own name, or an
+ * alias that is swapped meanwhile would have the note of one index go to another. */
+bool index_write_meta(struct es *es, const char *index, const char *mappings,
+                      const struct index_meta *meta, struct err *e);
+/* What makes the index give back other documents than it was sent, as far as its mapping and
+ * settings tell, and what helps: for people. */
 struct index_other {
     char why[300];
     const char *remedy;
 };
 void index_why_other(struct es *es, const char *index, struct index_other *o);
-/* Looks for an index that another pipeline keeps, by its note, among those that `indices` names: one, an
- * alias, or several with * and commas. *owner "": there is none. An index without a note is nobody's. */
-bool index_find_owner(struct es *es, const char *indices, const char *pipeline, char index[INDEX_NAME],
-                      char owner[INDEX_PIPELINE], struct err *e);
-/* Whether a note with that name of a pipeline is of the pipeline of this name: a note cuts a long one. */
+/* Looks for an index that another pipeline keeps, by its note, among those that `indices` names:
+ * one, an alias, or several with * and commas. *owner "": there is none. An index without a note is
+ * nobody's. */
+bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
+                      char index[INDEX_NAME], char owner[INDEX_PIPELINE], struct err *e);
+/* Whether a note with that name of a pipeline is of the pipeline of this name: a note cuts a long
+ * one. */
 bool index_is_of(const char *noted, const char *pipeline);
 /* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
 bool index_is_former(const struct index_meta *meta, const char *uuid);
 /* Adds mappings (JSON, or NULL) with the note, for index_create. */
-bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e);
+bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta,
+                    struct err *e);
 
 /* ---- in place of another ---- */
 
-/* While it is loaded: no refresh, no replicas. Then: as settings (JSON, or NULL) say, or the server does. */
-bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings, struct err *e);
-/* In one step: `alias`, which stood for old, stands for fresh. old NULL: it stood for nothing, and is made.
- * old and alias the same: that index is deleted, and the alias takes its name. */
-bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh, struct err *e);
-/* Told of each index that reindex has made for alias, by its name ("movies-20261124-133005"), and no alias
- * stands for now; the newest first. False ends the call with what it put into e. */
+/* While it is loaded: no refresh, no replicas. Then: as settings (JSON, or NULL) say, or the server
+ * does. */
+bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings,
+                       struct err *e);
+/* In one step: `alias`, which stood for old, stands for fresh. old NULL: it stood for nothing, and
+ * is made. old and alias the same: that index is deleted, and the alias takes its name. */
+bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh,
+                struct err *e);
+/* Told of each index that reindex has made for alias, by its name ("movies-20261124-133005"), and
+ * no alias stands for now; the newest first. False ends the call with what it put into e. */
 typedef bool index_old_visit(const char *index, void *arg, struct err *e);
-bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg, struct err *e);
+bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg,
+                    struct err *e);
 
 /* ---- what it holds ---- */
 
@@ -133,27 +149,29 @@ struct index_document {
     const char *key; /* borrowed, for the time of the call; as is source */
     bool found;
     int64_t version; /* only if found */
-    const char
-        *source; /* its JSON, byte for byte as the server has it, which is as it was sent, unless the index is
-                  made to keep something else; NULL if not asked for, not found, or not kept */
+    /* its JSON, byte for byte as the server has it, which is as it was sent, unless the index is
+     * made to keep something else; NULL if not asked for, not found, or not kept */
+    const char *source;
     size_t source_len;
 };
 /* Told of each document, in the order asked for. False ends the call with what it put into e. */
 typedef bool index_visit(const struct index_document *d, void *arg, struct err *e);
 
-/* The documents of these keys, wherever refresh stands (realtime). with_source: their JSON too. Asks for 500
- * at a time, or fewer where an answer would be too large. An answer that is damaged, reordered or lacks one
- * is ERR_PASSING, as is a shard that is away, and nothing of that answer was visited (two passes, as in
- * bulk.c): what was visited are the first keys, in order. */
-bool index_get(struct es *es, const char *index, const char *const *keys, size_t n, bool with_source,
-               index_visit *visit, void *arg, struct err *e);
+/* The documents of these keys, wherever refresh stands (realtime). with_source: their JSON too.
+ * Asks for 500 at a time, or fewer where an answer would be too large. An answer that is damaged,
+ * reordered or lacks one is ERR_PASSING, as is a shard that is away, and nothing of that answer was
+ * visited (two passes, as in bulk.c): what was visited are the first keys, in order. */
+bool index_get(struct es *es, const char *index, const char *const *keys, size_t n,
+               bool with_source, index_visit *visit, void *arg, struct err *e);
 
-struct index_place { /* of a document that has one of its own; NULL: the index asked, the key's own shard */
+/* of a document that has one of its own; NULL: the index asked, the key's own shard */
+struct index_place {
     const char *index, *routing;
 };
 /* The same, of documents at these places: n, as keys. */
-bool index_get_at(struct es *es, const char *index, const char *const *keys, const struct index_place *places,
-                  size_t n, bool with_source, index_visit *visit, void *arg, struct err *e);
+bool index_get_at(struct es *es, const char *index, const char *const *keys,
+                  const struct index_place *places, size_t n, bool with_source, index_visit *visit,
+                  void *arg, struct err *e);
 
 struct index_copy {          /* borrowed, for the time of the call */
     const char *key, *index; /* the index's own name, whatever alias or pattern was asked */
@@ -162,24 +180,24 @@ struct index_copy {          /* borrowed, for the time of the call */
 };
 typedef bool index_copy_visit(const struct index_copy *c, void *arg, struct err *e);
 
-/* Every document that has one of these keys, in whatever index that `indices` names, in whatever shard: of a
- * key none, one or several, in no order. Refreshes first: what was written before is found. Errors are those
- * of index_get; false, too, if visit says so. */
+/* Every document that has one of these keys, in whatever index that `indices` names, in whatever
+ * shard: of a key none, one or several, in no order. Refreshes first: what was written before is
+ * found. Errors are those of index_get; false, too, if visit says so. */
 bool index_find(struct es *es, const char *indices, const char *const *keys, size_t n,
                 index_copy_visit *visit, void *arg, struct err *e);
 
-struct index_scan; /* a walk over keys, in pages (a scroll); each page keeps the walk alive for 5 more minutes
-                    */
+/* a walk over keys, in pages (a scroll); each page keeps the walk alive for 5 more minutes */
+struct index_scan;
 
-/* Begins a walk over all documents, or over those that hold one of n values in `field` ("actors.id": nested
- * or not; of analysed text, its first "keyword" sub-field). Refreshes first, if we may: what was written
- * before is seen, what is written later is not. A field that no mapping knows is in no document; one that
- * cannot be searched by whole values is ERR_FINAL. NULL: e says why. es: borrowed; free for other requests
- * between two calls. */
+/* Begins a walk over all documents, or over those that hold one of n values in `field`
+ * ("actors.id": nested or not; of analysed text, its first "keyword" sub-field). Refreshes first,
+ * if we may: what was written before is seen, what is written later is not. A field that no mapping
+ * knows is in no document; one that cannot be searched by whole values is ERR_FINAL. NULL: e says
+ * why. es: borrowed; free for other requests between two calls. */
 struct index_scan *index_scan_open(struct es *es, const char *index, const char *field,
                                    const char *const *values, size_t n, struct err *e);
-/* The next page of keys: *keys, borrowed until the next call; *n 0: the end, reached with as many keys as the
- * server counted. A walk that the server has forgotten, that a shard dropped out of, or that came out short
- * is ERR_PASSING. After any error no page follows: close, and begin anew. */
+/* The next page of keys: *keys, borrowed until the next call; *n 0: the end, reached with as many
+ * keys as the server counted. A walk that the server has forgotten, that a shard dropped out of, or
+ * that came out short is ERR_PASSING. After any error no page follows: close, and begin anew. */
 bool index_scan_next(struct index_scan *s, const char *const **keys, size_t *n, struct err *e);
 void index_scan_close(struct index_scan *s); /* tells the server, too; NULL is fine */

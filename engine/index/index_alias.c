@@ -29,11 +29,12 @@ static bool ask(struct aliases *a, struct es *es, const char *path, struct err *
         return false;
     if (a->answer.status == 404)
         return true;
-    return es_check(&a->answer, e) && tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
+    return es_check(&a->answer, e) &&
+           tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
 }
 
-/* What stands at the path of name, which is escaped, between two parts. A 404 says that there is no such
- * alias, or index: the tree stays empty. */
+/* What stands at the path of name, which is escaped, between two parts. A 404 says that there is no
+ * such alias, or index: the tree stays empty. */
 static bool open_aliases(struct aliases *a, struct es *es, const char *before, const char *name,
                          const char *behind, struct err *e)
 {
@@ -58,7 +59,8 @@ static size_t first_index(const struct aliases *a)
     return a->tree.n > 1 ? tree_first(&a->tree, 1) : 0;
 }
 
-/* The properties of `alias` at that index: {"filter":..,"is_write_index":..}; 0: it is not there. */
+/* The properties of `alias` at that index: {"filter":..,"is_write_index":..}; 0: it is not
+ * there. */
 static size_t properties(const struct aliases *a, size_t index, const char *alias)
 {
     return tree_find(&a->tree, tree_find(&a->tree, index, "aliases"), alias);
@@ -76,7 +78,8 @@ bool index_write_target(struct es *es, const char *alias, char *out, struct err 
     bool ok = ask_alias(&a, es, alias, e);
     *out = '\0';
     for (size_t i = ok ? first_index(&a) : 0; i; i = a.tree.nodes[i].next)
-        if (tree_is(&a.tree, tree_find(&a.tree, properties(&a, i, alias), "is_write_index"), "true"))
+        if (tree_is(&a.tree, tree_find(&a.tree, properties(&a, i, alias), "is_write_index"),
+                    "true"))
             copy_name(&a, i, out);
     close_aliases(&a);
     return ok;
@@ -115,7 +118,8 @@ static void add_properties(struct buf *b, const struct tree *t, size_t propertie
 }
 
 /* An index that is removed takes its aliases with it: the new one gets them. */
-static bool keep_aliases(struct buf *b, struct es *es, const char *old, const char *fresh, struct err *e)
+static bool keep_aliases(struct buf *b, struct es *es, const char *old, const char *fresh,
+                         struct err *e)
 {
     struct aliases a;
     bool ok = open_aliases(&a, es, "/", old, "/_alias", e);
@@ -158,7 +162,8 @@ static bool add_actions(struct buf *b, struct es *es, const struct aliases *a, c
 static bool send_actions(struct es *es, const struct buf *body, struct err *e)
 {
     struct es_answer a = {0};
-    bool ok = es_request(es, "POST", "/_aliases", body->data, body->len, NULL, &a, e) && es_check(&a, e);
+    bool ok =
+        es_request(es, "POST", "/_aliases", body->data, body->len, NULL, &a, e) && es_check(&a, e);
     if (ok && index_unacknowledged(&a))
         ok = err_set(e, ERR_PASSING, "not acknowledged in time");
     es_answer_free(&a);
@@ -198,9 +203,10 @@ static int newest_first(const void *a, const void *b)
     return strcmp(b, a);
 }
 
-/* The names of those without an alias, sorted: an array of n times INDEX_NAME bytes, the caller's. */
-static bool list_old(const struct aliases *a, const char *alias, char (**names)[INDEX_NAME], size_t *n,
-                     struct err *e)
+/* The names of those without an alias, sorted: an array of n times INDEX_NAME bytes, the
+ * caller's. */
+static bool list_old(const struct aliases *a, const char *alias, char (**names)[INDEX_NAME],
+                     size_t *n, struct err *e)
 {
     *n = 0;
     *names = calloc(a->tree.n + 1, sizeof **names);
@@ -208,18 +214,21 @@ static bool list_old(const struct aliases *a, const char *alias, char (**names)[
         return err_memory(e);
     for (size_t i = first_index(a); i; i = a->tree.nodes[i].next) {
         copy_name(a, i, (*names)[*n]);
-        *n += is_ours((*names)[*n], alias) && !tree_first(&a->tree, tree_find(&a->tree, i, "aliases"));
+        *n += is_ours((*names)[*n], alias) &&
+              !tree_first(&a->tree, tree_find(&a->tree, i, "aliases"));
     }
     qsort(*names, *n, sizeof **names, newest_first);
     return true;
 }
 
-bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg, struct err *e)
+bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg,
+                    struct err *e)
 {
     struct aliases a;
     char(*names)[INDEX_NAME] = NULL;
     size_t n = 0;
-    bool ok = open_aliases(&a, es, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
+    bool ok =
+        open_aliases(&a, es, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
     for (size_t i = 0; ok && i < n; i++)
         ok = visit(names[i], arg, e);
     free(names);

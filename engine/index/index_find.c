@@ -61,9 +61,10 @@ static bool read_hit(struct json_reader *r, struct finding *f)
     char key[MAX_NAME], index[MAX_NAME], routing[MAX_NAME];
     struct index_copy c = {.version = -1};
     while (json_next(r) == JSON_KEY) {
-        bool ok = json_is(r, "_id")        ? read_name(r, key, sizeof key) && (c.key = key)
-                  : json_is(r, "_index")   ? read_name(r, index, sizeof index) && (c.index = index)
-                  : json_is(r, "_routing") ? read_name(r, routing, sizeof routing) && (c.routing = routing)
+        bool ok = json_is(r, "_id")      ? read_name(r, key, sizeof key) && (c.key = key)
+                  : json_is(r, "_index") ? read_name(r, index, sizeof index) && (c.index = index)
+                  : json_is(r, "_routing")
+                      ? read_name(r, routing, sizeof routing) && (c.routing = routing)
                   : json_is(r, "_version") ? json_next(r) == JSON_NUMBER && json_int(r, &c.version)
                                            : json_skip(r);
         if (!ok)
@@ -143,9 +144,11 @@ static bool judge(struct finding *f, struct err *e)
     if (!index_all_shards(&f->shards, e))
         return false;
     if (f->hits > f->total || (f->hits < f->total && f->total <= MAX_HITS))
-        return err_set(e, ERR_PASSING, "it found %" PRId64 " documents and told %" PRId64, f->total, f->hits);
+        return err_set(e, ERR_PASSING, "it found %" PRId64 " documents and told %" PRId64, f->total,
+                       f->hits);
     return f->total <= MAX_HITS ||
-           err_set(e, ERR_FINAL, "document '%.100s' is there %" PRId64 " times", f->keys[0], f->total);
+           err_set(e, ERR_FINAL, "document '%.100s' is there %" PRId64 " times", f->keys[0],
+                   f->total);
 }
 
 static bool ask(struct finding *f, struct es *es, const char *indices, struct err *e)
@@ -154,7 +157,8 @@ static bool ask(struct finding *f, struct es *es, const char *indices, struct er
     bool ok = true;
     buf_init(&body, MAX_REQUEST);
     buf_addf(&body,
-             "{\"size\":%d,\"version\":true,\"_source\":false,\"track_total_hits\":true,\"sort\":[\"_doc\"],"
+             "{\"size\":%d,\"version\":true,\"_source\":false,\"track_total_hits\":true,\"sort\":["
+             "\"_doc\"],"
              "\"query\":{\"ids\":{\"values\":[",
              MAX_HITS);
     for (size_t i = 0; ok && i < f->n; i++) {
@@ -167,16 +171,18 @@ static bool ask(struct finding *f, struct es *es, const char *indices, struct er
     else if (body.failed)
         ok = err_memory(e);
     ok = ok &&
-         index_ask(es, "POST", indices,
-                   "/_search?allow_partial_search_results=false&filter_path=timed_out,_shards,hits.total,"
-                   "hits.hits._index,hits.hits._id,hits.hits._routing,hits.hits._version",
-                   &body, &f->answer, e);
+         index_ask(
+             es, "POST", indices,
+             "/_search?allow_partial_search_results=false&filter_path=timed_out,_shards,hits.total,"
+             "hits.hits._index,hits.hits._id,hits.hits._routing,hits.hits._version",
+             &body, &f->answer, e);
     buf_free(&body);
     return ok;
 }
 
 /* *smaller: there are more documents than one answer tells of; with fewer keys it may work. */
-static bool find_part(struct finding *f, struct es *es, const char *indices, bool *smaller, struct err *e)
+static bool find_part(struct finding *f, struct es *es, const char *indices, bool *smaller,
+                      struct err *e)
 {
     f->total = 0;
     bool ok = ask(f, es, indices, e) && judge(f, e);
@@ -194,7 +200,8 @@ bool index_find(struct es *es, const char *indices, const char *const *keys, siz
     if (n > 0 && !index_refresh(es, indices, e))
         return false;
     while (n > 0) {
-        struct finding f = {.keys = keys, .n = n < most ? n : most, .visit = visit, .arg = arg, .e = e};
+        struct finding f = {
+            .keys = keys, .n = n < most ? n : most, .visit = visit, .arg = arg, .e = e};
         bool smaller, ok = find_part(&f, es, indices, &smaller, e);
         es_answer_free(&f.answer);
         if (ok) {

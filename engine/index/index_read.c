@@ -10,8 +10,9 @@
 #include <string.h>
 
 enum {
-    MAX_KEYS = 500,         /* in one request: usual documents make some megabytes of them */
-    MAX_ANSWER = 16 << 20,  /* bytes, for several documents; a single one may be as large as any answer */
+    MAX_KEYS = 500, /* in one request: usual documents make some megabytes of them */
+    /* bytes, for several documents; a single one may be as large as any answer */
+    MAX_ANSWER = 16 << 20,
     MAX_REQUEST = 64 << 20, /* bytes: a key has 512 at most, 3 KB if all of it is escaped */
 };
 
@@ -34,7 +35,8 @@ static bool read_count(const struct es_answer *a, int64_t *count, struct index_s
     bool ok = json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY) {
         if (json_is(&r, "count"))
-            ok = counts++ == 0 && json_next(&r) == JSON_NUMBER && json_int(&r, count) && *count >= 0;
+            ok =
+                counts++ == 0 && json_next(&r) == JSON_NUMBER && json_int(&r, count) && *count >= 0;
         else if (json_is(&r, "_shards"))
             ok = shards++ == 0 && index_read_shards(&r, s);
         else
@@ -134,8 +136,8 @@ static bool read_member(struct json_reader *r, const struct fetch *f, struct ind
     return json_skip(r);
 }
 
-/* The errors of a document have no status. These the same request would meet again; any other is some
- * shard's, which may be elsewhere, or well, by then. */
+/* The errors of a document have no status. These the same request would meet again; any other is
+ * some shard's, which may be elsewhere, or well, by then. */
 static enum err_kind judge_error(const struct es_error *error)
 {
     static const char *const final[] = {"index_not_found_exception", "index_closed_exception",
@@ -146,7 +148,8 @@ static enum err_kind judge_error(const struct es_error *error)
             return ERR_FINAL;
     bool forbidden =
         strcmp(error->type, "cluster_block_exception") == 0 && strstr(error->reason, "[FORBIDDEN/");
-    return forbidden && es_judge(ES_ITEM, 403, error)->verdict != ES_AGAIN ? ERR_FINAL : ERR_PASSING;
+    return forbidden && es_judge(ES_ITEM, 403, error)->verdict != ES_AGAIN ? ERR_FINAL
+                                                                           : ERR_PASSING;
 }
 
 static void note_trouble(struct fetch *f, const char *key, enum err_kind kind, const char *reason)
@@ -158,7 +161,8 @@ static void note_trouble(struct fetch *f, const char *key, enum err_kind kind, c
     snprintf(f->reason, sizeof f->reason, "%s", reason);
 }
 
-/* Reads the rest of a document's object, whose brace was the last token. False: damaged, or another's. */
+/* Reads the rest of a document's object, whose brace was the last token. False: damaged, or
+ * another's. */
 static bool read_document(struct json_reader *r, struct fetch *f, struct index_document *d)
 {
     struct member_count c = {0};
@@ -230,7 +234,8 @@ static bool judge(struct fetch *f, struct err *e)
     }
     if (f->trouble != ERR_NONE)
         return err_set(e, f->trouble, "%s document '%.100s': %s",
-                       f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key, f->reason);
+                       f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key,
+                       f->reason);
     return true;
 }
 
@@ -243,7 +248,8 @@ static bool add_text(struct buf *b, const char *before, const char *text)
 /* {"_id":...,"_index":...,"routing":...} */
 static bool add_doc(struct buf *b, const char *key, const struct index_place *place)
 {
-    bool ok = add_text(b, "{\"_id\":", key) && (!place->index || add_text(b, ",\"_index\":", place->index)) &&
+    bool ok = add_text(b, "{\"_id\":", key) &&
+              (!place->index || add_text(b, ",\"_index\":", place->index)) &&
               (!place->routing || add_text(b, ",\"routing\":", place->routing));
     buf_adds(b, "}");
     return ok;
@@ -262,22 +268,24 @@ static bool add_ids(struct buf *b, const struct fetch *f, struct err *e)
     return !b->failed || err_memory(e);
 }
 
-/* Any filter_path has the server write the source anew: 1.10 becomes 1.1, and long decimals lose digits
- * (tried: Elasticsearch 7.10, OpenSearch 2.19). So an answer with sources comes whole. */
+/* Any filter_path has the server write the source anew: 1.10 becomes 1.1, and long decimals lose
+ * digits (tried: Elasticsearch 7.10, OpenSearch 2.19). So an answer with sources comes whole. */
 static bool ask_for(struct fetch *f, struct es *es, const char *index, struct err *e)
 {
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    const char *rest = f->with_source
-                           ? "/_mget?_source=true"
-                           : "/_mget?_source=false&filter_path=docs._id,docs.found,docs._version,docs.error";
+    const char *rest =
+        f->with_source
+            ? "/_mget?_source=true"
+            : "/_mget?_source=false&filter_path=docs._id,docs.found,docs._version,docs.error";
     bool ok = add_ids(&body, f, e) && index_ask(es, "POST", index, rest, &body, &f->answer, e);
     buf_free(&body);
     return ok;
 }
 
-/* *smaller: with fewer keys it may work. Nothing says so outright (an answer above our ceiling is one final
- * error among others); a request that fails for another reason fails so with one key, too. */
+/* *smaller: with fewer keys it may work. Nothing says so outright (an answer above our ceiling is
+ * one final error among others); a request that fails for another reason fails so with one key,
+ * too. */
 static bool fetch(struct fetch *f, struct es *es, const char *index, bool *smaller, struct err *e)
 {
     *smaller = false;
@@ -294,14 +302,15 @@ static bool fetch(struct fetch *f, struct es *es, const char *index, bool *small
     return read_answer(f) || (f->refused ? false : err_memory(e));
 }
 
-bool index_get(struct es *es, const char *index, const char *const *keys, size_t n, bool with_source,
-               index_visit *visit, void *arg, struct err *e)
+bool index_get(struct es *es, const char *index, const char *const *keys, size_t n,
+               bool with_source, index_visit *visit, void *arg, struct err *e)
 {
     return index_get_at(es, index, keys, NULL, n, with_source, visit, arg, e);
 }
 
-bool index_get_at(struct es *es, const char *index, const char *const *keys, const struct index_place *places,
-                  size_t n, bool with_source, index_visit *visit, void *arg, struct err *e)
+bool index_get_at(struct es *es, const char *index, const char *const *keys,
+                  const struct index_place *places, size_t n, bool with_source, index_visit *visit,
+                  void *arg, struct err *e)
 {
     size_t most = MAX_KEYS;
     while (n > 0) {

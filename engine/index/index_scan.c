@@ -11,8 +11,9 @@
 #include <string.h>
 
 enum {
-    PAGE = 2000,             /* keys: some 200 KB; servers allow 10,000 unless told otherwise */
-    MAX_TERMS = 10000,       /* values in one "terms": servers allow 65,536, unless told otherwise */
+    PAGE = 2000, /* keys: some 200 KB; servers allow 10,000 unless told otherwise */
+    /* values in one "terms": servers allow 65,536, unless told otherwise */
+    MAX_TERMS = 10000,
     MAX_REQUEST = 64 << 20,  /* bytes; servers take 100 MB */
     MAX_SCROLL_ID = 1 << 20, /* bytes: 60 for each shard */
     MAX_PAGE = 64 << 20,     /* bytes of keys */
@@ -158,16 +159,17 @@ static bool list_keys(struct index_scan *s, struct err *e)
     return true;
 }
 
-/* The count is what a walk is held to. A page can get lost without an error: when a connection that was kept
- * alive breaks before the answer's first byte, libcurl sends the request again, and the server turns another
- * page. */
+/* The count is what a walk is held to. A page can get lost without an error: when a connection that
+ * was kept alive breaks before the answer's first byte, libcurl sends the request again, and the
+ * server turns another page. */
 static bool add_up(struct index_scan *s, const struct page *p, struct err *e)
 {
     if (!s->begun)
         s->total = p->total;
     s->seen += (int64_t)s->n;
     if (s->seen > s->total || (s->n == 0 && s->seen < s->total))
-        return err_set(e, ERR_PASSING, "it had %" PRId64 " keys instead of %" PRId64, s->seen, s->total);
+        return err_set(e, ERR_PASSING, "it had %" PRId64 " keys instead of %" PRId64, s->seen,
+                       s->total);
     return true;
 }
 
@@ -231,7 +233,8 @@ static bool read_subfields(struct json_reader *r, struct field *f)
 
 static bool read_properties(struct json_reader *r, struct field *f, const char *rest);
 
-/* One property; end: behind its part of the field's name. Recursion: as deep as the name has dots. */
+/* One property; end: behind its part of the field's name. Recursion: as deep as the name has
+ * dots. */
 static bool read_property(struct json_reader *r, struct field *f, const char *end)
 {
     char type[40] = "";
@@ -303,9 +306,9 @@ static bool no_name(struct field *f, struct err *e)
     return err_memory(e);
 }
 
-/* The mapping must be read: "nested" with ignore_unmapped on a path that is a plain object is an error
- * (tried: Elasticsearch 7.10, OpenSearch 2.19), and "terms" on analysed text finds nothing. A field that is
- * not mapped finds nothing either, and rightly: no document has it yet. */
+/* The mapping must be read: "nested" with ignore_unmapped on a path that is a plain object is an
+ * error (tried: Elasticsearch 7.10, OpenSearch 2.19), and "terms" on analysed text finds nothing. A
+ * field that is not mapped finds nothing either, and rightly: no document has it yet. */
 static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
 {
     if (!index_ask(s->es, "GET", s->index, "/_mapping", NULL, &s->answer, e) ||
@@ -317,7 +320,8 @@ static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
         return true;
     if (f->exact[0])
         return asprintf(&f->asked, "%s.%s", f->name, f->exact) >= 0 || no_name(f, e);
-    err_set(e, ERR_FINAL, "cannot look for documents by '%s': it is mapped as analysed text", f->name);
+    err_set(e, ERR_FINAL, "cannot look for documents by '%s': it is mapped as analysed text",
+            f->name);
     return err_hint(e, "map '%s' as \"keyword\", or give it a sub-field of that type", f->name);
 }
 
@@ -337,7 +341,8 @@ static bool add_terms(struct buf *b, const char *field, const char *const *value
     return ok;
 }
 
-/* One clause even for no values: it finds nothing, where a "bool" without clauses finds everything. */
+/* One clause even for no values: it finds nothing, where a "bool" without clauses finds
+ * everything. */
 static bool add_clauses(struct buf *b, const struct field *f, const char *const *values, size_t n)
 {
     size_t done = 0;
@@ -371,9 +376,11 @@ static bool add_query(struct buf *b, const struct field *f, const char *const *v
 static bool add_search(struct buf *b, const struct field *f, const char *const *values, size_t n,
                        struct err *e)
 {
-    buf_addf(b, "{\"size\":%d,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true", PAGE);
+    buf_addf(b, "{\"size\":%d,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true",
+             PAGE);
     if (f && !add_query(b, f, values, n))
-        return err_set(e, ERR_FINAL, "cannot look for documents by '%s': a value is not UTF-8", f->name);
+        return err_set(e, ERR_FINAL, "cannot look for documents by '%s': a value is not UTF-8",
+                       f->name);
     buf_adds(b, "}");
     if (b->failed && b->len > b->max / 4)
         return err_set(e, ERR_FINAL, "cannot look for documents by %zu values at once", n);
@@ -382,8 +389,8 @@ static bool add_search(struct buf *b, const struct field *f, const char *const *
 
 #define PARTS "filter_path=_scroll_id,timed_out,_shards,hits.total,hits.hits._id"
 
-/* A walk sees what was searchable when it began, so all that was written is made so first. Where we may not,
- * the server's own refreshes have to do (every second, unless set otherwise). */
+/* A walk sees what was searchable when it began, so all that was written is made so first. Where we
+ * may not, the server's own refreshes have to do (every second, unless set otherwise). */
 static bool make_searchable(struct index_scan *s, struct err *e)
 {
     return index_refresh(s->es, s->index, e) || e->kind == ERR_FINAL;
@@ -394,10 +401,10 @@ static bool begin(struct index_scan *s, const struct field *f, const char *const
 {
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    bool ok =
-        add_search(&body, f, values, n, e) &&
-        index_ask(s->es, "POST", s->index,
-                  "/_search?scroll=" KEEP "&allow_partial_search_results=false&" PARTS, &body, &s->answer, e);
+    bool ok = add_search(&body, f, values, n, e) &&
+              index_ask(s->es, "POST", s->index,
+                        "/_search?scroll=" KEEP "&allow_partial_search_results=false&" PARTS, &body,
+                        &s->answer, e);
     buf_free(&body);
     return ok && take_page(s, e);
 }
@@ -436,7 +443,8 @@ struct index_scan *index_scan_open(struct es *es, const char *index, const char 
 /* ---- going on ---- */
 
 /* {"scroll":"5m","scroll_id":"..."}; keep false: without the first. */
-static bool ask_scroll(struct index_scan *s, const char *method, const char *path, bool keep, struct err *e)
+static bool ask_scroll(struct index_scan *s, const char *method, const char *path, bool keep,
+                       struct err *e)
 {
     struct buf body;
     buf_init(&body, MAX_REQUEST);

@@ -17,8 +17,8 @@ enum {
     MAX_REQUEST = 64 << 20,
 };
 static const char NOTE[] = "etl_engine";
-/* Microseconds: the year 148,000. No clock of ours gave a higher version, and the next ones have to be above
- * it. */
+/* Microseconds: the year 148,000. No clock of ours gave a higher version, and the next ones have to
+ * be above it. */
 static const int64_t VERSION_MOST = INT64_MAX / 2;
 
 struct schema { /* an index, as GET /INDEX tells it */
@@ -38,7 +38,8 @@ static bool open_schema(struct schema *s, struct es *es, const char *index, stru
 {
     *s = (struct schema){0};
     if (!index_ask(es, "GET", index, "?flat_settings=true", NULL, &s->answer, e) ||
-        !es_check(&s->answer, e) || !tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
+        !es_check(&s->answer, e) ||
+        !tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
         return err_wrap(e, "mapping of index '%s'", index);
     size_t whole = tree_first(&s->tree, 1);
     s->aliases = tree_find(&s->tree, whole, "aliases");
@@ -50,12 +51,13 @@ static bool open_schema(struct schema *s, struct es *es, const char *index, stru
 
 /* ---- what else than was sent it gives back ---- */
 
-static const char *const stored_otherwise[] = {"index.derived_source.enabled", "index.mapping.source.mode",
-                                               "index.mode"};
+static const char *const stored_otherwise[] = {"index.derived_source.enabled",
+                                               "index.mapping.source.mode", "index.mode"};
 static const char *const changed_before[] = {"index.default_pipeline", "index.final_pipeline"};
 
 /* One of n settings that is in force, into why. */
-static bool find_setting(const struct schema *s, const char *const *names, size_t n, struct index_other *o)
+static bool find_setting(const struct schema *s, const char *const *names, size_t n,
+                         struct index_other *o)
 {
     static const char *const none[] = {"false", "stored", "standard", "lookup", "_none"};
     for (size_t i = 0; i < n; i++) {
@@ -74,8 +76,8 @@ static bool find_setting(const struct schema *s, const char *const *names, size_
 static bool find_why(const struct schema *s, struct index_other *o)
 {
     size_t source = tree_find(&s->tree, s->mappings, "_source");
-    o->remedy =
-        "a new index without that ('etl-engine reindex') is compared rightly; or sweep seldom (sweep)";
+    o->remedy = "a new index without that ('etl-engine reindex') is compared rightly; or sweep "
+                "seldom (sweep)";
     if (source) {
         struct tree_text value = s->tree.nodes[source].value;
         return snprintf(o->why, sizeof o->why, "its mapping has _source %.*s",
@@ -129,10 +131,12 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
     int64_t format, version;
     *m = (struct index_meta){0};
     if (!read_number(t, tree_find(t, note, "format"), &format) ||
-        !read_number(t, tree_find(t, note, "version"), &version) || version < 0 || version > VERSION_MOST)
+        !read_number(t, tree_find(t, note, "version"), &version) || version < 0 ||
+        version > VERSION_MOST)
         return true;
     if (format > FORMAT)
-        return err_set(e, ERR_FINAL, "its _meta has format %" PRId64 ": it was written by a newer version",
+        return err_set(e, ERR_FINAL,
+                       "its _meta has format %" PRId64 ": it was written by a newer version",
                        format);
     m->known = true;
     m->version = version;
@@ -168,19 +172,21 @@ static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
         len--;
     if (len == 0)
         buf_adds(b, "\"\"");
-    buf_addf(b, ",\"fingerprint\":\"%s\",\"version\":%" PRId64 ",\"formers\":[", m->fingerprint, m->version);
+    buf_addf(b, ",\"fingerprint\":\"%s\",\"version\":%" PRId64 ",\"formers\":[", m->fingerprint,
+             m->version);
     for (size_t i = 0; i < m->n_formers; i++)
         buf_addf(b, "%s\"%s\"", i ? "," : "", m->formers[i]);
     buf_adds(b, "]}");
     return buf_cstr(b) || err_memory(e);
 }
 
-bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta, struct err *e)
+bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta,
+                    struct err *e)
 {
     struct buf note;
     buf_init(&note, 1 << 16);
-    bool ok =
-        add_note(&note, meta, e) && mapping_add_meta(out, NULL, 0, mappings, true, NOTE, buf_cstr(&note), e);
+    bool ok = add_note(&note, meta, e) &&
+              mapping_add_meta(out, NULL, 0, mappings, true, NOTE, buf_cstr(&note), e);
     buf_free(&note);
     return ok;
 }
@@ -188,7 +194,8 @@ bool index_add_meta(struct buf *out, const char *mappings, const struct index_me
 bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, struct err *e)
 {
     struct schema s;
-    bool ok = open_schema(&s, es, index, e) && (read_note(&s, meta, e) || err_wrap(e, "index '%s'", index));
+    bool ok = open_schema(&s, es, index, e) &&
+              (read_note(&s, meta, e) || err_wrap(e, "index '%s'", index));
     close_schema(&s);
     return ok;
 }
@@ -209,15 +216,16 @@ static void find_owner(const struct tree *t, const char *pipeline, char index[IN
     }
 }
 
-bool index_find_owner(struct es *es, const char *indices, const char *pipeline, char index[INDEX_NAME],
-                      char owner[INDEX_PIPELINE], struct err *e)
+bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
+                      char index[INDEX_NAME], char owner[INDEX_PIPELINE], struct err *e)
 {
     struct es_answer a = {0};
     struct tree t = {0};
     *index = *owner = '\0';
-    bool ok = index_ask(es, "GET", indices,
-                        "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline",
-                        NULL, &a, e);
+    bool ok = index_ask(
+        es, "GET", indices,
+        "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline", NULL,
+        &a, e);
     if (ok && a.status != 404)
         ok = es_check(&a, e) && tree_read(&t, a.body.data, a.body.len, e);
     if (!ok)
@@ -239,19 +247,20 @@ static bool put(struct es *es, const char *index, const char *what, const struct
     return !index_unacknowledged(a) || err_set(e, ERR_PASSING, "not acknowledged in time");
 }
 
-bool index_write_meta(struct es *es, const char *index, const char *mappings, const struct index_meta *meta,
-                      struct err *e)
+bool index_write_meta(struct es *es, const char *index, const char *mappings,
+                      const struct index_meta *meta, struct err *e)
 {
     struct schema s;
     struct es_answer a = {0};
     struct buf note, body;
     buf_init(&note, 1 << 16);
     buf_init(&body, MAX_REQUEST);
-    bool ok = open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
-              mapping_add_meta(&body, &s.tree, s.mappings, mappings, false, NOTE, buf_cstr(&note), e) &&
-              (put(es, index, "/_mapping", &body, &a, e) ||
-               err_wrap(e, "%s note anything in index '%s'", e->kind == ERR_PASSING ? "could not" : "cannot",
-                        index));
+    bool ok =
+        open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
+        mapping_add_meta(&body, &s.tree, s.mappings, mappings, false, NOTE, buf_cstr(&note), e) &&
+        (put(es, index, "/_mapping", &body, &a, e) ||
+         err_wrap(e, "%s note anything in index '%s'",
+                  e->kind == ERR_PASSING ? "could not" : "cannot", index));
     close_schema(&s);
     es_answer_free(&a);
     buf_free(&note);
@@ -259,7 +268,8 @@ bool index_write_meta(struct es *es, const char *index, const char *mappings, co
     return ok;
 }
 
-bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings, struct err *e)
+bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings,
+                       struct err *e)
 {
     struct es_answer a = {0};
     struct buf body;
@@ -272,7 +282,8 @@ bool index_set_loading(struct es *es, const char *index, bool loading, const cha
                         : mapping_add_setting(&body, settings, "number_of_replicas", e));
     buf_adds(&body, "}");
     ok = ok && (!body.failed || err_memory(e)) &&
-         (put(es, index, "/_settings", &body, &a, e) || err_wrap(e, "settings of index '%s'", index));
+         (put(es, index, "/_settings", &body, &a, e) ||
+          err_wrap(e, "settings of index '%s'", index));
     buf_free(&body);
     es_answer_free(&a);
     return ok;
@@ -297,7 +308,8 @@ static bool misfit(struct fitting *f, const char *difference, struct err *e)
 }
 
 /* The server refused to add: what is it about? */
-static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a, struct err *e)
+static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a,
+                          struct err *e)
 {
     char reason[300], told[400];
     es_reason(a, reason, sizeof reason);
@@ -392,8 +404,9 @@ static void name_known(const struct tree *t, size_t parent, const char *field, c
         return;
     }
     for (size_t i = 0; i < n && len < sizeof out->known - NAME; i++)
-        len += (size_t)snprintf(out->known + len, sizeof out->known - len, "%s%.*s%s", len ? ", " : "",
-                                (int)(part - field < NAME ? part - field : NAME), field, names[i]);
+        len +=
+            (size_t)snprintf(out->known + len, sizeof out->known - len, "%s%.*s%s", len ? ", " : "",
+                             (int)(part - field < NAME ? part - field : NAME), field, names[i]);
     out->known[sizeof out->known - 1] = '\0';
 }
 
@@ -414,7 +427,8 @@ static bool is_analysed(const struct tree *t, size_t node)
 }
 
 /* Goes down from the mapping, a part of the name at a time. */
-static void find_field(const struct tree *t, size_t node, const char *field, struct index_field *out)
+static void find_field(const struct tree *t, size_t node, const char *field,
+                       struct index_field *out)
 {
     bool dynamic = true;
     for (const char *part = field;; part += strcspn(part, ".") + 1) {
@@ -432,7 +446,8 @@ static void find_field(const struct tree *t, size_t node, const char *field, str
             return;
         }
         node = next;
-        out->there = part[len] == '\0' || is_kind(t, node, "flattened") || is_kind(t, node, "flat_object");
+        out->there =
+            part[len] == '\0' || is_kind(t, node, "flattened") || is_kind(t, node, "flat_object");
         if (out->there) {
             out->analysed = is_analysed(t, node);
             return;
@@ -440,8 +455,8 @@ static void find_field(const struct tree *t, size_t node, const char *field, str
     }
 }
 
-bool index_look_at_field(struct es *es, const char *index, const char *field, struct index_field *out,
-                         struct err *e)
+bool index_look_at_field(struct es *es, const char *index, const char *field,
+                         struct index_field *out, struct err *e)
 {
     struct schema s;
     *out = (struct index_field){0};

@@ -36,7 +36,8 @@ static bool is_scalar(const struct tree *t, size_t node)
 
 static bool is_empty(const struct tree *t, size_t node)
 {
-    return node == 0 || t->nodes[node].kind == JSON_NULL || (!is_scalar(t, node) && !t->nodes[node].first);
+    return node == 0 || t->nodes[node].kind == JSON_NULL ||
+           (!is_scalar(t, node) && !t->nodes[node].first);
 }
 
 /* Whether b says nothing that a does not. A list of one is as good as that one. */
@@ -105,16 +106,18 @@ static bool mentions(const char *reason, const char *name, size_t len)
     return strstr(reason, bracketed) != NULL;
 }
 
-/* has, empty: the index says nothing of it. What reason does not mention is not what it is about, but for
- * a type: another one is always refused, if only as the next thing. */
-static void tell(struct walk *w, struct tree_text name, struct tree_text has, struct tree_text wants)
+/* has, empty: the index says nothing of it. What reason does not mention is not what it is about,
+ * but for a type: another one is always refused, if only as the next thing. */
+static void tell(struct walk *w, struct tree_text name, struct tree_text has,
+                 struct tree_text wants)
 {
     if (!w->reason)
         return;
     bool is_type = name.len == 4 && memcmp(name.at, "type", 4) == 0;
-    int score = is_type + 4 * mentions(w->reason, w->path, strlen(w->path)) +
-                2 * mentions(w->reason, name.at, name.len) +
-                2 * (is_type && (mentions(w->reason, has.at, has.len) || strstr(w->reason, "nested")));
+    int score =
+        is_type + 4 * mentions(w->reason, w->path, strlen(w->path)) +
+        2 * mentions(w->reason, name.at, name.len) +
+        2 * (is_type && (mentions(w->reason, has.at, has.len) || strstr(w->reason, "nested")));
     if (score <= w->told_score)
         return;
     w->told_score = score;
@@ -123,12 +126,12 @@ static void tell(struct walk *w, struct tree_text name, struct tree_text has, st
                      : snprintf(w->told, w->told_size, "%s has ", of);
     size_t at = n > 0 && (size_t)n < w->told_size ? (size_t)n : 0;
     if (has.len > 0)
-        snprintf(w->told + at, w->told_size - at, "%.*s '%.*s', the script wants '%.*s'", (int)name.len,
-                 name.at, has.len > 100 ? 100 : (int)has.len, has.at, wants.len > 100 ? 100 : (int)wants.len,
-                 wants.at);
-    else
-        snprintf(w->told + at, w->told_size - at, "no %.*s, the script wants '%.*s'", (int)name.len, name.at,
+        snprintf(w->told + at, w->told_size - at, "%.*s '%.*s', the script wants '%.*s'",
+                 (int)name.len, name.at, has.len > 100 ? 100 : (int)has.len, has.at,
                  wants.len > 100 ? 100 : (int)wants.len, wants.at);
+    else
+        snprintf(w->told + at, w->told_size - at, "no %.*s, the script wants '%.*s'", (int)name.len,
+                 name.at, wants.len > 100 ? 100 : (int)wants.len, wants.at);
 }
 
 /* What servers leave out of a field's definition, because it goes without saying. */
@@ -144,7 +147,8 @@ static bool is_default(const struct walk *w, size_t field, size_t node, const ch
         return tree_is(w->wants, node, "true");
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
         if (strcmp(defaults[i].name, name) == 0 && tree_is(w->wants, node, defaults[i].value) &&
-            (!defaults[i].type || tree_is(w->has, tree_find(w->has, field, "type"), defaults[i].type)))
+            (!defaults[i].type ||
+             tree_is(w->has, tree_find(w->has, field, "type"), defaults[i].type)))
             return true;
     return false;
 }
@@ -210,10 +214,11 @@ static bool add_field(struct walk *w, size_t has, size_t wants, bool whole)
             differs |= !same_parameter(w, has, i);
             add_node(w, w->wants, i);
         }
-    bool other_type =
-        !agrees(w->has, tree_find(w->has, has, "type"), w->wants, tree_find(w->wants, wants, "type"));
+    bool other_type = !agrees(w->has, tree_find(w->has, has, "type"), w->wants,
+                              tree_find(w->wants, wants, "type"));
     for (size_t i = other_type ? 0 : tree_first(w->has, has); i; i = w->has->nodes[i].next)
-        if (!is_group(w->has->nodes[i].name) && !tree_find_text(w->wants, wants, w->has->nodes[i].name))
+        if (!is_group(w->has->nodes[i].name) &&
+            !tree_find_text(w->wants, wants, w->has->nodes[i].name))
             add_node(w, w->has, i);
     differs |= add_group(w, has, wants, "fields", true);
     differs |= add_group(w, has, wants, "properties", false);
@@ -238,8 +243,8 @@ static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole)
             add_node(w, w->wants, i);
             continue;
         }
-        snprintf(w->path + path, sizeof w->path - path, "%s%.*s", path ? "." : "", (int)name.len - 2,
-                 name.at + 1);
+        snprintf(w->path + path, sizeof w->path - path, "%s%.*s", path ? "." : "",
+                 (int)name.len - 2, name.at + 1);
         differs |= add_field(w, found, i, whole);
         w->path[path] = '\0';
     }
@@ -268,8 +273,8 @@ static bool add_root(struct walk *w, size_t has)
     return differs;
 }
 
-bool mapping_lacking(const struct tree *t, size_t has, const char *wants, struct buf *out, bool *certain,
-                     struct err *e)
+bool mapping_lacking(const struct tree *t, size_t has, const char *wants, struct buf *out,
+                     bool *certain, struct err *e)
 {
     struct tree wanted;
     if (!tree_read(&wanted, wants, strlen(wants), e))
@@ -284,8 +289,8 @@ bool mapping_lacking(const struct tree *t, size_t has, const char *wants, struct
     return ok;
 }
 
-bool mapping_difference(const struct tree *t, size_t has, const char *wants, const char *reason, char *out,
-                        size_t size, struct err *e)
+bool mapping_difference(const struct tree *t, size_t has, const char *wants, const char *reason,
+                        char *out, size_t size, struct err *e)
 {
     struct tree wanted;
     struct buf ignored;
@@ -293,8 +298,12 @@ bool mapping_difference(const struct tree *t, size_t has, const char *wants, con
     if (!tree_read(&wanted, wants, strlen(wants), e))
         return false;
     buf_init(&ignored, 64 << 20);
-    struct walk w = {
-        .has = t, .wants = &wanted, .out = &ignored, .reason = reason, .told = out, .told_size = size};
+    struct walk w = {.has = t,
+                     .wants = &wanted,
+                     .out = &ignored,
+                     .reason = reason,
+                     .told = out,
+                     .told_size = size};
     add_root(&w, has);
     bool ok = !ignored.failed || err_memory(e);
     buf_free(&ignored);
@@ -316,14 +325,15 @@ struct settings_walk {
     size_t found;
 };
 
-/* Visits each value with its path, however the script nests them: {"index":{"a":1}}, "index.a", "a". */
+/* Visits each value with its path, however the script nests them: {"index":{"a":1}}, "index.a",
+ * "a". */
 static bool walk_settings(struct settings_walk *w, size_t node)
 {
     size_t path = strlen(w->path);
     for (size_t i = tree_first(w->wants, node); i; i = w->wants->nodes[i].next) {
         struct tree_text name = w->wants->nodes[i].name;
-        snprintf(w->path + path, sizeof w->path - path, "%s%.*s", path ? "." : "", (int)name.len - 2,
-                 name.at + 1);
+        snprintf(w->path + path, sizeof w->path - path, "%s%.*s", path ? "." : "",
+                 (int)name.len - 2, name.at + 1);
         if (strcmp(w->path, "index") == 0)
             w->path[0] = '\0';
         else if (strncmp(w->path, "index.", 6) == 0)
@@ -339,7 +349,8 @@ static bool walk_settings(struct settings_walk *w, size_t node)
 /* What only a new index can have. */
 static bool is_fixed(const char *path)
 {
-    static const char *const fixed[] = {"analysis.", "similarity.", "sort.", "number_of_shards", "codec"};
+    static const char *const fixed[] = {"analysis.", "similarity.", "sort.", "number_of_shards",
+                                        "codec"};
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
         if (strncmp(path, fixed[i], strlen(fixed[i])) == 0)
             return true;
@@ -356,15 +367,16 @@ static bool compare_setting(struct settings_walk *w, size_t node)
     struct tree_text is = tree_plain(w->has, has), wants = tree_plain(w->wants, node);
     if (has)
         snprintf(w->told, w->told_size, "setting '%s' is '%.*s', the script wants '%.*s'", w->path,
-                 is.len > 100 ? 100 : (int)is.len, is.at, wants.len > 100 ? 100 : (int)wants.len, wants.at);
+                 is.len > 100 ? 100 : (int)is.len, is.at, wants.len > 100 ? 100 : (int)wants.len,
+                 wants.at);
     else
         snprintf(w->told, w->told_size, "it has no setting '%s', the script wants '%.*s'", w->path,
                  wants.len > 100 ? 100 : (int)wants.len, wants.at);
     return false;
 }
 
-bool mapping_settings_difference(const struct tree *t, size_t has, const char *wants, char *out, size_t size,
-                                 struct err *e)
+bool mapping_settings_difference(const struct tree *t, size_t has, const char *wants, char *out,
+                                 size_t size, struct err *e)
 {
     struct tree wanted;
     *out = '\0';
@@ -412,14 +424,15 @@ static void add_members(struct walk *w, const struct tree *t, size_t node, size_
 {
     for (size_t i = tree_first(t, node); i; i = t->nodes[i].next) {
         char name[100];
-        snprintf(name, sizeof name, "%.*s", (int)(t->nodes[i].name.len - 2), t->nodes[i].name.at + 1);
+        snprintf(name, sizeof name, "%.*s", (int)(t->nodes[i].name.len - 2),
+                 t->nodes[i].name.at + 1);
         if (strcmp(name, but) != 0 && !tree_find_text(w->wants, but_of_wants, t->nodes[i].name))
             add_node(w, t, i);
     }
 }
 
-bool mapping_add_meta(struct buf *out, const struct tree *t, size_t has, const char *wants, bool whole,
-                      const char *name, const char *value, struct err *e)
+bool mapping_add_meta(struct buf *out, const struct tree *t, size_t has, const char *wants,
+                      bool whole, const char *name, const char *value, struct err *e)
 {
     static const char none[] = "{}";
     struct tree wanted;

@@ -12,7 +12,8 @@
 #include <string.h>
 
 enum {
-    FIELDS = 128,         /* of all objects that are open: what is in excess takes memory from Lua */
+    /* of all objects that are open: what is in excess takes memory from Lua */
+    FIELDS = 128,
     DEPTH = JSON_DEPTH,   /* what can be decoded can be encoded */
     PATH = 300,           /* bytes of a field's path in a message */
     NAME = 60,            /* and of one name in it */
@@ -51,12 +52,14 @@ static void encode_any(struct encoder *e, int index);
 static bool plain_name(const char *name, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-@", name[i]) || !name[i])
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-@", name[i]) ||
+            !name[i])
             return false;
     return len > 0 && len <= NAME;
 }
 
-/* Pushes one step: ".name", "[3]", or what a name of other characters looks like in Lua: ["my name"] */
+/* Pushes one step: ".name", "[3]", or what a name of other characters looks like in Lua: ["my
+ * name"] */
 static void push_step(lua_State *L, const struct level *level)
 {
     if (!level->name) {
@@ -179,8 +182,8 @@ _Noreturn static void fail_key(struct encoder *e, int key)
     fail(e, "cannot encode a table with a %s as key", luaL_typename(L, key));
 }
 
-/* On the stack, from table + 1: the first name and its value. Leaves all names and values there, by pairs: so
- * each is looked up once, and what fields point to is held. */
+/* On the stack, from table + 1: the first name and its value. Leaves all names and values there, by
+ * pairs: so each is looked up once, and what fields point to is held. */
 static size_t push_fields(struct encoder *e, int table)
 {
     lua_State *L = e->L;
@@ -276,8 +279,8 @@ static void encode_marked(struct encoder *e, struct level *level, int table, lua
     encode_elements(e, level, table, last > n ? last : n);
 }
 
-/* On the stack, from table + 1: the first key and its value. Nearly always the keys come as 1, 2, 3: then one
- * walk does, which also proves that there is no other key. */
+/* On the stack, from table + 1: the first key and its value. Nearly always the keys come as 1, 2,
+ * 3: then one walk does, which also proves that there is no other key. */
 static void encode_array(struct encoder *e, struct level *level, int table)
 {
     lua_State *L = e->L;
@@ -311,8 +314,8 @@ static void encode_array(struct encoder *e, struct level *level, int table)
 static void encode_table(struct encoder *e, int index)
 {
     lua_State *L = e->L;
-    if (e->b->failed) /* in few tables there can be more than ever comes to an end: t = { t, t }, again and
-                         again */
+    /* in few tables there can be more than ever comes to an end: t = { t, t }, again and again */
+    if (e->b->failed)
         return;
     struct level level = {.up = e->at, .table = lua_topointer(L, index)};
     for (const struct level *up = e->at; up; up = up->up)
@@ -444,8 +447,8 @@ int encode_lua_encode(lua_State *L)
     return 1;
 }
 
-/* etl.json.decode(text or json value): null is etl.null. Of a json value it gives the value that indexing
- * uses. */
+/* etl.json.decode(text or json value): null is etl.null. Of a json value it gives the value that
+ * indexing uses. */
 int encode_lua_decode(lua_State *L)
 {
     size_t len;

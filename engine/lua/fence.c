@@ -14,10 +14,12 @@
 int luaopen_cjson(lua_State *L); /* lua-cjson has no header */
 
 enum {
-    THREAD_COST = 1000,    /* instructions: what a new coroutine may run before its own hook counts them */
+    /* instructions: what a new coroutine may run before its own hook counts them */
+    THREAD_COST = 1000,
     JSON_MAX = 64 << 20,   /* bytes: cjson ends the process where its buffer cannot grow */
     JSON_DEPTH_MAX = 1000, /* cjson's own limit */
-    MOVE_MAX = 100000000,  /* elements: more would not fit our memory limit, but a move of nils needs none */
+    /* elements: more would not fit our memory limit, but a move of nils needs none */
+    MOVE_MAX = 100000000,
 };
 
 /* ---- changing a library: the table on top of the stack ---- */
@@ -82,7 +84,8 @@ static bool is_utf16_file(const char *path)
 {
     char head[2];
     FILE *f = fopen(path, "rbe");
-    bool is = f && fread(head, 1, sizeof head, f) == sizeof head && script_is_utf16(head, sizeof head);
+    bool is =
+        f && fread(head, 1, sizeof head, f) == sizeof head && script_is_utf16(head, sizeof head);
     if (f)
         fclose(f);
     return is;
@@ -102,14 +105,16 @@ static int search_file(lua_State *L)
     const char *path = lua_tostring(L, -2);
     if (luaL_loadfilex(L, path, "t") != LUA_OK)
         return luaL_error(L, "could not load module '%s': %s%s", name, lua_tostring(L, -1),
-                          is_utf16_file(path) ? " (it is UTF-16, and has to be saved as UTF-8)" : "");
+                          is_utf16_file(path) ? " (it is UTF-16, and has to be saved as UTF-8)"
+                                              : "");
     lua_pushstring(L, path);
     return 2;
 }
 
 /* ---- errors that no handler may catch ---- */
 
-/* Stands before the handler of an xpcall: the hook raises with hooks off, and so would the handler run. */
+/* Stands before the handler of an xpcall: the hook raises with hooks off, and so would the handler
+ * run. */
 static int guarded_handler(lua_State *L)
 {
     if (script_is_over(L))
@@ -150,8 +155,8 @@ static int finish_thread(lua_State *L, int status, lua_KContext context)
     return lua_error(L);
 }
 
-/* A coroutine's function (upvalue 1) in a pcall: the hook's error would otherwise leave the coroutine dead
- * with its hooks off, and its pending __close, run then, could go on for ever. */
+/* A coroutine's function (upvalue 1) in a pcall: the hook's error would otherwise leave the
+ * coroutine dead with its hooks off, and its pending __close, run then, could go on for ever. */
 static int thread_body(lua_State *L)
 {
     lua_pushvalue(L, lua_upvalueindex(1));
@@ -238,11 +243,12 @@ static int fenced_rep(lua_State *L)
     return 1;
 }
 
-/* table.insert and .remove; upvalue 1: the original. They believe a __len that tells of more elements than
- * there can be, and move them all. */
+/* table.insert and .remove; upvalue 1: the original. They believe a __len that tells of more
+ * elements than there can be, and move them all. */
 static int fenced_shift(lua_State *L)
 {
-    luaL_argcheck(L, !lua_istable(L, 1) || luaL_len(L, 1) < MOVE_MAX, 1, "too many elements to move");
+    luaL_argcheck(L, !lua_istable(L, 1) || luaL_len(L, 1) < MOVE_MAX, 1,
+                  "too many elements to move");
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);

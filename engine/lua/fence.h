@@ -2,17 +2,20 @@
  *
  * Uses     Lua, lua-cjson, log, row, script (its limits).
  *
- * Left out: os.exit, os.execute, os.setlocale, io.popen, package.loadlib and C modules, string.dump, all of
- * debug but traceback. Changed:
+ * Left out: os.exit, os.execute, os.setlocale, io.popen, package.loadlib and C modules,
+ * string.dump, all of debug but traceback. Changed:
  *
  *     load, loadfile, dofile, require  text only: a binary chunk can crash the interpreter
- *     setmetatable                     no __gc: finalizers run where the instruction limit cannot reach them
+ *     setmetatable                     no __gc: finalizers run where the instruction limit cannot
+ *                                      reach them
  *     collectgarbage                   "collect", "count", "step" only
  *     print, warn                      write log lines; stdout is for documents
  *     xpcall, coroutine.create, .wrap  keep the limit's error from running code where hooks are off
  *     string.rep, table.move           refuse what would loop for ever without needing memory
- *     require                          looks beside the script, then in LUA_PATH_5_4 or LUA_PATH, if set
- *     cjson.encode                     has a limit: cjson ends the process where it cannot grow its buffer
+ *     require                          looks beside the script, then in LUA_PATH_5_4 or LUA_PATH,
+ *                                      if set
+ *     cjson.encode                     has a limit: cjson ends the process where it cannot grow its
+ *                                      buffer
  */
 #pragma once
 #include <lua.h>

@@ -122,7 +122,8 @@ struct retry {
     bool is_error; /* it was raised */
 };
 
-static void call_handler(const struct retry *r, const char *name, const struct backoff_details *d, bool waits)
+static void call_handler(const struct retry *r, const char *name, const struct backoff_details *d,
+                         bool waits)
 {
     lua_State *L = r->L;
     if (lua_getfield(L, OPTIONS, name) == LUA_TNIL) {
@@ -226,12 +227,13 @@ static void push_arguments(lua_State *L, int n_args)
     }
 }
 
-/* etl.backoff(options, fn, ...): calls fn(...) until it succeeds, waiting longer and longer; returns what it
- * returned. Without `retry_if` a try fails when fn raises: at the end its last error is raised, unchanged.
- * With `retry_if` it fails where that function says so of fn's result: at the end that result is returned;
- * errors are then retried only with retry_on = "error". Options: wait ("expo", "fibo", "constant"), base,
- * factor, max_value, interval, max_tries, max_time, jitter ("full", "random", "none"), retry_on, retry_if,
- * giveup, on_backoff, on_success, on_giveup. Seconds. A signal that ends the engine ends the wait.
+/* etl.backoff(options, fn, ...): calls fn(...) until it succeeds, waiting longer and longer;
+ * returns what it returned. Without `retry_if` a try fails when fn raises: at the end its last
+ * error is raised, unchanged. With `retry_if` it fails where that function says so of fn's result:
+ * at the end that result is returned; errors are then retried only with retry_on = "error".
+ * Options: wait ("expo", "fibo", "constant"), base, factor, max_value, interval, max_tries,
+ * max_time, jitter ("full", "random", "none"), retry_on, retry_if, giveup, on_backoff, on_success,
+ * on_giveup. Seconds. A signal that ends the engine ends the wait.
  *
  *     local rate = etl.backoff({ max_tries = 5, max_value = 10 }, fetch_rate, "EUR")
  */
@@ -263,7 +265,8 @@ int lua_backoff(lua_State *L)
         luaL_checkstack(L, 20, NULL);
         if (retry.is_error) {
             static const struct err failed = {.kind = ERR_PASSING};
-            if (status == LUA_ERRMEM || script_must_end(L) || !on_error || !wait_for_next(L, &b, &failed))
+            if (status == LUA_ERRMEM || script_must_end(L) || !on_error ||
+                !wait_for_next(L, &b, &failed))
                 return lua_error(L);
         } else if (!predicate || !ask(&retry, "retry_if")) {
             backoff_done(&b);

@@ -22,11 +22,13 @@ static int free_answer(lua_State *L)
 static struct es *es_of(lua_State *L)
 {
     if (script_is_loading(L))
-        luaL_error(L, "etl.es is available in document() and in hooks, not while the script is being loaded");
+        luaL_error(
+            L,
+            "etl.es is available in document() and in hooks, not while the script is being loaded");
     struct es *es = script_services_of(L)->es;
     if (!es)
-        luaL_error(
-            L, "etl.es is not available here: this command (or a dry run) does not ask the search server");
+        luaL_error(L, "etl.es is not available here: this command (or a dry run) does not ask the "
+                      "search server");
     return es;
 }
 
@@ -75,12 +77,11 @@ static void push_answer(lua_State *L, const struct buf *body)
     lua_pushlstring(L, body->data, body->len);
 }
 
-/* etl.es.request(method, path [, body]): one request; returns status and answer, whatever the status. A table
- * is sent as its JSON, a string as it is. The answer is decoded; a text that is not JSON comes as a string,
- * an empty one as nil. Raises only where no answer arrived.
+/* etl.es.request(method, path [, body]): one request; returns status and answer, whatever the
+ * status. A table is sent as its JSON, a string as it is. The answer is decoded; a text that is not
+ * JSON comes as a string, an empty one as nil. Raises only where no answer arrived.
  *
- *     local status, answer = etl.es.request("GET", "/movies/_count", { query = { match = { title = "star" } }
- * })
+ *     local status, answer = etl.es.request("GET", "/movies/_count", { query = query })
  */
 static int request(lua_State *L)
 {
@@ -97,7 +98,8 @@ static int request(lua_State *L)
     } else if (!lua_isnil(L, 3)) {
         encode_value(L, 3, body);
         if (body->failed)
-            return luaL_error(L, "the request is larger than %d MB, or memory is short", BODY_MAX >> 20);
+            return luaL_error(L, "the request is larger than %d MB, or memory is short",
+                              BODY_MAX >> 20);
         data = body->data;
         len = body->len;
     }

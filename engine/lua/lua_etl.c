@@ -21,8 +21,8 @@ enum {
 
 /* ---- etl.log ---- */
 
-/* Pushes the line: string.format of the arguments (upvalue 2), or one argument alone as it is, so that a text
- * with a percent sign in it can be logged. */
+/* Pushes the line: string.format of the arguments (upvalue 2), or one argument alone as it is, so
+ * that a text with a percent sign in it can be logged. */
 static void push_line(lua_State *L)
 {
     int n = lua_gettop(L);
@@ -68,7 +68,8 @@ static void push_log(lua_State *L)
 
 /* ---- etl.state ---- */
 
-/* Reads the file to its end; false: errno says why. ENOENT is for the caller to tell from the rest. */
+/* Reads the file to its end; false: errno says why. ENOENT is for the caller to tell from the
+ * rest. */
 static bool read_file(const char *path, struct buf *b)
 {
     FILE *f = fopen(path, "rbe");
@@ -85,7 +86,8 @@ static bool read_file(const char *path, struct buf *b)
     return reason == 0;
 }
 
-/* etl.state.read(): the state file's content, decoded; {} for a file that is empty; nil where there is none.
+/* etl.state.read(): the state file's content, decoded; {} for a file that is empty; nil where there
+ * is none.
  *
  *     local state = etl.state.read()
  *     if state and state.phase == "following" then ... end
@@ -113,8 +115,8 @@ static int state_read(lua_State *L)
 
 /* ---- etl.secret ---- */
 
-/* etl.secret(name): the environment variable NAME, or what is in the file that NAME_FILE names, or in
- * systemd's credentials folder (secret.h); nil where there is none.
+/* etl.secret(name): the environment variable NAME, or what is in the file that NAME_FILE names, or
+ * in systemd's credentials folder (secret.h); nil where there is none.
  *
  *     url = etl.secret "DATABASE_URL"
  */
@@ -138,11 +140,14 @@ static int secret(lua_State *L)
 
 void lua_etl_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"array", value_lua_array},   {"decimal", value_lua_decimal},
-                                         {"base64", value_lua_base64}, {"backoff", lua_backoff},
-                                         {"secret", secret},           {NULL, NULL}};
-    static const luaL_Reg json[] = {
-        {"encode", encode_lua_encode}, {"decode", encode_lua_decode}, {"raw", encode_lua_raw}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"array", value_lua_array},   {"decimal", value_lua_decimal},
+        {"base64", value_lua_base64}, {"backoff", lua_backoff},
+        {"secret", secret},           {NULL, NULL}};
+    static const luaL_Reg json[] = {{"encode", encode_lua_encode},
+                                    {"decode", encode_lua_decode},
+                                    {"raw", encode_lua_raw},
+                                    {NULL, NULL}};
     static const luaL_Reg state[] = {{"read", state_read}, {NULL, NULL}};
 
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);

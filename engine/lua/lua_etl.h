@@ -2,9 +2,9 @@
  *
  * Uses     Lua, value, encode, log, script (services), secret, lua_pg, lua_es, lua_backoff.
  *
- * etl.pg, etl.es, etl.backoff, etl.state, etl.log, etl.array, etl.null, etl.json, etl.decimal, etl.base64,
- * etl.secret.
- * Each function is documented at its definition, and for editors in scripts/etl.d.lua.
+ * etl.pg, etl.es, etl.backoff, etl.state, etl.log, etl.array, etl.null, etl.json, etl.decimal,
+ * etl.base64, etl.secret. Each function is documented at its definition, and for editors in
+ * scripts/etl.d.lua.
  */
 #pragma once
 #include <lua.h>

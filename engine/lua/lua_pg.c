@@ -16,8 +16,8 @@ static const char STATEMENT[] = "etl.statement", COLUMNS[] = "etl.columns",
                   CACHE[] = "etl.columns of queries";
 
 enum {
-    CACHED_MAX =
-        100, /* queries whose columns are remembered: a script has a handful, unless it makes them up */
+    /* queries whose columns are remembered: a script has a handful, unless it makes them up */
+    CACHED_MAX = 100,
     ARRAY_MAX = 10000000,    /* elements of a parameter; more would not fit into PARAMETER_MAX */
     PARAMETER_MAX = 64 << 20 /* bytes */
 };
@@ -31,7 +31,8 @@ struct statement {
     bool checked; /* its rows have the columns that were described */
 };
 
-/* A script's SET must not reach the engine's own queries: another DateStyle would make times unreadable. */
+/* A script's SET must not reach the engine's own queries: another DateStyle would make times
+ * unreadable. */
 static bool altered_session(PGresult *res)
 {
     const char *did = res ? PQcmdStatus(res) : "";
@@ -59,7 +60,9 @@ static int release_statement(lua_State *L)
 static struct pg_pool *pool_of(lua_State *L)
 {
     if (script_is_loading(L))
-        luaL_error(L, "etl.pg is available in document() and in hooks, not while the script is being loaded");
+        luaL_error(
+            L,
+            "etl.pg is available in document() and in hooks, not while the script is being loaded");
     struct pg_pool *pool = script_services_of(L)->pg;
     if (!pool)
         luaL_error(L, "etl.pg is not available here: this command does not ask PostgreSQL");
@@ -135,7 +138,8 @@ static struct pg_columns *push_columns(lua_State *L, struct statement *st)
 }
 
 /* Else the server would say so in words, and with a code, that poolers use for what passes. */
-static void check_parameters(lua_State *L, struct statement *st, const struct pg_columns *columns, int n)
+static void check_parameters(lua_State *L, struct statement *st, const struct pg_columns *columns,
+                             int n)
 {
     if (columns->parameters == n)
         return;
@@ -172,7 +176,8 @@ static bool is_whole(lua_State *L, int index, lua_Integer *whole)
         *whole = lua_tointeger(L, index);
         return true;
     }
-    return lua_numbertointeger(lua_tonumber(L, index), whole) && (double)*whole == lua_tonumber(L, index);
+    return lua_numbertointeger(lua_tonumber(L, index), whole) &&
+           (double)*whole == lua_tonumber(L, index);
 }
 
 static void replace_number(lua_State *L, int index)
@@ -225,7 +230,8 @@ static void replace_userdata(lua_State *L, int index, int number)
         return;
     }
     if (!luaL_testudata(L, index, "etl.json"))
-        luaL_error(L, "parameter %d: cannot send a %s to PostgreSQL", number, luaL_typename(L, index));
+        luaL_error(L, "parameter %d: cannot send a %s to PostgreSQL", number,
+                   luaL_typename(L, index));
     replace_by_json(L, index);
 }
 
@@ -251,7 +257,8 @@ static void replace_scalar(lua_State *L, int index, int number)
         return;
     default:
         if (!value_is_null(L, index))
-            luaL_error(L, "parameter %d: cannot send a %s to PostgreSQL", number, luaL_typename(L, index));
+            luaL_error(L, "parameter %d: cannot send a %s to PostgreSQL", number,
+                       luaL_typename(L, index));
         lua_pushnil(L);
         lua_replace(L, index);
     }
@@ -303,11 +310,11 @@ static const char *const *push_parameters(lua_State *L, int n)
 
 /* ---- the functions ---- */
 
-/* etl.pg.query(sql, ...): all rows, as a list of tables by column name. $1, $2 stand for the further
- * arguments: nil and etl.null are NULL, a list is an array, any other table its JSON. A statement that
- * returns no rows gives an empty list.
+/* etl.pg.query(sql, ...): all rows, as a list of tables by column name. $1, $2 stand for the
+ * further arguments: nil and etl.null are NULL, a list is an array, any other table its JSON. A
+ * statement that returns no rows gives an empty list.
  *
- *     local genres = etl.pg.query("SELECT name FROM content.genre WHERE id = ANY($1)", film.genre_ids)
+ *     local genres = etl.pg.query("SELECT name FROM genre WHERE id = ANY($1)", film.genre_ids)
  */
 static int query(lua_State *L)
 {
@@ -362,7 +369,8 @@ static int next_row(lua_State *L)
 /* etl.pg.rows(sql, ...): the rows one by one, never all in memory. Leaving the loop early gives the
  * connection back.
  *
- *     for row in etl.pg.rows("SELECT id, name FROM content.person ORDER BY id") do print(row.name) end
+ *     for row in etl.pg.rows("SELECT id, name FROM content.person ORDER BY id") do print(row.name)
+ *     end
  */
 static int rows(lua_State *L)
 {

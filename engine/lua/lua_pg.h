@@ -1,8 +1,8 @@
 /* lua_pg: etl.pg: PostgreSQL for scripts.
  *
  * Uses     Lua, value, encode, row, pg, script (services).
- * Owns     a connection from the state's pool, for the time of a query; a userdata holds it, so that it goes
- *          back whatever is raised.
+ * Owns     a connection from the state's pool, for the time of a query; a userdata holds it, so
+ *          that it goes back whatever is raised.
  */
 #pragma once
 #include <lua.h>

@@ -244,8 +244,8 @@ static bool at_frontier(struct match *m, const char *s, const char *p, const cha
     return !in_set(before, p, *end - 1) && in_set(after, p, *end - 1);
 }
 
-/* A character class with what may follow it. Gives the place to go on from in *s and *p; false: *s is the
- * answer. */
+/* A character class with what may follow it. Gives the place to go on from in *s and *p; false: *s
+ * is the answer. */
 static bool match_single(struct match *m, const char **s, const char **p)
 {
     const char *end = class_end(m, *p);
@@ -368,8 +368,8 @@ static const char *try_at(struct match *m, const char *s, const char *p)
     return match(m, s, p);
 }
 
-/* A start as Lua gives it, 1 for the first and -1 for the last character, as an offset; it may lie behind the
- * end. */
+/* A start as Lua gives it, 1 for the first and -1 for the last character, as an offset; it may lie
+ * behind the end. */
 static size_t start_of(lua_Integer at, size_t len)
 {
     if (at > 0)
@@ -379,8 +379,8 @@ static size_t start_of(lua_Integer at, size_t len)
     return len - (size_t)-at;
 }
 
-static int find_plainly(lua_State *L, const char *text, size_t len, size_t start, const char *wanted,
-                        size_t wanted_len)
+static int find_plainly(lua_State *L, const char *text, size_t len, size_t start,
+                        const char *wanted, size_t wanted_len)
 {
     const char *found = memmem(text + start, len - start, wanted, wanted_len);
     script_spend(L, (int64_t)(len - start) / COST);
@@ -404,7 +404,8 @@ static bool is_plain(const char *pattern, size_t len)
 static int find_or_match(lua_State *L, bool find)
 {
     size_t len, pattern_len;
-    const char *text = luaL_checklstring(L, 1, &len), *pattern = luaL_checklstring(L, 2, &pattern_len);
+    const char *text = luaL_checklstring(L, 1, &len),
+               *pattern = luaL_checklstring(L, 2, &pattern_len);
     size_t start = start_of(luaL_optinteger(L, 3, 1), len);
     if (start > len) {
         lua_pushnil(L);
@@ -441,14 +442,16 @@ static int match_once(lua_State *L)
     return find_or_match(L, false);
 }
 
-/* ---- gmatch: upvalues are text, pattern, offset to go on from, offset of the last match's end or -1 ---- */
+/* ---- gmatch: upvalues are text, pattern, offset to go on from, offset of the last match's end or
+ * -1 ---- */
 
 static int gmatch_next(lua_State *L)
 {
     size_t len, pattern_len;
     const char *text = lua_tolstring(L, lua_upvalueindex(1), &len);
     const char *pattern = lua_tolstring(L, lua_upvalueindex(2), &pattern_len);
-    lua_Integer from = lua_tointeger(L, lua_upvalueindex(3)), last = lua_tointeger(L, lua_upvalueindex(4));
+    lua_Integer from = lua_tointeger(L, lua_upvalueindex(3)),
+                last = lua_tointeger(L, lua_upvalueindex(4));
     struct match m;
     begin(&m, L, text, len, pattern, pattern_len);
     for (; from <= (lua_Integer)len; from++) {
@@ -504,7 +507,8 @@ static void add_text(struct match *m, luaL_Buffer *b, const char *s, const char 
 }
 
 /* Adds what replaces the match. False: nothing does, and it stays. */
-static bool add_replacement(struct match *m, luaL_Buffer *b, const char *s, const char *end, int type)
+static bool add_replacement(struct match *m, luaL_Buffer *b, const char *s, const char *end,
+                            int type)
 {
     lua_State *L = m->L;
     if (type == LUA_TFUNCTION) {
@@ -531,7 +535,8 @@ static bool add_replacement(struct match *m, luaL_Buffer *b, const char *s, cons
 static int gsub(lua_State *L)
 {
     size_t len, pattern_len;
-    const char *text = luaL_checklstring(L, 1, &len), *pattern = luaL_checklstring(L, 2, &pattern_len);
+    const char *text = luaL_checklstring(L, 1, &len),
+               *pattern = luaL_checklstring(L, 2, &pattern_len);
     int type = lua_type(L, 3);
     lua_Integer max = luaL_optinteger(L, 4, (lua_Integer)len + 1), n = 0;
     if (type != LUA_TNUMBER && type != LUA_TSTRING && type != LUA_TFUNCTION && type != LUA_TTABLE)

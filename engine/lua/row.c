@@ -7,13 +7,14 @@
 
 enum { DIMENSIONS = 6 }; /* PostgreSQL's MAXDIM: arrays have no more */
 
-/* ---- where values go: onto the Lua stack, or into JSON text. Of JSON, what Lua would be asked about is not
- * put: false ---- */
+/* ---- where values go: onto the Lua stack, or into JSON text. Of JSON, what Lua would be asked
+ * about is not put: false ---- */
 
 struct target {
     lua_State *L; /* NULL: json */
-    int scratch;  /* place on the stack: nil, or a userdata, perhaps with room for any element without its
-                     backslashes */
+    /* place on the stack: nil, or a userdata, perhaps with room for any element without its
+     * backslashes */
+    int scratch;
     struct buf *json, *json_scratch;
     bool digits; /* see row_read */
 };
@@ -154,8 +155,8 @@ struct array {
     size_t room; /* any element without its backslashes has room in it */
 };
 
-/* How many elements an array of one dimension has at most, so that its table is made once; texts that hold
- * delimiters themselves count for more, within reason. */
+/* How many elements an array of one dimension has at most, so that its table is made once; texts
+ * that hold delimiters themselves count for more, within reason. */
 static int guess_elements(const struct array *a)
 {
     enum { MOST = 1 << 16 };
@@ -214,7 +215,8 @@ static bool put_bare(struct array *a)
     return true;
 }
 
-/* Puts the array that belongs to the brace that was just passed. Those that are open lie on the stack. */
+/* Puts the array that belongs to the brace that was just passed. Those that are open lie on the
+ * stack. */
 static bool put_elements(struct array *a, int guess)
 {
     const struct target *t = a->target;
@@ -286,13 +288,17 @@ static int damaged(lua_State *L, const struct pg_column *column, struct piece p)
     while (cut && shown > 0 && (p.text[shown] & 0xC0) == 0x80) /* amid a character */
         shown--;
     lua_pushlstring(L, p.text, shown);
-    return luaL_error(L, "column '%s': '%s%s' is not a value of type %s", column->name, lua_tostring(L, -1),
-                      cut ? "..." : "", column->type ? column->type : "its own");
+    return luaL_error(L, "column '%s': '%s%s' is not a value of type %s", column->name,
+                      lua_tostring(L, -1), cut ? "..." : "",
+                      column->type ? column->type : "its own");
 }
 
 static const char ROW[] = "etl.row"; /* its address marks a row's metatable */
 
-enum { METATABLE = 0 /* of rows: its place in the list of names */, MARK = 1 /* in the metatable */ };
+enum {
+    METATABLE = 0 /* of rows: its place in the list of names */,
+    MARK = 1 /* in the metatable */
+};
 
 static int unknown_column(lua_State *L, const char *name)
 {
@@ -304,13 +310,13 @@ static int unknown_column(lua_State *L, const char *name)
         lua_pop(L, 1);
     }
     const char *near = suggest(name, names, (size_t)n);
-    return luaL_error(L, ROW_NO_COLUMN " '%s'%s%s%s", name, near ? ", did you mean '" : "", near ? near : "",
-                      near ? "'?" : "");
+    return luaL_error(L, ROW_NO_COLUMN " '%s'%s%s%s", name, near ? ", did you mean '" : "",
+                      near ? near : "", near ? "'?" : "");
 }
 
-/* __index of rows: what is not in the table is NULL, or no column at all. Upvalues: the list of names, and
- * the set of them. Only names of columns are names that can be misspelt: ipairs(row) ends as it always did.
- */
+/* __index of rows: what is not in the table is NULL, or no column at all. Upvalues: the list of
+ * names, and the set of them. Only names of columns are names that can be misspelt: ipairs(row)
+ * ends as it always did. */
 static int missing_field(lua_State *L)
 {
     if (lua_type(L, 2) != LUA_TSTRING)
@@ -399,7 +405,8 @@ bool row_fits(const struct pg_columns *columns, const PGresult *res)
     if (PQnfields(res) != (int)columns->n)
         return false;
     for (int i = 0; i < (int)columns->n; i++)
-        if (PQftype(res, i) != columns->list[i].oid || strcmp(PQfname(res, i), columns->list[i].name) != 0)
+        if (PQftype(res, i) != columns->list[i].oid ||
+            strcmp(PQfname(res, i), columns->list[i].name) != 0)
             return false;
     return true;
 }

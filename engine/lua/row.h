@@ -1,32 +1,38 @@
 /* row: a result row as Lua values, or as JSON at once: the table of types (design, section 4).
  *
  * Uses     Lua, libpq, pg (types), value, json, suggest.
- * Promise  exact: no value is rounded, no key is made up. To add a type, add its row to the one table in
- * row_value.c.
+ * Promise  exact: no value is rounded, no key is made up. To add a type, add its row to the one
+ *          table in row_value.c.
  */
 #pragma once
 #include "pg/pg.h"
 
 #include <lua.h>
 
-/* How reading a column that there is not raises: the query has no column 'titel', did you mean 'title'? */
+/* How reading a column that there is not raises: the query has no column 'titel', did you mean
+ * 'title'? */
 #define ROW_NO_COLUMN "the query has no column"
 
-/* Pushes a list of the columns' names, made once for all rows: for row_push. Raises on memory alone. */
+/* Pushes a list of the columns' names, made once for all rows: for row_push. Raises on memory
+ * alone. */
 void row_push_names(lua_State *L, const struct pg_columns *columns);
-/* Pushes row n of res as a table by column name; SQL NULL is nil, reading a name that is no column's raises
- * (a field that the script has set is there as in any table). names: where that list lies on the stack.
- * Raises (memory; a value that is not what its type says). columns must be those of res: row_fits says so. */
-void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res, int n);
+/* Pushes row n of res as a table by column name; SQL NULL is nil, reading a name that is no
+ * column's raises (a field that the script has set is there as in any table). names: where that
+ * list lies on the stack. Raises (memory; a value that is not what its type says). columns must be
+ * those of res: row_fits says so. */
+void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res,
+              int n);
 
-/* Makes a row at index a plain table, so that a script may give it a metatable; anything else stays. */
+/* Makes a row at index a plain table, so that a script may give it a metatable; anything else
+ * stays. */
 void row_make_plain(lua_State *L, int index);
 
-/* Adds a column's text to out, as the JSON that encode_value makes of what row_push pushes for it: without
- * Lua. False: what it added is to be cut off, and row_push has to tell what is to be said about it (bytes,
- * NaN, what is damaged, no memory). scratch: what it needs; one for all rows. */
+/* Adds a column's text to out, as the JSON that encode_value makes of what row_push pushes for it:
+ * without Lua. False: what it added is to be cut off, and row_push has to tell what is to be said
+ * about it (bytes, NaN, what is damaged, no memory). scratch: what it needs; one for all rows. */
 bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,
                   struct buf *scratch);
 
-/* Whether res has the columns that were described (names and types): a table may be altered while we run. */
+/* Whether res has the columns that were described (names and types): a table may be altered while
+ * we run. */
 bool row_fits(const struct pg_columns *columns, const PGresult *res);

@@ -8,7 +8,8 @@
 
 #include <string.h>
 
-/* A value's text as PostgreSQL prints it. Behind text[len] there is always one byte more, and no digit. */
+/* A value's text as PostgreSQL prints it. Behind text[len] there is always one byte more, and no
+ * digit. */
 struct piece {
     const char *text;
     size_t len;
@@ -32,8 +33,8 @@ struct value {
     char room[MOMENT];
 };
 
-/* Reads what is no array. False: the text is not what its type says. digits: those of a float are the
- * shortest ones, and may stay as they are. */
+/* Reads what is no array. False: the text is not what its type says. digits: those of a float are
+ * the shortest ones, and may stay as they are. */
 bool row_read(enum pg_kind kind, struct piece p, bool digits, struct value *v);
 
 /* -1: it is no hexadecimal digit. */

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 
 enum { EXACT_DIGITS = 15 }; /* a double keeps any decimal number of so many digits ... */
-static const int exact_from = -300, exact_to = 300; /* ... if its exponent is well within its range */
+/* ... if its exponent is well within its range */
+static const int exact_from = -300, exact_to = 300;
 
 static bool digit(char c)
 {
@@ -41,8 +42,8 @@ static bool read_int(struct piece p, struct value *v)
     return true;
 }
 
-/* Most floats are short decimals: n / 10^k, both exact as doubles, so that one division rounds correctly.
- * False: it is none, or longer. */
+/* Most floats are short decimals: n / 10^k, both exact as doubles, so that one division rounds
+ * correctly. False: it is none, or longer. */
 static bool read_short_decimal(struct piece p, double *out)
 {
     static const double power[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
@@ -83,8 +84,8 @@ static bool read_float(struct piece p, struct value *v)
     return p.len > 0 && end == p.text + p.len;
 }
 
-/* Whether a double keeps the number: few digits between the first and the last that are not 0, and no extreme
- * size. */
+/* Whether a double keeps the number: few digits between the first and the last that are not 0, and
+ * no extreme size. */
 static bool fits_float(struct piece p)
 {
     int first = 0, last = 0, at = 0, point = 0; /* places of digits, from 1; 0: none yet */
@@ -103,9 +104,9 @@ static bool fits_float(struct piece p)
     return last - first < EXACT_DIGITS && exponent > exact_from && exponent < exact_to;
 }
 
-/* Whether a float's text is what json_add_double would write for it: the server, too, takes the fewest digits
- * that read back the same, and no exponent between 1e-4 and 1e15. Those of up to 15 digits are found quickly,
- * and the server writes 12.0 without a point. */
+/* Whether a float's text is what json_add_double would write for it: the server, too, takes the
+ * fewest digits that read back the same, and no exponent between 1e-4 and 1e15. Those of up to 15
+ * digits are found quickly, and the server writes 12.0 without a point. */
 static bool is_shortest(struct piece p)
 {
     const char *at = p.text + (p.len > 0 && *p.text == '-'), *end = p.text + p.len;
@@ -175,8 +176,8 @@ static bool two_digits(const char **p)
     return true;
 }
 
-/* Writes the year as ISO 8601 has it: 4 digits; more of them, and those before the year 0 (1 BC), with a
- * sign. */
+/* Writes the year as ISO 8601 has it: 4 digits; more of them, and those before the year 0 (1 BC),
+ * with a sign. */
 static char *write_year(char *out, int year)
 {
     if (year < 0 || year > 9999)

@@ -13,7 +13,8 @@ static const char ARRAY[] = "etl.array", OBJECT[] = "etl.object", JSON[] = "etl.
                   DECIMAL[] = "etl.decimal", BUF[] = "etl.buf", READER[] = "etl.reader";
 
 enum {
-    MARK = 1,        /* in each metatable here: its name's address, which no script can get hold of */
+    /* in each metatable here: its name's address, which no script can get hold of */
+    MARK = 1,
     LENGTHS = 2,     /* in the metatable of arrays: table -> length, weak */
     DECODED = 1,     /* user value of a json value; nil until it is indexed */
     NUMBER_TEXT = 64 /* bytes; every int64 and every double's shortest form fit in well */
@@ -93,8 +94,8 @@ bool value_is_object(lua_State *L, int index)
     return true;
 }
 
-/* etl.array(t [, n]): marks t as an array, of n elements if given, and returns it: what is missing becomes
- * null, and an empty one stays []. */
+/* etl.array(t [, n]): marks t as an array, of n elements if given, and returns it: what is missing
+ * becomes null, and an empty one stays []. */
 int value_lua_array(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -137,7 +138,8 @@ static int reader_gc(lua_State *L)
     return 0;
 }
 
-/* The reader may hold memory of its own, so it lives where Lua frees it: every push below may raise. */
+/* The reader may hold memory of its own, so it lives where Lua frees it: every push below may
+ * raise. */
 static struct json_reader *push_reader(lua_State *L, const char *text, size_t len)
 {
     struct json_reader *r = lua_newuserdatauv(L, sizeof *r, 0);
@@ -433,7 +435,8 @@ static int compare_digits(struct digits a, struct digits b)
     return 0;
 }
 
-/* The shortest digits that read back as x, which is finite. Up to 15 a normal double keeps any digits. */
+/* The shortest digits that read back as x, which is finite. Up to 15 a normal double keeps any
+ * digits. */
 static size_t shortest(double x, char out[NUMBER_TEXT])
 {
     int precision = fabs(x) < 2.2250738585072014e-308 ? 1 : 15, n = 0;
@@ -478,14 +481,15 @@ void value_push_number(lua_State *L, const char *text, size_t len)
     value_push_decimal(L, text, len);
 }
 
-/* The digits of the Lua number or decimal at index: its own or, for a number, out. NULL: it is neither, or
- * not finite. */
+/* The digits of the Lua number or decimal at index: its own or, for a number, out. NULL: it is
+ * neither, or not finite. */
 static const char *digits_text(lua_State *L, int index, char out[NUMBER_TEXT], size_t *len)
 {
     if (lua_type(L, index) != LUA_TNUMBER)
         return value_decimal(L, index, len);
     if (lua_isinteger(L, index))
-        *len = (size_t)snprintf(out, NUMBER_TEXT, LUA_INTEGER_FMT, (LUAI_UACINT)lua_tointeger(L, index));
+        *len = (size_t)snprintf(out, NUMBER_TEXT, LUA_INTEGER_FMT,
+                                (LUAI_UACINT)lua_tointeger(L, index));
     else if (isfinite(lua_tonumber(L, index)))
         *len = shortest(lua_tonumber(L, index), out);
     else
@@ -508,7 +512,8 @@ static int compare(lua_State *L)
         else if (isnan(lua_tonumber(L, i + 1)))
             return 2;
         else
-            d[i] = (struct digits){.sign = lua_tonumber(L, i + 1) < 0 ? -1 : 1, .exponent = INT64_MAX};
+            d[i] =
+                (struct digits){.sign = lua_tonumber(L, i + 1) < 0 ? -1 : 1, .exponent = INT64_MAX};
     }
     int order = compare_digits(d[0], d[1]);
     return (order > 0) - (order < 0);
@@ -549,7 +554,8 @@ static int decimal_tonumber(lua_State *L)
     return 1;
 }
 
-/* etl.decimal(x): x is a string that is a number as JSON writes it, a finite number, or a decimal. */
+/* etl.decimal(x): x is a string that is a number as JSON writes it, a finite number, or a
+ * decimal. */
 int value_lua_decimal(lua_State *L)
 {
     size_t len = 0;
@@ -620,7 +626,8 @@ void value_open(lua_State *L)
         {"__pairs", json_pairs}, {"__tostring", json_tostring}, {NULL, NULL},
     };
     static const luaL_Reg decimal[] = {
-        {"__eq", decimal_eq}, {"__lt", decimal_lt}, {"__le", decimal_le}, {"__tostring", decimal_tostring},
+        {"__eq", decimal_eq}, {"__lt", decimal_lt},
+        {"__le", decimal_le}, {"__tostring", decimal_tostring},
         {NULL, NULL},
     };
     static const luaL_Reg methods[] = {{"tonumber", decimal_tonumber}, {NULL, NULL}};

@@ -34,7 +34,8 @@ bool keytext_join(struct buf *out, const char *const *parts, size_t n)
     return !out->failed;
 }
 
-/* Copies one part, unescaped, and a zero byte to *to, and moves both behind it. False: a bad escape. */
+/* Copies one part, unescaped, and a zero byte to *to, and moves both behind it. False: a bad
+ * escape. */
 static bool take_part(const char **key, char **to)
 {
     const char *from = *key;

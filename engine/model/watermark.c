@@ -7,7 +7,8 @@
 
 static const int64_t MS = 1000, SECOND = 1000 * 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE;
 static const uint64_t COMPARABLE_XIDS = 1u << 30; /* 2^31 is PostgreSQL's own limit */
-static const int64_t FARTHEST_ZONE = 14 * HOUR;   /* a local time may be that far from the server's clock */
+/* a local time may be that far from the server's clock */
+static const int64_t FARTHEST_ZONE = 14 * HOUR;
 
 /* A time at which no row is done. */
 static bool set_time(struct position *p, int64_t us)
@@ -29,9 +30,9 @@ int64_t watermark_slack(const struct watermark_rule *r, const struct mark *m)
 
 /* ---- values that come again ---- */
 
-/* For how long after it a writer that truncates its clock may write this very time. Whoever truncates to 10
- * ms also writes whole seconds, so the next coarser unit counts; and a quarter of an hour is midnight
- * somewhere, of a day or of a month. */
+/* For how long after it a writer that truncates its clock may write this very time. Whoever
+ * truncates to 10 ms also writes whole seconds, so the next coarser unit counts; and a quarter of
+ * an hour is midnight somewhere, of a day or of a month. */
 static int64_t lasts_us(int64_t us)
 {
     return us % MS != 0              ? MS
@@ -41,7 +42,8 @@ static int64_t lasts_us(int64_t us)
                                      : 32 * 24 * HOUR;
 }
 
-static bool may_come_again(const struct watermark_rule *r, const struct position *p, int64_t clock_us)
+static bool may_come_again(const struct watermark_rule *r, const struct position *p,
+                           int64_t clock_us)
 {
     if (!r->is_time || !p->has_us)
         return true;
@@ -146,7 +148,8 @@ static bool lower_to_clock(struct mark *m, int64_t us)
 }
 
 /* The highest position seen, unless the window begins there already. */
-static bool note_candidate(const struct watermark_rule *r, struct mark *m, const struct watermark_report *now)
+static bool note_candidate(const struct watermark_rule *r, struct mark *m,
+                           const struct watermark_report *now)
 {
     struct position from = {0};
     window_free(&m->candidate);
@@ -166,7 +169,8 @@ static bool note_candidate(const struct watermark_rule *r, struct mark *m, const
     return true;
 }
 
-static bool adopt(const struct watermark_rule *r, struct mark *m, const struct watermark_report *now)
+static bool adopt(const struct watermark_rule *r, struct mark *m,
+                  const struct watermark_report *now)
 {
     struct position from = {0};
     if (!settle(r, &m->candidate.from, now->clock_us, &from)) {
@@ -177,9 +181,11 @@ static bool adopt(const struct watermark_rule *r, struct mark *m, const struct w
     return note_candidate(r, m, now);
 }
 
-/* The transactions that are still open may fill the window as it is now: it is kept for when one has ended.
- * Where one of them has written already, its rows are below the ids that count from now on. */
-static bool give_up(const struct watermark_rule *r, struct mark *m, const struct watermark_report *now)
+/* The transactions that are still open may fill the window as it is now: it is kept for when one
+ * has ended. Where one of them has written already, its rows are below the ids that count from now
+ * on. */
+static bool give_up(const struct watermark_rule *r, struct mark *m,
+                    const struct watermark_report *now)
 {
     struct window *rewind = &m->rewind;
     const struct fence *fence = &m->candidate.fence;
@@ -222,22 +228,23 @@ bool watermark_begin(const struct watermark_rule *r, const struct watermark_repo
     return set_time(&m->window.from, us - r->lookback_us - (open_us > 0 ? open_us : 0));
 }
 
-bool watermark_wants_sessions(const struct watermark_rule *r, const struct mark *m, int64_t clock_us)
+bool watermark_wants_sessions(const struct watermark_rule *r, const struct mark *m,
+                              int64_t clock_us)
 {
     return m->rewind.fence.sessions || m->candidate.fence.sessions ||
            (m->candidate.us != 0 && clock_us - m->candidate.us >= r->lookback_us);
 }
 
-bool watermark_judge(const struct watermark_rule *r, struct mark *m, const struct watermark_report *now,
-                     bool *again)
+bool watermark_judge(const struct watermark_rule *r, struct mark *m,
+                     const struct watermark_report *now, bool *again)
 {
     struct window *w = &m->window;
     int64_t highest = now->clock_us - r->lookback_us;
     *again = false;
     if (now->clock_us < m->candidate.us || now->clock_us < m->candidate.fence.us)
         window_free(&m->candidate); /* the clock went back: what is written now may lie below it */
-    /* A server that has gone back in time; or a state so old that the 32 bits of a row's id have come round.
-     */
+    /* A server that has gone back in time; or a state so old that the 32 bits of a row's id have
+     * come round. */
     if (w->xid > WATERMARK_ANY && (now->xmax < w->xid || now->xmax - w->xid >= COMPARABLE_XIDS)) {
         watermark_forget_xids(m);
         *again = true;
@@ -257,7 +264,8 @@ bool watermark_judge(const struct watermark_rule *r, struct mark *m, const struc
     return true;
 }
 
-/* A time that no clock can show yet is a mistake, and no position: all that changes from now on is below. */
+/* A time that no clock can show yet is a mistake, and no position: all that changes from now on is
+ * below. */
 static bool is_position(const struct watermark_rule *r, const struct position *p, int64_t clock_us)
 {
     return !r->is_time || r->is_instant || !p->has_us || p->us <= clock_us + FARTHEST_ZONE;
@@ -266,7 +274,8 @@ static bool is_position(const struct watermark_rule *r, const struct position *p
 bool watermark_see(const struct watermark_rule *r, struct mark *m, const struct position *end,
                    const struct watermark_report *now)
 {
-    bool held = now->oldest_us != 0 && now->oldest_us < now->clock_us && !watermark_is_over_limit(r, now);
+    bool held =
+        now->oldest_us != 0 && now->oldest_us < now->clock_us && !watermark_is_over_limit(r, now);
     int64_t open_us = held ? now->oldest_us : now->clock_us;
     if (!is_position(r, end, now->clock_us))
         return true;
@@ -286,7 +295,8 @@ static bool is_of_age(const struct watermark_rule *r, const struct window *candi
            (candidate->mono_us == 0 || now->mono_us - candidate->mono_us >= r->lookback_us);
 }
 
-bool watermark_end_pass(const struct watermark_rule *r, struct mark *m, const struct watermark_report *began)
+bool watermark_end_pass(const struct watermark_rule *r, struct mark *m,
+                        const struct watermark_report *began)
 {
     struct window *c = &m->candidate;
     if (m->window.xid < began->xid)

@@ -19,13 +19,15 @@ static void *run_cancel(void *arg)
     PGcancel *request = arg;
     char reason[256]; /* the size that libpq recommends */
     if (!PQcancel(request, reason, sizeof reason))
-        log_debug("could not cancel a query: %s", pg_one_line(reason, (char[PG_REASON]){0}, PG_REASON));
+        log_debug("could not cancel a query: %s",
+                  pg_one_line(reason, (char[PG_REASON]){0}, PG_REASON));
     PQfreeCancel(request);
     return NULL;
 }
 
-/* PQcancel connects and waits without a limit: a server that is frozen accepts and never answers. So it has a
- * thread of its own, which is left to itself after a second: the connection is closed in any case. */
+/* PQcancel connects and waits without a limit: a server that is frozen accepts and never answers.
+ * So it has a thread of its own, which is left to itself after a second: the connection is closed
+ * in any case. */
 static void cancel(struct pg *pg)
 {
     enum { LIMIT_MS = 1000 };
@@ -95,8 +97,8 @@ void pg_pool_free(struct pg_pool *p)
     }
 }
 
-/* Nobody has asked an idle connection for anything: if there is something to read, it is the server's
- * farewell. */
+/* Nobody has asked an idle connection for anything: if there is something to read, it is the
+ * server's farewell. */
 static bool is_quiet(const struct pg *pg)
 {
     struct pollfd fd = {.fd = PQsocket(pg->conn), .events = POLLIN};
@@ -145,16 +147,17 @@ void pg_give(struct pg_pool *p, struct pg *pg)
 /* ---- waiting ---- */
 
 enum {
-    GATHER_ROWS =
-        250, /* of a stream: after the first so many, and before the last, by the size of the stream before */
+    /* of a stream: after the first so many, and before the last, by the size of the stream
+     * before */
+    GATHER_ROWS = 250,
     GATHER_BYTES = 64 << 10, /* to wait for, rather than for the next 8 KB that the server sends */
     GATHER_MS = 5,           /* at most: the last rows are fewer */
 };
 
-/* The server sends 8 KB at a time. To be woken for each of these, while it works on the next, takes more time
- * than to read them, and as much of the server's: two thirds of a dry run's system calls, 30 % of its
- * processor time. So in the midst of a long stream the kernel wakes us less often. (Where it knows no such
- * mark, as on a local socket, nothing changes.) */
+/* The server sends 8 KB at a time. To be woken for each of these, while it works on the next, takes
+ * more time than to read them, and as much of the server's: two thirds of a dry run's system calls,
+ * 30 % of its processor time. So in the midst of a long stream the kernel wakes us less often.
+ * (Where it knows no such mark, as on a local socket, nothing changes.) */
 static void gather(struct pg *pg, bool on)
 {
     int bytes = on ? GATHER_BYTES : 1;
@@ -169,8 +172,8 @@ static bool arrived(struct pg *pg)
     return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
-/* Waits until PQgetResult would not block. False: a stop was asked. A connection that broke is ready, too:
- * PQgetResult then tells what the server said last. */
+/* Waits until PQgetResult would not block. False: a stop was asked. A connection that broke is
+ * ready, too: PQgetResult then tells what the server said last. */
 static bool wait_ready(struct pg *pg, struct err *e)
 {
     for (;;) {
@@ -181,7 +184,8 @@ static bool wait_ready(struct pg *pg, struct err *e)
             (!PQconsumeInput(pg->conn) || !PQisBusy(pg->conn))) /* what is left below the mark */
             return true;
         short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
-        enum stop_wait waited = stop_wait_fd(PQsocket(pg->conn), events, pg->gathers ? GATHER_MS : -1);
+        enum stop_wait waited =
+            stop_wait_fd(PQsocket(pg->conn), events, pg->gathers ? GATHER_MS : -1);
         if (waited == STOP_ASKED) {
             pg->broken = true; /* the query is cancelled when the connection is closed */
             return stop_err(e);
@@ -203,9 +207,9 @@ static bool next_result(struct pg *pg, PGresult **res, struct err *e)
     return true;
 }
 
-/* Reads what is left of a pipeline, up to its end and out of it. Where that cannot be, the connection is
- * broken, and pg_give closes it. False: a stop was asked, or the transaction failed at its end (a deferred
- * constraint). */
+/* Reads what is left of a pipeline, up to its end and out of it. Where that cannot be, the
+ * connection is broken, and pg_give closes it. False: a stop was asked, or the transaction failed
+ * at its end (a deferred constraint). */
 static bool drain(struct pg *pg, struct err *e)
 {
     PGresult *res;
@@ -221,7 +225,8 @@ static bool drain(struct pg *pg, struct err *e)
         PQclear(res);
         if (status == PGRES_PIPELINE_SYNC)
             break;
-        if (ends > 2 || status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH)
+        if (ends > 2 || status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
+            status == PGRES_COPY_BOTH)
             pg->broken = true;
     }
     if (PQpipelineStatus(pg->conn) != PQ_PIPELINE_OFF && !PQexitPipelineMode(pg->conn))
@@ -236,7 +241,8 @@ static bool drain(struct pg *pg, struct err *e)
 static bool damaged(struct pg *pg, struct err *e)
 {
     pg->broken = true; /* whose answers come next is not known */
-    return err_set(e, ERR_PASSING, "could not use an answer of PostgreSQL %s: it is not what was asked for",
+    return err_set(e, ERR_PASSING,
+                   "could not use an answer of PostgreSQL %s: it is not what was asked for",
                    pg->server->label);
 }
 
@@ -265,8 +271,9 @@ static bool check_result(struct pg *pg, const PGresult *res, const char *sql, st
 bool pg_check_free(struct pg *pg, struct err *e)
 {
     if (pg->streaming)
-        return err_set(e, ERR_FINAL,
-                       "cannot run a query while another one's rows are read on the same connection");
+        return err_set(
+            e, ERR_FINAL,
+            "cannot run a query while another one's rows are read on the same connection");
     if (pg->broken)
         return err_set(e, ERR_PASSING, "could not use the connection to PostgreSQL %s again",
                        pg->server->label);
@@ -275,38 +282,44 @@ bool pg_check_free(struct pg *pg, struct err *e)
 
 /* ---- queries ---- */
 
-/* Each round trip is one pipeline, and so one transaction: a pooler that gives every transaction another
- * session (PgBouncer's transaction and statement pooling) cannot tear it apart. It begins with the settings
- * that texts of values depend on, for this transaction alone: those of user, database, server or of the
- * session's other users don't matter, and ours don't reach them.
+/* Each round trip is one pipeline, and so one transaction: a pooler that gives every transaction
+ * another session (PgBouncer's transaction and statement pooling) cannot tear it apart. It begins
+ * with the settings that texts of values depend on, for this transaction alone: those of user,
+ * database, server or of the session's other users don't matter, and ours don't reach them.
  *
- * In READ COMMITTED each statement takes a snapshot of its own when it begins. It can be chosen only before
- * the first snapshot, thus by a statement of its own: SET without LOCAL, which would warn that there is no
- * transaction block; of this setting nothing is left behind after the transaction. */
+ * In READ COMMITTED each statement takes a snapshot of its own when it begins. It can be chosen
+ * only before the first snapshot, thus by a statement of its own: SET without LOCAL, which would
+ * warn that there is no transaction block; of this setting nothing is left behind after the
+ * transaction. */
 static const char isolation_sql[] = "SET transaction_isolation TO 'read committed'";
 
 #define LOCAL(name, value) " pg_catalog.set_config('" name "', '" value "', true)"
-/* A server that does not know what its bytes mean (SQL_ASCII) would refuse each row with one that is not
- * UTF-8: from such a one they come as they are, and it is we who look at each text. */
-#define ENCODING                                                                                             \
-    " pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')"           \
+/* A server that does not know what its bytes mean (SQL_ASCII) would refuse each row with one that
+ * is not UTF-8: from such a one they come as they are, and it is we who look at each text. */
+#define ENCODING                                                                                   \
+    " pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')" \
     " WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)"
-#define JIT " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL("jit", "off") " END"
-#define SETTINGS                                                                                             \
-    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8," ENCODING         \
-    "," LOCAL("TimeZone", "UTC") "," LOCAL("DateStyle", "ISO") "," LOCAL(                                    \
-        "IntervalStyle",                                                                                     \
-        "postgres") "," LOCAL("bytea_output", "hex") "," LOCAL("extra_float_digits",                         \
-                                                               "3") "," LOCAL("standard_conforming_strings", \
-                                                                              "on") "," JIT
+#define JIT                                                                                        \
+    " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL("jit", "off") " E" \
+                                                                                              "ND"
+#define SETTINGS                                                                                   \
+    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * "                                  \
+    "1000000)::pg_catalog.int8," ENCODING                                                          \
+    "," LOCAL("TimeZone", "UTC") "," LOCAL("DateStyle", "ISO") "," LOCAL(                          \
+        "IntervalStyle",                                                                           \
+        "postgres") "," LOCAL("bytea_output",                                                      \
+                              "hex") "," LOCAL("extra_float_digits",                               \
+                                               "3") "," LOCAL("standard_conforming_strings",       \
+                                                              "on") "," JIT
 
-/* A fetch is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a spinning
- * disk's) it would rather read related tables as a whole, by several processes, for each thousand keys. */
+/* A fetch is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a
+ * spinning disk's) it would rather read related tables as a whole, by several processes, for each
+ * thousand keys. */
 static const char settings_sql[] = SETTINGS,
-                  fetch_settings_sql[] =
-                      SETTINGS ", pg_catalog.set_config('random_page_cost',"
-                               "  least(pg_catalog.current_setting('random_page_cost')::pg_catalog.float8,"
-                               " 1.1)::pg_catalog.text, true)," LOCAL("max_parallel_workers_per_gather", "0");
+                  fetch_settings_sql[] = SETTINGS
+                  ", pg_catalog.set_config('random_page_cost',"
+                  "  least(pg_catalog.current_setting('random_page_cost')::pg_catalog.float8,"
+                  " 1.1)::pg_catalog.text, true)," LOCAL("max_parallel_workers_per_gather", "0");
 
 bool pg_begin(struct pg *pg, bool fetch)
 {
@@ -322,8 +335,8 @@ static bool not_sent(struct pg *pg, const char *sql, struct err *e)
     return pg_error(pg, NULL, sql, e);
 }
 
-/* VACUUM, CREATE DATABASE, a procedure that commits: they refuse to run in a transaction with anything else.
- */
+/* VACUUM, CREATE DATABASE, a procedure that commits: they refuse to run in a transaction with
+ * anything else. */
 static bool refuses_company(const PGresult *res)
 {
     const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -367,7 +380,8 @@ static bool begun(struct pg *pg, int64_t *clock_us, struct err *e)
     return ok;
 }
 
-bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n, struct err *e)
+bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n,
+               struct err *e)
 {
     struct err ignored;
     for (int i = 0; i < n; i++)
@@ -386,8 +400,8 @@ bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[]
 }
 
 /* Without settings: what has to be alone gives no rows. */
-static bool query_alone(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
-                        struct err *e)
+static bool query_alone(struct pg *pg, const char *sql, int n, const char *const *params,
+                        PGresult **out, struct err *e)
 {
     if (!PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0))
         return not_sent(pg, sql, e);
@@ -401,20 +415,22 @@ static bool query_alone(struct pg *pg, const char *sql, int n, const char *const
     return false;
 }
 
-bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
-                    PGresult **out, struct err *e)
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types,
+                    const char *const *params, PGresult **out, struct err *e)
 {
     *out = NULL;
     if (!pg_check_free(pg, e))
         return false;
-    int sent = pg_begin(pg, false) && PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0) &&
+    int sent = pg_begin(pg, false) &&
+               PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0) &&
                PQpipelineSync(pg->conn);
     pg->alone = false;
     return pg_finish(pg, sent, &sql, out, 1, e) ||
            (pg->alone && !pg->broken && query_alone(pg, sql, n, params, out, e));
 }
 
-bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out, struct err *e)
+bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
+              struct err *e)
 {
     return pg_query_typed(pg, sql, n, NULL, params, out, e);
 }
@@ -422,7 +438,8 @@ bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, 
 bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e)
 {
     int n = PQntuples(*res), fields = PQnfields(*res);
-    if (PQresultStatus(*res) == PGRES_TUPLES_OK && (size_t)fields == columns && (rows < 0 || n == rows))
+    if (PQresultStatus(*res) == PGRES_TUPLES_OK && (size_t)fields == columns &&
+        (rows < 0 || n == rows))
         return true;
     PQclear(*res);
     *res = NULL;
@@ -455,7 +472,8 @@ bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[
     return pg_finish(pg, sent, sql, out, 2, e);
 }
 
-/* The clock comes with the settings, and is sent at once; then the query, whose snapshot is the later one. */
+/* The clock comes with the settings, and is sent at once; then the query, whose snapshot is the
+ * later one. */
 bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
                struct err *e)
 {
@@ -466,7 +484,8 @@ bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params,
     pg->sql = strdup(sql);
     if (!pg_begin(pg, clock_us != NULL) ||
         !PQsendFlushRequest(pg->conn) || /* or it would wait for the query's first rows */
-        !PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0) || !PQpipelineSync(pg->conn))
+        !PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0) ||
+        !PQpipelineSync(pg->conn))
         return not_sent(pg, sql, e);
     pg->streaming = true;
     pg->rows = 0;
@@ -527,8 +546,8 @@ void pg_add_array(struct buf *b, const char *const *texts, size_t n)
     buf_addc(b, '}');
 }
 
-/* A slot that is being filled gives a pair that is nobody's: then a session of ours counts as another one,
- * once. */
+/* A slot that is being filled gives a pair that is nobody's: then a session of ours counts as
+ * another one, once. */
 void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began)
 {
     size_t n = 0;

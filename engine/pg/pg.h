@@ -2,12 +2,12 @@
  *
  * Uses     libpq, err, buf, log, stop.
  * Owns     connections, kept in a pool for each thread (share nothing: no lock).
- * Promise  every wait ends at once when a stop is asked. Every failure is classified here: passing or final.
- *          No message holds a password.
+ * Promise  every wait ends at once when a stop is asked. Every failure is classified here: passing
+ *          or final. No message holds a password.
  *
  *     struct pg *pg = pg_take(&pool, e);                     // connects, if none is idle
  *     if (!pg || !pg_stream(pg, sql, 1, &ids, &clock_us, e)) ...
- *     while (pg_next(pg, &row, e) && row) ...                // row: one row, borrowed until the next call
+ *     while (pg_next(pg, &row, e) && row) ...                // row: borrowed until the next call
  *     pg_give(&pool, pg);
  */
 #pragma once
@@ -26,17 +26,21 @@ struct err;
 enum { PG_PIDS = 256 };
 
 struct pg_server {
-    char *url;        /* owned; may hold a password: never printed */
-    char *label;      /* owned; "'movies' at 127.0.0.1:5432", for messages */
-    char *secrets[2]; /* owned; the URL's password, plain and as it is written there, kept out of messages */
-    _Atomic int pids[PG_PIDS];      /* of the server's processes that serve our connections; 0: free */
-    _Atomic int64_t began[PG_PIDS]; /* when they began, in microseconds since the epoch: a restarted server
-                                       gives the pids that we still remember to others */
-    _Atomic bool accepted;          /* has let us in once in this run: from then on, a refusal is passing */
+    char *url;   /* owned; may hold a password: never printed */
+    char *label; /* owned; "'movies' at 127.0.0.1:5432", for messages */
+    /* owned; the URL's password, plain and as it is written there, kept out of messages */
+    char *secrets[2];
+    /* of the server's processes that serve our connections; 0: free */
+    _Atomic int pids[PG_PIDS];
+    /* when they began, in microseconds since the epoch: a restarted server gives the pids that we
+     * still remember to others */
+    _Atomic int64_t began[PG_PIDS];
+    /* has let us in once in this run: from then on, a refusal is passing */
+    _Atomic bool accepted;
 };
 
-/* url: anything libpq takes ("postgresql://...", "host=... dbname=..."); the PG* variables fill in what it
- * leaves out. False, ERR_USAGE: not a connection string. Does not connect. */
+/* url: anything libpq takes ("postgresql://...", "host=... dbname=..."); the PG* variables fill in
+ * what it leaves out. False, ERR_USAGE: not a connection string. Does not connect. */
 bool pg_server_init(struct pg_server *s, const char *url, struct err *e);
 void pg_server_free(struct pg_server *s); /* bears a zeroed struct */
 
@@ -55,55 +59,58 @@ void pg_pool_free(struct pg_pool *p); /* all taken ones must have been given bac
 /* An idle connection, or a new one. NULL: e says why. The caller gives it back. */
 struct pg *pg_take(struct pg_pool *p, struct err *e);
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
-/* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction. NULL is
- * fine. */
+/* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction.
+ * NULL is fine. */
 void pg_give(struct pg_pool *p, struct pg *pg);
 /* Closes it instead: its session is no longer what pg_take promises. NULL is fine. */
 void pg_discard(struct pg *pg);
 
 /* ---- queries ---- */
 
-/* Each call is one transaction, READ COMMITTED, with UTC, ISO dates, UTF-8, jit off, whatever the session
- * has: it may be a pooler's, which serves others, too. Parameters are text; NULL is NULL; their types are the
- * server's guess, so cast in the SQL. */
+/* Each call is one transaction, READ COMMITTED, with UTC, ISO dates, UTF-8, jit off, whatever the
+ * session has: it may be a pooler's, which serves others, too. Parameters are text; NULL is NULL;
+ * their types are the server's guess, so cast in the SQL. */
 
 /* Runs one statement to its end. *out: owned by the caller (PQclear); NULL on failure. */
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
               struct err *e);
 
 /* Likewise, with the parameters' types; NULL: the server's guess. */
-bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types, const char *const *params,
-                    PGresult **out, struct err *e);
+bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types,
+                    const char *const *params, PGresult **out, struct err *e);
 
-/* Whether an answer has so many columns, and so many rows (-1: any number): only then may they be read. Else
- * it is cleared (*res: NULL), and e says so: a pooler or a broken server may give another statement's answer.
- */
+/* Whether an answer has so many columns, and so many rows (-1: any number): only then may they be
+ * read. Else it is cleared (*res: NULL), and e says so: a pooler or a broken server may give
+ * another statement's answer. */
 bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e);
 
-/* A whole number in an answer; 0 for NULL. Whatever the text is, the sum of two does not overflow. */
+/* A whole number in an answer; 0 for NULL. Whatever the text is, the sum of two does not
+ * overflow. */
 int64_t pg_number(const PGresult *res, int row, int column);
 
-/* Runs two statements in one round trip; the second one's snapshot is taken after the first one has ended.
- * Both results: owned by the caller; NULL on failure. */
+/* Runs two statements in one round trip; the second one's snapshot is taken after the first one has
+ * ended. Both results: owned by the caller; NULL on failure. */
 struct pg_statement {
     const char *sql;
     int n;
     const char *const *params;
 };
-bool pg_query_pair(struct pg *pg, const struct pg_statement statements[2], PGresult *out[2], struct err *e);
+bool pg_query_pair(struct pg *pg, const struct pg_statement statements[2], PGresult *out[2],
+                   struct err *e);
 
-/* Starts a query whose rows stream: never more than one row of it is held here. clock_us, if not NULL,
- * receives the server's clock_timestamp() in microseconds since the epoch, read in the same round trip,
- * before the query's snapshot; the query is then planned as one for part of a table's rows. Returns while the
- * query runs: its own errors come from pg_next. sql and params are not used after the return. */
+/* Starts a query whose rows stream: never more than one row of it is held here. clock_us, if not
+ * NULL, receives the server's clock_timestamp() in microseconds since the epoch, read in the same
+ * round trip, before the query's snapshot; the query is then planned as one for part of a table's
+ * rows. Returns while the query runs: its own errors come from pg_next. sql and params are not used
+ * after the return. */
 bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
                struct err *e);
-/* *row: the next row, as a result of one row, borrowed until the next call; NULL after the last one. After
- * the last one, or an error that was not of the connection, the next query may begin. */
+/* *row: the next row, as a result of one row, borrowed until the next call; NULL after the last
+ * one. After the last one, or an error that was not of the connection, the next query may begin. */
 bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
 
-/* Adds the n texts as one array literal: {"a","b"}: the text of a parameter for `= ANY($1::T[])`. NULL is
- * NULL. */
+/* Adds the n texts as one array literal: {"a","b"}: the text of a parameter for `= ANY($1::T[])`.
+ * NULL is NULL. */
 void pg_add_array(struct buf *b, const char *const *texts, size_t n);
 /* Adds the pids of our own sessions, and when they began (bigint), as two array literals. */
 void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began);
@@ -112,18 +119,19 @@ void pg_add_identifier(struct buf *b, const char *text);
 
 /* ---- types ---- */
 
-enum pg_kind {           /* how a column's text becomes a value: design, section 4 */
-               PG_TEXT,  /* and all that has no row of its own: uuid, enum, inet, interval, ranges, composites
-                            ... */
-               PG_INT,   /* int2, int4, int8, oid */
-               PG_FLOAT, /* float4, float8 */
-               PG_NUMERIC,
-               PG_BOOL,
-               PG_BYTEA,
-               PG_JSON, /* json, jsonb */
-               PG_DATE,
-               PG_TIMESTAMP,
-               PG_TIMESTAMPTZ,
+/* How a column's text becomes a value. */
+enum pg_kind {
+    /* also all types that are not named below: uuid, enum, inet, interval, ranges, composites ... */
+    PG_TEXT,
+    PG_INT,   /* int2, int4, int8, oid */
+    PG_FLOAT, /* float4, float8 */
+    PG_NUMERIC,
+    PG_BOOL,
+    PG_BYTEA,
+    PG_JSON, /* json, jsonb */
+    PG_DATE,
+    PG_TIMESTAMP,
+    PG_TIMESTAMPTZ,
 };
 
 struct pg_column {
@@ -131,7 +139,8 @@ struct pg_column {
     Oid oid;
     enum pg_kind kind; /* of the element, for an array */
     bool array;
-    bool shortest;  /* floats come in the fewest digits that read back the same: not before PostgreSQL 12 */
+    /* floats come in the fewest digits that read back the same: not before PostgreSQL 12 */
+    bool shortest;
     char delimiter; /* between an array's elements: ',' for all but box */
     char *type;     /* owned; the type's name, fit for a cast: "timestamp with time zone" */
 };
@@ -142,12 +151,12 @@ struct pg_columns {
     int parameters; /* of the query: $1, $2 */
 };
 
-/* The columns that sql would return; it is parsed and planned, not run. Domains count as what they are made
- * of, also as elements of arrays. */
+/* The columns that sql would return; it is parsed and planned, not run. Domains count as what they
+ * are made of, also as elements of arrays. */
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e);
 /* Likewise, with the types of its first n parameters (NULL: the server's guess). */
-bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out,
-                       struct err *e);
+bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types,
+                       struct pg_columns *out, struct err *e);
 void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
 /* The column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);

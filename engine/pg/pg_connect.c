@@ -11,10 +11,12 @@
 #include <sys/socket.h>
 
 enum {
-    CONNECT_TIMEOUT_S = 10, /* of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
+    /* of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
+    CONNECT_TIMEOUT_S = 10,
     OLDEST_SERVER = 100000, /* version 10 */
-    SHORTEST_SECRET = 3,    /* bytes; to hide a shorter one would mangle the text, and hide nothing */
-    LABEL_MAX = 4096,       /* bytes; err cuts what is too long to print */
+    /* bytes; to hide a shorter one would mangle the text, and hide nothing */
+    SHORTEST_SECRET = 3,
+    LABEL_MAX = 4096, /* bytes; err cuts what is too long to print */
 };
 
 /* ---- the server's name ---- */
@@ -22,7 +24,8 @@ enum {
 /* As libpq decides whether a dbname is one, or a whole connection string. */
 static bool is_connection_string(const char *url)
 {
-    return strchr(url, '=') || strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0;
+    return strchr(url, '=') || strncmp(url, "postgresql://", 13) == 0 ||
+           strncmp(url, "postgres://", 11) == 0;
 }
 
 /* Where in the URL the password stands, as written, or NULL. */
@@ -46,8 +49,9 @@ static const char *find_written_password(const char *url, size_t *len)
     return name + 9;
 }
 
-/* A '/' in a password that is not percent-encoded makes libpq take what precedes it for host and port, and
- * the rest for the database: its messages, and our label, would then print the password. */
+/* A '/' in a password that is not percent-encoded makes libpq take what precedes it for host and
+ * port, and the rest for the database: its messages, and our label, would then print the
+ * password. */
 static bool is_torn_url(const char *url)
 {
     const char *authority = strstr(url, "://");
@@ -66,7 +70,8 @@ static bool is_other_scheme(const char *url)
            strncmp(url, "postgres:", 9) != 0;
 }
 
-/* "user:secret@host/name", its scheme forgotten: libpq would take all of it for a database's name. */
+/* "user:secret@host/name", its scheme forgotten: libpq would take all of it for a database's
+ * name. */
 static bool is_bare_address(const char *url)
 {
     return !is_connection_string(url) && strpbrk(url, "@:/");
@@ -77,13 +82,14 @@ static bool bad_url(const char *url, const char *reason, struct err *e)
     err_set(e, ERR_USAGE, "cannot understand the connection string of the source: %s", reason);
     if (!strstr(url, "://") || is_other_scheme(url))
         return err_hint(
-            e, "it is a URL, postgresql://user@host:port/name, or words such as host=... dbname=...");
-    return err_hint(
-        e, "characters such as / ? # @ : %% in a password have to be percent-encoded in a URL: %%2F for /");
+            e,
+            "it is a URL, postgresql://user@host:port/name, or words such as host=... dbname=...");
+    return err_hint(e, "characters such as / ? # @ : %% in a password have to be percent-encoded "
+                       "in a URL: %%2F for /");
 }
 
-/* What others make of such a URL: "jdbc:postgresql://h/db?user=u", SQLAlchemy's "postgresql+psycopg2://...".
- */
+/* What others make of such a URL: "jdbc:postgresql://h/db?user=u", SQLAlchemy's
+ * "postgresql+psycopg2://...". */
 static bool is_foreign_url(const char *url, struct err *e)
 {
     static const char form[] = "libpq's form is postgresql://USER:PASSWORD@HOST:PORT/DATABASE: ";
@@ -91,14 +97,15 @@ static bool is_foreign_url(const char *url, struct err *e)
     if (!jdbc && strncmp(url, "postgresql+", 11) != 0 && strncmp(url, "postgres+", 9) != 0)
         return false;
     bad_url(url, jdbc ? "it is a JDBC URL" : "it names a driver, as SQLAlchemy's do", e);
-    err_hint(
-        e, "%s%s", form,
-        jdbc ? "leave 'jdbc:' out; user and password stand in front of the host, or in PGUSER and PGPASSWORD"
-             : "leave out what stands between postgresql and ://");
+    err_hint(e, "%s%s", form,
+             jdbc ? "leave 'jdbc:' out; user and password stand in front of the host, or in PGUSER "
+                    "and PGPASSWORD"
+                  : "leave out what stands between postgresql and ://");
     return true;
 }
 
-/* libpq's reason for refusing the string, without what it quotes: that may be a part of the password. */
+/* libpq's reason for refusing the string, without what it quotes: that may be a part of the
+ * password. */
 static bool refuse_url(const char *url, const char *libpq_says, struct err *e)
 {
     char text[PG_REASON], shown[PG_REASON];
@@ -156,13 +163,15 @@ static void add_hosts(struct buf *b, const char *hosts, const char *ports)
     }
 }
 
-/* given: what the URL says; rest: what the environment and libpq's defaults fill in. A service in the URL may
- * fill in anything, but only libpq reads service files. */
-static char *make_label(const PQconninfoOption *given, const PQconninfoOption *rest, const char *plain_name)
+/* given: what the URL says; rest: what the environment and libpq's defaults fill in. A service in
+ * the URL may fill in anything, but only libpq reads service files. */
+static char *make_label(const PQconninfoOption *given, const PQconninfoOption *rest,
+                        const char *plain_name)
 {
     const char *service = option(given, "service");
     const PQconninfoOption *fill = service ? NULL : rest;
-    const char *host = option(given, "host"), *port = option(given, "port"), *name = option(given, "dbname");
+    const char *host = option(given, "host"), *port = option(given, "port"),
+               *name = option(given, "dbname");
     host = host ? host : option(given, "hostaddr");
     host = host ? host : option(fill, "host") ? option(fill, "host") : option(fill, "hostaddr");
     port = port ? port : option(fill, "port") ? option(fill, "port") : "5432";
@@ -184,7 +193,8 @@ static char *make_label(const PQconninfoOption *given, const PQconninfoOption *r
     return label;
 }
 
-static bool fill_server(struct pg_server *s, const char *url, const PQconninfoOption *given, struct err *e)
+static bool fill_server(struct pg_server *s, const char *url, const PQconninfoOption *given,
+                        struct err *e)
 {
     PQconninfoOption *rest = PQconndefaults();
     size_t len = 0;
@@ -218,7 +228,8 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     }
     const char *host = option(given, "host");
     bool ok;
-    if (host && strchr(host, '@') && host[0] != '@') /* "@name" is a socket in the abstract namespace */
+    /* "@name" is a socket in the abstract namespace */
+    if (host && strchr(host, '@') && host[0] != '@')
         ok = bad_url(url, "there are two '@'", e);
     else if (!ports_are_numbers(option(given, "port")))
         ok = bad_url(url, "the port is not a number from 1 to 65535", e);
@@ -248,8 +259,8 @@ static void hide(char *text, const char *secret)
     }
 }
 
-/* A password that is just the user's or the database's name stays: those are printed anyway, and a message
- * with holes would only tell that it is so. */
+/* A password that is just the user's or the database's name stays: those are printed anyway, and a
+ * message with holes would only tell that it is so. */
 static bool is_worth_hiding(const char *secret, const PGconn *conn)
 {
     const char *user = PQuser(conn), *db = PQdb(conn);
@@ -276,8 +287,8 @@ static const struct {
     {"28000", "check the user in source.url, and pg_hba.conf on the server"},
     {"3D000", "check the database's name in source.url, or create it: createdb NAME"},
     {"42501", "let the user in: GRANT CONNECT ON DATABASE ... TO ..."},
-    {"53300",
-     "fewer --workers need fewer connections; the server's limits are max_connections and the user's own"},
+    {"53300", "fewer --workers need fewer connections; the server's limits are max_connections and "
+              "the user's own"},
 };
 
 /* Remedies by what is said; the first that fits. They know more than those by SQLSTATE. */
@@ -287,16 +298,17 @@ static const struct {
     {"certificate verify failed",
      "sslrootcert in source.url has to name the certificate of the authority that signed "
      "the server's, which must not have expired"},
-    {"does not match host name", "the host in source.url has to be one that the server's certificate names"},
+    {"does not match host name",
+     "the host in source.url has to be one that the server's certificate names"},
     {"requires a valid client certificate", "sslcert and sslkey in source.url name it"},
     {"alert unknown ca",
      "the server does not know the authority of the certificate that sslcert in source.url names"},
     {"no encryption", "sslmode=require, or better verify-full, in source.url"},
 };
 
-/* Failures on our side of the wire which libpq gives no code for. Its texts are not translated as long as
- * nobody calls setlocale for messages; a text that is missed here only means that we go on trying, and say
- * so. */
+/* Failures on our side of the wire which libpq gives no code for. Its texts are not translated as
+ * long as nobody calls setlocale for messages; a text that is missed here only means that we go on
+ * trying, and say so. */
 static const char *const refusals[] = {"does not support SSL",    "certificate",
                                        "private key file",        "alert unknown ca",
                                        "alert handshake failure", "alert protocol version"};
@@ -307,15 +319,16 @@ static const char *const losses[] = {"server closed the connection",
                                      "Connection reset",
                                      "unexpected eof"};
 
-/* PgBouncer has one code, 08P01, for all that it has to say: for these, which are final, and for a server
- * that is away. */
+/* PgBouncer has one code, 08P01, for all that it has to say: for these, which are final, and for a
+ * server that is away. */
 static const char pooler_says[] = "08P01";
 static const struct {
     const char *words, *hint;
 } pooler_refusals[] = {
-    {"unsupported startup parameter", "leave it out of source.url (options, PGOPTIONS) and give it to the "
-                                      "role: ALTER ROLE ... SET ... TO ...; a "
-                                      "pooler that shall drop it has ignore_startup_parameters"},
+    {"unsupported startup parameter",
+     "leave it out of source.url (options, PGOPTIONS) and give it to the "
+     "role: ALTER ROLE ... SET ... TO ...; a "
+     "pooler that shall drop it has ignore_startup_parameters"},
     {"no such database", "check the database's name in source.url, and [databases] of the pooler"},
     {"no such user", "check the user in source.url, and auth_file of the pooler"},
     {"authentication failed", "check the password: source.url, PGPASSWORD or the passfile"},
@@ -336,12 +349,13 @@ static bool has_one_of(const char *text, const char *const *words, size_t n)
     return false;
 }
 
-/* Where "SEVERITY:  CODE: " ends, which verbose messages have in every language; code then holds the
- * SQLSTATE. */
+/* Where "SEVERITY:  CODE: " ends, which verbose messages have in every language; code then holds
+ *                   the SQLSTATE. */
 static const char *find_sqlstate(const char *line, char code[6])
 {
     for (const char *p = line; (p = strstr(p, ":  ")); p++)
-        if (strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && strncmp(p + 8, ": ", 2) == 0) {
+        if (strspn(p + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 &&
+            strncmp(p + 8, ": ", 2) == 0) {
             memcpy(code, p + 3, 5);
             code[5] = '\0';
             return p + 10;
@@ -353,23 +367,28 @@ static void add_reason(struct failure *f, const char *where, size_t where_len, c
 {
     if (f->len > 0 && strstr(f->reason, what)) /* the same for each address of a host */
         return;
-    int n = snprintf(f->reason + f->len, sizeof f->reason - f->len, "%s%.*s%s", f->len > 0 ? "; " : "",
-                     (int)where_len, where, what);
-    f->len = n < 0 || (size_t)n >= sizeof f->reason - f->len ? sizeof f->reason - 1 : f->len + (size_t)n;
+    int n = snprintf(f->reason + f->len, sizeof f->reason - f->len, "%s%.*s%s",
+                     f->len > 0 ? "; " : "", (int)where_len, where, what);
+    f->len =
+        n < 0 || (size_t)n >= sizeof f->reason - f->len ? sizeof f->reason - 1 : f->len + (size_t)n;
 }
 
-/* A line of libpq's message: "connection to server at "h" (a), port p failed: WHY", a continuation, advice
- * (indented), or a field of the server's error ("LOCATION:  auth_failed, auth.c:326", in any language). */
+/* A line of libpq's message: "connection to server at "h" (a), port p failed: WHY", a continuation,
+ * advice
+ * (indented), or a field of the server's error ("LOCATION:  auth_failed, auth.c:326", in any
+ *                                                           language). */
 static void read_line(struct failure *f, const char *line, bool several_hosts)
 {
     char code[6];
-    const char *failed = strncmp(line, "connection to server ", 21) == 0 ? strstr(line, " failed: ") : NULL;
+    const char *failed =
+        strncmp(line, "connection to server ", 21) == 0 ? strstr(line, " failed: ") : NULL;
     const char *what = failed ? failed + 9 : line, *primary = find_sqlstate(line, code);
     size_t where = several_hosts ? (size_t)(what - line) : 0;
     if (line[0] == '\t' || line[0] == '\0' || (!primary && strstr(line, ":  ")))
         return;
     if (primary &&
-        (!f->sqlstate[0] || pg_error_kind(code) == ERR_PASSING)) /* one host that may come back is enough */
+        /* one host that may come back is enough */
+        (!f->sqlstate[0] || pg_error_kind(code) == ERR_PASSING))
         memcpy(f->sqlstate, code, sizeof code);
     add_reason(f, line, where, primary ? primary : what);
 }
@@ -386,7 +405,8 @@ static void read_failure(struct failure *f, const char *message, bool several_ho
     }
 }
 
-/* The parameters, ours first, so that the URL's win; client_encoding after it, so that UTF-8 does. */
+/* The parameters, ours first, so that the URL's win; client_encoding after it, so that UTF-8
+ * does. */
 struct parameters {
     const char *keywords[12], *values[12];
 };
@@ -394,17 +414,17 @@ struct parameters {
 static struct parameters make_parameters(const char *url, const char *connect_timeout)
 {
     return (struct parameters){
-        .keywords = {"fallback_application_name", "keepalives", "keepalives_idle", "keepalives_interval",
-                     "keepalives_count", "tcp_user_timeout", "dbname", "client_encoding",
-                     connect_timeout ? "connect_timeout" : NULL},
-        /* A peer that is gone is noticed within a minute: 30 s of silence, then 3 probes; 60,000 ms for what
-           we sent. */
+        .keywords = {"fallback_application_name", "keepalives", "keepalives_idle",
+                     "keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname",
+                     "client_encoding", connect_timeout ? "connect_timeout" : NULL},
+        /* A peer that is gone is noticed within a minute: 30 s of silence, then 3 probes; 60,000 ms
+         * for what we sent. */
         .values = {"etl-engine", "1", "30", "10", "3", "60000", url, "UTF8", connect_timeout},
     };
 }
 
-/* Whether the server refuses us, where no SQLSTATE tells. PQping blocks, so it is asked only where nothing
- * else knows, and for 2 s a host at most, the least that libpq allows. */
+/* Whether the server refuses us, where no SQLSTATE tells. PQping blocks, so it is asked only where
+ * nothing else knows, and for 2 s a host at most, the least that libpq allows. */
 static bool is_refusal(struct pg *pg, const struct failure *f, bool any_session)
 {
     if (PQconnectionNeedsPassword(pg->conn) ||
@@ -451,7 +471,8 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
     struct failure f;
     read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
     if (a->silent)
-        snprintf(f.reason, sizeof f.reason, "no answer within %lld s", (long long)a->timeout_ms / 1000);
+        snprintf(f.reason, sizeof f.reason, "no answer within %lld s",
+                 (long long)a->timeout_ms / 1000);
     else if (PQconnectionNeedsPassword(pg->conn) && !a->several_hosts)
         snprintf(f.reason, sizeof f.reason,
                  "it asks for a password, and there is none"); /* libpq: fe_sendauth */
@@ -461,7 +482,8 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
     if (final && !pg->server->accepted)
         err_set(e, ERR_FINAL, "cannot connect to PostgreSQL %s: %s", pg->server->label, f.reason);
     else
-        err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label, f.reason);
+        err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label,
+                f.reason);
     const char *hint = find_remedy(&f);
     if (hint)
         err_hint(e, "%s", hint);
@@ -478,7 +500,8 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
 static void read_attempt(PGconn *conn, struct attempt *a)
 {
     PQconninfoOption *list = PQconninfo(conn);
-    const char *timeout = option(list, "connect_timeout"), *session = option(list, "target_session_attrs");
+    const char *timeout = option(list, "connect_timeout"),
+               *session = option(list, "target_session_attrs");
     const char *host = option(list, "host") ? option(list, "host") : option(list, "hostaddr");
     long seconds = timeout ? strtol(timeout, NULL, 10) : CONNECT_TIMEOUT_S;
     *a = (struct attempt){
@@ -489,14 +512,16 @@ static void read_attempt(PGconn *conn, struct attempt *a)
     PQconninfoFree(list);
 }
 
-/* A host that does not even take the connection: with its socket shut down, libpq goes on to the next host or
- * address, which its asynchronous interface would do only after the kernel's own two minutes. */
+/* A host that does not even take the connection: with its socket shut down, libpq goes on to the
+ * next host or address, which its asynchronous interface would do only after the kernel's own two
+ * minutes. */
 static bool skip_silent_host(PGconn *conn)
 {
     return PQstatus(conn) == CONNECTION_STARTED && shutdown(PQsocket(conn), SHUT_RDWR) == 0;
 }
 
-/* The names of hosts are resolved within PQconnectStart and PQconnectPoll, blocking; all else waits here. */
+/* The names of hosts are resolved within PQconnectStart and PQconnectPoll, blocking; all else waits
+ * here. */
 static bool finish_connect(struct pg *pg, struct attempt *a, struct err *e)
 {
     PostgresPollingStatusType next = PGRES_POLLING_WRITING; /* as libpq asks to begin with */
@@ -511,13 +536,14 @@ static bool finish_connect(struct pg *pg, struct attempt *a, struct err *e)
         if (a->silent && !skip_silent_host(pg->conn))
             return refused(pg, a, e);
         next = PQconnectPoll(pg->conn);
-        a->reached |= PQstatus(pg->conn) != CONNECTION_STARTED && PQstatus(pg->conn) != CONNECTION_BAD;
+        a->reached |=
+            PQstatus(pg->conn) != CONNECTION_STARTED && PQstatus(pg->conn) != CONNECTION_BAD;
     }
     return true;
 }
 
-/* Whether libpq gave up before it tried: its parameters are wrong. What it tried and could not reach has
- * these texts. */
+/* Whether libpq gave up before it tried: its parameters are wrong. What it tried and could not
+ * reach has these texts. */
 static bool was_not_tried(PGconn *conn)
 {
     const char *message = PQerrorMessage(conn);
@@ -539,7 +565,8 @@ static bool connect_to(struct pg *pg, struct err *e)
     pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
     if (!pg->conn)
         return err_memory(e);
-    PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE); /* or there would be no SQLSTATE in a refusal */
+    /* or there would be no SQLSTATE in a refusal */
+    PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE);
     PQsetNoticeProcessor(pg->conn, log_notice, NULL);
     read_attempt(pg->conn, &a);
     a.reached = was_not_tried(pg->conn);
@@ -549,24 +576,26 @@ static bool connect_to(struct pg *pg, struct err *e)
     pg->server->accepted = true;
     if (PQserverVersion(pg->conn) < OLDEST_SERVER) {
         const char *version = PQparameterStatus(pg->conn, "server_version");
-        return err_set(e, ERR_FINAL,
-                       "cannot use PostgreSQL %s: version %s is too old, 10 is the oldest that will do",
-                       pg->server->label, version ? version : "unknown");
+        return err_set(
+            e, ERR_FINAL,
+            "cannot use PostgreSQL %s: version %s is too old, 10 is the oldest that will do",
+            pg->server->label, version ? version : "unknown");
     }
     if (PQsetnonblocking(pg->conn, 1) != 0)
         return err_memory(e);
     return true;
 }
 
-/* Behind a pooler, the process that answers now is not ours: it may serve another program's next transaction.
- */
+/* Behind a pooler, the process that answers now is not ours: it may serve another program's next
+ * transaction. */
 static bool note_session(struct pg *pg, struct err *e)
 {
     PGresult *res = NULL;
-    if (!pg_query(pg,
-                  "SELECT pg_catalog.pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)"
-                  "::pg_catalog.int8 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())",
-                  0, NULL, &res, e) ||
+    if (!pg_query(
+            pg,
+            "SELECT pg_catalog.pg_backend_pid(), (extract(epoch FROM backend_start) * 1000000)"
+            "::pg_catalog.int8 FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid())",
+            0, NULL, &res, e) ||
         !pg_expect(pg, &res, 1, 2, e))
         return false;
     if (pg_number(res, 0, 0) == PQbackendPID(pg->conn))

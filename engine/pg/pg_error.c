@@ -1,11 +1,13 @@
-/* pg_error: what libpq reports, as a struct err: the one classification of PostgreSQL's failures. */
+/* pg_error: what libpq reports, as a struct err: the one classification of PostgreSQL's
+ * failures. */
 #include "pg/pg_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* SQLSTATEs that pass, by their first characters; all others are final: the same again fails again. */
+/* SQLSTATEs that pass, by their first characters; all others are final: the same again fails
+ * again. */
 static const struct {
     const char *prefix, *what;
 } passing[] = {
@@ -26,14 +28,16 @@ enum err_kind pg_error_kind(const char *sqlstate)
     return ERR_FINAL;
 }
 
-/* SQLSTATEs that tell what was at fault, by their first characters. What stands in no row says nothing, and
- * neither does a class of PostgreSQL's own that is about the server, the session or the statement. */
+/* SQLSTATEs that tell what was at fault, by their first characters. What stands in no row says
+ * nothing, and neither does a class of PostgreSQL's own that is about the server, the session or
+ * the statement. */
 static const struct {
     const char *prefix;
     enum err_fault fault;
     const char *what;
 } faults[] = {
-    {"40001", ERR_FAULT_SIZE, "a standby has to replay what a long query still needs; serialization"},
+    {"40001", ERR_FAULT_SIZE,
+     "a standby has to replay what a long query still needs; serialization"},
     {"40P01", ERR_FAULT_SIZE, "deadlock"},
     {"57014", ERR_FAULT_SIZE, "query canceled: statement_timeout"},
     {"25P04", ERR_FAULT_SIZE, "transaction_timeout"},
@@ -41,21 +45,23 @@ static const struct {
     {"53200", ERR_FAULT_SIZE, "out of memory"},
     {"53400", ERR_FAULT_SIZE, "configuration limit exceeded: temp_file_limit"},
     {"21", ERR_FAULT_ROW, "more than one row returned by a subquery used as an expression"},
-    {"22", ERR_FAULT_ROW, "data exception: casts, divisions, ranges, characters without a place in UTF-8"},
+    {"22", ERR_FAULT_ROW,
+     "data exception: casts, divisions, ranges, characters without a place in UTF-8"},
     {"23", ERR_FAULT_ROW, "constraint of a domain"},
     {"2F", ERR_FAULT_ROW, "SQL routine exception"},
     {"38", ERR_FAULT_ROW, "external routine exception: plpython, plperl"},
     {"39", ERR_FAULT_ROW, "the same: what it returned"},
     {"42501", ERR_FAULT_UNKNOWN, "a privilege"},
-    {"42", ERR_FAULT_ROW, "without a place in the query: text that was to become a tsquery, a regclass, ..."},
+    {"42", ERR_FAULT_ROW,
+     "without a place in the query: text that was to become a tsquery, a regclass, ..."},
     {"44", ERR_FAULT_ROW, "check option"},
     {"54", ERR_FAULT_ROW, "a text too long for a tsvector, a value too large, a function too deep"},
     {"P0", ERR_FAULT_ROW, "RAISE, no data found, assertions"},
     {"XX", ERR_FAULT_ROW, "what is damaged on disk, or larger than memory can be asked for"},
 };
 
-/* A SQLSTATE that somebody's function made up: the standard and PostgreSQL keep to 0 to 4 and A to H as a
- * class's first character, but for these. */
+/* A SQLSTATE that somebody's function made up: the standard and PostgreSQL keep to 0 to 4 and A to
+ * H as a class's first character, but for these. */
 static bool is_made_up(const char *sqlstate)
 {
     static const char *const known[] = {"53", "54", "55", "57", "58", "72", "P0", "XX"};
@@ -66,8 +72,8 @@ static bool is_made_up(const char *sqlstate)
     return (first >= '5' && first <= '9') || first >= 'I';
 }
 
-/* at: where in the query the server sees the mistake: then it did so before it read a row. inner: another
- * query, within a function, that cannot run for any row. */
+/* at: where in the query the server sees the mistake: then it did so before it read a row. inner:
+ * another query, within a function, that cannot run for any row. */
 static enum err_fault find_fault(const char *sqlstate, const char *at, const char *inner)
 {
     bool is_statement = strncmp(sqlstate, "42", 2) == 0;
@@ -108,8 +114,8 @@ static const char *next_character(const char *p)
     return p;
 }
 
-/* " (line 3: fw.titel, fw.id)": the place in the query; position counts characters from 1, as the server
- * does. */
+/* " (line 3: fw.titel, fw.id)": the place in the query; position counts characters from 1, as the
+ * server does. */
 static void tell_place(const char *sql, const char *position, char *out, size_t size)
 {
     enum { EXCERPT = 40 }; /* characters: enough to find the spot */
@@ -128,8 +134,8 @@ static void tell_place(const char *sql, const char *position, char *out, size_t 
         snprintf(out, size, " (line %d: %.*s)", line, (int)(end - p), p);
 }
 
-/* libpq gives neither SQLSTATE nor primary message for a connection that broke: its own text is all there is.
- */
+/* libpq gives neither SQLSTATE nor primary message for a connection that broke: its own text is all
+ * there is. */
 static bool lost(struct pg *pg, const char *primary, struct err *e)
 {
     char reason[PG_REASON];
@@ -182,7 +188,8 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
     if (strcmp(sqlstate, "57014") == 0)
         return err_hint(
             e, "if it is this role's statement_timeout: ALTER ROLE ... SET statement_timeout TO 0 "
-               "lifts it, or -c statement_timeout=0 in the URL's options, unless a pooler refuses those");
+               "lifts it, or -c statement_timeout=0 in the URL's options, unless a pooler refuses "
+               "those");
     const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
     if (hint)
         return err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason));

@@ -15,13 +15,15 @@ struct pg {
     PGconn *conn;             /* owned */
     struct pg *next;          /* in the pool's list of idle ones */
     PGresult *row;            /* owned: what pg_next has lent */
-    char *sql; /* owned: of the stream, to tell the line of an error; NULL if there was no memory for it */
-    int pid;   /* of the server's process, as noted in server->pids; 0: not yet */
-    bool streaming;          /* from pg_stream until the last row or an error */
-    bool gathers;            /* the socket is ready only once much is there: see gather */
-    uint64_t rows, expected; /* of the stream, so far; as many as the last one had, at first any number */
-    bool alone;              /* the last statement refused to run in a transaction with others */
-    bool broken;             /* of no use any more: pg_give closes it */
+    /* owned: of the stream, to tell the line of an error; NULL if there was no memory for it */
+    char *sql;
+    int pid;        /* of the server's process, as noted in server->pids; 0: not yet */
+    bool streaming; /* from pg_stream until the last row or an error */
+    bool gathers;   /* the socket is ready only once much is there: see gather */
+    /* of the stream, so far; as many as the last one had, at first any number */
+    uint64_t rows, expected;
+    bool alone;  /* the last statement refused to run in a transaction with others */
+    bool broken; /* of no use any more: pg_give closes it */
 };
 
 enum { PG_REASON = 500 }; /* bytes of a reason, cut to fit into an err's text with some context */
@@ -36,9 +38,10 @@ bool pg_check_free(struct pg *pg, struct err *e);
 /* A round trip: pg_begin, the statements (PQsend...), PQpipelineSync, pg_finish. */
 /* fetch: with the settings for a fetch. False: it could not be sent. */
 bool pg_begin(struct pg *pg, bool fetch);
-/* Takes the results of the n statements, and reads on to the end. sent: false, and nothing of all that could
- * be sent. out: owned by the caller; NULL on failure. */
-bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n, struct err *e);
+/* Takes the results of the n statements, and reads on to the end. sent: false, and nothing of all
+ * that could be sent. out: owned by the caller; NULL on failure. */
+bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n,
+               struct err *e);
 
 /* ---- pg_connect.c ---- */
 
@@ -51,8 +54,8 @@ void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text);
 
 /* Passing or final, by SQLSTATE. */
 enum err_kind pg_error_kind(const char *sqlstate);
-/* The failure that res stands for, which may be NULL (libpq failed before there was one). sql, if not NULL,
- * tells the line. Marks a lost connection as broken. Always returns false. */
+/* The failure that res stands for, which may be NULL (libpq failed before there was one). sql, if
+ * not NULL, tells the line. Marks a lost connection as broken. Always returns false. */
 bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e);
 /* Copies text as one line: lines joined by "; ", libpq's indented advice left out. Returns out. */
 char *pg_one_line(const char *text, char *out, size_t size);

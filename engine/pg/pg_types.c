@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The types that are more than text, by the OIDs that PostgreSQL fixed for ever. What doesn't stand here is
- * text. */
+/* The types that are more than text, by the OIDs that PostgreSQL fixed for ever. What doesn't stand
+ * here is text. */
 static const struct {
     const char *name;
     Oid oid;
@@ -27,9 +27,10 @@ static const struct {
     {"jsonb", 3802, PG_JSON},
 };
 
-/* Each type's name, good for a cast ("character" would mean character(1), so -1 makes it bpchar), and what
- * the type comes down to: from a domain to its base, from an array to its element, and on from there. Only
- * what array_in reads is an array: int2vector and point have elements too, but another form. */
+/* Each type's name, good for a cast ("character" would mean character(1), so -1 makes it bpchar),
+ * and what the type comes down to: from a domain to its base, from an array to its element, and on
+ * from there. Only what array_in reads is an array: int2vector and point have elements too, but
+ * another form. */
 static const char types_sql[] =
     "WITH RECURSIVE walk(i, oid, arrays, delimiter, depth) AS (\n"
     "  SELECT i, o, 0, ','::pg_catalog.text, 0\n"
@@ -37,12 +38,14 @@ static const char types_sql[] =
     "  UNION ALL\n"
     "  SELECT w.i, CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.typelem END,\n"
     "         w.arrays + CASE t.typtype WHEN 'd' THEN 0 ELSE 1 END,\n"
-    "         CASE WHEN t.typtype = 'd' OR w.arrays > 0 THEN w.delimiter ELSE t.typdelim::pg_catalog.text "
+    "         CASE WHEN t.typtype = 'd' OR w.arrays > 0 THEN w.delimiter ELSE "
+    "t.typdelim::pg_catalog.text "
     "END,\n"
     "         w.depth + 1\n"
     "  FROM walk w JOIN pg_catalog.pg_type t ON t.oid = w.oid\n"
     "  WHERE t.typtype = 'd' OR t.typinput = 'pg_catalog.array_in'::pg_catalog.regproc)\n"
-    "SELECT DISTINCT ON (i) pg_catalog.format_type(($1::pg_catalog.oid[])[i], -1), oid, arrays, delimiter\n"
+    "SELECT DISTINCT ON (i) pg_catalog.format_type(($1::pg_catalog.oid[])[i], -1), oid, arrays, "
+    "delimiter\n"
     "FROM walk ORDER BY i, depth DESC";
 
 static enum pg_kind kind_of(Oid oid)
@@ -53,9 +56,10 @@ static enum pg_kind kind_of(Oid oid)
     return PG_TEXT;
 }
 
-/* The server parses sql and tells its columns. In one round trip: behind a pooler, the statement without a
- * name would be another one in the next. */
-static bool describe(struct pg *pg, const char *sql, int n, const Oid *types, PGresult **out, struct err *e)
+/* The server parses sql and tells its columns. In one round trip: behind a pooler, the statement
+ * without a name would be another one in the next. */
+static bool describe(struct pg *pg, const char *sql, int n, const Oid *types, PGresult **out,
+                     struct err *e)
 {
     PGresult *results[2];
     const char *const texts[] = {sql, sql};
@@ -93,8 +97,8 @@ static bool add_type(struct pg *pg, struct pg_column *column, const PGresult *ty
     int arrays = PQgetvalue(types, row, 2)[0] - '0';
     Oid oid = (Oid)strtoul(PQgetvalue(types, row, 1), NULL, 10);
     column->array = arrays > 0;
-    column->kind =
-        arrays > 1 ? PG_TEXT : kind_of(oid); /* an array of a domain over arrays: literals within a literal */
+    /* an array of a domain over arrays: literals within a literal */
+    column->kind = arrays > 1 ? PG_TEXT : kind_of(oid);
     column->shortest = PQserverVersion(pg->conn) >= SHORTEST_SERVER;
     column->delimiter = PQgetvalue(types, row, 3)[0];
     column->type = strdup(PQgetvalue(types, row, 0));
@@ -124,8 +128,8 @@ bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct 
     return pg_describe_typed(pg, sql, 0, NULL, out, e);
 }
 
-bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types, struct pg_columns *out,
-                       struct err *e)
+bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types,
+                       struct pg_columns *out, struct err *e)
 {
     *out = (struct pg_columns){0};
     PGresult *description;

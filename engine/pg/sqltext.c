@@ -121,7 +121,8 @@ static bool skip_space(struct scanner *s)
     }
 }
 
-static bool mistake(struct sqltext *sql, const struct scanner *s, const char *where, const char *text)
+static bool mistake(struct sqltext *sql, const struct scanner *s, const char *where,
+                    const char *text)
 {
     sql->line = 1;
     for (const char *p = s->start; p < where; p++)
@@ -168,5 +169,6 @@ bool sqltext_is_query(const char *text, size_t len)
     if (s.p < s.end && is_word(*s.p))
         skip_word(&s);
     size_t n = (size_t)(s.p - word);
-    return (n == 6 && strncasecmp(word, "select", n) == 0) || (n == 4 && strncasecmp(word, "with", n) == 0);
+    return (n == 6 && strncasecmp(word, "select", n) == 0) ||
+           (n == 4 && strncasecmp(word, "with", n) == 0);
 }

@@ -7,8 +7,9 @@
 #include <stddef.h>
 
 struct sqltext {
-    size_t len; /* up to the last character that is neither space, nor a comment, nor the final semicolon; 0:
-                   none is */
+    /* up to the last character that is neither space, nor a comment, nor the final semicolon; 0:
+     * none is */
+    size_t len;
     const char *mistake; /* static text */
     int line;            /* of the mistake, from 1 */
 };
@@ -16,6 +17,7 @@ struct sqltext {
 /* False: text is not one statement; mistake and line say why. */
 bool sqltext_read(struct sqltext *s, const char *text, size_t len);
 
-/* Whether text is meant as a query: behind white space, comments and opening brackets it begins with the word
- * SELECT or WITH. A comment that is not closed counts as a query: sqltext_read then says what is wrong. */
+/* Whether text is meant as a query: behind white space, comments and opening brackets it begins
+ * with the word SELECT or WITH. A comment that is not closed counts as a query: sqltext_read then
+ * says what is wrong. */
 bool sqltext_is_query(const char *text, size_t len);

@@ -62,12 +62,14 @@ static bool look_at_old(struct run *r, struct err *e)
         (x->old.exists && !index_read_meta(r->es, x->old.name, &x->old_meta, e)))
         return false;
     if (x->old.several)
-        return err_set(e, ERR_USAGE, "cannot reindex '%s': it is an alias of several indexes", x->alias);
+        return err_set(e, ERR_USAGE, "cannot reindex '%s': it is an alias of several indexes",
+                       x->alias);
     if (x->old.exists && x->old_meta.known && !index_is_of(x->old_meta.pipeline, name_of(x)))
         return run_other_owner(r, x->old.name, x->old_meta.pipeline, e);
     if (!x->old.exists || strcmp(x->old.name, x->alias) != 0 || x->o->replace_index)
         return true;
-    err_set(e, ERR_USAGE, "cannot put a new index in the place of '%s': it is an index itself, not an alias",
+    err_set(e, ERR_USAGE,
+            "cannot put a new index in the place of '%s': it is an index itself, not an alias",
             x->alias);
     return err_hint(e, "--replace-index removes it in the moment in which an alias takes its name");
 }
@@ -79,8 +81,8 @@ static bool read_main(struct reindex *x, struct err *e)
         return false;
     if (!d->pipeline || strcmp(d->pipeline, name_of(x)) == 0)
         return true;
-    err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path, d->pipeline,
-            name_of(x));
+    err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path,
+            d->pipeline, name_of(x));
     return err_hint(e, "if '%s' has been renamed: etl-engine run %s --take-over", d->pipeline,
                     x->run.user.text.path);
 }
@@ -103,8 +105,8 @@ static bool has_rejected(const struct reindex *x)
     return some;
 }
 
-/* What to do with the index that an earlier call has begun: go on with it (x->resumed), or begin anew, and
- * then (*clear) remove it. */
+/* What to do with the index that an earlier call has begun: go on with it (x->resumed), or begin
+ * anew, and then (*clear) remove it. */
 static bool judge_begun(struct reindex *x, const struct state_data *d, bool *clear, struct err *e)
 {
     struct index_info begun;
@@ -114,14 +116,17 @@ static bool judge_begun(struct reindex *x, const struct state_data *d, bool *cle
         (begun.exists && !index_read_meta(x->run.es, d->index, &m, e)))
         return false;
     bool same = begun.exists && strcmp(begun.uuid, d->index_uuid) == 0;
-    bool created = begun.exists && !*d->index_uuid && is_ours(x, &m); /* but that was not noted any more */
+    /* but that was not noted any more */
+    bool created = begun.exists && !*d->index_uuid && is_ours(x, &m);
     bool by_this_script = strcmp(m.fingerprint, x->run.user.fingerprint) == 0;
     bool serves = begun.exists && x->old.exists && strcmp(begun.uuid, x->old.uuid) == 0;
     if (serves) { /* it was swapped, but perhaps not handed over */
-        bool handed_over = x->main_data.index_uuid && strcmp(x->main_data.index_uuid, x->old.uuid) == 0;
+        bool handed_over =
+            x->main_data.index_uuid && strcmp(x->main_data.index_uuid, x->old.uuid) == 0;
         x->resumed = x->swapped = same && by_this_script && !handed_over;
     } else {
-        /* What was rejected then is right by now, perhaps by a module that the fingerprint does not know. */
+        /* What was rejected then is right by now, perhaps by a module that the fingerprint does not
+         * know. */
         bool try_again = d->phase == STATE_FOLLOWING && !x->o->allow_rejected && has_rejected(x);
         x->resumed = same && by_this_script && !try_again;
         *clear = (same || created) && !x->resumed;
@@ -136,11 +141,11 @@ static bool choose_name(struct reindex *x, char out[INDEX_NAME], struct err *e)
     for (int64_t us = clock_wall_us(); taken.exists; us += 1000000) {
         char t[CLOCK_TEXT];
         clock_text(us, t); /* 2026-11-24T13:30:05... */
-        int n = snprintf(out, INDEX_NAME, "%s-%.4s%.2s%.2s-%.2s%.2s%.2s", x->alias, t, t + 5, t + 8, t + 11,
-                         t + 14, t + 17);
+        int n = snprintf(out, INDEX_NAME, "%s-%.4s%.2s%.2s-%.2s%.2s%.2s", x->alias, t, t + 5, t + 8,
+                         t + 11, t + 14, t + 17);
         if (n >= INDEX_NAME)
-            return err_set(e, ERR_USAGE, "index name '%.100s...' is too long to be followed by a time",
-                           x->alias);
+            return err_set(e, ERR_USAGE,
+                           "index name '%.100s...' is too long to be followed by a time", x->alias);
         if (!index_look(x->run.es, out, &taken, e))
             return false;
     }
@@ -233,13 +238,14 @@ static bool count_old(struct run *r, struct err *e)
     if (x->o->allow_deletes || gone <= RUN_FREE_DELETES || gone <= count / 2)
         return true;
     err_set(e, ERR_FINAL,
-            "index '%s' stays as it is: it has %" PRId64 " documents, its successor '%s' only %" PRId64,
+            "index '%s' stays as it is: it has %" PRId64
+            " documents, its successor '%s' only %" PRId64,
             x->alias, count, r->index.name, r->data.documents);
     return err_hint(e, LOADER_GONE_HINT);
 }
 
-/* Every row and every id is compared; then there are as many documents as rows that have one, up to those
- * that changed meanwhile. */
+/* Every row and every id is compared; then there are as many documents as rows that have one, up to
+ * those that changed meanwhile. */
 static bool check(struct run *r, struct err *e)
 {
     for (int i = 0;; i++) {
@@ -247,8 +253,8 @@ static bool check(struct run *r, struct err *e)
         if (!run_sweep(r, e) || !run_patiently(r, run_count, e))
             return false;
         struct bulk_sums is = queue_sums(r->queue);
-        int64_t changed =
-            (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted + is.unchanged - was.unchanged);
+        int64_t changed = (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted +
+                                    is.unchanged - was.unchanged);
         int64_t seen =
             (int64_t)(is.same - was.same + is.indexed - was.indexed + is.unchanged - was.unchanged);
         int64_t less = seen - r->data.documents;
@@ -268,8 +274,9 @@ static bool check_rejected(struct reindex *x, struct err *e)
     if (x->rejected == 0 || x->o->allow_rejected)
         return true;
     err_set(e, ERR_FINAL,
-            "index '%s' stays as it is: its successor '%s' has rejected %zu document%s (see '%s')", x->alias,
-            x->run.index.name, x->rejected, x->rejected == 1 ? "" : "s", deadletters_path(dead));
+            "index '%s' stays as it is: its successor '%s' has rejected %zu document%s (see '%s')",
+            x->alias, x->run.index.name, x->rejected, x->rejected == 1 ? "" : "s",
+            deadletters_path(dead));
     return err_hint(e, "correct the script or the rows, and reindex again; or --allow-rejected");
 }
 
@@ -279,8 +286,9 @@ static bool build(struct reindex *x, struct err *e)
     r->o.full = !x->resumed;
     if (r->data.phase != STATE_FOLLOWING && !run_patiently(r, set_loading, e))
         return false;
-    return run_patiently(r, run_guard, e) && run_load(r, e) && check_rejected(x, e) && check(r, e) &&
-           check_rejected(x, e) && run_patiently(r, set_serving, e) && run_patiently(r, note_formers, e);
+    return run_patiently(r, run_guard, e) && run_load(r, e) && check_rejected(x, e) &&
+           check(r, e) && check_rejected(x, e) && run_patiently(r, set_serving, e) &&
+           run_patiently(r, note_formers, e);
 }
 
 /* ---- swapping ---- */
@@ -300,8 +308,8 @@ static bool swap_alias(struct run *r, struct err *e)
     if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
         return true;
     if (now.exists != x->old.exists || strcmp(now.uuid, x->old.uuid) != 0)
-        return err_set(e, ERR_FINAL, "'%s' has come to stand for another index meanwhile: '%s'", x->alias,
-                       now.exists ? now.name : "none");
+        return err_set(e, ERR_FINAL, "'%s' has come to stand for another index meanwhile: '%s'",
+                       x->alias, now.exists ? now.name : "none");
     return index_swap(r->es, x->alias, now.exists ? now.name : NULL, r->index.name, e);
 }
 
@@ -315,7 +323,8 @@ static bool swap(struct reindex *x, struct err *e)
     if (!x->main)
         asked = state_ask(x->main_path, HOLD_MS, &still);
     if (!still)
-        log_warn("%s: whoever uses state file '%s' does not hold still: going on", name_of(x), x->main_path);
+        log_warn("%s: whoever uses state file '%s' does not hold still: going on", name_of(x),
+                 x->main_path);
     bool ok = run_changes(r, e) && check_rejected(x, e) && run_patiently(r, refresh, e) &&
               run_patiently(r, swap_alias, e);
     state_release(asked);
@@ -330,7 +339,8 @@ static bool swap(struct reindex *x, struct err *e)
 
 /* ---- handing over ---- */
 
-/* The dead letters are the index's: they become those of the script, before the state passes them. */
+/* The dead letters are the index's: they become those of the script, before the state passes
+ * them. */
 static bool hand_over_rejected(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
@@ -358,14 +368,14 @@ static bool hand_over(struct reindex *x, struct err *e)
             !state_save(x->main, &r->data, e))
             return false;
     } else {
-        log_info("%s: whoever uses state file '%s' goes on with the new index by itself", name_of(x),
-                 x->main_path);
+        log_info("%s: whoever uses state file '%s' goes on with the new index by itself",
+                 name_of(x), x->main_path);
     }
     return state_remove(r->state, e);
 }
 
-/* One that has served, and was replaced: known by its uuid. What merely bears such a name may be anybody's.
- */
+/* One that has served, and was replaced: known by its uuid. What merely bears such a name may be
+ * anybody's. */
 static bool remove_old(const char *index, void *arg, struct err *e)
 {
     struct reindex *x = arg;
@@ -426,19 +436,20 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
     if (!run_open_script(&r->user, script, e) || !run_open_servers(r, e))
         return false;
     if (strcmp(p->sink.indices, p->sink.index) != 0)
-        return err_set(
-            e, ERR_USAGE,
-            "%s: cannot reindex documents that choose among several indexes (sink.indices): one takes "
-            "another's place",
-            p->script);
+        return err_set(e, ERR_USAGE,
+                       "%s: cannot reindex documents that choose among several indexes "
+                       "(sink.indices): one takes "
+                       "another's place",
+                       p->script);
     if (!set_text(&x->alias, p->sink.index, e))
         return false;
     x->main_path = p->state;
     p->state = run_reindex_path(x->main_path);
     if (!p->state)
         return err_memory(e);
-    if (!run_patiently(r, look_at_old, e) || !read_main(x, e) || !(r->state = state_open(p->state, e)) ||
-        !run_patiently(r, choose_index, e) || !run_open_rest(r, e))
+    if (!run_patiently(r, look_at_old, e) || !read_main(x, e) ||
+        !(r->state = state_open(p->state, e)) || !run_patiently(r, choose_index, e) ||
+        !run_open_rest(r, e))
         return false;
     raise_version(x);
     return true;

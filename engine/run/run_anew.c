@@ -1,8 +1,10 @@
-/* run_anew: a table or column that is not what it was when the query was described: ALTER TABLE under a run.
+/* run_anew: a table or column that is not what it was when the query was described: ALTER TABLE
+ * under a run.
  *
- * The script is read once more, and the query described anew, as for SIGHUP; the run then goes on from what
- * was acknowledged. Who has changed the table may have changed the script with it. Where the script does not
- * fit the table any more, the run ends, with what is wrong and where the script says it.
+ * The script is read once more, and the query described anew, as for SIGHUP; the run then goes on
+ * from what was acknowledged. Who has changed the table may have changed the script with it. Where
+ * the script does not fit the table any more, the run ends, with what is wrong and where the script
+ * says it.
  */
 #include "run/run.h"
 
@@ -36,12 +38,13 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         r->user.source.pipeline = &r->user.pipeline;
         r->progress.name = r->user.pipeline.name;
     }
-    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_sign_state(r, e) || !run_start(r, e) ||
-        !run_patiently(r, run_guard, e))
+    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_sign_state(r, e) ||
+        !run_start(r, e) || !run_patiently(r, run_guard, e))
         return false;
     queue_add_sums(r->queue, &sums);
     pump_begin_window(&r->pump);
-    script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
+    script_serve(r->user.script,
+                 &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     return true;
 }
 
@@ -87,7 +90,8 @@ bool run_anew(struct run *r, struct err *e)
         return false;
     if (e->kind == ERR_NONE)
         queue_error(r->queue, e);
-    log_info("%s: a table has changed (%s): describing the query anew", r->user.pipeline.name, e->text);
+    log_info("%s: a table has changed (%s): describing the query anew", r->user.pipeline.name,
+             e->text);
     queue_fail(r->queue, e);
     run_stop(r);
     if (!stop_sleep(PAUSE_MS))

@@ -10,9 +10,12 @@
 
 static void log_summary(const struct run *r, const struct bulk_sums *s)
 {
-    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT], requests[PROGRESS_TEXT];
-    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT], sent[3 * PROGRESS_TEXT] = "";
-    char passed_over[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "", repeated[2 * PROGRESS_TEXT] = "";
+    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT],
+        requests[PROGRESS_TEXT];
+    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT],
+        sent[3 * PROGRESS_TEXT] = "";
+    char passed_over[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "",
+                         repeated[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
@@ -21,17 +24,20 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
     if (s->same > 0) /* after a sweep */
         snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
     if (s->repeated > 0)
-        snprintf(repeated, sizeof repeated, "%s repeating a key, ", progress_count(s->repeated, "row", n));
+        snprintf(repeated, sizeof repeated, "%s repeating a key, ",
+                 progress_count(s->repeated, "row", n));
     if (!r->o.dry_run)
-        snprintf(sent, sizeof sent, " in %s, %s retried", progress_count(s->requests, "request", requests),
+        snprintf(sent, sizeof sent, " in %s, %s retried",
+                 progress_count(s->requests, "request", requests),
                  progress_count(s->retried_items, "item", retried));
-    progress_number((uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
-                    rate);
-    log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
-             progress_count(s->indexed, "document", documents), r->o.dry_run ? "printed" : "indexed",
-             progress_number(s->deleted, deleted), passed_over, same, repeated,
-             progress_number(s->rejected, rejected), clock_duration(us, duration), rate,
-             (double)s->bytes / 1e6, sent);
+    progress_number(
+        (uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
+        rate);
+    log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s",
+             r->user.pipeline.name, progress_count(s->indexed, "document", documents),
+             r->o.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
+             passed_over, same, repeated, progress_number(s->rejected, rejected),
+             clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
 
 void run_tell_repeated(struct run *r)
@@ -45,12 +51,14 @@ void run_tell_repeated(struct run *r)
     if (!*key) /* it was another queue's, before a restart */
         return;
     r->repeated_told = true;
-    log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; one of them, "
+    log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
+             "one of them, "
              "whichever, becomes the document: GROUP BY the key, or aggregate what is joined",
              p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
 }
 
-static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended, bool ok)
+static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended,
+                                   bool ok)
 {
     return (struct script_run){
         .pipeline = r->user.pipeline.name,
@@ -69,7 +77,8 @@ bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct
     char letters[PROGRESS_TEXT];
     struct bulk_sums sums = {0};
     struct script_run info = hook_info(r, &sums, false, false);
-    script_serve(r->user.script, &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
+    script_serve(r->user.script,
+                 &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
         return false;
     bool ok = work(r, e);

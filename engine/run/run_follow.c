@@ -13,12 +13,13 @@
 #include <string.h>
 
 enum {
-    TICK_MS = 250,              /* how often signals and the time are looked at while nothing else happens */
+    /* how often signals and the time are looked at while nothing else happens */
+    TICK_MS = 250,
     TELL_US = 60 * 1000 * 1000, /* between two warnings of one kind */
     CHECK_US = 5 * 1000 * 1000, /* between two looks whether the index is still the same */
-    WINDOW_US =
-        3600LL * 1000 * 1000,         /* within which max_rejected documents end us: a script or mapping that
-                                         is wrong shows in the first sweep; a few bad rows may stay for ever */
+    /* within which max_rejected documents end us: a script or mapping that is wrong shows in the
+     * first sweep; a few bad rows may stay for ever */
+    WINDOW_US = 3600LL * 1000 * 1000,
     GUARD_US = 10 * 60 * 1000 * 1000, /* what may be deleted is renewed so often */
 };
 
@@ -112,10 +113,12 @@ static void tell_sweeps(const struct run *r)
         if (s->tables[i].cursor)
             continue;
         if (every > 0)
-            log_info("%s: '%s' has no cursor: its changes are seen by the next sweep, one every %g s (sweep)",
+            log_info("%s: '%s' has no cursor: its changes are seen by the next sweep, one every %g "
+                     "s (sweep)",
                      r->user.pipeline.name, s->tables[i].label, every);
         else
-            log_warn("%s: '%s' has no cursor, and nothing is swept (sweep = 0): its changes are not seen",
+            log_warn("%s: '%s' has no cursor, and nothing is swept (sweep = 0): its changes are "
+                     "not seen",
                      r->user.pipeline.name, s->tables[i].label);
     }
 }
@@ -125,7 +128,8 @@ static bool tend_sweep(struct following *f, struct err *e)
     struct run *r = f->run;
     size_t lane = run_whole_lane(r);
     if (f->sweep && pump_done(&r->pump, lane)) {
-        if (!pump_note(&r->pump, e)) /* its last mark: noted later, it would stand for a sweep under way */
+        /* its last mark: noted later, it would stand for a sweep under way */
+        if (!pump_note(&r->pump, e))
             return false;
         pump_set(&r->pump, lane, NULL);
         feed_free(f->sweep);
@@ -143,8 +147,8 @@ static bool tend_sweep(struct following *f, struct err *e)
     if (!run_tell_hidden(r, false, e))
         return false;
     f->sweep_is_whole = !r->data.sweep_after;
-    f->sweep =
-        feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->stretch, r->data.sweep_after, e);
+    f->sweep = feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->stretch,
+                          r->data.sweep_after, e);
     pump_set(&r->pump, lane, f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);
@@ -182,23 +186,25 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
     if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
         return false;
     const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
-    const char *changed = !same_text(a->name, b->name)                                   ? "name"
-                          : !same_text(a->state, b->state)                               ? "state"
-                          : !same_text(a->source.url, b->source.url)                     ? "source.url"
-                          : !same_text(a->sink.url, b->sink.url)                         ? "sink.url"
-                          : !same_text(named, b->sink.index)                             ? "sink.index"
-                          : !same_places(a, b)                                           ? "sink.indices"
-                          : secret                                                       ? secret
-                          : !r->index_moved && !same_key(&a->source.key, &b->source.key) ? "source.key"
-                          : a->sink.compress != b->sink.compress                         ? "sink.compress"
-                                                                                         : NULL;
+    const char *changed = !same_text(a->name, b->name)               ? "name"
+                          : !same_text(a->state, b->state)           ? "state"
+                          : !same_text(a->source.url, b->source.url) ? "source.url"
+                          : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
+                          : !same_text(named, b->sink.index)         ? "sink.index"
+                          : !same_places(a, b)                       ? "sink.indices"
+                          : secret                                   ? secret
+                          : !r->index_moved && !same_key(&a->source.key, &b->source.key)
+                              ? "source.key"
+                          : a->sink.compress != b->sink.compress ? "sink.compress"
+                                                                 : NULL;
     if (changed)
-        return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script, changed);
+        return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script,
+                       changed);
     return !r->o.follow || run_can_follow(b, e);
 }
 
-/* Documents look different now, or the index is another one: a sweep, from the first row on, brings them up
- * to date. */
+/* Documents look different now, or the index is another one: a sweep, from the first row on, brings
+ * them up to date. */
 static void want_sweep(struct run *r)
 {
     r->data.swept_us = 0;
@@ -221,8 +227,8 @@ static bool go_on(struct following *f, bool reloaded, struct err *e)
     return open_feeds(f, e);
 }
 
-/* Goes on with another script (or none: with the same), or in another index (run_check_index). Everything
- * that was fetched before is acknowledged first. */
+/* Goes on with another script (or none: with the same), or in another index (run_check_index).
+ * Everything that was fetched before is acknowledged first. */
 static bool restart(struct following *f, struct run_script *fresh, struct err *e)
 {
     struct run *r = f->run;
@@ -264,8 +270,8 @@ static bool reload(struct following *f, struct err *e)
     return ok;
 }
 
-/* Nothing is under way while a reindex swaps: no request that the old index gets alone, no search that misses
- * what the old one had. */
+/* Nothing is under way while a reindex swaps: no request that the old index gets alone, no search
+ * that misses what the old one had. */
 static bool hold_still(struct following *f, struct err *e)
 {
     struct pump *p = &f->run->pump;
@@ -305,7 +311,8 @@ static bool round_of(struct following *f, struct err *e)
         if (r->index_moved && !reload(f, e))
             return false;
     }
-    if (now - f->guarded_us >= GUARD_US && !f->sweep) { /* a sweep has to get by with what it began with */
+    /* a sweep has to get by with what it began with */
+    if (now - f->guarded_us >= GUARD_US && !f->sweep) {
         f->guarded_us = now;
         r->pump.unsaved = true;
         if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
@@ -315,7 +322,8 @@ static bool round_of(struct following *f, struct err *e)
         f->window_us = now;
         pump_begin_window(&r->pump);
     }
-    if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) || !pump_round(&r->pump, &moved, e))
+    if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
+        !pump_round(&r->pump, &moved, e))
         return false;
     tell(f, now);
     if (!moved)
@@ -343,7 +351,8 @@ bool run_follow(struct run *r, struct err *e)
     if (e->kind != ERR_NONE)
         queue_fail(r->queue, e);
     pump_keep(&r->pump, e);
-    if (why.kind == ERR_USAGE) /* what does not fit any more says more than what failed because of it */
+    /* what does not fit any more says more than what failed because of it */
+    if (why.kind == ERR_USAGE)
         *e = why;
     return false;
 }

@@ -28,8 +28,9 @@ void run_note(struct run *r)
         r->noted = r->meta;
     } else if (e.kind == ERR_FINAL) {
         r->unnoted = true;
-        log_warn("%s; going on without: a reindex, or a changed script, cannot be told from the index",
-                 e.text);
+        log_warn(
+            "%s; going on without: a reindex, or a changed script, cannot be told from the index",
+            e.text);
     } else {
         log_debug("%s", e.text);
     }
@@ -44,10 +45,10 @@ void run_tell_script(const struct run *r)
 {
     if (!*r->meta.fingerprint || strcmp(r->meta.fingerprint, r->user.fingerprint) == 0)
         return;
-    log_warn(
-        "%s: the script has changed since index '%s' was loaded: documents in it are those of the earlier "
-        "one until their rows change; --full or 'etl-engine reindex %s' makes them all anew",
-        r->user.pipeline.name, r->index.name, r->user.text.path);
+    log_warn("%s: the script has changed since index '%s' was loaded: documents in it are those of "
+             "the earlier "
+             "one until their rows change; --full or 'etl-engine reindex %s' makes them all anew",
+             r->user.pipeline.name, r->index.name, r->user.text.path);
 }
 
 /* What the note is to say; an index without one is taken to hold what this script makes. */
@@ -89,7 +90,8 @@ static bool create(struct run *r, struct err *e)
     buf_init(&mappings, 64 << 20);
     snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
     memcpy(m.fingerprint, r->user.fingerprint, sizeof m.fingerprint);
-    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) && (buf_cstr(&mappings) || err_memory(e)) &&
+    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) &&
+              (buf_cstr(&mappings) || err_memory(e)) &&
               index_create(r->es, p->sink.index, p->sink.settings, buf_cstr(&mappings), e);
     buf_free(&mappings);
     if (!ok)
@@ -107,8 +109,8 @@ static bool create(struct run *r, struct err *e)
 static bool take_target(struct run *r, struct err *e)
 {
     struct pipeline *p = pipeline_of(r);
-    log_info("'%s' is an alias of several indexes: '%s' is kept true, which it writes to", p->sink.index,
-             r->index.name);
+    log_info("'%s' is an alias of several indexes: '%s' is kept true, which it writes to",
+             p->sink.index, r->index.name);
     free(r->sink_alias);
     r->sink_alias = strdup(p->sink.index);
     return r->sink_alias ? pipeline_set_index(p, r->index.name, e) : err_memory(e);
@@ -121,15 +123,16 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
         if (e->kind != ERR_USAGE)
             return false;
         run_at_line(e, p, found->of_settings ? p->sink.settings_line : p->sink.mappings_line);
-        return err_hint(e, "etl-engine reindex %s makes a new index, and puts it in the place of this one",
-                        s->text.path);
+        return err_hint(
+            e, "etl-engine reindex %s makes a new index, and puts it in the place of this one",
+            s->text.path);
     }
     r->filtered = found->filtered;
     if (*found->lacks)
-        log_warn(
-            "index '%s' was made by somebody else, and lacks what the script wants (%s); going on with what "
-            "it has; 'etl-engine reindex %s' makes a new one",
-            r->index.name, found->lacks, s->text.path);
+        log_warn("index '%s' was made by somebody else, and lacks what the script wants (%s); "
+                 "going on with what "
+                 "it has; 'etl-engine reindex %s' makes a new one",
+                 r->index.name, found->lacks, s->text.path);
     if (found->added)
         log_info("added to the mapping of index '%s' what the script's mappings name beyond it",
                  r->index.name);
@@ -142,8 +145,8 @@ const char *run_reads(const struct run *r)
     return r->filtered && !p->sink.scattered ? r->index.name : p->sink.indices;
 }
 
-/* What a filter hides is ours, too: rows change, and then their documents pass it no more. Unless somebody
- * else has filled the index: nothing of theirs is for a sweep to delete. */
+/* What a filter hides is ours, too: rows change, and then their documents pass it no more. Unless
+ * somebody else has filled the index: nothing of theirs is for a sweep to delete. */
 static bool look_behind_filter(struct run *r, const struct index_meta *found, struct err *e)
 {
     const struct pipeline *p = pipeline_of(r);
@@ -152,23 +155,28 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
     if (!r->filtered)
         return true;
     if (!p->sink.scattered && !found->known &&
-        !(index_count(r->es, r->index.name, &all, e) && index_count(r->es, p->sink.index, &seen, e)))
+        !(index_count(r->es, r->index.name, &all, e) &&
+          index_count(r->es, p->sink.index, &seen, e)))
         return false;
     if (!p->sink.scattered && all <= seen) {
-        log_info("'%s' is an alias with a filter: all of index '%s' is kept true, what the filter hides, too",
+        log_info("'%s' is an alias with a filter: all of index '%s' is kept true, what the filter "
+                 "hides, too",
                  p->sink.index, r->index.name);
         return true;
     }
     if (p->sink.scattered)
         err_set(e, ERR_USAGE,
-                "'%s' is an alias with a filter, which hides documents that have to be found (sink.indices)",
+                "'%s' is an alias with a filter, which hides documents that have to be found "
+                "(sink.indices)",
                 p->sink.index);
     else
         err_set(e, ERR_USAGE,
-                "'%s' is an alias with a filter, which hides %s of index '%s' that this script did not make: "
+                "'%s' is an alias with a filter, which hides %s of index '%s' that this script did "
+                "not make: "
                 "a sweep "
                 "would delete what has no row",
-                p->sink.index, progress_count((uint64_t)(all - seen), "document", n), r->index.name);
+                p->sink.index, progress_count((uint64_t)(all - seen), "document", n),
+                r->index.name);
     run_at_line(e, p, p->sink.index_line);
     return err_hint(e, "index = \"%s\" names all of it", r->index.name);
 }
@@ -179,19 +187,22 @@ bool run_other_owner(const struct run *r, const char *index, const char *owner, 
 {
     const struct pipeline *p = &r->user.pipeline;
     if (p->sink.scattered && strcmp(index, r->index.name) != 0) {
-        err_set(e, ERR_USAGE,
-                "sink.indices '%s' of pipeline '%s' names index '%s', too, which pipeline '%s' keeps",
-                p->sink.indices, p->name, index, owner);
-        return err_hint(e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
+        err_set(
+            e, ERR_USAGE,
+            "sink.indices '%s' of pipeline '%s' names index '%s', too, which pipeline '%s' keeps",
+            p->sink.indices, p->name, index, owner);
+        return err_hint(
+            e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
     }
-    err_set(e, ERR_USAGE,
-            "index '%s' is kept by pipeline '%s', not by '%s': each would delete the other's documents",
-            index, owner, p->name);
-    return err_hint(
-        e,
-        "give each pipeline an index of its own: sink.index in %s; or, if '%s' has been renamed: etl-engine "
-        "run %s --take-over",
-        p->script, owner, p->script);
+    err_set(
+        e, ERR_USAGE,
+        "index '%s' is kept by pipeline '%s', not by '%s': each would delete the other's documents",
+        index, owner, p->name);
+    return err_hint(e,
+                    "give each pipeline an index of its own: sink.index in %s; or, if '%s' has "
+                    "been renamed: etl-engine "
+                    "run %s --take-over",
+                    p->script, owner, p->script);
 }
 
 /* The note says from now on that it is ours; whoever keeps it under its former name is told so. */
@@ -228,7 +239,8 @@ static bool check_owner(struct run *r, bool may_take_over, struct err *e)
 }
 
 /* One entry of source.related: an index_field that is not there finds no document, ever. */
-static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool loaded, struct err *e)
+static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool loaded,
+                        struct err *e)
 {
     const struct pipeline_related *related = &p->source.related[i];
     const char *field = related->index_field;
@@ -240,28 +252,32 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
     char place[60], known[300] = "";
     snprintf(place, sizeof place, "source.related[%zu].index_field", i + 1);
     if (*f.known)
-        snprintf(known, sizeof known, f.near ? ", did you mean '%s'?" : "; what there is: %s", f.known);
+        snprintf(known, sizeof known, f.near ? ", did you mean '%s'?" : "; what there is: %s",
+                 f.known);
     if (f.may_come && (p->sink.scattered || !loaded)) /* the first document may bring it */
         return true;
     if (f.may_come) {
-        log_warn("%s:%d: %s: index '%s' has no field '%s' so far%s", p->script, related->index_field_line,
-                 place, r->index.name, field, known);
+        log_warn("%s:%d: %s: index '%s' has no field '%s' so far%s", p->script,
+                 related->index_field_line, place, r->index.name, field, known);
         return true;
     }
     if (f.analysed)
         err_set(e, ERR_USAGE,
-                "cannot use %s: '%s' is analysed text in index '%s', without a sub-field of type keyword",
+                "cannot use %s: '%s' is analysed text in index '%s', without a sub-field of type "
+                "keyword",
                 place, field, r->index.name);
     else
-        err_set(e, ERR_USAGE, "cannot use %s: index '%s' has no field '%s', and takes no new ones there%s",
-                place, r->index.name, field, known);
+        err_set(e, ERR_USAGE,
+                "cannot use %s: index '%s' has no field '%s', and takes no new ones there%s", place,
+                r->index.name, field, known);
     return run_at_line(e, p, related->index_field_line);
 }
 
 bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, struct err *e)
 {
     for (size_t i = 0; i < s->pipeline.source.n_related; i++)
-        if (s->pipeline.source.related[i].index_field && !check_field(r, &s->pipeline, i, loaded, e))
+        if (s->pipeline.source.related[i].index_field &&
+            !check_field(r, &s->pipeline, i, loaded, e))
             return false;
     return true;
 }
@@ -287,12 +303,12 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e)
     struct index_fit ignored;
     struct pipeline *p = &fresh->pipeline;
     bool same = r->sink_alias && strcmp(r->sink_alias, p->sink.index) == 0;
-    return (!same || pipeline_set_index(p, pipeline_of(r)->sink.index, e)) && fit(r, fresh, &ignored, e) &&
-           run_check_fields(r, fresh, true, e);
+    return (!same || pipeline_set_index(p, pipeline_of(r)->sink.index, e)) &&
+           fit(r, fresh, &ignored, e) && run_check_fields(r, fresh, true, e);
 }
 
-/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that lacks what
- * came before. */
+/* Somebody may have deleted the index meanwhile; the next bulk request then made another one, that
+ * lacks what came before. */
 bool run_check_index(struct run *r, struct err *e)
 {
     struct index_info now;
@@ -337,7 +353,8 @@ static void move_text(char **to, char **from)
     *from = NULL;
 }
 
-/* See reindex.c: where the new index's own state is still there, its marks are the ones to go on from. */
+/* See reindex.c: where the new index's own state is still there, its marks are the ones to go on
+ * from. */
 static bool take_marks(struct run *r, const struct state_data *theirs)
 {
     struct state_data *d = &r->data;
@@ -365,7 +382,8 @@ char *run_reindex_path(const char *state)
     return asprintf(&path, "%s.reindex", state) < 0 ? NULL : path;
 }
 
-/* Removes the state of a reindex that did not come to its end; one that is at work does so itself. */
+/* Removes the state of a reindex that did not come to its end; one that is at work does so
+ * itself. */
 static bool forget(const char *path, struct err *e)
 {
     struct err taken;
@@ -386,7 +404,8 @@ bool run_adopt(struct run *r, struct err *e)
         free(d->after);
         free(d->sweep_after);
         d->after = d->sweep_after = NULL;
-        d->swept_us = d->documents = 0; /* what sweeps found meanwhile went to the old index alone */
+        /* what sweeps found meanwhile went to the old index alone */
+        d->swept_us = d->documents = 0;
         ok = run_sign_state(r, e);
     }
     if (ok && !run_is_partial(r) && !r->state_stays && r->state)

@@ -31,8 +31,10 @@ static bool set_text(char **to, const char *from, struct err *e)
     return *to || err_memory(e);
 }
 
-/* A table that the state does not know begins where the file was touched to, or at its very first row. */
-static bool begin_table(const struct run *r, const struct source_table *t, struct mark *m, struct err *e)
+/* A table that the state does not know begins where the file was touched to, or at its very first
+ * row. */
+static bool begin_table(const struct run *r, const struct source_table *t, struct mark *m,
+                        struct err *e)
 {
     if (!r->data.mtime.cursor || !t->cursor_is_time)
         return true;
@@ -58,7 +60,8 @@ static bool name_columns(const struct run *r, size_t table, struct state_table *
 {
     const struct pipeline *p = &r->user.pipeline;
     const struct source_key *k = &r->user.source.tables[table].key;
-    const struct pipeline_names *key = table == 0 ? &p->source.key : &p->source.related[table - 1].key;
+    const struct pipeline_names *key =
+        table == 0 ? &p->source.key : &p->source.related[table - 1].key;
     const char *cursor = table == 0 ? p->source.cursor : p->source.related[table - 1].cursor;
     t->key = join(key->list, key->n);
     t->types = join(k->types, k->n);
@@ -82,41 +85,43 @@ static bool sign_table(struct run *r, size_t table, struct state_table *t, struc
         return true;
     }
     if (old && old->mark.at.cursor)
-        log_info("%s: reading '%s' from its first row on: the script has another key or cursor for it",
-                 r->user.pipeline.name, r->user.source.tables[table].label);
+        log_info(
+            "%s: reading '%s' from its first row on: the script has another key or cursor for it",
+            r->user.pipeline.name, r->user.source.tables[table].label);
     return begin_table(r, &r->user.source.tables[table], &t->mark, e);
 }
 
-/* Whether the last key that the state holds can be one, now that the column's type is another. An int that
- * has become a bigint makes no difference. */
+/* Whether the last key that the state holds can be one, now that the column's type is another. An
+ * int that has become a bigint makes no difference. */
 static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
 {
     const char *last = r->data.after ? r->data.after : t->mark.at.key;
     struct source_list list = {0};
     struct pg *pg = last ? pg_take(&r->pool, e) : NULL;
-    *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) && list.n == 1 &&
-                      strcmp(list.keys[0], last) == 0);
+    *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
+                      list.n == 1 && strcmp(list.keys[0], last) == 0);
     bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
     source_list_free(&list);
     pg_give(&r->pool, pg);
     return (pg || !last) && ok;
 }
 
-static bool other_key(const struct run *r, const struct state_table *noted, const struct state_table *now,
-                      struct err *e)
+static bool other_key(const struct run *r, const struct state_table *noted,
+                      const struct state_table *now, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     err_set(e, ERR_USAGE,
-            "source.key is '%s' (%s), but what index '%s' holds was made with '%s' (%s): its documents have "
+            "source.key is '%s' (%s), but what index '%s' holds was made with '%s' (%s): its "
+            "documents have "
             "other ids",
             now->key, now->types, r->data.index ? r->data.index : p->sink.index, noted->key,
             noted->types ? noted->types : "?");
     run_at_line(e, p, p->source.key_line);
-    return err_hint(
-        e,
-        "'etl-engine reindex %s' makes a new index; or --full --sweep: loads everything, then deletes "
-        "the documents of the key before",
-        p->script);
+    return err_hint(e,
+                    "'etl-engine reindex %s' makes a new index; or --full --sweep: loads "
+                    "everything, then deletes "
+                    "the documents of the key before",
+                    p->script);
 }
 
 bool run_check_key(struct run *r, struct err *e)
@@ -189,7 +194,8 @@ void run_tell_horizon(const struct run *r, const struct source_report *report)
 {
     struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
     if (watermark_is_over_limit(&rule, &report->mark))
-        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: what it has "
+        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
+                 "what it has "
                  "written is read once it has ended",
                  r->user.pipeline.name, report->who,
                  (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
@@ -224,11 +230,13 @@ bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
         if (!has_rows(r, i, &any, e))
             return false;
         if (any && at_start)
-            log_info("row security is active in '%s' for this user: rows that its policies hide are not "
-                     "there for us",
-                     s->tables[i].label);
+            log_info(
+                "row security is active in '%s' for this user: rows that its policies hide are not "
+                "there for us",
+                s->tables[i].label);
         if (!any && !told) {
-            log_warn("no row of '%s' can be seen: its row security is active for this user; a policy for "
+            log_warn("no row of '%s' can be seen: its row security is active for this user; a "
+                     "policy for "
                      "that user, "
                      "or ALTER ROLE ... BYPASSRLS, shows what there is",
                      s->tables[i].label);
@@ -247,23 +255,25 @@ static bool tell_table(struct run *r, size_t table, bool standby, struct err *e)
     bool unseen, indexed;
     struct pg *pg = pg_take(&r->pool, e);
     buf_init(&sql, 1 << 16);
-    bool ok =
-        pg && source_has_index(s, pg, table, &indexed, &sql, e) && source_unseen(s, pg, table, &unseen, e);
+    bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
+              source_unseen(s, pg, table, &unseen, e);
     pg_give(&r->pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
-        log_info(
-            "no index begins with the cursor of '%s', so each look for changes reads the whole table: %s",
-            label, buf_cstr(&sql));
+        log_info("no index begins with the cursor of '%s', so each look for changes reads the "
+                 "whole table: %s",
+                 label, buf_cstr(&sql));
     if (ok && unseen)
-        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: only a sweep "
+        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: "
+                 "only a sweep "
                  "finds them",
                  label);
     if (ok && !rule.is_ruled)
-        log_info(
-            "rows of '%s' do not appear by this server's own transactions (it is a standby, or this is a "
-            "view, a materialized view, a foreign table or a subscription): one that appears more than "
-            "%g s after it got its cursor may only be found by a sweep (source.lookback)",
-            label, (double)rule.lookback_us / 1e6);
+        log_info("rows of '%s' do not appear by this server's own transactions (it is a standby, "
+                 "or this is a "
+                 "view, a materialized view, a foreign table or a subscription): one that appears "
+                 "more than "
+                 "%g s after it got its cursor may only be found by a sweep (source.lookback)",
+                 label, (double)rule.lookback_us / 1e6);
     buf_free(&sql);
     return ok;
 }
@@ -272,7 +282,8 @@ static bool tell_table(struct run *r, size_t table, bool standby, struct err *e)
 static bool count_documents(struct run *r, int64_t *count, struct err *e)
 {
     const char *index = run_reads(r);
-    return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) && index_count(r->es, index, count, e);
+    return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) &&
+           index_count(r->es, index, count, e);
 }
 
 bool run_guard(struct run *r, struct err *e)
@@ -282,7 +293,8 @@ bool run_guard(struct run *r, struct err *e)
         return true;
     if (!run_check_index(r, e) || !count_documents(r, &count, e))
         return false;
-    if (r->data.documents == 0 || !r->data.index_uuid || strcmp(r->data.index_uuid, r->index.uuid) != 0)
+    if (r->data.documents == 0 || !r->data.index_uuid ||
+        strcmp(r->data.index_uuid, r->index.uuid) != 0)
         r->data.documents = count;
     int64_t whole = r->data.documents > count ? r->data.documents : count, gone = whole - count;
     int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
@@ -325,15 +337,17 @@ static bool read_place(struct run *r, size_t table, struct feed_place *place, st
     return true;
 }
 
-/* The ids of transactions that the state holds are of one server; another one's mean something else. */
+/* The ids of transactions that the state holds are of one server; another one's mean something
+ * else. */
 static bool note_server(struct run *r, const char *server, struct err *e)
 {
     struct state_data *d = &r->data;
     if (!server || (d->server && strcmp(d->server, server) == 0))
         return true;
     if (d->server)
-        log_info("%s: another PostgreSQL server than before answers: reading the last changes again",
-                 r->user.pipeline.name);
+        log_info(
+            "%s: another PostgreSQL server than before answers: reading the last changes again",
+            r->user.pipeline.name);
     for (size_t i = 0; d->server && i < d->n_tables; i++)
         watermark_forget_xids(&d->tables[i].mark);
     return set_text(&d->server, server, e);
@@ -381,8 +395,10 @@ static bool begin_mark(struct run *r, size_t table, const struct feed_place *pla
 {
     const struct source_report *report = &place->report;
     struct watermark_rule rule = source_rule(&r->user.source, table, report->standby);
-    bool known = !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
-    return watermark_begin(&rule, &report->mark, &place->last, known, &r->data.tables[table].mark) ||
+    bool known =
+        !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
+    return watermark_begin(&rule, &report->mark, &place->last, known,
+                           &r->data.tables[table].mark) ||
            err_memory(e);
 }
 
@@ -428,7 +444,8 @@ static void end_snapshot(struct run *r)
     run_note_swept(r); /* it saw every row */
 }
 
-/* A relative path is found from the current folder: from another one the state seems not to be there. */
+/* A relative path is found from the current folder: from another one the state seems not to be
+ * there. */
 static void tell_lost_state(const struct run *r)
 {
     const char *state = r->user.pipeline.state;
@@ -436,13 +453,15 @@ static void tell_lost_state(const struct run *r)
     struct err ignored;
     int64_t count = 0;
     if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0 ||
-        (index_count(r->es, r->index.name, &count, &ignored) && count == 0)) /* made, but never filled */
+        /* made, but never filled */
+        (index_count(r->es, r->index.name, &count, &ignored) && count == 0))
         return;
     char *folder = relative ? getcwd(NULL, 0) : NULL;
-    log_warn("%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
-             r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.name,
-             relative
-                 ? "is this the right folder? A relative state is found from the one where etl-engine is "
+    log_warn(
+        "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
+        r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.name,
+        relative ? "is this the right folder? A relative state is found from the one where "
+                   "etl-engine is "
                    "started"
                  : "was it moved, or removed?");
     free(folder);
@@ -463,10 +482,10 @@ static bool tell_nothing_made(struct run *r, struct err *e)
     if (!look_for_rows(r, 0, &any, e))
         return false;
     if (any)
-        log_warn(
-            "%s: '%s' has rows, but none of them became a document: document() gave nil for each, or the "
-            "query leaves them all out",
-            r->user.pipeline.name, r->user.source.tables[0].label);
+        log_warn("%s: '%s' has rows, but none of them became a document: document() gave nil for "
+                 "each, or the "
+                 "query leaves them all out",
+                 r->user.pipeline.name, r->user.source.tables[0].label);
     return true;
 }
 
@@ -476,7 +495,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         tell_lost_state(r);
         log_info("%s: loading everything: %s", r->user.pipeline.name, why);
         if (!r->user.pipeline.source.cursor)
-            log_info("%s: the script names no cursor, so each run compares every row", r->user.pipeline.name);
+            log_info("%s: the script names no cursor, so each run compares every row",
+                     r->user.pipeline.name);
         if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
             return false;
         r->index_created = false; /* from now on the load is under way, and may be resumed */
@@ -486,7 +506,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (r->data.after)
             log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, r->data.after);
         else
-            log_info("%s: resuming the load: no stretch of it was complete yet", r->user.pipeline.name);
+            log_info("%s: resuming the load: no stretch of it was complete yet",
+                     r->user.pipeline.name);
         if (r->data.after)
             run_tell_script(r);
         if (!run_sign_state(r, e))
@@ -496,18 +517,21 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         return false;
     end_snapshot(r);
     r->pump.again = true; /* what follows was loaded for the most part, and shall not count twice */
-    return pump_save(&r->pump, e) && run_patiently(r, run_guard, e) && /* the index was empty before */
+    /* the index was empty before */
+    return pump_save(&r->pump, e) && run_patiently(r, run_guard, e) &&
            run_patiently(r, check_fields, e) && run_patiently(r, tell_nothing_made, e);
 }
 
-/* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then before the
- * key that it came to. */
+/* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then
+ * before the key that it came to. */
 bool run_sweep(struct run *r, struct err *e)
 {
     if (!run_tell_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
-    if (!carry(r, feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->stretch, NULL, e),
+    if (!carry(r,
+               feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->stretch, NULL,
+                          e),
                e))
         return false;
     run_note_swept(r);
@@ -529,7 +553,8 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
     if (ok && table == 0 && loaded)
         ok = source_not_above(&r->user.source, pg, &since, &r->data.tables[0].mark.at, &covered, e);
     if (ok && table == 0 && !covered && r->state) {
-        log_info("the state stays as it is: what changed before %s may not be in the index", r->o.since);
+        log_info("the state stays as it is: what changed before %s may not be in the index",
+                 r->o.since);
         r->state_stays = true;
         r->pump.state = NULL;
     }
@@ -554,7 +579,8 @@ static bool begin_since(struct run *r, struct err *e)
 static bool run_since(struct run *r, struct err *e)
 {
     if (!r->user.pipeline.source.cursor)
-        return err_set(e, ERR_USAGE, "option --since needs a cursor: the script names none in source");
+        return err_set(e, ERR_USAGE,
+                       "option --since needs a cursor: the script names none in source");
     return run_patiently(r, begin_since, e) && run_changes(r, e);
 }
 
@@ -588,8 +614,8 @@ static void tell_changes(const struct run *r)
     run_tell_script(r);
 }
 
-/* A root without a cursor is up to date once it has been loaded, from the first row on, or swept; who follows
- * sweeps it beside what else changes. */
+/* A root without a cursor is up to date once it has been loaded, from the first row on, or swept;
+ * who follows sweeps it beside what else changes. */
 static bool needs_sweep(struct run *r, bool loaded)
 {
     bool looks = r->user.pipeline.source.cursor || loaded;

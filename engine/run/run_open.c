@@ -19,11 +19,13 @@ enum {
     WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a stretch is known late enough */
     PRINT_STRETCH =
         LOADER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
-    LOAD_STRETCH = 2, /* requests: larger ones leave workers idle at the end, and a crash repeats them */
+    /* requests: larger ones leave workers idle at the end, and a crash repeats them */
+    LOAD_STRETCH = 2,
     STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
     LIMIT_ROWS = 100,       /* at least, while looking for the first few documents */
 };
-static const double STRETCH_S = 60; /* what one may take where the script sets a rate, for the same reason */
+/* what one may take where the script sets a rate, for the same reason */
+static const double STRETCH_S = 60;
 
 /* ---- the script ---- */
 
@@ -47,8 +49,8 @@ static bool open_script_dry(struct run_script *s, const char *path, struct err *
     if (!read_script(s, path, &lacking, e))
         return false;
     if (lacking.kind != ERR_NONE)
-        log_warn("%s: only a dry run does without it%s%s%s", lacking.text, *lacking.hint ? " (hint: " : "",
-                 lacking.hint, *lacking.hint ? ")" : "");
+        log_warn("%s: only a dry run does without it%s%s%s", lacking.text,
+                 *lacking.hint ? " (hint: " : "", lacking.hint, *lacking.hint ? ")" : "");
     return true;
 }
 
@@ -95,8 +97,8 @@ static void tell_empty_url(const struct run *r)
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         if (*p->source.url || getenv(variables[i]))
             return;
-    log_warn("%s:%d: field 'url' in source is empty: it is database %s, by libpq's defaults", p->script,
-             p->source.url_line, r->pg.label);
+    log_warn("%s:%d: field 'url' in source is empty: it is database %s, by libpq's defaults",
+             p->script, p->source.url_line, r->pg.label);
 }
 
 bool run_open_servers(struct run *r, struct err *e)
@@ -108,8 +110,8 @@ bool run_open_servers(struct run *r, struct err *e)
     pg_pool_init(&r->pool, &r->pg);
     if (r->o.dry_run)
         return true;
-    if (!es_server_init(&r->es_server, &(struct es_config){.url = p->sink.url, .compress = p->sink.compress},
-                        e))
+    if (!es_server_init(&r->es_server,
+                        &(struct es_config){.url = p->sink.url, .compress = p->sink.compress}, e))
         return run_at_line(e, p, p->sink.url_line);
     if (!es_server_secure(&r->es_server, &p->sink.security, e))
         return false;
@@ -118,8 +120,8 @@ bool run_open_servers(struct run *r, struct err *e)
 
 static bool open_state(struct run *r, struct err *e);
 
-/* A server that this run has never reached may not be there at all: a wrong address is a mistake more often
- * than an outage. */
+/* A server that this run has never reached may not be there at all: a wrong address is a mistake
+ * more often than an outage. */
 static void tell_first_wait(const struct run *r, bool search)
 {
     const struct pipeline *p = &r->user.pipeline;
@@ -129,11 +131,11 @@ static void tell_first_wait(const struct run *r, bool search)
         snprintf(variable, sizeof variable, ", variable %s", name);
     if (r->give_up_after > 0)
         snprintf(limit, sizeof limit, "%.0f s", r->give_up_after);
-    log_warn(
-        "%s: no request to %s has succeeded yet in this run: its address comes from %s.url (%s:%d%s); it "
-        "is waited for %s",
-        p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source", p->script, line,
-        variable, limit);
+    log_warn("%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
+             "(%s:%d%s); it "
+             "is waited for %s",
+             p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source",
+             p->script, line, variable, limit);
 }
 
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e)
@@ -180,10 +182,11 @@ static bool open_state(struct run *r, struct err *e)
     if (r->data.pipeline && strcmp(r->data.pipeline, p->name) != 0 && !r->o.take_over) {
         err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
                 r->data.pipeline, p->name);
-        return err_hint(e,
-                        "give each script a state file of its own: state = \"...\" in %s; or, if '%s' has "
-                        "been renamed: --take-over",
-                        p->script, r->data.pipeline);
+        return err_hint(
+            e,
+            "give each script a state file of its own: state = \"...\" in %s; or, if '%s' has "
+            "been renamed: --take-over",
+            p->script, r->data.pipeline);
     }
     return open_dead_letters(r, e);
 }
@@ -198,16 +201,17 @@ bool run_can_follow(const struct pipeline *p, struct err *e)
     err_set(e, ERR_USAGE,
             "%s: option --follow would see no change: there is no cursor in source, and sweep is 0",
             p->script);
-    return err_hint(
-        e, "sweep = 60, beside name, compares every row each minute; source.cursor, the column that says "
-           "when a row last changed, costs less");
+    return err_hint(e, "sweep = 60, beside name, compares every row each minute; source.cursor, "
+                       "the column that says "
+                       "when a row last changed, costs less");
 }
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
     return (r->o.dry_run ? open_script_dry : run_open_script)(&r->user, path, e) &&
-           (!r->o.follow || run_can_follow(&r->user.pipeline, e)) && /* before anything is touched */
-           run_open_servers(r, e) && run_open_rest(r, e);
+           /* before anything is touched */
+           (!r->o.follow || run_can_follow(&r->user.pipeline, e)) && run_open_servers(r, e) &&
+           run_open_rest(r, e);
 }
 
 bool run_open_rest(struct run *r, struct err *e)
@@ -217,7 +221,8 @@ bool run_open_rest(struct run *r, struct err *e)
     progress_start(&r->progress, r->user.pipeline.name, r->terminal && !r->o.dry_run);
     if (!run_patiently(r, open_source, e))
         return false;
-    return r->o.dry_run || (run_patiently(r, run_check_key, e) && run_patiently(r, run_open_index, e));
+    return r->o.dry_run ||
+           (run_patiently(r, run_check_key, e) && run_patiently(r, run_open_index, e));
 }
 
 void run_close(struct run *r)
@@ -245,10 +250,10 @@ static int64_t max_age_us(const struct run *r)
         return 0;
     if (r->index.gc_deletes_ms >= MIN_GC_DELETES_MS)
         return r->index.gc_deletes_ms * 1000 / 2;
-    log_warn(
-        "index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, so that a slow "
-        "request cannot bring one back",
-        r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
+    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, "
+             "so that a slow "
+             "request cannot bring one back",
+             r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
     return 0;
 }
 

@@ -147,7 +147,8 @@ static bool is(const struct scanner *s, const char *text)
            memcmp(s->token.text, text, s->token.len) == 0;
 }
 
-/* How much deeper the nesting of blocks (`for` and `while` have a `do`) and brackets is behind this token. */
+/* How much deeper the nesting of blocks (`for` and `while` have a `do`) and brackets is behind this
+ * token. */
 static int deeper(const struct scanner *s)
 {
     static const char *const opening[] = {"function", "do", "if", "repeat", "(", "[", "{"};
@@ -197,8 +198,8 @@ static struct part take_part(const char **path)
     return part;
 }
 
-/* At an element's first token: whether the element is the one looked for. Leaves s at the value's first
- * token. */
+/* At an element's first token: whether the element is the one looked for. Leaves s at the value's
+ * first token. */
 static bool element_is(struct scanner *s, const struct part *want, long *position)
 {
     struct scanner ahead = *s;
@@ -221,7 +222,8 @@ static bool element_is(struct scanner *s, const struct part *want, long *positio
     return want->name && key.len == want->len && memcmp(key.text, want->name, key.len) == 0;
 }
 
-/* Behind a table's '{': goes to the value of the element. *line: that of the element's first token. */
+/* Behind a table's '{': goes to the value of the element. *line: that of the element's first
+ * token. */
 static bool find_element(struct scanner *s, const struct part *want, int *line)
 {
     long position = 0;

@@ -45,8 +45,8 @@ static void add_lines(struct hashing *h, int first, int last)
     }
 }
 
-/* Adds the function on top of the stack, and pops it. One that stands in another file, or in C, is passed
- * over. */
+/* Adds the function on top of the stack, and pops it. One that stands in another file, or in C, is
+ * passed over. */
 static void add_function(lua_State *L, struct hashing *h, int depth)
 {
     lua_Debug ar;
@@ -80,7 +80,8 @@ static uint32_t fold(uint64_t hash)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
-bool fingerprint_read(struct script *s, const struct pipeline *p, char out[FINGERPRINT_TEXT], struct err *e)
+bool fingerprint_read(struct script *s, const struct pipeline *p, char out[FINGERPRINT_TEXT],
+                      struct err *e)
 {
     const uint64_t basis = 14695981039346656037u;
     struct hashing h = {.script = s, .hash = basis};

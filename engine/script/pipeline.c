@@ -38,10 +38,11 @@ enum field_type {
     NUMBER,     /* to a double */
     WHOLE,      /* to an int64_t */
     COLUMNS,    /* a name, or a list of names, to a struct pipeline_names */
-    AFFECTS,    /* COLUMNS, as many as the root's key has, or a QUERY: to affects or affects_query */
-    FUNCTION,   /* checked only: script.c calls it */
-    GROUP,      /* a table with fields of its own */
-    LIST,       /* of such tables: source.related */
+    /* COLUMNS, as many as the root's key has, or a QUERY: to affects or affects_query */
+    AFFECTS,
+    FUNCTION, /* checked only: script.c calls it */
+    GROUP,    /* a table with fields of its own */
+    LIST,     /* of such tables: source.related */
 };
 
 enum need { OPTIONAL, REQUIRED, TO_WRITE }; /* TO_WRITE: a dry run can do without */
@@ -56,7 +57,8 @@ struct range {
 #define WHOLE_MAX 0x1p53 /* all whole numbers up to it are exact as a double */
 static const struct range LOOKBACK = {0, SECONDS_MAX, false, -1};
 static const struct range HORIZON_LIMIT = {0, SECONDS_MAX, true, 600};
-static const struct range POLL_INTERVAL = {0.01, SECONDS_MAX, false, 1}; /* less would be a busy loop */
+/* less would be a busy loop */
+static const struct range POLL_INTERVAL = {0.01, SECONDS_MAX, false, 1};
 static const struct range SWEEP = {0, SECONDS_MAX, false, 3600};
 /* The least: a batch of 1,000 keys must be through before its rows are too old to be sent. */
 static const struct range MAX_RATE = {10, SECONDS_MAX, false, 0};
@@ -69,7 +71,8 @@ static const struct field {
     const char *name;
     enum field_type type;
     enum need need;
-    size_t offset;             /* in struct pipeline; of group "related", in struct pipeline_related */
+    /* in struct pipeline; of group "related", in struct pipeline_related */
+    size_t offset;
     size_t line;               /* the same, of an int with the field's line; 0: none */
     const struct range *range; /* of a number */
 } fields[] = {
@@ -93,7 +96,8 @@ static const struct field {
     {"source", "lookback", NUMBER, OPTIONAL, AT(source.lookback), 0, &LOOKBACK},
     {"source", "horizon_limit", NUMBER, OPTIONAL, AT(source.horizon_limit), 0, &HORIZON_LIMIT},
     {"source", "query", QUERY, REQUIRED, AT(source.query), AT(source.query_line), NULL},
-    {"source", "related", LIST, OPTIONAL, 0, 0, NULL}, /* behind the key: affects is compared with it */
+    /* behind the key: affects is compared with it */
+    {"source", "related", LIST, OPTIONAL, 0, 0, NULL},
 
     {"related", "table", TEXT, REQUIRED, IN(table), IN(table_line), NULL},
     {"related", "key", COLUMNS, REQUIRED, IN(key), IN(key_line), NULL},
@@ -153,7 +157,8 @@ static int line_of(const struct reading *r, const char *name)
 }
 
 /* Raises "FILE:LINE: MESSAGE"; line 0: without. */
-static void raise_at(lua_State *L, const struct reading *r, int line, const char *format, va_list args)
+static void raise_at(lua_State *L, const struct reading *r, int line, const char *format,
+                     va_list args)
 {
     char text[sizeof((struct err *)NULL)->text];
     vsnprintf(text, sizeof text, format, args);
@@ -164,8 +169,8 @@ static void raise_at(lua_State *L, const struct reading *r, int line, const char
     lua_error(L);
 }
 
-__attribute__((format(printf, 4, 5))) static void mistake_at(lua_State *L, const struct reading *r, int line,
-                                                             const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void mistake_at(lua_State *L, const struct reading *r,
+                                                             int line, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -209,12 +214,14 @@ static const char *elsewhere(lua_State *L, const char *name)
 {
     for (size_t i = 0; i < FIELDS; i++)
         if (strcmp(fields[i].name, name) == 0 && strcmp(fields[i].group, "related") != 0)
-            return *fields[i].group ? lua_pushfstring(L, "did you mean '%s.%s'?", fields[i].group, name)
-                                    : "it belongs beside 'source'";
+            return *fields[i].group
+                       ? lua_pushfstring(L, "did you mean '%s.%s'?", fields[i].group, name)
+                       : "it belongs beside 'source'";
     return NULL;
 }
 
-static void unknown_field(lua_State *L, const struct reading *r, const char *group, const char *name)
+static void unknown_field(lua_State *L, const struct reading *r, const char *group,
+                          const char *name)
 {
     const char *names[FIELDS];
     size_t n = 0;
@@ -238,7 +245,8 @@ static bool is_known(const char *group, const char *name)
     return false;
 }
 
-/* Of several unknown fields the first by name is told: the order of lua_next changes from run to run. */
+/* Of several unknown fields the first by name is told: the order of lua_next changes from run to
+ * run. */
 static void check_names(lua_State *L, const struct reading *r, const char *group)
 {
     int table = lua_gettop(L);
@@ -276,7 +284,8 @@ static const char *skip_word(const char *text, const char *what)
     return strncmp(text, what, len) == 0 && !is_name(text[len]) ? text + len : NULL;
 }
 
-/* The variable's name in `= os.getenv "NAME"` or `= etl.secret("NAME")`; false: it says something else. */
+/* The variable's name in `= os.getenv "NAME"` or `= etl.secret("NAME")`; false: it says something
+ * else. */
 static bool read_variable(const char *text, char *out, size_t size)
 {
     const char *p = text + strspn(text, " \t");
@@ -397,8 +406,8 @@ static void read_index(lua_State *L, const struct reading *r, const char *name, 
     const char *text = *target, *in = within(L, r);
     size_t len = strlen(text), odd = strcspn(text, forbidden);
     if (odd < len)
-        mistake(L, r, name, "field '%s'%s must be the name of one index: it cannot hold '%c'", name, in,
-                text[odd]);
+        mistake(L, r, name, "field '%s'%s must be the name of one index: it cannot hold '%c'", name,
+                in, text[odd]);
     for (size_t i = 0; i < len; i++)
         if (text[i] >= 'A' && text[i] <= 'Z')
             mistake(L, r, name, "field '%s'%s must be in lower case, as index names are", name, in);
@@ -423,8 +432,8 @@ static void read_query(lua_State *L, const struct reading *r, const struct field
     struct sqltext sql;
     if (!sqltext_read(&sql, text, len)) {
         int line = text_line(r, f->name);
-        mistake_at(L, r, line > 0 ? line + sql.line - 1 : 0, "field '%s'%s: %s", f->name, within(L, r),
-                   sql.mistake);
+        mistake_at(L, r, line > 0 ? line + sql.line - 1 : 0, "field '%s'%s: %s", f->name,
+                   within(L, r), sql.mistake);
     }
     if (sql.len == 0)
         mistake(L, r, f->name, "field '%s'%s is empty", f->name, within(L, r));
@@ -445,7 +454,8 @@ static void read_json(lua_State *L, struct reading *r, const struct field *f, ch
     if (r->json.len == 2 && memcmp(r->json.data, "[]", 2) == 0) /* an empty table */
         copy_to(L, target, "{}", 2);
     else if (r->json.data[0] != '{')
-        mistake(L, r, f->name, "field '%s'%s must be a table with names, is a list", f->name, within(L, r));
+        mistake(L, r, f->name, "field '%s'%s must be a table with names, is a list", f->name,
+                within(L, r));
     else
         copy_to(L, target, r->json.data, r->json.len);
 }
@@ -468,11 +478,14 @@ static double read_number(lua_State *L, const struct reading *r, const struct fi
     if (!isfinite(x))
         mistake(L, r, f->name, "field '%s'%s must be a finite number, is %s", f->name, in, is);
     if (range->above && x <= range->least)
-        mistake(L, r, f->name, "field '%s'%s must be above %g, is %s", f->name, in, range->least, is);
+        mistake(L, r, f->name, "field '%s'%s must be above %g, is %s", f->name, in, range->least,
+                is);
     if (x < range->least)
-        mistake(L, r, f->name, "field '%s'%s must be at least %g, is %s", f->name, in, range->least, is);
+        mistake(L, r, f->name, "field '%s'%s must be at least %g, is %s", f->name, in, range->least,
+                is);
     if (x > range->most)
-        mistake(L, r, f->name, "field '%s'%s must be at most %.0f, is %s", f->name, in, range->most, is);
+        mistake(L, r, f->name, "field '%s'%s must be at most %.0f, is %s", f->name, in, range->most,
+                is);
     if (f->type == WHOLE && x != floor(x))
         mistake(L, r, f->name, "field '%s'%s must be a whole number, is %s", f->name, in, is);
     return x;
@@ -488,7 +501,8 @@ static void set_number(const struct field *f, void *base, double x)
 
 /* ---- lists ---- */
 
-/* Raises unless the table on top of the stack has elements 1 to n, n being at most `most`, and no others. */
+/* Raises unless the table on top of the stack has elements 1 to n, n being at most `most`, and no
+ * others. */
 static size_t check_list(lua_State *L, const struct reading *r, const char *name, size_t most,
                          const char *wanted)
 {
@@ -510,21 +524,25 @@ static void element_name(char out[PATH_MAX_LEN], const char *list, size_t i)
 }
 
 /* Adds the string on top of the stack. There is room. */
-static void add_column(lua_State *L, const struct reading *r, const char *name, struct pipeline_names *to)
+static void add_column(lua_State *L, const struct reading *r, const char *name,
+                       struct pipeline_names *to)
 {
     read_text(L, r, name, false, &to->list[to->n]);
     const char *column = to->list[to->n++];
     for (size_t i = 0; i + 1 < to->n; i++)
         if (strcmp(to->list[i], column) == 0)
-            mistake(L, r, name, "field '%s'%s names column '%.60s' again", name, within(L, r), column);
+            mistake(L, r, name, "field '%s'%s names column '%.60s' again", name, within(L, r),
+                    column);
 }
 
-static void read_columns(lua_State *L, const struct reading *r, const char *name, struct pipeline_names *to)
+static void read_columns(lua_State *L, const struct reading *r, const char *name,
+                         struct pipeline_names *to)
 {
     bool list = lua_istable(L, -1);
     if (!list && lua_type(L, -1) != LUA_TSTRING)
         wrong_type(L, r, name, "a string or a list of strings");
-    size_t n = list ? check_list(L, r, name, COLUMNS_MAX, "a list of columns: { \"a\", \"b\" }") : 1;
+    size_t n =
+        list ? check_list(L, r, name, COLUMNS_MAX, "a list of columns: { \"a\", \"b\" }") : 1;
     if (n == 0)
         mistake(L, r, name, "field '%s'%s is empty", name, within(L, r));
     to->list = calloc(n, sizeof *to->list);
@@ -555,17 +573,20 @@ static void read_affects(lua_State *L, const struct reading *r, const struct fie
     read_columns(L, r, f->name, &related->affects);
     size_t n = related->affects.n, key = r->p->source.key.n;
     if (n != key)
-        mistake(L, r, f->name, "field '%s'%s has %zu column%s, but the key in source has %zu", f->name,
-                within(L, r), n, n == 1 ? "" : "s", key);
+        mistake(L, r, f->name, "field '%s'%s has %zu column%s, but the key in source has %zu",
+                f->name, within(L, r), n, n == 1 ? "" : "s", key);
 }
 
-/* As the environment holds several: one text. Whether they are URLs is for whoever connects to say. */
+/* As the environment holds several: one text. Whether they are URLs is for whoever connects to
+ * say. */
 static void read_urls(lua_State *L, const struct reading *r, const char *name, char **target)
 {
     bool list = lua_istable(L, -1);
     if (!list && lua_type(L, -1) != LUA_TSTRING)
         wrong_type(L, r, name, "a string or a list of strings");
-    size_t n = list ? check_list(L, r, name, URLS_MAX, "a list of URLs: { \"http://a\", \"http://b\" }") : 0;
+    size_t n =
+        list ? check_list(L, r, name, URLS_MAX, "a list of URLs: { \"http://a\", \"http://b\" }")
+             : 0;
     int table = lua_gettop(L);
     luaL_Buffer all;
     luaL_buffinit(L, &all);
@@ -593,7 +614,8 @@ static void read_urls(lua_State *L, const struct reading *r, const char *name, c
 static void read_group(lua_State *L, struct reading *r, const char *group, void *base);
 
 /* Reads the table on top of the stack, whose path is the present one with `name` added. */
-static void read_table(lua_State *L, struct reading *r, const char *name, const char *group, void *base)
+static void read_table(lua_State *L, struct reading *r, const char *name, const char *group,
+                       void *base)
 {
     char path[PATH_MAX_LEN], before[PATH_MAX_LEN];
     memcpy(before, r->path, sizeof before);
@@ -604,8 +626,8 @@ static void read_table(lua_State *L, struct reading *r, const char *name, const 
 
 static void read_list(lua_State *L, struct reading *r, const struct field *f)
 {
-    size_t n =
-        check_list(L, r, f->name, RELATED_MAX, "a list of tables: { { table = ... }, { table = ... } }");
+    size_t n = check_list(L, r, f->name, RELATED_MAX,
+                          "a list of tables: { { table = ... }, { table = ... } }");
     struct pipeline *p = r->p;
     p->source.related = calloc(n ? n : 1, sizeof *p->source.related);
     if (!p->source.related)

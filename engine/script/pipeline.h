@@ -1,12 +1,13 @@
 /* pipeline: a script as a checked C struct.
  *
  * Uses     script, encode, fieldline, sqltext, suggest, Lua.
- * Promise  whoever holds a pipeline needs no Lua to read it: every field is there, of the right type, and
- * known; seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are ERR_USAGE:
- * "scripts/movies.lua:7: unknown field 'curser' in source, did you mean 'cursor'?"
+ * Promise  whoever holds a pipeline needs no Lua to read it: every field is there, of the right
+ *          type, and known; seconds are finite and at most 1e9, so that microseconds fit an
+ *          int64_t. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in
+ *          source, did you mean 'cursor'?"
  *
- * The fields and their types stand in one table in pipeline.c; the names are the public interface (design,
- * section 3).
+ * The fields and their types stand in one table in pipeline.c; the names are the public interface
+ * (design, section 3).
  */
 #pragma once
 #include "es/es_security.h"
@@ -27,10 +28,12 @@ struct pipeline_names { /* column names: one, or those of a composite key */
 struct pipeline_related {
     char *table; /* all owned */
     struct pipeline_names key;
-    char *cursor;                  /* NULL: its changes are not polled, only the sweep finds them */
-    struct pipeline_names affects; /* the table's columns that hold the root's key; n is 0 if it is a query */
-    char *affects_query;           /* or NULL: $1 (of a composite key: $1, $2, ...) are arrays of its keys */
-    char *index_field;             /* or NULL */
+    char *cursor; /* NULL: its changes are not polled, only the sweep finds them */
+    /* the table's columns that hold the root's key; n is 0 if it is a query */
+    struct pipeline_names affects;
+    /* or NULL: $1 (of a composite key: $1, $2, ...) are arrays of its keys */
+    char *affects_query;
+    char *index_field; /* or NULL */
     /* As in source; that of an affects_query is where its text begins. */
     int table_line, key_line, cursor_line, affects_line, index_field_line;
 };
@@ -45,8 +48,8 @@ struct pipeline {
         char *query;          /* without a final semicolon */
         double lookback;      /* seconds; negative: not given, see source_rule */
         double horizon_limit; /* seconds */
-        /* Lines of the script; 0: not known. That of the query is where its text begins: line n of what
-         * PostgreSQL sees is query_line + n - 1. */
+        /* Lines of the script; 0: not known. That of the query is where its text begins: line n of
+         * what PostgreSQL sees is query_line + n - 1. */
         int query_line, key_line, table_line, cursor_line, url_line;
         struct pipeline_related *related;
         size_t n_related;
@@ -55,8 +58,8 @@ struct pipeline {
         char *url; /* of one node, or of several: see es_url.h; NULL: see pipeline_read_dry */
         char *index;
         char *settings, *mappings; /* JSON objects; NULL: none given */
-        /* Where documents may be: index names with * and commas, sink.index among them. scattered: the script
-         * gave it, and document() may say index and routing. */
+        /* Where documents may be: index names with * and commas, sink.index among them. scattered:
+         * the script gave it, and document() may say index and routing. */
         char *indices;
         bool scattered;
         double max_rate; /* documents a second; 0: any number */
@@ -72,11 +75,11 @@ struct pipeline {
 };
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e);
-/* The same for who writes nowhere: sink.url and state may be missing (NULL); *lacking says which is, or is
- * ERR_NONE. */
+/* The same for who writes nowhere: sink.url and state may be missing (NULL); *lacking says which
+ * is, or is ERR_NONE. */
 bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e);
-/* The environment variable that a `url` on that line of the script is read from, into out; NULL: none, as far
- * as the line shows. */
+/* The environment variable that a `url` on that line of the script is read from, into out; NULL:
+ * none, as far as the line shows. */
 const char *pipeline_variable(const struct script_text *script, int line, char *out, size_t size);
 /* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);

@@ -114,9 +114,11 @@ static bool add_field(struct projection *p, const struct field *field)
     }
     if (content->type == NIL)
         return true;
-    if (content->type == COLUMN && (step.column < 0 || p->columns->list[step.column].kind == PG_BYTEA))
-        return false; /* the function has to say that there is no such column; and bytes: else each row would
-                         be tried in vain */
+    if (content->type == COLUMN &&
+        (step.column < 0 || p->columns->list[step.column].kind == PG_BYTEA))
+        /* the function has to say that there is no such column; and bytes: else each row would be
+         * tried in vain */
+        return false;
     step.key = p->keys.len;
     if (!json_add_string(&p->keys, field->name.text, field->name.len) || !buf_addc(&p->keys, ':'))
         return false;
@@ -150,7 +152,8 @@ static void bind(struct projection *p, const struct pg_columns *columns)
     p->columns = columns;
     p->n = 0;
     buf_clear(&p->keys);
-    p->usable = !has_doubles(columns) && add_table(p, (struct step){0}, p->document) && !p->keys.failed;
+    p->usable =
+        !has_doubles(columns) && add_table(p, (struct step){0}, p->document) && !p->keys.failed;
 }
 
 /* ---- documents ---- */
@@ -163,7 +166,8 @@ static bool add_document(struct projection *p, const PGresult *res, int row, str
     for (const struct step *step = p->steps, *end = step + p->n; step < end; step++) {
         int column = step->column, len = 0;
         if (step->type == END) {
-            bool list = first[depth] && depth > 1; /* a table without fields; but not the document */
+            /* a table without fields; but not the document */
+            bool list = first[depth] && depth > 1;
             if (list && !out->failed)
                 out->data[out->len - 1] = '[';
             buf_addc(out, list ? ']' : '}');
@@ -183,16 +187,16 @@ static bool add_document(struct projection *p, const PGresult *res, int row, str
             first[++depth] = true;
         } else if (step->type == PUT_TEXT) {
             buf_add(out, step->text.text, step->text.len);
-        } else if (!row_add_json(out, &p->columns->list[column], PQgetvalue(res, row, column), (size_t)len,
-                                 &p->scratch)) {
+        } else if (!row_add_json(out, &p->columns->list[column], PQgetvalue(res, row, column),
+                                 (size_t)len, &p->scratch)) {
             return false;
         }
     }
     return true;
 }
 
-bool projection_add(struct projection *p, const struct pg_columns *columns, const PGresult *res, int n,
-                    struct buf *out)
+bool projection_add(struct projection *p, const struct pg_columns *columns, const PGresult *res,
+                    int n, struct buf *out)
 {
     size_t before = out->len;
     if (p->columns != columns)

@@ -97,7 +97,8 @@ static bool take_constant(struct reader *r, struct buf *json, struct constant *o
         return false;
     }
     out->content.type = type == NIL_CONSTANT ? NIL : CONSTANT;
-    out->content.text = (struct name){NULL, json->len - before}; /* its place is known once all are there */
+    /* its place is known once all are there */
+    out->content.text = (struct name){NULL, json->len - before};
     return ok && !r->failed && !json->failed;
 }
 
@@ -162,7 +163,8 @@ struct field *projection_field(struct projection *p, int table, struct name name
     return NULL;
 }
 
-static bool get_field(struct projection *p, const struct content *from, struct name name, struct content *to)
+static bool get_field(struct projection *p, const struct content *from, struct name name,
+                      struct content *to)
 {
     if (from->type != TABLE)
         return false;
@@ -204,7 +206,8 @@ enum {
 };
 
 /* One instruction. False: it is none of those. */
-static bool follow_one(struct projection *p, const struct function *f, uint32_t code, struct content *r)
+static bool follow_one(struct projection *p, const struct function *f, uint32_t code,
+                       struct content *r)
 {
     size_t a = code >> 7 & 0xff, b = code >> 16 & 0xff, c = code >> 24, k = code >> 15;
     switch (code & 0x7f) {
@@ -221,7 +224,8 @@ static bool follow_one(struct projection *p, const struct function *f, uint32_t 
             r[i] = (struct content){.type = NIL};
         return true;
     case GETFIELD:
-        return c < f->n && f->constants[c].is_name && get_field(p, &r[b], f->constants[c].name, &r[a]);
+        return c < f->n && f->constants[c].is_name &&
+               get_field(p, &r[b], f->constants[c].name, &r[a]);
     case SETFIELD:
         if (b >= f->n || !f->constants[b].is_name || ((k & 1) && c >= f->n))
             return false;
@@ -260,7 +264,8 @@ static int write_code(lua_State *L, const void *data, size_t len, void *code)
     return buf_add(code, data, len) ? 0 : 1;
 }
 
-/* Reads the function at index: its text goes to code and constants. f->constants is the caller's to free. */
+/* Reads the function at index: its text goes to code and constants. f->constants is the caller's to
+ * free. */
 static bool read_function(lua_State *L, int index, struct buf *code, struct buf *constants,
                           struct function *f)
 {
@@ -270,24 +275,24 @@ static bool read_function(lua_State *L, int index, struct buf *code, struct buf 
     lua_pop(L, 1);
     if (!dumped || code->failed)
         return false;
-    struct reader r = {(const unsigned char *)code->data, (const unsigned char *)code->data + code->len,
-                       false};
+    struct reader r = {(const unsigned char *)code->data,
+                       (const unsigned char *)code->data + code->len, false};
     return take_header(&r) && take_function(&r, constants, f);
 }
 
 bool projection_read(struct projection *p, lua_State *L, int index)
 {
     struct function f;
-    bool ok = read_function(L, index, &p->code, &p->constants, &f) && !f.variable && f.parameters > 0 &&
-              follow(p, &f);
+    bool ok = read_function(L, index, &p->code, &p->constants, &f) && !f.variable &&
+              f.parameters > 0 && follow(p, &f);
     free(f.constants);
     return ok;
 }
 
 /* ---- returns ---- */
 
-/* A RETURN's field B is the number of its values and one; 0: all that a call has left. Lua puts one without
- * any at the end of each function. */
+/* A RETURN's field B is the number of its values and one; 0: all that a call has left. Lua puts one
+ * without any at the end of each function. */
 static enum projection_returns returns_of(uint32_t code)
 {
     uint32_t b = code >> 16 & 0xff;
@@ -311,7 +316,8 @@ enum projection_returns projection_returns(lua_State *L, int index)
     struct function f;
     buf_init(&code, MOST);
     buf_init(&constants, MOST);
-    read_function(L, index, &code, &constants, &f); /* constants that it does not know do not matter here */
+    /* constants that it does not know do not matter here */
+    read_function(L, index, &code, &constants, &f);
     if (f.code.len == 0)
         found = RETURNS_VALUES;
     for (size_t at = 0; at + 4 <= f.code.len; at += 4) {

@@ -22,14 +22,14 @@
 #include <string.h>
 
 enum {
-    /* Instructions between two looks at the limit. Whatever it is, a count hook makes the interpreter look up
-     * at each instruction; at 1,000 the hook's own share cannot be measured. */
+    /* Instructions between two looks at the limit. Whatever it is, a count hook makes the
+     * interpreter look up at each instruction; at 1,000 the hook's own share cannot be measured. */
     STEP = 1000,
     TEXT_MAX = 16 << 20, /* bytes of a script's file */
-    /* Percent: a collection begins when so much is used of what the last one left. Rows and documents are
-     * soon garbage, so as long as little is used, the longer pause saves 4 % of all our work. But of much it
-     * would leave so much garbage that a document of 200 MB meets the limit of memory: Lua's own buffers fail
-     * there without a collection. */
+    /* Percent: a collection begins when so much is used of what the last one left. Rows and
+     * documents are soon garbage, so as long as little is used, the longer pause saves 4 % of all
+     * our work. But of much it would leave so much garbage that a document of 200 MB meets the
+     * limit of memory: Lua's own buffers fail there without a collection. */
     GC_PAUSE = 200,
     GC_PAUSE_OF_LITTLE = 400,
     LITTLE = 2 << 20, /* bytes */
@@ -37,7 +37,8 @@ enum {
     SUFFIX = 300, /* bytes of an error's text that may go to key and columns */
 };
 
-/* Fixed slots at the bottom of the stack: nothing has to be looked up, or allocated, to call document(). */
+/* Fixed slots at the bottom of the stack: nothing has to be looked up, or allocated, to call
+ * document(). */
 enum { SLOT_HANDLER = 1, SLOT_DOCUMENT, SLOT_TABLE };
 
 struct script {
@@ -46,9 +47,10 @@ struct script {
     struct script_services services;
     bool loading;
 
-    struct projection *projection; /* owned; NULL: document() does more than that, or gave another document */
-    bool proven;                   /* it has given the same document once */
-    bool returned;                 /* document() has come to its end once */
+    /* owned; NULL: document() does more than that, or gave another document */
+    struct projection *projection;
+    bool proven;   /* it has given the same document once */
+    bool returned; /* document() has come to its end once */
     enum projection_returns returns;
     struct pool pool; /* owned: what Lua holds */
     size_t used;      /* bytes of it */
@@ -61,7 +63,8 @@ struct script {
     bool over;        /* a limit is reached: every hook in every coroutine raises */
     char over_text[sizeof((struct err *)NULL)->text];
     const struct pg_columns *named; /* those whose names the state keeps; borrowed */
-    struct err noted;               /* the last server's error or stop that was raised in this call */
+    /* the last server's error or stop that was raised in this call */
+    struct err noted;
 
     char short_src[LUA_IDSIZE]; /* the path, as Lua shortens it in messages */
 };
@@ -87,7 +90,8 @@ static void set_pause(struct script *s, int percent)
     s->pause = percent;
 }
 
-static __attribute__((noinline)) void *resize(struct script *s, void *old, size_t old_size, size_t size)
+static __attribute__((noinline)) void *resize(struct script *s, void *old, size_t old_size,
+                                              size_t size)
 {
     if (size > old_size && size - old_size > SCRIPT_MEMORY - s->used) {
         s->at_limit = true;
@@ -101,8 +105,8 @@ static __attribute__((noinline)) void *resize(struct script *s, void *old, size_
     return new;
 }
 
-/* Nearly always Lua asks for a small block, or gives one back: that takes no call, and not one register to be
- * saved, as long as resize is not part of it. */
+/* Nearly always Lua asks for a small block, or gives one back: that takes no call, and not one
+ * register to be saved, as long as resize is not part of it. */
 static void *allocate(void *arg, void *old, size_t old_size, size_t size)
 {
     struct script *s = arg;
@@ -113,14 +117,15 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     }
     void *block = !old && s->used < SCRIPT_MEMORY - POOL_MAX ? pool_pop(&s->pool, size) : NULL;
     if (!block)
-        return resize(s, old, old ? old_size : 0, size); /* without old, Lua tells a type in old_size */
+        /* without old, Lua tells a type in old_size */
+        return resize(s, old, old ? old_size : 0, size);
     s->used += size;
     return block;
 }
 
-/* Few instructions can take long: each may copy, or make the collector walk through, 256 MB. Only work
- * counts, not waiting for servers; but the clock is read faster than the thread's own, and is the first to
- * ask. */
+/* Few instructions can take long: each may copy, or make the collector walk through, 256 MB. Only
+ * work counts, not waiting for servers; but the clock is read faster than the thread's own, and is
+ * the first to ask. */
 static bool out_of_time(struct script *s)
 {
     int64_t now = clock_mono_us();
@@ -152,15 +157,15 @@ static bool look_at_limits(struct script *s, lua_State *L)
     if (!why)
         return false;
     if (find_place(L, 0, &ar))
-        snprintf(s->over_text, sizeof s->over_text, "%s:%d: stopped after %s", ar.short_src, ar.currentline,
-                 why);
+        snprintf(s->over_text, sizeof s->over_text, "%s:%d: stopped after %s", ar.short_src,
+                 ar.currentline, why);
     else
         snprintf(s->over_text, sizeof s->over_text, "%s: stopped after %s", s->short_src, why);
     return s->over = true;
 }
 
-/* Re-arms itself with count 1, so that the instruction behind a pcall that caught the error raises it again.
- */
+/* Re-arms itself with count 1, so that the instruction behind a pcall that caught the error raises
+ * it again. */
 static void on_count(lua_State *L, lua_Debug *ar)
 {
     struct script *s = script_of(L);
@@ -232,8 +237,8 @@ static bool has_place(const char *text)
     return false;
 }
 
-/* Puts the place of the innermost Lua function in front of the message, a string at index 1. An error in
- * coroutine code has its place already, if it has one. */
+/* Puts the place of the innermost Lua function in front of the message, a string at index 1. An
+ * error in coroutine code has its place already, if it has one. */
 static void add_place(lua_State *L)
 {
     lua_Debug ar;
@@ -243,7 +248,8 @@ static void add_place(lua_State *L)
     lua_replace(L, 1);
 }
 
-/* The message handler: makes a string of any error, and keeps the traceback for those who look for it. */
+/* The message handler: makes a string of any error, and keeps the traceback for those who look for
+ * it. */
 static int on_error(lua_State *L)
 {
     if (script_of(L)->over)
@@ -299,12 +305,13 @@ static bool ended_by_server(struct script *s, const struct err *e)
     if (s->noted.kind != ERR_PASSING && s->noted.kind != ERR_STOPPED)
         return false;
     make_one_line(s->noted.text);
-    s->noted.text[sizeof s->noted.text / 2] = '\0'; /* behind "FILE:LINE: " its end may have been cut off */
+    /* behind "FILE:LINE: " its end may have been cut off */
+    s->noted.text[sizeof s->noted.text / 2] = '\0';
     return strstr(e->text, s->noted.text) != NULL;
 }
 
-/* Lua's own buffers (string.rep, table.concat) fail at the limit without a collection; so what the last call
- * left is collected before it can make the next one fail. */
+/* Lua's own buffers (string.rep, table.concat) fail at the limit without a collection; so what the
+ * last call left is collected before it can make the next one fail. */
 static void collect(struct script *s)
 {
     if (s->used < SCRIPT_MEMORY / 2 || s->used < s->kept + SCRIPT_MEMORY / 8)
@@ -390,8 +397,8 @@ static bool read_all(FILE *f, struct buf *text)
 
 bool script_is_utf16(const char *text, size_t len)
 {
-    return len >= 2 &&
-           (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 || !text[0] || !text[1]);
+    return len >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 ||
+                        !text[0] || !text[1]);
 }
 
 bool script_read(struct script_text *t, const char *path, struct err *e)
@@ -410,9 +417,11 @@ bool script_read(struct script_text *t, const char *path, struct err *e)
     if (ok && !wide)
         return true;
     if (wide)
-        err_set(e, ERR_USAGE, "cannot read script '%s': it is UTF-16, and has to be saved as UTF-8", path);
+        err_set(e, ERR_USAGE, "cannot read script '%s': it is UTF-16, and has to be saved as UTF-8",
+                path);
     else if (t->text.failed)
-        err_set(e, ERR_USAGE, "cannot read script '%s': it is larger than %d MB, or memory is short", path,
+        err_set(e, ERR_USAGE,
+                "cannot read script '%s': it is larger than %d MB, or memory is short", path,
                 TEXT_MAX >> 20);
     else
         err_set(e, ERR_USAGE, "cannot read script '%s': %s", path, strerror(reason));
@@ -427,7 +436,8 @@ void script_text_free(struct script_text *t)
     *t = (struct script_text){0};
 }
 
-/* An empty chunk of that name tells how Lua shortens it, also where the file's own text does not compile. */
+/* An empty chunk of that name tells how Lua shortens it, also where the file's own text does not
+ * compile. */
 static void note_short_path(lua_State *L, struct script *s, const char *chunk_name)
 {
     lua_Debug ar;
@@ -437,8 +447,8 @@ static void note_short_path(lua_State *L, struct script *s, const char *chunk_na
     memcpy(s->short_src, ar.short_src, sizeof s->short_src);
 }
 
-/* Loads the file's text as a function, or raises. A byte order mark and a first line "#!..." are passed over;
- * the line break stays, so that lines keep their numbers. */
+/* Loads the file's text as a function, or raises. A byte order mark and a first line "#!..." are
+ * passed over; the line break stays, so that lines keep their numbers. */
 static void load(lua_State *L, struct script *s)
 {
     const char *text = s->source->text.data ? s->source->text.data : "";
@@ -484,9 +494,11 @@ static int open_body(lua_State *L)
     lua_call(L, 0, 1);
     if (lua_type(L, -1) != LUA_TTABLE) {
         const char *what = lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1);
-        lua_pushfstring(
-            L, "%s:%d: script returned %s%s, expected a table: return { name = ..., source = ..., ... }",
-            s->source->path, last_line(&s->source->text), lua_isnil(L, -1) ? "" : "a ", what);
+        lua_pushfstring(L,
+                        "%s:%d: script returned %s%s, expected a table: return { name = ..., "
+                        "source = ..., ... }",
+                        s->source->path, last_line(&s->source->text), lua_isnil(L, -1) ? "" : "a ",
+                        what);
         return lua_error(L);
     }
     lua_pushliteral(L, "document");
@@ -605,9 +617,9 @@ static const struct meta_field {
     const char *name;
     size_t offset, size;
 } meta_fields[] = {
-#define FIELD(name)                                                                                          \
-    {                                                                                                        \
-#name, offsetof(struct script_meta, name), sizeof((struct script_meta *)NULL)->name                  \
+#define FIELD(name)                                                                                \
+    {                                                                                              \
+#name, offsetof(struct script_meta, name), sizeof((struct script_meta *)NULL)->name        \
     }
     FIELD(index),
     FIELD(routing),
@@ -656,8 +668,9 @@ static void take_meta(lua_State *L, const struct meta_field *f, char *out)
 static void read_meta(lua_State *L, struct script_meta *meta)
 {
     if (lua_type(L, META) != LUA_TTABLE)
-        luaL_error(L, "document() returned a %s as its second value, expected a table: { routing = ... }",
-                   luaL_typename(L, META));
+        luaL_error(
+            L, "document() returned a %s as its second value, expected a table: { routing = ... }",
+            luaL_typename(L, META));
     for (lua_pushnil(L); lua_next(L, META); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
             luaL_error(L, "document() returned a list as metadata, expected { routing = ... }");
@@ -759,9 +772,10 @@ static void add_row(struct err *e, const char *key, const struct pg_columns *col
     size_t len = (size_t)n;
     for (size_t i = 0; columns && i < columns->n; i++) {
         const char *name = columns->list[i].name;
-        bool fits = strlen(name) < sizeof suffix - len - 8; /* ", ", ", ...", ")" and the zero byte */
-        len +=
-            (size_t)snprintf(suffix + len, sizeof suffix - len, "%s %s", i ? "," : "", fits ? name : "...");
+        /* ", ", ", ...", ")" and the zero byte */
+        bool fits = strlen(name) < sizeof suffix - len - 8;
+        len += (size_t)snprintf(suffix + len, sizeof suffix - len, "%s %s", i ? "," : "",
+                                fits ? name : "...");
         if (!fits)
             break;
     }
@@ -787,8 +801,8 @@ static bool call_document(struct script *s, struct document *d, struct err *e)
     return ok;
 }
 
-/* The first document that can be is made both ways: only what has been seen to be the same takes document()'s
- * place. */
+/* The first document that can be is made both ways: only what has been seen to be the same takes
+ * document()'s place. */
 static void prove(struct script *s, const struct document *d)
 {
     struct buf b;
@@ -804,7 +818,8 @@ static void prove(struct script *s, const struct document *d)
 }
 
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
-                     const char *key, struct buf *out, struct script_meta *meta, bool *present, struct err *e)
+                     const char *key, struct buf *out, struct script_meta *meta, bool *present,
+                     struct err *e)
 {
     struct document d = {
         .columns = columns, .res = res, .row = n, .out = out, .old_len = out->len, .meta = meta};
@@ -824,8 +839,8 @@ bool script_document(struct script *s, const struct pg_columns *columns, const P
     }
 
     if (ok)
-        err_set(e, ERR_FINAL, "the document does not fit a request of %zu bytes, or memory is short",
-                out->max);
+        err_set(e, ERR_FINAL,
+                "the document does not fit a request of %zu bytes, or memory is short", out->max);
     buf_cut(out, d.old_len);
     *present = false;
     bool misspelt = !s->returned && strstr(e->text, ROW_NO_COLUMN); /* the next row is no better */

@@ -1,11 +1,13 @@
 /* script: a user's Lua file in a fenced lua_State.
  *
- * Uses     Lua, value, encode, row, projection, suggest; fence installs the standard library, lua_etl the
- * API. Threads  one state for each thread; a script_text is read once and shared. Promise  a script cannot
- * crash, hang or leave the process: its memory and the instructions of each call are limited (a pcall does
- * not catch the limit for long), it has no way to the debug library, to C modules, binary chunks, finalizers,
- * os.exit or the locale. What it prints goes to stderr, as log lines. One gap is left: a string pattern that
- * backtracks for hours is not interrupted.
+ * Uses     Lua, value, encode, row, projection, suggest; fence installs the standard library,
+ *          lua_etl the
+ * API. Threads  one state for each thread; a script_text is read once and shared. Promise  a script
+ *               cannot crash, hang or leave the process: its memory and the instructions of each
+ *               call are limited (a pcall does not catch the limit for long), it has no way to the
+ *               debug library, to C modules, binary chunks, finalizers, os.exit or the locale. What
+ *               it prints goes to stderr, as log lines. One gap is left: a string pattern that
+ *               backtracks for hours is not interrupted.
  */
 #pragma once
 #include "base/buf.h"
@@ -23,9 +25,13 @@ struct pipeline;
 enum {
     SCRIPT_MEMORY =
         256
-        << 20, /* bytes of one state: a thousand times what a script of ours needs; several fit a machine */
-    SCRIPT_INSTRUCTIONS = 100000000, /* of one call, about a second: a document() needs some thousands */
-    SCRIPT_US = 5000000,             /* of one call: this thread's work, once the call has lasted as long */
+        /* bytes of one state: a thousand times what a script of ours needs; several fit a
+         * machine */
+        << 20,
+    /* of one call, about a second: a document() needs some thousands */
+    SCRIPT_INSTRUCTIONS = 100000000,
+    /* of one call: this thread's work, once the call has lasted as long */
+    SCRIPT_US = 5000000,
 };
 
 struct script_text {
@@ -38,8 +44,8 @@ bool script_is_utf16(const char *text, size_t len);
 bool script_read(struct script_text *t, const char *path, struct err *e);
 void script_text_free(struct script_text *t); /* bears a zeroed struct */
 
-/* What the API reaches; all borrowed, for as long as the script is open. Each may be NULL: a call that needs
- * it then is a Lua error that says when it is available. */
+/* What the API reaches; all borrowed, for as long as the script is open. Each may be NULL: a call
+ * that needs it then is a Lua error that says when it is available. */
 struct script_services {
     struct pg_pool *pg;
     struct es *es;
@@ -48,8 +54,8 @@ struct script_services {
 
 struct script;
 
-/* Makes a state, installs the API and runs the file; what it returned is kept. t: borrowed. NULL, ERR_USAGE:
- * "FILE:LINE: ..." */
+/* Makes a state, installs the API and runs the file; what it returned is kept. t: borrowed. NULL,
+ * ERR_USAGE: "FILE:LINE: ..." */
 struct script *script_open(const struct script_text *t, struct err *e);
 void script_close(struct script *s);                                         /* NULL is fine */
 void script_serve(struct script *s, const struct script_services *services); /* copied */
@@ -59,9 +65,9 @@ const struct script_services *script_services_of(lua_State *L);              /* 
 void script_push_table(struct script *s);
 const struct script_text *script_source(const struct script *s);
 
-/* The one door from C into Lua. body may raise; what arg points to is the caller's and survives. The limits
- * start afresh. False: text "FILE:LINE: ..." where Lua knows it; ERR_USAGE, or, where a server's error or a
- * stop ended it (script_raise), the kind of that. */
+/* The one door from C into Lua. body may raise; what arg points to is the caller's and survives.
+ * The limits start afresh. False: text "FILE:LINE: ..." where Lua knows it; ERR_USAGE, or, where a
+ * server's error or a stop ended it (script_raise), the kind of that. */
 bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e);
 
 struct script_meta { /* what document() said besides; empty: nothing */
@@ -70,17 +76,17 @@ struct script_meta { /* what document() said besides; empty: nothing */
     bool nothing; /* not even nil: it came to its end without a return */
 };
 
-/* Runs document() on row n of res, or does what it would do (projection), and adds the document's JSON to
- * out. *present false: it gave nil (a delete). False: e names script and line, key and the row's columns, and
- * nothing of the document stays in out; ERR_FINAL is about this document, ERR_PASSING and ERR_STOPPED are
- * about a server that document() asked; ERR_USAGE is about the script: its very first row was asked for a
- * column that the query does not have. */
+/* Runs document() on row n of res, or does what it would do (projection), and adds the document's
+ * JSON to out. *present false: it gave nil (a delete). False: e names script and line, key and the
+ * row's columns, and nothing of the document stays in out; ERR_FINAL is about this document,
+ * ERR_PASSING and ERR_STOPPED are about a server that document() asked; ERR_USAGE is about the
+ * script: its very first row was asked for a column that the query does not have. */
 bool script_document(struct script *s, const struct pg_columns *columns, const PGresult *res, int n,
                      const char *key, struct buf *out, struct script_meta *meta, bool *present,
                      struct err *e);
 
-/* Whether document() has no `return` that gives anything, not even nil: it was forgotten, unless all that it
- * does is to raise. */
+/* Whether document() has no `return` that gives anything, not even nil: it was forgotten, unless
+ * all that it does is to raise. */
 bool script_never_returns(const struct script *s);
 /* Whether it only returns what other functions do, which may have forgotten theirs. */
 bool script_returns_calls(const struct script *s);
@@ -102,10 +108,11 @@ bool script_hook(struct script *s, const char *name, const struct script_run *ru
 
 /* Raises e. Where it ends the call, the call ends with e's kind, not as a mistake in the script. */
 int script_raise(lua_State *L, const struct err *e);
-/* Whether an error must not be kept from the caller: the limit of instructions is reached, or a stop was
- * asked. */
+/* Whether an error must not be kept from the caller: the limit of instructions is reached, or a
+ * stop was asked. */
 bool script_must_end(lua_State *L);
 bool script_is_over(lua_State *L);                      /* the limit of instructions is reached */
 void script_charge(lua_State *L, int64_t instructions); /* counts work that the hook does not see */
-void script_spend(lua_State *L, int64_t instructions);  /* the same, and raises if that was the last of it */
-bool script_is_loading(lua_State *L);                   /* the file runs: script_open */
+/* the same, and raises if that was the last of it */
+void script_spend(lua_State *L, int64_t instructions);
+bool script_is_loading(lua_State *L); /* the file runs: script_open */

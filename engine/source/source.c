@@ -24,10 +24,10 @@ enum { TYPE_NAME = 200 }; /* bytes: two names of 63 bytes, quoted, and numbers *
 
 /* ---- the script's mistakes ---- */
 
-/* The server's "no" to a script's text is the script's mistake; a lost connection is not. t: NULL: the query.
- */
-static bool blame_script(struct err *e, const struct pipeline *p, int line, const struct source_table *t,
-                         const char *field)
+/* The server's "no" to a script's text is the script's mistake; a lost connection is not. t: NULL:
+ * the query. */
+static bool blame_script(struct err *e, const struct pipeline *p, int line,
+                         const struct source_table *t, const char *field)
 {
     if (e->kind != ERR_FINAL)
         return false;
@@ -89,13 +89,14 @@ void source_add_parameters(struct buf *b, const struct source_key *k, int first)
         buf_addf(b, "%s$%d::%s", i ? ", " : "", first + (int)i, k->types[i]);
 }
 
-/* Of a composite key, each column is first compared by itself: that is what PostgreSQL can push down into the
- * query and look up in an index; the pairs then choose among the few rows that pass. */
+/* Of a composite key, each column is first compared by itself: that is what PostgreSQL can push
+ * down into the query and look up in an index; the pairs then choose among the few rows that
+ * pass. */
 void source_add_choice(struct buf *b, const struct source_key *k, const char *prefix, int first)
 {
     for (size_t i = 0; i < k->n; i++)
-        buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i], first + (int)i,
-                 k->types[i]);
+        buf_addf(b, "%s%s%s = ANY($%d::%s[])", i ? " AND " : "", prefix, k->names[i],
+                 first + (int)i, k->types[i]);
     if (k->n == 1)
         return;
     buf_adds(b, " AND (");
@@ -116,18 +117,20 @@ void source_parameters_free(struct source_parameters *p, const struct source_key
 
 static bool alien_key(const char *key, struct err *e)
 {
-    return err_set(e, ERR_FINAL, "'%.200s' is not a key of this table: it has another number of parts", key);
+    return err_set(e, ERR_FINAL,
+                   "'%.200s' is not a key of this table: it has another number of parts", key);
 }
 
-static bool split_key(const struct source_key *k, const char *key, struct buf *block, const char **parts,
-                      struct err *e)
+static bool split_key(const struct source_key *k, const char *key, struct buf *block,
+                      const char **parts, struct err *e)
 {
     if (keytext_split(key, k->n, block, parts))
         return true;
     return block->failed ? err_memory(e) : alien_key(key, e);
 }
 
-bool source_one_key(struct source_parameters *p, const struct source_key *k, const char *key, struct err *e)
+bool source_one_key(struct source_parameters *p, const struct source_key *k, const char *key,
+                    struct err *e)
 {
     const char *parts[SOURCE_KEY_MAX];
     struct buf block;
@@ -144,8 +147,8 @@ bool source_one_key(struct source_parameters *p, const struct source_key *k, con
     return ok;
 }
 
-static bool add_parts(struct source_parameters *p, const struct source_key *k, const char *const *keys,
-                      size_t n, size_t column, struct err *e)
+static bool add_parts(struct source_parameters *p, const struct source_key *k,
+                      const char *const *keys, size_t n, size_t column, struct err *e)
 {
     const char **texts = malloc((n ? n : 1) * sizeof *texts), *parts[SOURCE_KEY_MAX];
     struct buf *blocks = calloc(n ? n : 1, sizeof *blocks);
@@ -164,8 +167,8 @@ static bool add_parts(struct source_parameters *p, const struct source_key *k, c
     return ok;
 }
 
-bool source_many_keys(struct source_parameters *p, const struct source_key *k, const char *const *keys,
-                      size_t n, struct err *e)
+bool source_many_keys(struct source_parameters *p, const struct source_key *k,
+                      const char *const *keys, size_t n, struct err *e)
 {
     bool ok = true;
     *p = (struct source_parameters){0};
@@ -224,7 +227,8 @@ bool source_list_add(struct source_list *l, const char *key)
     return l->keys[l->n] && ++l->n;
 }
 
-bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_list *out, struct err *e)
+bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_list *out,
+                      struct err *e)
 {
     struct buf text;
     if (!pg_expect(pg, res, -1, n, e))
@@ -241,8 +245,8 @@ bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_lis
 
 /* ---- asking ---- */
 
-bool source_query(struct pg *pg, const char *label, struct buf *sql, int n, const char *const *params,
-                  PGresult **out, struct err *e)
+bool source_query(struct pg *pg, const char *label, struct buf *sql, int n,
+                  const char *const *params, PGresult **out, struct err *e)
 {
     const char *text = buf_cstr(sql);
     bool ok = text ? pg_query(pg, text, n, params, out, e) : err_memory(e);
@@ -253,20 +257,21 @@ bool source_query(struct pg *pg, const char *label, struct buf *sql, int n, cons
 /* ---- names that differ in case ---- */
 
 /* One row of one column, or none; what fails gives none: it is about a hint alone. */
-static bool ask_name(struct pg *pg, const char *sql, int n, const char *const *params, char *out, size_t size)
+static bool ask_name(struct pg *pg, const char *sql, int n, const char *const *params, char *out,
+                     size_t size)
 {
     struct err ignored;
     PGresult *res = NULL;
-    bool found = pg_query(pg, sql, n, params, &res, &ignored) && pg_expect(pg, &res, -1, 1, &ignored) &&
-                 PQntuples(res) == 1;
+    bool found = pg_query(pg, sql, n, params, &res, &ignored) &&
+                 pg_expect(pg, &res, -1, 1, &ignored) && PQntuples(res) == 1;
     if (found)
         snprintf(out, size, "%s", PQgetvalue(res, 0, 0));
     PQclear(res);
     return found;
 }
 
-/* 'relation "filmwork" does not exist', but "FilmWork" does: its quotes were left out. Or it is in a schema
- * that is not searched. */
+/* 'relation "filmwork" does not exist', but "FilmWork" does: its quotes were left out. Or it is in
+ * a schema that is not searched. */
 static void hint_relation(struct pg *pg, struct err *e)
 {
     char name[200], found[300];
@@ -278,16 +283,20 @@ static void hint_relation(struct pg *pg, struct err *e)
         param = strrchr(name, '.') + 1;
     if (!ask_name(
             pg,
-            "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN pg_catalog.quote_ident(relname)"
+            "SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN "
+            "pg_catalog.quote_ident(relname)"
             " ELSE pg_catalog.format('%I.%I', nspname, relname) END FROM pg_catalog.pg_class c"
             " JOIN pg_catalog.pg_namespace n ON n.oid = relnamespace"
             " WHERE lower(relname::text) = lower($1::text) AND relkind IN ('r', 'p', 'v', 'm', 'f')"
-            " AND nspname NOT LIKE 'pg\\_%' ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, 1 LIMIT 1",
+            " AND nspname NOT LIKE 'pg\\_%' ORDER BY pg_catalog.pg_table_is_visible(c.oid) DESC, 1 "
+            "LIMIT 1",
             1, &param, found, sizeof found))
         return;
     if (strchr(found, '"'))
-        err_hint(e, "did you mean %s? A name with capital letters is written with its quotes: table = '%s'",
-                 found, found);
+        err_hint(
+            e,
+            "did you mean %s? A name with capital letters is written with its quotes: table = '%s'",
+            found, found);
     else
         err_hint(e, "did you mean %s?", found);
 }
@@ -299,15 +308,18 @@ static void hint_column(const struct source_table *t, struct pg *pg, char *const
     char found[100];
     for (size_t i = 0; i < n && e->kind == ERR_FINAL; i++) {
         const char *params[] = {t->name, names[i]};
-        if (ask_name(
-                pg,
-                "SELECT attname FROM pg_catalog.pg_attribute a WHERE attrelid = $1::pg_catalog.regclass"
-                " AND attnum > 0 AND NOT attisdropped AND lower(attname::text) = lower(btrim($2::text, '\"'))"
-                " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid = a.attrelid"
-                " AND b.attname::text = $2::text) LIMIT 1",
-                2, params, found, sizeof found)) {
+        if (ask_name(pg,
+                     "SELECT attname FROM pg_catalog.pg_attribute a WHERE attrelid = "
+                     "$1::pg_catalog.regclass"
+                     " AND attnum > 0 AND NOT attisdropped AND lower(attname::text) = "
+                     "lower(btrim($2::text, '\"'))"
+                     " AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute b WHERE b.attrelid = "
+                     "a.attrelid"
+                     " AND b.attname::text = $2::text) LIMIT 1",
+                     2, params, found, sizeof found)) {
             err_hint(e,
-                     "did you mean '%s'? Columns are named as they are, capital letters too, without quotes",
+                     "did you mean '%s'? Columns are named as they are, capital letters too, "
+                     "without quotes",
                      found);
             return;
         }
@@ -316,14 +328,15 @@ static void hint_column(const struct source_table *t, struct pg *pg, char *const
 
 /* ---- opening ---- */
 
-/* Of a table: its name; whether it is one; whether its rows have an xmin that tells their versions apart, and
- * that we may read; whether they appear by commits on this server; and its columns, as far as we may read
- * them, for where there is no such xmin. */
+/* Of a table: its name; whether it is one; whether its rows have an xmin that tells their versions
+ * apart, and that we may read; whether they appear by commits on this server; and its columns, as
+ * far as we may read them, for where there is no such xmin. */
 static const char table_sql[] =
     "WITH RECURSIVE parts (oid) AS ("
     "  SELECT $1::pg_catalog.regclass::pg_catalog.oid"
     "  UNION SELECT i.inhrelid FROM parts JOIN pg_catalog.pg_inherits i ON i.inhparent = parts.oid)"
-    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', 'f'),"
+    " SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind IN ('r', 'p', 'v', 'm', "
+    "'f'),"
     "  pg_catalog.bool_and(part.relkind IN ('r', 'p', 'm'))"
     "   AND pg_catalog.has_column_privilege(c.oid, 'xmin', 'SELECT'),"
     "  pg_catalog.bool_and(part.relkind IN ('r', 'p') AND NOT EXISTS"
@@ -390,12 +403,13 @@ static bool find_columns(const struct source_table *t, struct pg *pg, char *cons
         return ok;
     size_t got = out->n;
     pg_columns_free(out);
-    return err_set(e, ERR_PASSING, "could not look up the columns of '%s': %zu were asked for, %zu came",
-                   t->label, n, got);
+    return err_set(e, ERR_PASSING,
+                   "could not look up the columns of '%s': %zu were asked for, %zu came", t->label,
+                   n, got);
 }
 
-static bool find_key(struct source_table *t, const struct pipeline *p, const struct pipeline_names *names,
-                     int line, struct pg *pg, struct err *e)
+static bool find_key(struct source_table *t, const struct pipeline *p,
+                     const struct pipeline_names *names, int line, struct pg *pg, struct err *e)
 {
     struct pg_columns c = {0};
     if (!find_columns(t, pg, names->list, names->n, &c, e))
@@ -408,8 +422,8 @@ static bool find_key(struct source_table *t, const struct pipeline *p, const str
         t->key.names[i] = quoted(names->list[i], e);
         ok = (t->key.types[i] && t->key.names[i]) || err_memory(e);
         if (ok && c.list[i].array) {
-            err_set(e, ERR_FINAL, "column '%s' is an array (%s), and cannot be a key", names->list[i],
-                    c.list[i].type);
+            err_set(e, ERR_FINAL, "column '%s' is an array (%s), and cannot be a key",
+                    names->list[i], c.list[i].type);
             ok = blame_script(e, p, line, t, "key");
         }
     }
@@ -426,11 +440,12 @@ static bool find_nullable(struct source_table *t, const struct pipeline_names *n
     buf_init(&list, SOURCE_SQL_MAX);
     pg_add_array(&list, (const char *const *)names->list, names->n);
     const char *params[] = {t->name, buf_cstr(&list)};
-    bool ok = params[1] ? pg_query(pg,
-                                   "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid ="
-                                   " $1::pg_catalog.regclass AND attname = ANY($2) AND NOT attnotnull)",
-                                   2, params, &res, e)
-                        : err_memory(e);
+    bool ok = params[1]
+                  ? pg_query(pg,
+                             "SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute WHERE attrelid ="
+                             " $1::pg_catalog.regclass AND attname = ANY($2) AND NOT attnotnull)",
+                             2, params, &res, e)
+                  : err_memory(e);
     buf_free(&list);
     if (!ok || !pg_expect(pg, &res, 1, 1, e))
         return false;
@@ -439,19 +454,22 @@ static bool find_nullable(struct source_table *t, const struct pipeline_names *n
     return true;
 }
 
-/* The least numbers of the types that have one: what is subtracted from a cursor must not fall below. */
+/* The least numbers of the types that have one: what is subtracted from a cursor must not fall
+ * below. */
 static const char *floor_of(const char *type)
 {
-    static const char *const floors[][2] = {
-        {"smallint", "-32768"}, {"integer", "-2147483648"}, {"bigint", "-9223372036854775808"}, {"oid", "0"}};
+    static const char *const floors[][2] = {{"smallint", "-32768"},
+                                            {"integer", "-2147483648"},
+                                            {"bigint", "-9223372036854775808"},
+                                            {"oid", "0"}};
     for (size_t i = 0; i < sizeof floors / sizeof floors[0]; i++)
         if (strcmp(floors[i][0], type) == 0)
             return floors[i][1];
     return NULL;
 }
 
-/* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is compared with.
- */
+/* The cursor's type with its precision: a timestamp(0) is rounded, and so has to be what it is
+ * compared with. */
 static bool find_cursor_type(struct source_table *t, const char *name, struct pg *pg, struct err *e)
 {
     const char *params[] = {t->name, name};
@@ -471,8 +489,8 @@ static bool find_cursor_type(struct source_table *t, const char *name, struct pg
     return t->cursor_type || err_memory(e);
 }
 
-static bool find_cursor(struct source_table *t, const struct pipeline *p, char *name, int line, struct pg *pg,
-                        struct err *e)
+static bool find_cursor(struct source_table *t, const struct pipeline *p, char *name, int line,
+                        struct pg *pg, struct err *e)
 {
     if (!name)
         return true;
@@ -490,8 +508,8 @@ static bool find_cursor(struct source_table *t, const struct pipeline *p, char *
     if (!array && (t->cursor_is_time || kind == PG_INT || kind == PG_NUMERIC))
         return true;
     err_set(e, ERR_FINAL,
-            "column '%s' has type %s, and has to be a time or a number that grows with each change", name,
-            t->cursor_type);
+            "column '%s' has type %s, and has to be a time or a number that grows with each change",
+            name, t->cursor_type);
     return blame_script(e, p, line, t, "cursor");
 }
 
@@ -531,7 +549,8 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
         return blame_query(s, e);
     }
     if (s->columns.parameters > 0) {
-        err_set(e, ERR_FINAL, "it has a placeholder, $%d, and nothing to put there", s->columns.parameters);
+        err_set(e, ERR_FINAL, "it has a placeholder, $%d, and nothing to put there",
+                s->columns.parameters);
         return blame_query(s, e);
     }
     for (size_t i = 0; i < key->n; i++) {
@@ -543,8 +562,8 @@ static bool check_query(struct source *s, struct pg *pg, struct err *e)
         }
         if (!same_text(s->columns.list[s->key[i]].oid, key->oids[i])) {
             err_set(e, ERR_FINAL,
-                    "its column '%s' has type %s, but in table '%s' that is %s; return it as it is", name,
-                    s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
+                    "its column '%s' has type %s, but in table '%s' that is %s; return it as it is",
+                    name, s->columns.list[s->key[i]].type, p->source.table, key->types[i]);
             return blame_query(s, e);
         }
     }
@@ -564,7 +583,8 @@ static bool find_arrays(struct source_table *t, struct pg *pg, struct err *e)
     for (size_t i = 0; i < t->key.n; i++) {
         PGresult *res;
         const char *type = t->key.types[i];
-        if (!pg_query(pg, "SELECT ($1 || '[]')::pg_catalog.regtype::pg_catalog.oid", 1, &type, &res, e) ||
+        if (!pg_query(pg, "SELECT ($1 || '[]')::pg_catalog.regtype::pg_catalog.oid", 1, &type, &res,
+                      e) ||
             !pg_expect(pg, &res, 1, 1, e))
             return false;
         t->arrays[i] = (Oid)strtoul(PQgetvalue(res, 0, 0), NULL, 10);
@@ -573,9 +593,10 @@ static bool find_arrays(struct source_table *t, struct pg *pg, struct err *e)
     return true;
 }
 
-/* The server guesses the parameters' types from where they stand (`id::text = ANY($1)`); where it cannot, as
- * in unnest($1), it is told that they are arrays of the key's. */
-static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_columns *c, struct err *e)
+/* The server guesses the parameters' types from where they stand (`id::text = ANY($1)`); where it
+ * cannot, as in unnest($1), it is told that they are arrays of the key's. */
+static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_columns *c,
+                              struct err *e)
 {
     if (!pg_describe(pg, t->affected, c, e) &&
         (e->kind != ERR_FINAL || !find_arrays(t, pg, e) ||
@@ -586,11 +607,12 @@ static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_c
         return true;
     pg_columns_free(c);
     if (t->parameters > t->key.n)
-        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s", t->parameters,
-                       t->key.n, t->key.n == 1 ? "" : "s");
-    return err_set(e, ERR_FINAL,
-                   "it lacks $1: the keys that changed are $1%s, an array for each column of the key",
-                   t->key.n == 1 ? "" : " and so on");
+        return err_set(e, ERR_FINAL, "it has $%zu, but the key of this table has %zu column%s",
+                       t->parameters, t->key.n, t->key.n == 1 ? "" : "s");
+    return err_set(
+        e, ERR_FINAL,
+        "it lacks $1: the keys that changed are $1%s, an array for each column of the key",
+        t->key.n == 1 ? "" : " and so on");
 }
 
 /* How a column that `affects` gives becomes a column of the root's key. */
@@ -600,8 +622,8 @@ struct conversion {
     char type[TYPE_NAME]; /* with its length or scale: they show in a key's text */
 };
 
-/* That column of the root's key, with its length or scale: char(5) is padded, numeric(8,2) has two decimals.
- */
+/* That column of the root's key, with its length or scale: char(5) is padded, numeric(8,2) has two
+ * decimals. */
 static bool find_full_type(const struct source *s, size_t i, struct pg *pg, struct conversion *c,
                            struct err *e)
 {
@@ -626,31 +648,34 @@ static bool find_full_type(const struct source *s, size_t i, struct pg *pg, stru
 }
 
 /* What an INSERT would convert, and what is, or becomes, a text. */
-static bool is_convertible(struct pg *pg, const struct pg_column *from, Oid to, bool *yes, bool *of_text,
-                           struct err *e)
+static bool is_convertible(struct pg *pg, const struct pg_column *from, Oid to, bool *yes,
+                           bool *of_text, struct err *e)
 {
     char a[20], b[20];
     const char *params[] = {a, b};
     PGresult *res;
     snprintf(a, sizeof a, "%u", from->oid);
     snprintf(b, sizeof b, "%u", to);
-    if (!pg_query(pg,
-                  "SELECT f.typcategory = 'S', t.typcategory = 'S' OR EXISTS (SELECT FROM pg_catalog.pg_cast"
-                  "  WHERE castsource = f.oid AND casttarget = t.oid AND castcontext <> 'e')"
-                  " FROM pg_catalog.pg_type f, pg_catalog.pg_type t WHERE f.oid = $1::pg_catalog.oid"
-                  " AND t.oid = $2::pg_catalog.oid",
-                  2, params, &res, e) ||
+    if (!pg_query(
+            pg,
+            "SELECT f.typcategory = 'S', t.typcategory = 'S' OR EXISTS (SELECT FROM "
+            "pg_catalog.pg_cast"
+            "  WHERE castsource = f.oid AND casttarget = t.oid AND castcontext <> 'e')"
+            " FROM pg_catalog.pg_type f, pg_catalog.pg_type t WHERE f.oid = $1::pg_catalog.oid"
+            " AND t.oid = $2::pg_catalog.oid",
+            2, params, &res, e) ||
         !pg_expect(pg, &res, -1, 2, e))
         return false;
     bool found = PQntuples(res) == 1, text = found && PQgetvalue(res, 0, 0)[0] == 't';
-    *yes = found && !from->array && from->kind != PG_JSON && (text || PQgetvalue(res, 0, 1)[0] == 't');
+    *yes =
+        found && !from->array && from->kind != PG_JSON && (text || PQgetvalue(res, 0, 1)[0] == 't');
     *of_text = text && to != TEXT && to != VARCHAR && to != BPCHAR;
     PQclear(res);
     return true;
 }
 
-static bool find_conversion(const struct source *s, size_t i, const struct pg_column *from, struct pg *pg,
-                            struct conversion *c, struct err *e)
+static bool find_conversion(const struct source *s, size_t i, const struct pg_column *from,
+                            struct pg *pg, struct conversion *c, struct err *e)
 {
     const struct source_key *root = &s->tables[0].key;
     bool possible = true;
@@ -661,15 +686,16 @@ static bool find_conversion(const struct source *s, size_t i, const struct pg_co
         return true;
     c->needed = true;
     return is_convertible(pg, from, root->oids[i], &possible, &c->of_text, e) &&
-           (possible || err_set(e, ERR_FINAL,
-                                "column '%s' has type %s, but the root's key is %s, and the one does not "
-                                "become the other by itself",
-                                from->name, from->type, root->types[i]));
+           (possible ||
+            err_set(e, ERR_FINAL,
+                    "column '%s' has type %s, but the root's key is %s, and the one does not "
+                    "become the other by itself",
+                    from->name, from->type, root->types[i]));
 }
 
 /* A value that does not fit into the key's type is no key, and must not stop those that are. */
-static void add_conversion(struct buf *b, const struct conversion *c, size_t i, const struct pg_column *from,
-                           Oid to)
+static void add_conversion(struct buf *b, const struct conversion *c, size_t i,
+                           const struct pg_column *from, Oid to)
 {
     static const struct {
         Oid oid;
@@ -677,26 +703,28 @@ static void add_conversion(struct buf *b, const struct conversion *c, size_t i, 
     } ranges[] = {{INT2, "-32768", "32767"},
                   {INT4, "-2147483648", "2147483647"},
                   {INT8, "-9223372036854775808", "9223372036854775807"}};
-    bool number = c->of_text || from->kind == PG_INT || from->kind == PG_NUMERIC || from->kind == PG_FLOAT;
+    bool number =
+        c->of_text || from->kind == PG_INT || from->kind == PG_NUMERIC || from->kind == PG_FLOAT;
     for (size_t r = 0; number && r < sizeof ranges / sizeof *ranges; r++)
         if (ranges[r].oid == to) {
             buf_adds(b, "CASE ");
             if (c->of_text)
                 buf_addf(b, "WHEN k%zu::text !~ '^\\s*[-+]?[0-9]{1,30}\\s*$' THEN NULL ", i);
-            buf_addf(b, "WHEN k%zu::text::numeric BETWEEN %s AND %s THEN k%zu%s::%s END", i, ranges[r].least,
-                     ranges[r].most, i, c->of_text ? "::text" : "", c->type);
+            buf_addf(b, "WHEN k%zu::text::numeric BETWEEN %s AND %s THEN k%zu%s::%s END", i,
+                     ranges[r].least, ranges[r].most, i, c->of_text ? "::text" : "", c->type);
             return;
         }
     if (c->of_text && to == UUID)
         buf_addf(b,
-                 "CASE WHEN k%zu::text ~ '^\\{?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}\\}?$' THEN k%zu::%s END",
+                 "CASE WHEN k%zu::text ~ '^\\{?[0-9a-fA-F]{4}(-?[0-9a-fA-F]{4}){7}\\}?$' THEN "
+                 "k%zu::%s END",
                  i, i, c->type);
     else
         buf_addf(b, "k%zu::%s", i, c->type);
 }
 
-/* " FROM (SELECT * FROM ( <affects> ) a(k0, k1) OFFSET 0) a": a conversion comes behind what the query
- * chooses by, which may be what makes its texts keys. */
+/* " FROM (SELECT * FROM ( <affects> ) a(k0, k1) OFFSET 0) a": a conversion comes behind what the
+ * query chooses by, which may be what makes its texts keys. */
 static void add_fence(struct buf *b, const struct source_table *t, const struct source_key *root)
 {
     buf_addf(b, " FROM (SELECT * FROM ( %s\n) a(", t->affected);
@@ -705,7 +733,8 @@ static void add_fence(struct buf *b, const struct source_table *t, const struct 
 }
 
 static char *convert_affected(const struct source_table *t, const struct source_key *root,
-                              const struct conversion *c, const struct pg_columns *columns, struct err *e)
+                              const struct conversion *c, const struct pg_columns *columns,
+                              struct err *e)
 {
     struct buf b;
     buf_init(&b, SOURCE_SQL_MAX);
@@ -722,8 +751,8 @@ static char *convert_affected(const struct source_table *t, const struct source_
 }
 
 /* sql, which is freed, with the first rows' keys as its parameters. */
-static bool ask_for_first(const struct source_table *t, struct pg *pg, struct buf *sql, PGresult **out,
-                          struct err *e)
+static bool ask_for_first(const struct source_table *t, struct pg *pg, struct buf *sql,
+                          PGresult **out, struct err *e)
 {
     struct source_parameters p = {0};
     struct source_list keys = {0};
@@ -738,7 +767,8 @@ static bool ask_for_first(const struct source_table *t, struct pg *pg, struct bu
               source_take_list(pg, &res, t->key.n, &keys, e);
     PQclear(res);
     ok = ok && source_many_keys(&p, &t->key, (const char *const *)keys.keys, keys.n, e) &&
-         (text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, p.list, out, e) : err_memory(e));
+         (text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, p.list, out, e)
+               : err_memory(e));
     source_parameters_free(&p, &t->key);
     source_list_free(&keys);
     buf_free(sql);
@@ -759,26 +789,29 @@ static bool check_texts(const struct source_table *t, const struct source_key *r
     add_fence(&b, t, root);
     buf_addf(&b, " WHERE k%zu IS NOT NULL", i);
     if (!ask_for_first(t, pg, &b, &res, e) || !pg_expect(pg, &res, 1, 2, e))
-        return e->kind == ERR_FINAL && err_wrap(e, "column '%s' has type %s, but the root's key is %s",
-                                                from->name, from->type, root->types[i]);
+        return e->kind == ERR_FINAL &&
+               err_wrap(e, "column '%s' has type %s, but the root's key is %s", from->name,
+                        from->type, root->types[i]);
     bool ok = PQgetvalue(res, 0, 0)[0] != 'f';
     if (!ok)
-        err_set(e, ERR_FINAL, "column '%s' has type %s, but the root's key is %s, and '%.100s' is none",
+        err_set(e, ERR_FINAL,
+                "column '%s' has type %s, but the root's key is %s, and '%.100s' is none",
                 from->name, from->type, root->types[i], PQgetvalue(res, 0, 1));
     PQclear(res);
     return ok;
 }
 
-/* What a related table's `affects` gives has to be keys of the root, in the same order: of their types, or
- * such that the server makes them so. */
-static bool fit_affected(const struct source *s, struct source_table *t, const struct pg_columns *columns,
-                         struct pg *pg, struct err *e)
+/* What a related table's `affects` gives has to be keys of the root, in the same order: of their
+ * types, or such that the server makes them so. */
+static bool fit_affected(const struct source *s, struct source_table *t,
+                         const struct pg_columns *columns, struct pg *pg, struct err *e)
 {
     const struct source_key *root = &s->tables[0].key;
     struct conversion c[SOURCE_KEY_MAX];
     bool needed = false, ok = true;
     if (columns->n != root->n)
-        return err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", columns->n, root->n);
+        return err_set(e, ERR_FINAL, "it gives %zu columns, but the root's key has %zu", columns->n,
+                       root->n);
     for (size_t i = 0; ok && i < root->n; i++) {
         ok = find_conversion(s, i, &columns->list[i], pg, &c[i], e);
         ok = ok && (!c[i].of_text || check_texts(t, root, i, &c[i], &columns->list[i], pg, e));
@@ -797,7 +830,8 @@ static bool fit_affected(const struct source *s, struct source_table *t, const s
     return ok;
 }
 
-static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
+static bool check_affected(const struct source *s, struct source_table *t, struct pg *pg,
+                           struct err *e)
 {
     struct pg_columns c = {0};
     bool ok = describe_affected(t, pg, &c, e);
@@ -810,9 +844,10 @@ static bool check_affected(const struct source *s, struct source_table *t, struc
     return ok || blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
 }
 
-/* `id = $1` is described like `id = ANY($1)`; only an array does it. A privilege that is missing is none of
- * the script's mistakes. */
-static bool takes_arrays(const struct source *s, const struct source_table *t, struct pg *pg, struct err *e)
+/* `id = $1` is described like `id = ANY($1)`; only an array does it. A privilege that is missing is
+ * none of the script's mistakes. */
+static bool takes_arrays(const struct source *s, const struct source_table *t, struct pg *pg,
+                         struct err *e)
 {
     const char *none[SOURCE_KEY_MAX];
     struct buf sql;
@@ -822,7 +857,8 @@ static bool takes_arrays(const struct source *s, const struct source_table *t, s
     for (size_t i = 0; i < t->parameters; i++)
         none[i] = "{}";
     const char *text = buf_cstr(&sql);
-    bool ok = text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, none, &res, e) : err_memory(e);
+    bool ok = text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, none, &res, e)
+                   : err_memory(e);
     buf_free(&sql);
     PQclear(res);
     if (ok)
@@ -831,11 +867,12 @@ static bool takes_arrays(const struct source *s, const struct source_table *t, s
         err_hint(e, "$1 is an array of keys: write = ANY($1) instead of = $1");
         return blame_script(e, s->pipeline, t->related->affects_line, t, "affects");
     }
-    return err_wrap(e, "%s:%d: source.related[%d].affects", s->pipeline->script, t->related->affects_line,
-                    (int)(t->related - s->pipeline->source.related) + 1);
+    return err_wrap(e, "%s:%d: source.related[%d].affects", s->pipeline->script,
+                    t->related->affects_line, (int)(t->related - s->pipeline->source.related) + 1);
 }
 
-static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg, struct err *e)
+static bool make_affected(const struct source *s, struct source_table *t, struct pg *pg,
+                          struct err *e)
 {
     struct buf b;
     buf_init(&b, SOURCE_SQL_MAX);
@@ -873,11 +910,12 @@ static bool open_root(struct source *s, struct pg *pg, struct err *e)
     return find_table(t, p, p->source.table_line, pg, e) &&
            find_key(t, p, &p->source.key, p->source.key_line, pg, e) &&
            find_nullable(t, &p->source.key, pg, e) &&
-           find_cursor(t, p, p->source.cursor, p->source.cursor_line, pg, e) && check_query(s, pg, e);
+           find_cursor(t, p, p->source.cursor, p->source.cursor_line, pg, e) &&
+           check_query(s, pg, e);
 }
 
-/* A table may stand in the script more than once: with two foreign keys to it, or as the root that refers to
- * itself. Each entry has a place of its own. */
+/* A table may stand in the script more than once: with two foreign keys to it, or as the root that
+ * refers to itself. Each entry has a place of its own. */
 static bool name_mark(struct source *s, size_t table, struct err *e)
 {
     struct source_table *t = &s->tables[table];
@@ -938,7 +976,8 @@ bool source_has_rows(const struct source *s, struct pg *pg, size_t table, bool *
     PGresult *res;
     buf_init(&sql, SOURCE_SQL_MAX);
     buf_addf(&sql, "SELECT 1 FROM %s LIMIT 1", s->tables[table].name);
-    if (!source_query(pg, s->tables[table].label, &sql, 0, NULL, &res, e) || !pg_expect(pg, &res, -1, 1, e))
+    if (!source_query(pg, s->tables[table].label, &sql, 0, NULL, &res, e) ||
+        !pg_expect(pg, &res, -1, 1, e))
         return false;
     *any = PQntuples(res) > 0;
     PQclear(res);

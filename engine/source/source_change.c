@@ -9,20 +9,26 @@
 
 /* ---- the report ---- */
 
-/* The clock is read before the sessions are looked at, and these before the page's snapshot: a transaction
- * that begins in between is seen by the next report, and has a later start. pg_locks is looked at only when
- * asked ($3): it costs more than the rest. Transactions of other databases write no row of ours. */
+/* The clock is read before the sessions are looked at, and these before the page's snapshot: a
+ * transaction that begins in between is seen by the next report, and has a later start. pg_locks is
+ * looked at only when asked ($3): it costs more than the rest. Transactions of other databases
+ * write no row of ours. */
 static const char report_sql[] =
     "WITH sessions AS ("
-    "  SELECT pid, datid, usesysid, application_name, state, backend_type, xact_start, backend_start,"
+    "  SELECT pid, datid, usesysid, application_name, state, backend_type, xact_start, "
+    "backend_start,"
     "         backend_xid::text::bigint AS xid FROM pg_catalog.pg_stat_activity"
     "   WHERE pid <> pg_catalog.pg_backend_pid()),"
-    " own AS (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()),"
+    " own AS (SELECT oid FROM pg_catalog.pg_database WHERE datname = "
+    "pg_catalog.current_database()),"
     " others AS ("
     "  SELECT * FROM sessions a WHERE datid = (SELECT oid FROM own) AND usesysid IS NOT NULL"
-    "     AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', 'walsender')"
-    "     AND NOT EXISTS (SELECT FROM unnest($1::int[], $2::bigint[]) own (pid, began) WHERE own.pid = a.pid"
-    "                        AND own.began = (extract(epoch FROM a.backend_start) * 1000000)::bigint)),"
+    "     AND coalesce(backend_type, '') NOT IN ('autovacuum worker', 'parallel worker', "
+    "'walsender')"
+    "     AND NOT EXISTS (SELECT FROM unnest($1::int[], $2::bigint[]) own (pid, began) WHERE "
+    "own.pid = a.pid"
+    "                        AND own.began = (extract(epoch FROM a.backend_start) * "
+    "1000000)::bigint)),"
     " prepared AS ("
     "  SELECT transaction::text::bigint AS xid, database = pg_catalog.current_database() AS ours"
     "    FROM pg_catalog.pg_prepared_xacts),"
@@ -32,7 +38,8 @@ static const char report_sql[] =
     " snapshot AS (SELECT pg_catalog.txid_current_snapshot() AS s)"
     " SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::bigint,"
     "  (SELECT (extract(epoch FROM min(xact_start)) * 1000000)::bigint FROM others),"
-    "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM others"
+    "  (SELECT 'process ' || pid || coalesce(' (' || nullif(application_name, '') || ')', '') FROM "
+    "others"
     "    WHERE xact_start IS NOT NULL ORDER BY xact_start LIMIT 1),"
     "  coalesce((SELECT bool_or(backend_type IS NULL OR state = 'disabled') FROM others), false)"
     "   OR EXISTS (SELECT FROM prepared WHERE ours),"
@@ -43,7 +50,8 @@ static const char report_sql[] =
     "                     pg_catalog.txid_snapshot_xmax(s)) END,"
     "  pg_catalog.txid_snapshot_xmax(s),"
     "  CASE WHEN $3::bool THEN coalesce("
-    "   (SELECT string_agg(virtualtransaction || ' ', '') FROM pg_catalog.pg_locks JOIN others USING (pid)"
+    "   (SELECT string_agg(virtualtransaction || ' ', '') FROM pg_catalog.pg_locks JOIN others "
+    "USING (pid)"
     "     WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND granted), '') ||"
     "   coalesce((SELECT string_agg('p' || xid || ' ', '') FROM prepared WHERE ours), '') END"
     " FROM snapshot";
@@ -119,13 +127,15 @@ char *source_server(const struct source *s, struct pg *pg, struct err *e)
         "SELECT (pg_catalog.pg_control_system()).system_identifier || '-' ||"
         " CASE WHEN pg_catalog.pg_is_in_recovery() THEN "
         "(pg_catalog.pg_control_checkpoint()).timeline_id::text"
-        " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END ||"
+        " ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, "
+        "8) END ||"
         " '-' || oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
     struct buf sql;
     PGresult *res;
     buf_init(&sql, SOURCE_SQL_MAX);
     buf_adds(&sql, text);
-    if (!source_query(pg, s->tables[0].label, &sql, 0, NULL, &res, e) || !pg_expect(pg, &res, 1, 1, e))
+    if (!source_query(pg, s->tables[0].label, &sql, 0, NULL, &res, e) ||
+        !pg_expect(pg, &res, 1, 1, e))
         return NULL;
     char *server = strdup(PQgetvalue(res, 0, 0));
     PQclear(res);
@@ -195,7 +205,8 @@ uint64_t source_page_xid(const struct source *s, size_t table, const PGresult *p
     return (uint64_t)pg_number(page, 0, page_column(s, table, PAGE_XID));
 }
 
-/* A row bears the lower 32 bits of its transaction's id; those that live are less than 2^31 apart. */
+/* A row bears the lower 32 bits of its transaction's id; those that live are less than 2^31
+ * apart. */
 bool source_page_returns(const struct source *s, size_t table, const PGresult *page, int row,
                          const struct watermark_report *began)
 {
@@ -206,7 +217,8 @@ bool source_page_returns(const struct source *s, size_t table, const PGresult *p
            pg_number(page, row, page_column(s, table, 1)) > began->clock_us;
 }
 
-/* "(xmin::text::bigint - 4711 ...": the same as an SQL condition. Ids 1 and 2 are not of any time. */
+/* "(xmin::text::bigint - 4711 ...": the same as an SQL condition. Ids 1 and 2 are not of any
+ * time. */
 static void add_not_done(struct buf *sql, uint64_t xid)
 {
     static const long long ids = 1LL << 32;
@@ -224,8 +236,8 @@ struct position_parameters {
 };
 
 /* Adds "(cursor, key) above `p`", or "not above `p`". */
-static bool add_position(struct buf *sql, const struct source_table *t, const struct position *p, bool above,
-                         struct position_parameters *params, struct err *e)
+static bool add_position(struct buf *sql, const struct source_table *t, const struct position *p,
+                         bool above, struct position_parameters *params, struct err *e)
 {
     params->list[params->n++] = p->cursor;
     if (!p->key) {
@@ -246,16 +258,17 @@ static bool add_position(struct buf *sql, const struct source_table *t, const st
 }
 
 /* Adds "cursor >= <p, less slack>". */
-static void add_lower(struct buf *sql, const struct source_table *t, const struct position *p, int64_t slack,
-                      struct position_parameters *params)
+static void add_lower(struct buf *sql, const struct source_table *t, const struct position *p,
+                      int64_t slack, struct position_parameters *params)
 {
     params->list[params->n++] = p->cursor;
     buf_addf(sql, "%s >= ", t->cursor);
     if (t->cursor_is_time)
-        buf_addf(sql, "$%d::%s - interval '%lld microseconds'", params->n, t->cursor_type, (long long)slack);
+        buf_addf(sql, "$%d::%s - interval '%lld microseconds'", params->n, t->cursor_type,
+                 (long long)slack);
     else if (t->cursor_floor)
-        buf_addf(sql, "greatest($%d::numeric - %lld, %s)::%s", params->n, (long long)slack, t->cursor_floor,
-                 t->cursor_type);
+        buf_addf(sql, "greatest($%d::numeric - %lld, %s)::%s", params->n, (long long)slack,
+                 t->cursor_floor, t->cursor_type);
     else
         buf_addf(sql, "$%d::numeric - %lld", params->n, (long long)slack);
 }
@@ -281,8 +294,8 @@ static void add_order(struct buf *sql, const struct source_table *t, const char 
         buf_addf(sql, ", %s%s", t->key.names[i], direction);
 }
 
-/* A window's lower end that has a key is one whose cursor cannot come again: the rows that have it are done,
- * whatever their keys. An index on the cursor alone finds that there is nothing above. */
+/* A window's lower end that has a key is one whose cursor cannot come again: the rows that have it
+ * are done, whatever their keys. An index on the cursor alone finds that there is nothing above. */
 static void add_above(struct buf *sql, const struct source_table *t, const struct position *p,
                       struct position_parameters *params)
 {
@@ -324,8 +337,9 @@ static bool add_look(struct buf *sql, const struct source_table *t, const struct
     return ok;
 }
 
-bool source_page(const struct source *s, struct pg *pg, size_t table, const struct source_look *look,
-                 int64_t rows, struct source_report *report, PGresult **out, struct err *e)
+bool source_page(const struct source *s, struct pg *pg, size_t table,
+                 const struct source_look *look, int64_t rows, struct source_report *report,
+                 PGresult **out, struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     struct position_parameters params = {0};
@@ -365,7 +379,8 @@ bool source_last(const struct source *s, struct pg *pg, size_t table, struct pos
     struct buf sql;
     PGresult *res;
     buf_init(&sql, SOURCE_SQL_MAX);
-    add_page_columns(&sql, t); /* of the last row alone: beside ORDER BY, they would be computed for each */
+    /* of the last row alone: beside ORDER BY, they would be computed for each */
+    add_page_columns(&sql, t);
     buf_adds(&sql, " FROM (SELECT ");
     source_add_columns(&sql, &t->key, "");
     if (!is_key_column(t, t->cursor))
@@ -382,8 +397,8 @@ bool source_last(const struct source *s, struct pg *pg, size_t table, struct pos
 }
 
 /* SELECT value, its microseconds: as a position without a key. */
-static bool value_position(const struct source_table *t, struct pg *pg, const char *value, const char *param,
-                           struct position *out, struct err *e)
+static bool value_position(const struct source_table *t, struct pg *pg, const char *value,
+                           const char *param, struct position *out, struct err *e)
 {
     struct buf sql;
     PGresult *res;
@@ -400,8 +415,8 @@ static bool value_position(const struct source_table *t, struct pg *pg, const ch
     return out->cursor || err_memory(e);
 }
 
-bool source_since(const struct source *s, struct pg *pg, size_t table, const char *text, struct position *out,
-                  struct err *e)
+bool source_since(const struct source *s, struct pg *pg, size_t table, const char *text,
+                  struct position *out, struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     char value[300];
@@ -409,8 +424,8 @@ bool source_since(const struct source *s, struct pg *pg, size_t table, const cha
     if (value_position(t, pg, value, text, out, e))
         return true;
     if (e->kind == ERR_FINAL)
-        err_set(e, ERR_USAGE, "cannot read '%s' as a value of the cursor of '%s' (%s)", text, t->label,
-                t->cursor_type);
+        err_set(e, ERR_USAGE, "cannot read '%s' as a value of the cursor of '%s' (%s)", text,
+                t->label, t->cursor_type);
     return false;
 }
 
@@ -435,9 +450,10 @@ bool source_not_above(const struct source *s, struct pg *pg, const struct positi
 
 /* ---- what changes affect, and what a poll cannot see ---- */
 
-/* SELECT DISTINCT * FROM ( <affects> ) q(k0, k1) WHERE [(k0, k1) > after] ORDER BY k0, k1 LIMIT rows */
-static void add_affected(struct buf *sql, const struct source_table *t, const struct source_key *root,
-                         bool after, int64_t rows)
+/* SELECT DISTINCT * FROM ( <affects> ) q(k0, k1) WHERE [(k0, k1) > after] ORDER BY k0, k1 LIMIT
+ * rows */
+static void add_affected(struct buf *sql, const struct source_table *t,
+                         const struct source_key *root, bool after, int64_t rows)
 {
     buf_addf(sql, "SELECT DISTINCT * FROM ( %s\n) q(", t->affected);
     source_add_aliases(sql, root);
@@ -456,8 +472,9 @@ static void add_affected(struct buf *sql, const struct source_table *t, const st
     buf_addf(sql, " LIMIT %lld", (long long)rows);
 }
 
-bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys, size_t n,
-                     const char *after, int64_t rows, struct source_list *out, struct err *e)
+bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys,
+                     size_t n, const char *after, int64_t rows, struct source_list *out,
+                     struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     const struct source_key *root = &s->tables[0].key;
@@ -468,7 +485,8 @@ bool source_affected(const struct source *s, struct pg *pg, size_t table, const 
     PGresult *res = NULL;
     buf_init(&sql, SOURCE_SQL_MAX);
     add_affected(&sql, t, root, after != NULL, rows);
-    bool ok = source_many_keys(&p, &t->key, keys, n, e) && (!after || source_one_key(&a, root, after, e));
+    bool ok =
+        source_many_keys(&p, &t->key, keys, n, e) && (!after || source_one_key(&a, root, after, e));
     memcpy(params, p.list, t->parameters * sizeof *params);
     memcpy(params + t->parameters, a.list, root->n * sizeof *params);
     memcpy(types, t->arrays, t->parameters * sizeof *types);
@@ -503,18 +521,19 @@ bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *so
     return true;
 }
 
-bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has, struct buf *out,
-                      struct err *e)
+bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has,
+                      struct buf *out, struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     struct buf sql;
     PGresult *res;
     const char *params[] = {t->name, t->related ? t->related->cursor : s->pipeline->source.cursor};
     buf_init(&sql, SOURCE_SQL_MAX);
-    buf_adds(&sql, "SELECT c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (SELECT FROM pg_catalog.pg_index i"
-                   " JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-                   " WHERE i.indrelid = c.oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL)"
-                   " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass");
+    buf_adds(&sql,
+             "SELECT c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (SELECT FROM pg_catalog.pg_index i"
+             " JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+             " WHERE i.indrelid = c.oid AND a.attname = $2 AND i.indisvalid AND i.indpred IS NULL)"
+             " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass");
     if (!source_query(pg, t->label, &sql, 2, params, &res, e) || !pg_expect(pg, &res, -1, 1, e))
         return false;
     *has = PQntuples(res) == 0 || PQgetvalue(res, 0, 0)[0] == 't';

@@ -1,4 +1,5 @@
-/* source_check: what the database says about a script that is no mistake, but seldom what was meant. */
+/* source_check: what the database says about a script that is no mistake, but seldom what was
+ * meant. */
 #include "base/err.h"
 #include "base/log.h"
 #include "base/tree.h"
@@ -9,15 +10,17 @@
 
 /* ---- keys that may come twice ---- */
 
-/* Views and foreign tables have no indexes to tell by. A partitioned table can only have unique indexes that
- * hold what it is partitioned by, too. */
+/* Views and foreign tables have no indexes to tell by. A partitioned table can only have unique
+ * indexes that hold what it is partitioned by, too. */
 static const char UNIQUE[] =
     "SELECT c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (SELECT FROM pg_catalog.pg_index i"
     "  LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = c.oid"
-    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS "
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
+    "i.indexprs IS "
     "NULL"
     "  AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, coalesce("
-    "      (pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) n" /* not before PostgreSQL 11 */
+    /* not before PostgreSQL 11 */
+    "      (pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) n"
     "    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[n]"
     "    WHERE a.attname <> ALL ($2) AND NOT coalesce(a.attnum = ANY (p.partattrs), false)))"
     " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass";
@@ -34,9 +37,10 @@ static bool tell_key(const struct source *s, struct pg *pg, struct err *e)
     const char *params[] = {s->tables[0].name, buf_cstr(&list)}, *key = buf_cstr(&columns);
     bool ok = params[1] && key ? pg_query(pg, UNIQUE, 2, params, &res, e) : err_memory(e);
     if (ok && PQntuples(res) == 1 && PQgetvalue(res, 0, 0)[0] == 'f')
-        log_warn("%s:%d: nothing keeps rows of table '%s' from having the same key: of such rows one, "
-                 "whichever, becomes the document; if none have: CREATE UNIQUE INDEX ON %s (%s)",
-                 p->script, p->source.key_line, s->tables[0].label, s->tables[0].name, key);
+        log_warn(
+            "%s:%d: nothing keeps rows of table '%s' from having the same key: of such rows one, "
+            "whichever, becomes the document; if none have: CREATE UNIQUE INDEX ON %s (%s)",
+            p->script, p->source.key_line, s->tables[0].label, s->tables[0].name, key);
     PQclear(res);
     buf_free(&list);
     buf_free(&columns);
@@ -77,7 +81,8 @@ static bool is_table(const struct tree *t, size_t plan)
     return is_one_of(t, type_of(t, plan), types);
 }
 
-/* The first plan, from this one down, that filters by key what others have read whole; 0: none does. */
+/* The first plan, from this one down, that filters by key what others have read whole; 0: none
+ * does. */
 static size_t find_filter(const struct tree *t, size_t plan)
 {
     if (holds_mark(t, tree_find(t, plan, "Filter")) && !is_table(t, plan))
@@ -122,15 +127,16 @@ static void tell_plan(const struct source *s, const struct tree *t)
         return;
     const char *why = cause(t, filter);
     if (strcmp(why, "LIMIT") == 0)
-        log_warn(
-            "%s:%d: the query has a LIMIT (or OFFSET, FETCH): rows that it leaves out get no document, and "
-            "PostgreSQL runs the whole query for each batch of keys; for a trial there is --limit N",
-            p->script, p->source.query_line);
+        log_warn("%s:%d: the query has a LIMIT (or OFFSET, FETCH): rows that it leaves out get no "
+                 "document, and "
+                 "PostgreSQL runs the whole query for each batch of keys; for a trial there is "
+                 "--limit N",
+                 p->script, p->source.query_line);
     else
-        log_warn(
-            "%s:%d: PostgreSQL runs the whole query for each batch of keys: %s keeps the condition on the "
-            "key out of it",
-            p->script, p->source.query_line, why);
+        log_warn("%s:%d: PostgreSQL runs the whole query for each batch of keys: %s keeps the "
+                 "condition on the "
+                 "key out of it",
+                 p->script, p->source.query_line, why);
 }
 
 static bool explain(const struct source *s, struct pg *pg, PGresult **res, struct err *e)

@@ -34,28 +34,29 @@ static void add_texts(struct buf *b, const struct source_key *k, int first)
 
 /* ---- fetching ---- */
 
-static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params, int64_t *clock_us,
-                   struct err *e)
+static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *params,
+                   int64_t *clock_us, struct err *e)
 {
     const char *text = buf_cstr(sql);
     return text ? pg_stream(pg, text, n, params, clock_us, e) : err_memory(e);
 }
 
-static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
-                        bool ordered, int64_t *clock_us, struct err *e)
+static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b,
+                        struct buf *sql, bool ordered, int64_t *clock_us, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
     struct source_parameters from = {0}, to = {0};
     const char *params[2 * SOURCE_KEY_MAX];
     int n = 0;
-    bool ok =
-        (!b->from || source_one_key(&from, k, b->from, e)) && (!b->to || source_one_key(&to, k, b->to, e));
+    bool ok = (!b->from || source_one_key(&from, k, b->from, e)) &&
+              (!b->to || source_one_key(&to, k, b->to, e));
     if (ok && b->from) {
         add_comparison(sql, k, "q.", ">", 1);
         memcpy(params, from.list, k->n * sizeof *params);
         n += (int)k->n;
     }
-    if (ok && b->from && !b->to && k->nullable) /* the last one: NULL is above no key, and to be rejected */
+    /* the last one: NULL is above no key, and to be rejected */
+    if (ok && b->from && !b->to && k->nullable)
         for (size_t i = 0; i < k->n; i++)
             buf_addf(sql, " OR q.%s IS NULL", k->names[i]);
     if (ok && b->to) {
@@ -75,8 +76,8 @@ static bool fetch_range(const struct source *s, struct pg *pg, const struct batc
     return ok;
 }
 
-static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b, struct buf *sql,
-                       bool ordered, int64_t *clock_us, struct err *e)
+static bool fetch_keys(const struct source *s, struct pg *pg, const struct batch *b,
+                       struct buf *sql, bool ordered, int64_t *clock_us, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
     struct source_parameters p;
@@ -122,12 +123,12 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
 {
     struct buf sql;
     buf_init(&sql, SOURCE_SQL_MAX);
-    buf_adds(
-        &sql,
-        "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.regclass");
+    buf_adds(&sql, "SELECT greatest(reltuples, 0)::bigint FROM pg_catalog.pg_class WHERE oid = "
+                   "$1::pg_catalog.regclass");
     const char *param = s->tables[0].name;
     PGresult *res;
-    if (!source_query(pg, s->tables[0].label, &sql, 1, &param, &res, e) || !pg_expect(pg, &res, -1, 1, e))
+    if (!source_query(pg, s->tables[0].label, &sql, 1, &param, &res, e) ||
+        !pg_expect(pg, &res, -1, 1, e))
         return false;
     *rows = PQntuples(res) ? pg_number(res, 0, 0) : 0;
     PQclear(res);
@@ -135,8 +136,8 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
 }
 
 /* SELECT <key> FROM <root> [WHERE key > after] ORDER BY key <tail> */
-static bool walk(const struct source *s, struct pg *pg, const char *after, const char *tail, PGresult **res,
-                 struct err *e)
+static bool walk(const struct source *s, struct pg *pg, const char *after, const char *tail,
+                 PGresult **res, struct err *e)
 {
     const struct source_table *t = &s->tables[0];
     struct source_parameters p = {0};
@@ -173,7 +174,8 @@ bool source_bound(const struct source *s, struct pg *pg, const char *after, int6
         return false;
     buf_init(&text, SOURCE_SQL_MAX);
     /* NULLs are ordered last: no key follows. */
-    const char *key = PQntuples(res) ? source_join_key(res, 0, NULL, 0, s->tables[0].key.n, &text) : NULL;
+    const char *key =
+        PQntuples(res) ? source_join_key(res, 0, NULL, 0, s->tables[0].key.n, &text) : NULL;
     *to = key ? strdup(key) : NULL;
     bool ok = !text.failed && (!key || *to);
     buf_free(&text);
@@ -195,8 +197,8 @@ bool source_walk(const struct source *s, struct pg *pg, const char *after, int64
 }
 
 /* Runs sql, which is freed, with the keys as its parameters: the list of keys that it gives. */
-static bool list_for_keys(const struct source_key *k, struct pg *pg, struct buf *sql, const char *const *keys,
-                          size_t n, struct source_list *out, struct err *e)
+static bool list_for_keys(const struct source_key *k, struct pg *pg, struct buf *sql,
+                          const char *const *keys, size_t n, struct source_list *out, struct err *e)
 {
     struct source_parameters p;
     PGresult *res = NULL;
@@ -250,8 +252,8 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
     add_texts(&sql, k, 1);
     buf_addf(&sql, " WHERE NOT EXISTS (SELECT FROM %s t WHERE ", t->name);
     for (size_t i = 0; i < k->n; i++)
-        buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu", i ? " AND " : "",
-                 k->names[i], i, k->types[i], k->names[i], i);
+        buf_addf(&sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu",
+                 i ? " AND " : "", k->names[i], i, k->types[i], k->names[i], i);
     buf_adds(&sql, ")");
     return list_for_keys(k, pg, &sql, keys, n, absent, e);
 }
@@ -269,7 +271,8 @@ bool source_absent(const struct source *s, struct pg *pg, const char *const *key
         bool castable = cast_keys(s, pg, keys, n, &probe, e);
         source_list_free(&probe);
         if (castable || e->kind != ERR_FINAL)
-            return err_wrap(e, "could not read '%s'", s->tables[0].label); /* it was not the key's fault */
+            /* it was not the key's fault */
+            return err_wrap(e, "could not read '%s'", s->tables[0].label);
         return source_list_add(alien, keys[0]) || err_memory(e);
     }
     return source_absent(s, pg, keys, n / 2, absent, alien, e) &&

@@ -29,16 +29,18 @@ struct deadletters {
     struct file file;
     char *pipeline;       /* owned, valid UTF-8 */
     struct keyset *lines; /* key: its line, without the line break */
-    struct buf pending;   /* lines to be appended; those of `lines` that the file has not, unless `replace` */
-    size_t size;          /* of the file, as we left it; 0: there is none */
-    bool replace;         /* the file says what is no longer so */
-    bool lost; /* an entry could not be kept: the file must not be taken for complete, nor be replaced */
+    /* lines to be appended; those of `lines` that the file has not, unless `replace` */
+    struct buf pending;
+    size_t size;  /* of the file, as we left it; 0: there is none */
+    bool replace; /* the file says what is no longer so */
+    /* an entry could not be kept: the file must not be taken for complete, nor be replaced */
+    bool lost;
 };
 
 /* ---- lines ---- */
 
-/* The text as valid UTF-8 of at most max bytes, "?" for each byte that is not, "…" for what was cut off.
- * NULL: no memory. */
+/* The text as valid UTF-8 of at most max bytes, "?" for each byte that is not, "…" for what was cut
+ * off. NULL: no memory. */
 static char *valid_text(const char *text, size_t max)
 {
     size_t len = strlen(text), n = 0;
@@ -61,14 +63,16 @@ static char *valid_text(const char *text, size_t max)
     return valid;
 }
 
-static void write_line(struct buf *b, const char *key, const char *reason, int status, const char *pipeline)
+static void write_line(struct buf *b, const char *key, const char *reason, int status,
+                       const char *pipeline)
 {
     char time[CLOCK_TEXT];
     buf_adds(b, "{\"key\":");
     json_add_string(b, key, strlen(key));
     buf_adds(b, ",\"reason\":");
     json_add_string(b, reason, strlen(reason));
-    buf_addf(b, ",\"status\":%d,\"time\":\"%s\",\"pipeline\":", status, clock_text(clock_wall_us(), time));
+    buf_addf(b, ",\"status\":%d,\"time\":\"%s\",\"pipeline\":", status,
+             clock_text(clock_wall_us(), time));
     json_add_string(b, pipeline, strlen(pipeline));
     buf_adds(b, "}");
 }
@@ -118,7 +122,8 @@ static enum found read_line(const char *line, size_t len, char **key, char **pip
 
 static bool no_room(const struct deadletters *d, struct err *e)
 {
-    err_set(e, ERR_FINAL, "cannot keep more than %zu dead letters in memory", keyset_count(d->lines));
+    err_set(e, ERR_FINAL, "cannot keep more than %zu dead letters in memory",
+            keyset_count(d->lines));
     return err_hint(e, "see to the reasons in '%s', then retry its keys", d->file.path);
 }
 
@@ -130,8 +135,8 @@ static bool damaged(const struct deadletters *d, size_t number, struct err *e)
 
 static bool foreign(const struct deadletters *d, size_t number, const char *pipeline, struct err *e)
 {
-    err_set(e, ERR_FINAL, "cannot use " NAME " '%s' for pipeline '%s': line %zu is of '%s'", d->file.path,
-            d->pipeline, number, pipeline);
+    err_set(e, ERR_FINAL, "cannot use " NAME " '%s' for pipeline '%s': line %zu is of '%s'",
+            d->file.path, d->pipeline, number, pipeline);
     return err_hint(e, "give each script a file of its own");
 }
 
@@ -156,7 +161,8 @@ static bool take_line(struct deadletters *d, const char *line, size_t len, size_
     if (found == NO_MEMORY)
         ok = err_memory(e);
     else if (found == DAMAGED && last)
-        log_warn(NAME " '%s': dropped line %zu, the last one, which is cut short", d->file.path, number);
+        log_warn(NAME " '%s': dropped line %zu, the last one, which is cut short", d->file.path,
+                 number);
     else if (found == DAMAGED)
         ok = damaged(d, number, e);
     else if (pipeline && strcmp(pipeline, d->pipeline) != 0)
@@ -262,7 +268,8 @@ static void make_pending(struct deadletters *d, const char *line)
         buf_free(&d->pending);
 }
 
-static bool add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e)
+static bool add(struct deadletters *d, const char *key, const char *reason, int status,
+                struct err *e)
 {
     struct buf b;
     buf_init(&b, MAX_LINE - CHUNK);
@@ -275,7 +282,8 @@ static bool add(struct deadletters *d, const char *key, const char *reason, int 
     return ok;
 }
 
-bool deadletters_add(struct deadletters *d, const char *key, const char *reason, int status, struct err *e)
+bool deadletters_add(struct deadletters *d, const char *key, const char *reason, int status,
+                     struct err *e)
 {
     char *k = valid_text(key, SIZE_MAX), *r = valid_text(reason, MAX_REASON);
     bool ok = k && r ? add(d, k, r, status, e) : err_memory(e);
@@ -324,8 +332,8 @@ static bool replace_file(const struct deadletters *d, struct err *e)
     return file_end(&d->file, fd, ok, e);
 }
 
-/* What could not be written whole is taken back. After a failed fsync the system may take for written what is
- * not: then the next attempt starts from scratch. */
+/* What could not be written whole is taken back. After a failed fsync the system may take for
+ * written what is not: then the next attempt starts from scratch. */
 static bool append(struct deadletters *d, struct err *e)
 {
     int fd = open(d->file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
@@ -348,22 +356,24 @@ static size_t size_of(const char *path)
     return stat(path, &info) == 0 ? (size_t)info.st_size : 0;
 }
 
-/* A file that has gone is written anew. One that somebody else has written to is theirs, too: what stands in
- * it is not to be lost. */
+/* A file that has gone is written anew. One that somebody else has written to is theirs, too: what
+ * stands in it is not to be lost. */
 static bool check_unchanged(struct deadletters *d, struct err *e)
 {
     size_t size = size_of(d->file.path);
     d->replace |= size == 0;
     if (size == 0 || size == d->size)
         return true;
-    err_set(e, ERR_FINAL, "cannot write " NAME " '%s': it was changed by another process", d->file.path);
+    err_set(e, ERR_FINAL, "cannot write " NAME " '%s': it was changed by another process",
+            d->file.path);
     return err_hint(e, "give each script a file of its own; the next run reads what is in it");
 }
 
 bool deadletters_sync(struct deadletters *d, struct err *e)
 {
     if (d->lost)
-        return err_set(e, ERR_FINAL, "cannot write " NAME " '%s': an entry is missing, out of memory",
+        return err_set(e, ERR_FINAL,
+                       "cannot write " NAME " '%s': an entry is missing, out of memory",
                        d->file.path);
     if (!d->replace && d->pending.len == 0)
         return true;

@@ -39,12 +39,14 @@ static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
 /* The row of an empty key, or of none, had to be rejected, and cannot be asked for by its key. */
 static bool skip_letter(const char *place)
 {
-    log_warn("%s: a dead letter without a key: its row is looked at again by the next sweep, or --full",
-             place);
+    log_warn(
+        "%s: a dead letter without a key: its row is looked at again by the next sweep, or --full",
+        place);
     return true;
 }
 
-static bool add_letter(struct batch *to, const char *line, size_t len, const char *place, struct err *e)
+static bool add_letter(struct batch *to, const char *line, size_t len, const char *place,
+                       struct err *e)
 {
     struct json_reader r;
     struct buf key;
@@ -97,8 +99,8 @@ static bool read_lines(struct batch *to, FILE *f, const char *name, struct err *
         snprintf(place, sizeof place, "%s:%zu", name, ++number);
         /* An editor's mark of UTF-8 is no part of the first key. */
         size_t mark = number == 1 && len >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
-        bool wide =
-            number == 1 && len >= 2 && (memcmp(line, "\xFF\xFE", 2) == 0 || memcmp(line, "\xFE\xFF", 2) == 0);
+        bool wide = number == 1 && len >= 2 &&
+                    (memcmp(line, "\xFF\xFE", 2) == 0 || memcmp(line, "\xFE\xFF", 2) == 0);
         ok = wide ? err_set(e, ERR_USAGE, "the file is UTF-16, and has to be saved as UTF-8")
                   : add_line(to, line + mark, (size_t)len - mark, place, e);
         if (!ok && e->kind == ERR_USAGE)

@@ -91,7 +91,8 @@ static bool window_copy(struct window *to, const struct window *from)
     to->mono_us = from->mono_us;
     to->fence.xid = from->fence.xid;
     to->fence.us = from->fence.us;
-    return position_copy(&to->from, &from->from) && copy_text(&to->fence.sessions, from->fence.sessions);
+    return position_copy(&to->from, &from->from) &&
+           copy_text(&to->fence.sessions, from->fence.sessions);
 }
 
 void mark_free(struct mark *m)
@@ -119,7 +120,8 @@ bool mark_copy(struct mark *to, const struct mark *from)
     to->pass_xid = from->pass_xid;
     to->fan_hash = from->fan_hash;
     return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&
-           window_copy(&to->window, &from->window) && window_copy(&to->candidate, &from->candidate) &&
+           window_copy(&to->window, &from->window) &&
+           window_copy(&to->candidate, &from->candidate) &&
            window_copy(&to->rewind, &from->rewind) && position_copy(&to->pass, &from->pass) &&
            position_copy(&to->fan, &from->fan) && copy_text(&to->after, from->after);
 }
@@ -176,7 +178,8 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
                               .documents = from->documents};
     bool ok = position_copy(&to->mtime, &from->mtime) && copy_text(&to->pipeline, from->pipeline) &&
               copy_text(&to->index, from->index) && copy_text(&to->index_uuid, from->index_uuid) &&
-              copy_text(&to->after, from->after) && copy_text(&to->sweep_after, from->sweep_after) &&
+              copy_text(&to->after, from->after) &&
+              copy_text(&to->sweep_after, from->sweep_after) &&
               copy_text(&to->server, from->server);
     for (size_t i = 0; ok && i < from->n_tables; i++)
         ok = copy_table(to, &from->tables[i]);
@@ -221,11 +224,13 @@ static bool take_lock(struct state *s, struct err *e)
     if (s->lock < 0)
         ok = file_error(e, "open", path);
     else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->file.path, e) : file_error(e, "lock", path);
+        ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->file.path, e)
+                                  : file_error(e, "lock", path);
     else
         ok = true;
     free(path);
-    /* The pid is only there for other processes' messages: a full disk is no reason to stop here. */
+    /* The pid is only there for other processes' messages: a full disk is no reason to stop
+     * here. */
     if (ok && ftruncate(s->lock, 0) == 0)
         dprintf(s->lock, "%ld\n", (long)getpid());
     return ok;
@@ -257,8 +262,8 @@ void state_close(struct state *s)
 
 /* ---- holding still ---- */
 
-/* Bytes of the lock file. The owner of the state has WORK while it works; who asks takes ASK, then waits for
- * WORK. Both locks go when their process ends. */
+/* Bytes of the lock file. The owner of the state has WORK while it works; who asks takes ASK, then
+ * waits for WORK. Both locks go when their process ends. */
 enum { ASK = 1 << 20, WORK, PAUSE_MS = 5 };
 
 static bool lock_byte(int fd, int byte, short type)
@@ -452,8 +457,8 @@ static bool read_columns(struct json_reader *r, struct state_data *d)
         char *name = strndup(r->text, r->len);
         struct state_table *t = name ? state_table(d, name) : NULL;
         free(name);
-        if (!t || json_next(r) != JSON_ARRAY || !read_text(r, &t->key) || !read_text(r, &t->types) ||
-            !read_text(r, &t->cursor) || json_next(r) != JSON_ARRAY_END)
+        if (!t || json_next(r) != JSON_ARRAY || !read_text(r, &t->key) ||
+            !read_text(r, &t->types) || !read_text(r, &t->cursor) || json_next(r) != JSON_ARRAY_END)
             return false;
     }
     return r->token == JSON_OBJECT_END;
@@ -516,8 +521,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
         if (*format > FORMAT)
             return true; /* not ours to judge: what follows may have changed its meaning */
     }
-    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format >= OLDEST_FORMAT && d->pipeline &&
-           d->index_uuid && d->phase != STATE_NEW;
+    return ok && r->token == JSON_OBJECT_END && json_end(r) && *format >= OLDEST_FORMAT &&
+           d->pipeline && d->index_uuid && d->phase != STATE_NEW;
 }
 
 static bool read_json(const char *path, const struct buf *text, struct state_data *d, struct err *e)
@@ -532,18 +537,18 @@ static bool read_json(const char *path, const struct buf *text, struct state_dat
         return true;
     if (format > FORMAT)
         return err_set(e, ERR_FINAL,
-                       "cannot read state file '%s': format %lld was written by a newer version", path,
-                       (long long)format);
+                       "cannot read state file '%s': format %lld was written by a newer version",
+                       path, (long long)format);
     err_set(e, ERR_FINAL, "cannot read state file '%s': damaged at byte %zu", path, at);
-    return err_hint(
-        e,
-        "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the next run loads everything");
+    return err_hint(e, "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the "
+                       "next run loads everything");
 }
 
 static bool is_bare(const struct buf *text)
 {
     for (size_t i = 0; i < text->len; i++)
-        if (text->len > MAX_BARE || strchr("{}[]\"", text->data[i]) || (unsigned char)text->data[i] == 0x7f)
+        if (text->len > MAX_BARE || strchr("{}[]\"", text->data[i]) ||
+            (unsigned char)text->data[i] == 0x7f)
             return false; /* strchr finds the zero byte too */
     return true;
 }
@@ -559,15 +564,15 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
         text->len += (size_t)n;
     ok = ok && n == 0 && !text->failed;
     if (!ok)
-        text->failed
-            ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE)
-            : file_error(e, "read state file", path);
+        text->failed ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes",
+                               path, MAX_FILE)
+                     : file_error(e, "read state file", path);
     close(fd);
     return ok;
 }
 
-/* Whoever touches the file to an earlier time wants what changed since then to be read again: in each table.
- */
+/* Whoever touches the file to an earlier time wants what changed since then to be read again: in
+ * each table. */
 static bool go_back(struct state_data *d, int64_t us, const char *path, struct err *e)
 {
     char text[CLOCK_TEXT], was[CLOCK_TEXT];
@@ -595,7 +600,8 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
     return true;
 }
 
-static bool heed_mtime(const char *path, const struct stat *info, struct state_data *d, struct err *e)
+static bool heed_mtime(const char *path, const struct stat *info, struct state_data *d,
+                       struct err *e)
 {
     int64_t us = (int64_t)info->st_mtim.tv_sec * 1000000 + info->st_mtim.tv_nsec / 1000;
     const struct position *root = d->n_tables ? &d->tables[0].mark.at : NULL;
@@ -606,8 +612,9 @@ static bool heed_mtime(const char *path, const struct stat *info, struct state_d
         return true;
     if (us < root->us)
         return go_back(d, us, path, e);
-    log_warn("state file '%s' has a later time (%s) than the position in it (%s): the position counts", path,
-             clock_text(us, text), clock_text(root->us, other));
+    log_warn(
+        "state file '%s' has a later time (%s) than the position in it (%s): the position counts",
+        path, clock_text(us, text), clock_text(root->us, other));
     return true;
 }
 
@@ -640,8 +647,8 @@ static void add_value(struct buf *b, const char *text)
     size_t before = b->len;
     if (text && json_add_string(b, text, strlen(text)))
         return;
-    if (!b->failed) /* a key that is no UTF-8, in a database that takes any bytes: without it, more is read
-                       again */
+    /* a key that is no UTF-8, in a database that takes any bytes: without it, more is read again */
+    if (!b->failed)
         buf_cut(b, before);
     buf_adds(b, "null");
 }

@@ -1,7 +1,7 @@
-/* fuzz: what the fuzz targets share. Each is one file: LLVMFuzzerTestOneInput gets any bytes, and aborts
- * where what it claims does not hold; the sanitizers judge the rest. `make fuzz` builds and runs them,
- * tests/fuzz/corpus has an input for each thing worth saying. What was found is in build/fuzz/found, what
- * broke in build/fuzz/broken.
+/* fuzz: what the fuzz targets share. Each is one file: LLVMFuzzerTestOneInput gets any bytes, and
+ * aborts where what it claims does not hold; the sanitizers judge the rest. `make fuzz` builds and
+ * runs them, tests/fuzz/corpus has an input for each thing worth saying. What was found is in
+ * build/fuzz/found, what broke in build/fuzz/broken.
  */
 #pragma once
 #include <stddef.h>
@@ -12,12 +12,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define CLAIM(condition)                                                                                     \
-    do                                                                                                       \
-        if (!(condition)) {                                                                                  \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                          \
-            abort();                                                                                         \
-        }                                                                                                    \
+#define CLAIM(condition)                                                                           \
+    do                                                                                             \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
+            abort();                                                                               \
+        }                                                                                          \
     while (0)
 
 /* The bytes as a C string: owned. They end at the first zero byte. */

@@ -1,5 +1,5 @@
-/* Whatever the search server answers to questions about an index and its documents. The input is a row of
- * answers, 0xFF between them; one that begins with "4" is a 404. */
+/* Whatever the search server answers to questions about an index and its documents. The input is a
+ * row of answers, 0xFF between them; one that begins with "4" is a 404. */
 #include "base/err.h"
 #include "es/es.h"
 #include "fuzz.h"

@@ -1,4 +1,5 @@
-/* Any text is read to its end or to an error; what is read whole and written again reads the same. */
+/* Any text is read to its end or to an error; what is read whole and written again reads the
+ * same. */
 #include "base/json.h"
 #include "fuzz.h"
 
@@ -17,8 +18,9 @@ static bool copy(const char *text, size_t len, struct buf *out)
             buf_addc(out, ',');
         first = r.token == JSON_OBJECT || r.token == JSON_ARRAY || r.token == JSON_KEY;
         static const char *const words[] = {
-            [JSON_NULL] = "null",    [JSON_TRUE] = "true", [JSON_FALSE] = "false", [JSON_OBJECT] = "{",
-            [JSON_OBJECT_END] = "}", [JSON_ARRAY] = "[",   [JSON_ARRAY_END] = "]", [JSON_ARRAY_END + 1] = ""};
+            [JSON_NULL] = "null",   [JSON_TRUE] = "true",     [JSON_FALSE] = "false",
+            [JSON_OBJECT] = "{",    [JSON_OBJECT_END] = "}",  [JSON_ARRAY] = "[",
+            [JSON_ARRAY_END] = "]", [JSON_ARRAY_END + 1] = ""};
         if (r.token == JSON_STRING || r.token == JSON_KEY)
             CLAIM(json_add_string(out, r.text, r.len)); /* valid: the reader has checked it */
         else if (r.token == JSON_NUMBER)

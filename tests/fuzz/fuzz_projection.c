@@ -19,8 +19,9 @@ static const struct pg_columns columns = {list, 3, 0};
 static PGresult *make_row(bool full)
 {
     static char *const cells[] = {"7", "A \"title\"", "{a,NULL,\"b\\\"\"}"};
-    PGresAttDesc attributes[3] = {
-        {.name = "id", .typid = 20}, {.name = "title", .typid = 25}, {.name = "tags", .typid = 1009}};
+    PGresAttDesc attributes[3] = {{.name = "id", .typid = 20},
+                                  {.name = "title", .typid = 25},
+                                  {.name = "tags", .typid = 1009}};
     PGresult *res = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
     CLAIM(res && PQsetResultAttrs(res, 3, attributes));
     for (int i = 0; i < 3; i++)
@@ -84,14 +85,14 @@ static void compare(lua_State *L, bool full)
         lua_pushvalue(L, 1);
         lua_pushlightuserdata(L, res);
         lua_pushlightuserdata(L, &called);
-        /* A column that is none may be read and then forgotten: the call raises, of the first row already,
-         * and script.c uses no projection before one has given what the call gives. */
+        /* A column that is none may be read and then forgotten: the call raises, of the first row
+         * already, and script.c uses no projection before one has given what the call gives. */
         bool ok = lua_pcall(L, 3, 0, 0) == LUA_OK;
         CLAIM(ok || strstr(lua_tostring(L, -1), ROW_NO_COLUMN));
-        bool empty =
-            called.len == 2 && memcmp(called.data, "[]", 2) == 0; /* of a document, script.c makes {} */
-        CLAIM(!ok ||
-              (direct.len == called.len && (empty || memcmp(direct.data, called.data, called.len) == 0)));
+        /* of a document, script.c makes {} */
+        bool empty = called.len == 2 && memcmp(called.data, "[]", 2) == 0;
+        CLAIM(!ok || (direct.len == called.len &&
+                      (empty || memcmp(direct.data, called.data, called.len) == 0)));
     }
     buf_free(&direct);
     buf_free(&called);

@@ -1,4 +1,5 @@
-/* The table that a script returns: whatever its fields are, it becomes a pipeline, or a mistake with a place.
+/* The table that a script returns: whatever its fields are, it becomes a pipeline, or a mistake
+ * with a place.
  */
 #include "base/err.h"
 #include "base/log.h"

@@ -1,5 +1,5 @@
-/* A state file is refused, or read; and what was read reads the same once it has been written. The first byte
- * says whether it is one, or a file of keys. */
+/* A state file is refused, or read; and what was read reads the same once it has been written. The
+ * first byte says whether it is one, or a file of keys. */
 #include "base/err.h"
 #include "base/log.h"
 #include "flow/queue.h"

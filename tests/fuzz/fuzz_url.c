@@ -1,4 +1,5 @@
-/* A URL is refused without being quoted, or shown without its password; what is shown is itself such a URL.
+/* A URL is refused without being quoted, or shown without its password; what is shown is itself
+ * such a URL.
  */
 #include "base/err.h"
 #include "es/es_url.h"
@@ -12,7 +13,8 @@ static void look(const struct es_url *u)
     CLAIM(strncmp(u->text, "http://", 7) == 0 || strncmp(u->text, "https://", 8) == 0);
     CLAIM(!u->userpwd || strchr(u->userpwd, ':'));
     CLAIM(es_urls_parse(u->text, &again, &n, &e));
-    CLAIM(n == 1 && strcmp(again->text, u->text) == 0 && !again->userpwd && again->loopback == u->loopback);
+    CLAIM(n == 1 && strcmp(again->text, u->text) == 0 && !again->userpwd &&
+          again->loopback == u->loopback);
     es_urls_free(again, n);
 }
 

@@ -1,7 +1,7 @@
 /* fake_http: a search server in a thread, for the answers that a real one won't give on request.
  *
- * One connection at a time, kept alive. It allocates nothing, so that it may run while allocations are made
- * to fail.
+ * One connection at a time, kept alive. It allocates nothing, so that it may run while allocations
+ * are made to fail.
  *
  *     static struct fake_http server;
  *     fake_start(&server, (struct fake_step[]){{.status = 503}, {.status = 200, .body = "{}"}}, 2);
@@ -109,7 +109,8 @@ static inline bool fake_read_body(struct fake_http *f, int fd)
     return true;
 }
 
-/* The answer to a bulk request that succeeds, out of its action lines. It is about as long as the request. */
+/* The answer to a bulk request that succeeds, out of its action lines. It is about as long as the
+ * request. */
 static inline const char *fake_bulk_answer(struct fake_http *f)
 {
     FILE *out = fmemopen(f->answer, sizeof f->answer, "w");
@@ -118,8 +119,8 @@ static inline const char *fake_bulk_answer(struct fake_http *f)
     for (const char *p = f->now.body; (p = strstr(p, "{\"_id\":")); p++) {
         bool gone = p - f->now.body >= 10 && memcmp(p - 9, "\"delete\":", 9) == 0;
         const char *end = strstr(p, ",\"version\"");
-        fprintf(out, "%s{\"%s\":%.*s,\"status\":%d}}", comma, gone ? "delete" : "index", (int)(end - p), p,
-                gone ? 200 : 201);
+        fprintf(out, "%s{\"%s\":%.*s,\"status\":%d}}", comma, gone ? "delete" : "index",
+                (int)(end - p), p, gone ? 200 : 201);
         comma = ",";
     }
     fprintf(out, "]}");
@@ -143,8 +144,9 @@ static inline void fake_answer(struct fake_http *f, int fd, const struct fake_st
     if (s->raw) {
         fake_send(fd, s->raw, strlen(s->raw));
     } else if (status != 0) {
-        int n = snprintf(head, sizeof head, "HTTP/1.1 %d Some Words\r\n%sContent-Length: %zu\r\n\r\n", status,
-                         s->headers ? s->headers : "", len);
+        int n =
+            snprintf(head, sizeof head, "HTTP/1.1 %d Some Words\r\n%sContent-Length: %zu\r\n\r\n",
+                     status, s->headers ? s->headers : "", len);
         fake_send(fd, head, (size_t)n);
         if (memcmp(f->now.head, "HEAD", 4) != 0)
             fake_send(fd, body, len - s->missing);
@@ -222,7 +224,8 @@ static inline int fake_start_at(struct fake_http *f, const struct fake_step *ste
     }
     struct sockaddr_storage at;
     len = sizeof at;
-    bool ok = listen(f->listener, 8) == 0 && getsockname(f->listener, (struct sockaddr *)&at, &len) == 0;
+    bool ok =
+        listen(f->listener, 8) == 0 && getsockname(f->listener, (struct sockaddr *)&at, &len) == 0;
     if (!ok || pthread_create(&f->thread, NULL, fake_run, f) != 0)
         abort();
     return ntohs(at.ss_family == AF_INET ? ((struct sockaddr_in *)&at)->sin_port

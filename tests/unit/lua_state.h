@@ -1,5 +1,5 @@
-/* lua_state: for tests of what scripts see: a Lua state with the values of the engine, and the functions of
- * `etl` that need no server. Claims are written in Lua.
+/* lua_state: for tests of what scripts see: a Lua state with the values of the engine, and the
+ * functions of `etl` that need no server. Claims are written in Lua.
  *
  *     lua_State *L = state_open();
  *     claim(L, "assert(etl.json.encode{} == '[]')");
@@ -18,19 +18,23 @@ static const char prelude[] =
     "function raises(part, f, ...)\n"
     "  local ok, text = pcall(f, ...)\n"
     "  if ok then error('nothing raised: ' .. part, 2) end\n"
-    "  if not string.find(tostring(text), part, 1, true) then error(text .. ', not ' .. part, 2) end\n"
+    "  if not string.find(tostring(text), part, 1, true) then error(text .. ', not ' .. part, 2) "
+    "end\n"
     "end\n"
     "function same(got, expected)\n"
     "  if got == expected and math.type(got) == math.type(expected) then return end\n"
     "  error(tostring(got) .. ', not ' .. tostring(expected), 2)\n"
     "end\n"
-    "function type_of(x) return math.type(x) or type(x) == 'userdata' and getmetatable(x) or type(x) end\n"
+    "function type_of(x) return math.type(x) or type(x) == 'userdata' and getmetatable(x) or "
+    "type(x) end\n"
     "encode, decode, raw = etl.json.encode, etl.json.decode, etl.json.raw\n";
 
 static int state_fill(lua_State *L)
 {
-    static const luaL_Reg json[] = {
-        {"encode", encode_lua_encode}, {"decode", encode_lua_decode}, {"raw", encode_lua_raw}, {NULL, NULL}};
+    static const luaL_Reg json[] = {{"encode", encode_lua_encode},
+                                    {"decode", encode_lua_decode},
+                                    {"raw", encode_lua_raw},
+                                    {NULL, NULL}};
     static const luaL_Reg etl[] = {{"array", value_lua_array},
                                    {"decimal", value_lua_decimal},
                                    {"base64", value_lua_base64},

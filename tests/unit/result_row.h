@@ -1,7 +1,7 @@
 /* result_row: for tests of what rows become: a row of a result, as if a server had sent it.
  *
  *     struct row row;
- *     row_make(&row, (struct cell[]){{"id", PG_INT, false, "7"}, {"tags", PG_TEXT, true, "{a,b}"}}, 2);
+ *     row_make(&row, (struct cell[]){{"id", PG_INT, false, "7"}, {"v", PG_TEXT, true, "{a}"}}, 2);
  *     PQclear(row.res);
  */
 #pragma once

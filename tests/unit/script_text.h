@@ -21,7 +21,8 @@ static inline struct script_text text_of(const char *path, const char *text)
     return t;
 }
 
-/* Opens the script x.lua with that text and closes it again; the message, or "" if it could be opened. */
+/* Opens the script x.lua with that text and closes it again; the message, or "" if it could be
+ * opened. */
 static inline struct err open_once(const char *text)
 {
     struct err e = {.kind = ERR_NONE};

@@ -1,7 +1,7 @@
 /* torture: makes allocations fail, for the tests that walk every failing path.
  *
- * The unit tests are linked with --wrap for malloc, calloc, realloc, strdup and strndup, so that the engine's
- * own calls, and those of the Lua within it, pass through here.
+ * The unit tests are linked with --wrap for malloc, calloc, realloc, strdup and strndup, so that
+ * the engine's own calls, and those of the Lua within it, pass through here.
  *
  *     for (int n = 0; !done; n++) {
  *         allocations_left = n;

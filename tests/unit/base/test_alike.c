@@ -54,12 +54,13 @@ static void the_same_is_logged_a_few_times_and_then_counted(void **state)
     struct alike *r = begin();
     for (int i = 0; i < 1000; i++) {
         char reason[200];
-        snprintf(reason, sizeof reason, "x.lua:7: value '%d' is %d too much (key 'k%d'; columns id)", i, i,
-                 i);
+        snprintf(reason, sizeof reason,
+                 "x.lua:7: value '%d' is %d too much (key 'k%d'; columns id)", i, i, i);
         alike_warn(r, reason, "document 'k%d' rejected: %s", i, reason);
     }
     assert_int_equal(end(r, text, sizeof text), ALIKE_WHOLE + 1);
-    assert_non_null(strstr(text, "document 'k0' rejected: x.lua:7: value '0' is 0 too much (key 'k0'"));
+    assert_non_null(
+        strstr(text, "document 'k0' rejected: x.lua:7: value '0' is 0 too much (key 'k0'"));
     assert_non_null(strstr(text, " (and 996 more like it)\n"));
 }
 

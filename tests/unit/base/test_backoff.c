@@ -1,4 +1,5 @@
-/* The sequences, limits and handlers that the documentation of Python's backoff 1.11.1 states, in C. */
+/* The sequences, limits and handlers that the documentation of Python's backoff 1.11.1 states, in
+ * C. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,9 +45,12 @@ static void expo_takes_base_factor_and_limit(void **state)
     (void)state;
     assert_sequence(&(struct backoff_policy){.base = 3}, (double[]){1, 3, 9, 27, 81}, 5);
     assert_sequence(&(struct backoff_policy){.factor = 3}, (double[]){3, 6, 12, 24, 48}, 5);
-    assert_sequence(&(struct backoff_policy){.base = 3, .factor = 5}, (double[]){5, 15, 45, 135}, 4);
-    assert_sequence(&(struct backoff_policy){.base = 1.5, .factor = 0.25}, (double[]){.25, .375, .5625}, 3);
-    assert_sequence(&(struct backoff_policy){.max_value = 16}, (double[]){1, 2, 4, 8, 16, 16, 16, 16}, 8);
+    assert_sequence(&(struct backoff_policy){.base = 3, .factor = 5}, (double[]){5, 15, 45, 135},
+                    4);
+    assert_sequence(&(struct backoff_policy){.base = 1.5, .factor = 0.25},
+                    (double[]){.25, .375, .5625}, 3);
+    assert_sequence(&(struct backoff_policy){.max_value = 16},
+                    (double[]){1, 2, 4, 8, 16, 16, 16, 16}, 8);
     assert_sequence(&(struct backoff_policy){.base = 3, .factor = 3, .max_value = 100},
                     (double[]){3, 9, 27, 81, 100, 100}, 6);
 }
@@ -65,7 +69,8 @@ static void fibo_adds_the_last_two(void **state)
 static void constant_stays(void **state)
 {
     (void)state;
-    assert_sequence(&(struct backoff_policy){.generator = BACKOFF_CONSTANT}, (double[]){1, 1, 1}, 3);
+    assert_sequence(&(struct backoff_policy){.generator = BACKOFF_CONSTANT}, (double[]){1, 1, 1},
+                    3);
     assert_sequence(&(struct backoff_policy){.generator = BACKOFF_CONSTANT, .interval = 3},
                     (double[]){3, 3, 3}, 3);
 }
@@ -74,8 +79,12 @@ static void after_thousands_of_tries_the_wait_is_still_a_number(void **state)
 {
     (void)state;
     const struct backoff_policy policies[] = {
-        {.max_value = 60},          {.max_value = 1e300},        {.base = 1e200, .factor = 1e200},
-        {.jitter = BACKOFF_RANDOM}, {.generator = BACKOFF_FIBO}, {.generator = BACKOFF_FIBO, .max_value = 60},
+        {.max_value = 60},
+        {.max_value = 1e300},
+        {.base = 1e200, .factor = 1e200},
+        {.jitter = BACKOFF_RANDOM},
+        {.generator = BACKOFF_FIBO},
+        {.generator = BACKOFF_FIBO, .max_value = 60},
     };
     for (size_t p = 0; p < sizeof policies / sizeof *policies; p++) {
         struct backoff b;

@@ -73,8 +73,8 @@ static void assert_byte_is_seen(size_t len, char around, size_t at, char c)
     assert_string_becomes(text, len, expected);
 }
 
-/* The fast path looks at 16, 8 or 4 bytes at once: each byte at each place of them, among neighbours that
- * could mislead it. */
+/* The fast path looks at 16, 8 or 4 bytes at once: each byte at each place of them, among
+ * neighbours that could mislead it. */
 static void every_byte_is_seen_at_every_place(void **state)
 {
     (void)state;
@@ -112,9 +112,10 @@ static void utf8_is_valid_or_refused(void **state)
             for (unsigned tail = 0; tail < 16; tail++)
                 for (size_t n = 1; n <= 4; n++) {
                     static const unsigned char tails[] = {0x7F, 0x80, 0xBF, 0xC0};
-                    unsigned char u[4] = {(unsigned char)lead, (unsigned char)second, tails[tail / 4],
-                                          tails[tail % 4]};
-                    assert_true((json_character((const char *)u, n) == n) == is_one_character(u, n));
+                    unsigned char u[4] = {(unsigned char)lead, (unsigned char)second,
+                                          tails[tail / 4], tails[tail % 4]};
+                    assert_true((json_character((const char *)u, n) == n) ==
+                                is_one_character(u, n));
                     assert_true(json_character((const char *)u, n) <= n);
                 }
     assert_int_equal(json_character("", 0), 0);
@@ -136,7 +137,8 @@ static void utf8_is_valid_or_refused(void **state)
             char text[100];
             int len = snprintf(text, sizeof text, "%.*s%s", before, "....................", bad[i]);
             assert_string_becomes(text, (size_t)len, NULL);
-            len = snprintf(text, sizeof text, "%.*s%s.........", before, "\n...................", bad[i]);
+            len = snprintf(text, sizeof text, "%.*s%s.........", before, "\n...................",
+                           bad[i]);
             assert_string_becomes(text, (size_t)len, NULL);
         }
 }
@@ -279,7 +281,8 @@ static void a_locale_does_not_change_numbers(void **state)
                                           "ps_AF.UTF-8"};
     bool found = false;
     for (size_t i = 0; i < sizeof locales / sizeof *locales && !found; i++)
-        found = setlocale(LC_ALL, locales[i]) != NULL && strcmp(localeconv()->decimal_point, ".") != 0;
+        found =
+            setlocale(LC_ALL, locales[i]) != NULL && strcmp(localeconv()->decimal_point, ".") != 0;
     struct buf b;
     buf_init(&b, 100);
     assert_string_equal(double_text(&b, 1.5), "1.5");
@@ -320,9 +323,9 @@ static void numbers_are_what_json_calls_numbers(void **state)
 
 /* ---- reading ---- */
 
-/* Reads all of a text, kept in memory of exactly its size so that a step beyond it is noticed. The tokens are
- * written into out, if there is one: a letter each, and the text of those that have one. The text may be
- * damaged. */
+/* Reads all of a text, kept in memory of exactly its size so that a step beyond it is noticed. The
+ * tokens are written into out, if there is one: a letter each, and the text of those that have one.
+ * The text may be damaged. */
 static const char *read_all(const char *text, size_t len, struct buf *out, size_t *at)
 {
     char *copy = malloc(len > 0 ? len : 1);
@@ -382,8 +385,9 @@ static void every_kind_of_value_is_read(void **state)
     assert_reads("{\"a\":1,\"b\":[true,{\"c\":null}],\"\":\"x\"}", "{ka#1kb[t{kcn}]k'x}");
     assert_reads("[\"a long text with é, € and 😀 in it, and \\\"more\\\" behind\"]",
                  "['a long text with é, € and 😀 in it, and \"more\" behind]");
-    assert_reads("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\u20AC\\ud83d\\uDE00\\uffff\\ud7ff\\ue000\"",
-                 "'\"\\/\b\f\n\r\tAé€😀\xef\xbf\xbf\xed\x9f\xbf\xee\x80\x80");
+    assert_reads(
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0041\\u00e9\\u20AC\\ud83d\\uDE00\\uffff\\ud7ff\\ue000\"",
+        "'\"\\/\b\f\n\r\tAé€😀\xef\xbf\xbf\xed\x9f\xbf\xee\x80\x80");
     assert_reads("{\"\\u006b\" : \"\\n\"}", "{kk'\n}");
 }
 
@@ -490,12 +494,14 @@ static void what_is_not_json_is_damaged_and_says_where(void **state)
         size_t at;
         const char *error = read_all(cases[i].text, cases[i].len, NULL, &at);
         if (!error || strcmp(error, "damaged") != 0 || at != cases[i].at)
-            fail_msg("%s: %s at %zu, not %zu", cases[i].text, error ? error : "accepted", at, cases[i].at);
+            fail_msg("%s: %s at %zu, not %zu", cases[i].text, error ? error : "accepted", at,
+                     cases[i].at);
     }
 }
 
 static const char sample[] =
-    " {\"took\": 12, \"errors\": false, \"items\": [{\"index\": {\"_id\": \"tt\\u00e9\\ud83d\\ude00\","
+    " {\"took\": 12, \"errors\": false, \"items\": [{\"index\": {\"_id\": "
+    "\"tt\\u00e9\\ud83d\\ude00\","
     " \"status\": 201, \"n\": [-0.5e+10, 10, true, null, [], {}]}}, \"é€😀\\n\"],"
     " \"last\\t\": \"long enough for the fast path\"}";
 
@@ -596,8 +602,10 @@ static void a_loose_reader_passes_over_what_it_need_not_understand(void **state)
 {
     (void)state;
     static const char *const odd[] = {
-        "\"\\ud800\"",        "{\"\\udfff\":\"\\ud83d\\ud83d\"}",   "[1e,-,nul]",  "[\"\x01\t\xff\xc3\"]",
-        "{\"a\":\"]}\\\\\"}", "/* \" { */ {\"a\": // [\n1 /*]*/ }", "[\"\\u12\"]", "{\"a\":1,\"a\":2,,}",
+        "\"\\ud800\"",        "{\"\\udfff\":\"\\ud83d\\ud83d\"}",
+        "[1e,-,nul]",         "[\"\x01\t\xff\xc3\"]",
+        "{\"a\":\"]}\\\\\"}", "/* \" { */ {\"a\": // [\n1 /*]*/ }",
+        "[\"\\u12\"]",        "{\"a\":1,\"a\":2,,}",
     };
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         char text[200];
@@ -735,7 +743,8 @@ static void what_is_written_reads_back(void **state)
         char text[60];
         size_t len = 0, n = next_random(&seed) % 40;
         while (len < n) {
-            static const char *const some[] = {"a", "é", "€", "😀", "\"", "\\", "\n", "\x01", "plain", "/"};
+            static const char *const some[] = {"a",  "é",  "€",    "😀",     "\"",
+                                               "\\", "\n", "\x01", "plain", "/"};
             const char *piece = some[next_random(&seed) % 10];
             memcpy(text + len, piece, strlen(piece));
             len += strlen(piece);
@@ -791,7 +800,8 @@ static void every_allocation_of_the_writer_may_fail(void **state)
         struct buf b;
         buf_init(&b, 1 << 20);
         allocations_left = n;
-        assert_true(json_add_string(&b, text, sizeof text)); /* it is valid, though there is no room for it */
+        /* it is valid, though there is no room for it */
+        assert_true(json_add_string(&b, text, sizeof text));
         json_add_int(&b, 1);
         assert_true(json_add_double(&b, 1.5));
         json_add_raw(&b, text, sizeof text);

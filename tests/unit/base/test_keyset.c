@@ -1,5 +1,5 @@
-/* A key set holds what was put and no more, whatever the order of puts, removals and drops; it stays below
- * its ceiling, and no likeness among keys makes it slow. */
+/* A key set holds what was put and no more, whatever the order of puts, removals and drops; it
+ * stays below its ceiling, and no likeness among keys makes it slow. */
 #include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +18,8 @@
 enum {
     PLENTY = 1 << 30,
     SECOND = 1000000,
-    MALLOCS_OWN = 16 << 10, /* bytes: freed pieces that it keeps at hand, and whole pages for large ones */
+    /* bytes: freed pieces that it keeps at hand, and whole pages for large ones */
+    MALLOCS_OWN = 16 << 10,
 };
 
 static struct keyset *new_set(size_t max)
@@ -60,7 +61,8 @@ static void a_match_is_of_key_and_value(void **state)
     keyset_put(s, "some", "2021-06-16", 1);
     assert_true(keyset_match(s, "none", NULL, 1) && !keyset_match(s, "none", "", 1));
     assert_true(keyset_match(s, "empty", "", 1) && !keyset_match(s, "empty", NULL, 1));
-    assert_true(keyset_match(s, "some", "2021-06-16", 1) && !keyset_match(s, "some", "2021-06-17", 1));
+    assert_true(keyset_match(s, "some", "2021-06-16", 1) &&
+                !keyset_match(s, "some", "2021-06-17", 1));
     assert_false(keyset_match(s, "other", NULL, 1));
     keyset_free(s);
 }
@@ -229,7 +231,8 @@ static void it_fills_up_to_its_ceiling_and_no_further(void **state)
         for (unsigned i = 0; i < n; i++)
             assert_true(keyset_has(s, number(key, "key ", i)));
         if (max > 2000)
-            assert_true(n * 112 > max * 3 / 4 - 600); /* 80 for the entry, 32 at most for its place */
+            /* 80 for the entry, 32 at most for its place */
+            assert_true(n * 112 > max * 3 / 4 - 600);
         keyset_free(s);
     }
 }

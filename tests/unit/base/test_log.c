@@ -23,8 +23,8 @@
 #include "base/log.h"
 #include "torture.h"
 
-/* What body wrote to stderr, at most size - 1 bytes, as a string. A packet socket keeps writes apart, so
- * they can be counted. */
+/* What body wrote to stderr, at most size - 1 bytes, as a string. A packet socket keeps writes
+ * apart, so they can be counted. */
 static void captured(void (*body)(void), char *out, size_t size, int *writes)
 {
     int fds[2], saved = dup(STDERR_FILENO);
@@ -109,7 +109,8 @@ static void a_thread_has_its_name_in_its_lines(void **state)
     int writes;
     set(LOG_INFO, false, false);
     captured(say_named, out, sizeof out, &writes);
-    assert_match(out, "Z warn  w2  document '7' rejected\n.*Z warn  a name that is  x\n.*Z warn  y\n$");
+    assert_match(out,
+                 "Z warn  w2  document '7' rejected\n.*Z warn  a name that is  x\n.*Z warn  y\n$");
 }
 
 static void colors_are_around_the_level_alone(void **state)
@@ -119,7 +120,8 @@ static void colors_are_around_the_level_alone(void **state)
     int writes;
     set(LOG_WARN, false, true);
     captured(say_four_things, out, sizeof out, &writes);
-    assert_match(out, "Z \x1b\\[31merror\x1b\\[0m number 1\n.*Z \x1b\\[33mwarn \x1b\\[0m number 2\n$");
+    assert_match(out,
+                 "Z \x1b\\[31merror\x1b\\[0m number 1\n.*Z \x1b\\[33mwarn \x1b\\[0m number 2\n$");
 }
 
 static void say_nasty(void)
@@ -183,7 +185,8 @@ static void parse(const char *line, char *out, size_t size)
     out[0] = '\0';
     while (json_next(&r) == JSON_KEY || r.token == JSON_STRING) {
         size_t len = strlen(out);
-        snprintf(out + len, size - len, "%.*s%s", (int)r.len, r.text, r.token == JSON_KEY ? "=" : "\n");
+        snprintf(out + len, size - len, "%.*s%s", (int)r.len, r.text,
+                 r.token == JSON_KEY ? "=" : "\n");
     }
     assert_true(json_end(&r));
     json_close(&r);
@@ -224,10 +227,9 @@ static void the_last_error_is_for_people(void **state)
     set(LOG_ERROR, true, false);
     captured(say_fatal, out, sizeof out, &writes);
     parse(strchr(out, '\n') + 1, fields, sizeof fields);
-    assert_match(
-        fields,
-        "Z\nlevel=error\nmessage=cannot read state file 'st\\?': damaged\nhint=etl-engine state reset "
-        "SCRIPT starts over\n$");
+    assert_match(fields, "Z\nlevel=error\nmessage=cannot read state file 'st\\?': "
+                         "damaged\nhint=etl-engine state reset "
+                         "SCRIPT starts over\n$");
 }
 
 static void say_below(void)
@@ -248,8 +250,8 @@ static void the_status_line_stays_below_all_others(void **state)
     int writes;
     set(LOG_INFO, false, false);
     captured(say_below, out, sizeof out, &writes);
-    assert_match(out, "^\r\x1b\\[K10 %\r\x1b\\[K" TIME "{3}Z info  event\n10 %\r\x1b\\[K20 % \r\x1b\\[K" TIME
-                      "{3}Z info  event\n$");
+    assert_match(out, "^\r\x1b\\[K10 %\r\x1b\\[K" TIME
+                      "{3}Z info  event\n10 %\r\x1b\\[K20 % \r\x1b\\[K" TIME "{3}Z info  event\n$");
     assert_int_equal(writes, 5);
 }
 

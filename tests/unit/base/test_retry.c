@@ -1,4 +1,5 @@
-/* The engine's patience: at least as long as the server asked for, and no longer than anybody wants. */
+/* The engine's patience: at least as long as the server asked for, and no longer than anybody
+ * wants. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

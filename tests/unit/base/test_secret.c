@@ -1,5 +1,5 @@
-/* A secret comes from the first place that has one, and a place that cannot be read is told, without its
- * content. */
+/* A secret comes from the first place that has one, and a place that cannot be read is told,
+ * without its content. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -84,7 +84,8 @@ static void one_final_line_break_is_dropped(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"a", "a"}, {"a\n", "a"}, {"a\r\n", "a"}, {"a\n\n", "a\n"}, {" a \n", " a "}, {"a\nb\n", "a\nb"},
+        {"a", "a"},       {"a\n", "a"},     {"a\r\n", "a"},
+        {"a\n\n", "a\n"}, {" a \n", " a "}, {"a\nb\n", "a\nb"},
     };
     struct err e;
     forget();

@@ -1,4 +1,5 @@
-/* No wait outlives a signal. Everything that is stopped here is a child: a process can be stopped only once.
+/* No wait outlives a signal. Everything that is stopped here is a child: a process can be stopped
+ * only once.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,8 @@ static void check(bool ok)
         _exit(100);
 }
 
-/* Runs body in a child; kills it with sig once it has written that it is about to wait, unless sig is 0. */
+/* Runs body in a child; kills it with sig once it has written that it is about to wait, unless sig
+ * is 0. */
 static int status_of(void (*body)(int ready), int sig)
 {
     int fds[2];
@@ -169,7 +171,8 @@ static void sleep_through_alarms(int ready)
     check(sigaction(SIGALRM, &action, NULL) == 0);
     timer_t timer;
     struct itimerspec every = {.it_interval.tv_nsec = 10000000, .it_value.tv_nsec = 10000000};
-    check(timer_create(CLOCK_MONOTONIC, NULL, &timer) == 0 && timer_settime(timer, 0, &every, NULL) == 0);
+    check(timer_create(CLOCK_MONOTONIC, NULL, &timer) == 0 &&
+          timer_settime(timer, 0, &every, NULL) == 0);
     int64_t begin = clock_mono_us();
     check(stop_sleep(200));
     int64_t took = clock_mono_us() - begin;

@@ -48,7 +48,8 @@ static void values_are_slices_of_the_text(void **state)
     assert_int_equal(tree_first(&t, tree_find(&t, a, "e")), 0);
     assert_true(tree_is(&t, tree_find(&t, 1, "a.b"), "true"));
     assert_true(tree_is(&t, tree_find(&t, 1, "d"), "-1.5e3"));
-    assert_int_equal(t.nodes[tree_find(&t, 1, "\\u0061")].kind, JSON_NULL); /* names as they stand */
+    /* names as they stand */
+    assert_int_equal(t.nodes[tree_find(&t, 1, "\\u0061")].kind, JSON_NULL);
     tree_free(&t);
 }
 

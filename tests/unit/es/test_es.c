@@ -1,4 +1,5 @@
-/* What arrived whole is an answer, whatever it says; all else is an error, and each is classified. */
+/* What arrived whole is an answer, whatever it says; all else is an error, and each is
+ * classified. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +26,9 @@
 
 static struct fake_http fake, other;
 
-#define STEPS(...)                                                                                           \
-    (struct fake_step[]){__VA_ARGS__}, sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
+#define STEPS(...)                                                                                 \
+    (struct fake_step[]){__VA_ARGS__},                                                             \
+        sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
 
 /* One request to the fake server, with small limits. */
 static bool get(const char *url, struct es_answer *a, struct err *e)
@@ -135,8 +137,11 @@ static void an_answer_is_taken_unless_it_says_that_nobody_is_there(void **state)
     (void)state;
     static const struct {
         int first, second, taken, served;
-    } cases[] = {
-        {404, 200, 404, 0}, {429, 200, 429, 0}, {503, 200, 200, 1}, {502, 404, 404, 1}, {504, 503, 503, 1}};
+    } cases[] = {{404, 200, 404, 0},
+                 {429, 200, 429, 0},
+                 {503, 200, 200, 1},
+                 {502, 404, 404, 1},
+                 {504, 503, 503, 1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         fake_start(&fake, STEPS({.status = cases[i].first, .body = "first"}));
         fake_start(&other, STEPS({.status = cases[i].second, .body = "second"}));
@@ -168,8 +173,10 @@ static void with_no_node_left_the_last_failure_is_told(void **state)
 
 static atomic_int asked; /* how often "moved.test" was */
 
-/* libcurl's, too. Each time that name is asked for it is somewhere else, and comes back the third time. */
-int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints, struct addrinfo **out)
+/* libcurl's, too. Each time that name is asked for it is somewhere else, and comes back the third
+ * time. */
+int getaddrinfo(const char *host, const char *port, const struct addrinfo *hints,
+                struct addrinfo **out)
 {
     static const char *const places[] = {"127.0.0.2", "127.0.0.3", "127.0.0.1"};
     int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
@@ -229,7 +236,8 @@ static void a_server_may_have_an_ipv6_address(void **state)
 {
     (void)state;
     struct sockaddr_in6 at = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
-    int port = fake_start_at(&fake, STEPS({.status = 200, .body = "six"}), (struct sockaddr *)&at, sizeof at);
+    int port = fake_start_at(&fake, STEPS({.status = 200, .body = "six"}), (struct sockaddr *)&at,
+                             sizeof at);
     if (port == 0)
         skip();
     char url[100];
@@ -365,7 +373,9 @@ static void statuses_are_classified(void **state)
     (void)state;
     checks_as((struct fake_step){.status = 200, .body = ""}, ERR_NONE, 0, "");
     checks_as((struct fake_step){.status = 201, .body = "x"}, ERR_NONE, 0, "");
-    checks_as((struct fake_step){.status = 429, .body = "busy\nsecond line", .headers = "Retry-After: 7\r\n"},
+    checks_as((struct fake_step){.status = 429,
+                                 .body = "busy\nsecond line",
+                                 .headers = "Retry-After: 7\r\n"},
               ERR_PASSING, 7000, "the search server answered 429: busy");
     checks_as((struct fake_step){.status = 502, .body = ""}, ERR_PASSING, 0,
               "the search server answered 502: no reason given");
@@ -373,25 +383,31 @@ static void statuses_are_classified(void **state)
                                  .body = "\r\n <html>\x1B[2J\r\n",
                                  .headers = "Retry-After: 999999999\r\n"},
               ERR_PASSING, 3600000, "the search server answered 503: <html> [2J");
-    checks_as(
-        (struct fake_step){.status = 400, .body = "<html>\n<head><title>400 No certificate</title></head>"},
-        ERR_FINAL, 0, "the search server answered 400: 400 No certificate");
-    checks_as((struct fake_step){.status = 504, .body = "{\"error\":\"text\",\"status\":504}"}, ERR_PASSING,
-              0, "the search server answered 504: text");
-    checks_as((struct fake_step){.status = 500, .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\\ns\"}}"},
+    checks_as((struct fake_step){.status = 400,
+                                 .body = "<html>\n<head><title>400 No certificate</title></head>"},
+              ERR_FINAL, 0, "the search server answered 400: 400 No certificate");
+    checks_as((struct fake_step){.status = 504, .body = "{\"error\":\"text\",\"status\":504}"},
+              ERR_PASSING, 0, "the search server answered 504: text");
+    checks_as((struct fake_step){.status = 500,
+                                 .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\\ns\"}}"},
               ERR_FINAL, 0, "the search server answered 500: t: r s");
-    checks_as((struct fake_step){.status = 302, .body = "", .headers = "Location: http://127.0.0.1:1/\r\n"},
+    checks_as((struct fake_step){.status = 302,
+                                 .body = "",
+                                 .headers = "Location: http://127.0.0.1:1/\r\n"},
               ERR_FINAL, 0, "the search server answered 302: it redirects to http://127.0.0.1:1/");
-    checks_as((struct fake_step){.status = 403,
-                                 .body = "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"cluster_"
-                                         "block_exception\",\"reason\":\"[FORBIDDEN/12/x]\"}}"},
-              ERR_PASSING, 0, "the search server answered 403: cluster_block_exception: [FORBIDDEN/12/x]");
     checks_as(
-        (struct fake_step){.status = 400,
+        (struct fake_step){.status = 403,
                            .body =
-                               "{\"error\":{\"type\":\"t\",\"reason\":\"r\",\"caused_by\":{\"type\":\"u\","
-                               "\"reason\":\"s\",\"caused_by\":{\"type\":\"v\",\"reason\":\"w\"}},"
-                               "\"more\":[1]}}"},
+                               "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"cluster_"
+                               "block_exception\",\"reason\":\"[FORBIDDEN/12/x]\"}}"},
+        ERR_PASSING, 0,
+        "the search server answered 403: cluster_block_exception: [FORBIDDEN/12/x]");
+    checks_as(
+        (struct fake_step){
+            .status = 400,
+            .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\",\"caused_by\":{\"type\":\"u\","
+                    "\"reason\":\"s\",\"caused_by\":{\"type\":\"v\",\"reason\":\"w\"}},"
+                    "\"more\":[1]}}"},
         ERR_FINAL, 0, "the search server answered 400: t: r (caused by v: w)");
 }
 
@@ -406,7 +422,8 @@ static void a_redirect_is_told_without_its_secrets(void **state)
             &fake,
             STEPS({.status = statuses[i],
                    .body = "<html>moved</html>",
-                   .headers = "Location: https://joe:s3cret@login.example.org:8443/s3cret?s3cret#s3cret\r\n"},
+                   .headers = "Location: "
+                              "https://joe:s3cret@login.example.org:8443/s3cret?s3cret#s3cret\r\n"},
                   {.status = 200, .body = "{}"}));
         assert_true(get(fake.url, &a, &e));
         assert_false(es_check(&a, &e));
@@ -422,8 +439,9 @@ static void a_redirect_is_told_without_its_secrets(void **state)
     }
 }
 
-#define GZIPPED                                                                                              \
-    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00\x00\x00"
+#define GZIPPED                                                                                    \
+    "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00" \
+    "\x00\x00"
 
 static void an_answer_that_comes_compressed_is_unpacked(void **state)
 {
@@ -463,11 +481,12 @@ static void each_row_of_the_table_decides_about_something(void **state)
 #define ANY (ES_WHOLE | ES_DOCUMENTS | ES_ITEM)
 #define DATA (ES_DOCUMENTS | ES_ITEM)
 #define REQUEST (ES_WHOLE | ES_DOCUMENTS)
-        {ANY, 403, "cluster_block_exception", "index [x] blocked by: [FORBIDDEN/12/index read-only];",
+        {ANY, 403, "cluster_block_exception",
+         "index [x] blocked by: [FORBIDDEN/12/index read-only];", ES_AGAIN},
+        {ANY, 429, "cluster_block_exception", "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk];",
          ES_AGAIN},
-        {ANY, 429, "cluster_block_exception", "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk];", ES_AGAIN},
-        {ANY, 403, "index_create_block_exception", "blocked by: [FORBIDDEN/10/cluster create-index];",
-         ES_AGAIN},
+        {ANY, 403, "index_create_block_exception",
+         "blocked by: [FORBIDDEN/10/cluster create-index];", ES_AGAIN},
         {ANY, 429, "", "", ES_OVERLOADED},
         {ANY, 429, "circuit_breaking_exception", "[parent] Data too large", ES_OVERLOADED},
         {ANY, 400, "es_rejected_execution_exception", "", ES_OVERLOADED},
@@ -491,23 +510,27 @@ static void each_row_of_the_table_decides_about_something(void **state)
         {ES_ITEM, 409, "version_conflict_engine_exception", "", ES_STALE},
         {ES_ITEM, 409, "other_exception", "", ES_REJECTED},
         {ANY, 401, "", "", ES_BROKEN},
-        {ANY, 403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)];", ES_BROKEN},
+        {ANY, 403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)];",
+         ES_BROKEN},
         {ANY, 403, "index_closed_exception", "closed", ES_BROKEN},
         {ANY, 400, "index_closed_exception", "closed", ES_BROKEN},
         {ANY, 403, "security_exception", "", ES_BROKEN},
         {REQUEST, 407, "", "", ES_BROKEN},
         {ES_ITEM, 404, "index_not_found_exception", "no such index [x]", ES_BROKEN},
-        {ES_ITEM, 400, "illegal_argument_exception", "no write index is defined for alias [x].", ES_BROKEN},
+        {ES_ITEM, 400, "illegal_argument_exception", "no write index is defined for alias [x].",
+         ES_BROKEN},
         {ES_ITEM, 400, "illegal_argument_exception",
          "only write ops with an op_type of create are allowed in data streams", ES_BROKEN},
-        {ES_ITEM, 400, "illegal_argument_exception", "Limit of total fields [1000] has been exceeded",
+        {ES_ITEM, 400, "illegal_argument_exception",
+         "Limit of total fields [1000] has been exceeded", ES_REJECTED},
+        {ES_ITEM, 400, "illegal_argument_exception", "pipeline with id [x] does not exist",
          ES_REJECTED},
-        {ES_ITEM, 400, "illegal_argument_exception", "pipeline with id [x] does not exist", ES_REJECTED},
         {ES_ITEM, 400, "mapper_parsing_exception", "failed to parse", ES_REJECTED},
         {ES_ITEM, 400, "strict_dynamic_mapping_exception", "not allowed", ES_REJECTED},
         {ES_ITEM, 404, "resource_not_found_exception", "", ES_REJECTED},
         {REQUEST, 301, "", "", ES_BROKEN},
-        {REQUEST, 400, "illegal_argument_exception", "explicit index in bulk is not allowed", ES_BROKEN},
+        {REQUEST, 400, "illegal_argument_exception", "explicit index in bulk is not allowed",
+         ES_BROKEN},
         {REQUEST, 404, "", "", ES_BROKEN},
         {REQUEST, 405, "", "", ES_BROKEN},
     };
@@ -563,7 +586,8 @@ static void what_comes_with_200_and_does_not_fit_is_told(void **state)
     } cases[] = {
         {"", ERR_PASSING, "damaged answer: WHY"},
         {"{\"a\":1}", ERR_PASSING, "damaged answer: WHY"},
-        {"\r\n<html>\r\n<title>Sign in", ERR_PASSING, "damaged answer: WHY; it begins with '<html>'"},
+        {"\r\n<html>\r\n<title>Sign in", ERR_PASSING,
+         "damaged answer: WHY; it begins with '<html>'"},
         {"{\"error\":{\"type\":\"t\",\"reason\":\"r\"}}", ERR_PASSING,
          "the search server answered 200, but with an error: t: r"},
         {"{\"error\":{\"type\":\"t\",\"reason\":\"r\"},\"status\":503}", ERR_PASSING,
@@ -619,9 +643,10 @@ static void reason_never_holds_the_credentials_that_a_server_quotes(void **state
     (void)state;
     struct es_answer a = {.status = 400};
     buf_init(&a.body, 10000);
-    buf_adds(&a.body,
-             "{\"error\":{\"type\":\"t\",\"reason\":\"end of input\\n at [Source: (byte[])\\\"POST /x "
-             "HTTP/1.1\\r\\nAuthorization: Basic am9lOnMzY3JldA==\\r\\n\\\"; line: 1]\"}}");
+    buf_adds(
+        &a.body,
+        "{\"error\":{\"type\":\"t\",\"reason\":\"end of input\\n at [Source: (byte[])\\\"POST /x "
+        "HTTP/1.1\\r\\nAuthorization: Basic am9lOnMzY3JldA==\\r\\n\\\"; line: 1]\"}}");
     char out[300];
     es_reason(&a, out, sizeof out);
     assert_string_equal(out, "t: end of input  at");
@@ -654,9 +679,9 @@ static void reason_is_cut_at_a_character_and_keeps_its_cause(void **state)
 static void a_cut_error_never_harms(void **state)
 {
     (void)state;
-    static const char whole[] =
-        "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"t\",\"reason\":\"r\",\"caused_by\":"
-        "{\"type\":\"\\u0436\",\"reason\":null}},\"status\":400}";
+    static const char whole[] = "{\"error\":{\"root_cause\":[{\"type\":\"a\"}],\"type\":\"t\","
+                                "\"reason\":\"r\",\"caused_by\":"
+                                "{\"type\":\"\\u0436\",\"reason\":null}},\"status\":400}";
     for (size_t n = 0; n < sizeof whole; n++) {
         struct es_answer a = {.status = 400};
         buf_init(&a.body, 10000);
@@ -694,15 +719,20 @@ static void fails_as(struct fake_step step, enum err_kind kind, const char *part
 static void what_is_not_whole_is_no_answer(void **state)
 {
     (void)state;
-    fails_as((struct fake_step){.status = 200, .body = "0123456789", .missing = 1, .end = FAKE_CLOSE},
-             ERR_PASSING, "cut off");
-    fails_as((struct fake_step){.status = 200, .body = "0123456789", .missing = 10, .end = FAKE_RESET},
-             ERR_PASSING, "could not reach");
-    fails_as((struct fake_step){.raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n",
-                                .end = FAKE_CLOSE},
-             ERR_PASSING, "could not reach");
+    fails_as(
+        (struct fake_step){.status = 200, .body = "0123456789", .missing = 1, .end = FAKE_CLOSE},
+        ERR_PASSING, "cut off");
+    fails_as(
+        (struct fake_step){.status = 200, .body = "0123456789", .missing = 10, .end = FAKE_RESET},
+        ERR_PASSING, "could not reach");
+    fails_as(
+        (struct fake_step){
+            .raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n",
+            .end = FAKE_CLOSE},
+        ERR_PASSING, "could not reach");
     fails_as((struct fake_step){.raw = "", .end = FAKE_CLOSE}, ERR_PASSING, "without an answer");
-    fails_as((struct fake_step){.raw = "HTTP/1.1 200 O", .end = FAKE_RESET}, ERR_PASSING, "could not");
+    fails_as((struct fake_step){.raw = "HTTP/1.1 200 O", .end = FAKE_RESET}, ERR_PASSING,
+             "could not");
     fails_as((struct fake_step){.raw = "SSH-2.0-OpenSSH_9.2\r\n", .end = FAKE_CLOSE}, ERR_FINAL,
              "cannot reach");
 }
@@ -799,7 +829,8 @@ static int send_large(struct fake_step step)
 static void a_413_counts_even_if_the_connection_breaks(void **state)
 {
     (void)state;
-    struct fake_step step = {.status = 413, .body = "no", .early = true, .end = FAKE_RESET, .pause_ms = 100};
+    struct fake_step step = {
+        .status = 413, .body = "no", .early = true, .end = FAKE_RESET, .pause_ms = 100};
     assert_int_equal(send_large(step), 10);
     step.missing = 1;
     assert_int_equal(send_large(step), 10);
@@ -809,12 +840,12 @@ static void a_413_counts_even_if_the_connection_breaks(void **state)
 
 /* ---- stopping: in a child, a process is stopped only once ---- */
 
-#define CHECK(condition)                                                                                     \
-    do                                                                                                       \
-        if (!(condition)) {                                                                                  \
-            dprintf(2, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                               \
-            _exit(100);                                                                                      \
-        }                                                                                                    \
+#define CHECK(condition)                                                                           \
+    do                                                                                             \
+        if (!(condition)) {                                                                        \
+            dprintf(2, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                     \
+            _exit(100);                                                                            \
+        }                                                                                          \
     while (0)
 
 static void *stop_soon(void *arg)

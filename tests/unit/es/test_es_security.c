@@ -1,4 +1,5 @@
-/* What is given is settled once: who is stronger, what excludes what, and what the headers say then. */
+/* What is given is settled once: who is stronger, what excludes what, and what the headers say
+ * then. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,8 +16,9 @@
 
 #define FINGERPRINT "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
 
-static const char *const variables[] = {"USER", "PASSWORD",       "API_KEY",     "BEARER_TOKEN", "AWS_SIGV4",
-                                        "CA",   "CA_FINGERPRINT", "CLIENT_CERT", "CLIENT_KEY",   "VERIFY"};
+static const char *const variables[] = {"USER",       "PASSWORD", "API_KEY",        "BEARER_TOKEN",
+                                        "AWS_SIGV4",  "CA",       "CA_FINGERPRINT", "CLIENT_CERT",
+                                        "CLIENT_KEY", "VERIFY"};
 
 static void forget(void)
 {
@@ -70,7 +72,8 @@ static void verification_is_off_only_where_that_is_said(void **state)
     struct err e;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         setenv("ELASTICSEARCH_VERIFY", cases[i].variable, 1);
-        assert_true(es_security_read(&s, &(struct es_security){.verify = cases[i].given}, false, &e));
+        assert_true(
+            es_security_read(&s, &(struct es_security){.verify = cases[i].given}, false, &e));
         assert_int_equal(s.verify, cases[i].settled);
         es_security_free(&s);
     }
@@ -97,9 +100,11 @@ static void contradictions_are_told(void **state)
     refuses(GIVEN(.api_key = "k", .user = "u"), false, BOTH("api_key", "user"));
     refuses(GIVEN(.api_key = "k", .bearer_token = "t"), false, BOTH("api_key", "bearer_token"));
     refuses(GIVEN(.bearer_token = "t"), true, BOTH("bearer_token", "a user in the url"));
-    refuses(GIVEN(.api_key = "k", .aws_sigv4 = "aws:amz:r:es"), false, BOTH("api_key", "aws_sigv4"));
+    refuses(GIVEN(.api_key = "k", .aws_sigv4 = "aws:amz:r:es"), false,
+            BOTH("api_key", "aws_sigv4"));
     refuses(GIVEN(.aws_sigv4 = "aws:amz:r:es"), true, BOTH("aws_sigv4", "a user in the url"));
-    refuses(GIVEN(.password = "s3cret"), false, "the search server is given a password, but no user");
+    refuses(GIVEN(.password = "s3cret"), false,
+            "the search server is given a password, but no user");
     refuses(GIVEN(.aws_sigv4 = "aws:amz:r:es"), false,
             "sink.aws_sigv4 needs an access key, and there is none");
     refuses(GIVEN(.aws_sigv4 = "es", .user = "u", .password = "p"), false,
@@ -108,7 +113,8 @@ static void contradictions_are_told(void **state)
             "sink.api_key (ELASTICSEARCH_API_KEY) holds a line break or another control character");
     refuses(GIVEN(.ca_fingerprint = "00:11"), false,
             "sink.ca_fingerprint is no SHA-256 fingerprint: 64 hexadecimal digits");
-    refuses(GIVEN(.ca_fingerprint = FINGERPRINT, .ca = "/etc/hostname"), false, BOTH("ca", "ca_fingerprint"));
+    refuses(GIVEN(.ca_fingerprint = FINGERPRINT, .ca = "/etc/hostname"), false,
+            BOTH("ca", "ca_fingerprint"));
     refuses(GIVEN(.client_key = "/etc/hostname"), false,
             "the search server is given client_key, but no client_cert");
     refuses(GIVEN(.ca = "/no/such"), false,
@@ -139,7 +145,8 @@ static void headers_say_who_we_are(void **state)
 {
     (void)state;
     assert_string_equal(headers(GIVEN(.user = NULL)), "");
-    assert_string_equal(headers(GIVEN(.user = "u", .password = "p")), ""); /* libcurl's own affair */
+    /* libcurl's own affair */
+    assert_string_equal(headers(GIVEN(.user = "u", .password = "p")), "");
     assert_string_equal(headers(GIVEN(.bearer_token = "t")), "Authorization: Bearer t\n");
     assert_string_equal(headers(GIVEN(.api_key = "aWQ6a2V5")), "Authorization: ApiKey aWQ6a2V5\n");
     assert_string_equal(headers(GIVEN(.api_key = "id:key")), "Authorization: ApiKey aWQ6a2V5\n");
@@ -161,13 +168,16 @@ static void the_first_difference_is_named(void **state)
     (void)state;
     assert_null(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a")));
     assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "b")), "sink.user");
-    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a", .ca = "c")), "sink.ca");
-    assert_string_equal(es_security_changed(GIVEN(.user = NULL), &(struct es_security){.verify = false}),
-                        "sink.verify");
+    assert_string_equal(es_security_changed(GIVEN(.user = "a"), GIVEN(.user = "a", .ca = "c")),
+                        "sink.ca");
+    assert_string_equal(
+        es_security_changed(GIVEN(.user = NULL), &(struct es_security){.verify = false}),
+        "sink.verify");
 }
 
 /* kind ERR_NONE: it is none of TLS's affairs. */
-static void fails_as(struct es_handshake h, CURLcode code, enum err_kind kind, const char *text, bool hint)
+static void fails_as(struct es_handshake h, CURLcode code, enum err_kind kind, const char *text,
+                     bool hint)
 {
     CURL *curl = curl_easy_init();
     struct es_security s = {.verify = true};
@@ -212,7 +222,8 @@ static void a_forbidden_request_names_its_privilege(void **state)
         {"POST", "/movies/_search?scroll=5m", "'read'"},
         {"POST", "/_search/scroll", "'read'"},
         {"DELETE", "/_search/scroll", "'read'"},
-        {"GET", "/movies/_settings/index.uuid,index.gc_deletes?flat_settings=true", "'view_index_metadata'"},
+        {"GET", "/movies/_settings/index.uuid,index.gc_deletes?flat_settings=true",
+         "'view_index_metadata'"},
         {"GET", "/movies/_mapping", "'view_index_metadata'"},
         {"GET", "/movies", "'view_index_metadata'"},
         {"PUT", "/movies", "'create_index'"},

@@ -51,7 +51,8 @@ static void several_stand_between_commas_and_a_password_may_hold_one(void **stat
     struct es_url *list;
     size_t n;
     struct err e = {0};
-    assert_true(es_urls_parse("http://joe:a,b@one:1/p , HTTPS://two,http://localhost:3", &list, &n, &e));
+    assert_true(
+        es_urls_parse("http://joe:a,b@one:1/p , HTTPS://two,http://localhost:3", &list, &n, &e));
     assert_int_equal(n, 3);
     assert_string_equal(list[0].text, "http://one:1/p");
     assert_string_equal(list[0].userpwd, "joe:a,b");
@@ -81,26 +82,14 @@ static void refused(const char *url)
 static void other_urls_are_refused_without_quoting_them(void **state)
 {
     (void)state;
-    static const char *const urls[] = {"",
-                                       "localhost:9200",
-                                       "127.0.0.1",
-                                       "ftp://joe:s3cret@h",
-                                       "joe:s3cret@h:9200",
-                                       "http://",
-                                       "http://joe:s3cret@",
-                                       "http://joe:s3cret@h:99999",
-                                       "http://joe:s3cret@h/?q=1",
-                                       "http://joe:s3cret@h/#x",
-                                       "http://joe:12/s3cret@h:9200",
-                                       "http://joe:a@h/s3cret@h:9200",
-                                       "https:/10cr%40t@[::1%10cr%40t@[::1]", /* an IPv6 zone that is none */
-                                       "http://joe:s3cret%01@h/",
-                                       "http://joe:s3cret@h h/",
-                                       "file:///etc/passwd",
-                                       "http://a:1,",
-                                       "http://a:1,b:2",
-                                       "http://a,http://",
-                                       "http://a,http://joe:s3cret@h/?q=1"};
+    static const char *const urls[] = {
+        "", "localhost:9200", "127.0.0.1", "ftp://joe:s3cret@h", "joe:s3cret@h:9200", "http://",
+        "http://joe:s3cret@", "http://joe:s3cret@h:99999", "http://joe:s3cret@h/?q=1",
+        "http://joe:s3cret@h/#x", "http://joe:12/s3cret@h:9200", "http://joe:a@h/s3cret@h:9200",
+        /* an IPv6 zone that is none */
+        "https:/10cr%40t@[::1%10cr%40t@[::1]", "http://joe:s3cret%01@h/", "http://joe:s3cret@h h/",
+        "file:///etc/passwd", "http://a:1,", "http://a:1,b:2", "http://a,http://",
+        "http://a,http://joe:s3cret@h/?q=1"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         refused(urls[i]);
 }

@@ -22,7 +22,8 @@ static int fill(void **state)
     for (size_t i = 0; i < SIZE; i++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         noise[i] = (unsigned char)(random >> 56);
-        text[i] = (unsigned char)("{\"title\":\"..\"}\n"[i % 15] + (i % 97 == 0 ? noise[i] % 8 : 0));
+        text[i] =
+            (unsigned char)("{\"title\":\"..\"}\n"[i % 15] + (i % 97 == 0 ? noise[i] % 8 : 0));
     }
     return 0;
 }

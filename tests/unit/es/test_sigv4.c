@@ -25,8 +25,8 @@ static struct sigv4 example(const char *token)
                           .service = "es"};
 }
 
-static void assert_signature(const char *method, const char *url, const char *body, const char *token,
-                             const char *signature)
+static void assert_signature(const char *method, const char *url, const char *body,
+                             const char *token, const char *signature)
 {
     struct sigv4 s = example(token);
     struct buf out;
@@ -42,8 +42,8 @@ static void assert_signature(const char *method, const char *url, const char *bo
     buf_free(&out);
 }
 
-/* Expected: computed by a program of its own, which also gives the signature of Amazon's example get-vanilla.
- */
+/* Expected: computed by a program of its own, which also gives the signature of Amazon's example
+ * get-vanilla. */
 static void the_request_is_signed_in_its_canonical_form(void **state)
 {
     (void)state;
@@ -51,8 +51,8 @@ static void the_request_is_signed_in_its_canonical_form(void **state)
                      "8d90246b87822be8b1a6611cf037eed27ccd13549d8bb32d4a29f8012c87f55c");
     assert_signature("GET", "https://example.amazonaws.com:443", "", NULL,
                      "8d90246b87822be8b1a6611cf037eed27ccd13549d8bb32d4a29f8012c87f55c");
-    assert_signature("POST", "http://h:9200/a%3Ab/_settings/x,y?b=2&a=1,%2c&c&a=%20&a-b=1", "{}\n", "TOKEN",
-                     "0da2bb927febaf4dd5abfebea4e15a77892802d8e7d735b9fd96bf87c80cb9ad");
+    assert_signature("POST", "http://h:9200/a%3Ab/_settings/x,y?b=2&a=1,%2c&c&a=%20&a-b=1", "{}\n",
+                     "TOKEN", "0da2bb927febaf4dd5abfebea4e15a77892802d8e7d735b9fd96bf87c80cb9ad");
 }
 
 static void the_host_is_named_as_libcurl_does(void **state)

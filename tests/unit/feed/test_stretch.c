@@ -17,7 +17,8 @@ enum { BYTES = 6 << 20, MOST = 1 << 20 };
 static struct stretch *make_for(int64_t most, int64_t expected)
 {
     struct err e = {0};
-    struct stretch_config config = {.bytes = BYTES, .most = most, .expected = expected, .workers = 2};
+    struct stretch_config config = {
+        .bytes = BYTES, .most = most, .expected = expected, .workers = 2};
     struct stretch *s = stretch_new(&config, &e);
     assert_non_null(s);
     return s;
@@ -28,8 +29,8 @@ static struct stretch *make(int64_t most)
     return make_for(most, 0);
 }
 
-/* One more stretch of a query that takes begin_us for itself and row_us for each row. Gives the rows it had.
- */
+/* One more stretch of a query that takes begin_us for itself and row_us for each row. Gives the
+ * rows it had. */
 static int64_t carry(struct stretch *s, int64_t begin_us, int64_t row_us, size_t row_bytes)
 {
     int64_t rows = stretch_next(s);
@@ -93,8 +94,8 @@ static void test_what_the_query_takes_for_itself_makes_it_large(void **state)
     stretch_free(s);
 }
 
-/* Under load the server may take long to begin, now and then; at its quickest it tells what the query takes.
- */
+/* Under load the server may take long to begin, now and then; at its quickest it tells what the
+ * query takes. */
 static void test_the_quickest_beginning_counts(void **state)
 {
     (void)state;
@@ -112,8 +113,9 @@ static void test_one_of_an_earlier_size_changes_nothing(void **state)
     struct stretch *s = make(MOST);
     carry(s, 1000, 40, 1024);
     carry(s, 1000, 40, 1024);
-    stretch_tell(s, &(struct stretch_time){
-                        .keys = 100, .rows = 100, .bytes = 100 * 1024, .first_us = 1000, .all_us = 9000});
+    stretch_tell(
+        s, &(struct stretch_time){
+               .keys = 100, .rows = 100, .bytes = 100 * 1024, .first_us = 1000, .all_us = 9000});
     assert_int_equal(stretch_next(s), BYTES / 1024);
     stretch_free(s);
 }
@@ -125,8 +127,8 @@ static void test_keys_without_rows_make_it_large(void **state)
     struct stretch *s = make(MOST);
     for (int i = 0; i < 9; i++) {
         int64_t keys = stretch_next(s);
-        stretch_tell(
-            s, &(struct stretch_time){.keys = keys, .rows = keys / 10, .bytes = (size_t)keys / 10 * 1024});
+        stretch_tell(s, &(struct stretch_time){
+                            .keys = keys, .rows = keys / 10, .bytes = (size_t)keys / 10 * 1024});
     }
     assert_in_range(stretch_next(s), BYTES / 1024 * 10 - 100, BYTES / 1024 * 10 + 100);
     stretch_free(s);
@@ -156,7 +158,8 @@ static void test_rows_without_documents_have_an_end(void **state)
     stretch_free(s);
 }
 
-/* They come to the end at about the same time: the last ones are small, but not too small to be worth it. */
+/* They come to the end at about the same time: the last ones are small, but not too small to be
+ * worth it. */
 static void test_the_last_ones_are_small(void **state)
 {
     (void)state;
@@ -208,8 +211,8 @@ static void test_least(void **state)
     assert_int_equal(stretch_least(s), 0);
     carry(s, 2000 * 1000, 40, 1024); /* 10 s are to be had at 2.004 s for 100 keys */
     assert_int_equal(stretch_least(s), 499);
-    stretch_tell(
-        s, &(struct stretch_time){.keys = MOST, .rows = MOST, .first_us = 3600 * 1000000LL, .all_us = 1});
+    stretch_tell(s, &(struct stretch_time){
+                        .keys = MOST, .rows = MOST, .first_us = 3600 * 1000000LL, .all_us = 1});
     assert_int_equal(stretch_least(s), MOST);
     stretch_free(s);
 }

@@ -1,5 +1,5 @@
-/* The low-water mark never passes a batch that is not acknowledged; versions order fetches even if the clock
- * goes back. */
+/* The low-water mark never passes a batch that is not acknowledged; versions order fetches even if
+ * the clock goes back. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -155,7 +155,8 @@ static void versions_pass_what_was_issued_before_though_the_clock_went_back(void
     struct err e;
     const size_t window = 1;
     struct queue *q = queue_new(&window, 1, 500, &e);
-    int64_t first = queue_issue(q, 100, queue_reserve(q)), second = queue_issue(q, 101, queue_reserve(q));
+    int64_t first = queue_issue(q, 100, queue_reserve(q)),
+            second = queue_issue(q, 101, queue_reserve(q));
     assert_true(first > 500 && second > first);
     assert_int_equal(queue_issue(q, 900, queue_reserve(q)), 900);
     queue_free(q);
@@ -265,7 +266,8 @@ static void each_lane_has_its_own_low_water(void **state)
     put_into(q, 0, "slow");
     put_into(q, 1, "quick");
     struct batch *first = queue_get(q), *second = queue_get(q);
-    struct batch *slow = first->lane == 0 ? first : second, *quick = first->lane == 0 ? second : first;
+    struct batch *slow = first->lane == 0 ? first : second,
+                 *quick = first->lane == 0 ? second : first;
     queue_ack(q, quick);
     assert_false(queue_low_water(q, 0, &done));
     assert_true(queue_low_water(q, 1, &done));

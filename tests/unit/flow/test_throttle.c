@@ -1,4 +1,5 @@
-/* What an overloaded server puts off halves what is sent at a time; what it takes lets that rise again. */
+/* What an overloaded server puts off halves what is sent at a time; what it takes lets that rise
+ * again. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

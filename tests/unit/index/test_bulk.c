@@ -25,8 +25,9 @@
 
 static struct fake_http fake;
 
-#define STEPS(...)                                                                                           \
-    (struct fake_step[]){__VA_ARGS__}, sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
+#define STEPS(...)                                                                                 \
+    (struct fake_step[]){__VA_ARGS__},                                                             \
+        sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
 
 struct fixture {
     struct bulk b;
@@ -75,7 +76,8 @@ static bool judge_one(struct fixture *f, const char *says)
     char answer[2000];
     setup(f);
     add(f, "1", 5, "{}");
-    snprintf(answer, sizeof answer, "{\"took\":1,\"errors\":%s,\"items\":[{\"index\":{\"_id\":\"1\",%s}}]}",
+    snprintf(answer, sizeof answer,
+             "{\"took\":1,\"errors\":%s,\"items\":[{\"index\":{\"_id\":\"1\",%s}}]}",
              strstr(says, "error") ? "true" : "false", says);
     return judge(f, answer, 7);
 }
@@ -97,9 +99,10 @@ static void body_is_what_the_server_wants(void **state)
     add(&f, "a\"b\n\xD0\xB6", 1700000000000001, "{\"x\":1}");
     gone(&f, "2", 5);
     assert_string_equal(
-        body(&f), "{\"index\":{\"_id\":\"a\\\"b\\n\xD0\xB6\",\"version\":1700000000000001,\"version_type\":"
-                  "\"external_gte\"}}\n{\"x\":1}\n"
-                  "{\"delete\":{\"_id\":\"2\",\"version\":5,\"version_type\":\"external_gte\"}}\n");
+        body(&f),
+        "{\"index\":{\"_id\":\"a\\\"b\\n\xD0\xB6\",\"version\":1700000000000001,\"version_type\":"
+        "\"external_gte\"}}\n{\"x\":1}\n"
+        "{\"delete\":{\"_id\":\"2\",\"version\":5,\"version_type\":\"external_gte\"}}\n");
     assert_int_equal(f.b.n, 2);
     bulk_clear(&f.b);
     assert_int_equal(f.b.n, 0);
@@ -144,10 +147,13 @@ static void an_item_may_have_a_place_of_its_own(void **state)
         body(&f),
         "{\"index\":{\"_id\":\"1\",\"version\":5,\"version_type\":\"external_gte\",\"_index\":"
         "\"films-\\\"24\",\"routing\":\"r\",\"pipeline\":\"p\"}}\n{\"x\":1}\n"
-        "{\"index\":{\"_id\":\"2\",\"version\":5,\"version_type\":\"external_gte\",\"pipeline\":\"p\"}}\n{}\n"
+        "{\"index\":{\"_id\":\"2\",\"version\":5,\"version_type\":\"external_gte\",\"pipeline\":"
+        "\"p\"}}\n{}\n"
         "{\"index\":{\"_id\":\"3\",\"version\":5,\"version_type\":\"external_gte\"}}\n{}\n"
-        "{\"delete\":{\"_id\":\"4\",\"version\":6,\"version_type\":\"external_gte\",\"_index\":\"y\"}}\n"
-        "{\"delete\":{\"_id\":\"5\",\"version\":6,\"version_type\":\"external_gte\",\"routing\":\"\xD0\xB6\"}"
+        "{\"delete\":{\"_id\":\"4\",\"version\":6,\"version_type\":\"external_gte\",\"_index\":"
+        "\"y\"}}\n"
+        "{\"delete\":{\"_id\":\"5\",\"version\":6,\"version_type\":\"external_gte\",\"routing\":"
+        "\"\xD0\xB6\"}"
         "}\n");
     bulk_drop(&f.b, 1);
     bulk_compact(&f.b);
@@ -236,11 +242,11 @@ static void every_allocation_may_fail_while_building(void **state)
 
 /* ---- judging ---- */
 
-#define ERROR(status, type, reason)                                                                          \
+#define ERROR(status, type, reason)                                                                \
     "\"status\":" status ",\"error\":{\"type\":\"" type "\",\"reason\":\"" reason "\"}"
-#define CONFLICT(current)                                                                                    \
-    ERROR("409", "version_conflict_engine_exception",                                                        \
-          "[current version [1]]: version conflict, current version [" current                               \
+#define CONFLICT(current)                                                                          \
+    ERROR("409", "version_conflict_engine_exception",                                              \
+          "[current version [1]]: version conflict, current version [" current                     \
           "] is higher than the one provided [5]")
 
 enum fate { LEFT_DONE, LEFT_UNCHANGED, LEFT_REJECTED, STAYS_PASSING, STAYS_FINAL };
@@ -266,19 +272,22 @@ static void each_item_gets_what_it_deserves(void **state)
         {ERROR("404", "index_not_found_exception", "no such index [x]"), STAYS_FINAL},
         {ERROR("404", "shard_not_found_exception", "no such shard"), STAYS_PASSING},
         {ERROR("400", "index_closed_exception", "closed"), STAYS_FINAL},
-        {ERROR("400", "illegal_argument_exception", "no write index is defined for alias [x]"), STAYS_FINAL},
+        {ERROR("400", "illegal_argument_exception", "no write index is defined for alias [x]"),
+         STAYS_FINAL},
         {ERROR("429", "es_rejected_execution_exception", "rejected execution"), STAYS_PASSING},
         {ERROR("429", "cluster_block_exception", "blocked by: [TOO_MANY_REQUESTS/12/disk usage]"),
          STAYS_PASSING},
         {ERROR("403", "cluster_block_exception", "blocked by: [FORBIDDEN/12/index read-only]"),
          STAYS_PASSING},
-        {ERROR("403", "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]"), STAYS_FINAL},
+        {ERROR("403", "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]"),
+         STAYS_FINAL},
         {ERROR("403", "security_exception", "no permissions"), STAYS_FINAL},
         {ERROR("401", "security_exception", "who are you"), STAYS_FINAL},
         {ERROR("408", "timeout_exception", "late"), STAYS_PASSING},
         {ERROR("500", "node_not_connected_exception", "gone"), STAYS_PASSING},
         {ERROR("502", "x", "y"), STAYS_PASSING},
-        {ERROR("503", "unavailable_shards_exception", "primary shard is not active"), STAYS_PASSING},
+        {ERROR("503", "unavailable_shards_exception", "primary shard is not active"),
+         STAYS_PASSING},
         {ERROR("504", "x", "y"), STAYS_PASSING},
         {"\"status\":503,\"error\":\"plain text\"", STAYS_PASSING},
         {ERROR("500", "fail_processor_exception", "no such genre"), LEFT_REJECTED},
@@ -342,9 +351,10 @@ static void a_rejected_item_is_told_with_its_reason(void **state)
     (void)state;
     struct fixture f;
     assert_true(judge_one(
-        &f, "\"status\":400,\"error\":{\"type\":\"mapper_parsing_exception\",\"reason\":\"failed to "
-            "parse field [a]\",\"caused_by\":{\"type\":\"number_format_exception\",\"reason\":\"For "
-            "input string: \\\"x\\\"\"}}"));
+        &f,
+        "\"status\":400,\"error\":{\"type\":\"mapper_parsing_exception\",\"reason\":\"failed to "
+        "parse field [a]\",\"caused_by\":{\"type\":\"number_format_exception\",\"reason\":\"For "
+        "input string: \\\"x\\\"\"}}"));
     assert_string_equal(f.key, "1");
     assert_string_equal(f.reason, "mapper_parsing_exception: failed to parse field [a] (caused by "
                                   "number_format_exception: For input string: \"x\")");
@@ -361,16 +371,17 @@ static void a_rejected_item_always_has_a_reason(void **state)
 }
 
 /* Six items, of every kind; what is left is the 429 alone. */
-static const char six[] = "{\"took\":3,\"errors\":true,\"items\":["
-                          "{\"index\":{\"_id\":\"a\\\"b\",\"status\":201}},"
-                          "{\"index\":{\"_id\":\"busy\",\"status\":429,\"error\":{\"type\":\"es_rejected_"
-                          "execution_exception\",\"reason\":\"r\"}}},"
-                          "{\"delete\":{\"_id\":\"gone\",\"status\":404}},"
-                          "{\"delete\":{\"_id\":\"here\",\"status\":200}},"
-                          "{\"index\":{\"_id\":\"old\"," CONFLICT(
-                              "6") "}},"
-                                   "{\"index\":{\"_id\":\"bad\",\"status\":400,\"error\":{\"type\":\"mapper_"
-                                   "parsing_exception\",\"reason\":\"no\"}}}]}";
+static const char six[] =
+    "{\"took\":3,\"errors\":true,\"items\":["
+    "{\"index\":{\"_id\":\"a\\\"b\",\"status\":201}},"
+    "{\"index\":{\"_id\":\"busy\",\"status\":429,\"error\":{\"type\":\"es_rejected_"
+    "execution_exception\",\"reason\":\"r\"}}},"
+    "{\"delete\":{\"_id\":\"gone\",\"status\":404}},"
+    "{\"delete\":{\"_id\":\"here\",\"status\":200}},"
+    "{\"index\":{\"_id\":\"old\"," CONFLICT(
+        "6") "}},"
+             "{\"index\":{\"_id\":\"bad\",\"status\":400,\"error\":{\"type\":\"mapper_"
+             "parsing_exception\",\"reason\":\"no\"}}}]}";
 
 static void fill_six(struct fixture *f)
 {
@@ -397,10 +408,10 @@ static void only_what_was_put_off_remains(void **state)
     assert_int_equal(f.sums.rejected, 1);
     assert_string_equal(f.key, "bad");
     assert_int_equal(f.b.n, 1);
-    assert_string_equal(
-        body(&f),
-        "{\"index\":{\"_id\":\"busy\",\"version\":5,\"version_type\":\"external_gte\"}}\n{\"n\":22}\n");
-    assert_true(judge(&f, "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"busy\",\"status\":200}}]}", 7));
+    assert_string_equal(body(&f), "{\"index\":{\"_id\":\"busy\",\"version\":5,\"version_type\":"
+                                  "\"external_gte\"}}\n{\"n\":22}\n");
+    assert_true(judge(
+        &f, "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"busy\",\"status\":200}}]}", 7));
     assert_int_equal(f.sums.indexed, 2);
     assert_int_equal(f.b.body.len, 0);
     bulk_free(&f.b);
@@ -424,7 +435,8 @@ static void an_answer_cut_anywhere_changes_nothing(void **state)
     }
 }
 
-/* Whatever byte is wrong, and however: all stays, or what leaves is what would have left, or is told of. */
+/* Whatever byte is wrong, and however: all stays, or what leaves is what would have left, or is
+ * told of. */
 static void an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not(void **state)
 {
     (void)state;
@@ -441,7 +453,8 @@ static void an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not(void 
                 fail_msg("byte %d at %zu lost an item", byte, at);
             if (f.sums.indexed > 1 || f.sums.deleted > 1 || f.sums.unchanged > 3)
                 fail_msg("byte %d at %zu counts too much", byte, at);
-            assert_int_equal(f.b.n + f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 6);
+            assert_int_equal(
+                f.b.n + f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 6);
             bulk_free(&f.b);
         }
 }
@@ -481,11 +494,13 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
          "it is about document '' instead of '2'"},
         {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"_id\":2,\"status\":200}}]}",
          "its item 2 does not fit"},
-        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"status\":200}}]}", "its item 2 does not fit"},
+        {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"status\":200}}]}",
+         "its item 2 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,{\"delete\":{\"_id\":\"2\",\"status\":302}}]}",
          "its item 2 has status 302 without error"},
         {"{\"errors\":false,\"items\":[%1$s,%2$s,%2$s]}", "it has more than 2 items"},
-        {"{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201},\"index\":{\"_id\":"
+        {"{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":201},\"index\":{\"_"
+         "id\":"
          "\"1\",\"status\":201}},%2$s]}",
          "its item 1 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,%2$s],\"items\":[%1$s,%2$s]}", "not what"},
@@ -524,7 +539,8 @@ static void every_allocation_may_fail_while_judging(void **state)
         allocations_left = -1;
         assert_false(ok);
         done = f.b.n == 1;
-        assert_int_equal(f.b.n + f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 6);
+        assert_int_equal(
+            f.b.n + f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 6);
         bulk_free(&f.b);
     }
 }
@@ -549,7 +565,8 @@ static void a_request_is_sent_and_emptied(void **state)
     (void)state;
     struct fixture f;
     setup(&f);
-    assert_true(bulk_send(&f.b, NULL, "x", 7, &f.sums, on_rejected, &f, &f.e)); /* nothing to send */
+    /* nothing to send */
+    assert_true(bulk_send(&f.b, NULL, "x", 7, &f.sums, on_rejected, &f, &f.e));
     add(&f, "1", 5, "{}");
     gone(&f, "2", 5);
     size_t len = f.b.body.len;
@@ -591,26 +608,30 @@ static void fails_as(struct fake_step step, enum err_kind kind, int64_t retry_ms
 static void a_failed_request_keeps_all_its_items(void **state)
 {
     (void)state;
-    fails_as((struct fake_step){.status = 429, .headers = "Retry-After: 2\r\n", .body = "{}"}, ERR_PASSING,
-             2000, "429");
+    fails_as((struct fake_step){.status = 429, .headers = "Retry-After: 2\r\n", .body = "{}"},
+             ERR_PASSING, 2000, "429");
     fails_as((struct fake_step){.status = 503, .body = "starting"}, ERR_PASSING, 0, "starting");
     fails_as((struct fake_step){.status = 401, .body = ""}, ERR_FINAL, 0, "401");
-    fails_as((struct fake_step){.status = 400, .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\"}}"},
-             ERR_FINAL, 0, "t: r");
     fails_as(
-        (struct fake_step){.status = 404,
-                           .body =
-                               "{\"error\":{\"type\":\"index_not_found_exception\",\"reason\":\"no such\"}}"},
+        (struct fake_step){.status = 400, .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\"}}"},
+        ERR_FINAL, 0, "t: r");
+    fails_as(
+        (struct fake_step){
+            .status = 404,
+            .body = "{\"error\":{\"type\":\"index_not_found_exception\",\"reason\":\"no such\"}}"},
         ERR_FINAL, 0, "index_not_found_exception");
-    fails_as((struct fake_step){.status = 200, .missing = 5, .end = FAKE_CLOSE}, ERR_PASSING, 0, "cut off");
+    fails_as((struct fake_step){.status = 200, .missing = 5, .end = FAKE_CLOSE}, ERR_PASSING, 0,
+             "cut off");
     fails_as((struct fake_step){.status = 200, .body = ""}, ERR_PASSING, 0, "damaged");
     fails_as((struct fake_step){.status = 200, .body = "<html>login</html>"}, ERR_PASSING, 0,
              "it begins with '<html>login</html>'");
     fails_as((struct fake_step){.status = 500, .body = "{}"}, ERR_PASSING, 0, "500");
-    fails_as((struct fake_step){.status = 200, .body = "{\"error\":\"who are you\",\"status\":401}"},
-             ERR_FINAL, 0, "who are you");
-    fails_as((struct fake_step){.status = 307, .body = "", .headers = "Location: https://h:1/x\r\n"},
-             ERR_FINAL, 0, "it redirects to https://h:1/");
+    fails_as(
+        (struct fake_step){.status = 200, .body = "{\"error\":\"who are you\",\"status\":401}"},
+        ERR_FINAL, 0, "who are you");
+    fails_as(
+        (struct fake_step){.status = 307, .body = "", .headers = "Location: https://h:1/x\r\n"},
+        ERR_FINAL, 0, "it redirects to https://h:1/");
     fails_as((struct fake_step){.status = 200, .end = FAKE_HANG}, ERR_PASSING, 0, "not a byte");
     fails_as((struct fake_step){.end = FAKE_RESET}, ERR_PASSING, 0, "could not");
 }
@@ -648,7 +669,8 @@ static void a_request_too_large_is_split_down_to_the_item_that_never_fits(void *
     bulk_free(&f.b);
 }
 
-/* What the server refused once is not tried again: neither by the rest of this request, nor by the next. */
+/* What the server refused once is not tried again: neither by the rest of this request, nor by the
+ * next. */
 static void the_servers_limit_is_remembered(void **state)
 {
     (void)state;
@@ -678,8 +700,8 @@ static void what_a_split_has_delivered_is_not_sent_again(void **state)
     setup(&f);
     for (int i = 0; i < 4; i++)
         add(&f, i == 0 ? "0" : i == 1 ? "1" : i == 2 ? "2" : "3", 5, "{}");
-    fake_start(&fake, STEPS({.status = 413, .body = ""}, {.status = 200}, {.status = 503, .body = ""},
-                            {.status = 200}));
+    fake_start(&fake, STEPS({.status = 413, .body = ""}, {.status = 200},
+                            {.status = 503, .body = ""}, {.status = 200}));
     assert_false(deliver(&f, fake.url, "movies", 7));
     assert_int_equal(f.e.kind, ERR_PASSING);
     assert_int_equal(f.sums.indexed, 2);
@@ -720,7 +742,8 @@ static bool put_off_by(int status, const char *type, const char *reason)
     setup(&f);
     add(&f, "1", 5, "{}");
     snprintf(answer, sizeof answer,
-             "{\"errors\":true,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":%d,\"error\":{\"type\":\"%s\","
+             "{\"errors\":true,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":%d,\"error\":{"
+             "\"type\":\"%s\","
              "\"reason\":\"%s\"}}}]}",
              status, type, reason);
     assert_false(judge(&f, answer, 7));
@@ -786,7 +809,8 @@ static int fresh_index(void **state)
         return 0;
     call("DELETE", "/etl-engine-test-bulk", NULL);
     call("PUT", "/etl-engine-test-bulk",
-         "{\"settings\":{\"number_of_shards\":1,\"number_of_replicas\":0,\"index.gc_deletes\":\"1h\"},"
+         "{\"settings\":{\"number_of_shards\":1,\"number_of_replicas\":0,\"index.gc_deletes\":"
+         "\"1h\"},"
          "\"mappings\":{\"dynamic\":\"strict\",\"properties\":{\"n\":{\"type\":\"integer\"}}}}");
     return 0;
 }
@@ -850,8 +874,10 @@ static void server_rejects_what_does_not_fit_the_mapping(void **state)
     assert_true(really(&f, 10));
     assert_int_equal(f.told, 1);
     assert_string_equal(f.key, "1");
-    assert_non_null(strstr(f.reason, "parsing_exception: failed to parse field [n] of type [integer]"));
-    assert_non_null(strstr(f.reason, "(caused by number_format_exception: For input string: \"x\")"));
+    assert_non_null(
+        strstr(f.reason, "parsing_exception: failed to parse field [n] of type [integer]"));
+    assert_non_null(
+        strstr(f.reason, "(caused by number_format_exception: For input string: \"x\")"));
     add(&f, "3", 10, "{\"m\":2}");
     assert_true(really(&f, 10));
     assert_non_null(strstr(f.reason, "strict_dynamic_mapping_exception"));
@@ -870,12 +896,14 @@ static void server_with_a_full_disk_is_waited_for(void **state)
         skip();
     struct fixture f;
     setup(&f);
-    call("PUT", "/etl-engine-test-bulk/_settings", "{\"index.blocks.read_only_allow_delete\":true}");
+    call("PUT", "/etl-engine-test-bulk/_settings",
+         "{\"index.blocks.read_only_allow_delete\":true}");
     add(&f, "1", 10, "{\"n\":1}");
     assert_false(really(&f, 10));
     assert_int_equal(f.e.kind, ERR_PASSING);
     assert_non_null(strstr(f.e.text, "1 of 1 items were put off: cluster_block_exception"));
-    call("PUT", "/etl-engine-test-bulk/_settings", "{\"index.blocks.read_only_allow_delete\":null}");
+    call("PUT", "/etl-engine-test-bulk/_settings",
+         "{\"index.blocks.read_only_allow_delete\":null}");
     assert_true(really(&f, 10));
     call("PUT", "/etl-engine-test-bulk/_settings", "{\"index.blocks.write\":true}");
     add(&f, "1", 11, "{\"n\":1}");
@@ -895,7 +923,8 @@ static void server_short_of_memory_is_waited_for(void **state)
     call("PUT", "/_cluster/settings",
          "{\"persistent\":{\"network.breaker.inflight_requests.limit\":\"10b\"}}");
     bool ok = really(&f, 10);
-    call("PUT", "/_cluster/settings", "{\"persistent\":{\"network.breaker.inflight_requests.limit\":null}}");
+    call("PUT", "/_cluster/settings",
+         "{\"persistent\":{\"network.breaker.inflight_requests.limit\":null}}");
     assert_false(ok);
     assert_int_equal(f.e.kind, ERR_PASSING);
     assert_non_null(strstr(f.e.text, "429: circuit_breaking_exception"));
@@ -995,11 +1024,14 @@ int main(void)
         cmocka_unit_test(items_tell_of_overload),
         cmocka_unit_test(a_key_too_long_for_any_server_is_rejected_alone),
         cmocka_unit_test_setup_teardown(server_refuses_what_is_stale, fresh_index, no_index),
-        cmocka_unit_test_setup_teardown(server_rejects_what_does_not_fit_the_mapping, fresh_index, no_index),
-        cmocka_unit_test_setup_teardown(server_with_a_full_disk_is_waited_for, fresh_index, no_index),
-        cmocka_unit_test_setup_teardown(server_short_of_memory_is_waited_for, fresh_index, no_index),
-        cmocka_unit_test_setup_teardown(server_with_too_many_fields_rejects_the_document, fresh_index,
+        cmocka_unit_test_setup_teardown(server_rejects_what_does_not_fit_the_mapping, fresh_index,
                                         no_index),
+        cmocka_unit_test_setup_teardown(server_with_a_full_disk_is_waited_for, fresh_index,
+                                        no_index),
+        cmocka_unit_test_setup_teardown(server_short_of_memory_is_waited_for, fresh_index,
+                                        no_index),
+        cmocka_unit_test_setup_teardown(server_with_too_many_fields_rejects_the_document,
+                                        fresh_index, no_index),
         cmocka_unit_test_setup_teardown(server_without_the_index_ends_it, fresh_index, no_index),
         cmocka_unit_test_setup_teardown(server_takes_ten_thousand_items, fresh_index, no_index),
     };

@@ -20,11 +20,12 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define SHARDS "\"_shards\":{\"total\":2,\"successful\":2,\"skipped\":0,\"failed\":0}"
-#define ANSWER(total, hits)                                                                                  \
-    "{\"timed_out\":false," SHARDS ",\"hits\":{\"total\":{\"value\":" total ",\"relation\":\"eq\"}" hits "}" \
+#define ANSWER(total, hits)                                                                        \
+    "{\"timed_out\":false," SHARDS ",\"hits\":{\"total\":{\"value\":" total                        \
+    ",\"relation\":\"eq\"}" hits "}"                                                               \
     "}"
 #define HITS(list) ",\"hits\":[" list "]"
-#define HIT(index, id, version, routing)                                                                     \
+#define HIT(index, id, version, routing)                                                           \
     "{\"_index\":\"" index "\",\"_id\":\"" id "\",\"_version\":" version routing "}"
 #define AT(routing) ",\"_routing\":\"" routing "\""
 
@@ -38,7 +39,8 @@ struct fixture {
     struct err e;
 };
 
-/* n: 2, or 3 with the note of index z behind what was found; the last one is given again and again. */
+/* n: 2, or 3 with the note of index z behind what was found; the last one is given again and
+ * again. */
 static void set_up_answers(struct fixture *f, const char *found, size_t n)
 {
     static struct fake_step steps[3] = {
@@ -74,10 +76,11 @@ static void tear_down(struct fixture *f)
     fake_stop(&fake);
 }
 
-static const char FOUND[] = ANSWER(
-    "6", HITS(HIT("x", "b", "5", "") "," HIT("y", "a\\\"", "7", AT("r1")) "," HIT(
-             "y", "a\\\"", "9", AT("r2")) "," HIT("x", "a\\\"", "8",
-                                                  "") "," HIT("x", "c", "3", "") "," HIT("y", "c", "3", "")));
+static const char FOUND[] =
+    ANSWER("6", HITS(HIT("x", "b", "5", "") "," HIT("y", "a\\\"", "7", AT("r1")) "," HIT(
+                    "y", "a\\\"", "9",
+                    AT("r2")) "," HIT("x", "a\\\"", "8",
+                                      "") "," HIT("x", "c", "3", "") "," HIT("y", "c", "3", "")));
 
 static void the_newest_copy_stays(void **state)
 {
@@ -90,18 +93,20 @@ static void the_newest_copy_stays(void **state)
     copies_note(&f.copies, "d");
     assert_true(copies_find(&f.copies, &f.e));
     fake_look(&fake);
-    assert_memory_equal(fake.head, "POST /films-%2A%2Cx/_search?allow_partial_search_results=false&", 63);
+    assert_memory_equal(fake.head,
+                        "POST /films-%2A%2Cx/_search?allow_partial_search_results=false&", 63);
     assert_non_null(strstr(fake.body, "\"values\":[\"a\\\"\",\"b\",\"c\",\"d\"]"));
     assert_int_equal(copies_count(&f.copies, "a\""), 3);
     assert_int_equal(copies_count(&f.copies, "b"), 1);
     assert_int_equal(copies_count(&f.copies, "d"), 0);
     assert_true(copies_drop_older(&f.copies, &f.bulk, &f.e));
     /* Of c both: nothing tells which of them is older. */
-    assert_string_equal(
-        buf_cstr(&f.bulk.body),
-        "{\"delete\":{\"_id\":\"a\\\"\",\"version\":8,\"version_type\":\"external_gte\",\"_index\":\"x\"}}\n"
-        "{\"delete\":{\"_id\":\"a\\\"\",\"version\":7,\"version_type\":\"external_gte\",\"_index\":\"y\","
-        "\"routing\":\"r1\"}}\n");
+    assert_string_equal(buf_cstr(&f.bulk.body),
+                        "{\"delete\":{\"_id\":\"a\\\"\",\"version\":8,\"version_type\":\"external_"
+                        "gte\",\"_index\":\"x\"}}\n"
+                        "{\"delete\":{\"_id\":\"a\\\"\",\"version\":7,\"version_type\":\"external_"
+                        "gte\",\"_index\":\"y\","
+                        "\"routing\":\"r1\"}}\n");
     bulk_clear(&f.bulk);
     assert_true(copies_drop_all(&f.copies, &f.bulk, 12, &f.e));
     assert_int_equal(f.bulk.n, 6);
@@ -121,8 +126,8 @@ static void what_another_pipeline_keeps_is_not_found(void **state)
     copies_note(&f.copies, "b");
     assert_false(copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_USAGE);
-    assert_string_equal(f.e.text,
-                        "sink.indices 'films-*,x' names index 'z', too, which pipeline 'actors' keeps");
+    assert_string_equal(
+        f.e.text, "sink.indices 'films-*,x' names index 'z', too, which pipeline 'actors' keeps");
     tear_down(&f);
 }
 
@@ -144,7 +149,8 @@ static void nothing_is_found_in_an_answer_that_is_not_whole(void **state)
         {ANSWER("1", HITS("{\"_id\":\"b\",\"_version\":3}")), ERR_PASSING},
         {ANSWER("1", HITS("{\"_index\":7,\"_id\":\"b\",\"_version\":3}")), ERR_PASSING},
         {"{\"timed_out\":true," SHARDS ",\"hits\":{\"total\":{\"value\":0}}}", ERR_PASSING},
-        {"{\"timed_out\":false,\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1},\"hits\":{\"total\":{"
+        {"{\"timed_out\":false,\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1},\"hits\":{"
+         "\"total\":{"
          "\"value\":0}}}",
          ERR_PASSING},
         {"{" SHARDS ",\"hits\":{\"total\":{\"value\":0}}}", ERR_PASSING},
@@ -191,7 +197,8 @@ static void nothing_noted_asks_nothing(void **state)
     struct fixture f;
     set_up(&f, "");
     assert_true(copies_find(&f.copies, &f.e));
-    assert_true(copies_drop_all(&f.copies, &f.bulk, 5, &f.e) && copies_drop_older(&f.copies, &f.bulk, &f.e));
+    assert_true(copies_drop_all(&f.copies, &f.bulk, 5, &f.e) &&
+                copies_drop_older(&f.copies, &f.bulk, &f.e));
     assert_int_equal(f.bulk.n, 0);
     assert_int_equal(atomic_load(&fake.served), 0);
     copies_note(&f.copies, "\xFF");

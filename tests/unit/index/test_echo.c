@@ -1,4 +1,5 @@
-/* A document that comes back otherwise than it was sent is noticed, and nothing else is taken for one. */
+/* A document that comes back otherwise than it was sent is noticed, and nothing else is taken for
+ * one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -72,10 +73,10 @@ static void only_another_document_of_the_very_version_is_another_one(void **stat
         const char *answer;
         bool heard, told;
     } cases[] = {
-        {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":7,\"_source\":{\"a\":1,\"b\":2}}]}", true,
-         false},
-        {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":7,\"_source\":{\"b\":2,\"a\":1}}]}", false,
-         true},
+        {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":7,\"_source\":{\"a\":1,\"b\":2}}]}",
+         true, false},
+        {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":7,\"_source\":{\"b\":2,\"a\":1}}]}",
+         false, true},
         {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":7,\"_source\":{}}]}", false, true},
         {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":7}]}", false, true},
         {"{\"docs\":[{\"_id\":\"k\",\"found\":true,\"_version\":8,\"_source\":{}}]}", false, false},
@@ -98,7 +99,8 @@ static void the_last_document_of_a_key_of_its_own_is_taken(void **state)
         const char *pairs[4][2], *key;
     } cases[] = {
         {{{"a", "{}"}, {"b", "{\"n\":1}"}, {"c", NULL}}, "b"},
-        {{{"a", "{}"}, {"b", "{\"n\":1}"}, {"b", "{\"n\":2}"}}, NULL}, /* the other one may be written last */
+        /* the other one may be written last */
+        {{{"a", "{}"}, {"b", "{\"n\":1}"}, {"b", "{\"n\":2}"}}, NULL},
         {{{"c", NULL}}, NULL},
         {{{0}}, NULL},
     };
@@ -126,8 +128,8 @@ static void why_is_read_from_mapping_and_settings(void **state)
     static const struct {
         const char *mappings, *settings, *why, *remedy;
     } cases[] = {
-        {"{\"_source\":{\"includes\":[\"a\"]}}", "{}", "its mapping has _source {\"includes\":[\"a\"]}",
-         "reindex"},
+        {"{\"_source\":{\"includes\":[\"a\"]}}", "{}",
+         "its mapping has _source {\"includes\":[\"a\"]}", "reindex"},
         {"{}", "{\"index.derived_source.enabled\":\"true\"}",
          "its setting index.derived_source.enabled is 'true'", "reindex"},
         {"{}", "{\"index.mapping.source.mode\":\"synthetic\"}",

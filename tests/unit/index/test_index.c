@@ -1,4 +1,5 @@
-/* An index is looked at, created and refreshed; what a server says of it is believed only where it is clear.
+/* An index is looked at, created and refreshed; what a server says of it is believed only where it
+ * is clear.
  *
  * With ELASTICSEARCH_URL in the environment the last tests ask such a server.
  */
@@ -59,16 +60,17 @@ static void times_are_read(void **state)
     static const struct {
         const char *text;
         int64_t ms;
-    } cases[] = {
-        {"60s", 60000},    {"1h", 3600000}, {"1m", 60000}, {"1500ms", 1500},          {"2d", 172800000},
-        {"1.5h", 5400000}, {"0s", 0},       {"-1", 0},     {"60000000micros", 60000}, {"soon", -1},
-        {"", -1},          {"5 x", -1},     {"nan", -1}};
+    } cases[] = {{"60s", 60000},   {"1h", 3600000},   {"1m", 60000},
+                 {"1500ms", 1500}, {"2d", 172800000}, {"1.5h", 5400000},
+                 {"0s", 0},        {"-1", 0},         {"60000000micros", 60000},
+                 {"soon", -1},     {"", -1},          {"5 x", -1},
+                 {"nan", -1}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char body[300];
-        snprintf(
-            body, sizeof body,
-            "{\"movies-1\":{\"settings\":{\"index.uuid\":\"U\"},\"defaults\":{\"index.gc_deletes\":\"%s\"}}}",
-            cases[i].text);
+        snprintf(body, sizeof body,
+                 "{\"movies-1\":{\"settings\":{\"index.uuid\":\"U\"},\"defaults\":{\"index.gc_"
+                 "deletes\":\"%s\"}}}",
+                 cases[i].text);
         struct index_info info;
         struct err e;
         bool ok = look_at(200, body, &info, &e);
@@ -99,13 +101,13 @@ static void answers_to_a_look_are_told_apart(void **state)
     assert_int_equal(e.kind, ERR_FINAL);
     assert_false(look_at(200, "", &info, &e));
     assert_int_equal(e.kind, ERR_PASSING);
-    assert_false(look_at(200,
-                         "{\"a\":{\"settings\":{\"index.uuid\":\"U\",\"index.gc_deletes\":\"1h\"}},\"b\":{}}",
-                         &info, &e));
+    assert_false(look_at(
+        200, "{\"a\":{\"settings\":{\"index.uuid\":\"U\",\"index.gc_deletes\":\"1h\"}},\"b\":{}}",
+        &info, &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_string_equal(e.text,
-                        "cannot write to 'movies': it is an alias of several indexes, none of which is "
-                        "its write index");
+    assert_string_equal(
+        e.text, "cannot write to 'movies': it is an alias of several indexes, none of which is "
+                "its write index");
 }
 
 static void a_cut_answer_to_a_look_is_passing(void **state)
@@ -124,7 +126,8 @@ static void a_cut_answer_to_a_look_is_passing(void **state)
     }
 }
 
-static bool create_at(int status, const char *body, const char *settings, const char *mappings, struct err *e)
+static bool create_at(int status, const char *body, const char *settings, const char *mappings,
+                      struct err *e)
 {
     struct fake_step step = {.status = status, .body = body};
     fake_start(&fake, &step, 1);
@@ -146,7 +149,8 @@ static void gc_deletes_is_added_unless_it_is_named(void **state)
         {"{}", "{\"index.gc_deletes\":\"1h\"}"},
         {" { } ", "{\"index.gc_deletes\":\"1h\"}"},
         {"{\"a\":{\"gc_deletes\":1}}", "{\"index.gc_deletes\":\"1h\",\"a\":{\"gc_deletes\":1}}"},
-        {"{\"index\":{\"x\":[{}]},\"y\":1}", "{\"index.gc_deletes\":\"1h\",\"index\":{\"x\":[{}]},\"y\":1}"},
+        {"{\"index\":{\"x\":[{}]},\"y\":1}",
+         "{\"index.gc_deletes\":\"1h\",\"index\":{\"x\":[{}]},\"y\":1}"},
         {"{\"index\":{}}", "{\"index.gc_deletes\":\"1h\",\"index\":{}}"},
         {"{\"gc_deletes\":\"2h\"}", "{\"gc_deletes\":\"2h\"}"},
         {"{\"index.gc_deletes\":\"2h\"}", "{\"index.gc_deletes\":\"2h\"}"},
@@ -165,7 +169,8 @@ static void gc_deletes_is_added_unless_it_is_named(void **state)
     struct err e;
     assert_true(create_at(200, "{\"acknowledged\":true}", NULL, "{\"m\":1}", &e));
     fake_look(&fake);
-    assert_string_equal(fake.body, "{\"settings\":{\"index.gc_deletes\":\"1h\"},\"mappings\":{\"m\":1}}");
+    assert_string_equal(fake.body,
+                        "{\"settings\":{\"index.gc_deletes\":\"1h\"},\"mappings\":{\"m\":1}}");
     assert_false(create_at(200, "{}", "[]", NULL, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     assert_false(create_at(200, "{}", "{\"a\":", NULL, &e));
@@ -176,17 +181,19 @@ static void answers_to_a_creation_are_told_apart(void **state)
 {
     (void)state;
     struct err e;
-    assert_true(create_at(400,
-                          "{\"error\":{\"type\":\"resource_already_exists_exception\",\"reason\":\"r\"}}",
-                          NULL, NULL, &e));
-    assert_false(create_at(400, "{\"error\":{\"type\":\"mapper_parsing_exception\",\"reason\":\"r\"}}", NULL,
-                           NULL, &e));
+    assert_true(create_at(
+        400, "{\"error\":{\"type\":\"resource_already_exists_exception\",\"reason\":\"r\"}}", NULL,
+        NULL, &e));
+    assert_false(create_at(400,
+                           "{\"error\":{\"type\":\"mapper_parsing_exception\",\"reason\":\"r\"}}",
+                           NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_int_equal(e.fault, ERR_FAULT_REQUEST);
-    assert_string_equal(
-        e.text, "cannot create index 'movies': the search server answered 400: mapper_parsing_exception: r");
-    assert_false(create_at(400, "{\"error\":{\"type\":\"validation_exception\",\"reason\":\"shards\"}}", NULL,
-                           NULL, &e));
+    assert_string_equal(e.text, "cannot create index 'movies': the search server answered 400: "
+                                "mapper_parsing_exception: r");
+    assert_false(create_at(400,
+                           "{\"error\":{\"type\":\"validation_exception\",\"reason\":\"shards\"}}",
+                           NULL, NULL, &e));
     assert_true(e.kind == ERR_FINAL && e.fault == ERR_FAULT_UNKNOWN);
     assert_false(create_at(200, "{\"acknowledged\":false}", NULL, NULL, &e));
     assert_int_equal(e.kind, ERR_PASSING);
@@ -197,9 +204,9 @@ static void answers_to_a_creation_are_told_apart(void **state)
 static void every_allocation_may_fail(void **state)
 {
     (void)state;
-    struct fake_step step = {
-        .status = 200,
-        .body = "{\"m\":{\"settings\":{\"index.uuid\":\"\\u0055\",\"index.gc_deletes\":\"1\\u0068\"}}}"};
+    struct fake_step step = {.status = 200,
+                             .body = "{\"m\":{\"settings\":{\"index.uuid\":\"\\u0055\",\"index.gc_"
+                                     "deletes\":\"1\\u0068\"}}}"};
     fake_start(&fake, &step, 1);
     open_es(fake.url);
     bool done = false;
@@ -263,7 +270,8 @@ static void server_creates_and_shows_an_index(void **state)
     assert_true(index_look(es, NAME, &info, &e));
     assert_false(info.exists);
     static const char settings[] = "{\"number_of_shards\":1,\"index\":{\"number_of_replicas\":0}}";
-    static const char mappings[] = "{\"dynamic\":\"strict\",\"properties\":{\"n\":{\"type\":\"integer\"}}}";
+    static const char mappings[] =
+        "{\"dynamic\":\"strict\",\"properties\":{\"n\":{\"type\":\"integer\"}}}";
     assert_true(index_create(es, NAME, settings, mappings, &e));
     assert_true(index_create(es, NAME, settings, mappings, &e)); /* somebody was faster */
     assert_true(index_look(es, NAME, &info, &e));
@@ -299,7 +307,8 @@ static void server_knows_aliases(void **state)
     assert_false(index_look(es, NAME "-alias", &alias, &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_non_null(strstr(e.text, "it is an alias of several indexes"));
-    assert_int_equal(call("PUT", "/" NAME "-2/_alias/" NAME "-alias", "{\"is_write_index\":true}"), 200);
+    assert_int_equal(call("PUT", "/" NAME "-2/_alias/" NAME "-alias", "{\"is_write_index\":true}"),
+                     200);
     assert_true(index_look(es, NAME "-alias", &alias, &e));
     assert_true(alias.exists && alias.several);
     assert_string_equal(alias.name, NAME "-2");
@@ -311,7 +320,8 @@ static void server_says_what_is_wrong_with_a_mapping(void **state)
     if (!real)
         skip();
     struct err e = {0};
-    assert_false(index_create(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"no_such_type\"}}}", &e));
+    assert_false(
+        index_create(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"no_such_type\"}}}", &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_non_null(strstr(e.text, "no_such_type"));
     assert_false(index_create(es, NAME, "{\"no_such_setting\":1}", NULL, &e));
@@ -355,17 +365,19 @@ static void server_keeps_the_note(void **state)
     assert_true(index_write_meta(es, NAME, NULL, &m, &e));
     assert_true(index_read_meta(es, NAME, &found, &e));
     assert_memory_equal(&m, &found, sizeof m);
-    assert_int_equal(call("PUT", "/" NAME "/_mapping", "{\"_meta\":{\"etl_engine\":{\"format\":\"x\"}}}"),
-                     200);
+    assert_int_equal(
+        call("PUT", "/" NAME "/_mapping", "{\"_meta\":{\"etl_engine\":{\"format\":\"x\"}}}"), 200);
     assert_true(index_read_meta(es, NAME, &found, &e));
     assert_false(found.known);
-    assert_int_equal(call("PUT", "/" NAME "/_mapping",
-                          "{\"_meta\":{\"etl_engine\":{\"format\":1,\"version\":9223372036854775807}}}"),
-                     200);
+    assert_int_equal(
+        call("PUT", "/" NAME "/_mapping",
+             "{\"_meta\":{\"etl_engine\":{\"format\":1,\"version\":9223372036854775807}}}"),
+        200);
     assert_true(index_read_meta(es, NAME, &found, &e));
     assert_false(found.known || found.version != 0);
-    assert_int_equal(
-        call("PUT", "/" NAME "/_mapping", "{\"_meta\":{\"etl_engine\":{\"format\":2,\"version\":1}}}"), 200);
+    assert_int_equal(call("PUT", "/" NAME "/_mapping",
+                          "{\"_meta\":{\"etl_engine\":{\"format\":2,\"version\":1}}}"),
+                     200);
     assert_false(index_read_meta(es, NAME, &found, &e));
     assert_non_null(strstr(e.text, "a newer version"));
 }
@@ -378,14 +390,18 @@ static void server_adds_what_a_mapping_lacks_and_refuses_the_rest(void **state)
     struct index_fit fit;
     struct err e = {0};
     assert_true(index_create(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"long\"}}}", &e));
-    assert_true(index_fit(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"long\"}}}", &fit, &e));
+    assert_true(
+        index_fit(es, NAME, NULL, "{\"properties\":{\"n\":{\"type\":\"long\"}}}", &fit, &e));
     assert_false(fit.added);
-    assert_true(index_fit(es, NAME, "{}", "{\"properties\":{\"m\":{\"type\":\"long\"}}}", &fit, &e));
+    assert_true(
+        index_fit(es, NAME, "{}", "{\"properties\":{\"m\":{\"type\":\"long\"}}}", &fit, &e));
     assert_true(fit.added);
-    assert_false(index_fit(es, NAME, NULL, "{\"properties\":{\"m\":{\"type\":\"text\"}}}", &fit, &e));
+    assert_false(
+        index_fit(es, NAME, NULL, "{\"properties\":{\"m\":{\"type\":\"text\"}}}", &fit, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     assert_string_equal(e.text,
-                        "index '" NAME "' does not fit: field 'm' has type 'long', the script wants 'text'");
+                        "index '" NAME
+                        "' does not fit: field 'm' has type 'long', the script wants 'text'");
     assert_false(fit.of_settings);
     /* Of an index that somebody else has made, settings are only told. */
     assert_true(index_fit(es, NAME, "{\"number_of_shards\":3}", NULL, &fit, &e));
@@ -503,13 +519,15 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(every_allocation_of_the_rest_may_fail),
         cmocka_unit_test(damaged_answers_are_passing),
-        cmocka_unit_test_setup_teardown(server_creates_and_shows_an_index, connect_real, leave_real),
+        cmocka_unit_test_setup_teardown(server_creates_and_shows_an_index, connect_real,
+                                        leave_real),
         cmocka_unit_test_setup_teardown(server_knows_aliases, connect_real, leave_real),
         cmocka_unit_test_setup_teardown(server_keeps_the_note, connect_real, leave_real),
-        cmocka_unit_test_setup_teardown(server_adds_what_a_mapping_lacks_and_refuses_the_rest, connect_real,
-                                        leave_real),
+        cmocka_unit_test_setup_teardown(server_adds_what_a_mapping_lacks_and_refuses_the_rest,
+                                        connect_real, leave_real),
         cmocka_unit_test_setup_teardown(server_swaps_an_alias, connect_real, leave_real),
-        cmocka_unit_test_setup_teardown(server_says_what_is_wrong_with_a_mapping, connect_real, leave_real),
+        cmocka_unit_test_setup_teardown(server_says_what_is_wrong_with_a_mapping, connect_real,
+                                        leave_real),
     };
     signal(SIGPIPE, SIG_IGN); /* as stop_init does */
     real = getenv("ELASTICSEARCH_URL");

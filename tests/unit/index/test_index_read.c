@@ -1,5 +1,5 @@
-/* What an index holds is believed only from answers that are whole: nothing is visited out of a damaged one,
- * and a walk that came out short is an error.
+/* What an index holds is believed only from answers that are whole: nothing is visited out of a
+ * damaged one, and a walk that came out short is an error.
  *
  * With ELASTICSEARCH_URL in the environment the last tests ask such a server.
  */
@@ -114,10 +114,11 @@ static void a_shard_that_failed_is_told_with_its_reason(void **state)
     (void)state;
     int64_t count;
     struct err e;
-    assert_false(count_at(200,
-                          "{\"count\":1,\"_shards\":{\"total\":3,\"successful\":1,\"failed\":2,\"failures\":["
-                          "{\"shard\":0,\"reason\":{\"type\":\"t\",\"reason\":\"r\"}},{\"reason\":{}}]}}",
-                          &count, &e));
+    assert_false(count_at(
+        200,
+        "{\"count\":1,\"_shards\":{\"total\":3,\"successful\":1,\"failed\":2,\"failures\":["
+        "{\"shard\":0,\"reason\":{\"type\":\"t\",\"reason\":\"r\"}},{\"reason\":{}}]}}",
+        &count, &e));
     assert_string_equal(e.text, "count of index 'movies': 2 of 3 shards did not answer: t: r");
 }
 
@@ -128,8 +129,10 @@ static void a_refresh_that_failed_on_a_shard_is_passing(void **state)
         const char *body;
         bool ok;
     } cases[] = {
-        {"{\"_shards\":{\"total\":2,\"successful\":1,\"failed\":0}}", true}, /* a replica without a node */
-        {"{\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1,\"failures\":[{\"reason\":\"r\"}]}}",
+        /* a replica without a node */
+        {"{\"_shards\":{\"total\":2,\"successful\":1,\"failed\":0}}", true},
+        {"{\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1,\"failures\":[{\"reason\":\"r\"}]"
+         "}}",
          false},
         {"{\"_shards\":{\"total\":2", false},
         {"{\"_shards\":[]}", false},
@@ -161,8 +164,8 @@ static bool see(const struct index_document *d, void *arg, struct err *e)
     if (!d->found)
         snprintf(s->text + len, sizeof s->text - len, "%s- ", d->key);
     else
-        snprintf(s->text + len, sizeof s->text - len, "%s@%lld=%.*s ", d->key, (long long)d->version,
-                 (int)d->source_len, d->source ? d->source : "");
+        snprintf(s->text + len, sizeof s->text - len, "%s@%lld=%.*s ", d->key,
+                 (long long)d->version, (int)d->source_len, d->source ? d->source : "");
     if (!d->found || !d->source) {
         assert_null(d->source);
         assert_int_equal(d->source_len, 0);
@@ -193,13 +196,14 @@ static void documents_come_in_order_and_byte_for_byte(void **state)
     (void)state;
     struct seen seen = {0};
     struct err e;
-    assert_true(get_at(
-        200,
-        "{\"x\":[],\"docs\":[{\"_index\":\"m\",\"_source\" : { \"n\":1.10,\"t\":\"}\\u00e9\\/\",\"o\":[{}] } "
-        ",\"_version\":9007199254740993,\"found\":true,\"_id\":\"a\"}, " B " ]}",
-        true, &seen, &e));
-    assert_string_equal(seen.text,
-                        "a@9007199254740993={ \"n\":1.10,\"t\":\"}\\u00e9\\/\",\"o\":[{}] } b\"\xC3\xA9- ");
+    assert_true(get_at(200,
+                       "{\"x\":[],\"docs\":[{\"_index\":\"m\",\"_source\" : { "
+                       "\"n\":1.10,\"t\":\"}\\u00e9\\/\",\"o\":[{}] } "
+                       ",\"_version\":9007199254740993,\"found\":true,\"_id\":\"a\"}, " B " ]}",
+                       true, &seen, &e));
+    assert_string_equal(
+        seen.text,
+        "a@9007199254740993={ \"n\":1.10,\"t\":\"}\\u00e9\\/\",\"o\":[{}] } b\"\xC3\xA9- ");
     assert_memory_equal(fake.head, "POST /mo%2Fvies/_mget?_source=true HTTP", 39);
     assert_string_equal(fake.body, "{\"ids\":[\"a\",\"b\\\"\xC3\xA9\"]}");
     assert_true(get_at(200, "{\"docs\":[" A "," B "]}", false, &seen, &e));
@@ -227,8 +231,10 @@ static void nothing_of_a_damaged_answer_is_visited(void **state)
         "{\"docs\":[" A ",{\"_id\":\"b\\\"\\u00e9\",\"found\":null}]}",
         "{\"docs\":[" A ",{\"_id\":\"b\\\"\\u00e9\",\"found\":false,\"error\":{}}]}",
         "{\"docs\":[" A ",{\"_id\":\"b\\\"\\u00e9\",\"found\":true,\"_source\":{}}]}",
-        "{\"docs\":[" A ",{\"_id\":\"b\\\"\\u00e9\",\"found\":true,\"_version\":1.5,\"_source\":{}}]}",
-        "{\"docs\":[" A ",{\"_id\":\"b\\\"\\u00e9\",\"found\":true,\"_version\":1,\"_source\":[]}]}",
+        "{\"docs\":[" A
+        ",{\"_id\":\"b\\\"\\u00e9\",\"found\":true,\"_version\":1.5,\"_source\":{}}]}",
+        "{\"docs\":[" A
+        ",{\"_id\":\"b\\\"\\u00e9\",\"found\":true,\"_version\":1,\"_source\":[]}]}",
         "{\"docs\":[" A
         ",{\"_id\":\"b\\\"\\u00e9\",\"found\":true,\"_version\":1,\"_source\":{},\"_source\":{}}]}",
     };
@@ -261,7 +267,8 @@ static void a_document_s_error_is_passing_unless_it_would_stay(void **state)
         {"no_shard_available_action_exception", "r", ERR_PASSING},
         {"node_disconnected_exception", "r", ERR_PASSING},
         {"circuit_breaking_exception", "r", ERR_PASSING},
-        {"cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered];", ERR_PASSING},
+        {"cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/1/state not recovered];",
+         ERR_PASSING},
         {"cluster_block_exception", "blocked by: [FORBIDDEN/7/index read (api)];", ERR_FINAL},
         {"cluster_block_exception", "blocked by: [FORBIDDEN/12/index read-only];", ERR_PASSING},
         {"index_not_found_exception", "r", ERR_FINAL},
@@ -273,11 +280,10 @@ static void a_document_s_error_is_passing_unless_it_would_stay(void **state)
         char body[500];
         struct seen seen = {0};
         struct err e;
-        snprintf(
-            body, sizeof body,
-            "{\"docs\":[" A
-            ",{\"_id\":\"b\\\"\\u00e9\",\"error\":{\"root_cause\":[{}],\"type\":\"%s\",\"reason\":\"%s\"}}]}",
-            cases[i].type, cases[i].reason);
+        snprintf(body, sizeof body,
+                 "{\"docs\":[" A ",{\"_id\":\"b\\\"\\u00e9\",\"error\":{\"root_cause\":[{}],"
+                 "\"type\":\"%s\",\"reason\":\"%s\"}}]}",
+                 cases[i].type, cases[i].reason);
         assert_false(get_at(200, body, true, &seen, &e));
         assert_int_equal(e.kind, cases[i].kind);
         assert_int_equal(seen.n, 0);
@@ -285,10 +291,11 @@ static void a_document_s_error_is_passing_unless_it_would_stay(void **state)
     }
     struct seen seen = {0};
     struct err e;
-    assert_false(get_at(200,
-                        "{\"docs\":[{\"_id\":\"a\",\"error\":{\"type\":\"passes\"}},"
-                        "{\"_id\":\"b\\\"\\u00e9\",\"error\":{\"type\":\"index_closed_exception\"}}]}",
-                        true, &seen, &e));
+    assert_false(
+        get_at(200,
+               "{\"docs\":[{\"_id\":\"a\",\"error\":{\"type\":\"passes\"}},"
+               "{\"_id\":\"b\\\"\\u00e9\",\"error\":{\"type\":\"index_closed_exception\"}}]}",
+               true, &seen, &e));
     assert_int_equal(e.kind, ERR_FINAL); /* the worst of them */
     assert_string_equal(e.text, "documents of index 'mo/vies': cannot read document 'b\"\xC3\xA9': "
                                 "index_closed_exception");
@@ -329,8 +336,9 @@ static void keys_that_no_document_can_have(void **state)
     (void)state;
     static const char *const empty[] = {""}, *const bad[] = {"\xFF"};
     struct fake_step step = {.status = 200,
-                             .body = "{\"docs\":[{\"_id\":\"\",\"error\":{\"type\":\"illegal_argument_"
-                                     "exception\",\"reason\":\"Ids can't be empty\"}}]}"};
+                             .body =
+                                 "{\"docs\":[{\"_id\":\"\",\"error\":{\"type\":\"illegal_argument_"
+                                 "exception\",\"reason\":\"Ids can't be empty\"}}]}"};
     struct seen seen = {0};
     struct err e = {0};
     begin(&step, 1);
@@ -452,14 +460,16 @@ static void too_large_an_answer_is_asked_for_in_smaller_parts(void **state)
 /* ---- the walk ---- */
 
 #define HEAD "{\"_scroll_id\":\"S+/=\",\"timed_out\":false," SOUND ","
-#define PAGE1                                                                                                \
-    HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"a\"},{\"_id\":"         \
+#define PAGE1                                                                                      \
+    HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"a\"},{\"_"    \
+         "id\":"                                                                                   \
          "\"\\u00e9\"}]}}"
-#define PAGE2 HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"c\"}]}}"
+#define PAGE2                                                                                      \
+    HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"c\"}]}}"
 #define NO_PAGE HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"}}}"
-#define OK(text)                                                                                             \
-    {                                                                                                        \
-        .status = 200, .body = text                                                                          \
+#define OK(text)                                                                                   \
+    {                                                                                              \
+        .status = 200, .body = text                                                                \
     }
 
 /* All keys, with a space behind each and a bar behind each page. */
@@ -486,13 +496,15 @@ static bool walk(const char *field, const char *const *values, size_t n, char *o
 static void a_walk_gives_all_keys_and_is_closed(void **state)
 {
     (void)state;
-    struct fake_step steps[] = {OK("{" SOUND "}"), OK(PAGE1), OK(PAGE2), OK("{\"succeeded\":true}")};
+    struct fake_step steps[] = {OK("{" SOUND "}"), OK(PAGE1), OK(PAGE2),
+                                OK("{\"succeeded\":true}")};
     char out[100];
     struct err e;
     begin(steps, 4);
     assert_true(walk(NULL, NULL, 0, out, sizeof out, &e));
     assert_string_equal(out, "a \xC3\xA9 |c |");
-    assert_int_equal(atomic_load(&fake.served), 4); /* the count is reached: no page is turned for nothing */
+    /* the count is reached: no page is turned for nothing */
+    assert_int_equal(atomic_load(&fake.served), 4);
     fake_look(&fake);
     assert_memory_equal(fake.head, "DELETE /_search/scroll HTTP", 27);
     assert_string_equal(fake.body, "{\"scroll_id\":\"S+/=\"}");
@@ -501,10 +513,11 @@ static void a_walk_gives_all_keys_and_is_closed(void **state)
     struct index_scan *s = index_scan_open(es, "mo/vies", NULL, NULL, 0, &e);
     assert_non_null(s);
     fake_look(&fake);
-    assert_memory_equal(fake.head, "POST /mo%2Fvies/_search?scroll=5m&allow_partial_search_results=false&",
-                        69);
-    assert_string_equal(fake.body,
-                        "{\"size\":2000,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true}");
+    assert_memory_equal(
+        fake.head, "POST /mo%2Fvies/_search?scroll=5m&allow_partial_search_results=false&", 69);
+    assert_string_equal(
+        fake.body,
+        "{\"size\":2000,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true}");
     const char *const *keys;
     size_t n;
     assert_true(index_scan_next(s, &keys, &n, &e));
@@ -564,13 +577,18 @@ static void a_walk_that_is_not_whole_is_an_error(void **state)
         {200, "{" S T "\"_shards\":{}," H, ERR_PASSING},
         {200, HEAD "\"hits\":{\"hits\":[{\"_id\":\"c\"}]}}", ERR_PASSING},
         {200, HEAD "\"hits\":{\"total\":3,\"hits\":[{\"_id\":\"c\"}]}}", ERR_PASSING},
-        {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"gte\"},\"hits\":[{\"_id\":\"c\"}]}}",
+        {200,
+         HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"gte\"},\"hits\":[{\"_id\":\"c\"}]}}",
          ERR_PASSING},
-        {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{}]}}", ERR_PASSING},
+        {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{}]}}",
+         ERR_PASSING},
         {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":1}]}}",
          ERR_PASSING},
-        {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[\"c\"]}}", ERR_PASSING},
-        {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"\\u0000\"}]}}",
+        {200, HEAD "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[\"c\"]}}",
+         ERR_PASSING},
+        {200,
+         HEAD
+         "\"hits\":{\"total\":{\"value\":3,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"\\u0000\"}]}}",
          ERR_FINAL},
         {404, "{\"error\":{\"type\":\"search_context_missing_exception\"}}", ERR_PASSING},
         {500, "{}", ERR_PASSING},
@@ -579,8 +597,10 @@ static void a_walk_that_is_not_whole_is_an_error(void **state)
         {403, "{}", ERR_FINAL},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct fake_step steps[] = {
-            OK("{" SOUND "}"), OK(PAGE1), {.status = cases[i].status, .body = cases[i].body}, OK(PAGE2)};
+        struct fake_step steps[] = {OK("{" SOUND "}"),
+                                    OK(PAGE1),
+                                    {.status = cases[i].status, .body = cases[i].body},
+                                    OK(PAGE2)};
         struct err e = {0};
         begin(steps, 4);
         struct index_scan *s = index_scan_open(es, "movies", NULL, NULL, 0, &e);
@@ -618,12 +638,13 @@ static void a_cut_page_is_passing(void **state)
     }
 }
 
-/* libcurl sends a request again when a kept connection breaks before the answer: the server then turns two
- * pages. */
+/* libcurl sends a request again when a kept connection breaks before the answer: the server then
+ * turns two pages. */
 static void a_page_that_got_lost_on_the_way_is_noticed(void **state)
 {
     (void)state;
-    struct fake_step steps[] = {OK("{" SOUND "}"), OK(PAGE1), {.status = 0, .end = FAKE_CLOSE}, OK(NO_PAGE)};
+    struct fake_step steps[] = {
+        OK("{" SOUND "}"), OK(PAGE1), {.status = 0, .end = FAKE_CLOSE}, OK(NO_PAGE)};
     char out[100];
     struct err e;
     begin(steps, 4);
@@ -637,8 +658,9 @@ static void a_page_that_got_lost_on_the_way_is_noticed(void **state)
 static void a_server_that_is_gone_is_not_told_of_the_end(void **state)
 {
     (void)state;
-    struct fake_step steps[] = {
-        OK("{" SOUND "}"), OK(PAGE1), {.status = 200, .body = PAGE2, .missing = 5, .end = FAKE_CLOSE}};
+    struct fake_step steps[] = {OK("{" SOUND "}"),
+                                OK(PAGE1),
+                                {.status = 200, .body = PAGE2, .missing = 5, .end = FAKE_CLOSE}};
     char out[100];
     struct err e;
     begin(steps, 3);
@@ -666,31 +688,35 @@ static void a_refresh_that_is_forbidden_is_done_without(void **state)
     end();
 }
 
-#define MAPPING(properties)                                                                                  \
+#define MAPPING(properties)                                                                        \
     "{\"m-1\":{\"mappings\":{\"dynamic\":\"strict\",\"properties\":{" properties "}}}}"
 
 static void a_field_is_asked_for_as_it_is_mapped(void **state)
 {
     (void)state;
-    static const char terms[] = "{\"bool\":{\"should\":[{\"terms\":{\"%s\":[\"p\\\"1\",\"p2\"]}}]}}";
+    static const char terms[] =
+        "{\"bool\":{\"should\":[{\"terms\":{\"%s\":[\"p\\\"1\",\"p2\"]}}]}}";
     static const struct {
         const char *mapping, *nested, *asked;
     } cases[] = {
         {"{\"m-1\":{\"mappings\":{}}}", NULL, "a.b.c"},
         {MAPPING("\"x\":{\"type\":\"nested\"}"), NULL, "a.b.c"},
-        {MAPPING("\"a\":{\"properties\":{\"b\":{\"properties\":{\"c\":{\"type\":\"keyword\"}}}}}"), NULL,
-         "a.b.c"},
-        {MAPPING("\"a\":{\"type\":\"nested\",\"properties\":{\"b\":{\"properties\":{\"c\":{\"type\":\"long\"}"
+        {MAPPING("\"a\":{\"properties\":{\"b\":{\"properties\":{\"c\":{\"type\":\"keyword\"}}}}}"),
+         NULL, "a.b.c"},
+        {MAPPING("\"a\":{\"type\":\"nested\",\"properties\":{\"b\":{\"properties\":{\"c\":{"
+                 "\"type\":\"long\"}"
                  "}}}}"),
          "a", "a.b.c"},
-        {MAPPING("\"a\":{\"properties\":{\"b\":{\"properties\":{\"c\":{}},\"type\":\"nested\"}}}"), "a.b",
-         "a.b.c"},
-        {MAPPING("\"a\":{\"properties\":{\"b\":{\"type\":\"nested\",\"properties\":{\"c\":{}}}},\"type\":"
+        {MAPPING("\"a\":{\"properties\":{\"b\":{\"properties\":{\"c\":{}},\"type\":\"nested\"}}}"),
+         "a.b", "a.b.c"},
+        {MAPPING("\"a\":{\"properties\":{\"b\":{\"type\":\"nested\",\"properties\":{\"c\":{}}}},"
+                 "\"type\":"
                  "\"nested\"}"),
          "a.b", "a.b.c"},
-        {MAPPING("\"a\":{\"properties\":{\"b\":{\"properties\":{\"c\":{\"type\":\"text\",\"fields\":{"
-                 "\"t\":{\"type\":\"text\"},\"raw\":{\"type\":\"keyword\",\"ignore_above\":256},"
-                 "\"k\":{\"type\":\"keyword\"}}}}}}}"),
+        {MAPPING(
+             "\"a\":{\"properties\":{\"b\":{\"properties\":{\"c\":{\"type\":\"text\",\"fields\":{"
+             "\"t\":{\"type\":\"text\"},\"raw\":{\"type\":\"keyword\",\"ignore_above\":256},"
+             "\"k\":{\"type\":\"keyword\"}}}}}}}"),
          NULL, "a.b.c.raw"},
         {MAPPING("\"a.b.c\":{\"type\":\"keyword\"},\"a\":{\"type\":\"object\"}"), NULL, "a.b.c"},
         {MAPPING("\"a\":{\"type\":\"flattened\"},\"ab\":{\"type\":\"nested\"}"), NULL, "a.b.c"},
@@ -702,14 +728,15 @@ static void a_field_is_asked_for_as_it_is_mapped(void **state)
         struct err e = {0};
         snprintf(bare, sizeof bare, terms, cases[i].asked);
         if (cases[i].nested)
-            snprintf(query, sizeof query,
-                     "{\"nested\":{\"path\":\"%s\",\"ignore_unmapped\":true,\"score_mode\":\"none\","
-                     "\"query\":%s}}",
-                     cases[i].nested, bare);
-        snprintf(
-            want, sizeof want,
-            "{\"size\":2000,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true,\"query\":%s}",
-            cases[i].nested ? query : bare);
+            snprintf(
+                query, sizeof query,
+                "{\"nested\":{\"path\":\"%s\",\"ignore_unmapped\":true,\"score_mode\":\"none\","
+                "\"query\":%s}}",
+                cases[i].nested, bare);
+        snprintf(want, sizeof want,
+                 "{\"size\":2000,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true,"
+                 "\"query\":%s}",
+                 cases[i].nested ? query : bare);
         begin(steps, 3);
         struct index_scan *s = index_scan_open(es, "movies", "a.b.c", values, 2, &e);
         assert_non_null(s);
@@ -731,9 +758,8 @@ static void a_field_that_cannot_be_searched_is_told(void **state)
     begin(steps, 2);
     assert_false(walk("a", values, 1, out, sizeof out, &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_string_equal(
-        e.text,
-        "walk through index 'movies': cannot look for documents by 'a': it is mapped as analysed text");
+    assert_string_equal(e.text, "walk through index 'movies': cannot look for documents by 'a': it "
+                                "is mapped as analysed text");
     assert_non_null(strstr(e.hint, "keyword"));
     end();
     begin(steps, 2);
@@ -757,16 +783,16 @@ static void every_allocation_may_fail(void **state)
     (void)state;
     static const char *const keys[] = {"a\n"}, *const values[] = {"p1"};
     /* One answer that fits every request. */
-    struct fake_step step =
-        OK("{\"count\":1,\"_scroll_id\":\"\\u0053\",\"timed_out\":false," SOUND
-           ",\"hits\":{\"total\":{\"value\":1,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"a\\n\"}]},"
-           "\"docs\":[{\"_id\":\"a\\n\",\"_version\":1,\"found\":true,\"_source\":{\"\\u0061\":1}}],"
-           "\"m\":{\"mappings\":{\"properties\":{\"f\":{\"type\":\"text\",\"fields\":{\"k\":{\"type\":"
-           "\"keyword\"}}}}}}}");
+    struct fake_step step = OK(
+        "{\"count\":1,\"_scroll_id\":\"\\u0053\",\"timed_out\":false," SOUND
+        ",\"hits\":{\"total\":{\"value\":1,\"relation\":\"eq\"},\"hits\":[{\"_id\":\"a\\n\"}]},"
+        "\"docs\":[{\"_id\":\"a\\n\",\"_version\":1,\"found\":true,\"_source\":{\"\\u0061\":1}}],"
+        "\"m\":{\"mappings\":{\"properties\":{\"f\":{\"type\":\"text\",\"fields\":{\"k\":{\"type\":"
+        "\"keyword\"}}}}}}}");
     /* A mapping's answer is an object of objects: this one serves for all but that. */
-    struct fake_step mapping =
-        OK("{\"m\":{\"mappings\":{\"properties\":{\"f\":{\"type\":\"text\",\"fields\":{\"k\":{\"type\":"
-           "\"\\u006beyword\"}}}}}}}");
+    struct fake_step mapping = OK("{\"m\":{\"mappings\":{\"properties\":{\"f\":{\"type\":\"text\","
+                                  "\"fields\":{\"k\":{\"type\":"
+                                  "\"\\u006beyword\"}}}}}}}");
     for (int part = 0; part < 2; part++) {
         bool done = false;
         begin(part == 0 ? &step : &mapping, 1);
@@ -889,7 +915,8 @@ static void server_says_what_it_does_not_have(void **state)
     assert_int_equal(e.kind, ERR_FINAL);
     assert_null(index_scan_open(es, NAME, "a", keys, 1, &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_true(index_create(es, NAME, NULL, NULL, &e) && index_create(es, NAME "-2", NULL, NULL, &e));
+    assert_true(index_create(es, NAME, NULL, NULL, &e) &&
+                index_create(es, NAME "-2", NULL, NULL, &e));
     assert_int_equal(call("PUT", "/" NAME "," NAME "-2/_alias/" NAME "-alias", NULL), 200);
     assert_false(index_get(es, NAME "-alias", keys, 1, true, see, &seen, &e));
     assert_int_equal(e.kind, ERR_FINAL);
@@ -920,7 +947,8 @@ static void fill(size_t n)
     buf_init(&b, 10 << 20);
     for (size_t i = 0; i < n; i++)
         buf_addf(&b, "{\"index\":{\"_id\":\"%zu\"}}\n{\"n\":%zu}\n", i, i);
-    assert_true(es_request(es, "POST", "/" NAME "/_bulk", b.data, b.len, "application/x-ndjson", &a, &e));
+    assert_true(
+        es_request(es, "POST", "/" NAME "/_bulk", b.data, b.len, "application/x-ndjson", &a, &e));
     assert_int_equal(a.status, 200);
     es_answer_free(&a);
     buf_free(&b);
@@ -935,7 +963,8 @@ static void server_walks_through_all_documents_as_they_were(void **state)
     static char seen[N];
     struct err e = {0};
     memset(seen, 0, sizeof seen);
-    assert_true(index_create(es, NAME, "{\"number_of_shards\":3,\"refresh_interval\":\"-1\"}", NULL, &e));
+    assert_true(
+        index_create(es, NAME, "{\"number_of_shards\":3,\"refresh_interval\":\"-1\"}", NULL, &e));
     fill(N);
     struct index_scan *s = index_scan_open(es, NAME, NULL, NULL, 0, &e);
     assert_non_null(s);
@@ -986,15 +1015,20 @@ static void server_finds_documents_by_field(void **state)
         skip();
     static const char mappings[] =
         "{\"properties\":{\"a\":{\"type\":\"nested\",\"properties\":{\"id\":{\"type\":\"keyword\"},"
-        "\"b\":{\"type\":\"nested\",\"properties\":{\"n\":{\"type\":\"long\"}}},\"o\":{\"properties\":{"
+        "\"b\":{\"type\":\"nested\",\"properties\":{\"n\":{\"type\":\"long\"}}},\"o\":{"
+        "\"properties\":{"
         "\"id\":{\"type\":"
-        "\"keyword\"}}}}},\"o\":{\"properties\":{\"id\":{\"type\":\"keyword\"}}},\"t\":{\"type\":\"text\"}}}";
+        "\"keyword\"}}}}},\"o\":{\"properties\":{\"id\":{\"type\":\"keyword\"}}},\"t\":{\"type\":"
+        "\"text\"}}}";
     struct err e = {0};
-    assert_true(index_create(es, NAME, "{\"number_of_shards\":2,\"refresh_interval\":\"-1\"}", mappings, &e));
-    put("1", "{\"a\":[{\"id\":\"x-1\",\"b\":[{\"n\":7}]},{\"id\":\"x-2\",\"o\":{\"id\":\"q\"}}],\"o\":[{"
-             "\"id\":\"y-1\"}],"
-             "\"free\":[{\"id\":\"00000000-0000-4000-8000-000000000001\"},{\"id\":\"z-2\"}],\"n\":5}");
-    put("2", "{\"a\":[{\"id\":\"x-3\"}],\"o\":{\"id\":\"y-3\"},\"free\":{\"id\":\"z-3\"},\"n\":[6,7]}");
+    assert_true(index_create(es, NAME, "{\"number_of_shards\":2,\"refresh_interval\":\"-1\"}",
+                             mappings, &e));
+    put("1",
+        "{\"a\":[{\"id\":\"x-1\",\"b\":[{\"n\":7}]},{\"id\":\"x-2\",\"o\":{\"id\":\"q\"}}],\"o\":[{"
+        "\"id\":\"y-1\"}],"
+        "\"free\":[{\"id\":\"00000000-0000-4000-8000-000000000001\"},{\"id\":\"z-2\"}],\"n\":5}");
+    put("2",
+        "{\"a\":[{\"id\":\"x-3\"}],\"o\":{\"id\":\"y-3\"},\"free\":{\"id\":\"z-3\"},\"n\":[6,7]}");
     assert_string_equal(only("a.id", "x-2", &e), "1"); /* nested */
     assert_string_equal(only("a.id", "x-3", &e), "2");
     assert_string_equal(only("a.b.n", "7", &e), "1"); /* nested in nested */
@@ -1049,10 +1083,12 @@ int main(void)
         cmocka_unit_test(a_field_is_asked_for_as_it_is_mapped),
         cmocka_unit_test(a_field_that_cannot_be_searched_is_told),
         cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test_setup_teardown(server_gives_documents_byte_for_byte, connect_real, leave_real),
-        cmocka_unit_test_setup_teardown(server_says_what_it_does_not_have, connect_real, leave_real),
-        cmocka_unit_test_setup_teardown(server_walks_through_all_documents_as_they_were, connect_real,
+        cmocka_unit_test_setup_teardown(server_gives_documents_byte_for_byte, connect_real,
                                         leave_real),
+        cmocka_unit_test_setup_teardown(server_says_what_it_does_not_have, connect_real,
+                                        leave_real),
+        cmocka_unit_test_setup_teardown(server_walks_through_all_documents_as_they_were,
+                                        connect_real, leave_real),
         cmocka_unit_test_setup_teardown(server_finds_documents_by_field, connect_real, leave_real),
     };
     signal(SIGPIPE, SIG_IGN); /* as stop_init does */

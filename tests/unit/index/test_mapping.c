@@ -1,5 +1,5 @@
-/* What a mapping lacks is put, as little as possible and with all that the index says besides; what a server
- * writes in another form is no difference; what it refuses is said in words. */
+/* What a mapping lacks is put, as little as possible and with all that the index says besides; what
+ * a server writes in another form is no difference; what it refuses is said in words. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,8 +35,8 @@ static void what_is_lacking_is_put(void **state)
         {"{\"dynamic\":\"false\"}", "{\"dynamic\":false}", "", false},
         {"{\"dynamic\":\"strict\"}", "{\"dynamic\":true}", "{\"dynamic\":true}", true},
         {"{}", "{\"_meta\":{\"a\":1}}", "", false},
-        {"{}", "{\"properties\":{\"a\":{\"type\":\"long\"}}}", "{\"properties\":{\"a\":{\"type\":\"long\"}}}",
-         true},
+        {"{}", "{\"properties\":{\"a\":{\"type\":\"long\"}}}",
+         "{\"properties\":{\"a\":{\"type\":\"long\"}}}", true},
         {"{\"properties\":{\"a\":{\"type\":\"long\"},\"b\":{\"type\":\"long\"}}}",
          "{\"properties\":{\"a\":{\"type\":\"long\",\"index\":true}}}", "", false},
         {"{\"properties\":{\"a\":{\"type\":\"text\"}}}",
@@ -46,27 +46,35 @@ static void what_is_lacking_is_put(void **state)
          "{\"properties\":{\"a\":{\"type\":\"date\",\"format\":\"x\"}}}", false},
         {"{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":9}}}",
          "{\"properties\":{\"a\":{\"type\":\"keyword\",\"fields\":{\"b\":{\"type\":\"text\"}}}}}",
-         "{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":9,\"fields\":{\"b\":{\"type\":"
+         "{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":9,\"fields\":{\"b\":{"
+         "\"type\":"
          "\"text\"}}}}}",
          true},
         {"{\"properties\":{\"a\":{\"type\":\"text\",\"fields\":{\"x\":{\"type\":\"keyword\"}}}}}",
          "{\"properties\":{\"a\":{\"type\":\"text\",\"fields\":{\"b\":{\"type\":\"text\"}}}}}",
-         "{\"properties\":{\"a\":{\"type\":\"text\",\"fields\":{\"b\":{\"type\":\"text\"},\"x\":{\"type\":"
+         "{\"properties\":{\"a\":{\"type\":\"text\",\"fields\":{\"b\":{\"type\":\"text\"},\"x\":{"
+         "\"type\":"
          "\"keyword\"}}}}}",
          true},
-        {"{\"properties\":{\"a\":{\"properties\":{\"x\":{\"type\":\"long\"},\"y\":{\"type\":\"long\"}}}}}",
-         "{\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"long\"},\"z\":{"
+        {"{\"properties\":{\"a\":{\"properties\":{\"x\":{\"type\":\"long\"},\"y\":{\"type\":"
+         "\"long\"}}}}}",
+         "{\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"x\":{\"type\":\"long\"},"
+         "\"z\":{"
          "\"type\":\"long\"}}}}}",
-         "{\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"z\":{\"type\":\"long\"}}}}}", true},
-        {"{\"properties\":{\"a\":{\"properties\":{}}}}", "{\"properties\":{\"a\":{\"type\":\"nested\"}}}",
+         "{\"properties\":{\"a\":{\"type\":\"object\",\"properties\":{\"z\":{\"type\":\"long\"}}}}"
+         "}",
+         true},
+        {"{\"properties\":{\"a\":{\"properties\":{}}}}",
+         "{\"properties\":{\"a\":{\"type\":\"nested\"}}}",
          "{\"properties\":{\"a\":{\"type\":\"nested\"}}}", true},
         {"{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":9}}}",
-         "{\"properties\":{\"a\":{\"type\":\"long\"}}}", "{\"properties\":{\"a\":{\"type\":\"long\"}}}",
-         true},
+         "{\"properties\":{\"a\":{\"type\":\"long\"}}}",
+         "{\"properties\":{\"a\":{\"type\":\"long\"}}}", true},
         {"{\"properties\":{\"s\":{\"type\":\"scaled_float\",\"scaling_factor\":100.0}}}",
          "{\"properties\":{\"s\":{\"type\":\"scaled_float\",\"scaling_factor\":100}}}", "", false},
         {"{\"dynamic_templates\":[{\"t\":{\"match\":\"a*\",\"mapping\":{\"type\":\"long\"}}}]}",
-         "{\"dynamic_templates\":[{\"t\":{\"mapping\":{\"type\":\"long\"},\"match\":\"a*\"}}]}", "", false},
+         "{\"dynamic_templates\":[{\"t\":{\"mapping\":{\"type\":\"long\"},\"match\":\"a*\"}}]}", "",
+         false},
         {"{\"dynamic_templates\":[{\"t\":{\"match\":\"a*\"}},{\"u\":{}}]}",
          "{\"dynamic_templates\":[{\"t\":{\"match\":\"a*\"}}]}",
          "{\"dynamic_templates\":[{\"t\":{\"match\":\"a*\"}}]}", true},
@@ -91,18 +99,22 @@ static void a_refusal_is_told_by_its_field(void **state)
 {
     (void)state;
     static const char has[] =
-        "{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":9},\"o\":{\"properties\":{\"t\":{"
+        "{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":9},\"o\":{\"properties\":{"
+        "\"t\":{"
         "\"type\":\"text\",\"analyzer\":\"en\"},\"u\":{\"type\":\"text\"}}}}}";
     static const char wants[] =
-        "{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":10},\"o\":{\"properties\":{\"t\":{"
+        "{\"properties\":{\"a\":{\"type\":\"keyword\",\"ignore_above\":10},\"o\":{\"properties\":{"
+        "\"t\":{"
         "\"type\":\"text\",\"analyzer\":\"ru\"},\"u\":{\"type\":\"text\",\"analyzer\":\"en\"}}}}}";
     static const struct {
         const char *reason, *told;
     } cases[] = {
-        {"Mapper for [o.t] conflicts with existing mapper: Cannot update parameter [analyzer] from [en] to "
+        {"Mapper for [o.t] conflicts with existing mapper: Cannot update parameter [analyzer] from "
+         "[en] to "
          "[ru]",
          "field 'o.t' has analyzer 'en', the script wants 'ru'"},
-        {"Mapper for [o.u] conflicts with existing mapper: Cannot update parameter [analyzer] from [default] "
+        {"Mapper for [o.u] conflicts with existing mapper: Cannot update parameter [analyzer] from "
+         "[default] "
          "to [en]",
          "field 'o.u' has no analyzer, the script wants 'en'"},
         {"who knows", ""}, /* no type differs */
@@ -128,9 +140,11 @@ static void settings_that_are_fixed_are_compared(void **state)
     } cases[] = {
         {"{}", ""},
         {"{\"analysis\":{\"analyzer\":{\"a\":{\"filter\":\"x\",\"char_filter\":[]}}}}", ""},
-        {"{\"index\":{\"analysis\":{\"filter\":{\"f\":{\"min_gram\":2}}},\"number_of_shards\":1}}", ""},
+        {"{\"index\":{\"analysis\":{\"filter\":{\"f\":{\"min_gram\":2}}},\"number_of_shards\":1}}",
+         ""},
         {"{\"index.refresh_interval\":\"9s\",\"number_of_replicas\":3}", ""},
-        {"{\"index.number_of_shards\":2}", "setting 'number_of_shards' is '1', the script wants '2'"},
+        {"{\"index.number_of_shards\":2}",
+         "setting 'number_of_shards' is '1', the script wants '2'"},
         {"{\"index\":{\"analysis.filter\":{\"f\":{\"min_gram\":3}}}}",
          "setting 'analysis.filter.f.min_gram' is '2', the script wants '3'"},
         {"{\"analysis\":{\"filter\":{\"g\":{\"type\":\"t\"}}}}",
@@ -173,7 +187,8 @@ static bool add_meta(const char *has, const char *wants, bool whole, struct buf 
 {
     struct tree t = {0};
     bool ok = !has || tree_read(&t, has, strlen(has), e);
-    ok = ok && mapping_add_meta(out, has ? &t : NULL, has ? 1 : 0, wants, whole, "us", "{\"v\":2}", e);
+    ok = ok &&
+         mapping_add_meta(out, has ? &t : NULL, has ? 1 : 0, wants, whole, "us", "{\"v\":2}", e);
     tree_free(&t);
     return ok;
 }
@@ -186,10 +201,11 @@ static void the_note_leaves_all_else_alone(void **state)
         bool whole;
     } cases[] = {
         {NULL, NULL, "{\"_meta\":{\"us\":{\"v\":2}}}", true},
-        {NULL, "{\"a\":1,\"_meta\":{\"x\":1,\"us\":0}}", "{\"a\":1,\"_meta\":{\"x\":1,\"us\":{\"v\":2}}}",
-         true},
-        {"{\"_meta\":{\"us\":{\"v\":1},\"x\":0,\"y\":[1]},\"b\":2}", "{\"a\":1,\"_meta\":{\"x\":1}}",
-         "{\"_meta\":{\"y\":[1],\"x\":1,\"us\":{\"v\":2}}}", false},
+        {NULL, "{\"a\":1,\"_meta\":{\"x\":1,\"us\":0}}",
+         "{\"a\":1,\"_meta\":{\"x\":1,\"us\":{\"v\":2}}}", true},
+        {"{\"_meta\":{\"us\":{\"v\":1},\"x\":0,\"y\":[1]},\"b\":2}",
+         "{\"a\":1,\"_meta\":{\"x\":1}}", "{\"_meta\":{\"y\":[1],\"x\":1,\"us\":{\"v\":2}}}",
+         false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf out;
@@ -210,7 +226,8 @@ static bool everything(struct err *e)
     char told[100];
     bool certain;
     buf_init(&out, 1000);
-    bool ok = tree_read(&t, has, strlen(has), e) && mapping_lacking(&t, 1, wants, &out, &certain, e) &&
+    bool ok = tree_read(&t, has, strlen(has), e) &&
+              mapping_lacking(&t, 1, wants, &out, &certain, e) &&
               mapping_difference(&t, 1, wants, "[a]", told, sizeof told, e) &&
               mapping_settings_difference(&t, 1, wants, told, sizeof told, e) &&
               mapping_add_setting(&out, wants, "x", e) && add_meta(has, wants, true, &out, e);

@@ -1,4 +1,5 @@
-/* Documents are exact and in a stable order; what cannot be one is an error that names its field. */
+/* Documents are exact and in a stable order; what cannot be one is an error that names its
+ * field. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,9 +28,11 @@ static void names_are_sorted_by_their_bytes(void **state)
         "  '{\"same_beginning_\":3,\"same_beginning_a\":2,\"same_beginning_b\":1}')\n"
         "for _, n in ipairs { 2, 24, 25, 60, 128, 129, 5000 } do\n"
         "  local t, names = {}, {}\n"
-        "  for i = 1, n do local k = 'k' .. (i * 7919) % 10007 t[k] = { x = { k = i } } names[i] = k end\n"
+        "  for i = 1, n do local k = 'k' .. (i * 7919) % 10007 t[k] = { x = { k = i } } names[i] = "
+        "k end\n"
         "  table.sort(names)\n"
-        "  for i, k in ipairs(names) do names[i] = ('\"%s\":{\"x\":{\"k\":%d}}'):format(k, t[k].x.k) end\n"
+        "  for i, k in ipairs(names) do names[i] = ('\"%s\":{\"x\":{\"k\":%d}}'):format(k, "
+        "t[k].x.k) end\n"
         "  same(encode(t), '{' .. table.concat(names, ',') .. '}')\n"
         "end");
 }
@@ -39,7 +42,8 @@ static void numbers_are_exact(void **state)
     (void)state;
     run("same(encode { math.maxinteger, math.mininteger, 0, 1234567890123456 },\n"
         "  '[9223372036854775807,-9223372036854775808,0,1234567890123456]')\n"
-        "for _, x in ipairs { 0.1, 1e308, 5e-324, 2.2250738585072014e-308, 1/3, 1e23, 12.0, -0.0, 2^53, "
+        "for _, x in ipairs { 0.1, 1e308, 5e-324, 2.2250738585072014e-308, 1/3, 1e23, 12.0, -0.0, "
+        "2^53, "
         "1.7976931348623157e308 } do\n"
         "  local text = encode(x) same(tonumber(text), x) same(encode(decode(text)), text)\n"
         "end\n"
@@ -54,7 +58,8 @@ static void arrays_are_tables_with_the_keys_1_to_n(void **state)
         "local t = {} for i = 3, 1, -1 do t[i] = i end same(encode(t), '[1,2,3]')\n"
         "t = {} for i = 64, 1, -1 do t[i] = i end same(#decode(encode { a = t }).a, 64)\n"
         "t = { [2] = 'b', [1] = 'a' } same(encode { t, t }, '[[\"a\",\"b\"],[\"a\",\"b\"]]')\n"
-        "t = setmetatable({ 1 }, { __index = error, __pairs = error, __len = error }) same(encode(t), "
+        "t = setmetatable({ 1 }, { __index = error, __pairs = error, __len = error }) "
+        "same(encode(t), "
         "'[1]')\n"
         "same(encode { list = { { x = { 1 } }, 'z' } }, '{\"list\":[{\"x\":[1]},\"z\"]}')");
 }
@@ -65,18 +70,23 @@ static void what_cannot_be_encoded_is_named_by_its_path(void **state)
     run("local function bad(path, value)\n"
         "  local ok, text = pcall(encode, value) assert(not ok) same(text, path)\n"
         "end\n"
-        "bad('actors[3].name: cannot encode a function', { actors = { { name = 1 }, {}, { name = print } } "
+        "bad('actors[3].name: cannot encode a function', { actors = { { name = 1 }, {}, { name = "
+        "print } } "
         "})\n"
         "bad('cannot encode a function', print)\n"
         "bad('cannot encode a nil', nil)\n"
         "bad('[1]: cannot encode a thread', { coroutine.create(print) })\n"
         "bad('f: cannot encode a FILE*', { f = io.stdout })\n"
-        "bad('x: cannot encode NaN', { x = 0 / 0 }) bad('x: cannot encode infinity', { x = -math.huge })\n"
-        "bad('a.b: cannot encode an array with holes: etl.array(t) makes them null', { a = { b = { 1, nil, 3 "
+        "bad('x: cannot encode NaN', { x = 0 / 0 }) bad('x: cannot encode infinity', { x = "
+        "-math.huge })\n"
+        "bad('a.b: cannot encode an array with holes: etl.array(t) makes them null', { a = { b = { "
+        "1, nil, 3 "
         "} } })\n"
         "bad('cannot encode an array with holes: etl.array(t) makes them null', { [2] = 'b' })\n"
-        "bad('a: cannot encode a table with both names and numbers as keys', { a = { 1, x = 2 } })\n"
-        "bad('a: cannot encode a table with both names and numbers as keys', { a = { x = 2, y = 3, [5] = 1 } "
+        "bad('a: cannot encode a table with both names and numbers as keys', { a = { 1, x = 2 } "
+        "})\n"
+        "bad('a: cannot encode a table with both names and numbers as keys', { a = { x = 2, y = 3, "
+        "[5] = 1 } "
         "})\n"
         "bad('cannot encode a table with the key 0', { [0] = 1 })\n"
         "bad('cannot encode a table with the key 1.5', { 1, [1.5] = 1 })\n"
@@ -84,12 +94,15 @@ static void what_cannot_be_encoded_is_named_by_its_path(void **state)
         "bad('cannot encode a table with a boolean as key', { 1, 2, [true] = 1 })\n"
         "local utf = ': the text is not valid UTF-8; etl.base64 makes bytes fit for JSON'\n"
         "bad('a[2]' .. utf, { a = { 'fine', 'not \\xff fine' } })\n"
-        "bad('[\"\\xd0\\x96 \\\"??\"][\"a b\"]' .. utf, { ['\\xd0\\x96 \"\\1\\2'] = { ['a b'] = '\\xff' } "
+        "bad('[\"\\xd0\\x96 \\\"??\"][\"a b\"]' .. utf, { ['\\xd0\\x96 \"\\1\\2'] = { ['a b'] = "
+        "'\\xff' } "
         "})\n"
         "bad('x[\"?\"]: the field\\'s name is not valid UTF-8', { x = { ['\\xff'] = 1 } })\n"
-        "bad('x[\"' .. ('y'):rep(60) .. '...\"]' .. utf, { x = { [('y'):rep(5000000)] = '\\xff' } })\n"
+        "bad('x[\"' .. ('y'):rep(60) .. '...\"]' .. utf, { x = { [('y'):rep(5000000)] = '\\xff' } "
+        "})\n"
         "local deep = '\\xff' for i = 1, 100 do deep = { level = deep } end\n"
-        "local _, text = pcall(encode, deep) assert(#text < 400 and text:find('^%.%.%.[level.]+level: the "
+        "local _, text = pcall(encode, deep) assert(#text < 400 and "
+        "text:find('^%.%.%.[level.]+level: the "
         "text'), text)");
 }
 
@@ -99,7 +112,8 @@ static void cycles_are_found_and_repetition_is_fine(void **state)
     run("local t = { a = {} } t.a.b = { t }\n"
         "raises('a.b[1]: cannot encode a table that holds itself', encode, t)\n"
         "local twice = { 1 } same(encode { twice, x = nil, twice }, '[[1],[1]]')\n"
-        "local self = {} self[1] = self raises('[1]: cannot encode a table that holds itself', encode, "
+        "local self = {} self[1] = self raises('[1]: cannot encode a table that holds itself', "
+        "encode, "
         "self)");
 }
 
@@ -111,7 +125,8 @@ static void nesting_ends_in_an_error_not_in_a_crash(void **state)
         "end\n"
         "same(encode(nested(512)), ('['):rep(512) .. (']'):rep(512))\n"
         "same(encode(decode(encode(nested(512, true)))), encode(nested(512, true)))\n"
-        "raises('nested deeper than 512', encode, nested(513)) raises('nested deeper than 512', encode, "
+        "raises('nested deeper than 512', encode, nested(513)) raises('nested deeper than 512', "
+        "encode, "
         "nested(100000, true))\n"
         "raises('nested', decode, ('['):rep(1000000))\n"
         "raises('damaged JSON at byte', decode, ('{\"a\":'):rep(1000000))");
@@ -157,13 +172,18 @@ static void decoding_gives_each_number_its_exact_type(void **state)
     (void)state;
     run("for text, kind in pairs { ['9223372036854775807'] = 'integer', ['-9223372036854775808'] = "
         "'integer',\n"
-        "  ['9223372036854775808'] = 'etl.decimal', ['1.5'] = 'float', ['100000000000000000000'] = 'float', "
+        "  ['9223372036854775808'] = 'etl.decimal', ['1.5'] = 'float', ['100000000000000000000'] = "
+        "'float', "
         "['-0'] = 'float',\n"
-        "  ['0.1'] = 'float', ['0.10000000000000000'] = 'float', ['0.30000000000000004'] = 'float',\n"
-        "  ['0.10000000000000001'] = 'etl.decimal', ['1e400'] = 'etl.decimal', ['1e-400'] = 'etl.decimal',\n"
-        "  ['5e-324'] = 'float', ['4e-324'] = 'etl.decimal', ['1.7976931348623157e308'] = 'float', ['1e308'] "
+        "  ['0.1'] = 'float', ['0.10000000000000000'] = 'float', ['0.30000000000000004'] = "
+        "'float',\n"
+        "  ['0.10000000000000001'] = 'etl.decimal', ['1e400'] = 'etl.decimal', ['1e-400'] = "
+        "'etl.decimal',\n"
+        "  ['5e-324'] = 'float', ['4e-324'] = 'etl.decimal', ['1.7976931348623157e308'] = 'float', "
+        "['1e308'] "
         "= 'float',\n"
-        "  ['12345678901234567890.5'] = 'etl.decimal', ['0e99999999999999999999'] = 'float', ['1E2'] = "
+        "  ['12345678901234567890.5'] = 'etl.decimal', ['0e99999999999999999999'] = 'float', "
+        "['1E2'] = "
         "'float' } do\n"
         "  same(text .. ' ' .. type_of(decode(text)), text .. ' ' .. kind)\n"
         "  assert(etl.decimal(text) == etl.decimal(encode(decode(text))), text)\n"
@@ -175,15 +195,18 @@ static void decoding_gives_each_number_its_exact_type(void **state)
 static void decoding_keeps_what_json_can_say(void **state)
 {
     (void)state;
-    run("for _, text in ipairs { '[]', '{}', '{\"a\":{},\"b\":[],\"c\":[{}]}', '[null]', '{\"a\":null}', "
+    run("for _, text in ipairs { '[]', '{}', '{\"a\":{},\"b\":[],\"c\":[{}]}', '[null]', "
+        "'{\"a\":null}', "
         "'null', 'true', '\"\"',\n"
-        "  '{\"\":1,\"1\":2}', '[[],[[]],[null,[]]]', '\"\\\\u0000x\"' } do same(encode(decode(text)), text) "
+        "  '{\"\":1,\"1\":2}', '[[],[[]],[null,[]]]', '\"\\\\u0000x\"' } do "
+        "same(encode(decode(text)), text) "
         "end\n"
         "same(decode ' {\"a\" : 1, \"b\":2, \"a\" : 3 } '.a, 3)\n"
         "same(decode '\"\\\\ud83c\\\\udfac\\\\n\"', '\\xf0\\x9f\\x8e\\xac\\n')\n"
         "local filled = decode '{}' filled.x = 1 same(encode(filled), '{\"x\":1}') filled.x = nil "
         "same(encode(filled), '{}')\n"
-        "for at, text in pairs { [0] = '', [3] = '[1 2]', [1] = '{a:1}', [2] = '[],', [5] = '{\"a\" 1}' } "
+        "for at, text in pairs { [0] = '', [3] = '[1 2]', [1] = '{a:1}', [2] = '[],', [5] = "
+        "'{\"a\" 1}' } "
         "do\n"
         "  raises('damaged JSON at byte ' .. at, decode, text)\n"
         "end\n"

@@ -1,4 +1,5 @@
-/* Ours beside Lua's own: the same results and the same errors, for patterns and texts made at random. */
+/* Ours beside Lua's own: the same results and the same errors, for patterns and texts made at
+ * random. */
 #include "base/err.h"
 #include "lua/pattern.h"
 #include "script/script.h"
@@ -30,8 +31,8 @@ static const char compare[] =
     "local function list(...)\n"
     "  local t = table.pack(...)\n"
     "  for i = 1, t.n do t[i] = show(t[i]) end\n"
-    "  return (theirs.gsub(table.concat(t, ', '), \"to '[%w?.]*' \", ''))\n" /* the name that Lua finds for
-                                                                                them */
+    /* the name that Lua finds for them */
+    "  return (theirs.gsub(table.concat(t, ', '), \"to '[%w?.]*' \", ''))\n"
     "end\n"
     "local function every(gmatch, ...)\n"
     "  local t = {}\n"
@@ -50,23 +51,29 @@ static const char compare[] =
     "  end\n"
     "  assert(a == b, name .. '(' .. list(...) .. ')\\nours:   ' .. a .. '\\ntheirs: ' .. b)\n"
     "end\n"
-    "local parts = { 'a', 'b', '.', '%a', '%d', '%s', '%w', '%x', '%p', '%A', '%S', '%W', '[ab]', '[^ab]', "
+    "local parts = { 'a', 'b', '.', '%a', '%d', '%s', '%w', '%x', '%p', '%A', '%S', '%W', '[ab]', "
+    "'[^ab]', "
     "'[a-c]',\n"
-    "  '[%d_]', '[]]', '[^]]', '[a-]', '[%]x]', '[', ']', '%', '%%', '%.', '(', ')', '()', '%1', '%2', "
+    "  '[%d_]', '[]]', '[^]]', '[a-]', '[%]x]', '[', ']', '%', '%%', '%.', '(', ')', '()', '%1', "
+    "'%2', "
     "'%b()', '%b',\n"
-    "  '%bab', '%f[%w]', '%f[^a]', '%f', '*', '+', '-', '?', '^', '$', '\\0', '%z', '%g', '%l', '%U', "
+    "  '%bab', '%f[%w]', '%f[^a]', '%f', '*', '+', '-', '?', '^', '$', '\\0', '%z', '%g', '%l', "
+    "'%U', "
     "'\\xff', ' ', '%0',\n"
     "  'a*', 'a-', 'a+', 'a?', '.-', '.*', '(a*)', '(.-)', '%s*', '[^', '[a', '%c' }\n"
-    "local letters = { 'a', 'b', 'c', ' ', '1', '(', ')', '\\0', '\\xff', '.', '%', ']', '_', 'A', '\\n' }\n"
+    "local letters = { 'a', 'b', 'c', ' ', '1', '(', ')', '\\0', '\\xff', '.', '%', ']', '_', 'A', "
+    "'\\n' }\n"
     "local function random(from, n)\n"
     "  local t = {}\n"
     "  for i = 1, math.random(0, n) do t[i] = from[math.random(#from)] end\n"
     "  return table.concat(t)\n"
     "end\n"
     "local replacements = { 'x', '<%0>', '%1%1', '%2', '%%', '%', '%a', '', 7,\n"
-    "  function(a, b) return b or a end, function() end, function() return {} end, function() return false "
+    "  function(a, b) return b or a end, function() end, function() return {} end, function() "
+    "return false "
     "end,\n"
-    "  { a = 'A', [' '] = 5, b = false }, setmetatable({}, { __index = function(_, k) return k end }) }\n"
+    "  { a = 'A', [' '] = 5, b = false }, setmetatable({}, { __index = function(_, k) return k end "
+    "}) }\n"
     "for _ = 1, 5000 do\n"
     "  local text, pattern, start = random(letters, 12), random(parts, 5), math.random(-14, 14)\n"
     "  same('find', text, pattern)\n"
@@ -90,9 +97,11 @@ static const char compare[] =
     "  same(name, ('a'):rep(50), ('(a)'):rep(33), 'x')\n"
     "  same(name, ('a'):rep(3000), '.-b', 'x')\n"
     "end\n"
-    "same('gsub', 'a', 'a', nil) same('gsub', 'a', 'a', true) same('find', 'a', '', 3) same('find', 'a', "
+    "same('gsub', 'a', 'a', nil) same('gsub', 'a', 'a', true) same('find', 'a', '', 3) "
+    "same('find', 'a', "
     "'a', math.mininteger)\n"
-    "same('gmatch', 'abc', '^a') same('find', '', '') same('match', 'x', '(x', 1) same('gsub', 'abc', '', "
+    "same('gmatch', 'abc', '^a') same('find', '', '') same('match', 'x', '(x', 1) same('gsub', "
+    "'abc', '', "
     "'-')\n";
 
 static void the_same_as_luas_own(void **state)

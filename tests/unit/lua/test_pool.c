@@ -1,4 +1,5 @@
-/* pool: blocks keep their bytes through every change of size, and nothing is lost when memory is short. */
+/* pool: blocks keep their bytes through every change of size, and nothing is lost when memory is
+ * short. */
 #include "lua/pool.h"
 
 #include "torture.h"

@@ -1,5 +1,5 @@
-/* Every type's text, as PostgreSQL prints it, becomes the Lua value of the table in design section 4, and
- * from there the same value in JSON. */
+/* Every type's text, as PostgreSQL prints it, becomes the Lua value of the table in design section
+ * 4, and from there the same value in JSON. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,8 +36,8 @@ static int encode(lua_State *L)
     return 0;
 }
 
-/* The JSON that is made without Lua is what its value on the top, if there is one, is encoded as; where it
- * leaves that to Lua, there is an error, or bytes. */
+/* The JSON that is made without Lua is what its value on the top, if there is one, is encoded as;
+ * where it leaves that to Lua, there is an error, or bytes. */
 static void json_agrees(lua_State *L, bool ok, const struct pg_column *column, const char *text)
 {
     struct buf direct, scratch, encoded;
@@ -54,7 +54,8 @@ static void json_agrees(lua_State *L, bool ok, const struct pg_column *column, c
             lua_pop(L, 1);
     }
     if (sure != ok && column->kind != PG_BYTEA)
-        fail_msg("%s: Lua %s, JSON %s", text, ok ? "takes it" : "does not", sure ? "takes it" : "does not");
+        fail_msg("%s: Lua %s, JSON %s", text, ok ? "takes it" : "does not",
+                 sure ? "takes it" : "does not");
     if (sure)
         assert_string_equal(buf_cstr(&direct), buf_cstr(&encoded));
     buf_free(&direct);
@@ -77,7 +78,8 @@ static bool push_cell(lua_State *L, enum pg_kind kind, bool array, char delimite
     return ok;
 }
 
-/* Both what Lua sees and what a document holds. type: math.type, or the metatable's name, or Lua's type. */
+/* Both what Lua sees and what a document holds. type: math.type, or the metatable's name, or Lua's
+ * type. */
 static void becomes(enum pg_kind kind, const char *text, const char *type, const char *json)
 {
     lua_State *L = state_open();
@@ -141,8 +143,9 @@ static void integers_are_exact(void **state)
     becomes(PG_INT, "-9223372036854775808", "integer", "-9223372036854775808");
     becomes(PG_INT, "-32768", "integer", "-32768");
     becomes(PG_INT, "4294967295", "integer", "4294967295");
-    const char *wrong[] = {"",  "-",  "9223372036854775808", "-9223372036854775809", "1.0", " 1", "1 ",
-                           "x", "+1", "99999999999999999999"};
+    const char *wrong[] = {
+        "",  "-",  "9223372036854775808", "-9223372036854775809", "1.0", " 1", "1 ",
+        "x", "+1", "99999999999999999999"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         is_damaged(PG_INT, false, wrong[i]);
 }
@@ -186,9 +189,11 @@ static void digits_of_floats_stay_where_they_are_the_shortest(void **state)
     buf_init(&scratch, 100);
     for (size_t i = 0; i < sizeof floats / sizeof *floats; i++)
         for (int shortest = 0; shortest < 2; shortest++) {
-            struct pg_column column = {.name = (char[]){"x"}, .kind = PG_FLOAT, .shortest = shortest};
+            struct pg_column column = {
+                .name = (char[]){"x"}, .kind = PG_FLOAT, .shortest = shortest};
             buf_clear(&b);
-            assert_true(row_add_json(&b, &column, floats[i].text, strlen(floats[i].text), &scratch));
+            assert_true(
+                row_add_json(&b, &column, floats[i].text, strlen(floats[i].text), &scratch));
             assert_string_equal(buf_cstr(&b), shortest ? floats[i].shortest : floats[i].json);
         }
     buf_free(&b);
@@ -289,8 +294,9 @@ static void moments_are_iso_8601(void **state)
     is_text(PG_TIMESTAMPTZ, "1890-01-01 00:00:00+02:30:17 BC", "-1889-01-01T00:00:00+02:30:17");
     is_text(PG_TIMESTAMPTZ, "-infinity", "-infinity");
     const char *wrong[] = {
-        "",          "16.06.2021", "06/16/2021",      "2021-06",     "0000-01-01 BC", "2021-6-16",  " BC",
-        "123-01-01", "Infinity",   "123456789-01-01", "2021-06-16x", "2021-06-1",     "2021-06-16 "};
+        "",           "16.06.2021", "06/16/2021", "2021-06",         "0000-01-01 BC", "2021-6-16",
+        " BC",        "123-01-01",  "Infinity",   "123456789-01-01", "2021-06-16x",   "2021-06-1",
+        "2021-06-16 "};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
         is_damaged(PG_DATE, false, wrong[i]);
     is_damaged(PG_TIMESTAMP, false, "2021-06-16");
@@ -308,9 +314,11 @@ static void arrays_are_lists_of_their_elements(void **state)
     array_becomes(PG_TEXT, "{}", "[]");
     array_becomes(PG_INT, "{1,-2,NULL,9223372036854775807}", "[1,-2,null,9223372036854775807]");
     array_becomes(PG_INT, "{NULL}", "[null]");
-    array_becomes(PG_TEXT, "{a,NULL,\"NULL\",\"\",\"a,b\",\"{}\",\"say \\\"hi\\\"\",\"back\\\\slash\",null}",
-                  "[\"a\",null,\"NULL\",\"\",\"a,b\",\"{}\",\"say \\\"hi\\\"\",\"back\\\\slash\",\"null\"]");
-    array_becomes(PG_TEXT, "{Комедия,\"Научная фантастика\"}", "[\"Комедия\",\"Научная фантастика\"]");
+    array_becomes(
+        PG_TEXT, "{a,NULL,\"NULL\",\"\",\"a,b\",\"{}\",\"say \\\"hi\\\"\",\"back\\\\slash\",null}",
+        "[\"a\",null,\"NULL\",\"\",\"a,b\",\"{}\",\"say \\\"hi\\\"\",\"back\\\\slash\",\"null\"]");
+    array_becomes(PG_TEXT, "{Комедия,\"Научная фантастика\"}",
+                  "[\"Комедия\",\"Научная фантастика\"]");
     array_becomes(PG_INT, "{{1,2},{3,NULL}}", "[[1,2],[3,null]]");
     array_becomes(PG_INT, "{{{{{{1}}}}}}", "[[[[[[1]]]]]]");
     array_becomes(PG_INT, "[0:1]={5,6}", "[5,6]");
@@ -392,15 +400,16 @@ static void a_row_is_a_table_by_name_without_its_nulls(void **state)
     row_make(&row, film, COLUMNS);
     assert_true(push_row(L, &row));
     lua_setglobal(L, "film");
-    claim(
-        L,
-        "local names = {} for k in pairs(film) do names[#names + 1] = k end table.sort(names)\n"
-        "same(table.concat(names, ' '), 'genres id modified people rating raw title')\n"
-        "same(film.plot, nil) same(film.people[1].id, 1) same(film.genres[3], 'a\"b') film.raw = nil\n"
-        "same(encode(film), '{\"genres\":[\"Drama\",\"Sci-Fi\",\"a\\\\\"b\"],\"id\":7,'\n"
-        "  .. "
-        "'\"modified\":\"2021-06-16T20:14:09Z\",\"people\":[{\"id\":1}],\"rating\":12345678901234567890.5,'\n"
-        "  .. '\"title\":\"Solaris\"}')");
+    claim(L,
+          "local names = {} for k in pairs(film) do names[#names + 1] = k end table.sort(names)\n"
+          "same(table.concat(names, ' '), 'genres id modified people rating raw title')\n"
+          "same(film.plot, nil) same(film.people[1].id, 1) same(film.genres[3], 'a\"b') film.raw = "
+          "nil\n"
+          "same(encode(film), '{\"genres\":[\"Drama\",\"Sci-Fi\",\"a\\\\\"b\"],\"id\":7,'\n"
+          "  .. "
+          "'\"modified\":\"2021-06-16T20:14:09Z\",\"people\":[{\"id\":1}],\"rating\":"
+          "12345678901234567890.5,'\n"
+          "  .. '\"title\":\"Solaris\"}')");
     PQclear(row.res);
     lua_close(L);
 }
@@ -410,8 +419,9 @@ static void the_error_shows_the_beginning_of_the_value(void **state)
     (void)state;
     lua_State *L = state_open();
     assert_false(push_cell(L, PG_INT, false, ',', "0123456789012345678901234567890123456789x"));
-    assert_string_equal(lua_tostring(L, -1), "column 'x': '0123456789012345678901234567890123456789...'"
-                                             " is not a value of type some type");
+    assert_string_equal(lua_tostring(L, -1),
+                        "column 'x': '0123456789012345678901234567890123456789...'"
+                        " is not a value of type some type");
     assert_false(push_cell(L, PG_INT, false, ',', "жжжжжжжжжжжжжжжжжжx🎬🎬"));
     assert_string_equal(lua_tostring(L, -1),
                         "column 'x': 'жжжжжжжжжжжжжжжжжжx...' is not a value of type some type");

@@ -1,10 +1,11 @@
-/* The rule of watermark.h, proved by a model: writers with clocks of their own, transactions, and looks, over
- * virtual time. A seed makes a schedule; thousands of them run in a second. What the model says of PostgreSQL
- * is what its documentation says: ids in the order of first writes, subtransactions with ids of their own, a
- * snapshot that sees what had ended, rows that appear at commit.
+/* The rule of watermark.h, proved by a model: writers with clocks of their own, transactions, and
+ * looks, over virtual time. A seed makes a schedule; thousands of them run in a second. What the
+ * model says of PostgreSQL is what its documentation says: ids in the order of first writes,
+ * subtransactions with ids of their own, a snapshot that sees what had ended, rows that appear at
+ * commit.
  *
- * Whatever was committed has to be delivered, once a whole look has been made after its commit. A second test
- * breaks the rule in ways that look harmless, and wants the model to notice.
+ * Whatever was committed has to be delivered, once a whole look has been made after its commit. A
+ * second test breaks the rule in ways that look harmless, and wants the model to notice.
  *
  * ETL_SEED=N: other schedules. ETL_SCHEDULES=N: so many for each kind. */
 #include "model/watermark.h"
@@ -292,7 +293,8 @@ static int64_t cursor_of(struct writer *wr)
         wr->left--;
         return wr->block++;
     }
-    /* by the server's now(), the transaction's start; else by a clock of the writer's own, at the write */
+    /* by the server's now(), the transaction's start; else by a clock of the writer's own, at the
+     * write */
     int64_t us = w.k->skew_us == 0 ? wr->begin_us + w.step_us : server_clock() + wr->skew_us;
     us += w.k->offset_us;
     if (w.k->summer && w.now_us >= w.summer_us)
@@ -307,8 +309,11 @@ static void write_row(struct writer *wr, int row)
     if (!wr->wrote)
         wr->xid = w.next_xid++;
     uint64_t xid = chance(40) ? w.next_xid++ : wr->xid; /* a savepoint has an id of its own */
-    w.versions[w.n++] = (struct version){
-        .row = row, .cursor = cursor_of(wr), .xid = xid, .top = wr->xid, .writer = (int)(wr - w.writers)};
+    w.versions[w.n++] = (struct version){.row = row,
+                                         .cursor = cursor_of(wr),
+                                         .xid = xid,
+                                         .top = wr->xid,
+                                         .writer = (int)(wr - w.writers)};
     wr->wrote = true;
 }
 
@@ -402,8 +407,9 @@ static void make_report(struct watermark_report *r)
 {
     uint64_t oldest = w.ended_xid + 1;
     size_t len = 0;
-    *r = (struct watermark_report){
-        .clock_us = server_clock(), .mono_us = w.k->one_shot ? 0 : w.now_us, .xmax = w.ended_xid + 1};
+    *r = (struct watermark_report){.clock_us = server_clock(),
+                                   .mono_us = w.k->one_shot ? 0 : w.now_us,
+                                   .xmax = w.ended_xid + 1};
     en.sessions[0] = '\0';
     for (int i = 0; i < WRITERS; i++) {
         const struct writer *wr = &w.writers[i];
@@ -416,7 +422,8 @@ static void make_report(struct watermark_report *r)
         if (wr->wrote && wr->xid < oldest)
             oldest = wr->xid;
         int64_t began = wr->begin_us + w.step_us;
-        if (!w.k->standby && !wr->prepared && chance(50) && (r->oldest_us == 0 || began < r->oldest_us))
+        if (!w.k->standby && !wr->prepared && chance(50) &&
+            (r->oldest_us == 0 || began < r->oldest_us))
             r->oldest_us = began; /* some sessions are hidden */
     }
     for (int i = 0; i < w.n; i++) {
@@ -505,7 +512,8 @@ static void deliver(bool whole, struct watermark_report *began)
     }
 }
 
-/* A version that was replaced before any look could see it is none's to deliver: its successor is. */
+/* A version that was replaced before any look could see it is none's to deliver: its successor
+ * is. */
 static void forget_replaced(void)
 {
     int n = 0;
@@ -619,8 +627,8 @@ static void first_load(void)
     position_free(&last);
 }
 
-/* How many committed versions no look has delivered, though one has been made since. A version that was
- * replaced meanwhile was never there to be seen. */
+/* How many committed versions no look has delivered, though one has been made since. A version that
+ * was replaced meanwhile was never there to be seen. */
 static int lost(void)
 {
     int n = 0;
@@ -671,16 +679,17 @@ static int64_t number_of(const char *variable, int64_t otherwise)
 }
 
 /* How many of the schedules lose something. */
-static int count_losses(const struct kind_of_world *k, enum flaw flaw, int64_t schedules, int64_t seed,
-                        bool tell)
+static int count_losses(const struct kind_of_world *k, enum flaw flaw, int64_t schedules,
+                        int64_t seed, bool tell)
 {
     int losses = 0;
     for (int64_t i = 0; i < schedules; i++) {
         dice = (uint64_t)(seed + i) * 2654435761u;
         run_schedule(k, flaw);
         if (lost() > 0 && losses++ == 0 && tell)
-            print_error("%s: schedule %lld loses %d of %d versions (ETL_SEED=%lld ETL_SCHEDULES=1)\n",
-                        k->name, (long long)i, lost(), w.n, (long long)(seed + i));
+            print_error(
+                "%s: schedule %lld loses %d of %d versions (ETL_SEED=%lld ETL_SCHEDULES=1)\n",
+                k->name, (long long)i, lost(), w.n, (long long)(seed + i));
     }
     return losses;
 }
@@ -715,7 +724,8 @@ static void ids_that_have_come_round_mean_nothing(void **state)
 {
     (void)state;
     struct watermark_rule rule = {.is_ruled = true};
-    struct watermark_report now = {.clock_us = SECOND, .xid = 5000000000, .xmax = 5000000000, .sessions = ""};
+    struct watermark_report now = {
+        .clock_us = SECOND, .xid = 5000000000, .xmax = 5000000000, .sessions = ""};
     struct mark m = {.window = {.xid = 2900000007}};
     bool again;
     assert_true(watermark_judge(&rule, &m, &now, &again) && again);
@@ -729,11 +739,13 @@ static void names_are_compared_as_a_whole(void **state)
     (void)state;
     struct watermark_rule rule = {
         .is_time = true, .is_instant = true, .is_ruled = true, .limit_us = 600LL * SECOND};
-    struct watermark_report now = {.clock_us = 100LL * SECOND, .xid = 5, .xmax = 5, .sessions = "3/1"};
+    struct watermark_report now = {
+        .clock_us = 100LL * SECOND, .xid = 5, .xmax = 5, .sessions = "3/1"};
     struct mark m = {0};
     bool again;
     assert_true(watermark_begin(
-        &rule, &now, &(struct position){.cursor = (char *)"c", .us = SECOND, .has_us = true}, false, &m));
+        &rule, &now, &(struct position){.cursor = (char *)"c", .us = SECOND, .has_us = true}, false,
+        &m));
     assert_true(watermark_end_pass(&rule, &m, &now)); /* the fence: 3/1 */
     assert_string_equal(m.candidate.fence.sessions, "3/1");
     now.sessions = "3/1";
@@ -749,8 +761,10 @@ static bool give_up_with(int allocations, struct mark *m)
 {
     struct watermark_rule rule = {
         .is_time = true, .is_instant = true, .lookback_us = SECOND, .limit_us = SECOND};
-    struct watermark_report now = {.clock_us = 100LL * SECOND, .xid = 5, .xmax = 7, .sessions = "3/1 p4 "};
-    struct position last = {.cursor = (char *)"c", .key = (char *)"k", .us = SECOND, .has_us = true};
+    struct watermark_report now = {
+        .clock_us = 100LL * SECOND, .xid = 5, .xmax = 7, .sessions = "3/1 p4 "};
+    struct position last = {
+        .cursor = (char *)"c", .key = (char *)"k", .us = SECOND, .has_us = true};
     bool again;
     allocations_left = allocations;
     bool ok = watermark_begin(&rule, &now, &last, true, m);

@@ -1,8 +1,8 @@
-/* pg against a real server: every failure is classified, every wait can be stopped, no message holds a
- * password.
+/* pg against a real server: every failure is classified, every wait can be stopped, no message
+ * holds a password.
  *
- * DATABASE_URL names a server where the user may create databases and roles. The test makes its own and
- * removes them.
+ * DATABASE_URL names a server where the user may create databases and roles. The test makes its own
+ * and removes them.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,8 +41,8 @@
 
 enum {
     TEXT = 1000,
-    SOON_US =
-        10 * 1000000, /* the sanitizers on a busy machine, but no time limit of ours or of the kernel's */
+    /* the sanitizers on a busy machine, but no time limit of ours or of the kernel's */
+    SOON_US = 10 * 1000000,
 };
 
 #define PASSWORD "pass/w0rd%of it"
@@ -62,10 +62,11 @@ static const char *part(const PQconninfoOption *list, const char *keyword, const
     return otherwise;
 }
 
-static char *url_as(char out[TEXT], const char *as, const char *with, const char *db, const char *more)
+static char *url_as(char out[TEXT], const char *as, const char *with, const char *db,
+                    const char *more)
 {
-    snprintf(out, TEXT, "host=%s port=%s user='%s' password='%s' dbname='%s' %s", host, port, as, with, db,
-             more);
+    snprintf(out, TEXT, "host=%s port=%s user='%s' password='%s' dbname='%s' %s", host, port, as,
+             with, db, more);
     return out;
 }
 
@@ -190,8 +191,8 @@ static int listen_mutely(int *its_port)
     return fd;
 }
 
-/* Fills the queue of a socket that listens: the kernel then drops further attempts, like a host that is gone.
- */
+/* Fills the queue of a socket that listens: the kernel then drops further attempts, like a host
+ * that is gone. */
 static void fill_queue(int its_port, int fds[8])
 {
     struct sockaddr_in at = {.sin_family = AF_INET,
@@ -295,7 +296,8 @@ static void the_url_overrides_our_defaults(void **state)
     (void)state;
     struct session s;
     char url[TEXT];
-    assert_true(opens(&s, url_as(url, user, password, database, "application_name=films keepalives_idle=7")));
+    assert_true(opens(
+        &s, url_as(url, user, password, database, "application_name=films keepalives_idle=7")));
     gives(&s, "SHOW application_name", "films");
     close_session(&s);
 }
@@ -305,7 +307,8 @@ static void a_url_may_be_percent_encoded(void **state)
     (void)state;
     struct session s;
     char url[2 * TEXT];
-    snprintf(url, sizeof url, "postgresql://%s:%s@%s:%s/%s", role, PASSWORD_IN_URL, host, port, database);
+    snprintf(url, sizeof url, "postgresql://%s:%s@%s:%s/%s", role, PASSWORD_IN_URL, host, port,
+             database);
     assert_true(opens(&s, url));
     close_session(&s);
 }
@@ -318,7 +321,8 @@ static void a_wrong_password_is_final_until_the_server_has_let_us_in(void **stat
     refuses(url, false, ERR_FINAL, "password authentication failed for user");
     refuses(url, false, ERR_FINAL, "cannot connect to PostgreSQL '");
     refuses(url, true, ERR_PASSING, "could not connect to PostgreSQL '");
-    snprintf(url, TEXT, "host=%s port=%s user=%s dbname=%s passfile=/dev/null", host, port, role, database);
+    snprintf(url, TEXT, "host=%s port=%s user=%s dbname=%s passfile=/dev/null", host, port, role,
+             database);
     if (host[0] != '/')
         refuses(url, false, ERR_FINAL, "it asks for a password, and there is none");
 }
@@ -330,9 +334,12 @@ static void a_wrong_user_or_database_is_final(void **state)
     refuses(url_as(url, "nobody_at_all", "w0rd", database, ""), false, ERR_FINAL, "nobody_at_all");
     refuses(url_as(url, user, password, "no such database", ""), false, ERR_FINAL,
             "database \"no such database\" does not exist");
-    refuses(url_as(url, user, password, database, "options='-c no_such=1'"), false, ERR_FINAL, "no_such");
-    refuses(url_as(url, user, password, database, "sslmode=nonsense"), false, ERR_FINAL, "nonsense");
-    refuses(url_as(url, role, PASSWORD, "no such database", ""), true, ERR_PASSING, "does not exist");
+    refuses(url_as(url, user, password, database, "options='-c no_such=1'"), false, ERR_FINAL,
+            "no_such");
+    refuses(url_as(url, user, password, database, "sslmode=nonsense"), false, ERR_FINAL,
+            "nonsense");
+    refuses(url_as(url, role, PASSWORD, "no such database", ""), true, ERR_PASSING,
+            "does not exist");
 }
 
 static void a_server_that_is_not_there_is_passing(void **state)
@@ -344,7 +351,8 @@ static void a_server_that_is_not_there_is_passing(void **state)
             "could not connect to PostgreSQL 'db' at 127.0.0.1:1: Connection refused");
     refuses("postgresql://u:w0rd@no-such-host.invalid/db", false, ERR_PASSING,
             "could not translate host name");
-    refuses("postgresql://u:w0rd@/db?host=/no/such/folder", false, ERR_PASSING, "No such file or directory");
+    refuses("postgresql://u:w0rd@/db?host=/no/such/folder", false, ERR_PASSING,
+            "No such file or directory");
 }
 
 static void the_next_host_is_tried(void **state)
@@ -352,15 +360,15 @@ static void the_next_host_is_tried(void **state)
     (void)state;
     struct session s;
     char url[TEXT];
-    snprintf(url, TEXT, "host=127.0.0.1,%s port=1,%s user=%s password='%s' dbname=%s", host, port, user,
-             password, database);
+    snprintf(url, TEXT, "host=127.0.0.1,%s port=1,%s user=%s password='%s' dbname=%s", host, port,
+             user, password, database);
     assert_true(opens(&s, url));
     close_session(&s);
-    snprintf(url, TEXT, "host=127.0.0.1,%s port=1,%s user=%s password='w0rd' dbname=%s", host, port, role,
-             database);
+    snprintf(url, TEXT, "host=127.0.0.1,%s port=1,%s user=%s password='w0rd' dbname=%s", host, port,
+             role, database);
     refuses(url, false, ERR_FINAL, "password authentication failed");
-    refuses(url_as(url, user, password, database, "target_session_attrs=standby"), false, ERR_PASSING,
-            "standby");
+    refuses(url_as(url, user, password, database, "target_session_attrs=standby"), false,
+            ERR_PASSING, "standby");
 }
 
 static void a_silent_host_is_given_up_and_the_next_one_tried(void **state)
@@ -370,12 +378,15 @@ static void a_silent_host_is_given_up_and_the_next_one_tried(void **state)
     char url[TEXT];
     int silent, fds[8], fd = listen_mutely(&silent);
     int64_t begin = clock_mono_us();
-    snprintf(url, TEXT, "host=127.0.0.1 port=%d user=u password=w0rd dbname=db connect_timeout=1", silent);
-    refuses(url, false, ERR_PASSING, "no answer within 1 s"); /* takes the connection, says nothing */
+    snprintf(url, TEXT, "host=127.0.0.1 port=%d user=u password=w0rd dbname=db connect_timeout=1",
+             silent);
+    /* takes the connection, says nothing */
+    refuses(url, false, ERR_PASSING, "no answer within 1 s");
     fill_queue(silent, fds);
     refuses(url, false, ERR_PASSING, "no answer within 1 s"); /* does not even take it */
-    snprintf(url, TEXT, "host=127.0.0.1,%s port=%d,%s user=%s password='%s' dbname=%s connect_timeout=1",
-             host, silent, port, user, password, database);
+    snprintf(url, TEXT,
+             "host=127.0.0.1,%s port=%d,%s user=%s password='%s' dbname=%s connect_timeout=1", host,
+             silent, port, user, password, database);
     if (!opens(&s, url))
         fail_msg("%s", s.e.text);
     close_session(&s);
@@ -445,9 +456,10 @@ static void a_connection_amid_something_is_closed(void **state)
     open_session(&s);
     PGresult *res;
     const char *pid = value(&s, &res, "SELECT pg_backend_pid()");
-    snprintf(sql, sizeof sql, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)", pid);
-    snprintf(asleep, sizeof asleep, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s",
+    snprintf(sql, sizeof sql, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)",
              pid);
+    snprintf(asleep, sizeof asleep,
+             "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s", pid);
     PQclear(res);
     assert_true(pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e));
     admin_waits_until(asleep); /* a server that has not begun has nothing to cancel */
@@ -474,7 +486,8 @@ static void an_idle_connection_that_died_is_replaced(void **state)
     PQclear(res);
     pg_give(&s.pool, s.pg);
     admin_runs("SELECT pg_terminate_backend(%s)", pid);
-    snprintf(gone, sizeof gone, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)", pid);
+    snprintf(gone, sizeof gone, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)",
+             pid);
     admin_waits_until(gone);
     assert_non_null(s.pg = pg_take(&s.pool, &s.e));
     gives(&s, "SELECT 1", "1");
@@ -491,7 +504,8 @@ static void a_query_error_names_the_place_and_the_remedy(void **state)
     fails(&s, "SELECT 'Чайка' AS a,\n  1 AS b,\n  fw.titel, fw.id\nFROM film fw", ERR_FINAL,
           "column fw.titel does not exist (line 3: fw.titel, fw.id)");
     assert_non_null(strstr(s.e.hint, "fw.title"));
-    fails(&s, "SELECT 'Чайка', nothing", ERR_FINAL, "column \"nothing\" does not exist (line 1: nothing)");
+    fails(&s, "SELECT 'Чайка', nothing", ERR_FINAL,
+          "column \"nothing\" does not exist (line 1: nothing)");
     fails(&s, "SELECT 1 FROM\n", ERR_FINAL, "syntax error at end of input (line 2)");
     fails(&s, "SELECT FROM films", ERR_FINAL, "relation \"films\" does not exist");
     fails(&s, "SELECT 1 / 0", ERR_FINAL, "division by zero");
@@ -501,8 +515,8 @@ static void a_query_error_names_the_place_and_the_remedy(void **state)
     close_session(&s);
 }
 
-/* VACUUM refuses to run in one transaction with anything else; a procedure that commits may; and what fails
- * at the transaction's end has failed. */
+/* VACUUM refuses to run in one transaction with anything else; a procedure that commits may; and
+ * what fails at the transaction's end has failed. */
 static void a_statement_may_need_a_transaction_of_its_own(void **state)
 {
     (void)state;
@@ -516,8 +530,8 @@ static void a_statement_may_need_a_transaction_of_its_own(void **state)
     assert_true(pg_query(s.pg, "CALL commits()", 0, NULL, &res, &s.e));
     PQclear(res);
     fails(&s, "VACUUM nothing", ERR_FINAL, "relation \"nothing\" does not exist");
-    admin_runs(
-        "CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO late VALUES (1)");
+    admin_runs("CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED); INSERT INTO late "
+               "VALUES (1)");
     fails(&s, "INSERT INTO late VALUES (1)", ERR_FINAL, "duplicate key");
     gives(&s, "SELECT count(*) FROM late", "1");
     admin_runs("DROP TABLE late; DROP PROCEDURE commits");
@@ -529,9 +543,11 @@ static void a_sessions_own_settings_do_not_matter(void **state)
 {
     (void)state;
     static const char spoilt[] =
-        "SELECT set_config('IntervalStyle', 'sql_standard', false), set_config('TimeZone', 'Asia/Tokyo', "
+        "SELECT set_config('IntervalStyle', 'sql_standard', false), set_config('TimeZone', "
+        "'Asia/Tokyo', "
         "false),"
-        " set_config('client_encoding', 'LATIN1', false), set_config('bytea_output', 'escape', false),"
+        " set_config('client_encoding', 'LATIN1', false), set_config('bytea_output', 'escape', "
+        "false),"
         " set_config('default_transaction_isolation', 'serializable', false)";
     struct session s;
     PGresult *res;
@@ -555,10 +571,12 @@ static void passing_errors_are_told_from_final_ones(void **state)
         const char *sqlstate;
         enum err_kind kind;
     } cases[] = {
-        {"08006", ERR_PASSING}, {"53100", ERR_PASSING}, {"53300", ERR_PASSING}, {"57P03", ERR_PASSING},
-        {"57014", ERR_PASSING}, {"40001", ERR_PASSING}, {"40P01", ERR_PASSING}, {"25006", ERR_PASSING},
-        {"55P03", ERR_PASSING}, {"XX000", ERR_FINAL},   {"42501", ERR_FINAL},   {"22012", ERR_FINAL},
-        {"57000", ERR_FINAL},   {"25001", ERR_FINAL},   {"P0001", ERR_FINAL},   {"58030", ERR_FINAL},
+        {"08006", ERR_PASSING}, {"53100", ERR_PASSING}, {"53300", ERR_PASSING},
+        {"57P03", ERR_PASSING}, {"57014", ERR_PASSING}, {"40001", ERR_PASSING},
+        {"40P01", ERR_PASSING}, {"25006", ERR_PASSING}, {"55P03", ERR_PASSING},
+        {"XX000", ERR_FINAL},   {"42501", ERR_FINAL},   {"22012", ERR_FINAL},
+        {"57000", ERR_FINAL},   {"25001", ERR_FINAL},   {"P0001", ERR_FINAL},
+        {"58030", ERR_FINAL},
     };
     struct session s;
     char sql[TEXT];
@@ -628,8 +646,8 @@ static void stream_many(struct session *s, int64_t *clock_us)
     const PGresult *row;
     const char *count = "100000";
     long n = 0, kb = 0;
-    if (!pg_stream(s->pg, "SELECT n, repeat('x', 500) FROM generate_series(1, $1::int) n", 1, &count,
-                   clock_us, &s->e))
+    if (!pg_stream(s->pg, "SELECT n, repeat('x', 500) FROM generate_series(1, $1::int) n", 1,
+                   &count, clock_us, &s->e))
         fail_msg("%s", s->e.text);
     while (pg_next(s->pg, &row, &s->e) && row) {
         assert_int_equal(PQntuples(row), 1);
@@ -673,7 +691,8 @@ static void a_streams_errors_leave_the_connection_usable(void **state)
         assert_true(pg_stream(s.pg, "SELECT nothing\n FROM film", 0, NULL, clock, &s.e));
         assert_false(pg_next(s.pg, &row, &s.e));
         assert_string_equal(s.e.text, "column \"nothing\" does not exist (line 1: nothing)");
-        assert_true(pg_stream(s.pg, "SELECT 1 / (n - 3) FROM generate_series(1, 9) n", 0, NULL, clock, &s.e));
+        assert_true(pg_stream(s.pg, "SELECT 1 / (n - 3) FROM generate_series(1, 9) n", 0, NULL,
+                              clock, &s.e));
         assert_false(pg_query(s.pg, "SELECT 1", 0, NULL, &res, &s.e)); /* amid a stream */
         assert_int_equal(s.e.kind, ERR_FINAL);
         assert_true(pg_next(s.pg, &row, &s.e) && row);
@@ -687,7 +706,8 @@ static void a_streams_errors_leave_the_connection_usable(void **state)
     close_session(&s);
 }
 
-/* The role's own default is REPEATABLE READ, where the clock would be read in the query's snapshot. */
+/* The role's own default is REPEATABLE READ, where the clock would be read in the query's
+ * snapshot. */
 static void the_clock_is_read_before_the_querys_snapshot(void **state)
 {
     (void)state;
@@ -696,11 +716,12 @@ static void the_clock_is_read_before_the_querys_snapshot(void **state)
     const PGresult *row;
     int64_t clock_us = 0;
     assert_true(opens(&s, url_as(url, role, PASSWORD, database, "")));
-    admin_runs(
-        "BEGIN; LOCK TABLE film IN ACCESS EXCLUSIVE MODE; INSERT INTO film VALUES (77, 'after the clock')");
-    assert_true(pg_stream(s.pg, "SELECT title, extract(epoch FROM now()) FROM film WHERE id = 77", 0, NULL,
-                          &clock_us,
-                          &s.e)); /* comes back with the clock, while the query waits for the lock */
+    admin_runs("BEGIN; LOCK TABLE film IN ACCESS EXCLUSIVE MODE; INSERT INTO film VALUES (77, "
+               "'after the clock')");
+    assert_true(pg_stream(s.pg, "SELECT title, extract(epoch FROM now()) FROM film WHERE id = 77",
+                          0, NULL, &clock_us,
+                          /* comes back with the clock, while the query waits for the lock */
+                          &s.e));
     assert_true(llabs(clock_us - clock_wall_us()) <
                 3600 * INT64_C(1000000)); /* the same machine's clock, perhaps */
     admin_waits_until("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)");
@@ -725,8 +746,8 @@ static void a_backend_that_ends_amid_a_stream_is_passing(void **state)
         open_session(&s);
         snprintf(pid, sizeof pid, "%s", value(&s, &res, "SELECT pg_backend_pid()"));
         PQclear(res);
-        assert_true(pg_stream(s.pg, "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)", 0, NULL,
-                              i ? &clock_us : NULL, &s.e));
+        assert_true(pg_stream(s.pg, "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)", 0,
+                              NULL, i ? &clock_us : NULL, &s.e));
         assert_true(pg_next(s.pg, &row, &s.e) && row);
         admin_runs("SELECT pg_terminate_backend(%s)", pid);
         bool ok;
@@ -753,9 +774,9 @@ static int sleeps_until_stopped(bool stream, const char *url)
         return 1;
     if (!opens(&s, url))
         return 2;
-    bool ok =
-        stream ? pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e) && pg_next(s.pg, &row, &s.e)
-               : pg_query(s.pg, "SELECT pg_sleep(60)", 0, NULL, &res, &s.e);
+    bool ok = stream ? pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e) &&
+                           pg_next(s.pg, &row, &s.e)
+                     : pg_query(s.pg, "SELECT pg_sleep(60)", 0, NULL, &res, &s.e);
     if (ok)
         return 3;
     close_session(&s);
@@ -771,8 +792,9 @@ static void a_stop_wakes_a_query_and_cancels_it(void **state)
         pid_t child = fork();
         if (child == 0)
             _exit(sleeps_until_stopped(i, url));
-        admin_waits_until("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'sleeper' "
-                          "AND query LIKE '%pg_sleep%' AND wait_event = 'PgSleep')");
+        admin_waits_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'sleeper' "
+            "AND query LIKE '%pg_sleep%' AND wait_event = 'PgSleep')");
         int64_t begin = clock_mono_us();
         int status;
         kill(child, SIGTERM);
@@ -971,9 +993,10 @@ static void an_array_literal_reads_back_the_same(void **state)
 {
     (void)state;
     static const char *const texts[] = {
-        "plain", "",         "NULL",    "null", NULL,   "a\"b",  "\"",     "back\\slash", "\\",     "\\\\\"",
-        "a,b",   "{}",       "{\"a\"}", " a ",  "\t\n", "Чайка", "🎬",      "it's",        "$1",     "a;b",
-        "%s%n",  "\x01\x7f", "tt'--x",  "''",   "}",    "{",     "NULL\"", "\\N",         "E'\\n'", "::",
+        "plain", "",       "NULL",   "null", NULL,      "a\"b",     "\"",     "back\\slash",
+        "\\",    "\\\\\"", "a,b",    "{}",   "{\"a\"}", " a ",      "\t\n",   "Чайка",
+        "🎬",     "it's",   "$1",     "a;b",  "%s%n",    "\x01\x7f", "tt'--x", "''",
+        "}",     "{",      "NULL\"", "\\N",  "E'\\n'",  "::",
     };
     enum { N = sizeof texts / sizeof texts[0] };
     struct session s;
@@ -1051,14 +1074,19 @@ static int set_up(void **state)
     admin = PQconnectdb(url_as(url, user, password, database, ""));
     admin_runs("CREATE ROLE %s LOGIN PASSWORD '%s'", role, PASSWORD);
     admin_runs("ALTER ROLE %s SET default_transaction_isolation = 'repeatable read'", role);
-    admin_runs("ALTER ROLE %s SET DateStyle = 'German'; ALTER ROLE %s SET TimeZone = 'Europe/Moscow'", role,
+    admin_runs(
+        "ALTER ROLE %s SET DateStyle = 'German'; ALTER ROLE %s SET TimeZone = 'Europe/Moscow'",
+        role, role);
+    admin_runs(
+        "ALTER ROLE %s SET bytea_output = 'escape'; ALTER ROLE %s SET extra_float_digits = -5",
+        role, role);
+    admin_runs("ALTER ROLE %s SET IntervalStyle = 'iso_8601'; ALTER ROLE %s SET jit = on", role,
                role);
-    admin_runs("ALTER ROLE %s SET bytea_output = 'escape'; ALTER ROLE %s SET extra_float_digits = -5", role,
+    admin_runs("CREATE TABLE film (id int PRIMARY KEY, title text); GRANT SELECT ON film TO %s",
                role);
-    admin_runs("ALTER ROLE %s SET IntervalStyle = 'iso_8601'; ALTER ROLE %s SET jit = on", role, role);
-    admin_runs("CREATE TABLE film (id int PRIMARY KEY, title text); GRANT SELECT ON film TO %s", role);
     admin_runs("CREATE TYPE mood AS ENUM ('happy', 'sad'); CREATE TYPE pair AS (a int, b text)");
-    admin_runs("CREATE DOMAIN rating AS numeric(4, 1); CREATE DOMAIN stars AS rating CHECK (value <= 5)");
+    admin_runs(
+        "CREATE DOMAIN rating AS numeric(4, 1); CREATE DOMAIN stars AS rating CHECK (value <= 5)");
     admin_runs("CREATE DOMAIN many AS int[]; CREATE DOMAIN boxes AS box[]");
     return 0;
 }

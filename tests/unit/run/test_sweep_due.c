@@ -1,4 +1,5 @@
-/* Sweeps come an interval apart, whatever the wall clock does and however often the engine is started. */
+/* Sweeps come an interval apart, whatever the wall clock does and however often the engine is
+ * started. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -53,7 +54,8 @@ static void no_interval_means_never(void **state)
 }
 
 /* Lives of a process, of some hours each; the wall clock steps by up to a day at any moment. */
-static void any_steps_of_the_wall_clock_neither_stop_sweeps_nor_make_them_run_back_to_back(void **state)
+static void
+any_steps_of_the_wall_clock_neither_stop_sweeps_nor_make_them_run_back_to_back(void **state)
 {
     (void)state;
     int64_t wall = NOW, mono = UP, noted = 0;
@@ -86,7 +88,8 @@ int main(void)
         cmocka_unit_test(what_was_noted_in_the_future_or_never_makes_one_due_at_once),
         cmocka_unit_test(one_that_was_broken_off_goes_on_at_once),
         cmocka_unit_test(no_interval_means_never),
-        cmocka_unit_test(any_steps_of_the_wall_clock_neither_stop_sweeps_nor_make_them_run_back_to_back),
+        cmocka_unit_test(
+            any_steps_of_the_wall_clock_neither_stop_sweeps_nor_make_them_run_back_to_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,7 +77,8 @@ static void fields_are_found_on_their_lines(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (find(SCRIPT, cases[i].path) != cases[i].line)
-            fail_msg("%s: line %d, not %d", cases[i].path, find(SCRIPT, cases[i].path), cases[i].line);
+            fail_msg("%s: line %d, not %d", cases[i].path, find(SCRIPT, cases[i].path),
+                     cases[i].line);
 }
 
 static void what_is_missing_gives_the_innermost_table(void **state)

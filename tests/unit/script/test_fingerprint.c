@@ -1,4 +1,5 @@
-/* A fingerprint changes with what determines documents, in the half that says which, and with nothing else.
+/* A fingerprint changes with what determines documents, in the half that says which, and with
+ * nothing else.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,8 +51,8 @@ static void each_part_counts_in_its_half(void **state)
         bool first, second; /* which half differs from that of case 0 */
     } cases[] = {
         {f, "return f(row)", "SELECT 1", "", false, false},
-        {"-- a remark\nlocal function f(x)\n return x\n end\nlocal unused = 1", "return f(row)", "SELECT 1",
-         ", url = 'http://h'", false, false},
+        {"-- a remark\nlocal function f(x)\n return x\n end\nlocal unused = 1", "return f(row)",
+         "SELECT 1", ", url = 'http://h'", false, false},
         {f, "return f( row)", "SELECT 1", "", true, false},
         {f, "return f(row)", "SELECT 2", "", true, false},
         {longer_f, "return f(row)", "SELECT 1", "", true, false},
@@ -63,7 +64,8 @@ static void each_part_counts_in_its_half(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         of_script(cases[i].before, cases[i].document, cases[i].query, cases[i].sink, other);
         assert_int_equal(memcmp(first, other, FINGERPRINT_HALF) != 0, cases[i].first);
-        assert_int_equal(strcmp(first + FINGERPRINT_HALF, other + FINGERPRINT_HALF) != 0, cases[i].second);
+        assert_int_equal(strcmp(first + FINGERPRINT_HALF, other + FINGERPRINT_HALF) != 0,
+                         cases[i].second);
     }
 }
 

@@ -1,4 +1,5 @@
-/* Every mistake in a script's table is one clear line with file and line; what is right arrives as it is. */
+/* Every mistake in a script's table is one clear line with file and line; what is right arrives as
+ * it is. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,7 +35,8 @@ static const char GOOD[] =
     "  },\n"
     "  document = function(row) return row end,\n"
     "  before_run = function() end,\n"
-    "  sink = { url = 'http://h:1', index = 'movies', indices = 'm-*', settings = {}, compress = false, user "
+    "  sink = { url = 'http://h:1', index = 'movies', indices = 'm-*', settings = {}, compress = "
+    "false, user "
     "= 'u', password = "
     "'p', verify = "
     "false,\n"
@@ -45,7 +47,8 @@ static const char GOOD[] =
 
 /* Two columns: in the root, in a related table, and on the way from one to the other. */
 static const char COMPOSITE[] =
-    "return { name = 'm', document = function() end, sink = { url = 'http://h', index = 'i' }, state = 's', "
+    "return { name = 'm', document = function() end, sink = { url = 'http://h', index = 'i' }, "
+    "state = 's', "
     "source = {\n"
     "  url = '', table = 't', key = { 'a', 'b' }, query = 'SELECT 1', horizon_limit = 0.5,\n"
     "  related = {\n"
@@ -68,7 +71,8 @@ static bool read_text(const char *text, struct pipeline *p, struct err *e)
     return ok;
 }
 
-static void assert_columns(const struct pipeline_names *names, const char *const *expected, size_t n)
+static void assert_columns(const struct pipeline_names *names, const char *const *expected,
+                           size_t n)
 {
     assert_int_equal(names->n, n);
     for (size_t i = 0; i < n; i++)
@@ -92,7 +96,8 @@ static void a_good_script_arrives_as_it_is(void **state)
     assert_string_equal(p.source.table, "content.film_work");
     assert_column(&p.source.key, "id");
     assert_string_equal(p.source.cursor, "modified");
-    assert_string_equal(p.source.query, "      SELECT id, ';' AS x -- why; not\n        FROM film_work");
+    assert_string_equal(p.source.query,
+                        "      SELECT id, ';' AS x -- why; not\n        FROM film_work");
     assert_int_equal(p.source.query_line, 8);
     assert_int_equal(p.source.key_line, 5);
     assert_int_equal(p.source.cursor_line, 6);
@@ -149,8 +154,10 @@ static void documents_may_be_in_several_indexes(void **state)
         struct pipeline p;
         struct err e;
         snprintf(text, sizeof text,
-                 "return { name = 'm', document = function() end, state = 's', sink = { url = 'http://h',\n"
-                 "  index = 'films', indices = %s }, source = { url = '', table = 't', key = 'id', query = "
+                 "return { name = 'm', document = function() end, state = 's', sink = { url = "
+                 "'http://h',\n"
+                 "  index = 'films', indices = %s }, source = { url = '', table = 't', key = 'id', "
+                 "query = "
                  "'SELECT 1' } }",
                  cases[i].given);
         if (!read_text(text, &p, &e))
@@ -178,8 +185,10 @@ static void a_key_may_have_several_columns(void **state)
     assert_int_equal(s->affects.n, 0);
     assert_string_equal(s->affects_query,
                         "        /* films */\n        With q AS (SELECT 1, 2) SELECT * FROM q");
-    assert_true(r->table_line == 4 && r->key_line == 4 && r->affects_line == 4 && r->cursor_line == 4);
-    assert_true(s->table_line == 5 && s->key_line == 5 && s->affects_line == 7 && s->index_field_line == 9);
+    assert_true(r->table_line == 4 && r->key_line == 4 && r->affects_line == 4 &&
+                r->cursor_line == 4);
+    assert_true(s->table_line == 5 && s->key_line == 5 && s->affects_line == 7 &&
+                s->index_field_line == 9);
     assert_true(p.source.horizon_limit == 0.5);
     pipeline_free(&p);
 }
@@ -220,7 +229,8 @@ static void an_unset_variable_is_no_default(void **state)
          "x.lua:2: missing field 'url' in source",
          "the environment variable ETL_TEST_URI is not set, did you mean ETL_TEST_URL?"},
         {"url = ''", "url=os.getenv(\"NO_SUCH_VARIABLE\")", "state = 's'",
-         "x.lua:3: missing field 'url' in sink", "the environment variable NO_SUCH_VARIABLE is not set"},
+         "x.lua:3: missing field 'url' in sink",
+         "the environment variable NO_SUCH_VARIABLE is not set"},
         {"url = ''", "url = 'http://h'", "state = require 'etl'.secret 'NO_SUCH_VARIABLE'",
          "x.lua:4: missing field 'state'",
          "it has no default, and an os.getenv whose variable is not set gives nil"},
@@ -257,7 +267,8 @@ static void the_sink_may_have_several_nodes(void **state)
         {"{}", "x.lua:1: field 'url' in sink is empty"},
         {"{ 'http://a', '' }", "x.lua:1: field 'url[2]' in sink is empty"},
         {"{ 'http://a', 5 }", "x.lua:1: field 'url[2]' in sink must be a string, is a number"},
-        {"{ 'http://a', nil, 'http://c' }", "x.lua:1: field 'url[2]' in sink must be a string, is nil"},
+        {"{ 'http://a', nil, 'http://c' }",
+         "x.lua:1: field 'url[2]' in sink must be a string, is nil"},
         {"{ x = 'http://a' }", "x.lua:1: field 'url' in sink must be a list of URLs: "
                                "{ \"http://a\", \"http://b\" }"},
     };
@@ -265,10 +276,11 @@ static void the_sink_may_have_several_nodes(void **state)
         char script[500];
         struct pipeline p;
         struct err e = {0};
-        snprintf(script, sizeof script,
-                 "return { name = 'm', sink = { index = 'i', url = %s }, document = function() end,"
-                 "  state = 's', source = { url = '', table = 't', key = 'id', query = 'SELECT 1' } }",
-                 cases[i].url);
+        snprintf(
+            script, sizeof script,
+            "return { name = 'm', sink = { index = 'i', url = %s }, document = function() end,"
+            "  state = 's', source = { url = '', table = 't', key = 'id', query = 'SELECT 1' } }",
+            cases[i].url);
         bool ok = read_text(script, &p, &e);
         assert_string_equal(ok ? p.sink.url : e.text, cases[i].text);
         if (ok)
@@ -279,7 +291,8 @@ static void the_sink_may_have_several_nodes(void **state)
 static void the_scripts_of_this_repository_are_right(void **state)
 {
     (void)state;
-    static const char *const paths[] = {"scripts/movies.lua", "scripts/genres.lua", "scripts/persons.lua"};
+    static const char *const paths[] = {"scripts/movies.lua", "scripts/genres.lua",
+                                        "scripts/persons.lua"};
     for (size_t i = 0; i < 3; i++) {
         struct script_text t;
         struct pipeline p;
@@ -330,7 +343,8 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
     static const struct change cases[] = {
         {"cursor = 'modified'", "curser = 'modified'",
          "x.lua:6: unknown field 'curser' in source, did you mean 'cursor'?"},
-        {"name = 'movies'", "nmae = 'movies'", "x.lua:2: unknown field 'nmae', did you mean 'name'?"},
+        {"name = 'movies'", "nmae = 'movies'",
+         "x.lua:2: unknown field 'nmae', did you mean 'name'?"},
         {"state = 'st'", "state = 'st', index = 'movies'",
          "x.lua:22: unknown field 'index', did you mean 'sink.index'?"},
         {"index = 'movies'", "index = 'movies', zz = 1", "x.lua:20: unknown field 'zz' in sink"},
@@ -338,7 +352,8 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
          "x.lua:20: field 'ca' in sink must be a string, is a number"},
         {"compress = false", "compress = 'no'",
          "x.lua:20: field 'compress' in sink must be true or false, is a string"},
-        {"compress = false", "max_rate = 9", "x.lua:20: field 'max_rate' in sink must be at least 10, is 9"},
+        {"compress = false", "max_rate = 9",
+         "x.lua:20: field 'max_rate' in sink must be at least 10, is 9"},
         {"compress = false", "batch_bytes = 1",
          "x.lua:20: field 'batch_bytes' in sink must be at least 65536, is 1"},
         {"verify = false", "verify = 'no'",
@@ -364,7 +379,8 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
         {"{ table = 'c', key = 'id', affects = 'withdrawn' }", "'c'",
          "x.lua:15: field 'related[3]' in source must be a table, is a string"},
         {"related = {\n", "related = { x = 1,\n",
-         "x.lua:12: field 'related' in source must be a list of tables: { { table = ... }, { table = ... } "
+         "x.lua:12: field 'related' in source must be a list of tables: { { table = ... }, { table "
+         "= ... } "
          "}"},
         {"settings = {}", "settings = 'x'",
          "x.lua:20: field 'settings' in sink must be a table, is a string"},
@@ -384,14 +400,16 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
     judge(GOOD, cases, sizeof cases / sizeof *cases);
 }
 
-#define LIST_32                                                                                              \
-    "'1','2','3','4','5','6','7','8','9','10','11','12','13','14','15','16','17','18','19','20','21','22',"  \
+#define LIST_32                                                                                    \
+    "'1','2','3','4','5','6','7','8','9','10','11','12','13','14','15','16','17','18','19','20','" \
+    "21','22',"                                                                                    \
     "'23','24','25','26','27','28','29','30','31','32'"
 
 static void columns_are_a_name_or_a_list_of_distinct_names(void **state)
 {
     (void)state;
-    static const char key[] = "key = 'id',\n", two[] = "key = { 'a', 'b' }", affects[] = "{ 'ta', 'tb' }";
+    static const char key[] = "key = 'id',\n", two[] = "key = { 'a', 'b' }",
+                      affects[] = "{ 'ta', 'tb' }";
     static const struct change one[] = {
         {key, "key = { 'id' },\n", NULL},
         {key, "key = 5,\n",
@@ -400,17 +418,23 @@ static void columns_are_a_name_or_a_list_of_distinct_names(void **state)
         {key, "key = { a = 'id' },\n",
          "x.lua:5: field 'key' in source must be a list of columns: { \"a\", \"b\" }"},
         {key, "key = { 'id', 'b' },\n",
-         "x.lua:13: field 'affects' in source.related[1] has 1 column, but the key in source has 2"},
+         "x.lua:13: field 'affects' in source.related[1] has 1 column, but the key in source has "
+         "2"},
         {"affects = 'film_id'", "affects = { 'film_id' }", NULL},
         {"affects = 'film_id'", "affects = { 'a', 'b' }",
-         "x.lua:13: field 'affects' in source.related[1] has 2 columns, but the key in source has 1"},
-        {"affects = 'film_id'", "affects = ''", "x.lua:13: field 'affects' in source.related[1] is empty"},
-        {"affects = 'film_id'", "affects = {}", "x.lua:13: field 'affects' in source.related[1] is empty"},
+         "x.lua:13: field 'affects' in source.related[1] has 2 columns, but the key in source has "
+         "1"},
+        {"affects = 'film_id'", "affects = ''",
+         "x.lua:13: field 'affects' in source.related[1] is empty"},
+        {"affects = 'film_id'", "affects = {}",
+         "x.lua:13: field 'affects' in source.related[1] is empty"},
         {"affects = 'film_id'", "affects = true",
-         "x.lua:13: field 'affects' in source.related[1] must be a string or a list of strings, is a "
+         "x.lua:13: field 'affects' in source.related[1] must be a string or a list of strings, is "
+         "a "
          "boolean"},
         {"affects = 'film_id'", "affects = 'SELECT 1; SELECT 2'",
-         "x.lua:13: field 'affects' in source.related[1]: one statement only: there is more behind a "
+         "x.lua:13: field 'affects' in source.related[1]: one statement only: there is more behind "
+         "a "
          "semicolon"},
         {"affects = 'film_id'", "affects = '/* SELECT 1'",
          "x.lua:13: field 'affects' in source.related[1]: a comment is not closed"},
@@ -420,21 +444,26 @@ static void columns_are_a_name_or_a_list_of_distinct_names(void **state)
     static const struct change several[] = {
         {two, "key = { 'a',\n'a' }", "x.lua:3: field 'key[2]' in source names column 'a' again"},
         {two, "key = { 'a', '' }", "x.lua:2: field 'key[2]' in source is empty"},
-        {two, "key = { 'a', 5 }", "x.lua:2: field 'key[2]' in source must be a string, is a number"},
-        {two, "key = { 'a', nil, 'c' }", "x.lua:2: field 'key[2]' in source must be a string, is nil"},
+        {two, "key = { 'a', 5 }",
+         "x.lua:2: field 'key[2]' in source must be a string, is a number"},
+        {two, "key = { 'a', nil, 'c' }",
+         "x.lua:2: field 'key[2]' in source must be a string, is nil"},
         {two, "key = { 'a', '\\0' }", "x.lua:2: field 'key[2]' in source holds a zero byte"},
         {two, "key = { 'a', 'b', x = 1 }",
          "x.lua:2: field 'key' in source must be a list of columns: { \"a\", \"b\" }"},
         {two, "key = { " LIST_32 " }",
-         "x.lua:4: field 'affects' in source.related[1] has 2 columns, but the key in source has 32"},
-        {two, "key = { " LIST_32 ", '33' }", "x.lua:2: field 'key' in source has more than 32 elements"},
+         "x.lua:4: field 'affects' in source.related[1] has 2 columns, but the key in source has "
+         "32"},
+        {two, "key = { " LIST_32 ", '33' }",
+         "x.lua:2: field 'key' in source has more than 32 elements"},
         {"key = { 'x', 'y', 'z' }", "key = { 'x', 'y', 'x' }",
          "x.lua:5: field 'key[3]' in source.related[2] names column 'x' again"},
         {affects, "{ 'ta', 'ta' }",
          "x.lua:4: field 'affects[2]' in source.related[1] names column 'ta' again"},
         {affects, "'ta'",
          "x.lua:4: field 'affects' in source.related[1] has 1 column, but the key in source has 2"},
-        {"* FROM q;", "* FROM\n';", "x.lua:9: field 'affects' in source.related[2]: a quote is not closed"},
+        {"* FROM q;", "* FROM\n';",
+         "x.lua:9: field 'affects' in source.related[2]: a quote is not closed"},
     };
     judge(GOOD, one, sizeof one / sizeof *one);
     judge(COMPOSITE, several, sizeof several / sizeof *several);
@@ -448,26 +477,35 @@ static void numbers_are_finite_and_in_their_range(void **state)
     static const struct change cases[] = {
         {lookback, "lookback = 2^-30", NULL},
         {lookback, "lookback = 1e9", NULL},
-        {lookback, "lookback = '60'", "x.lua:6: field 'lookback' in source must be a number, is a string"},
-        {lookback, "lookback = -1", "x.lua:6: field 'lookback' in source must be at least 0, is -1"},
-        {lookback, "lookback = -0.5", "x.lua:6: field 'lookback' in source must be at least 0, is -0.5"},
-        {lookback, "lookback = 0/0", "x.lua:6: field 'lookback' in source must be a finite number, is nan"},
+        {lookback, "lookback = '60'",
+         "x.lua:6: field 'lookback' in source must be a number, is a string"},
+        {lookback, "lookback = -1",
+         "x.lua:6: field 'lookback' in source must be at least 0, is -1"},
+        {lookback, "lookback = -0.5",
+         "x.lua:6: field 'lookback' in source must be at least 0, is -0.5"},
+        {lookback, "lookback = 0/0",
+         "x.lua:6: field 'lookback' in source must be a finite number, is nan"},
         {lookback, "lookback = -(0/0)",
          "x.lua:6: field 'lookback' in source must be a finite number, is nan"},
-        {lookback, "lookback = 1/0", "x.lua:6: field 'lookback' in source must be a finite number, is inf"},
-        {lookback, "lookback = -1/0", "x.lua:6: field 'lookback' in source must be a finite number, is -inf"},
+        {lookback, "lookback = 1/0",
+         "x.lua:6: field 'lookback' in source must be a finite number, is inf"},
+        {lookback, "lookback = -1/0",
+         "x.lua:6: field 'lookback' in source must be a finite number, is -inf"},
         {lookback, "lookback = 1e10",
          "x.lua:6: field 'lookback' in source must be at most 1000000000, is 10000000000.0"},
         {lookback, "horizon_limit = 1e-9", NULL},
-        {lookback, "horizon_limit = 0", "x.lua:6: field 'horizon_limit' in source must be above 0, is 0"},
-        {lookback, "horizon_limit = -2", "x.lua:6: field 'horizon_limit' in source must be above 0, is -2"},
+        {lookback, "horizon_limit = 0",
+         "x.lua:6: field 'horizon_limit' in source must be above 0, is 0"},
+        {lookback, "horizon_limit = -2",
+         "x.lua:6: field 'horizon_limit' in source must be above 0, is -2"},
         {lookback, "horizon_limit = true",
          "x.lua:6: field 'horizon_limit' in source must be a number, is a boolean"},
         {lookback, "horizon_limt = 1",
          "x.lua:6: unknown field 'horizon_limt' in source, did you mean 'horizon_limit'?"},
         {lookback, "poll_interval = 1",
          "x.lua:6: unknown field 'poll_interval' in source, it belongs beside 'source'"},
-        {interval, "poll_interval = 0", "x.lua:23: field 'poll_interval' must be at least 0.01, is 0"},
+        {interval, "poll_interval = 0",
+         "x.lua:23: field 'poll_interval' must be at least 0.01, is 0"},
         {interval, "poll_interval = 0.009",
          "x.lua:23: field 'poll_interval' must be at least 0.01, is 0.009"},
         {interval, "poll_interval = 2, lookback = 1",
@@ -478,7 +516,8 @@ static void numbers_are_finite_and_in_their_range(void **state)
          "x.lua:20: field 'index' in sink must be the name of one index: it cannot hold ','"},
         {"index = 'movies'", "index = 'Movies'",
          "x.lua:20: field 'index' in sink must be in lower case, as index names are"},
-        {"index = 'movies'", "index = '_all'", "x.lua:20: field 'index' in sink cannot begin with '_'"},
+        {"index = 'movies'", "index = '_all'",
+         "x.lua:20: field 'index' in sink cannot begin with '_'"},
         {"index = 'movies'", "index = '..'",
          "x.lua:20: field 'index' in sink is no name that an index can have"},
         {"index = 'movies'", "index = ('x'):rep(255)", NULL},
@@ -486,14 +525,17 @@ static void numbers_are_finite_and_in_their_range(void **state)
          "x.lua:20: field 'index' in sink is no name that an index can have"},
         {"sweep = 0", "sweep = -1", "x.lua:23: field 'sweep' must be at least 0, is -1"},
         {"sweep = 0", "sweep = {}", "x.lua:23: field 'sweep' must be a number, is a table"},
-        {"sweep = 0", "sweep = math.huge", "x.lua:23: field 'sweep' must be a finite number, is inf"},
+        {"sweep = 0", "sweep = math.huge",
+         "x.lua:23: field 'sweep' must be a finite number, is inf"},
         {rejected, "max_rejected = 0", NULL},
         {rejected, "max_rejected = 2^53", NULL},
-        {rejected, "max_rejected = 1.5", "x.lua:23: field 'max_rejected' must be a whole number, is 1.5"},
+        {rejected, "max_rejected = 1.5",
+         "x.lua:23: field 'max_rejected' must be a whole number, is 1.5"},
         {rejected, "max_rejected = -1", "x.lua:23: field 'max_rejected' must be at least 0, is -1"},
         {rejected, "max_rejected = math.maxinteger",
          "x.lua:23: field 'max_rejected' must be at most 9007199254740992, is 9223372036854775807"},
-        {rejected, "max_rejected = 0/0", "x.lua:23: field 'max_rejected' must be a finite number, is nan"},
+        {rejected, "max_rejected = 0/0",
+         "x.lua:23: field 'max_rejected' must be a finite number, is nan"},
     };
     judge(GOOD, cases, sizeof cases / sizeof *cases);
 }
@@ -505,7 +547,8 @@ static void tables_built_by_other_means_are_named_without_a_line(void **state)
     struct err e;
     assert_false(read_text("local t = { nam = 1 } return t", &p, &e));
     assert_string_equal(e.text, "x.lua: unknown field 'nam', did you mean 'name'?");
-    assert_false(read_text("return setmetatable({}, { __index = function() error 'no luck' end })", &p, &e));
+    assert_false(
+        read_text("return setmetatable({}, { __index = function() error 'no luck' end })", &p, &e));
     assert_string_equal(e.text, "x.lua:1: no luck");
 }
 
@@ -583,9 +626,10 @@ static void suggestions_are_near(void **state)
 {
     (void)state;
     static const char *const names[] = {"url", "table", "key", "cursor", "query", "related"};
-    static const char *const cases[][2] = {{"curser", "cursor"}, {"tabel", "table"},    {"kye", "key"},
-                                           {"keys", "key"},      {"relatd", "related"}, {"ulr", "url"},
-                                           {"document", NULL},   {"x", NULL},           {"", NULL}};
+    static const char *const cases[][2] = {
+        {"curser", "cursor"}, {"tabel", "table"},    {"kye", "key"},
+        {"keys", "key"},      {"relatd", "related"}, {"ulr", "url"},
+        {"document", NULL},   {"x", NULL},           {"", NULL}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *near = suggest(cases[i][0], names, 6);
         if ((near == NULL) != (cases[i][1] == NULL) || (near && strcmp(near, cases[i][1]) != 0))

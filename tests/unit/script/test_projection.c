@@ -1,5 +1,5 @@
-/* A function that only puts columns into fields is found out by its code; what is written without it is what
- * its call gives; all other functions are left alone. */
+/* A function that only puts columns into fields is found out by its code; what is written without
+ * it is what its call gives; all other functions are left alone. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,7 +63,8 @@ static void load(lua_State *L, const char *function)
         fail_msg("%s", lua_tostring(L, -1));
 }
 
-static void gives_the_same(lua_State *L, struct projection *p, const struct cell *cells, const char *function)
+static void gives_the_same(lua_State *L, struct projection *p, const struct cell *cells,
+                           const char *function)
 {
     struct row row;
     struct buf direct, called;
@@ -121,18 +122,24 @@ static void functions_that_only_copy_are_found_out(void **state)
     (void)state;
     is_projection("function(r) return r end");
     is_projection("function(r) return { id = r.id, title = r.title, tags = r.tags } end");
-    is_projection("function(r) return { b = r.meta, a = r.seen, ab = r.title, [\"a\\0b\"] = r.id } end");
+    is_projection(
+        "function(r) return { b = r.meta, a = r.seen, ab = r.title, [\"a\\0b\"] = r.id } end");
     is_projection("function(r) return { nothing = r.no_such_column } end");
     is_projection("function(r) return {} end");
     is_projection(
         "function(r) return { id = r.id, kind = 'film', n = 5, big = 1 << 40, x = 0.5, yes = true, "
-        "no = false, none = nil, long = 'a text that is longer than the forty bytes of a short one' } end");
-    is_projection("function(r) local d = { id = r.id } d.title = r.title d.id = r.rating return d end");
+        "no = false, none = nil, long = 'a text that is longer than the forty bytes of a short "
+        "one' } end");
+    is_projection(
+        "function(r) local d = { id = r.id } d.title = r.title d.id = r.rating return d end");
     is_projection("function(r) local d = { id = r.id } d.id = nil return d end");
-    is_projection("function(r) local a, b, c = r.id, nil, r.title return { a = a, b = b, c = c } end");
-    is_projection("function(r) return { in_it = { deep = { id = r.id }, title = r.title }, none = {} } end");
+    is_projection(
+        "function(r) local a, b, c = r.id, nil, r.title return { a = a, b = b, c = c } end");
+    is_projection(
+        "function(r) return { in_it = { deep = { id = r.id }, title = r.title }, none = {} } end");
     is_projection("function(r) return { maybe = { meta = r.meta, seen = r.seen } } end");
-    is_projection("function(r) local t = { meta = r.meta } return { a = t, b = t, c = { t = t } } end");
+    is_projection(
+        "function(r) local t = { meta = r.meta } return { a = t, b = t, c = { t = t } } end");
     is_projection("function(r) r.title = nil return r end");
     is_projection("function(r) r.name = r.title r.title = 'x' return r end");
     is_projection("function(r) return { row = r, id = r.id } end");

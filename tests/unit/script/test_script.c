@@ -1,4 +1,5 @@
-/* A script cannot crash, hang or leave the process, and each of its mistakes is one line that says where. */
+/* A script cannot crash, hang or leave the process, and each of its mistakes is one line that says
+ * where. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,7 +29,8 @@ static void every_way_to_fail_while_loading_is_one_line(void **state)
          "x.lua:3: '}' expected (to close '{' at line 1) near 'state'"},
         {"return { password = 's3cret\n }", "x.lua:1: unfinished string near a string"},
         {"return { password : \"s3cret\" }", "x.lua:1: <name> expected near a string"},
-        {"return {\n 5 [[s3cret]] }", "x.lua:2: '}' expected (to close '{' at line 1) near a string"},
+        {"return {\n 5 [[s3cret]] }",
+         "x.lua:2: '}' expected (to close '{' at line 1) near a string"},
         {"x =\n[", "x.lua:2: unexpected symbol near '['"},
         {"local x\nerror('broken')", "x.lua:2: broken"},
         {"local x\nerror('a\\nb\\n\\tc')", "x.lua:2: a b c"},
@@ -36,32 +38,39 @@ static void every_way_to_fail_while_loading_is_one_line(void **state)
         {"error(42)", "x.lua:1: 42"},
         {"error({})", "x.lua:1: (error object is a table value)"},
         {"error()", "x.lua:1: (error object is a nil value)"},
-        {"error(setmetatable({}, { __tostring = function() return 'object' end }))", "x.lua:1: object"},
+        {"error(setmetatable({}, { __tostring = function() return 'object' end }))",
+         "x.lua:1: object"},
         {"error(setmetatable({}, { __tostring = function() return {} end }))",
          "x.lua:1: (error object is a table value)"},
-        {"error(setmetatable({}, { __tostring = function() error 'within' end }))", "x.lua:1: within"},
+        {"error(setmetatable({}, { __tostring = function() error 'within' end }))",
+         "x.lua:1: within"},
         {"local x\nlocal y = x.z", "x.lua:2: attempt to index a nil value (local 'x')"},
-        {"", "x.lua:1: script returned nothing, expected a table: return { name = ..., source = ..., ... }"},
-        {"local t = {}\n\n",
-         "x.lua:2: script returned nothing, expected a table: return { name = ..., source = ..., ... }"},
-        {"return 'x'",
-         "x.lua:1: script returned a string, expected a table: return { name = ..., source = ..., ... }"},
+        {"", "x.lua:1: script returned nothing, expected a table: return { name = ..., source = "
+             "..., ... }"},
+        {"local t = {}\n\n", "x.lua:2: script returned nothing, expected a table: return { name = "
+                             "..., source = ..., ... }"},
+        {"return 'x'", "x.lua:1: script returned a string, expected a table: return { name = ..., "
+                       "source = ..., ... }"},
         {"\x1bLua", "x.lua: cannot load a compiled chunk: a script is text"},
         {"\xEF\xBB\xBF#!/usr/bin/env etl-engine\nerror 'second'", "x.lua:2: second"},
-        {"#!/usr/bin/env etl-engine",
-         "x.lua:1: script returned nothing, expected a table: return { name = ..., source = ..., ... }"},
-        {"require 'nowhere'", "x.lua:1: module 'nowhere' not found: no field package.preload['nowhere'] no "
-                              "file 'nowhere.lua' no file 'nowhere/init.lua'"},
+        {"#!/usr/bin/env etl-engine", "x.lua:1: script returned nothing, expected a table: return "
+                                      "{ name = ..., source = ..., ... }"},
+        {"require 'nowhere'",
+         "x.lua:1: module 'nowhere' not found: no field package.preload['nowhere'] no "
+         "file 'nowhere.lua' no file 'nowhere/init.lua'"},
         {"local etl = require 'etl'\netl.pg.query('SELECT 1')",
-         "x.lua:2: etl.pg is available in document() and in hooks, not while the script is being loaded"},
+         "x.lua:2: etl.pg is available in document() and in hooks, not while the script is being "
+         "loaded"},
         {"local etl = require 'etl'\netl.es.request('GET', '/')",
-         "x.lua:2: etl.es is available in document() and in hooks, not while the script is being loaded"},
+         "x.lua:2: etl.es is available in document() and in hooks, not while the script is being "
+         "loaded"},
     };
     unsetenv("LUA_PATH");
     unsetenv("LUA_PATH_5_4");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e = open_once(cases[i].text);
-        if (strcmp(e.text, cases[i].message) != 0 || e.kind != (*cases[i].message ? ERR_USAGE : ERR_NONE))
+        if (strcmp(e.text, cases[i].message) != 0 ||
+            e.kind != (*cases[i].message ? ERR_USAGE : ERR_NONE))
             fail_msg("got:  %s\nnot: %s", e.text, cases[i].message);
     }
 }
@@ -78,7 +87,8 @@ static void even_what_the_parser_cannot_place_names_the_file(void **state)
 static void long_paths_are_told_whole(void **state)
 {
     (void)state;
-    const char *path = "/a/very/long/path/that/lua/would/shorten/in/its/messages/scripts/movies.lua";
+    const char *path =
+        "/a/very/long/path/that/lua/would/shorten/in/its/messages/scripts/movies.lua";
     struct script_text t = text_of(path, "error 'x'");
     struct err e;
     assert_null(script_open(&t, &e));
@@ -108,28 +118,34 @@ static void nothing_outlasts_the_instruction_limit(void **state)
         "local function f() while true do end end while true do xpcall(f, f) end",
         "xpcall(function() while true do end end, function() while true do end end)",
         "xpcall(error, function() while true do end end)",
-        "local co = coroutine.wrap(function() while true do pcall(function() while true do end end) end end) "
+        "local co = coroutine.wrap(function() while true do pcall(function() while true do end "
+        "end) end end) "
         "co()",
         "while true do coroutine.wrap(function() for i = 1, 900 do end end)() end",
-        "while true do local c = coroutine.create(function() while true do coroutine.yield() end end)\n"
+        "while true do local c = coroutine.create(function() while true do coroutine.yield() end "
+        "end)\n"
         "  for i = 1, 100 do coroutine.resume(c) end end",
         "local c = { __close = function() while true do end end }\n"
         "coroutine.wrap(function() local x <close> = setmetatable({}, c) while true do end end)()",
         "local c = { __close = function() while true do end end }\n"
-        "local co = coroutine.create(function() local x <close> = setmetatable({}, c) while true do end "
+        "local co = coroutine.create(function() local x <close> = setmetatable({}, c) while true "
+        "do end "
         "end)\n"
         "coroutine.resume(co) coroutine.close(co)",
         "local c = { __close = function() while true do end end }\n"
         "pcall(function() local x <close> = setmetatable({}, c) while true do end end)",
         "local m = {} m.__index = function(t, k) return t[k + 1] end\n"
-        "local t = setmetatable({}, { __index = function(t, k) while true do end end }) local x = t.a",
+        "local t = setmetatable({}, { __index = function(t, k) while true do end end }) local x = "
+        "t.a",
         "local t = setmetatable({}, { __tostring = function() while true do end end }) error(t)",
         "table.sort({ 1, 2, 3 }, function() while true do end end)",
         "string.gsub('a', 'a', function() while true do end end)",
         "load(function() while true do end end)",
         "pcall(load, 'while true do end') load('while true do end')()",
-        "require('etl').backoff({ interval = 0.001, wait = 'constant' }, function() while true do end end)",
-        "require('etl').backoff({}, function() local ok = pcall(function() while true do end end) error 'x' "
+        "require('etl').backoff({ interval = 0.001, wait = 'constant' }, function() while true do "
+        "end end)",
+        "require('etl').backoff({}, function() local ok = pcall(function() while true do end end) "
+        "error 'x' "
         "end)",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -146,7 +162,8 @@ static void nothing_outgrows_the_memory_limit(void **state)
         "local s = ('x'):rep(1 << 40)",
         "local s = ('x'):rep(1 << 27) s = s .. s",
         "local t = {} for i = 1, 1 << 40 do t[i] = { i } end",
-        "local t = {} while true do t = { pcall(string.rep, 'x', 1 << 20), t, ('y' .. #t):rep(1 << 20) } end",
+        "local t = {} while true do t = { pcall(string.rep, 'x', 1 << 20), t, ('y' .. #t):rep(1 << "
+        "20) } end",
         "local s = string.rep('x', 1 << 27, 'y')",
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -172,7 +189,8 @@ static void nothing_leads_out_of_the_fence(void **state)
         {"assert(load('\\27Lua'))", "attempt to load a binary chunk (mode is 't')"},
         {"assert(load('\\27Lua', 'x', 'b'))", "attempt to load a binary chunk (mode is 't')"},
         {"assert(load('return 1', 'x', 'b')() == 1) return {}", ""},
-        {"local e = {} assert(load('a = 1', 'x', 't', e))() assert(e.a == 1 and not a) return {}", ""},
+        {"local e = {} assert(load('a = 1', 'x', 't', e))() assert(e.a == 1 and not a) return {}",
+         ""},
         {"setmetatable({}, { __gc = function() end })",
          "x.lua:1: a script's metatable cannot have __gc; use __close"},
         {"local m = getmetatable(io.stdout) assert(m == false) return {}", ""},
@@ -180,29 +198,37 @@ static void nothing_leads_out_of_the_fence(void **state)
         {"for k in pairs(require 'debug') do assert(k == 'traceback', k) end return {}", ""},
         {"assert(#package.searchers == 2 and package.cpath == '') return {}", ""},
         {"collectgarbage('stop')", "invalid option 'stop'"},
-        {"assert(collectgarbage('count') > 0) collectgarbage() collectgarbage('step') return {}", ""},
+        {"assert(collectgarbage('count') > 0) collectgarbage() collectgarbage('step') return {}",
+         ""},
         {"assert((''):rep(math.maxinteger) == '') return {}", ""},
         {"table.move({}, 1, math.maxinteger - 1, 2)", "too many elements to move"},
         {"local function f() return 1 + f() end f()", "stack overflow"},
-        {"local t = {} for i = 1, 300 do t = setmetatable({}, { __index = function() return t.x end }) end\n"
+        {"local t = {} for i = 1, 300 do t = setmetatable({}, { __index = function() return t.x "
+         "end }) end\n"
          "local s = string.rep('(', 500) assert(load(s))",
          "overflow"},
-        {"local f = function() end for i = 1, 250 do local g = f f = coroutine.wrap(function() return g() "
+        {"local f = function() end for i = 1, 250 do local g = f f = coroutine.wrap(function() "
+         "return g() "
          "end) end f()",
          "x.lua:1: x.lua:1: "}, /* a C stack overflow; Lua adds a place at each level */
         {"local function f(...) return xpcall(f, f, ...) end f() return {}", ""},
-        {"local c = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) error('in ' .. b) end)\n"
-         "assert(c(1) == 2) local ok, text = pcall(c, 'co') assert(text:find('in co'), text) return {}",
+        {"local c = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) error('in ' .. b) "
+         "end)\n"
+         "assert(c(1) == 2) local ok, text = pcall(c, 'co') assert(text:find('in co'), text) "
+         "return {}",
          ""},
-        {"local c = coroutine.wrap(function() return pcall(function() return coroutine.yield(1) + 1 end) "
+        {"local c = coroutine.wrap(function() return pcall(function() return coroutine.yield(1) + "
+         "1 end) "
          "end)\n"
          "assert(c() == 1) local ok, n = c(2) assert(ok and n == 3) return {}",
          ""},
         {"assert(select('#', xpcall(function(...) return ... end, print, 1, nil, nil)) == 4)\n"
-         "local ok, text = xpcall(error, function(e) return e .. '!' end, 'x') assert(text == 'x!') return "
+         "local ok, text = xpcall(error, function(e) return e .. '!' end, 'x') assert(text == "
+         "'x!') return "
          "{}",
          ""},
-        {"local cjson = require 'cjson' assert(cjson.decode('[1,null]')[2] == require('etl').null)\n"
+        {"local cjson = require 'cjson' assert(cjson.decode('[1,null]')[2] == "
+         "require('etl').null)\n"
          "assert(cjson.encode({ a = 'x' }) == '{\"a\":\"x\"}' and cjson.new == nil) return {}",
          ""},
         {"local t = {} for i = 1, 100 do t[i] = ('x'):rep(1 << 20) end require('cjson').encode(t)",
@@ -389,19 +415,22 @@ static void what_a_document_may_return_is_read_from_its_code(void **state)
     }
 }
 
-/* Of the first row it is a mistake of the script; once it has given a document, a mistake about some rows. */
+/* Of the first row it is a mistake of the script; once it has given a document, a mistake about
+ * some rows. */
 static void a_column_that_there_is_not_is_told(void **state)
 {
     (void)state;
     struct err e = {.text = ""};
-    struct script_text t = text_of("x.lua", "return { document = function(row)\n"
-                                            "n = (n or 0) + 1\n"
-                                            "return { t = n > 2 and row.titel or row.title } end }");
+    struct script_text t =
+        text_of("x.lua", "return { document = function(row)\n"
+                         "n = (n or 0) + 1\n"
+                         "return { t = n > 2 and row.titel or row.title } end }");
     struct buf out;
     bool present;
     assert_false(document("return { t = row.titel }", &out, &present, &e));
-    assert_string_equal(e.text, "x.lua:3: the query has no column 'titel', did you mean 'title'? (key '7'; "
-                                "columns id, title)");
+    assert_string_equal(e.text,
+                        "x.lua:3: the query has no column 'titel', did you mean 'title'? (key '7'; "
+                        "columns id, title)");
     assert_int_equal(e.kind, ERR_USAGE);
     buf_free(&out);
 
@@ -431,7 +460,8 @@ static void a_document_may_say_where_it_goes(void **state)
         {"return {}, { index = 'i', routing = 'r', pipeline = 'p' }", "i", "r", "p"},
         {"return {}, { routing = 7 }", "", "7", ""},
         {"return nil, { routing = 'r' }", "", "r", ""},
-        {"return {}, { index = ('i'):rep(255), routing = ('r'):rep(512), pipeline = ('p'):rep(256) }, 7",
+        {"return {}, { index = ('i'):rep(255), routing = ('r'):rep(512), pipeline = ('p'):rep(256) "
+         "}, 7",
          NULL, NULL, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -459,15 +489,18 @@ static void a_failed_document_names_line_key_and_columns_and_leaves_nothing(void
     static const char *const cases[][2] = {
         {"local x\n return { a = x.y }", "x.lua:4: attempt to index a nil value (local 'x')"},
         {"return 'text'", "x.lua:2: document() returned a string, expected a table or nil"},
-        {"return require('etl').null", "x.lua:2: document() returned etl.null, expected a table or nil"},
+        {"return require('etl').null",
+         "x.lua:2: document() returned etl.null, expected a table or nil"},
         {"return { 1, 2 }", "x.lua:2: document() returned a list, expected a table of fields"},
-        {"return {}, 7",
-         "x.lua:2: document() returned a number as its second value, expected a table: { routing = ... }"},
-        {"return {}, { 7 }", "x.lua:2: document() returned a list as metadata, expected { routing = ... }"},
+        {"return {}, 7", "x.lua:2: document() returned a number as its second value, expected a "
+                         "table: { routing = ... }"},
+        {"return {}, { 7 }",
+         "x.lua:2: document() returned a list as metadata, expected { routing = ... }"},
         {"return {}, { routin = 'x' }",
          "x.lua:2: document() returned metadata with an unknown field 'routin', "
          "did you mean 'routing'?"},
-        {"return {}, { xyz = 1 }", "x.lua:2: document() returned metadata with an unknown field 'xyz'"},
+        {"return {}, { xyz = 1 }",
+         "x.lua:2: document() returned metadata with an unknown field 'xyz'"},
         {"return nil, { index = true }",
          "x.lua:2: document() returned metadata whose index is a boolean, expected a string"},
         {"return { a = { { b = print } } }", "x.lua:2: a[1].b: cannot encode a function"},
@@ -476,7 +509,8 @@ static void a_failed_document_names_line_key_and_columns_and_leaves_nothing(void
         {"error()", "x.lua:3: (error object is a nil value)"},
         {"local t = {} while true do t[#t + 1] = { t } end",
          "x.lua: not enough memory: a script may use 256 MB"},
-        {"while true do end", "x.lua:3: stopped after 100 million instructions: a loop that never ends?"},
+        {"while true do end",
+         "x.lua:3: stopped after 100 million instructions: a loop that never ends?"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf out;
@@ -522,7 +556,8 @@ static void after_each_kind_of_failure_the_next_document_works(void **state)
     buf_init(&out, 1 << 20);
     for (int n = 1; n <= 10; n++) {
         bool present;
-        assert_int_equal(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e), n % 2 == 0);
+        assert_int_equal(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e),
+                         n % 2 == 0);
         assert_int_equal(lua_gettop(L), 3);
     }
     assert_string_equal(buf_cstr(&out), "{\"n\":2}{\"n\":4}{\"n\":6}{\"n\":8}{\"n\":10}");
@@ -597,13 +632,13 @@ static void opening_bears_any_allocation_to_fail(void **state)
 static void hooks_are_told_what_happened(void **state)
 {
     (void)state;
-    struct script_text t =
-        text_of("x.lua", "return { before_run = function(run)\n"
-                         "  assert(run.pipeline == 'movies' and run.dry_run == true and run.ok == false)\n"
-                         "  assert(run.documents == 3 and run.deleted == 2 and run.rejected == 1)\n"
-                         "  assert(run.seconds == 1.5)\n"
-                         "  error 'heard'\n"
-                         "end }");
+    struct script_text t = text_of(
+        "x.lua", "return { before_run = function(run)\n"
+                 "  assert(run.pipeline == 'movies' and run.dry_run == true and run.ok == false)\n"
+                 "  assert(run.documents == 3 and run.deleted == 2 and run.rejected == 1)\n"
+                 "  assert(run.seconds == 1.5)\n"
+                 "  error 'heard'\n"
+                 "end }");
     struct err e;
     struct script *s = script_open(&t, &e);
     struct script_run run = {.pipeline = "movies",
@@ -644,11 +679,13 @@ static void modules_are_found_beside_the_script(void **state)
     snprintf(path, sizeof path, "%s/binary.lua", dir);
     write_file(path, "\x1bLua");
     snprintf(path, sizeof path, "%s/x.lua", dir);
-    write_file(path,
-               "assert(require('one').deep == 'found')\n"
-               "local ok, text = pcall(require, 'broken') assert(text:find('broken.lua:2:', 1, true), text)\n"
-               "ok, text = pcall(require, 'binary') assert(text:find('binary chunk', 1, true), text)\n"
-               "return {}");
+    write_file(
+        path,
+        "assert(require('one').deep == 'found')\n"
+        "local ok, text = pcall(require, 'broken') assert(text:find('broken.lua:2:', 1, true), "
+        "text)\n"
+        "ok, text = pcall(require, 'binary') assert(text:find('binary chunk', 1, true), text)\n"
+        "return {}");
     struct script_text t;
     struct err e = {.text = ""};
     assert_true(script_read(&t, path, &e));
@@ -657,7 +694,8 @@ static void modules_are_found_beside_the_script(void **state)
     script_close(s);
     script_text_free(&t);
     for (size_t i = 0; i < 5; i++) {
-        static const char *const names[] = {"one.lua", "deep/init.lua", "broken.lua", "binary.lua", "x.lua"};
+        static const char *const names[] = {"one.lua", "deep/init.lua", "broken.lua", "binary.lua",
+                                            "x.lua"};
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         unlink(path);
     }

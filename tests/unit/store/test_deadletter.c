@@ -1,5 +1,5 @@
-/* What was added and synced is read back, whatever is in it and wherever the file is cut; what was cleared is
- * gone; a disk that is full costs nothing but time. */
+/* What was added and synced is read back, whatever is in it and wherever the file is cut; what was
+ * cleared is gone; a disk that is full costs nothing but time. */
 #include <fcntl.h>
 #include <limits.h>
 #include <setjmp.h>
@@ -390,9 +390,9 @@ static void every_cut_leaves_the_whole_lines(void **state)
 {
     (void)state;
     static char whole[2000];
-    static const char *const expected[] = {"", " a", " a b", " a b c"}, *const with_x[] = {" x", " a x",
-                                                                                           " a b x",
-                                                                                           " a b c x"};
+    static const char *const expected[] = {"", " a", " a b", " a b c"}, *const with_x[] = {
+                                                                            " x", " a x", " a b x",
+                                                                            " a b c x"};
     fill("abc");
     read_file();
     memcpy(whole, content, content_len);
@@ -495,15 +495,16 @@ static void any_byte_may_be_wrong(void **state)
 static void the_last_line_of_a_key_counts(void **state)
 {
     (void)state;
-    static const char twice[] = "{\"key\":\"a\",\"status\":1}\n{\"status\":2,\"key\":\"b\",\"more\":[{}]}\n"
-                                "{\"key\":\"a\",\"status\":3}\n";
+    static const char twice[] =
+        "{\"key\":\"a\",\"status\":1}\n{\"status\":2,\"key\":\"b\",\"more\":[{}]}\n"
+        "{\"key\":\"a\",\"status\":3}\n";
     fill("a");
     write_file(twice, sizeof twice - 1);
     struct deadletters *d = open_letters();
     sync_letters(d);
     deadletters_close(d);
-    assert_string_equal(read_file(),
-                        "{\"status\":2,\"key\":\"b\",\"more\":[{}]}\n{\"key\":\"a\",\"status\":3}\n");
+    assert_string_equal(
+        read_file(), "{\"status\":2,\"key\":\"b\",\"more\":[{}]}\n{\"key\":\"a\",\"status\":3}\n");
 }
 
 /* ---- others ---- */
@@ -688,7 +689,8 @@ static void every_allocation_may_fail(void **state)
         allocations_left = n;
         done = use_all(&saved);
         allocations_left = -1;
-        struct deadletters *d = open_letters(); /* whatever failed, what stood in the file is not lost */
+        /* whatever failed, what stood in the file is not lost */
+        struct deadletters *d = open_letters();
         assert_true(has(d, "a"));
         assert_true(has(d, "b") || saved);
         deadletters_close(d);
@@ -696,8 +698,8 @@ static void every_allocation_may_fail(void **state)
     assert_stored(" a c");
 }
 
-/* Some allocations fail, and those after them succeed: what is missing must not be passed by a state, nor be
- * written over. */
+/* Some allocations fail, and those after them succeed: what is missing must not be passed by a
+ * state, nor be written over. */
 static void no_sync_succeeds_after_an_addition_that_did_not(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* Keys come from a file one a line, or from dead letters; a damaged line is told, never passed over. */
+/* Keys come from a file one a line, or from dead letters; a damaged line is told, never passed
+ * over. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -67,10 +68,12 @@ static void each_line_is_a_key(void **state)
         {"a\r\n\r\nb\r\nc", "a|b|c"},
         {" a b \n[1]\n\"x\"\n", " a b |[1]|\"x\""},
         {"{\"key\":\"a\"}\n", "a"},
-        {"{\"key\":\"a\",\"reason\":\"r: {}\",\"status\":400,\"time\":\"t\",\"pipeline\":\"m\"}\nb\n"
+        {"{\"key\":\"a\",\"reason\":\"r: "
+         "{}\",\"status\":400,\"time\":\"t\",\"pipeline\":\"m\"}\nb\n"
          "{\"key\":\"\\u0444 \\\"1\\\":\\\\n\", \"x\" : [ {\"key\":\"no\"}, null ] } \r\n",
          "a|b|ф \"1\":\\n"},
-        {"{\n{}\n{1,2}\n{\"a\",\"b\"}\n", "{|{}|{1,2}|{\"a\",\"b\"}"}, /* arrays, not dead letters */
+        /* arrays, not dead letters */
+        {"{\n{}\n{1,2}\n{\"a\",\"b\"}\n", "{|{}|{1,2}|{\"a\",\"b\"}"},
         {"{\"key\":\"{\\\"key\\\":1}\"}", "{\"key\":1}"},
         {"{\"key\":\"first\",\"key\":\"last\"}", "last"},
     };
@@ -98,10 +101,12 @@ static void a_damaged_line_is_told_with_its_number(void **state)
     } cases[] = {
         {LINE("a\n\n{\"key\":\"b\"}\n{\"key\":\"c\n"),
          ":4: " NO_LETTER "not a JSON object on one line: cut off at byte 9"},
-        {LINE("{\"key\":\"a\"} x\n"), ":1: " NO_LETTER "not a JSON object on one line: damaged at byte 12"},
+        {LINE("{\"key\":\"a\"} x\n"),
+         ":1: " NO_LETTER "not a JSON object on one line: damaged at byte 12"},
         {LINE("{\"key\":\"a\"}{\"key\":\"b\"}"),
          ":1: " NO_LETTER "not a JSON object on one line: damaged at byte 11"},
-        {LINE("{\"key\":\"\xFF\"}"), ":1: " NO_LETTER "not a JSON object on one line: damaged at byte 8"},
+        {LINE("{\"key\":\"\xFF\"}"),
+         ":1: " NO_LETTER "not a JSON object on one line: damaged at byte 8"},
         {LINE("{\"key\":\"a\",\"status\":4"),
          ":1: " NO_LETTER "not a JSON object on one line: cut off at byte 21"},
         {LINE("{\"key\":5}\n"), ":1: " NO_LETTER "its \"key\" is not a string"},
@@ -147,7 +152,8 @@ static void a_dash_is_stdin(void **state)
     write_file(text, sizeof text - 1);
     assert_non_null(freopen(path, "r", stdin));
     assert_false(keyfile_read(b, "-", &e));
-    assert_string_equal(e.text, "stdin:3: " NO_LETTER "not a JSON object on one line: cut off at byte 7");
+    assert_string_equal(e.text,
+                        "stdin:3: " NO_LETTER "not a JSON object on one line: cut off at byte 7");
     assert_keys(b, "a|b");
     batch_free(b);
 }

@@ -1,4 +1,5 @@
-/* A state is replaced whole or not at all, its mtime is the watermark, and a damaged one is refused and kept.
+/* A state is replaced whole or not at all, its mtime is the watermark, and a damaged one is refused
+ * and kept.
  */
 #include <fcntl.h>
 #include <limits.h>
@@ -75,9 +76,10 @@ static struct state_table tables[] = {
               .fan_hash = 0xfedcba9876543210,
               .seen = {.cursor = (char *)"8", .key = (char *)"s"},
               .window = {.from = {.cursor = (char *)"6"}, .xid = 4711},
-              .candidate = {.from = {.cursor = (char *)"7", .key = (char *)"c"},
-                            .us = 1764000000000003,
-                            .fence = {.sessions = (char *)"3/17 p12 ", .xid = 4712, .us = 1764000000000004}},
+              .candidate =
+                  {.from = {.cursor = (char *)"7", .key = (char *)"c"},
+                   .us = 1764000000000003,
+                   .fence = {.sessions = (char *)"3/17 p12 ", .xid = 4712, .us = 1764000000000004}},
               .rewind = {.from = {.cursor = (char *)"5"},
                          .xid = 4000,
                          .fence = {.sessions = (char *)"", .xid = 4001, .us = 1764000000000002}},
@@ -142,7 +144,8 @@ static void what_was_saved_is_read_back(void **state)
     assert_string_equal(fan->seen.key, "s");
     assert_true(fan->window.xid == 4711 && !fan->window.from.key && !fan->window.fence.sessions);
     assert_string_equal(fan->candidate.from.key, "c");
-    assert_true(fan->candidate.us == 1764000000000003 && fan->candidate.fence.us == 1764000000000004);
+    assert_true(fan->candidate.us == 1764000000000003 &&
+                fan->candidate.fence.us == 1764000000000004);
     assert_string_equal(fan->candidate.fence.sessions, "3/17 p12 ");
     assert_string_equal(fan->rewind.from.cursor, "5");
     assert_string_equal(fan->rewind.fence.sessions, "");
@@ -244,7 +247,8 @@ static size_t read_saved(char *text, size_t size)
     return (size_t)n;
 }
 
-/* A state cut anywhere is refused, unless nothing is left of it: an empty file is what `touch` makes. */
+/* A state cut anywhere is refused, unless nothing is left of it: an empty file is what `touch`
+ * makes. */
 static void every_cut_is_refused_and_kept(void **state)
 {
     (void)state;
@@ -291,7 +295,8 @@ static void an_older_format_goes_on_from_its_bounds(void **state)
     static const char text[] =
         "{\"format\":1,\"pipeline\":\"m\",\"index_uuid\":\"u\",\"phase\":\"following\",\"tables\":{"
         "\"a\":{\"cursor\":\"7\",\"key\":\"k\"},"
-        "\"b\":{\"cursor\":\"9\",\"key\":\"l\",\"owed\":{\"cursor\":\"4\",\"key\":null,\"since\":17}}}}";
+        "\"b\":{\"cursor\":\"9\",\"key\":\"l\",\"owed\":{\"cursor\":\"4\",\"key\":null,\"since\":"
+        "17}}}}";
     write_file(text, sizeof text - 1);
     read_state(&d);
     assert_string_equal(d.tables[0].mark.window.from.cursor, "7");
