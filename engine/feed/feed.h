@@ -1,12 +1,12 @@
 /* feed: where the keys come from: one interface, one file for each kind.
  *
- * Uses     source, queue (batches), stretch, pg, index, keyset.
+ * Uses     source, queue (batches), chunk, pg, index, keyset.
  * Threads  one, the main thread.
  * Promise  batches come in an order in which acknowledging a prefix of them is progress: each
  *          carries the mark (`done`) that holds once it and all before it are in the index. A call
  *          that failed may be made again.
  *
- *   feed_snapshot   every row of the root table, as successive stretches of the key
+ *   feed_snapshot   every row of the root table, as successive chunks of the key
  *   feed_poll       the documents that changed rows of one table affect, since a position
  *   feed_sweep      every row, every document of the index, every dead letter, for what a poll
  *                   cannot see
@@ -25,7 +25,7 @@ struct deadletters;
 struct err;
 struct es;
 struct pg_pool;
-struct stretch;
+struct chunk_size;
 
 struct feed {
     /* *out: the next batch, owned by the caller; NULL: there is no more, for now. */
@@ -41,10 +41,10 @@ bool feed_next(struct feed *f, struct batch **out, struct err *e);
 void feed_rest(struct feed *f);
 void feed_free(struct feed *f); /* NULL is fine */
 
-/* after: the key up to which all is done (NULL: begin at the first); copied. stretch: says how many
+/* after: the key up to which all is done (NULL: begin at the first); copied. chunk: says how many
  * keys are next; borrowed. NULL: no memory. */
 struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const char *after,
-                           struct stretch *stretch, struct err *e);
+                           struct chunk_size *chunk, struct err *e);
 
 /* Where a table stands. */
 struct feed_place {       /* bears being zeroed */
@@ -69,10 +69,10 @@ bool feed_poll_again(struct feed *f);
 const struct source_report *feed_poll_report(const struct feed *f);
 
 /* index: where ids are looked for; borrowed. after: the key up to which a sweep that was broken off
- * has come, or NULL; copied. dead: borrowed, or NULL; as is stretch, which says how many keys are
+ * has come, or NULL; copied. dead: borrowed, or NULL; as is chunk, which says how many keys are
  * worth a query. */
 struct feed *feed_sweep(const struct source *s, struct pg_pool *pool, struct es *es,
-                        const char *index, const struct deadletters *dead, struct stretch *stretch,
+                        const char *index, const struct deadletters *dead, struct chunk_size *chunk,
                         const char *after, struct err *e);
 
 /* keys: n texts; copied, and checked by the server at the first feed_next. */

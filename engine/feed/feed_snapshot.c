@@ -1,8 +1,8 @@
-/* feed_snapshot: all keys of the root table, as successive stretches: (after, bound], the last one
+/* feed_snapshot: all keys of the root table, as successive chunks: (after, bound], the last one
  * without an upper bound. */
 #include "base/err.h"
+#include "feed/chunk_size.h"
 #include "feed/feed.h"
-#include "feed/stretch.h"
 #include "flow/queue.h"
 #include "pg/pg.h"
 #include "source/source.h"
@@ -13,7 +13,7 @@
 struct snapshot {
     struct feed feed; /* first */
     char *after;      /* owned */
-    struct stretch *stretch;
+    struct chunk_size *chunk;
     bool finished;
 };
 
@@ -31,11 +31,11 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
     char *to = NULL;
     if (s->finished)
         return true;
-    int64_t keys = stretch_next(s->stretch);
+    int64_t keys = chunk_size_next(s->chunk);
     if (!find_bound(s, keys, &to, e)) {
         /* to count so many keys takes too long: the next try is for fewer */
         if (e->fault == ERR_FAULT_SIZE)
-            stretch_too_large(s->stretch, keys);
+            chunk_size_too_large(s->chunk, keys);
         return false;
     }
     *out = batch_range(s->after, to);
@@ -43,7 +43,7 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
         free(to);
         return err_memory(e);
     }
-    (*out)->stretch = keys;
+    (*out)->chunk = keys;
     free(s->after);
     s->after = to;
     s->finished = !to;
@@ -57,13 +57,13 @@ static void snapshot_free(struct feed *f)
 }
 
 struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, const char *after,
-                           struct stretch *stretch, struct err *e)
+                           struct chunk_size *chunk, struct err *e)
 {
     struct snapshot *s = calloc(1, sizeof *s);
     if (s) {
         s->feed = (struct feed){snapshot_next, snapshot_free, source, pool, NULL};
         s->after = after ? strdup(after) : NULL;
-        s->stretch = stretch;
+        s->chunk = chunk;
     }
     if (!s || (after && !s->after)) {
         free(s);

@@ -9,8 +9,8 @@
  * would otherwise compare no row ever after. When one is due: sweep_due.h.
  */
 #include "base/err.h"
+#include "feed/chunk_size.h"
 #include "feed/feed.h"
-#include "feed/stretch.h"
 #include "flow/queue.h"
 #include "index/index.h"
 #include "pg/pg.h"
@@ -34,7 +34,7 @@ struct sweep {
     struct index_scan *scan;          /* owned; NULL: not begun */
     struct source_list absent, alien; /* owned: ids to be deleted */
     const struct deadletters *dead;   /* borrowed; NULL: none */
-    struct stretch *stretch;          /* borrowed */
+    struct chunk_size *chunk;         /* borrowed */
     bool ids_over, finished;
 };
 
@@ -66,7 +66,7 @@ static bool give_ids(struct sweep *s, struct source_list *from, struct batch **o
 static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
 {
     struct source_list page = {0};
-    int64_t least = stretch_least(s->stretch), most = least < MOST ? least : MOST;
+    int64_t least = chunk_size_least(s->chunk), most = least < MOST ? least : MOST;
     struct pg *pg = pg_take(s->feed.pool, e);
     bool ok = pg && source_walk(s->feed.source, pg, s->after, most > PAGE ? most : PAGE, &page, e);
     pg_give(s->feed.pool, pg);
@@ -76,7 +76,7 @@ static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
     if (any)
         ok = after ? give(&page, out, e) : err_memory(e);
     if (ok && any) {
-        (*out)->stretch = keys;
+        (*out)->chunk = keys;
         (*out)->done.after = strdup(after);
         free(s->after);
         s->after = after;
@@ -181,7 +181,7 @@ static void sweep_free(struct feed *f)
 }
 
 struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es,
-                        const char *index, const struct deadletters *dead, struct stretch *stretch,
+                        const char *index, const struct deadletters *dead, struct chunk_size *chunk,
                         const char *after, struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
@@ -189,7 +189,7 @@ struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struc
         s->feed = (struct feed){sweep_next, sweep_free, source, pool, es};
         s->index = index;
         s->dead = dead;
-        s->stretch = stretch;
+        s->chunk = chunk;
         s->resumed = after != NULL;
         s->after = after ? strdup(after) : NULL;
     }

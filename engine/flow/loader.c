@@ -276,7 +276,7 @@ static bool mark_seen(struct worker *w, const char *key)
 }
 
 /* The query has several rows for one key. Of given keys the first row counts, so that a sweep does
- * not send a document again and again. A stretch of the table is not searched that closely: there
+ * not send a document again and again. A chunk of the table is not searched that closely: there
  * the last one counts. */
 static bool note_repeated(struct worker *w, const char *key, struct err *e)
 {
@@ -363,12 +363,12 @@ static bool delete_unseen(struct worker *w, struct err *e)
     return true;
 }
 
-static void tell_stretch(struct worker *w)
+static void report_chunk(struct worker *w)
 {
-    w->took.keys = w->batch->stretch;
+    w->took.keys = w->batch->chunk;
     w->took.all_us = clock_mono_us() - w->read_at_us;
-    if (w->batch->stretch > 0)
-        stretch_tell(w->config->stretch, &w->took);
+    if (w->batch->chunk > 0)
+        chunk_size_tell(w->config->chunk, &w->took);
 }
 
 static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
@@ -376,7 +376,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     struct queue *q = w->config->queue;
     int64_t reserved = queue_reserve(q), clock;
     w->read_at_us = clock_mono_us();
-    w->took = (struct stretch_time){0};
+    w->took = (struct chunk_time){0};
     if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock,
                       e))
         return false;
@@ -388,7 +388,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     if (!flush(w, e))
         return false;
     count_repeated(w);
-    tell_stretch(w);
+    report_chunk(w);
     if (limit_reached(w))
         queue_enough(q);
     return true;

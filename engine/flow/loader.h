@@ -21,7 +21,7 @@ struct pipeline;
 struct queue;
 struct script_text;
 struct source;
-struct stretch;
+struct chunk_size;
 
 enum loader_output {
     LOADER_INDEX,     /* into the index */
@@ -47,7 +47,7 @@ struct loader_config { /* all borrowed, until loader_join */
     struct echo *echo;          /* likewise */
     const char *state_path;
     struct queue *queue;
-    struct stretch *stretch; /* is told what each one took */
+    struct chunk_size *chunk; /* is told what each one took */
     enum loader_output output;
     int64_t limit; /* documents, with one worker; 0: all */
     /* it says that this pipeline has loaded it: so all versions in it are of its runs */

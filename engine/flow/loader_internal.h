@@ -7,7 +7,7 @@
  */
 #pragma once
 #include "base/buf.h"
-#include "feed/stretch.h"
+#include "feed/chunk_size.h"
 #include "flow/loader.h"
 #include "flow/repeats.h"
 #include "index/bulk.h"
@@ -53,7 +53,7 @@ struct worker {
     struct bulk_sums printed;
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     bool gave_up;                  /* on sending, within this try: the time to do so is over */
-    struct repeats repeats;        /* keys of a stretch */
+    struct repeats repeats;        /* keys of a chunk */
     char *repeated_key;            /* owned; the first one, of this try; NULL: none */
     uint64_t repeated;             /* rows of this try whose key another row had */
     /* rows of this try for which document() ended without a return */
@@ -61,7 +61,7 @@ struct worker {
     int64_t version, read_at_us, made;
     /* rows that no document came of: for --limit, which is to end where none can be made */
     int64_t failed;
-    struct stretch_time took; /* this try */
+    struct chunk_time took; /* this try */
 };
 
 /* One try at the worker's batch: read, made into documents, sent. */

@@ -38,7 +38,7 @@ static bool load(struct worker *w, struct reading how, struct err *e);
 
 static int64_t size_of(const struct batch *b)
 {
-    return !b->is_range ? (int64_t)b->n : b->stretch > 0 ? b->stretch : UNKNOWN_SIZE;
+    return !b->is_range ? (int64_t)b->n : b->chunk > 0 ? b->chunk : UNKNOWN_SIZE;
 }
 
 static bool can_split(const struct worker *w, struct reading how)
@@ -133,8 +133,8 @@ static bool load_ranges(struct worker *w, char *to, int64_t keys, struct reading
     first.from = b->from;
     first.to = second.from = to;
     second.to = b->to;
-    first.stretch = keys;
-    second.stretch = size_of(b) > keys ? size_of(b) - keys : 1;
+    first.chunk = keys;
+    second.chunk = size_of(b) > keys ? size_of(b) - keys : 1;
     struct reading lower = how;
     lower.single = keys == 1;
     return load_part(w, &first, NULL, lower, e) && load_part(w, &second, NULL, how, e);
@@ -216,7 +216,7 @@ static bool reject_row(struct worker *w, struct err *e)
 static bool make_smaller(struct worker *w, struct err *e)
 {
     long long keys = size_of(w->batch);
-    bool tell = stretch_too_large(w->config->stretch, keys);
+    bool tell = chunk_size_too_large(w->config->chunk, keys);
     if (tell)
         log_warn("%s; going on with fewer than %lld keys at a time%s%s%s", e->text, keys,
                  e->hint[0] ? " (hint: " : "", e->hint, e->hint[0] ? ")" : "");
@@ -228,7 +228,7 @@ static bool make_smaller(struct worker *w, struct err *e)
 static bool load(struct worker *w, struct reading how, struct err *e)
 {
     struct retry retry;
-    if (can_split(w, how) && !stretch_fits(w->config->stretch, size_of(w->batch)))
+    if (can_split(w, how) && !chunk_size_fits(w->config->chunk, size_of(w->batch)))
         return split(w, how, e);
     loader_start_retry(w, &retry);
     while (!loader_try(w, e)) {

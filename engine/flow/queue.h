@@ -34,10 +34,10 @@ struct batch {
     bool again;            /* these were loaded a moment ago: what is still the same is no news */
     /* these keys cannot be keys of the table: delete, without looking for rows */
     bool no_rows;
-    char *from, *to; /* a stretch: keys above `from`, up to `to`; NULL: no bound. Owned */
+    char *from, *to; /* a chunk: keys above `from`, up to `to`; NULL: no bound. Owned */
     /* how many keys were taken together, so that the time that they take is of interest: the query
      * may have fewer rows; 0: it is not */
-    int64_t stretch;
+    int64_t chunk;
     char **keys; /* else: these keys; there may be none. Owned, each */
     size_t n;
     /* what the state may say once this batch and all before it are acknowledged */

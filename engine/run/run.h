@@ -32,7 +32,7 @@ struct deadletters;
 struct err;
 struct loader;
 struct queue;
-struct stretch;
+struct chunk_size;
 
 struct run_options {
     struct cli_log log; /* first */
@@ -77,7 +77,7 @@ struct run {
     bool state_stays;   /* what is read is no progress that the state may note */
     struct batch *keys; /* --keys, --keys-from */
     struct queue *queue;
-    struct stretch *stretch; /* of the first load */
+    struct chunk_size *chunk; /* of the first load */
     struct loader *loader;
     struct pump pump;
     struct progress progress;

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/stop.h"
-#include "feed/stretch.h"
+#include "feed/chunk_size.h"
 #include "flow/queue.h"
 
 enum {
@@ -29,8 +29,8 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
     struct bulk_sums sums = queue_sums(r->queue);
     queue_free(r->queue);
     r->queue = NULL;
-    stretch_free(r->stretch);
-    r->stretch = NULL;
+    chunk_size_free(r->chunk);
+    r->chunk = NULL;
     if (fresh) {
         run_close_script(&r->user);
         r->user = *fresh;

@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "feed/stretch.h"
+#include "feed/chunk_size.h"
 #include "flow/loader.h"
 #include "flow/queue.h"
 #include "run/sweep_due.h"
@@ -147,7 +147,7 @@ static bool tend_sweep(struct following *f, struct err *e)
     if (!run_tell_hidden(r, false, e))
         return false;
     f->sweep_is_whole = !r->data.sweep_after;
-    f->sweep = feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->stretch,
+    f->sweep = feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->chunk,
                           r->data.sweep_after, e);
     pump_set(&r->pump, lane, f->sweep);
     if (f->sweep)

@@ -323,7 +323,7 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
 
 static bool carry_snapshot(struct run *r, struct err *e)
 {
-    return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, r->stretch, e), e);
+    return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, r->chunk, e), e);
 }
 
 static bool read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
@@ -506,7 +506,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (r->data.after)
             log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, r->data.after);
         else
-            log_info("%s: resuming the load: no stretch of it was complete yet",
+            log_info("%s: resuming the load: no chunk of it was complete yet",
                      r->user.pipeline.name);
         if (r->data.after)
             run_tell_script(r);
@@ -529,10 +529,10 @@ bool run_sweep(struct run *r, struct err *e)
     if (!run_tell_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
-    if (!carry(r,
-               feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->stretch, NULL,
-                          e),
-               e))
+    if (!carry(
+            r,
+            feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->chunk, NULL, e),
+            e))
         return false;
     run_note_swept(r);
     run_note_script(r, false);

@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
-#include "feed/stretch.h"
+#include "feed/chunk_size.h"
 #include "flow/loader.h"
 #include "flow/queue.h"
 #include "store/deadletter.h"
@@ -16,7 +16,7 @@
 enum {
     MIN_GC_DELETES_MS = 10 * 60 * 1000,
     WINDOW = 4,       /* batches of a lane under way or waiting, for each worker */
-    WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a stretch is known late enough */
+    WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a chunk is known late enough */
     PRINT_STRETCH =
         LOADER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
     /* requests: larger ones leave workers idle at the end, and a crash repeats them */
@@ -229,7 +229,7 @@ void run_close(struct run *r)
 {
     pump_free(&r->pump);
     queue_free(r->queue);
-    stretch_free(r->stretch);
+    chunk_size_free(r->chunk);
     run_close_script(&r->user); /* before what it may still hold a connection of */
     es_close(r->es);
     pg_pool_free(&r->pool);
@@ -278,7 +278,7 @@ static void name_dead_letters(struct run *r)
         queue_set_dead(r->queue, key, true);
 }
 
-static bool make_stretch(struct run *r, int workers, struct err *e)
+static bool make_chunk(struct run *r, int workers, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     size_t bytes = r->o.dry_run ? PRINT_STRETCH : (size_t)p->sink.batch_bytes * LOAD_STRETCH;
@@ -288,19 +288,19 @@ static bool make_stretch(struct run *r, int workers, struct err *e)
         most = (int64_t)(rate * STRETCH_S);
     if (r->o.limit > 0 && r->o.limit < most)
         most = r->o.limit;
-    struct stretch_config config = {.bytes = bytes,
-                                    .most = most > LIMIT_ROWS ? most : LIMIT_ROWS,
-                                    .expected = r->progress.expected,
-                                    .workers = workers};
-    r->stretch = stretch_new(&config, e);
-    return r->stretch != NULL;
+    struct chunk_size_config config = {.bytes = bytes,
+                                       .most = most > LIMIT_ROWS ? most : LIMIT_ROWS,
+                                       .expected = r->progress.expected,
+                                       .workers = workers};
+    r->chunk = chunk_size_new(&config, e);
+    return r->chunk != NULL;
 }
 
 bool run_start(struct run *r, struct err *e)
 {
     int workers = r->o.limit > 0 ? 1 : (int)r->o.workers;
     bool bulk = r->o.format && strcmp(r->o.format, "bulk") == 0;
-    if (!make_queue(r, workers, e) || !make_stretch(r, workers, e))
+    if (!make_queue(r, workers, e) || !make_chunk(r, workers, e))
         return false;
     name_dead_letters(r);
     r->pump = (struct pump){
@@ -321,7 +321,7 @@ bool run_start(struct run *r, struct err *e)
         .echo = &r->echo,
         .state_path = r->user.pipeline.state,
         .queue = r->queue,
-        .stretch = r->stretch,
+        .chunk = r->chunk,
         .output = !r->o.dry_run ? LOADER_INDEX
                   : bulk        ? LOADER_BULK
                                 : LOADER_DOCUMENTS,

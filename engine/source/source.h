@@ -90,7 +90,7 @@ const char *source_key(const struct source *s, const PGresult *row, struct buf *
 bool source_has_rows(const struct source *s, struct pg *pg, size_t table, bool *any, struct err *e);
 /* How many rows the root table has, by the planner's estimate; 0: not known. */
 bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e);
-/* The end of a stretch of `rows` keys above `after` (NULL: from the first): *to, owned by the
+/* The end of a chunk of `rows` keys above `after` (NULL: from the first): *to, owned by the
  * caller; NULL: fewer are left. */
 bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
                   struct err *e);

@@ -1,4 +1,4 @@
-#include "feed/stretch.h"
+#include "feed/chunk_size.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -8,22 +8,22 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Keys: large rows must not make a large stretch, and the fewer come first, the sooner it is known
+/* Keys: large rows must not make a large chunk, and the fewer come first, the sooner it is known
  * what the query costs without them. */
 static const double FIRST = 100;
 static const double STEP = 8;  /* times larger or smaller than the last one, at most */
 static const double WORTH = 5; /* times as long as the query takes until its first row */
 /* No key counts for less: query or script may leave out nearly all of them. */
 static const double KEY_BYTES = 16;
-static const double SHARE = 2; /* of what is left, each worker's part in so many stretches */
+static const double SHARE = 2; /* of what is left, each worker's part in so many chunks */
 /* the last ones have no fewer keys than this part, nor than the first */
 static const double LAST = 8;
-/* of a ceiling: by this part of it, with each stretch that comes near it */
+/* of a ceiling: by this part of it, with each chunk that comes near it */
 static const double RISE = 10;
 
 enum { TELL_US = 60 * 1000 * 1000 };
 
-struct stretch {
+struct chunk_size {
     pthread_mutex_t lock;
     double bytes, most, keys;
     double left, workers;
@@ -33,9 +33,9 @@ struct stretch {
     double ceiling;   /* keys: what is left of `most` where the server had too many at once */
 };
 
-struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
+struct chunk_size *chunk_size_new(const struct chunk_size_config *config, struct err *e)
 {
-    struct stretch *s = calloc(1, sizeof *s);
+    struct chunk_size *s = calloc(1, sizeof *s);
     if (!s) {
         err_memory(e);
         return NULL;
@@ -51,7 +51,7 @@ struct stretch *stretch_new(const struct stretch_config *config, struct err *e)
     return s;
 }
 
-void stretch_free(struct stretch *s)
+void chunk_size_free(struct chunk_size *s)
 {
     if (!s)
         return;
@@ -59,13 +59,13 @@ void stretch_free(struct stretch *s)
     free(s);
 }
 
-static double worth(const struct stretch *s)
+static double worth(const struct chunk_size *s)
 {
     return s->begin_us > 0 && s->key_us > 0 ? fmin((double)s->begin_us * WORTH / s->key_us, s->most)
                                             : 0;
 }
 
-int64_t stretch_least(struct stretch *s)
+int64_t chunk_size_least(struct chunk_size *s)
 {
     pthread_mutex_lock(&s->lock);
     int64_t keys = (int64_t)fmin(worth(s), s->ceiling);
@@ -74,13 +74,13 @@ int64_t stretch_least(struct stretch *s)
 }
 
 /* A share of what is left, unless that would be too few to be worth a query. */
-static double share(const struct stretch *s)
+static double share(const struct chunk_size *s)
 {
     double least = fmax(fmax(s->keys / LAST, FIRST), worth(s));
     return fmin(s->keys, fmax(s->left / (s->workers * SHARE), least));
 }
 
-int64_t stretch_next(struct stretch *s)
+int64_t chunk_size_next(struct chunk_size *s)
 {
     pthread_mutex_lock(&s->lock);
     /* What was expected is an estimate. Where more come, nothing is known any more. */
@@ -90,8 +90,8 @@ int64_t stretch_next(struct stretch *s)
     return (int64_t)keys;
 }
 
-/* How many keys would have been right, by one stretch. */
-static double fitting(const struct stretch *s, const struct stretch_time *t)
+/* How many keys would have been right, by one chunk. */
+static double fitting(const struct chunk_size *s, const struct chunk_time *t)
 {
     double keys = (double)t->keys, bytes = fmax((double)t->bytes, keys * KEY_BYTES);
     double by_bytes = s->bytes / bytes,
@@ -100,7 +100,7 @@ static double fitting(const struct stretch *s, const struct stretch_time *t)
     return fmin(fmax(fmin(fit, s->keys * STEP), s->keys / STEP), s->most);
 }
 
-void stretch_tell(struct stretch *s, const struct stretch_time *t)
+void chunk_size_tell(struct chunk_size *s, const struct chunk_time *t)
 {
     pthread_mutex_lock(&s->lock);
     if (t->rows > 0 && (s->begin_us < 0 || t->first_us < s->begin_us))
@@ -115,12 +115,12 @@ void stretch_tell(struct stretch *s, const struct stretch_time *t)
     long long keys = (long long)s->keys;
     pthread_mutex_unlock(&s->lock);
     log_debug("%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next "
-              "stretch: %lld keys",
+              "chunk: %lld keys",
               (long long)t->keys, (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000,
               (long long)t->first_us / 1000, keys);
 }
 
-bool stretch_too_large(struct stretch *s, int64_t keys)
+bool chunk_size_too_large(struct chunk_size *s, int64_t keys)
 {
     int64_t now = clock_mono_us();
     pthread_mutex_lock(&s->lock);
@@ -132,7 +132,7 @@ bool stretch_too_large(struct stretch *s, int64_t keys)
     return tell;
 }
 
-bool stretch_fits(struct stretch *s, int64_t keys)
+bool chunk_size_fits(struct chunk_size *s, int64_t keys)
 {
     pthread_mutex_lock(&s->lock);
     bool fits = (double)keys <= s->ceiling * 1.5; /* half of an odd number is a little more */
