@@ -144,7 +144,7 @@ static bool work(struct run *r, struct err *e)
         run_note(r);
     if (!ok || r->o.dry_run)
         return ok;
-    return run_patiently(r, check_index, e) && pump_save(&r->pump, e);
+    return run_patiently(r, check_index, e) && coordinator_save(&r->coordinator, e);
 }
 
 static int run_main(int argc, char **argv)

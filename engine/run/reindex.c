@@ -354,7 +354,7 @@ static bool hand_over_rejected(struct reindex *x, struct err *e)
         log_warn("%s: %zu dead letters wait in '%s'", name_of(x), x->rejected, to);
     free(to);
     deadletters_close(r->dead);
-    r->dead = r->pump.dead = NULL;
+    r->dead = r->coordinator.dead = NULL;
     return ok;
 }
 

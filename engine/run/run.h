@@ -13,8 +13,8 @@
 #include "cmd/cli.h"
 #include "es/es.h"
 #include "feed/feed.h"
+#include "flow/coordinator.h"
 #include "flow/progress.h"
-#include "flow/pump.h"
 #include "index/echo.h"
 #include "index/index.h"
 #include "pg/pg.h"
@@ -79,7 +79,7 @@ struct run {
     struct queue *queue;
     struct chunk_size *chunk; /* of the first load */
     struct loader *loader;
-    struct pump pump;
+    struct coordinator coordinator;
     struct progress progress;
     int64_t started_us, anew_us;
     int anew; /* run_anew: how often since then */
@@ -102,7 +102,7 @@ void run_close_script(struct run_script *s); /* bears a zeroed struct */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
 /* Puts "FILE:LINE: " in front; ERR_USAGE. Always false. */
 bool run_at_line(struct err *e, const struct pipeline *p, int line);
-/* The queue, the workers, and the pump between them; and their end, after queue_close or the
+/* The queue, the workers, and the coordinator between them; and their end, after queue_close or the
  * like. */
 bool run_start(struct run *r, struct err *e);
 void run_stop(struct run *r);

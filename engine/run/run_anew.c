@@ -25,7 +25,7 @@ enum {
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
 {
     run_stop(r);
-    pump_free(&r->pump);
+    coordinator_free(&r->coordinator);
     struct bulk_sums sums = queue_sums(r->queue);
     queue_free(r->queue);
     r->queue = NULL;
@@ -42,7 +42,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         !run_start(r, e) || !run_patiently(r, run_guard, e))
         return false;
     queue_add_sums(r->queue, &sums);
-    pump_begin_window(&r->pump);
+    coordinator_begin_window(&r->coordinator);
     script_serve(r->user.script,
                  &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
     return true;
@@ -96,11 +96,11 @@ bool run_anew(struct run *r, struct err *e)
     run_stop(r);
     if (!stop_sleep(PAUSE_MS))
         return stop_err(e);
-    if (!pump_note(&r->pump, e) || !open_patiently(r, &fresh, e))
+    if (!coordinator_note(&r->coordinator, e) || !open_patiently(r, &fresh, e))
         return false;
     bool ok = run_restart(r, &fresh, e);
     run_close_script(&fresh);
-    r->pump.unsaved |= ok;
+    r->coordinator.unsaved |= ok;
     if (r->data.phase == STATE_SNAPSHOT) /* begun as asked: it goes on */
         r->o.full = false;
     return ok;

@@ -43,8 +43,8 @@ static const struct source *source_of(const struct following *f)
 static void free_feeds(struct following *f)
 {
     struct run *r = f->run;
-    for (size_t i = 0; i < r->pump.n_lanes && r->pump.lanes; i++)
-        pump_set(&r->pump, i, NULL);
+    for (size_t i = 0; i < r->coordinator.n_lanes && r->coordinator.lanes; i++)
+        coordinator_set(&r->coordinator, i, NULL);
     for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++)
         feed_free(f->feeds[i]);
     free(f->feeds);
@@ -65,7 +65,7 @@ static bool open_feeds(struct following *f, struct err *e)
         f->feeds[i] = run_poll_table(r, i, false, e);
         if (!f->feeds[i])
             return false;
-        pump_set(&r->pump, i, f->feeds[i]);
+        coordinator_set(&r->coordinator, i, f->feeds[i]);
     }
     return true;
 }
@@ -74,11 +74,11 @@ static bool look_again(struct following *f, struct err *e)
 {
     struct run *r = f->run;
     for (size_t i = 0; i < source_of(f)->n_tables; i++) {
-        if (!f->feeds[i] || !r->pump.lanes[i].over)
+        if (!f->feeds[i] || !r->coordinator.lanes[i].over)
             continue;
         if (!feed_poll_again(f->feeds[i]))
             return err_memory(e);
-        r->pump.lanes[i].over = false;
+        r->coordinator.lanes[i].over = false;
     }
     return true;
 }
@@ -127,11 +127,11 @@ static bool tend_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
     size_t lane = run_whole_lane(r);
-    if (f->sweep && pump_done(&r->pump, lane)) {
+    if (f->sweep && coordinator_done(&r->coordinator, lane)) {
         /* its last mark: noted later, it would stand for a sweep under way */
-        if (!pump_note(&r->pump, e))
+        if (!coordinator_note(&r->coordinator, e))
             return false;
-        pump_set(&r->pump, lane, NULL);
+        coordinator_set(&r->coordinator, lane, NULL);
         feed_free(f->sweep);
         f->sweep = NULL;
         run_note_swept(r);
@@ -139,7 +139,7 @@ static bool tend_sweep(struct following *f, struct err *e)
         if (f->sweep_is_whole)
             run_note_script(r, false);
         run_note(r);
-        r->pump.unsaved = true;
+        r->coordinator.unsaved = true;
         log_info("%s: swept", r->user.pipeline.name);
     }
     if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
@@ -149,7 +149,7 @@ static bool tend_sweep(struct following *f, struct err *e)
     f->sweep_is_whole = !r->data.sweep_after;
     f->sweep = feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->chunk,
                           r->data.sweep_after, e);
-    pump_set(&r->pump, lane, f->sweep);
+    coordinator_set(&r->coordinator, lane, f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);
     return f->sweep != NULL;
@@ -216,7 +216,7 @@ static void want_sweep(struct run *r)
 static bool go_on(struct following *f, bool reloaded, struct err *e)
 {
     struct run *r = f->run;
-    r->pump.unsaved = true; /* or a crash forgets the sweep */
+    r->coordinator.unsaved = true; /* or a crash forgets the sweep */
     look_when_due(f);
     if (reloaded) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
@@ -233,9 +233,9 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
 {
     struct run *r = f->run;
     bool reloaded = fresh;
-    for (size_t i = 0; i < r->pump.n_lanes; i++)
-        pump_set(&r->pump, i, NULL);
-    if (!pump_drain(&r->pump, e))
+    for (size_t i = 0; i < r->coordinator.n_lanes; i++)
+        coordinator_set(&r->coordinator, i, NULL);
+    if (!coordinator_drain(&r->coordinator, e))
         return false;
     free_feeds(f);
     want_sweep(r);
@@ -274,10 +274,10 @@ static bool reload(struct following *f, struct err *e)
  * that misses what the old one had. */
 static bool hold_still(struct following *f, struct err *e)
 {
-    struct pump *p = &f->run->pump;
-    struct pump_lane *lanes = p->lanes;
+    struct coordinator *p = &f->run->coordinator;
+    struct coordinator_lane *lanes = p->lanes;
     p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
-    bool ok = p->lanes ? pump_drain(p, e) : err_memory(e);
+    bool ok = p->lanes ? coordinator_drain(p, e) : err_memory(e);
     free(p->lanes);
     p->lanes = lanes;
     f->checked_us = 0; /* the index may be another one afterwards */
@@ -314,16 +314,16 @@ static bool round_of(struct following *f, struct err *e)
     /* a sweep has to get by with what it began with */
     if (now - f->guarded_us >= GUARD_US && !f->sweep) {
         f->guarded_us = now;
-        r->pump.unsaved = true;
+        r->coordinator.unsaved = true;
         if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
             return false;
     }
     if (now - f->window_us >= WINDOW_US) {
         f->window_us = now;
-        pump_begin_window(&r->pump);
+        coordinator_begin_window(&r->coordinator);
     }
     if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
-        !pump_round(&r->pump, &moved, e))
+        !coordinator_round(&r->coordinator, &moved, e))
         return false;
     tell(f, now);
     if (!moved)
@@ -334,7 +334,7 @@ static bool round_of(struct following *f, struct err *e)
 bool run_follow(struct run *r, struct err *e)
 {
     struct following f = {.run = r, .guarded_us = clock_mono_us(), .window_us = clock_mono_us()};
-    pump_begin_window(&r->pump); /* what the load rejected is told, and on disk */
+    coordinator_begin_window(&r->coordinator); /* what the load rejected is told, and on disk */
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     run_tell_repeated(r); /* of the load */
     r->progress.terminal = false;
@@ -350,7 +350,7 @@ bool run_follow(struct run *r, struct err *e)
     struct err why = *e;
     if (e->kind != ERR_NONE)
         queue_fail(r->queue, e);
-    pump_keep(&r->pump, e);
+    coordinator_keep(&r->coordinator, e);
     /* what does not fit any more says more than what failed because of it */
     if (why.kind == ERR_USAGE)
         *e = why;

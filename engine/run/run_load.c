@@ -314,9 +314,9 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
 {
     if (!f)
         return false;
-    pump_set(&r->pump, run_whole_lane(r), f);
-    bool ok = pump_drain(&r->pump, e);
-    pump_set(&r->pump, run_whole_lane(r), NULL);
+    coordinator_set(&r->coordinator, run_whole_lane(r), f);
+    bool ok = coordinator_drain(&r->coordinator, e);
+    coordinator_set(&r->coordinator, run_whole_lane(r), NULL);
     feed_free(f);
     return ok;
 }
@@ -376,14 +376,14 @@ bool run_changes(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         ok = (feeds[i] = run_poll_table(r, i, true, e));
-        pump_set(&r->pump, i, feeds[i]);
+        coordinator_set(&r->coordinator, i, feeds[i]);
         if (ok && r->o.dry_run) /* one after the other: the output has an order */
-            ok = pump_drain(&r->pump, e);
+            ok = coordinator_drain(&r->coordinator, e);
     }
     r->progress.expected = 0;
-    ok = ok && pump_drain(&r->pump, e);
+    ok = ok && coordinator_drain(&r->coordinator, e);
     for (size_t i = 0; feeds && i < n; i++) {
-        pump_set(&r->pump, i, NULL);
+        coordinator_set(&r->coordinator, i, NULL);
         feed_free(feeds[i]);
     }
     free(feeds);
@@ -497,7 +497,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (!r->user.pipeline.source.cursor)
             log_info("%s: the script names no cursor, so each run compares every row",
                      r->user.pipeline.name);
-        if (!run_patiently(r, begin_snapshot, e) || !pump_save(&r->pump, e))
+        if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->coordinator, e))
             return false;
         r->index_created = false; /* from now on the load is under way, and may be resumed */
         run_note_script(r, true);
@@ -516,9 +516,10 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     if (!carry_snapshot(r, e))
         return false;
     end_snapshot(r);
-    r->pump.again = true; /* what follows was loaded for the most part, and shall not count twice */
+    r->coordinator.again =
+        true; /* what follows was loaded for the most part, and shall not count twice */
     /* the index was empty before */
-    return pump_save(&r->pump, e) && run_patiently(r, run_guard, e) &&
+    return coordinator_save(&r->coordinator, e) && run_patiently(r, run_guard, e) &&
            run_patiently(r, check_fields, e) && run_patiently(r, tell_nothing_made, e);
 }
 
@@ -536,7 +537,7 @@ bool run_sweep(struct run *r, struct err *e)
         return false;
     run_note_swept(r);
     run_note_script(r, false);
-    return pump_save(&r->pump, e);
+    return coordinator_save(&r->coordinator, e);
 }
 
 /* ---- --since ---- */
@@ -556,7 +557,7 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
         log_info("the state stays as it is: what changed before %s may not be in the index",
                  r->o.since);
         r->state_stays = true;
-        r->pump.state = NULL;
+        r->coordinator.state = NULL;
     }
     ok = ok && (mark_begin(&r->data.tables[table].mark, &since) || err_memory(e));
     position_free(&since);
@@ -590,7 +591,7 @@ static bool catch_up(struct run *r, struct err *e)
 {
     if (!run_sign_state(r, e))
         return false;
-    r->pump.unsaved = true; /* a bare file becomes a full one */
+    r->coordinator.unsaved = true; /* a bare file becomes a full one */
     return run_changes(r, e);
 }
 
@@ -646,6 +647,6 @@ bool run_load(struct run *r, struct err *e)
     else if (!load_everything(r, why, e))
         return false;
     bool ok = catch_up(r, e);
-    r->pump.again = false;
+    r->coordinator.again = false;
     return ok && (!needs_sweep(r, why) || run_sweep(r, e));
 }

@@ -227,7 +227,7 @@ bool run_open_rest(struct run *r, struct err *e)
 
 void run_close(struct run *r)
 {
-    pump_free(&r->pump);
+    coordinator_free(&r->coordinator);
     queue_free(r->queue);
     chunk_size_free(r->chunk);
     run_close_script(&r->user); /* before what it may still hold a connection of */
@@ -303,7 +303,7 @@ bool run_start(struct run *r, struct err *e)
     if (!make_queue(r, workers, e) || !make_chunk(r, workers, e))
         return false;
     name_dead_letters(r);
-    r->pump = (struct pump){
+    r->coordinator = (struct coordinator){
         .queue = r->queue,
         .source = &r->user.source,
         .state = run_is_partial(r) ? NULL : r->state,
@@ -332,7 +332,7 @@ bool run_start(struct run *r, struct err *e)
         .give_up_after = r->give_up_after,
         .workers = workers,
     };
-    return pump_init(&r->pump, e) && (r->loader = loader_start(&config, e));
+    return coordinator_init(&r->coordinator, e) && (r->loader = loader_start(&config, e));
 }
 
 void run_stop(struct run *r)

@@ -1,4 +1,4 @@
-#include "flow/pump.h"
+#include "flow/coordinator.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -21,34 +21,34 @@ enum {
     SAVE_AGAIN_US = 10 * 1000 * 1000,
 };
 
-bool pump_init(struct pump *p, struct err *e)
+bool coordinator_init(struct coordinator *p, struct err *e)
 {
     p->n_lanes = p->source->n_tables + 1;
     p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
     return p->lanes || err_memory(e);
 }
 
-void pump_free(struct pump *p)
+void coordinator_free(struct coordinator *p)
 {
     free(p->lanes);
     p->lanes = NULL;
     state_data_free(&p->clean);
 }
 
-void pump_begin_window(struct pump *p)
+void coordinator_begin_window(struct coordinator *p)
 {
     queue_begin_window(p->queue);
     state_data_free(&p->clean);
 }
 
-void pump_set(struct pump *p, size_t lane, struct feed *f)
+void coordinator_set(struct coordinator *p, size_t lane, struct feed *f)
 {
-    p->lanes[lane] = (struct pump_lane){.feed = f};
+    p->lanes[lane] = (struct coordinator_lane){.feed = f};
 }
 
 /* ---- acknowledgements ---- */
 
-static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err *e)
+static bool note_mark(struct coordinator *p, size_t lane, struct mark *done, struct err *e)
 {
     struct state_data *d = p->data;
     if (lane < p->source->n_tables) {
@@ -69,7 +69,7 @@ static bool note_mark(struct pump *p, size_t lane, struct mark *done, struct err
     return true;
 }
 
-static bool note_rejections(struct pump *p, struct err *e)
+static bool note_rejections(struct coordinator *p, struct err *e)
 {
     struct rejection *list;
     size_t n = queue_rejections(p->queue, &list);
@@ -89,7 +89,7 @@ static bool note_rejections(struct pump *p, struct err *e)
 
 /* Keeps the state as it is before the marks pass the first rejected document. A rejection counts
  * before its batch is acknowledged. */
-static bool keep_clean(struct pump *p, struct err *e)
+static bool keep_clean(struct coordinator *p, struct err *e)
 {
     if (p->clean.tables || queue_rejected_lately(p->queue) == 0)
         return true;
@@ -98,7 +98,7 @@ static bool keep_clean(struct pump *p, struct err *e)
 
 /* The rejected documents of a run that failed come again, when what was wrong has been
  * corrected. */
-static void go_back(struct pump *p)
+static void go_back(struct coordinator *p)
 {
     if (!p->clean.tables)
         return;
@@ -109,7 +109,7 @@ static void go_back(struct pump *p)
 }
 
 /* The marks first, so that the rejections of what they pass are among those that follow. */
-bool pump_note(struct pump *p, struct err *e)
+bool coordinator_note(struct coordinator *p, struct err *e)
 {
     bool ok = !p->state || keep_clean(p, e);
     for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
@@ -123,7 +123,7 @@ bool pump_note(struct pump *p, struct err *e)
     return ok && note_rejections(p, e);
 }
 
-static bool save(struct pump *p, struct err *e)
+static bool save(struct coordinator *p, struct err *e)
 {
     if (p->dead && !deadletters_sync(p->dead, e))
         return false;
@@ -135,7 +135,7 @@ static bool save(struct pump *p, struct err *e)
 }
 
 /* Between batches: a state that cannot be saved just now is saved at a later batch. */
-static bool tick(struct pump *p, struct err *e)
+static bool tick(struct coordinator *p, struct err *e)
 {
     struct bulk_sums sums = queue_sums(p->queue);
     int64_t behind = queue_clock_behind(p->queue);
@@ -146,7 +146,7 @@ static bool tick(struct pump *p, struct err *e)
                  "or another server "
                  "answers; versions go on above that one",
                  (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
-    if (!pump_note(p, e))
+    if (!coordinator_note(p, e))
         return false;
     if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))
         return true;
@@ -159,7 +159,7 @@ static bool tick(struct pump *p, struct err *e)
 
 /* ---- feeding ---- */
 
-static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct err *e)
+static bool next_batch(struct coordinator *p, struct feed *f, struct batch **b, struct err *e)
 {
     struct retry retry;
     retry_start(&retry, p->give_up_after);
@@ -176,18 +176,18 @@ static bool next_batch(struct pump *p, struct feed *f, struct batch **b, struct 
 }
 
 /* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
-static void rest(struct pump *p)
+static void rest(struct coordinator *p)
 {
     for (size_t i = 0; i < p->n_lanes; i++)
         if (p->lanes[i].feed)
             feed_rest(p->lanes[i].feed);
 }
 
-bool pump_round(struct pump *p, bool *moved, struct err *e)
+bool coordinator_round(struct coordinator *p, bool *moved, struct err *e)
 {
     *moved = false;
     for (size_t i = 0; i < p->n_lanes; i++) {
-        struct pump_lane *l = &p->lanes[i];
+        struct coordinator_lane *l = &p->lanes[i];
         struct batch *b;
         if (!l->feed || l->over || !queue_room(p->queue, i))
             continue;
@@ -207,25 +207,25 @@ bool pump_round(struct pump *p, bool *moved, struct err *e)
     return !queue_ended(p->queue);
 }
 
-bool pump_done(const struct pump *p, size_t lane)
+bool coordinator_done(const struct coordinator *p, size_t lane)
 {
     return (!p->lanes[lane].feed || p->lanes[lane].over) && queue_idle(p->queue, lane);
 }
 
-static bool all_done(const struct pump *p)
+static bool all_done(const struct coordinator *p)
 {
     for (size_t i = 0; i < p->n_lanes; i++)
-        if (!pump_done(p, i))
+        if (!coordinator_done(p, i))
             return false;
     return true;
 }
 
-bool pump_drain(struct pump *p, struct err *e)
+bool coordinator_drain(struct coordinator *p, struct err *e)
 {
     bool moved;
-    for (int ticks = 0; pump_round(p, &moved, e); ticks++) {
+    for (int ticks = 0; coordinator_round(p, &moved, e); ticks++) {
         if (all_done(p))
-            return pump_note(p, e) && (!p->unsaved || pump_save(p, e));
+            return coordinator_note(p, e) && (!p->unsaved || coordinator_save(p, e));
         if (moved || queue_wait(p->queue, TICK_MS))
             ticks = 0;
         if (ticks == REST_TICKS)
@@ -233,23 +233,23 @@ bool pump_drain(struct pump *p, struct err *e)
     }
     if (e->kind != ERR_NONE)
         queue_fail(p->queue, e);
-    pump_keep(p, e);
+    coordinator_keep(p, e);
     return e->kind == ERR_NONE; /* enough */
 }
 
-void pump_keep(struct pump *p, struct err *e)
+void coordinator_keep(struct coordinator *p, struct err *e)
 {
     struct err ignored;
     if (!p->lanes) /* it did not come to that again */
         return;
-    bool noted = pump_note(p, &ignored);
+    bool noted = coordinator_note(p, &ignored);
     if (queue_error(p->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
         go_back(p);
     if ((!noted || p->unsaved) && !save(p, &ignored))
         log_warn("%s", ignored.text); /* the next run repeats it */
 }
 
-bool pump_save(struct pump *p, struct err *e)
+bool coordinator_save(struct coordinator *p, struct err *e)
 {
     struct retry retry;
     if (!p->state && !p->dead)

@@ -1,4 +1,4 @@
-/* pump: moves the feeds' batches into the queue, and the low-water marks of their acknowledgements
+/* coordinator: moves the feeds' batches into the queue, and the low-water marks of their acknowledgements
  * into the state.
  *
  * Uses     feed, queue, state, deadletter, progress, retry, log.
@@ -7,7 +7,7 @@
  *          on disk. A state that could not be saved costs a repetition, not a loss. A run that
  *          fails for good leaves the state before its first rejected document: what was wrong (with
  *          the script, the mapping) is corrected, and those come again by themselves. One that
- *          follows does so for a while (pump_begin_window) alone: what was rejected before stands
+ *          follows does so for a while (coordinator_begin_window) alone: what was rejected before stands
  *          among the dead letters, and is not worth days of changes once more.
  *
  * Lane i of the queue is that of tracked table i; the last lane is for what goes over the whole:
@@ -27,12 +27,12 @@ struct feed;
 struct queue;
 struct source;
 
-struct pump_lane {
+struct coordinator_lane {
     struct feed *feed; /* borrowed; NULL: none */
     bool over;         /* it has no more, for now */
 };
 
-struct pump { /* all borrowed, but for lanes */
+struct coordinator { /* all borrowed, but for lanes */
     struct queue *queue;
     const struct source *source;
     struct state *state; /* NULL: nothing is saved */
@@ -46,33 +46,33 @@ struct pump { /* all borrowed, but for lanes */
     struct state_data clean;
     /* what the feeds bring was loaded a moment ago, and is compared first */
     bool again;
-    struct pump_lane *lanes; /* owned */
+    struct coordinator_lane *lanes; /* owned */
     size_t n_lanes;
 };
 
 /* makes the lanes, as many as source has tables and one more */
-bool pump_init(struct pump *p, struct err *e);
-void pump_free(struct pump *p); /* bears a zeroed struct */
+bool coordinator_init(struct coordinator *p, struct err *e);
+void coordinator_free(struct coordinator *p); /* bears a zeroed struct */
 /* Rejections before now count no more: neither for max_rejected nor for where the state goes back
  * to. */
-void pump_begin_window(struct pump *p);
-void pump_set(struct pump *p, size_t lane, struct feed *f);
+void coordinator_begin_window(struct coordinator *p);
+void coordinator_set(struct coordinator *p, size_t lane, struct feed *f);
 
 /* One round over the lanes: moves a batch from each feed that has one, where there is room; saves
  * the state if it advanced. *moved: whether anything was put. False: e says why; ERR_NONE: the
  * queue has ended by itself. */
-bool pump_round(struct pump *p, bool *moved, struct err *e);
+bool coordinator_round(struct coordinator *p, bool *moved, struct err *e);
 /* Whether the lane's feed has no more and all of it is acknowledged: perhaps just now, so that data
- * does not say it yet (pump_note). */
-bool pump_done(const struct pump *p, size_t lane);
+ * does not say it yet (coordinator_note). */
+bool coordinator_done(const struct coordinator *p, size_t lane);
 /* Takes over what is acknowledged by now into data. */
-bool pump_note(struct pump *p, struct err *e);
+bool coordinator_note(struct coordinator *p, struct err *e);
 /* Rounds until all feeds have no more and all is acknowledged; then the state is saved. */
-bool pump_drain(struct pump *p, struct err *e);
+bool coordinator_drain(struct coordinator *p, struct err *e);
 /* After a failure: keeps what was acknowledged before it, if that can be saved now. *e becomes the
  * queue's error, if it has one. */
-void pump_keep(struct pump *p, struct err *e);
+void coordinator_keep(struct coordinator *p, struct err *e);
 
 /* Saves what is acknowledged by now; if it cannot be saved for the moment, waits and tries
  * again. */
-bool pump_save(struct pump *p, struct err *e);
+bool coordinator_save(struct coordinator *p, struct err *e);
