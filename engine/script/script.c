@@ -8,8 +8,8 @@
 #include "lua/encode.h"
 #include "lua/fence.h"
 #include "lua/lua_etl.h"
-#include "lua/pool.h"
 #include "lua/row.h"
+#include "lua/slab.h"
 #include "lua/value.h"
 #include "script/projection.h"
 
@@ -52,7 +52,7 @@ struct script {
     bool proven;   /* it has given the same document once */
     bool returned; /* document() has come to its end once */
     enum projection_returns returns;
-    struct pool pool; /* owned: what Lua holds */
+    struct slab pool; /* owned: what Lua holds */
     size_t used;      /* bytes of it */
     size_t kept;      /* of these, what the last collect() could not free */
     int pause;        /* of the collector, now */
@@ -99,7 +99,7 @@ static __attribute__((noinline)) void *resize(struct script *s, void *old, size_
     }
     if (s->used > LITTLE)
         set_pause(s, GC_PAUSE);
-    void *new = pool_resize(&s->pool, old, old_size, size);
+    void *new = slab_resize(&s->pool, old, old_size, size);
     if (new || size == 0)
         s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
     return new;
@@ -112,10 +112,10 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     struct script *s = arg;
     if (old && size == 0) {
         s->used -= old_size;
-        pool_give(&s->pool, old, old_size);
+        slab_give(&s->pool, old, old_size);
         return NULL;
     }
-    void *block = !old && s->used < SCRIPT_MEMORY - POOL_MAX ? pool_pop(&s->pool, size) : NULL;
+    void *block = !old && s->used < SCRIPT_MEMORY - SLAB_MAX ? slab_pop(&s->pool, size) : NULL;
     if (!block)
         /* without old, Lua tells a type in old_size */
         return resize(s, old, old ? old_size : 0, size);
@@ -529,7 +529,7 @@ struct script *script_open(const struct script_text *t, struct err *e)
     s->source = t;
     s->L = lua_newstate(allocate, s);
     if (!s->L) {
-        pool_free(&s->pool);
+        slab_free(&s->pool);
         free(s);
         err_memory(e);
         return NULL;
@@ -558,7 +558,7 @@ void script_close(struct script *s)
     lua_close(s->L);
     assert(s->used == 0);
     projection_free(s->projection);
-    pool_free(&s->pool);
+    slab_free(&s->pool);
     free(s);
 }
 

@@ -1,16 +1,16 @@
-#include "lua/pool.h"
+#include "lua/slab.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     CHUNK = 32 << 10, /* bytes; few calls of malloc, and little is left unused at its end */
-    HEAD = POOL_STEP, /* of a chunk: the next one, and blocks stay aligned */
+    HEAD = SLAB_STEP, /* of a chunk: the next one, and blocks stay aligned */
 };
 
-static void *take_fresh(struct pool *p, size_t size)
+static void *take_fresh(struct slab *p, size_t size)
 {
-    size = (pool_list(size) + 1) * POOL_STEP;
+    size = (slab_list(size) + 1) * SLAB_STEP;
     if ((size_t)(p->end - p->fresh) < size) {
         char *chunk = malloc(CHUNK);
         if (!chunk)
@@ -25,40 +25,40 @@ static void *take_fresh(struct pool *p, size_t size)
     return block;
 }
 
-static void *take(struct pool *p, size_t size)
+static void *take(struct slab *p, size_t size)
 {
-    void *block = pool_pop(p, size);
+    void *block = slab_pop(p, size);
     if (block)
         return block;
-    return size > POOL_MAX ? malloc(size) : take_fresh(p, size);
+    return size > SLAB_MAX ? malloc(size) : take_fresh(p, size);
 }
 
-void *pool_resize(struct pool *p, void *old, size_t old_size, size_t size)
+void *slab_resize(struct slab *p, void *old, size_t old_size, size_t size)
 {
     if (old_size == 0)
         return size > 0 ? take(p, size) : NULL;
     if (size == 0) {
-        pool_give(p, old, old_size);
+        slab_give(p, old, old_size);
         return NULL;
     }
-    if (old_size > POOL_MAX && size > POOL_MAX)
+    if (old_size > SLAB_MAX && size > SLAB_MAX)
         return realloc(old, size);
-    if (old_size <= POOL_MAX && size <= POOL_MAX && pool_list(old_size) == pool_list(size))
+    if (old_size <= SLAB_MAX && size <= SLAB_MAX && slab_list(old_size) == slab_list(size))
         return old;
     void *block = take(p, size);
     if (!block)
         return NULL;
     memcpy(block, old, old_size < size ? old_size : size);
-    pool_give(p, old, old_size);
+    slab_give(p, old, old_size);
     return block;
 }
 
-void pool_free(struct pool *p)
+void slab_free(struct slab *p)
 {
     while (p->chunks) {
         void *next = *(void **)p->chunks;
         free(p->chunks);
         p->chunks = next;
     }
-    *p = (struct pool){0};
+    *p = (struct slab){0};
 }
