@@ -2,7 +2,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/tree.h"
+#include "base/json_tree.h"
 #include "es/es.h"
 
 #include <ctype.h>
@@ -14,12 +14,12 @@ enum { MAX_REQUEST = 16 << 20 };
 
 struct aliases { /* {"INDEX":{"aliases":{"ALIAS":{...}}}, ...} */
     struct es_answer answer;
-    struct tree tree;
+    struct json_tree tree;
 };
 
 static void close_aliases(struct aliases *a)
 {
-    tree_free(&a->tree);
+    json_tree_free(&a->tree);
     es_answer_free(&a->answer);
 }
 
@@ -30,7 +30,7 @@ static bool ask(struct aliases *a, struct es *es, const char *path, struct err *
     if (a->answer.status == 404)
         return true;
     return es_check(&a->answer, e) &&
-           tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
+           json_tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
 }
 
 /* What stands at the path of name, which is escaped, between two parts. A 404 says that there is no
@@ -56,19 +56,19 @@ static bool ask_alias(struct aliases *a, struct es *es, const char *alias, struc
 
 static size_t first_index(const struct aliases *a)
 {
-    return a->tree.n > 1 ? tree_first(&a->tree, 1) : 0;
+    return a->tree.n > 1 ? json_tree_first(&a->tree, 1) : 0;
 }
 
 /* The properties of `alias` at that index: {"filter":..,"is_write_index":..}; 0: it is not
  * there. */
 static size_t properties(const struct aliases *a, size_t index, const char *alias)
 {
-    return tree_find(&a->tree, tree_find(&a->tree, index, "aliases"), alias);
+    return json_tree_find(&a->tree, json_tree_find(&a->tree, index, "aliases"), alias);
 }
 
 static void copy_name(const struct aliases *a, size_t index, char *out)
 {
-    struct tree_text name = a->tree.nodes[index].name;
+    struct json_tree_text name = a->tree.nodes[index].name;
     snprintf(out, INDEX_NAME, "%.*s", (int)name.len - 2, name.at + 1);
 }
 
@@ -78,8 +78,9 @@ bool index_write_target(struct es *es, const char *alias, char *out, struct err 
     bool ok = ask_alias(&a, es, alias, e);
     *out = '\0';
     for (size_t i = ok ? first_index(&a) : 0; i; i = a.tree.nodes[i].next)
-        if (tree_is(&a.tree, tree_find(&a.tree, properties(&a, i, alias), "is_write_index"),
-                    "true"))
+        if (json_tree_is(&a.tree,
+                         json_tree_find(&a.tree, properties(&a, i, alias), "is_write_index"),
+                         "true"))
             copy_name(&a, i, out);
     close_aliases(&a);
     return ok;
@@ -109,7 +110,7 @@ static bool is_swapped(const struct aliases *a, const char *fresh)
 }
 
 /* Adds the properties that an alias has: a filter, routing. */
-static void add_properties(struct buf *b, const struct tree *t, size_t properties)
+static void add_properties(struct buf *b, const struct json_tree *t, size_t properties)
 {
     if (!properties || t->nodes[properties].value.len <= 2)
         return;
@@ -123,7 +124,8 @@ static bool keep_aliases(struct buf *b, struct es *es, const char *old, const ch
 {
     struct aliases a;
     bool ok = open_aliases(&a, es, "/", old, "/_alias", e);
-    size_t first = ok ? tree_first(&a.tree, tree_find(&a.tree, first_index(&a), "aliases")) : 0;
+    size_t first =
+        ok ? json_tree_first(&a.tree, json_tree_find(&a.tree, first_index(&a), "aliases")) : 0;
     for (size_t i = first; i; i = a.tree.nodes[i].next) {
         char name[INDEX_NAME];
         copy_name(&a, i, name);
@@ -215,7 +217,7 @@ static bool list_old(const struct aliases *a, const char *alias, char (**names)[
     for (size_t i = first_index(a); i; i = a->tree.nodes[i].next) {
         copy_name(a, i, (*names)[*n]);
         *n += is_ours((*names)[*n], alias) &&
-              !tree_first(&a->tree, tree_find(&a->tree, i, "aliases"));
+              !json_tree_first(&a->tree, json_tree_find(&a->tree, i, "aliases"));
     }
     qsort(*names, *n, sizeof **names, newest_first);
     return true;

@@ -3,8 +3,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/json_tree.h"
 #include "base/suggest.h"
-#include "base/tree.h"
 #include "es/es.h"
 #include "index/mapping.h"
 
@@ -23,13 +23,13 @@ static const int64_t VERSION_MOST = INT64_MAX / 2;
 
 struct schema { /* an index, as GET /INDEX tells it */
     struct es_answer answer;
-    struct tree tree;
+    struct json_tree tree;
     size_t aliases, mappings, settings;
 };
 
 static void close_schema(struct schema *s)
 {
-    tree_free(&s->tree);
+    json_tree_free(&s->tree);
     es_answer_free(&s->answer);
 }
 
@@ -39,12 +39,12 @@ static bool open_schema(struct schema *s, struct es *es, const char *index, stru
     *s = (struct schema){0};
     if (!index_ask(es, "GET", index, "?flat_settings=true", NULL, &s->answer, e) ||
         !es_check(&s->answer, e) ||
-        !tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
+        !json_tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
         return err_wrap(e, "mapping of index '%s'", index);
-    size_t whole = tree_first(&s->tree, 1);
-    s->aliases = tree_find(&s->tree, whole, "aliases");
-    s->mappings = tree_find(&s->tree, whole, "mappings");
-    s->settings = tree_find(&s->tree, whole, "settings");
+    size_t whole = json_tree_first(&s->tree, 1);
+    s->aliases = json_tree_find(&s->tree, whole, "aliases");
+    s->mappings = json_tree_find(&s->tree, whole, "mappings");
+    s->settings = json_tree_find(&s->tree, whole, "settings");
     return (s->mappings && s->settings) ||
            err_set(e, ERR_PASSING, "mapping of index '%s': damaged answer", index);
 }
@@ -61,11 +61,11 @@ static bool find_setting(const struct schema *s, const char *const *names, size_
 {
     static const char *const none[] = {"false", "stored", "standard", "lookup", "_none"};
     for (size_t i = 0; i < n; i++) {
-        size_t node = tree_find(&s->tree, s->settings, names[i]);
+        size_t node = json_tree_find(&s->tree, s->settings, names[i]);
         bool on = node != 0;
         for (size_t k = 0; on && k < sizeof none / sizeof *none; k++)
-            on = !tree_is(&s->tree, node, none[k]);
-        struct tree_text value = tree_plain(&s->tree, node);
+            on = !json_tree_is(&s->tree, node, none[k]);
+        struct json_tree_text value = json_tree_plain(&s->tree, node);
         if (on)
             return snprintf(o->why, sizeof o->why, "its setting %s is '%.*s'", names[i],
                             value.len < 100 ? (int)value.len : 100, value.at) > 0;
@@ -75,11 +75,11 @@ static bool find_setting(const struct schema *s, const char *const *names, size_
 
 static bool find_why(const struct schema *s, struct index_other *o)
 {
-    size_t source = tree_find(&s->tree, s->mappings, "_source");
+    size_t source = json_tree_find(&s->tree, s->mappings, "_source");
     o->remedy = "a new index without that ('etl-engine reindex') is compared rightly; or sweep "
                 "seldom (sweep)";
     if (source) {
-        struct tree_text value = s->tree.nodes[source].value;
+        struct json_tree_text value = s->tree.nodes[source].value;
         return snprintf(o->why, sizeof o->why, "its mapping has _source %.*s",
                         value.len < 200 ? (int)value.len : 200, value.at) > 0;
     }
@@ -103,9 +103,9 @@ void index_why_other(struct es *es, const char *index, struct index_other *o)
 /* ---- the note ---- */
 
 /* A string's text, cut to size; nothing of any other value. */
-static void copy(char *to, size_t size, const struct tree *t, size_t node)
+static void copy(char *to, size_t size, const struct json_tree *t, size_t node)
 {
-    struct tree_text text = t->nodes[node].value;
+    struct json_tree_text text = t->nodes[node].value;
     struct json_reader r;
     json_open_loose(&r, text.at, text.len);
     if (node && json_next(&r) == JSON_STRING)
@@ -113,9 +113,9 @@ static void copy(char *to, size_t size, const struct tree *t, size_t node)
     json_close(&r);
 }
 
-static bool read_number(const struct tree *t, size_t node, int64_t *out)
+static bool read_number(const struct json_tree *t, size_t node, int64_t *out)
 {
-    struct tree_text text = tree_plain(t, node);
+    struct json_tree_text text = json_tree_plain(t, node);
     struct json_reader r;
     json_open_loose(&r, text.at, text.len);
     bool ok = json_next(&r) == JSON_NUMBER && json_int(&r, out);
@@ -126,12 +126,12 @@ static bool read_number(const struct tree *t, size_t node, int64_t *out)
 /* What is no note of ours is none. */
 static bool read_note(const struct schema *s, struct index_meta *m, struct err *e)
 {
-    const struct tree *t = &s->tree;
-    size_t note = tree_find(t, tree_find(t, s->mappings, "_meta"), NOTE);
+    const struct json_tree *t = &s->tree;
+    size_t note = json_tree_find(t, json_tree_find(t, s->mappings, "_meta"), NOTE);
     int64_t format, version;
     *m = (struct index_meta){0};
-    if (!read_number(t, tree_find(t, note, "format"), &format) ||
-        !read_number(t, tree_find(t, note, "version"), &version) || version < 0 ||
+    if (!read_number(t, json_tree_find(t, note, "format"), &format) ||
+        !read_number(t, json_tree_find(t, note, "version"), &version) || version < 0 ||
         version > VERSION_MOST)
         return true;
     if (format > FORMAT)
@@ -140,9 +140,9 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
                        format);
     m->known = true;
     m->version = version;
-    copy(m->pipeline, sizeof m->pipeline, t, tree_find(t, note, "pipeline"));
-    copy(m->fingerprint, sizeof m->fingerprint, t, tree_find(t, note, "fingerprint"));
-    size_t i = tree_first(t, tree_find(t, note, "formers"));
+    copy(m->pipeline, sizeof m->pipeline, t, json_tree_find(t, note, "pipeline"));
+    copy(m->fingerprint, sizeof m->fingerprint, t, json_tree_find(t, note, "fingerprint"));
+    size_t i = json_tree_first(t, json_tree_find(t, note, "formers"));
     for (; i && m->n_formers < INDEX_FORMERS; i = t->nodes[i].next)
         copy(m->formers[m->n_formers++], INDEX_UUID, t, i);
     return true;
@@ -201,13 +201,14 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
 }
 
 /* {"INDEX":{"mappings":{"_meta":{"etl_engine":{"pipeline":".."}}}},..} */
-static void find_owner(const struct tree *t, const char *pipeline, char index[INDEX_NAME],
+static void find_owner(const struct json_tree *t, const char *pipeline, char index[INDEX_NAME],
                        char owner[INDEX_PIPELINE])
 {
-    for (size_t i = tree_first(t, 1); i; i = t->nodes[i].next) {
-        size_t meta = tree_find(t, tree_find(t, i, "mappings"), "_meta");
-        copy(owner, INDEX_PIPELINE, t, tree_find(t, tree_find(t, meta, NOTE), "pipeline"));
-        struct tree_text name = t->nodes[i].name;
+    for (size_t i = json_tree_first(t, 1); i; i = t->nodes[i].next) {
+        size_t meta = json_tree_find(t, json_tree_find(t, i, "mappings"), "_meta");
+        copy(owner, INDEX_PIPELINE, t,
+             json_tree_find(t, json_tree_find(t, meta, NOTE), "pipeline"));
+        struct json_tree_text name = t->nodes[i].name;
         if (name.len > 2) /* quotes, and no escapes: it is an index's */
             snprintf(index, INDEX_NAME, "%.*s", (int)(name.len - 2), name.at + 1);
         if (!index_is_of(owner, pipeline))
@@ -220,19 +221,19 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
                       char index[INDEX_NAME], char owner[INDEX_PIPELINE], struct err *e)
 {
     struct es_answer a = {0};
-    struct tree t = {0};
+    struct json_tree t = {0};
     *index = *owner = '\0';
     bool ok = index_ask(
         es, "GET", indices,
         "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline", NULL,
         &a, e);
     if (ok && a.status != 404)
-        ok = es_check(&a, e) && tree_read(&t, a.body.data, a.body.len, e);
+        ok = es_check(&a, e) && json_tree_read(&t, a.body.data, a.body.len, e);
     if (!ok)
         err_wrap(e, "mapping of index '%s'", indices);
     else if (t.n > 0)
         find_owner(&t, pipeline, index, owner);
-    tree_free(&t);
+    json_tree_free(&t);
     es_answer_free(&a);
     return ok;
 }
@@ -360,7 +361,8 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
     bool ok = open_schema(&s, es, index, e) &&
               (read_note(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
               (!settings || compare_settings(&f, settings, e));
-    fit->filtered = tree_find(&s.tree, tree_find(&s.tree, s.aliases, index), "filter") != 0;
+    fit->filtered =
+        json_tree_find(&s.tree, json_tree_find(&s.tree, s.aliases, index), "filter") != 0;
     if (ok && mappings && !*fit->lacks) /* else what would be added may need what is lacking */
         ok = add_lacking(&f, mappings, e);
     close_schema(&s);
@@ -369,10 +371,10 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
 
 /* ---- one field ---- */
 
-static size_t find_part(const struct tree *t, size_t parent, const char *name, size_t len)
+static size_t find_part(const struct json_tree *t, size_t parent, const char *name, size_t len)
 {
-    for (size_t i = tree_first(t, parent); i; i = t->nodes[i].next) {
-        struct tree_text n = t->nodes[i].name; /* with its quotes */
+    for (size_t i = json_tree_first(t, parent); i; i = t->nodes[i].next) {
+        struct json_tree_text n = t->nodes[i].name; /* with its quotes */
         if (n.len == len + 2 && memcmp(n.at + 1, name, len) == 0)
             return i;
     }
@@ -380,15 +382,15 @@ static size_t find_part(const struct tree *t, size_t parent, const char *name, s
 }
 
 /* The names at a place: the one that was meant, or else all of them. */
-static void name_known(const struct tree *t, size_t parent, const char *field, const char *part,
-                       struct index_field *out)
+static void name_known(const struct json_tree *t, size_t parent, const char *field,
+                       const char *part, struct index_field *out)
 {
     enum { MOST = 300, NAME = 80 };
     char names[MOST][NAME], wanted[NAME];
     const char *list[MOST];
     size_t n = 0, len = 0;
-    for (size_t i = tree_first(t, parent); i && n < MOST; i = t->nodes[i].next) {
-        struct tree_text text = t->nodes[i].name;
+    for (size_t i = json_tree_first(t, parent); i && n < MOST; i = t->nodes[i].next) {
+        struct json_tree_text text = t->nodes[i].name;
         if (text.len < 2 || text.len - 2 >= NAME)
             continue;
         snprintf(names[n], NAME, "%.*s", (int)text.len - 2, text.at + 1);
@@ -410,38 +412,38 @@ static void name_known(const struct tree *t, size_t parent, const char *field, c
     out->known[sizeof out->known - 1] = '\0';
 }
 
-static bool is_kind(const struct tree *t, size_t node, const char *name)
+static bool is_kind(const struct json_tree *t, size_t node, const char *name)
 {
-    return tree_is(t, tree_find(t, node, "type"), name);
+    return json_tree_is(t, json_tree_find(t, node, "type"), name);
 }
 
 /* Analysed text in which nothing is found by a whole value. */
-static bool is_analysed(const struct tree *t, size_t node)
+static bool is_analysed(const struct json_tree *t, size_t node)
 {
     if (!is_kind(t, node, "text") && !is_kind(t, node, "match_only_text"))
         return false;
-    for (size_t i = tree_first(t, tree_find(t, node, "fields")); i; i = t->nodes[i].next)
+    for (size_t i = json_tree_first(t, json_tree_find(t, node, "fields")); i; i = t->nodes[i].next)
         if (is_kind(t, i, "keyword"))
             return false;
     return true;
 }
 
 /* Goes down from the mapping, a part of the name at a time. */
-static void find_field(const struct tree *t, size_t node, const char *field,
+static void find_field(const struct json_tree *t, size_t node, const char *field,
                        struct index_field *out)
 {
     bool dynamic = true;
     for (const char *part = field;; part += strcspn(part, ".") + 1) {
-        size_t len = strcspn(part, "."), rule = tree_find(t, node, "dynamic");
-        size_t properties = tree_find(t, node, "properties"), below = properties;
+        size_t len = strcspn(part, "."), rule = json_tree_find(t, node, "dynamic");
+        size_t properties = json_tree_find(t, node, "properties"), below = properties;
         if (rule)
-            dynamic = !tree_is(t, rule, "strict") && !tree_is(t, rule, "false");
+            dynamic = !json_tree_is(t, rule, "strict") && !json_tree_is(t, rule, "false");
         size_t next = find_part(t, properties, part, len);
         if (!next)
-            next = find_part(t, below = tree_find(t, node, "fields"), part, len);
+            next = find_part(t, below = json_tree_find(t, node, "fields"), part, len);
         if (!next) { /* a field with a type has no others within; the mapping itself has neither */
-            out->may_come = dynamic && (properties || !tree_find(t, node, "type")) &&
-                            !tree_is(t, tree_find(t, node, "enabled"), "false");
+            out->may_come = dynamic && (properties || !json_tree_find(t, node, "type")) &&
+                            !json_tree_is(t, json_tree_find(t, node, "enabled"), "false");
             name_known(t, properties ? properties : below, field, part, out);
             return;
         }

@@ -2,7 +2,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/tree.h"
+#include "base/json_tree.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ enum { PATH_MAX_LEN = 600 }; /* bytes; servers allow no deeper nesting than 20 n
 /* ---- values ---- */
 
 /* A number as a server writes it back: 100 becomes 100.0. */
-static bool same_number(struct tree_text a, struct tree_text b)
+static bool same_number(struct json_tree_text a, struct json_tree_text b)
 {
     char x[64], y[64], *x_end, *y_end;
     if (a.len == 0 || b.len == 0 || a.len >= sizeof x || b.len >= sizeof y)
@@ -24,41 +24,41 @@ static bool same_number(struct tree_text a, struct tree_text b)
     return !*x_end && !*y_end && m == n;
 }
 
-static bool same_text(struct tree_text a, struct tree_text b)
+static bool same_text(struct json_tree_text a, struct json_tree_text b)
 {
     return (a.len == b.len && memcmp(a.at, b.at, a.len) == 0) || same_number(a, b);
 }
 
-static bool is_scalar(const struct tree *t, size_t node)
+static bool is_scalar(const struct json_tree *t, size_t node)
 {
     return t->nodes[node].kind != JSON_OBJECT && t->nodes[node].kind != JSON_ARRAY;
 }
 
-static bool is_empty(const struct tree *t, size_t node)
+static bool is_empty(const struct json_tree *t, size_t node)
 {
     return node == 0 || t->nodes[node].kind == JSON_NULL ||
            (!is_scalar(t, node) && !t->nodes[node].first);
 }
 
 /* Whether b says nothing that a does not. A list of one is as good as that one. */
-static bool agrees(const struct tree *t, size_t a, const struct tree *u, size_t b)
+static bool agrees(const struct json_tree *t, size_t a, const struct json_tree *u, size_t b)
 {
     if (is_empty(u, b))
         return is_empty(t, a);
     if (a == 0)
         return false;
     bool list = t->nodes[a].kind == JSON_ARRAY, other = u->nodes[b].kind == JSON_ARRAY;
-    if (list != other && list && !t->nodes[tree_first(t, a)].next)
-        return agrees(t, tree_first(t, a), u, b);
-    if (list != other && other && !u->nodes[tree_first(u, b)].next)
-        return agrees(t, a, u, tree_first(u, b));
+    if (list != other && list && !t->nodes[json_tree_first(t, a)].next)
+        return agrees(t, json_tree_first(t, a), u, b);
+    if (list != other && other && !u->nodes[json_tree_first(u, b)].next)
+        return agrees(t, a, u, json_tree_first(u, b));
     if (is_scalar(t, a) && is_scalar(u, b))
-        return same_text(tree_plain(t, a), tree_plain(u, b));
+        return same_text(json_tree_plain(t, a), json_tree_plain(u, b));
     if (t->nodes[a].kind != u->nodes[b].kind)
         return false;
-    size_t i = tree_first(t, a);
-    for (size_t k = tree_first(u, b); k; k = u->nodes[k].next) {
-        size_t with = list ? i : tree_find_text(t, a, u->nodes[k].name);
+    size_t i = json_tree_first(t, a);
+    for (size_t k = json_tree_first(u, b); k; k = u->nodes[k].next) {
+        size_t with = list ? i : json_tree_find_text(t, a, u->nodes[k].name);
         if (!agrees(t, with, u, k))
             return false;
         i = list && i ? t->nodes[i].next : 0;
@@ -69,7 +69,7 @@ static bool agrees(const struct tree *t, size_t a, const struct tree *u, size_t 
 /* ---- a walk over both mappings ---- */
 
 struct walk {
-    const struct tree *has, *wants;
+    const struct json_tree *has, *wants;
     struct buf *out;         /* what to put */
     char path[PATH_MAX_LEN]; /* of the field at hand: "actors.name" */
     const char *reason;      /* why the server refused it; NULL: it was not asked */
@@ -79,13 +79,13 @@ struct walk {
     bool certain; /* see mapping_lacking */
 };
 
-static void add_text(struct walk *w, struct tree_text text)
+static void add_text(struct walk *w, struct json_tree_text text)
 {
     buf_add(w->out, text.at, text.len);
 }
 
 /* Begins a member of the object that is being written. */
-static void add_name(struct walk *w, struct tree_text name)
+static void add_name(struct walk *w, struct json_tree_text name)
 {
     if (w->out->len > 0 && w->out->data[w->out->len - 1] != '{')
         buf_addc(w->out, ',');
@@ -93,7 +93,7 @@ static void add_name(struct walk *w, struct tree_text name)
     buf_addc(w->out, ':');
 }
 
-static void add_node(struct walk *w, const struct tree *t, size_t node)
+static void add_node(struct walk *w, const struct json_tree *t, size_t node)
 {
     add_name(w, t->nodes[node].name);
     add_text(w, t->nodes[node].value);
@@ -108,8 +108,8 @@ static bool mentions(const char *reason, const char *name, size_t len)
 
 /* has, empty: the index says nothing of it. What reason does not mention is not what it is about,
  * but for a type: another one is always refused, if only as the next thing. */
-static void tell(struct walk *w, struct tree_text name, struct tree_text has,
-                 struct tree_text wants)
+static void tell(struct walk *w, struct json_tree_text name, struct json_tree_text has,
+                 struct json_tree_text wants)
 {
     if (!w->reason)
         return;
@@ -144,11 +144,12 @@ static bool is_default(const struct walk *w, size_t field, size_t node, const ch
                     {"norms", "true", "text"},     {"doc_values", "true", NULL},
                     {"norms", "false", "keyword"}, {"ignore_malformed", "false", NULL}};
     if (!*w->path && strcmp(name, "dynamic") == 0)
-        return tree_is(w->wants, node, "true");
+        return json_tree_is(w->wants, node, "true");
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++)
-        if (strcmp(defaults[i].name, name) == 0 && tree_is(w->wants, node, defaults[i].value) &&
+        if (strcmp(defaults[i].name, name) == 0 &&
+            json_tree_is(w->wants, node, defaults[i].value) &&
             (!defaults[i].type ||
-             tree_is(w->has, tree_find(w->has, field, "type"), defaults[i].type)))
+             json_tree_is(w->has, json_tree_find(w->has, field, "type"), defaults[i].type)))
             return true;
     return false;
 }
@@ -156,23 +157,23 @@ static bool is_default(const struct walk *w, size_t field, size_t node, const ch
 /* Whether the index says the same of a parameter of the field at hand. */
 static bool same_parameter(struct walk *w, size_t has, size_t wants)
 {
-    const struct tree_node *wanted = &w->wants->nodes[wants];
-    size_t found = tree_find_text(w->has, has, wanted->name);
+    const struct json_tree_node *wanted = &w->wants->nodes[wants];
+    size_t found = json_tree_find_text(w->has, has, wanted->name);
     char name[100];
     snprintf(name, sizeof name, "%.*s", (int)(wanted->name.len - 2), wanted->name.at + 1);
     if (found ? agrees(w->has, found, w->wants, wants)
               : is_empty(w->wants, wants) || is_default(w, has, wants, name))
         return true;
-    struct tree_text said = tree_plain(w->has, found), object = {"object", 6};
+    struct json_tree_text said = json_tree_plain(w->has, found), object = {"object", 6};
     w->certain |= found || strcmp(name, "type") == 0;
-    tell(w, (struct tree_text){wanted->name.at + 1, wanted->name.len - 2},
-         !found && strcmp(name, "type") == 0 ? object : said, tree_plain(w->wants, wants));
+    tell(w, (struct json_tree_text){wanted->name.at + 1, wanted->name.len - 2},
+         !found && strcmp(name, "type") == 0 ? object : said, json_tree_plain(w->wants, wants));
     return false;
 }
 
-static bool is_named(const struct tree *t, size_t node, const char *name)
+static bool is_named(const struct json_tree *t, size_t node, const char *name)
 {
-    return tree_find(t, node, name) != 0;
+    return json_tree_find(t, node, name) != 0;
 }
 
 static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole);
@@ -180,7 +181,8 @@ static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole);
 /* "properties" or "fields" of the field at hand; whole: those that only the index has, too. */
 static bool add_group(struct walk *w, size_t has, size_t wants, const char *name, bool whole)
 {
-    size_t wanted = tree_find(w->wants, wants, name), found = tree_find(w->has, has, name);
+    size_t wanted = json_tree_find(w->wants, wants, name),
+           found = json_tree_find(w->has, has, name);
     if (wanted == 0) {
         if (found && whole)
             add_node(w, w->has, found);
@@ -196,7 +198,7 @@ static bool add_group(struct walk *w, size_t has, size_t wants, const char *name
     return differs;
 }
 
-static bool is_group(struct tree_text name)
+static bool is_group(struct json_tree_text name)
 {
     return (name.len == 12 && memcmp(name.at, "\"properties\"", 12) == 0) ||
            (name.len == 8 && memcmp(name.at, "\"fields\"", 8) == 0);
@@ -209,16 +211,16 @@ static bool add_field(struct walk *w, size_t has, size_t wants, bool whole)
     bool differs = false;
     add_name(w, w->wants->nodes[wants].name);
     buf_addc(w->out, '{');
-    for (size_t i = tree_first(w->wants, wants); i; i = w->wants->nodes[i].next)
+    for (size_t i = json_tree_first(w->wants, wants); i; i = w->wants->nodes[i].next)
         if (!is_group(w->wants->nodes[i].name)) {
             differs |= !same_parameter(w, has, i);
             add_node(w, w->wants, i);
         }
-    bool other_type = !agrees(w->has, tree_find(w->has, has, "type"), w->wants,
-                              tree_find(w->wants, wants, "type"));
-    for (size_t i = other_type ? 0 : tree_first(w->has, has); i; i = w->has->nodes[i].next)
+    bool other_type = !agrees(w->has, json_tree_find(w->has, has, "type"), w->wants,
+                              json_tree_find(w->wants, wants, "type"));
+    for (size_t i = other_type ? 0 : json_tree_first(w->has, has); i; i = w->has->nodes[i].next)
         if (!is_group(w->has->nodes[i].name) &&
-            !tree_find_text(w->wants, wants, w->has->nodes[i].name))
+            !json_tree_find_text(w->wants, wants, w->has->nodes[i].name))
             add_node(w, w->has, i);
     differs |= add_group(w, has, wants, "fields", true);
     differs |= add_group(w, has, wants, "properties", false);
@@ -235,9 +237,9 @@ static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole)
 {
     bool differs = false;
     size_t path = strlen(w->path);
-    for (size_t i = tree_first(w->wants, wants); i; i = w->wants->nodes[i].next) {
-        struct tree_text name = w->wants->nodes[i].name;
-        size_t found = tree_find_text(w->has, has, name);
+    for (size_t i = json_tree_first(w->wants, wants); i; i = w->wants->nodes[i].next) {
+        struct json_tree_text name = w->wants->nodes[i].name;
+        size_t found = json_tree_find_text(w->has, has, name);
         if (found == 0) {
             differs = w->certain = true;
             add_node(w, w->wants, i);
@@ -248,8 +250,8 @@ static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole)
         differs |= add_field(w, found, i, whole);
         w->path[path] = '\0';
     }
-    for (size_t i = tree_first(w->has, has); whole && i; i = w->has->nodes[i].next)
-        if (!tree_find_text(w->wants, wants, w->has->nodes[i].name))
+    for (size_t i = json_tree_first(w->has, has); whole && i; i = w->has->nodes[i].next)
+        if (!json_tree_find_text(w->wants, wants, w->has->nodes[i].name))
             add_node(w, w->has, i);
     return differs;
 }
@@ -259,8 +261,8 @@ static bool add_root(struct walk *w, size_t has)
 {
     bool differs = false;
     buf_addc(w->out, '{');
-    for (size_t i = tree_first(w->wants, 1); i; i = w->wants->nodes[i].next) {
-        struct tree_text name = w->wants->nodes[i].name;
+    for (size_t i = json_tree_first(w->wants, 1); i; i = w->wants->nodes[i].next) {
+        struct json_tree_text name = w->wants->nodes[i].name;
         if (is_group(name) || (name.len == 7 && memcmp(name.at, "\"_meta\"", 7) == 0) ||
             same_parameter(w, has, i))
             continue;
@@ -273,11 +275,11 @@ static bool add_root(struct walk *w, size_t has)
     return differs;
 }
 
-bool mapping_lacking(const struct tree *t, size_t has, const char *wants, struct buf *out,
+bool mapping_lacking(const struct json_tree *t, size_t has, const char *wants, struct buf *out,
                      bool *certain, struct err *e)
 {
-    struct tree wanted;
-    if (!tree_read(&wanted, wants, strlen(wants), e))
+    struct json_tree wanted;
+    if (!json_tree_read(&wanted, wants, strlen(wants), e))
         return false;
     struct walk w = {.has = t, .wants = &wanted, .out = out};
     size_t mark = out->len;
@@ -285,17 +287,17 @@ bool mapping_lacking(const struct tree *t, size_t has, const char *wants, struct
     if (ok && !differs)
         buf_cut(out, mark);
     *certain = w.certain;
-    tree_free(&wanted);
+    json_tree_free(&wanted);
     return ok;
 }
 
-bool mapping_difference(const struct tree *t, size_t has, const char *wants, const char *reason,
-                        char *out, size_t size, struct err *e)
+bool mapping_difference(const struct json_tree *t, size_t has, const char *wants,
+                        const char *reason, char *out, size_t size, struct err *e)
 {
-    struct tree wanted;
+    struct json_tree wanted;
     struct buf ignored;
     *out = '\0';
-    if (!tree_read(&wanted, wants, strlen(wants), e))
+    if (!json_tree_read(&wanted, wants, strlen(wants), e))
         return false;
     buf_init(&ignored, 64 << 20);
     struct walk w = {.has = t,
@@ -307,17 +309,17 @@ bool mapping_difference(const struct tree *t, size_t has, const char *wants, con
     add_root(&w, has);
     bool ok = !ignored.failed || err_memory(e);
     buf_free(&ignored);
-    tree_free(&wanted);
+    json_tree_free(&wanted);
     return ok;
 }
 
 /* ---- settings ---- */
 
 struct settings_walk {
-    const struct tree *wants;
+    const struct json_tree *wants;
     char path[PATH_MAX_LEN];                             /* "analysis.filter.x": without "index." */
     bool (*visit)(struct settings_walk *w, size_t node); /* false: enough */
-    const struct tree *has;
+    const struct json_tree *has;
     size_t has_node;
     char *told;
     size_t told_size;
@@ -330,8 +332,8 @@ struct settings_walk {
 static bool walk_settings(struct settings_walk *w, size_t node)
 {
     size_t path = strlen(w->path);
-    for (size_t i = tree_first(w->wants, node); i; i = w->wants->nodes[i].next) {
-        struct tree_text name = w->wants->nodes[i].name;
+    for (size_t i = json_tree_first(w->wants, node); i; i = w->wants->nodes[i].next) {
+        struct json_tree_text name = w->wants->nodes[i].name;
         snprintf(w->path + path, sizeof w->path - path, "%s%.*s", path ? "." : "",
                  (int)name.len - 2, name.at + 1);
         if (strcmp(w->path, "index") == 0)
@@ -361,10 +363,11 @@ static bool compare_setting(struct settings_walk *w, size_t node)
 {
     char name[PATH_MAX_LEN + 10];
     snprintf(name, sizeof name, "index.%s", w->path);
-    size_t has = tree_find(w->has, w->has_node, name);
+    size_t has = json_tree_find(w->has, w->has_node, name);
     if (!is_fixed(w->path) || agrees(w->has, has, w->wants, node))
         return true;
-    struct tree_text is = tree_plain(w->has, has), wants = tree_plain(w->wants, node);
+    struct json_tree_text is = json_tree_plain(w->has, has),
+                          wants = json_tree_plain(w->wants, node);
     if (has)
         snprintf(w->told, w->told_size, "setting '%s' is '%.*s', the script wants '%.*s'", w->path,
                  is.len > 100 ? 100 : (int)is.len, is.at, wants.len > 100 ? 100 : (int)wants.len,
@@ -375,12 +378,12 @@ static bool compare_setting(struct settings_walk *w, size_t node)
     return false;
 }
 
-bool mapping_settings_difference(const struct tree *t, size_t has, const char *wants, char *out,
-                                 size_t size, struct err *e)
+bool mapping_settings_difference(const struct json_tree *t, size_t has, const char *wants,
+                                 char *out, size_t size, struct err *e)
 {
-    struct tree wanted;
+    struct json_tree wanted;
     *out = '\0';
-    if (!tree_read(&wanted, wants, strlen(wants), e))
+    if (!json_tree_read(&wanted, wants, strlen(wants), e))
         return false;
     struct settings_walk w = {.wants = &wanted,
                               .visit = compare_setting,
@@ -389,7 +392,7 @@ bool mapping_settings_difference(const struct tree *t, size_t has, const char *w
                               .told = out,
                               .told_size = size};
     walk_settings(&w, 1);
-    tree_free(&wanted);
+    json_tree_free(&wanted);
     return true;
 }
 
@@ -402,55 +405,56 @@ static bool find_setting(struct settings_walk *w, size_t node)
 
 bool mapping_add_setting(struct buf *out, const char *settings, const char *name, struct err *e)
 {
-    struct tree wanted;
+    struct json_tree wanted;
     if (!settings)
         return buf_adds(out, "null") || err_memory(e);
-    if (!tree_read(&wanted, settings, strlen(settings), e))
+    if (!json_tree_read(&wanted, settings, strlen(settings), e))
         return false;
     struct settings_walk w = {.wants = &wanted, .visit = find_setting, .name = name};
     walk_settings(&w, 1);
-    struct tree_text value = {"null", 4};
+    struct json_tree_text value = {"null", 4};
     if (w.found)
         value = wanted.nodes[w.found].value;
     buf_add(out, value.at, value.len);
-    tree_free(&wanted);
+    json_tree_free(&wanted);
     return !out->failed || err_memory(e);
 }
 
 /* ---- _meta ---- */
 
-static void add_members(struct walk *w, const struct tree *t, size_t node, size_t but_of_wants,
+static void add_members(struct walk *w, const struct json_tree *t, size_t node, size_t but_of_wants,
                         const char *but)
 {
-    for (size_t i = tree_first(t, node); i; i = t->nodes[i].next) {
+    for (size_t i = json_tree_first(t, node); i; i = t->nodes[i].next) {
         char name[100];
         snprintf(name, sizeof name, "%.*s", (int)(t->nodes[i].name.len - 2),
                  t->nodes[i].name.at + 1);
-        if (strcmp(name, but) != 0 && !tree_find_text(w->wants, but_of_wants, t->nodes[i].name))
+        if (strcmp(name, but) != 0 &&
+            !json_tree_find_text(w->wants, but_of_wants, t->nodes[i].name))
             add_node(w, t, i);
     }
 }
 
-bool mapping_add_meta(struct buf *out, const struct tree *t, size_t has, const char *wants,
+bool mapping_add_meta(struct buf *out, const struct json_tree *t, size_t has, const char *wants,
                       bool whole, const char *name, const char *value, struct err *e)
 {
     static const char none[] = "{}";
-    struct tree wanted;
-    if (!tree_read(&wanted, wants ? wants : none, strlen(wants ? wants : none), e))
+    struct json_tree wanted;
+    if (!json_tree_read(&wanted, wants ? wants : none, strlen(wants ? wants : none), e))
         return false;
     struct walk w = {.has = t, .wants = &wanted, .out = out};
-    size_t meta = tree_find(&wanted, 1, "_meta");
+    size_t meta = json_tree_find(&wanted, 1, "_meta");
     buf_addc(out, '{');
     if (whole)
         add_members(&w, &wanted, 1, 0, "_meta");
-    add_name(&w, (struct tree_text){"\"_meta\"", 7});
+    add_name(&w, (struct json_tree_text){"\"_meta\"", 7});
     buf_addc(out, '{');
     if (t)
-        add_members(&w, t, tree_find(t, has, "_meta"), meta, name);
+        add_members(&w, t, json_tree_find(t, has, "_meta"), meta, name);
     add_members(&w, &wanted, meta, 0, name);
     if (out->len > 0 && !out->failed && out->data[out->len - 1] != '{')
         buf_addc(out, ',');
     buf_addf(out, "\"%s\":%s}}", name, value);
-    tree_free(&wanted);
+    json_tree_free(&wanted);
     return !out->failed || err_memory(e);
 }

@@ -1,7 +1,7 @@
 #include "source/source_internal.h"
 
 #include "base/err.h"
-#include "model/keytext.h"
+#include "model/key.h"
 #include "script/pipeline.h"
 
 #include <stdio.h>
@@ -124,7 +124,7 @@ static bool alien_key(const char *key, struct err *e)
 static bool split_key(const struct source_key *k, const char *key, struct buf *block,
                       const char **parts, struct err *e)
 {
-    if (keytext_split(key, k->n, block, parts))
+    if (key_split(key, k->n, block, parts))
         return true;
     return block->failed ? err_memory(e) : alien_key(key, e);
 }
@@ -197,7 +197,7 @@ const char *source_join_key(const PGresult *res, int row, const int *columns, in
             return NULL;
         parts[i] = PQgetvalue(res, row, column);
     }
-    return keytext_join(text, parts, n) ? buf_cstr(text) : NULL;
+    return key_join(text, parts, n) ? buf_cstr(text) : NULL;
 }
 
 const char *source_key(const struct source *s, const PGresult *row, struct buf *text)

@@ -1,8 +1,8 @@
 /* source_check: what the database says about a script that is no mistake, but seldom what was
  * meant. */
 #include "base/err.h"
+#include "base/json_tree.h"
 #include "base/log.h"
-#include "base/tree.h"
 #include "script/pipeline.h"
 #include "source/source_internal.h"
 
@@ -52,27 +52,27 @@ static bool tell_key(const struct source *s, struct pg *pg, struct err *e)
 static const char MARK[] =
     "'{NULL}'"; /* the keys that are asked for: no condition of the script's is like it */
 
-static bool holds_mark(const struct tree *t, size_t node)
+static bool holds_mark(const struct json_tree *t, size_t node)
 {
-    struct tree_text text = t->nodes[node].value;
+    struct json_tree_text text = t->nodes[node].value;
     return node && text.len > 0 && memmem(text.at, text.len, MARK, sizeof MARK - 1);
 }
 
-static bool is_one_of(const struct tree *t, size_t type, const char *const *names)
+static bool is_one_of(const struct json_tree *t, size_t type, const char *const *names)
 {
     for (; *names; names++)
-        if (tree_is(t, type, *names))
+        if (json_tree_is(t, type, *names))
             return true;
     return false;
 }
 
-static size_t type_of(const struct tree *t, size_t plan)
+static size_t type_of(const struct json_tree *t, size_t plan)
 {
-    return tree_find(t, plan, "Node Type");
+    return json_tree_find(t, plan, "Node Type");
 }
 
 /* There the condition is where it should be: at a table. */
-static bool is_table(const struct tree *t, size_t plan)
+static bool is_table(const struct json_tree *t, size_t plan)
 {
     static const char *const types[] = {"Seq Scan",        "Sample Scan",       "Index Scan",
                                         "Index Only Scan", "Bitmap Index Scan", "Bitmap Heap Scan",
@@ -83,11 +83,11 @@ static bool is_table(const struct tree *t, size_t plan)
 
 /* The first plan, from this one down, that filters by key what others have read whole; 0: none
  * does. */
-static size_t find_filter(const struct tree *t, size_t plan)
+static size_t find_filter(const struct json_tree *t, size_t plan)
 {
-    if (holds_mark(t, tree_find(t, plan, "Filter")) && !is_table(t, plan))
+    if (holds_mark(t, json_tree_find(t, plan, "Filter")) && !is_table(t, plan))
         return plan;
-    for (size_t i = tree_first(t, tree_find(t, plan, "Plans")); i; i = t->nodes[i].next) {
+    for (size_t i = json_tree_first(t, json_tree_find(t, plan, "Plans")); i; i = t->nodes[i].next) {
         size_t found = find_filter(t, i);
         if (found)
             return found;
@@ -96,7 +96,7 @@ static size_t find_filter(const struct tree *t, size_t plan)
 }
 
 /* What keeps the condition above it. */
-static const char *cause(const struct tree *t, size_t plan)
+static const char *cause(const struct json_tree *t, size_t plan)
 {
     static const char *const passed[] = {"Subquery Scan", "Sort",   "Incremental Sort", "Gather",
                                          "Gather Merge",  "Result", "Materialize",      NULL};
@@ -112,17 +112,17 @@ static const char *cause(const struct tree *t, size_t plan)
                   {"ProjectSet", "a function that gives several rows"},
                   {"LockRows", "FOR UPDATE"}};
     while (plan && is_one_of(t, type_of(t, plan), passed))
-        plan = tree_first(t, tree_find(t, plan, "Plans"));
+        plan = json_tree_first(t, json_tree_find(t, plan, "Plans"));
     for (size_t i = 0; plan && i < sizeof causes / sizeof *causes; i++)
-        if (tree_is(t, type_of(t, plan), causes[i].type))
+        if (json_tree_is(t, type_of(t, plan), causes[i].type))
             return causes[i].cause;
     return "its form";
 }
 
-static void tell_plan(const struct source *s, const struct tree *t)
+static void tell_plan(const struct source *s, const struct json_tree *t)
 {
     const struct pipeline *p = s->pipeline;
-    size_t filter = find_filter(t, tree_find(t, tree_first(t, 1), "Plan"));
+    size_t filter = find_filter(t, json_tree_find(t, json_tree_first(t, 1), "Plan"));
     if (!filter)
         return;
     const char *why = cause(t, filter);
@@ -158,12 +158,12 @@ static bool explain(const struct source *s, struct pg *pg, PGresult **res, struc
 static bool tell_query(const struct source *s, struct pg *pg, struct err *e)
 {
     PGresult *res = NULL;
-    struct tree t = {0};
+    struct json_tree t = {0};
     bool ok = explain(s, pg, &res, e);
     if (ok && PQntuples(res) == 1 && PQnfields(res) == 1 &&
-        tree_read(&t, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0), e))
+        json_tree_read(&t, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0), e))
         tell_plan(s, &t);
-    tree_free(&t);
+    json_tree_free(&t);
     PQclear(res);
     if (ok || e->kind != ERR_FINAL)
         return ok;

@@ -1,9 +1,9 @@
 #include "store/deadletter.h"
 
+#include "base/atomic_file.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/keyset.h"
 #include "base/log.h"
@@ -26,7 +26,7 @@ enum {
 #define ELLIPSIS "\xE2\x80\xA6"
 
 struct deadletters {
-    struct file file;
+    struct atomic_file file;
     char *pipeline;       /* owned, valid UTF-8 */
     struct keyset *lines; /* key: its line, without the line break */
     /* lines to be appended; those of `lines` that the file has not, unless `replace` */
@@ -210,7 +210,7 @@ static bool read_open_file(struct deadletters *d, int fd, struct buf *text, stru
     if (!ok)
         return false;
     if (n < 0)
-        return file_error(e, "read " NAME, d->file.path);
+        return atomic_file_error(e, "read " NAME, d->file.path);
     if (text->failed)
         return text->len > MAX_LINE - CHUNK ? damaged(d, number + 1, e) : err_memory(e);
     return take_rest(d, text, number + 1, e);
@@ -220,7 +220,7 @@ static bool read_file(struct deadletters *d, struct err *e)
 {
     int fd = open(d->file.path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT || file_error(e, "open " NAME, d->file.path);
+        return errno == ENOENT || atomic_file_error(e, "open " NAME, d->file.path);
     struct buf text;
     buf_init(&text, MAX_LINE);
     bool ok = read_open_file(d, fd, &text, e);
@@ -240,7 +240,7 @@ struct deadletters *deadletters_open(const char *path, const char *pipeline, str
     d->pipeline = valid_text(pipeline, SIZE_MAX);
     d->lines = keyset_new(MAX_BYTES);
     bool ok = (d->pipeline && d->lines) || err_memory(e);
-    if (ok && file_prepare(&d->file, path, NAME, e) && read_file(d, e))
+    if (ok && atomic_file_prepare(&d->file, path, NAME, e) && read_file(d, e))
         return d;
     deadletters_close(d);
     return NULL;
@@ -250,7 +250,7 @@ void deadletters_close(struct deadletters *d)
 {
     if (!d)
         return;
-    file_free(&d->file);
+    atomic_file_free(&d->file);
     free(d->pipeline);
     keyset_free(d->lines);
     buf_free(&d->pending);
@@ -314,22 +314,22 @@ static bool write_lines(const struct deadletters *d, int fd, struct buf *b, stru
             return err_memory(e);
         if (b->len < CHUNK)
             continue;
-        ok = file_write(fd, b->data, b->len, d->file.temporary, e);
+        ok = atomic_file_write(fd, b->data, b->len, d->file.temporary, e);
         buf_clear(b);
     }
-    return ok && file_write(fd, b->data, b->len, d->file.temporary, e);
+    return ok && atomic_file_write(fd, b->data, b->len, d->file.temporary, e);
 }
 
 static bool replace_file(const struct deadletters *d, struct err *e)
 {
-    int fd = file_begin(&d->file, e);
+    int fd = atomic_file_begin(&d->file, e);
     if (fd < 0)
         return false;
     struct buf b;
     buf_init(&b, MAX_LINE + CHUNK);
     bool ok = write_lines(d, fd, &b, e);
     buf_free(&b);
-    return file_end(&d->file, fd, ok, e);
+    return atomic_file_end(&d->file, fd, ok, e);
 }
 
 /* What could not be written whole is taken back. After a failed fsync the system may take for
@@ -338,10 +338,10 @@ static bool append(struct deadletters *d, struct err *e)
 {
     int fd = open(d->file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0)
-        return file_error(e, "open " NAME, d->file.path);
-    bool ok = file_write(fd, d->pending.data, d->pending.len, d->file.path, e);
+        return atomic_file_error(e, "open " NAME, d->file.path);
+    bool ok = atomic_file_write(fd, d->pending.data, d->pending.len, d->file.path, e);
     if (ok && fsync(fd) != 0) {
-        ok = file_error(e, "write", d->file.path);
+        ok = atomic_file_error(e, "write", d->file.path);
         d->replace = true;
     }
     if (!ok && ftruncate(fd, (off_t)d->size) != 0)
@@ -379,7 +379,7 @@ bool deadletters_sync(struct deadletters *d, struct err *e)
         return true;
     if (!check_unchanged(d, e))
         return false;
-    bool ok = keyset_count(d->lines) == 0 ? file_remove(&d->file, e)
+    bool ok = keyset_count(d->lines) == 0 ? atomic_file_remove(&d->file, e)
               : d->replace                ? replace_file(d, e)
                                           : append(d, e);
     d->size = size_of(d->file.path);

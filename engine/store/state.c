@@ -1,9 +1,9 @@
 #include "store/state.h"
 
+#include "base/atomic_file.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
@@ -27,7 +27,7 @@ enum {
 };
 
 struct state {
-    struct file file;
+    struct atomic_file file;
     int lock;
 };
 
@@ -222,10 +222,10 @@ static bool take_lock(struct state *s, struct err *e)
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     bool ok;
     if (s->lock < 0)
-        ok = file_error(e, "open", path);
+        ok = atomic_file_error(e, "open", path);
     else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
         ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->file.path, e)
-                                  : file_error(e, "lock", path);
+                                  : atomic_file_error(e, "lock", path);
     else
         ok = true;
     free(path);
@@ -244,7 +244,7 @@ struct state *state_open(const char *path, struct err *e)
         return NULL;
     }
     s->lock = -1;
-    if (file_prepare(&s->file, path, "state file", e) && take_lock(s, e))
+    if (atomic_file_prepare(&s->file, path, "state file", e) && take_lock(s, e))
         return s;
     state_close(s);
     return NULL;
@@ -256,7 +256,7 @@ void state_close(struct state *s)
         return;
     if (s->lock >= 0)
         close(s->lock);
-    file_free(&s->file);
+    atomic_file_free(&s->file);
     free(s);
 }
 
@@ -557,7 +557,7 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return file_error(e, "open state file", path);
+        return atomic_file_error(e, "open state file", path);
     bool ok = fstat(fd, info) == 0;
     ssize_t n = 0;
     while (ok && buf_reserve(text, 4096) && (n = read(fd, text->data + text->len, 4096)) > 0)
@@ -566,7 +566,7 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
     if (!ok)
         text->failed ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes",
                                path, MAX_FILE)
-                     : file_error(e, "read state file", path);
+                     : atomic_file_error(e, "read state file", path);
     close(fd);
     return ok;
 }
@@ -776,18 +776,18 @@ static void set_times(const struct state_data *d, struct timespec times[2])
     times[1] = (struct timespec){.tv_sec = (time_t)s, .tv_nsec = rest * 1000};
 }
 
-static bool replace_file(const struct file *f, const struct buf *text, const struct state_data *d,
-                         struct err *e)
+static bool replace_file(const struct atomic_file *f, const struct buf *text,
+                         const struct state_data *d, struct err *e)
 {
-    int fd = file_begin(f, e);
+    int fd = atomic_file_begin(f, e);
     if (fd < 0)
         return false;
     struct timespec times[2];
     set_times(d, times);
-    bool ok = file_write(fd, text->data, text->len, f->temporary, e);
+    bool ok = atomic_file_write(fd, text->data, text->len, f->temporary, e);
     if (ok && futimens(fd, times) != 0)
-        ok = file_error(e, "write", f->temporary);
-    return file_end(f, fd, ok, e);
+        ok = atomic_file_error(e, "write", f->temporary);
+    return atomic_file_end(f, fd, ok, e);
 }
 
 bool state_save(struct state *s, const struct state_data *d, struct err *e)
@@ -804,7 +804,7 @@ bool state_save(struct state *s, const struct state_data *d, struct err *e)
 
 bool state_remove(struct state *s, struct err *e)
 {
-    return file_remove(&s->file, e);
+    return atomic_file_remove(&s->file, e);
 }
 
 bool state_parse_time(const char *text, int64_t *us)

@@ -11,15 +11,15 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/tree.h"
+#include "base/json_tree.h"
 #include "index/mapping.h"
 #include "torture.h"
 
-static struct tree tree_of(const char *text)
+static struct json_tree tree_of(const char *text)
 {
-    struct tree t;
+    struct json_tree t;
     struct err e;
-    assert_true(tree_read(&t, text, strlen(text), &e));
+    assert_true(json_tree_read(&t, text, strlen(text), &e));
     return t;
 }
 
@@ -82,7 +82,7 @@ static void what_is_lacking_is_put(void **state)
          "{\"properties\":{\"a\":{\"type\":\"text\",\"copy_to\":\"b\"}}}", "", false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct tree t = tree_of(cases[i].has);
+        struct json_tree t = tree_of(cases[i].has);
         struct buf out;
         struct err e;
         bool certain;
@@ -91,7 +91,7 @@ static void what_is_lacking_is_put(void **state)
         assert_string_equal(buf_cstr(&out) ? buf_cstr(&out) : "", cases[i].put);
         assert_int_equal(certain, cases[i].certain);
         buf_free(&out);
-        tree_free(&t);
+        json_tree_free(&t);
     }
 }
 
@@ -119,14 +119,14 @@ static void a_refusal_is_told_by_its_field(void **state)
          "field 'o.u' has no analyzer, the script wants 'en'"},
         {"who knows", ""}, /* no type differs */
     };
-    struct tree t = tree_of(has);
+    struct json_tree t = tree_of(has);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char told[300];
         struct err e;
         assert_true(mapping_difference(&t, 1, wants, cases[i].reason, told, sizeof told, &e));
         assert_string_equal(told, cases[i].told);
     }
-    tree_free(&t);
+    json_tree_free(&t);
 }
 
 static void settings_that_are_fixed_are_compared(void **state)
@@ -150,14 +150,14 @@ static void settings_that_are_fixed_are_compared(void **state)
         {"{\"analysis\":{\"filter\":{\"g\":{\"type\":\"t\"}}}}",
          "it has no setting 'analysis.filter.g.type', the script wants 't'"},
     };
-    struct tree t = tree_of(has);
+    struct json_tree t = tree_of(has);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char told[300];
         struct err e;
         assert_true(mapping_settings_difference(&t, 1, cases[i].wants, told, sizeof told, &e));
         assert_string_equal(told, cases[i].told);
     }
-    tree_free(&t);
+    json_tree_free(&t);
 }
 
 static void a_setting_is_found_however_it_is_nested(void **state)
@@ -185,11 +185,11 @@ static void a_setting_is_found_however_it_is_nested(void **state)
 
 static bool add_meta(const char *has, const char *wants, bool whole, struct buf *out, struct err *e)
 {
-    struct tree t = {0};
-    bool ok = !has || tree_read(&t, has, strlen(has), e);
+    struct json_tree t = {0};
+    bool ok = !has || json_tree_read(&t, has, strlen(has), e);
     ok = ok &&
          mapping_add_meta(out, has ? &t : NULL, has ? 1 : 0, wants, whole, "us", "{\"v\":2}", e);
-    tree_free(&t);
+    json_tree_free(&t);
     return ok;
 }
 
@@ -221,18 +221,18 @@ static bool everything(struct err *e)
 {
     static const char has[] = "{\"properties\":{\"a\":{\"type\":\"long\"}}}";
     static const char wants[] = "{\"properties\":{\"a\":{\"type\":\"text\"},\"b\":{}}}";
-    struct tree t;
+    struct json_tree t;
     struct buf out;
     char told[100];
     bool certain;
     buf_init(&out, 1000);
-    bool ok = tree_read(&t, has, strlen(has), e) &&
+    bool ok = json_tree_read(&t, has, strlen(has), e) &&
               mapping_lacking(&t, 1, wants, &out, &certain, e) &&
               mapping_difference(&t, 1, wants, "[a]", told, sizeof told, e) &&
               mapping_settings_difference(&t, 1, wants, told, sizeof told, e) &&
               mapping_add_setting(&out, wants, "x", e) && add_meta(has, wants, true, &out, e);
     buf_free(&out);
-    tree_free(&t);
+    json_tree_free(&t);
     return ok;
 }
 

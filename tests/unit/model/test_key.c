@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "model/keytext.h"
+#include "model/key.h"
 #include "torture.h"
 
 enum { MAX = 1 << 20 };
@@ -24,9 +24,9 @@ static void a_key_of_one_column_is_its_value(void **state)
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         const char *part;
         buf_clear(&text);
-        assert_true(keytext_join(&text, &values[i], 1));
+        assert_true(key_join(&text, &values[i], 1));
         assert_string_equal(buf_cstr(&text), values[i]);
-        assert_true(keytext_split(values[i], 1, &block, &part));
+        assert_true(key_split(values[i], 1, &block, &part));
         assert_string_equal(part, values[i]);
     }
     buf_free(&text);
@@ -59,9 +59,9 @@ static void several_columns_are_joined_by_colons(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *parts[3];
         buf_clear(&text);
-        assert_true(keytext_join(&text, cases[i].parts, cases[i].n));
+        assert_true(key_join(&text, cases[i].parts, cases[i].n));
         assert_string_equal(buf_cstr(&text), cases[i].text);
-        assert_true(keytext_split(cases[i].text, cases[i].n, &block, parts));
+        assert_true(key_split(cases[i].text, cases[i].n, &block, parts));
         for (size_t k = 0; k < cases[i].n; k++)
             assert_string_equal(parts[k], cases[i].parts[k]);
     }
@@ -83,7 +83,7 @@ static void what_is_no_key_of_ours_is_told(void **state)
     buf_init(&block, MAX);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *parts[3];
-        if (keytext_split(cases[i].text, cases[i].n, &block, parts) || block.failed)
+        if (key_split(cases[i].text, cases[i].n, &block, parts) || block.failed)
             fail_msg("%s", cases[i].text);
     }
     buf_free(&block);
@@ -124,13 +124,13 @@ static void what_was_joined_splits_into_the_same(void **state)
             parts[i] = values[i];
         }
         buf_clear(&text);
-        assert_true(keytext_join(&text, parts, n));
-        if (!keytext_split(buf_cstr(&text), n, &block, got))
+        assert_true(key_join(&text, parts, n));
+        if (!key_split(buf_cstr(&text), n, &block, got))
             fail_msg("%s", text.data);
         for (size_t i = 0; i < n; i++)
             assert_string_equal(got[i], values[i]);
         for (size_t other = 2; n > 1 && other <= PARTS; other++)
-            assert_true(keytext_split(text.data, other, &block, got) == (other == n));
+            assert_true(key_split(text.data, other, &block, got) == (other == n));
     }
     buf_free(&text);
     buf_free(&block);
@@ -148,11 +148,11 @@ static void what_splits_joins_to_the_same(void **state)
         char key[13];
         const char *parts[2];
         random_text(key, sizeof key - 1);
-        if (!keytext_split(key, 2, &block, parts))
+        if (!key_split(key, 2, &block, parts))
             continue;
         keys++;
         buf_clear(&text);
-        assert_true(keytext_join(&text, parts, 2));
+        assert_true(key_join(&text, parts, 2));
         assert_string_equal(buf_cstr(&text), key);
     }
     assert_true(keys > 1000);
@@ -166,11 +166,11 @@ static void the_ceiling_holds(void **state)
     const char *parts[2] = {"aaa", "b:b"};
     struct buf small;
     buf_init(&small, 7);
-    assert_false(keytext_join(&small, parts, 2)); /* aaa:b\:b */
+    assert_false(key_join(&small, parts, 2)); /* aaa:b\:b */
     assert_true(small.failed);
-    assert_false(keytext_split("aaa:b\\:b", 2, &small, parts));
+    assert_false(key_split("aaa:b\\:b", 2, &small, parts));
     assert_true(small.failed);
-    assert_true(keytext_split("aaa:bb", 2, &small, parts)); /* no longer failed */
+    assert_true(key_split("aaa:bb", 2, &small, parts)); /* no longer failed */
     assert_string_equal(parts[1], "bb");
     buf_free(&small);
 }
@@ -182,8 +182,8 @@ static bool build(void)
     const char *parts[2];
     buf_init(&text, MAX);
     buf_init(&block, MAX);
-    bool ok = keytext_join(&text, values, 2);
-    ok = keytext_split(ok ? buf_cstr(&text) : "x:y", 2, &block, parts) && ok;
+    bool ok = key_join(&text, values, 2);
+    ok = key_split(ok ? buf_cstr(&text) : "x:y", 2, &block, parts) && ok;
     assert_true(ok || text.failed || block.failed);
     buf_free(&text);
     buf_free(&block);

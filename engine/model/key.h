@@ -1,4 +1,4 @@
-/* keytext: the text of a key, which is its document's _id.
+/* key: the text of a key, which is its document's _id.
  *
  * Uses     buf.
  * Promise  each key has one text, and each text at most one key of n columns. What was joined
@@ -10,7 +10,7 @@
  *     const char *parts[2];
  *     struct buf block;
  *     buf_init(&block, MAX);
- *     if (keytext_split(id, 2, &block, parts)) ...
+ *     if (key_split(id, 2, &block, parts)) ...
  *     else if (block.failed) ...                  // memory, or the ceiling
  *     else ...                                    // no key of ours
  *     buf_free(&block);
@@ -22,9 +22,9 @@
 #include <stddef.h>
 
 /* Adds the text of the key with these n values (1 or more) to out. False: out has failed. */
-bool keytext_join(struct buf *out, const char *const *parts, size_t n);
+bool key_join(struct buf *out, const char *const *parts, size_t n);
 
 /* Sets parts[0] to parts[n - 1] to the values of a key of n columns (1 or more). They lie in block,
  * which is emptied before: borrowed, until it changes. False: key is not the text of such a key
  * (another number of parts, a '\' before nothing that needs it), or block has failed: ask it. */
-bool keytext_split(const char *key, size_t n, struct buf *block, const char **parts);
+bool key_split(const char *key, size_t n, struct buf *block, const char **parts);

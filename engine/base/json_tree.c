@@ -1,4 +1,4 @@
-#include "base/tree.h"
+#include "base/json_tree.h"
 
 #include "base/err.h"
 
@@ -6,21 +6,21 @@
 #include <string.h>
 
 /* Adds a node as the last one of parent's. 0: no memory. */
-static size_t add(struct tree *t, size_t parent)
+static size_t add(struct json_tree *t, size_t parent)
 {
     if (t->n == t->cap) {
         size_t cap = t->cap ? t->cap * 2 : 64;
-        struct tree_node *nodes = realloc(t->nodes, cap * sizeof *nodes);
+        struct json_tree_node *nodes = realloc(t->nodes, cap * sizeof *nodes);
         if (!nodes)
             return 0;
         t->nodes = nodes;
         t->cap = cap;
     }
     size_t i = t->n++;
-    t->nodes[i] = (struct tree_node){0};
+    t->nodes[i] = (struct json_tree_node){0};
     if (i <= 1)
         return i;
-    struct tree_node *p = &t->nodes[parent];
+    struct json_tree_node *p = &t->nodes[parent];
     if (p->last)
         t->nodes[p->last].next = i;
     else
@@ -29,18 +29,19 @@ static size_t add(struct tree *t, size_t parent)
     return i;
 }
 
-static struct tree_text slice(const struct json_reader *r, const char *text)
+static struct json_tree_text slice(const struct json_reader *r, const char *text)
 {
-    return (struct tree_text){text + r->at, json_offset(r) - r->at};
+    return (struct json_tree_text){text + r->at, json_offset(r) - r->at};
 }
 
 struct reading {
     size_t parents[JSON_DEPTH + 2], depth;
-    struct tree_text name; /* of the next value */
+    struct json_tree_text name; /* of the next value */
 };
 
 /* Takes one token. False: no memory. */
-static bool take(struct tree *t, struct reading *w, const struct json_reader *r, const char *text)
+static bool take(struct json_tree *t, struct reading *w, const struct json_reader *r,
+                 const char *text)
 {
     if (r->token == JSON_KEY) {
         w->name = slice(r, text);
@@ -49,7 +50,7 @@ static bool take(struct tree *t, struct reading *w, const struct json_reader *r,
         return true;
     }
     if (r->token == JSON_OBJECT_END || r->token == JSON_ARRAY_END) {
-        struct tree_node *node = &t->nodes[w->parents[w->depth--]];
+        struct json_tree_node *node = &t->nodes[w->parents[w->depth--]];
         node->value.len = (size_t)(text + json_offset(r) - node->value.at);
         return true;
     }
@@ -59,17 +60,17 @@ static bool take(struct tree *t, struct reading *w, const struct json_reader *r,
     t->nodes[i].kind = r->token;
     t->nodes[i].name = w->name;
     t->nodes[i].value = slice(r, text);
-    w->name = (struct tree_text){0};
+    w->name = (struct json_tree_text){0};
     if (r->token == JSON_OBJECT || r->token == JSON_ARRAY)
         w->parents[++w->depth] = i;
     return true;
 }
 
-bool tree_read(struct tree *t, const char *text, size_t len, struct err *e)
+bool json_tree_read(struct json_tree *t, const char *text, size_t len, struct err *e)
 {
     struct json_reader r;
     struct reading w = {0};
-    *t = (struct tree){0};
+    *t = (struct json_tree){0};
     add(t, 0); /* no node; if there is no memory for it, there will be none for the first one */
     bool ok = t->nodes != NULL;
     json_open_loose(&r, text, len);
@@ -80,56 +81,56 @@ bool tree_read(struct tree *t, const char *text, size_t len, struct err *e)
     json_close(&r);
     if (ok && !damaged)
         return true;
-    tree_free(t);
+    json_tree_free(t);
     return damaged ? err_set(e, ERR_PASSING, "damaged answer") : err_memory(e);
 }
 
-void tree_free(struct tree *t)
+void json_tree_free(struct json_tree *t)
 {
     free(t->nodes);
-    *t = (struct tree){0};
+    *t = (struct json_tree){0};
 }
 
-size_t tree_first(const struct tree *t, size_t node)
+size_t json_tree_first(const struct json_tree *t, size_t node)
 {
     return node ? t->nodes[node].first : 0;
 }
 
-static bool same(struct tree_text a, struct tree_text b)
+static bool same(struct json_tree_text a, struct json_tree_text b)
 {
     return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
 }
 
-size_t tree_find_text(const struct tree *t, size_t node, struct tree_text name)
+size_t json_tree_find_text(const struct json_tree *t, size_t node, struct json_tree_text name)
 {
-    for (size_t i = tree_first(t, node); i; i = t->nodes[i].next)
+    for (size_t i = json_tree_first(t, node); i; i = t->nodes[i].next)
         if (same(t->nodes[i].name, name))
             return i;
     return 0;
 }
 
-static struct tree_text without_quotes(struct tree_text text)
+static struct json_tree_text without_quotes(struct json_tree_text text)
 {
     if (text.len >= 2 && *text.at == '"')
-        return (struct tree_text){text.at + 1, text.len - 2};
+        return (struct json_tree_text){text.at + 1, text.len - 2};
     return text;
 }
 
-size_t tree_find(const struct tree *t, size_t node, const char *name)
+size_t json_tree_find(const struct json_tree *t, size_t node, const char *name)
 {
-    struct tree_text wanted = {name, strlen(name)};
-    for (size_t i = tree_first(t, node); i; i = t->nodes[i].next)
+    struct json_tree_text wanted = {name, strlen(name)};
+    for (size_t i = json_tree_first(t, node); i; i = t->nodes[i].next)
         if (same(without_quotes(t->nodes[i].name), wanted))
             return i;
     return 0;
 }
 
-struct tree_text tree_plain(const struct tree *t, size_t node)
+struct json_tree_text json_tree_plain(const struct json_tree *t, size_t node)
 {
-    return node ? without_quotes(t->nodes[node].value) : (struct tree_text){"", 0};
+    return node ? without_quotes(t->nodes[node].value) : (struct json_tree_text){"", 0};
 }
 
-bool tree_is(const struct tree *t, size_t node, const char *text)
+bool json_tree_is(const struct json_tree *t, size_t node, const char *text)
 {
-    return node && same(tree_plain(t, node), (struct tree_text){text, strlen(text)});
+    return node && same(json_tree_plain(t, node), (struct json_tree_text){text, strlen(text)});
 }

@@ -1,4 +1,4 @@
-#include "base/file.h"
+#include "base/atomic_file.h"
 
 #include "base/err.h"
 
@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool file_error(struct err *e, const char *what, const char *path)
+bool atomic_file_error(struct err *e, const char *what, const char *path)
 {
     int code = errno;
     bool passing = code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE ||
@@ -44,7 +44,7 @@ static char *real_path(const char *path)
     return real ? real : behind_link(path);
 }
 
-static bool set_paths(struct file *f, const char *path, struct err *e)
+static bool set_paths(struct atomic_file *f, const char *path, struct err *e)
 {
     f->path = real_path(path);
     if (!f->path)
@@ -66,7 +66,7 @@ static bool make_folders(char *path, struct err *e)
         *slash = '\0';
         bool ok = mkdir(path, 0777) == 0 || errno == EEXIST;
         if (!ok)
-            file_error(e, "create folder", path);
+            atomic_file_error(e, "create folder", path);
         *slash = '/';
         if (!ok)
             return false;
@@ -74,40 +74,40 @@ static bool make_folders(char *path, struct err *e)
     return true;
 }
 
-static bool check(const struct file *f, const char *what, struct err *e)
+static bool check(const struct atomic_file *f, const char *what, struct err *e)
 {
     struct stat info;
     if (stat(f->path, &info) == 0 && !S_ISREG(info.st_mode))
         return err_set(e, ERR_FINAL, "cannot use %s '%s': not a regular file", what, f->path);
     if (access(f->folder, W_OK | X_OK) != 0)
-        return file_error(e, "write to folder", f->folder) || err_wrap(e, "%s", what);
+        return atomic_file_error(e, "write to folder", f->folder) || err_wrap(e, "%s", what);
     return true;
 }
 
-bool file_prepare(struct file *f, const char *path, const char *what, struct err *e)
+bool atomic_file_prepare(struct atomic_file *f, const char *path, const char *what, struct err *e)
 {
-    *f = (struct file){0};
+    *f = (struct atomic_file){0};
     if (!*path)
         return err_set(e, ERR_FINAL, "cannot use %s '': its name is empty", what);
     return set_paths(f, path, e) && make_folders(f->path, e) && check(f, what, e);
 }
 
-void file_free(struct file *f)
+void atomic_file_free(struct atomic_file *f)
 {
     free(f->path);
     free(f->temporary);
     free(f->folder);
-    *f = (struct file){0};
+    *f = (struct atomic_file){0};
 }
 
 /* ---- what is in it ---- */
 
-bool file_write(int fd, const char *data, size_t len, const char *path, struct err *e)
+bool atomic_file_write(int fd, const char *data, size_t len, const char *path, struct err *e)
 {
     while (len > 0) {
         ssize_t n = write(fd, data, len);
         if (n < 0 && errno != EINTR)
-            return file_error(e, "write", path);
+            return atomic_file_error(e, "write", path);
         if (n > 0) {
             data += n;
             len -= (size_t)n;
@@ -120,38 +120,38 @@ static bool sync_folder(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return file_error(e, "open folder", path);
+        return atomic_file_error(e, "open folder", path);
     bool ok = fsync(fd) == 0;
     if (!ok)
-        file_error(e, "sync folder", path);
+        atomic_file_error(e, "sync folder", path);
     close(fd);
     return ok;
 }
 
-int file_begin(const struct file *f, struct err *e)
+int atomic_file_begin(const struct atomic_file *f, struct err *e)
 {
     int fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        file_error(e, "create", f->temporary);
+        atomic_file_error(e, "create", f->temporary);
     return fd;
 }
 
-bool file_end(const struct file *f, int fd, bool ok, struct err *e)
+bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e)
 {
     if (ok && fsync(fd) != 0)
-        ok = file_error(e, "write", f->temporary);
+        ok = atomic_file_error(e, "write", f->temporary);
     if (close(fd) != 0 && ok)
-        ok = file_error(e, "write", f->temporary);
+        ok = atomic_file_error(e, "write", f->temporary);
     if (ok && rename(f->temporary, f->path) != 0)
-        ok = file_error(e, "replace", f->path);
+        ok = atomic_file_error(e, "replace", f->path);
     if (!ok)
         unlink(f->temporary);
     return ok && sync_folder(f->folder, e);
 }
 
-bool file_remove(const struct file *f, struct err *e)
+bool atomic_file_remove(const struct atomic_file *f, struct err *e)
 {
     if (unlink(f->path) != 0 && errno != ENOENT)
-        return file_error(e, "remove", f->path);
+        return atomic_file_error(e, "remove", f->path);
     return sync_folder(f->folder, e);
 }

@@ -1,15 +1,15 @@
-/* file: a file that is replaced as a whole or not at all, and what errno means.
+/* atomic_file: a file that is replaced as a whole or not at all, and what errno means.
  *
  * Uses     err.
  * Promise  after a crash or a power cut the old content or the new one stands there, whole
- *          (temporary file, fsync, rename, fsync of the folder). Until file_end the old file is
+ *          (temporary file, fsync, rename, fsync of the folder). Until atomic_file_end the old file is
  *          untouched.
  *
- *     int fd = file_begin(&f, e);
+ *     int fd = atomic_file_begin(&f, e);
  *     if (fd < 0)
  *         return false;
- *     bool ok = file_write(fd, data, len, f.temporary, e);
- *     return file_end(&f, fd, ok, e);
+ *     bool ok = atomic_file_write(fd, data, len, f.temporary, e);
+ *     return atomic_file_end(&f, fd, ok, e);
  */
 #pragma once
 #include <stdbool.h>
@@ -17,25 +17,26 @@
 
 struct err;
 
-struct file {                        /* bears being zeroed */
+struct atomic_file {                 /* bears being zeroed */
     char *path, *temporary, *folder; /* owned */
 };
 
 /* Follows a symbolic link, so that the file behind it is replaced and not the link; makes the
  * folders; finds out before the work, rather than after it, that nothing could be written there.
  * what: "state file", for messages. False: what f holds is to be freed all the same. */
-bool file_prepare(struct file *f, const char *path, const char *what, struct err *e);
-void file_free(struct file *f);
+bool atomic_file_prepare(struct atomic_file *f, const char *path, const char *what, struct err *e);
+void atomic_file_free(struct atomic_file *f);
 
 /* the temporary file, to write to; -1: e says why */
-int file_begin(const struct file *f, struct err *e);
+int atomic_file_begin(const struct atomic_file *f, struct err *e);
 /* ok: what was to be written has been. Then the new file takes the old one's place; if not, or if
  * that fails, the temporary one goes (and e, filled by whoever failed first, stays). Closes fd. */
-bool file_end(const struct file *f, int fd, bool ok, struct err *e);
-bool file_remove(const struct file *f, struct err *e); /* that there is none is fine */
+bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e);
+bool atomic_file_remove(const struct atomic_file *f,
+                        struct err *e); /* that there is none is fine */
 
 /* all of it; path: for messages */
-bool file_write(int fd, const char *data, size_t len, const char *path, struct err *e);
+bool atomic_file_write(int fd, const char *data, size_t len, const char *path, struct err *e);
 /* errno as an error: passing is what a full disk or a busy system refuses now and may grant later.
  * "could not WHAT 'PATH': REASON". Always returns false. */
-bool file_error(struct err *e, const char *what, const char *path);
+bool atomic_file_error(struct err *e, const char *what, const char *path);

@@ -1,4 +1,4 @@
-#include "model/keytext.h"
+#include "model/key.h"
 
 #include <assert.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static void add_escaped(struct buf *out, const char *part)
     }
 }
 
-bool keytext_join(struct buf *out, const char *const *parts, size_t n)
+bool key_join(struct buf *out, const char *const *parts, size_t n)
 {
     assert(n > 0);
     if (n == 1)
@@ -51,7 +51,7 @@ static bool take_part(const char **key, char **to)
     return true;
 }
 
-bool keytext_split(const char *key, size_t n, struct buf *block, const char **parts)
+bool key_split(const char *key, size_t n, struct buf *block, const char **parts)
 {
     assert(n > 0);
     size_t size = strlen(key) + 1; /* enough: the ':' behind a part leaves room for its zero byte */
