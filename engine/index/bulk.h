@@ -6,7 +6,7 @@
  *          order, ids) changes nothing.
  *
  *     bulk_begin(&b, key, version);           // an index item ...
- *     encode_value(L, -1, &b.body);           // ... its document, into the body; may raise
+ *     lua_json_encode(L, -1, &b.body);           // ... its document, into the body; may raise
  *     bulk_commit(&b, e);                     // or bulk_abort(&b)
  *     bulk_delete(&b, key, version, e);
  *     while (b.n > 0 && !bulk_send(&b, es, "movies", issued, &sum, on_rejected, arg, e))

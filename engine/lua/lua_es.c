@@ -2,8 +2,8 @@
 
 #include "base/err.h"
 #include "es/es.h"
-#include "lua/encode.h"
-#include "lua/value.h"
+#include "lua/lua_json.h"
+#include "lua/lua_values.h"
 #include "script/script.h"
 
 #include <lauxlib.h>
@@ -55,7 +55,7 @@ static const char *content_type(const char *path)
 static int decode_body(lua_State *L)
 {
     const struct buf *b = lua_touserdata(L, 1);
-    encode_decode(L, b->data, b->len);
+    lua_json_decode(L, b->data, b->len);
     return 1;
 }
 
@@ -90,13 +90,13 @@ static int request(lua_State *L)
     struct es *es = es_of(L);
     lua_settop(L, 3);
 
-    struct buf *body = value_push_buf(L, BODY_MAX);
+    struct buf *body = lua_values_push_buf(L, BODY_MAX);
     size_t len = 0;
     const char *data = NULL;
     if (lua_type(L, 3) == LUA_TSTRING) {
         data = lua_tolstring(L, 3, &len);
     } else if (!lua_isnil(L, 3)) {
-        encode_value(L, 3, body);
+        lua_json_encode(L, 3, body);
         if (body->failed)
             return luaL_error(L, "the request is larger than %d MB, or memory is short",
                               BODY_MAX >> 20);

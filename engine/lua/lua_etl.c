@@ -3,11 +3,11 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/secret.h"
-#include "lua/encode.h"
 #include "lua/lua_backoff.h"
 #include "lua/lua_es.h"
+#include "lua/lua_json.h"
 #include "lua/lua_pg.h"
-#include "lua/value.h"
+#include "lua/lua_values.h"
 #include "script/script.h"
 
 #include <errno.h>
@@ -99,7 +99,7 @@ static int state_read(lua_State *L)
         return luaL_error(L, "etl.state is available in document() and in hooks%s",
                           script_is_loading(L) ? ", not while the script is being loaded"
                                                : " of a run with a state");
-    struct buf *b = value_push_buf(L, STATE_MAX);
+    struct buf *b = lua_values_push_buf(L, STATE_MAX);
     if (!read_file(path, b)) {
         if (errno != ENOENT)
             return luaL_error(L, "cannot read state file '%s': %s", path, strerror(errno));
@@ -107,7 +107,7 @@ static int state_read(lua_State *L)
     } else if (b->len == 0) {
         lua_newtable(L);
     } else {
-        encode_decode(L, b->data, b->len);
+        lua_json_decode(L, b->data, b->len);
     }
     buf_free(b);
     return 1;
@@ -123,7 +123,7 @@ static int state_read(lua_State *L)
 static int secret(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    struct buf *b = value_push_buf(L, SECRET_MAX);
+    struct buf *b = lua_values_push_buf(L, SECRET_MAX);
     bool found;
     struct err e;
     if (!secret_read(name, b, &found, &e))
@@ -140,19 +140,21 @@ static int secret(lua_State *L)
 
 void lua_etl_open(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"array", value_lua_array},   {"decimal", value_lua_decimal},
-        {"base64", value_lua_base64}, {"backoff", lua_backoff},
-        {"secret", secret},           {NULL, NULL}};
-    static const luaL_Reg json[] = {{"encode", encode_lua_encode},
-                                    {"decode", encode_lua_decode},
-                                    {"raw", encode_lua_raw},
+    static const luaL_Reg functions[] = {{"array", lua_values_lua_array},
+                                         {"decimal", lua_values_lua_decimal},
+                                         {"base64", lua_values_lua_base64},
+                                         {"backoff", lua_backoff},
+                                         {"secret", secret},
+                                         {NULL, NULL}};
+    static const luaL_Reg json[] = {{"encode", lua_json_lua_encode},
+                                    {"decode", lua_json_lua_decode},
+                                    {"raw", lua_json_lua_raw},
                                     {NULL, NULL}};
     static const luaL_Reg state[] = {{"read", state_read}, {NULL, NULL}};
 
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     luaL_newlib(L, functions);
-    value_push_null(L);
+    lua_values_push_null(L);
     lua_setfield(L, -2, "null");
     luaL_newlib(L, json);
     lua_setfield(L, -2, "json");

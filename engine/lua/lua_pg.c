@@ -2,9 +2,9 @@
 
 #include "base/err.h"
 #include "base/json.h"
-#include "lua/encode.h"
+#include "lua/lua_json.h"
+#include "lua/lua_values.h"
 #include "lua/row.h"
-#include "lua/value.h"
 #include "pg/pg.h"
 #include "script/script.h"
 
@@ -191,7 +191,7 @@ static void replace_number(lua_State *L, int index)
         lua_pushstring(L, isnan(x) ? "NaN" : x > 0 ? "Infinity" : "-Infinity");
         lua_replace(L, index);
     } else {
-        struct buf *b = value_push_buf(L, PARAMETER_MAX);
+        struct buf *b = lua_values_push_buf(L, PARAMETER_MAX);
         json_add_double(b, x);
         replace_by_buf(L, index, b);
         lua_pop(L, 1);
@@ -200,18 +200,18 @@ static void replace_number(lua_State *L, int index)
 
 static void replace_by_json(lua_State *L, int index)
 {
-    struct buf *b = value_push_buf(L, PARAMETER_MAX);
-    encode_value(L, index, b);
+    struct buf *b = lua_values_push_buf(L, PARAMETER_MAX);
+    lua_json_encode(L, index, b);
     replace_by_buf(L, index, b);
     lua_pop(L, 1);
 }
 
 static bool is_list(lua_State *L, int index, lua_Integer *n)
 {
-    if (value_is_array(L, index, n))
+    if (lua_values_is_array(L, index, n))
         return true;
     *n = (lua_Integer)lua_rawlen(L, index);
-    if (*n > 0 || value_is_object(L, index))
+    if (*n > 0 || lua_values_is_object(L, index))
         return *n > 0;
     lua_pushnil(L);
     if (!lua_next(L, index))
@@ -223,7 +223,7 @@ static bool is_list(lua_State *L, int index, lua_Integer *n)
 static void replace_userdata(lua_State *L, int index, int number)
 {
     size_t len;
-    const char *text = value_decimal(L, index, &len);
+    const char *text = lua_values_decimal(L, index, &len);
     if (text) {
         lua_pushlstring(L, text, len);
         lua_replace(L, index);
@@ -256,7 +256,7 @@ static void replace_scalar(lua_State *L, int index, int number)
         replace_userdata(L, index, number);
         return;
     default:
-        if (!value_is_null(L, index))
+        if (!lua_values_is_null(L, index))
             luaL_error(L, "parameter %d: cannot send a %s to PostgreSQL", number,
                        luaL_typename(L, index));
         lua_pushnil(L);
@@ -269,7 +269,7 @@ static void replace_list(lua_State *L, int index, lua_Integer n, int number)
 {
     if (n > ARRAY_MAX)
         luaL_error(L, "parameter %d: more than %d elements", number, ARRAY_MAX);
-    struct buf *b = value_push_buf(L, PARAMETER_MAX);
+    struct buf *b = lua_values_push_buf(L, PARAMETER_MAX);
     const char **texts = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *texts, 0);
     lua_createtable(L, (int)n, 0); /* keeps the texts alive */
     int kept = lua_gettop(L);
@@ -340,7 +340,7 @@ static int query(lua_State *L)
         row_push(L, columns, names, st->res, i);
         lua_rawseti(L, -2, i + 1);
     }
-    value_mark_array(L, -1, rows);
+    lua_values_mark_array(L, -1, rows);
     return 1;
 }
 

@@ -1,7 +1,7 @@
 #include "base/json.h"
 #include "base/suggest.h"
+#include "lua/lua_values.h"
 #include "lua/row_internal.h"
-#include "lua/value.h"
 
 #include <lauxlib.h>
 
@@ -42,7 +42,7 @@ static void push_value(lua_State *L, const struct value *v)
         lua_pushnumber(L, v->number);
         return;
     case DECIMAL:
-        value_push_decimal(L, v->text.text, v->text.len);
+        lua_values_push_decimal(L, v->text.text, v->text.len);
         return;
     case BOOLEAN:
         lua_pushboolean(L, v->boolean);
@@ -51,7 +51,7 @@ static void push_value(lua_State *L, const struct value *v)
         push_bytes(L, v->text);
         return;
     case JSON:
-        value_push_json(L, v->text.text, v->text.len);
+        lua_values_push_json(L, v->text.text, v->text.len);
         return;
     }
 }
@@ -92,7 +92,7 @@ static bool put_value(const struct target *t, const struct value *v)
 static void put_null(const struct target *t)
 {
     if (t->L)
-        value_push_null(t->L);
+        lua_values_push_null(t->L);
     else
         buf_adds(t->json, "null");
 }

@@ -27,7 +27,7 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
  * stays. */
 void row_make_plain(lua_State *L, int index);
 
-/* Adds a column's text to out, as the JSON that encode_value makes of what row_push pushes for it:
+/* Adds a column's text to out, as the JSON that lua_json_encode makes of what row_push pushes for it:
  * without Lua. False: what it added is to be cut off, and row_push has to tell what is to be said
  * about it (bytes, NaN, what is damaged, no memory). scratch: what it needs; one for all rows. */
 bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,

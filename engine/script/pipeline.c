@@ -2,10 +2,10 @@
 
 #include "base/err.h"
 #include "base/suggest.h"
-#include "lua/encode.h"
+#include "lua/lua_json.h"
 #include "pg/sqltext.h"
-#include "script/fieldline.h"
 #include "script/script.h"
+#include "script/script_lines.h"
 
 #include <assert.h>
 #include <lauxlib.h>
@@ -153,7 +153,7 @@ static const char *join(const struct reading *r, const char *name, char out[PATH
 static int line_of(const struct reading *r, const char *name)
 {
     char path[PATH_MAX_LEN];
-    return fieldline_find(r->text->text.data, r->text->text.len, join(r, name, path));
+    return script_lines_find(r->text->text.data, r->text->text.len, join(r, name, path));
 }
 
 /* Raises "FILE:LINE: MESSAGE"; line 0: without. */
@@ -421,7 +421,7 @@ static void read_index(lua_State *L, const struct reading *r, const char *name, 
 static int text_line(const struct reading *r, const char *name)
 {
     char path[PATH_MAX_LEN];
-    int line = fieldline_text(r->text->text.data, r->text->text.len, join(r, name, path));
+    int line = script_lines_text(r->text->text.data, r->text->text.len, join(r, name, path));
     return line > 0 ? line : line_of(r, name);
 }
 
@@ -446,7 +446,7 @@ static void read_json(lua_State *L, struct reading *r, const struct field *f, ch
         wrong_type(L, r, f->name, "a table");
     buf_clear(&r->json);
     r->encoding = f->name;
-    encode_value(L, -1, &r->json);
+    lua_json_encode(L, -1, &r->json);
     r->encoding = NULL;
     if (r->json.failed)
         mistake(L, r, f->name, "field '%s'%s does not fit into %d MB, or memory is short", f->name,

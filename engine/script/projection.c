@@ -1,5 +1,5 @@
 #include "base/json.h"
-#include "lua/encode.h"
+#include "lua/lua_json.h"
 #include "lua/row.h"
 #include "script/projection_internal.h"
 
@@ -68,7 +68,7 @@ static bool add_step(struct projection *p, const struct step *step)
 static int compare_fields(const void *left, const void *right)
 {
     const struct field *a = left, *b = right;
-    return encode_order(a->name.text, a->name.len, b->name.text, b->name.len);
+    return lua_json_order(a->name.text, a->name.len, b->name.text, b->name.len);
 }
 
 static struct name column_name(const struct pg_columns *columns, size_t i)

@@ -5,12 +5,12 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/suggest.h"
-#include "lua/encode.h"
-#include "lua/fence.h"
 #include "lua/lua_etl.h"
+#include "lua/lua_json.h"
+#include "lua/lua_values.h"
 #include "lua/row.h"
+#include "lua/sandbox_stdlib.h"
 #include "lua/slab.h"
-#include "lua/value.h"
 #include "script/projection.h"
 
 #include <assert.h>
@@ -487,8 +487,8 @@ static int last_line(const struct buf *text)
 static int open_body(lua_State *L)
 {
     struct script *s = lua_touserdata(L, 1);
-    fence_open(L, s->source->path);
-    value_open(L);
+    sandbox_stdlib_open(L, s->source->path);
+    lua_values_open(L);
     lua_etl_open(L);
     load(L, s);
     lua_call(L, 0, 1);
@@ -713,9 +713,9 @@ static int document_body(lua_State *L)
         return 0;
     if (type != LUA_TTABLE && !luaL_testudata(L, RESULT, "etl.json"))
         return luaL_error(L, "document() returned %s%s, expected a table or nil",
-                          value_is_null(L, RESULT) ? "" : "a ",
-                          value_is_null(L, RESULT) ? "etl.null" : luaL_typename(L, RESULT));
-    encode_value(L, RESULT, d->out);
+                          lua_values_is_null(L, RESULT) ? "" : "a ",
+                          lua_values_is_null(L, RESULT) ? "etl.null" : luaL_typename(L, RESULT));
+    lua_json_encode(L, RESULT, d->out);
     check_document(L, d);
     d->present = true;
     return 0;

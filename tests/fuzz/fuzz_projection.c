@@ -1,8 +1,8 @@
 /* Functions of assignments alone, in any order: what a projection writes is what the call gives. */
 #include "fuzz.h"
-#include "lua/encode.h"
+#include "lua/lua_json.h"
+#include "lua/lua_values.h"
 #include "lua/row.h"
-#include "lua/value.h"
 #include "script/projection.h"
 
 #include <lauxlib.h>
@@ -69,7 +69,7 @@ static int call(lua_State *L)
     row_push(L, &columns, 4, res, 0);
     lua_call(L, 1, 1);
     luaL_checktype(L, -1, LUA_TTABLE);
-    encode_value(L, -1, lua_touserdata(L, 3));
+    lua_json_encode(L, -1, lua_touserdata(L, 3));
     return 0;
 }
 
@@ -102,7 +102,7 @@ static void compare(lua_State *L, bool full)
 
 static int open_values(lua_State *L)
 {
-    value_open(L);
+    lua_values_open(L);
     return 0;
 }
 

@@ -6,8 +6,8 @@
  *     lua_close(L);
  */
 #pragma once
-#include "lua/encode.h"
-#include "lua/value.h"
+#include "lua/lua_json.h"
+#include "lua/lua_values.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -31,20 +31,20 @@ static const char prelude[] =
 
 static int state_fill(lua_State *L)
 {
-    static const luaL_Reg json[] = {{"encode", encode_lua_encode},
-                                    {"decode", encode_lua_decode},
-                                    {"raw", encode_lua_raw},
+    static const luaL_Reg json[] = {{"encode", lua_json_lua_encode},
+                                    {"decode", lua_json_lua_decode},
+                                    {"raw", lua_json_lua_raw},
                                     {NULL, NULL}};
-    static const luaL_Reg etl[] = {{"array", value_lua_array},
-                                   {"decimal", value_lua_decimal},
-                                   {"base64", value_lua_base64},
+    static const luaL_Reg etl[] = {{"array", lua_values_lua_array},
+                                   {"decimal", lua_values_lua_decimal},
+                                   {"base64", lua_values_lua_base64},
                                    {NULL, NULL}};
     luaL_openlibs(L);
-    value_open(L);
+    lua_values_open(L);
     luaL_newlib(L, etl);
     luaL_newlib(L, json);
     lua_setfield(L, -2, "json");
-    value_push_null(L);
+    lua_values_push_null(L);
     lua_setfield(L, -2, "null");
     lua_setglobal(L, "etl");
     if (luaL_dostring(L, prelude))

@@ -32,7 +32,7 @@ static bool push_row(lua_State *L, struct row *row)
 
 static int encode(lua_State *L)
 {
-    encode_value(L, 1, lua_touserdata(L, 2));
+    lua_json_encode(L, 1, lua_touserdata(L, 2));
     return 0;
 }
 
@@ -93,7 +93,7 @@ static void becomes(enum pg_kind kind, const char *text, const char *type, const
     struct buf b;
     buf_init(&b, 16 << 20);
     if (json) {
-        encode_value(L, 1, &b);
+        lua_json_encode(L, 1, &b);
         assert_string_equal(buf_cstr(&b), json);
     }
     buf_free(&b);
@@ -118,7 +118,7 @@ static void array_becomes(enum pg_kind kind, const char *text, const char *json)
     assert_int_equal(lua_gettop(L), 1);
     struct buf b;
     buf_init(&b, 16 << 20);
-    encode_value(L, 1, &b);
+    lua_json_encode(L, 1, &b);
     assert_string_equal(buf_cstr(&b), json);
     buf_free(&b);
     lua_close(L);

@@ -51,7 +51,7 @@ static int call(lua_State *L)
     lua_pushvalue(L, 1);
     row_push(L, &row->columns, 4, row->res, 0);
     lua_call(L, 1, 1);
-    encode_value(L, -1, lua_touserdata(L, 3));
+    lua_json_encode(L, -1, lua_touserdata(L, 3));
     return 0;
 }
 

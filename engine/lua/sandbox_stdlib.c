@@ -1,7 +1,7 @@
-#include "lua/fence.h"
+#include "lua/sandbox_stdlib.h"
 
 #include "base/log.h"
-#include "lua/pattern.h"
+#include "lua/lua_pattern.h"
 #include "lua/row.h"
 #include "script/script.h"
 
@@ -349,7 +349,7 @@ static void fence_tables(lua_State *L)
 {
     luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
     wrap(L, "rep", fenced_rep);
-    pattern_open(L);
+    lua_pattern_open(L);
     take_away(L, "dump");
     luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
     wrap(L, "move", fenced_move);
@@ -433,7 +433,7 @@ static void fence_package(lua_State *L, const char *script)
     lua_pop(L, 2);
 }
 
-void fence_open(lua_State *L, const char *path)
+void sandbox_stdlib_open(lua_State *L, const char *path)
 {
     fence_base(L);
     fence_tables(L);

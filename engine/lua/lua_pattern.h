@@ -1,4 +1,4 @@
-/* pattern: Lua's string.find, match, gmatch and gsub, in whose work a script's limits count.
+/* lua_pattern: Lua's string.find, match, gmatch and gsub, in whose work a script's limits count.
  *
  * Uses     Lua, script (script_spend).
  * Promise  the same results as Lua 5.4's own, and the same errors. Theirs run in C, where no
@@ -9,4 +9,4 @@
 #include <lua.h>
 
 /* Replaces the four in the table on top of the stack. */
-void pattern_open(lua_State *L);
+void lua_pattern_open(lua_State *L);

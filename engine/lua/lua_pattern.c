@@ -1,4 +1,4 @@
-#include "lua/pattern.h"
+#include "lua/lua_pattern.h"
 
 #include "script/script.h"
 
@@ -571,7 +571,7 @@ static int gsub(lua_State *L)
     return 2;
 }
 
-void pattern_open(lua_State *L)
+void lua_pattern_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"find", find}, {"match", match_once}, {"gmatch", gmatch}, {"gsub", gsub}, {NULL, NULL}};

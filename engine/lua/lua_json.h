@@ -1,4 +1,4 @@
-/* encode: Lua values to JSON text and back: documents, settings, mappings.
+/* lua_json: Lua values to JSON text and back: documents, settings, mappings.
  *
  * Uses     Lua, value, json, buf.
  * Promise  exact (integers, decimals, floats that read back the same); fields in a stable order
@@ -16,7 +16,7 @@
 #include <string.h>
 
 /* The order of two fields in an object, by their names: as memcmp, then the shorter one first. */
-static inline int encode_order(const char *a, size_t a_len, const char *b, size_t b_len)
+static inline int lua_json_order(const char *a, size_t a_len, const char *b, size_t b_len)
 {
     int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
     return order != 0 ? order : (a_len > b_len) - (a_len < b_len);
@@ -24,15 +24,15 @@ static inline int encode_order(const char *a, size_t a_len, const char *b, size_
 
 /* Adds the value at index to b, which the caller owns outside of L. Raises; what was added stays,
  * for the caller to cut. b->failed (ceiling, memory) is for the caller to ask. */
-void encode_value(lua_State *L, int index, struct buf *b);
+void lua_json_encode(lua_State *L, int index, struct buf *b);
 
 /* Pushes the value of a JSON text: integers stay integers, numbers that a float can't hold become
  * decimals, null becomes etl.null; encoding the value again gives the same JSON value ({} and []
  * too). Of equal names the last one wins. Raises if the text is damaged: "damaged JSON at byte
  * 12". */
-void encode_decode(lua_State *L, const char *text, size_t len);
+void lua_json_decode(lua_State *L, const char *text, size_t len);
 
 /* Functions of the script's API: etl.json.encode, .decode, .raw */
-int encode_lua_encode(lua_State *L);
-int encode_lua_decode(lua_State *L);
-int encode_lua_raw(lua_State *L);
+int lua_json_lua_encode(lua_State *L);
+int lua_json_lua_decode(lua_State *L);
+int lua_json_lua_raw(lua_State *L);

@@ -1,4 +1,4 @@
-#include "lua/value.h"
+#include "lua/lua_values.h"
 
 #include "base/json.h"
 
@@ -22,12 +22,12 @@ enum {
 
 /* ---- null, arrays, objects, buffers ---- */
 
-void value_push_null(lua_State *L)
+void lua_values_push_null(lua_State *L)
 {
     lua_pushlightuserdata(L, NULL);
 }
 
-bool value_is_null(lua_State *L, int index)
+bool lua_values_is_null(lua_State *L, int index)
 {
     return lua_type(L, index) == LUA_TLIGHTUSERDATA && !lua_touserdata(L, index);
 }
@@ -49,7 +49,7 @@ static bool push_mark(lua_State *L, int index, const char *name)
     return same;
 }
 
-void value_mark_array(lua_State *L, int index, lua_Integer n)
+void lua_values_mark_array(lua_State *L, int index, lua_Integer n)
 {
     index = lua_absindex(L, index);
     luaL_checkstack(L, 4, NULL);
@@ -66,7 +66,7 @@ void value_mark_array(lua_State *L, int index, lua_Integer n)
     lua_setmetatable(L, index);
 }
 
-bool value_is_array(lua_State *L, int index, lua_Integer *n)
+bool lua_values_is_array(lua_State *L, int index, lua_Integer *n)
 {
     index = lua_absindex(L, index);
     if (!push_mark(L, index, ARRAY))
@@ -79,14 +79,14 @@ bool value_is_array(lua_State *L, int index, lua_Integer *n)
     return true;
 }
 
-void value_mark_object(lua_State *L, int index)
+void lua_values_mark_object(lua_State *L, int index)
 {
     index = lua_absindex(L, index);
     push_metatable(L, OBJECT);
     lua_setmetatable(L, index);
 }
 
-bool value_is_object(lua_State *L, int index)
+bool lua_values_is_object(lua_State *L, int index)
 {
     if (!push_mark(L, index, OBJECT))
         return false;
@@ -96,7 +96,7 @@ bool value_is_object(lua_State *L, int index)
 
 /* etl.array(t [, n]): marks t as an array, of n elements if given, and returns it: what is missing
  * becomes null, and an empty one stays []. */
-int value_lua_array(lua_State *L)
+int lua_values_lua_array(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_Integer n = luaL_optinteger(L, 2, -1);
@@ -112,11 +112,11 @@ int value_lua_array(lua_State *L)
         if (n >= 0 && lua_tointeger(L, 2) > n)
             return luaL_argerror(L, 2, "the array has elements beyond that length");
     }
-    value_mark_array(L, 1, n);
+    lua_values_mark_array(L, 1, n);
     return 1;
 }
 
-struct buf *value_push_buf(lua_State *L, size_t max)
+struct buf *lua_values_push_buf(lua_State *L, size_t max)
 {
     struct buf *b = lua_newuserdatauv(L, sizeof *b, 0);
     buf_init(b, max);
@@ -160,14 +160,14 @@ static bool push_token(lua_State *L, const struct json_reader *r)
 {
     switch (r->token) {
     case JSON_NULL:
-        value_push_null(L);
+        lua_values_push_null(L);
         return true;
     case JSON_TRUE:
     case JSON_FALSE:
         lua_pushboolean(L, r->token == JSON_TRUE);
         return true;
     case JSON_NUMBER:
-        value_push_number(L, r->text, r->len);
+        lua_values_push_number(L, r->text, r->len);
         return true;
     case JSON_STRING:
         lua_pushlstring(L, r->text, r->len);
@@ -204,7 +204,7 @@ static void decode(lua_State *L, struct json_reader *r)
         }
         if (token == JSON_OBJECT_END || token == JSON_ARRAY_END) {
             if (token == JSON_OBJECT_END && open[depth - 1].n == 0)
-                value_mark_object(L, -1);
+                lua_values_mark_object(L, -1);
             depth--;
         } else if (!push_token(L, r)) {
             damaged(L, r);
@@ -219,7 +219,7 @@ static void decode(lua_State *L, struct json_reader *r)
     }
 }
 
-void value_push_decoded(lua_State *L, const char *text, size_t len)
+void lua_values_push_decoded(lua_State *L, const char *text, size_t len)
 {
     luaL_checkstack(L, 8, NULL);
     struct json_reader *r = push_reader(L, text, len);
@@ -250,12 +250,12 @@ static const char *text_of(lua_State *L, int index, const char *name, size_t *le
     return lua_touserdata(L, index);
 }
 
-void value_push_json(lua_State *L, const char *text, size_t len)
+void lua_values_push_json(lua_State *L, const char *text, size_t len)
 {
     push_text(L, text, len, 1, JSON);
 }
 
-const char *value_json(lua_State *L, int index, size_t *len, bool *pushed)
+const char *lua_values_json(lua_State *L, int index, size_t *len, bool *pushed)
 {
     *pushed = false;
     const char *text = text_of(L, index, JSON, len);
@@ -268,16 +268,16 @@ const char *value_json(lua_State *L, int index, size_t *len, bool *pushed)
     return text;
 }
 
-void value_push_json_decoded(lua_State *L, int index)
+void lua_values_push_json_decoded(lua_State *L, int index)
 {
     index = lua_absindex(L, index);
     luaL_checkstack(L, 4, NULL);
     bool pushed;
     size_t len;
-    const char *text = value_json(L, index, &len, &pushed);
+    const char *text = lua_values_json(L, index, &len, &pushed);
     if (!text)
         return;
-    value_push_decoded(L, text, len);
+    lua_values_push_decoded(L, text, len);
     if (!lua_istable(L, -1)) /* nobody can change it: the text stays what it is */
         return;
     lua_pushvalue(L, -1);
@@ -288,12 +288,12 @@ void value_push_json_decoded(lua_State *L, int index)
 static void push_fields(lua_State *L)
 {
     luaL_checkudata(L, 1, JSON);
-    value_push_json_decoded(L, 1);
+    lua_values_push_json_decoded(L, 1);
     if (lua_istable(L, -1))
         return;
     const char *type = luaL_typename(L, -1);
     if (lua_isuserdata(L, -1))
-        type = value_is_null(L, -1) ? "null" : "number"; /* a decimal */
+        type = lua_values_is_null(L, -1) ? "null" : "number"; /* a decimal */
     luaL_error(L, "a json %s has no fields", type);
 }
 
@@ -353,12 +353,12 @@ static int json_tostring(lua_State *L)
 
 /* ---- decimals: a userdata that is the text, and a zero byte ---- */
 
-void value_push_decimal(lua_State *L, const char *text, size_t len)
+void lua_values_push_decimal(lua_State *L, const char *text, size_t len)
 {
     push_text(L, text, len, 0, DECIMAL);
 }
 
-const char *value_decimal(lua_State *L, int index, size_t *len)
+const char *lua_values_decimal(lua_State *L, int index, size_t *len)
 {
     return text_of(L, index, DECIMAL, len);
 }
@@ -461,11 +461,11 @@ static bool float_keeps(double x, const char *text, size_t len)
     return compare_digits(d, read_digits(own, own_len)) == 0;
 }
 
-void value_push_number(lua_State *L, const char *text, size_t len)
+void lua_values_push_number(lua_State *L, const char *text, size_t len)
 {
     char copy[NUMBER_TEXT];
     if (len >= sizeof copy) {
-        value_push_decimal(L, text, len);
+        lua_values_push_decimal(L, text, len);
         return;
     }
     memcpy(copy, text, len);
@@ -478,7 +478,7 @@ void value_push_number(lua_State *L, const char *text, size_t len)
     if (lua_isinteger(L, -1) || float_keeps(lua_tonumber(L, -1), copy, len))
         return;
     lua_pop(L, 1);
-    value_push_decimal(L, text, len);
+    lua_values_push_decimal(L, text, len);
 }
 
 /* The digits of the Lua number or decimal at index: its own or, for a number, out. NULL: it is
@@ -486,7 +486,7 @@ void value_push_number(lua_State *L, const char *text, size_t len)
 static const char *digits_text(lua_State *L, int index, char out[NUMBER_TEXT], size_t *len)
 {
     if (lua_type(L, index) != LUA_TNUMBER)
-        return value_decimal(L, index, len);
+        return lua_values_decimal(L, index, len);
     if (lua_isinteger(L, index))
         *len = (size_t)snprintf(out, NUMBER_TEXT, LUA_INTEGER_FMT,
                                 (LUAI_UACINT)lua_tointeger(L, index));
@@ -522,7 +522,8 @@ static int compare(lua_State *L)
 static int decimal_eq(lua_State *L)
 {
     size_t len;
-    lua_pushboolean(L, value_decimal(L, 1, &len) && value_decimal(L, 2, &len) && compare(L) == 0);
+    lua_pushboolean(L, lua_values_decimal(L, 1, &len) && lua_values_decimal(L, 2, &len) &&
+                           compare(L) == 0);
     return 1;
 }
 
@@ -542,7 +543,7 @@ static int decimal_tostring(lua_State *L)
 {
     size_t len = 0;
     luaL_checkudata(L, 1, DECIMAL);
-    const char *text = value_decimal(L, 1, &len);
+    const char *text = lua_values_decimal(L, 1, &len);
     lua_pushlstring(L, text, len);
     return 1;
 }
@@ -556,13 +557,13 @@ static int decimal_tonumber(lua_State *L)
 
 /* etl.decimal(x): x is a string that is a number as JSON writes it, a finite number, or a
  * decimal. */
-int value_lua_decimal(lua_State *L)
+int lua_values_lua_decimal(lua_State *L)
 {
     size_t len = 0;
     if (lua_type(L, 1) == LUA_TSTRING) {
         const char *text = lua_tolstring(L, 1, &len);
         luaL_argcheck(L, json_is_number(text, len), 1, "not a number as JSON writes it");
-        value_push_decimal(L, text, len);
+        lua_values_push_decimal(L, text, len);
         return 1;
     }
     char own[NUMBER_TEXT];
@@ -571,14 +572,14 @@ int value_lua_decimal(lua_State *L)
         return luaL_argerror(L, 1, "not a finite number");
     if (!text)
         return luaL_typeerror(L, 1, "string, number or decimal");
-    value_push_decimal(L, text, len);
+    lua_values_push_decimal(L, text, len);
     return 1;
 }
 
 /* ---- base64 ---- */
 
 /* etl.base64(bytes): makes bytes fit for JSON, as Elasticsearch's binary fields want them. */
-int value_lua_base64(lua_State *L)
+int lua_values_lua_base64(lua_State *L)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t len;
@@ -619,7 +620,7 @@ static void push_type(lua_State *L, const char *name, const luaL_Reg *functions)
     lua_rawsetp(L, LUA_REGISTRYINDEX, name);
 }
 
-void value_open(lua_State *L)
+void lua_values_open(lua_State *L)
 {
     static const luaL_Reg json[] = {
         {"__index", json_index}, {"__newindex", json_newindex}, {"__len", json_len},

@@ -1,4 +1,4 @@
-#include "script/fieldline.h"
+#include "script/script_lines.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -290,7 +290,7 @@ static bool find(struct scanner *s, const char *text, size_t len, const char *pa
     return true;
 }
 
-int fieldline_find(const char *text, size_t len, const char *path)
+int script_lines_find(const char *text, size_t len, const char *path)
 {
     struct scanner s;
     int line;
@@ -298,7 +298,7 @@ int fieldline_find(const char *text, size_t len, const char *path)
     return line;
 }
 
-int fieldline_text(const char *text, size_t len, const char *path)
+int script_lines_text(const char *text, size_t len, const char *path)
 {
     struct scanner s;
     int line;

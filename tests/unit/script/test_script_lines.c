@@ -6,18 +6,18 @@
 
 #include <cmocka.h>
 
-#include "script/fieldline.h"
+#include "script/script_lines.h"
 
 #include <string.h>
 
 static int find(const char *text, const char *path)
 {
-    return fieldline_find(text, strlen(text), path);
+    return script_lines_find(text, strlen(text), path);
 }
 
 static int text_line(const char *text, const char *path)
 {
-    return fieldline_text(text, strlen(text), path);
+    return script_lines_text(text, strlen(text), path);
 }
 
 static const char SCRIPT[] = "local etl = require 'etl' -- return { name = 1 }\n" /* 1 */
@@ -122,14 +122,14 @@ static void no_text_makes_it_read_past_the_end(void **state)
         char *exact = test_malloc(len + 1);
         memcpy(exact, SCRIPT, len);
         exact[len] = 'x';
-        fieldline_find(exact, len, "source.related[2].cursor");
-        fieldline_text(exact, len, "source.query");
+        script_lines_find(exact, len, "source.related[2].cursor");
+        script_lines_text(exact, len, "source.query");
         test_free(exact);
     }
     for (size_t i = 0; i + 1 < sizeof SCRIPT; i++) {
         memcpy(copy, SCRIPT, sizeof SCRIPT);
         copy[i] = "\0[]{}'\"\\"[i % 8];
-        fieldline_find(copy, sizeof SCRIPT - 1, "source.related[2].cursor");
+        script_lines_find(copy, sizeof SCRIPT - 1, "source.related[2].cursor");
     }
 }
 

@@ -151,16 +151,16 @@ static void a_full_buffer_is_said_by_the_buffer(void **state)
         lua_pushinteger(L, i);
         lua_rawseti(L, -2, 4 - i); /* a list that is walked twice must not forget it */
     }
-    value_mark_array(L, -1, 1000000000000);
+    lua_values_mark_array(L, -1, 1000000000000);
     struct buf b;
     buf_init(&b, 40);
     buf_adds(&b, "before ");
-    encode_value(L, -1, &b);
+    lua_json_encode(L, -1, &b);
     assert_true(b.failed);
     assert_memory_equal(b.data, "before [3,2,1,null,", 19);
     buf_cut(&b, 7);
     lua_pushboolean(L, true);
-    encode_value(L, -1, &b);
+    lua_json_encode(L, -1, &b);
     assert_string_equal(buf_cstr(&b), "before true");
     assert_int_equal(lua_gettop(L), 2);
     buf_free(&b);
@@ -260,8 +260,8 @@ static void decode_then_encode_is_the_identity(void **state)
         buf_init(&in, 1 << 24);
         buf_init(&out, 1 << 24);
         random_json(&random, &in, 0);
-        encode_decode(L, in.data, in.len);
-        encode_value(L, -1, &out);
+        lua_json_decode(L, in.data, in.len);
+        lua_json_encode(L, -1, &out);
         if (in.len != out.len || memcmp(in.data, out.data, in.len) != 0)
             fail_msg("seed %d: %s became %s", (int)seed, buf_cstr(&in), buf_cstr(&out));
         lua_settop(L, 0);
@@ -275,8 +275,8 @@ static int torture_body(lua_State *L)
 {
     struct buf *out = lua_touserdata(L, 1);
     const char *text = "{\"a\":[1,2.5,\"\\u0416\"],\"b\":{\"c\":{}},\"d\":12345678901234567890123}";
-    encode_decode(L, text, strlen(text));
-    encode_value(L, -1, out);
+    lua_json_decode(L, text, strlen(text));
+    lua_json_encode(L, -1, out);
     lua_settop(L, 0);
     lua_newtable(L); /* more fields than the encoder has place for */
     for (int i = 0; i < 300; i++) {
@@ -284,7 +284,7 @@ static int torture_body(lua_State *L)
         lua_pushinteger(L, i);
         lua_rawset(L, 1);
     }
-    encode_value(L, 1, out);
+    lua_json_encode(L, 1, out);
     return 0;
 }
 

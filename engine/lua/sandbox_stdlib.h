@@ -1,4 +1,4 @@
-/* fence: Lua's standard library, without what would let a script crash, hang or leave the process.
+/* sandbox_stdlib: Lua's standard library, without what would let a script crash, hang or leave the process.
  *
  * Uses     Lua, lua-cjson, log, row, script (its limits).
  *
@@ -21,4 +21,4 @@
 #include <lua.h>
 
 /* path: the script's. Raises. */
-void fence_open(lua_State *L, const char *path);
+void sandbox_stdlib_open(lua_State *L, const char *path);

@@ -1,7 +1,7 @@
-#include "lua/encode.h"
+#include "lua/lua_json.h"
 
 #include "base/json.h"
-#include "lua/value.h"
+#include "lua/lua_values.h"
 
 #include <endian.h>
 #include <lauxlib.h>
@@ -146,7 +146,7 @@ static int compare_fields(const void *left, const void *right)
     const struct field *a = left, *b = right;
     if (a->prefix != b->prefix)
         return a->prefix < b->prefix ? -1 : 1;
-    return encode_order(a->name, a->len, b->name, b->len);
+    return lua_json_order(a->name, a->len, b->name, b->len);
 }
 
 /* Each field among those that lie `gap` apart. */
@@ -327,12 +327,12 @@ static void encode_table(struct encoder *e, int index)
     lua_pushvalue(L, index);
     int table = lua_gettop(L);
     lua_Integer n;
-    if (value_is_array(L, table, &n)) {
+    if (lua_values_is_array(L, table, &n)) {
         encode_marked(e, &level, table, n);
     } else {
         lua_pushnil(L);
         if (!lua_next(L, table))
-            buf_adds(e->b, value_is_object(L, table) ? "{}" : "[]");
+            buf_adds(e->b, lua_values_is_object(L, table) ? "{}" : "[]");
         else if (lua_type(L, -2) == LUA_TSTRING)
             encode_object(e, &level, table);
         else
@@ -368,13 +368,13 @@ static void encode_userdata(struct encoder *e, int index)
     room(e, 10);
     size_t len;
     bool decoded;
-    const char *text = value_json(L, index, &len, &decoded);
+    const char *text = lua_values_json(L, index, &len, &decoded);
     if (text) {
         json_add_raw(e->b, text, len);
     } else if (decoded) {
         encode_any(e, lua_gettop(L));
         lua_pop(L, 1);
-    } else if ((text = value_decimal(L, index, &len))) {
+    } else if ((text = lua_values_decimal(L, index, &len))) {
         buf_add(e->b, text, len);
     } else {
         bool named = luaL_getmetafield(L, index, "__name") == LUA_TSTRING;
@@ -399,7 +399,7 @@ static __attribute__((noinline)) void encode_other(struct encoder *e, int index,
         buf_adds(e->b, lua_toboolean(L, index) ? "true" : "false");
         return;
     default:
-        if (!value_is_null(L, index))
+        if (!lua_values_is_null(L, index))
             fail(e, "cannot encode a %s", luaL_typename(L, index));
         buf_adds(e->b, "null");
     }
@@ -415,7 +415,7 @@ static void encode_any(struct encoder *e, int index)
         encode_other(e, index, type);
 }
 
-void encode_value(lua_State *L, int index, struct buf *b)
+void lua_json_encode(lua_State *L, int index, struct buf *b)
 {
     struct encoder e; /* all but fields, which are written before they are read */
     e.L = L;
@@ -426,20 +426,20 @@ void encode_value(lua_State *L, int index, struct buf *b)
     encode_any(&e, lua_absindex(L, index));
 }
 
-void encode_decode(lua_State *L, const char *text, size_t len)
+void lua_json_decode(lua_State *L, const char *text, size_t len)
 {
-    value_push_decoded(L, text, len);
+    lua_values_push_decoded(L, text, len);
 }
 
 /* ---- for scripts ---- */
 
 /* etl.json.encode(v): its JSON text, as in documents: sorted names, exact numbers. */
-int encode_lua_encode(lua_State *L)
+int lua_json_lua_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
     lua_settop(L, 1);
-    struct buf *b = value_push_buf(L, JSON_MAX);
-    encode_value(L, 1, b);
+    struct buf *b = lua_values_push_buf(L, JSON_MAX);
+    lua_json_encode(L, 1, b);
     if (b->failed)
         return luaL_error(L, "cannot encode: the JSON is too large, or memory is short");
     lua_pushlstring(L, b->data, b->len);
@@ -449,25 +449,25 @@ int encode_lua_encode(lua_State *L)
 
 /* etl.json.decode(text or json value): null is etl.null. Of a json value it gives the value that
  * indexing uses. */
-int encode_lua_decode(lua_State *L)
+int lua_json_lua_decode(lua_State *L)
 {
     size_t len;
     bool decoded;
-    if (value_json(L, 1, &len, &decoded) || decoded) {
-        value_push_json_decoded(L, 1);
+    if (lua_values_json(L, 1, &len, &decoded) || decoded) {
+        lua_values_push_json_decoded(L, 1);
         return 1;
     }
     const char *text = luaL_checklstring(L, 1, &len);
-    value_push_decoded(L, text, len);
+    lua_values_push_decoded(L, text, len);
     return 1;
 }
 
 /* etl.json.raw(text): a json value, spliced into documents as it is. */
-int encode_lua_raw(lua_State *L)
+int lua_json_lua_raw(lua_State *L)
 {
     size_t len;
     bool decoded;
-    if (value_json(L, 1, &len, &decoded) || decoded) {
+    if (lua_values_json(L, 1, &len, &decoded) || decoded) {
         lua_settop(L, 1);
         return 1;
     }
@@ -479,6 +479,6 @@ int encode_lua_raw(lua_State *L)
     json_close(&r); /* before anything can raise */
     if (!valid)
         return luaL_error(L, "damaged JSON at byte %I", (LUAI_UACINT)at);
-    value_push_json(L, text, len);
+    lua_values_push_json(L, text, len);
     return 1;
 }

@@ -1,7 +1,7 @@
 /* Ours beside Lua's own: the same results and the same errors, for patterns and texts made at
  * random. */
 #include "base/err.h"
-#include "lua/pattern.h"
+#include "lua/lua_pattern.h"
 #include "script/script.h"
 
 #include <lauxlib.h>
@@ -112,7 +112,7 @@ static void the_same_as_luas_own(void **state)
     if (luaL_loadstring(L, compare) != LUA_OK)
         fail_msg("%s", lua_tostring(L, -1));
     lua_newtable(L);
-    pattern_open(L);
+    lua_pattern_open(L);
     lua_getglobal(L, "string");
     const char *seed = getenv("ETL_SEED");
     lua_pushinteger(L, seed ? strtoll(seed, NULL, 10) : 1);
@@ -127,7 +127,7 @@ static void work_is_charged(void **state)
     lua_State *L = luaL_newstate();
     luaL_openlibs(L);
     lua_newtable(L);
-    pattern_open(L);
+    lua_pattern_open(L);
     lua_setglobal(L, "p");
     spent = 0;
     assert_int_equal(luaL_dostring(L, "return p.find(('a'):rep(2000), '.-.-b')"), LUA_OK);
