@@ -22,10 +22,10 @@ struct list {
 
 static bool canonical(struct list *l, struct err *e)
 {
-    struct pg *pg = pg_take(l->feed.pool, e);
+    struct pg *pg = pg_acquire(l->feed.pool, e);
     bool ok = pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys,
                                      l->given->n, &l->keys, e);
-    pg_give(l->feed.pool, pg);
+    pg_release(l->feed.pool, pg);
     return ok;
 }
 

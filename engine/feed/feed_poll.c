@@ -239,13 +239,13 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
                                .no_versions = p->no_versions};
     if (look.sessions && p->report.mark.clock_us != 0) /* not the very first report */
         look.sessions = watermark_wants_sessions(&p->rule, m, p->report.mark.clock_us);
-    struct pg *pg = pg_take(p->feed.pool, e);
+    struct pg *pg = pg_acquire(p->feed.pool, e);
     bool ok = pg && check_server(p, pg, e);
     int64_t began_us = clock_mono_us();
     ok = ok && source_page(p->feed.source, pg, p->table, &look, PAGE, &p->report, page, e);
     p->took_us += clock_mono_us() - began_us;
     p->report.mark.mono_us = began_us;
-    pg_give(p->feed.pool, pg);
+    pg_release(p->feed.pool, pg);
     p->failed = !ok;
     return ok;
 }
@@ -329,10 +329,10 @@ static bool read_page(struct poll *p, struct err *e)
 static bool ask_about(struct poll *p, char *const *rows, size_t n, const char *after,
                       struct source_list *affected, struct err *e)
 {
-    struct pg *pg = pg_take(p->feed.pool, e);
+    struct pg *pg = pg_acquire(p->feed.pool, e);
     bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)rows, n,
                                     after, FAN_PAGE, affected, e);
-    pg_give(p->feed.pool, pg);
+    pg_release(p->feed.pool, pg);
     return ok;
 }
 
@@ -578,12 +578,12 @@ struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *
 bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
                      struct feed_place *place, struct err *e)
 {
-    struct pg *pg = pg_take(pool, e);
+    struct pg *pg = pg_acquire(pool, e);
     feed_place_free(place);
     bool ok = pg && source_last(s, pg, table, &place->last, &place->report, e);
     if (ok && !(place->server = source_server(s, pg, e)))
         ok = e->kind == ERR_FINAL; /* not every server tells; then nobody compares */
-    pg_give(pool, pg);
+    pg_release(pool, pg);
     return ok;
 }
 

@@ -19,9 +19,9 @@ struct snapshot {
 
 static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
 {
-    struct pg *pg = pg_take(s->feed.pool, e);
+    struct pg *pg = pg_acquire(s->feed.pool, e);
     bool ok = pg && source_bound(s->feed.source, pg, s->after, keys, to, e);
-    pg_give(s->feed.pool, pg);
+    pg_release(s->feed.pool, pg);
     return ok;
 }
 

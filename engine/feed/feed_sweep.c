@@ -67,9 +67,9 @@ static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
 {
     struct source_list page = {0};
     int64_t least = chunk_size_least(s->chunk), most = least < MOST ? least : MOST;
-    struct pg *pg = pg_take(s->feed.pool, e);
+    struct pg *pg = pg_acquire(s->feed.pool, e);
     bool ok = pg && source_walk(s->feed.source, pg, s->after, most > PAGE ? most : PAGE, &page, e);
-    pg_give(s->feed.pool, pg);
+    pg_release(s->feed.pool, pg);
     char *after = ok && page.n > 0 ? strdup(page.keys[page.n - 1]) : NULL;
     bool any = ok && page.n > 0;
     int64_t keys = (int64_t)page.n;
@@ -103,9 +103,9 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
     if (!s->scan)
         return false;
     bool ok = index_scan_next(s->scan, &ids, &n, e);
-    struct pg *pg = ok ? pg_take(s->feed.pool, e) : NULL;
+    struct pg *pg = ok ? pg_acquire(s->feed.pool, e) : NULL;
     ok = pg && source_absent(s->feed.source, pg, ids, n, &s->absent, &s->alien, e);
-    pg_give(s->feed.pool, pg);
+    pg_release(s->feed.pool, pg);
     *any = n > 0;
     if (ok)
         return true;
@@ -128,10 +128,10 @@ static bool take_dead(struct sweep *s, struct err *e)
     while (keys && n < count && deadletters_next(s->dead, &at, &key))
         if (*key) /* else the key itself was what is wrong */
             keys[n++] = key;
-    struct pg *pg = keys ? pg_take(s->feed.pool, e) : NULL;
+    struct pg *pg = keys ? pg_acquire(s->feed.pool, e) : NULL;
     bool ok = (keys || err_memory(e)) && pg &&
               source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
-    pg_give(s->feed.pool, pg);
+    pg_release(s->feed.pool, pg);
     free(keys);
     if (!ok) {
         source_list_free(&s->absent);

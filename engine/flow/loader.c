@@ -411,9 +411,9 @@ bool loader_try(struct worker *w, struct err *e)
     batch_forget_rejections(b);
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
-    struct pg *pg = pg_take(&w->pool, e);
+    struct pg *pg = pg_acquire(&w->pool, e);
     bool ok = pg && read_batch(w, pg, e);
-    pg_give(&w->pool, pg);
+    pg_release(&w->pool, pg);
     if (!ok)
         uncount(w);
     return ok;

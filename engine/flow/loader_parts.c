@@ -116,9 +116,9 @@ static bool find_bound(struct worker *w, const char *from, int64_t keys, char **
     bool ok;
     loader_start_retry(w, &retry);
     do {
-        struct pg *pg = pg_take(&w->pool, e);
+        struct pg *pg = pg_acquire(&w->pool, e);
         ok = pg && source_bound(w->config->source, pg, from, keys, to, e);
-        pg_give(&w->pool, pg);
+        pg_release(&w->pool, pg);
     } while (!ok && retry_again(&retry, e));
     if (ok)
         retry_done(&retry);
@@ -180,9 +180,9 @@ static bool split(struct worker *w, struct reading how, struct err *e)
 static bool probe(struct worker *w, struct err *e)
 {
     struct err found;
-    struct pg *pg = pg_take(&w->pool, &found);
+    struct pg *pg = pg_acquire(&w->pool, &found);
     bool ok = pg && source_probe(w->config->source, pg, &found);
-    pg_give(&w->pool, pg);
+    pg_release(&w->pool, pg);
     if (!ok)
         *e = found;
     return ok;

@@ -47,7 +47,7 @@ static void release(struct statement *st)
     if (altered)
         pg_discard(st->pg);
     else
-        pg_give(st->pool, st->pg);
+        pg_release(st->pool, st->pg);
     st->pg = NULL;
 }
 
@@ -76,7 +76,7 @@ static struct statement *push_statement(lua_State *L, struct pg_pool *pool)
     *st = (struct statement){.pool = pool};
     luaL_setmetatable(L, STATEMENT);
     struct err e;
-    if (!(st->pg = pg_take(pool, &e)))
+    if (!(st->pg = pg_acquire(pool, &e)))
         script_raise(L, &e);
     return st;
 }

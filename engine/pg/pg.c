@@ -105,7 +105,7 @@ static bool is_quiet(const struct pg *pg)
     return poll(&fd, 1, 0) == 0;
 }
 
-struct pg *pg_take(struct pg_pool *p, struct err *e)
+struct pg *pg_acquire(struct pg_pool *p, struct err *e)
 {
     while (p->idle) {
         struct pg *pg = p->idle;
@@ -129,7 +129,7 @@ void pg_discard(struct pg *pg)
         pg_close(pg);
 }
 
-void pg_give(struct pg_pool *p, struct pg *pg)
+void pg_release(struct pg_pool *p, struct pg *pg)
 {
     if (!pg)
         return;
@@ -208,7 +208,7 @@ static bool next_result(struct pg *pg, PGresult **res, struct err *e)
 }
 
 /* Reads what is left of a pipeline, up to its end and out of it. Where that cannot be, the
- * connection is broken, and pg_give closes it. False: a stop was asked, or the transaction failed
+ * connection is broken, and pg_release closes it. False: a stop was asked, or the transaction failed
  * at its end (a deferred constraint). */
 static bool drain(struct pg *pg, struct err *e)
 {

@@ -5,10 +5,10 @@
  * Promise  every wait ends at once when a stop is asked. Every failure is classified here: passing
  *          or final. No message holds a password.
  *
- *     struct pg *pg = pg_take(&pool, e);                     // connects, if none is idle
+ *     struct pg *pg = pg_acquire(&pool, e);                     // connects, if none is idle
  *     if (!pg || !pg_stream(pg, sql, 1, &ids, &clock_us, e)) ...
  *     while (pg_next(pg, &row, e) && row) ...                // row: borrowed until the next call
- *     pg_give(&pool, pg);
+ *     pg_release(&pool, pg);
  */
 #pragma once
 #include "base/buf.h"
@@ -57,12 +57,12 @@ void pg_pool_init(struct pg_pool *p, struct pg_server *server);
 void pg_pool_free(struct pg_pool *p); /* all taken ones must have been given back */
 
 /* An idle connection, or a new one. NULL: e says why. The caller gives it back. */
-struct pg *pg_take(struct pg_pool *p, struct err *e);
+struct pg *pg_acquire(struct pg_pool *p, struct err *e);
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
 /* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction.
  * NULL is fine. */
-void pg_give(struct pg_pool *p, struct pg *pg);
-/* Closes it instead: its session is no longer what pg_take promises. NULL is fine. */
+void pg_release(struct pg_pool *p, struct pg *pg);
+/* Closes it instead: its session is no longer what pg_acquire promises. NULL is fine. */
 void pg_discard(struct pg *pg);
 
 /* ---- queries ---- */

@@ -23,7 +23,7 @@ struct pg {
     /* of the stream, so far; as many as the last one had, at first any number */
     uint64_t rows, expected;
     bool alone;  /* the last statement refused to run in a transaction with others */
-    bool broken; /* of no use any more: pg_give closes it */
+    bool broken; /* of no use any more: pg_release closes it */
 };
 
 enum { PG_REASON = 500 }; /* bytes of a reason, cut to fit into an err's text with some context */

@@ -97,12 +97,12 @@ static bool key_still_fits(struct run *r, const struct state_table *t, bool *fit
 {
     const char *last = r->data.after ? r->data.after : t->mark.at.key;
     struct source_list list = {0};
-    struct pg *pg = last ? pg_take(&r->pool, e) : NULL;
+    struct pg *pg = last ? pg_acquire(&r->pool, e) : NULL;
     *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
                       list.n == 1 && strcmp(list.keys[0], last) == 0);
     bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
     source_list_free(&list);
-    pg_give(&r->pool, pg);
+    pg_release(&r->pool, pg);
     return (pg || !last) && ok;
 }
 
@@ -203,9 +203,9 @@ void run_tell_horizon(const struct run *r, const struct source_report *report)
 
 static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
 {
-    struct pg *pg = pg_take(&r->pool, e);
+    struct pg *pg = pg_acquire(&r->pool, e);
     bool ok = pg && source_has_rows(&r->user.source, pg, table, any, e);
-    pg_give(&r->pool, pg);
+    pg_release(&r->pool, pg);
     return ok;
 }
 
@@ -253,11 +253,11 @@ static bool tell_table(struct run *r, size_t table, bool standby, struct err *e)
     const char *label = s->tables[table].label;
     struct buf sql;
     bool unseen, indexed;
-    struct pg *pg = pg_take(&r->pool, e);
+    struct pg *pg = pg_acquire(&r->pool, e);
     buf_init(&sql, 1 << 16);
     bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
               source_unseen(s, pg, table, &unseen, e);
-    pg_give(&r->pool, pg);
+    pg_release(&r->pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
         log_info("no index begins with the cursor of '%s', so each look for changes reads the "
                  "whole table: %s",
@@ -567,11 +567,11 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
 static bool begin_since(struct run *r, struct err *e)
 {
     bool loaded = !r->o.dry_run && r->data.phase == STATE_FOLLOWING && !why_full(r);
-    struct pg *pg = pg_take(&r->pool, e);
+    struct pg *pg = pg_acquire(&r->pool, e);
     bool ok = pg && run_sign_state(r, e);
     for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
         ok = since_table(r, pg, i, loaded, e);
-    pg_give(&r->pool, pg);
+    pg_release(&r->pool, pg);
     if (ok)
         r->data.phase = STATE_FOLLOWING;
     return ok;

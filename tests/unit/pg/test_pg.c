@@ -118,13 +118,13 @@ static bool opens(struct session *s, const char *url)
     if (!pg_server_init(&s->server, url, &s->e))
         return false;
     pg_pool_init(&s->pool, &s->server);
-    s->pg = pg_take(&s->pool, &s->e);
+    s->pg = pg_acquire(&s->pool, &s->e);
     return s->pg;
 }
 
 static void close_session(struct session *s)
 {
-    pg_give(&s->pool, s->pg);
+    pg_release(&s->pool, s->pg);
     pg_pool_free(&s->pool);
     pg_server_free(&s->server);
 }
@@ -143,7 +143,7 @@ static void refuses(const char *url, bool accepted, enum err_kind kind, const ch
     if (pg_server_init(&s.server, url, &s.e)) {
         s.server.accepted = accepted;
         pg_pool_init(&s.pool, &s.server);
-        assert_null(s.pg = pg_take(&s.pool, &s.e));
+        assert_null(s.pg = pg_acquire(&s.pool, &s.e));
     }
     if (!strstr(s.e.text, says))
         fail_msg("'%s' is not in: %s", says, s.e.text);
@@ -421,11 +421,11 @@ static void a_connect_without_memory_leaks_nothing(void **state)
     struct pg *pg = NULL;
     for (int n = 0; !pg; n++) {
         allocations_left = n;
-        pg = pg_take(&pool, &e);
+        pg = pg_acquire(&pool, &e);
         allocations_left = -1;
         assert_true(pg || e.kind == ERR_FINAL);
     }
-    pg_give(&pool, pg);
+    pg_release(&pool, pg);
     pg_pool_free(&pool);
     pg_server_free(&server);
 }
@@ -438,12 +438,12 @@ static void an_idle_connection_is_taken_again(void **state)
     struct session s;
     open_session(&s);
     struct pg *first = s.pg;
-    pg_give(&s.pool, s.pg);
-    assert_ptr_equal(s.pg = pg_take(&s.pool, &s.e), first);
-    struct pg *second = pg_take(&s.pool, &s.e);
+    pg_release(&s.pool, s.pg);
+    assert_ptr_equal(s.pg = pg_acquire(&s.pool, &s.e), first);
+    struct pg *second = pg_acquire(&s.pool, &s.e);
     assert_non_null(second);
     assert_ptr_not_equal(second, first);
-    pg_give(&s.pool, second);
+    pg_release(&s.pool, second);
     close_session(&s);
 }
 
@@ -463,13 +463,13 @@ static void a_connection_amid_something_is_closed(void **state)
     PQclear(res);
     assert_true(pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e));
     admin_waits_until(asleep); /* a server that has not begun has nothing to cancel */
-    pg_give(&s.pool, s.pg);    /* the server sleeps for a minute: it is cancelled */
+    pg_release(&s.pool, s.pg); /* the server sleeps for a minute: it is cancelled */
     assert_null(s.pool.idle);
     admin_waits_until(sql);
-    assert_non_null(s.pg = pg_take(&s.pool, &s.e));
+    assert_non_null(s.pg = pg_acquire(&s.pool, &s.e));
     assert_true(pg_query(s.pg, "BEGIN", 0, NULL, &res, &s.e));
     PQclear(res);
-    pg_give(&s.pool, s.pg);
+    pg_release(&s.pool, s.pg);
     assert_null(s.pool.idle);
     s.pg = NULL;
     close_session(&s);
@@ -484,12 +484,12 @@ static void an_idle_connection_that_died_is_replaced(void **state)
     open_session(&s);
     snprintf(pid, sizeof pid, "%s", value(&s, &res, "SELECT pg_backend_pid()"));
     PQclear(res);
-    pg_give(&s.pool, s.pg);
+    pg_release(&s.pool, s.pg);
     admin_runs("SELECT pg_terminate_backend(%s)", pid);
     snprintf(gone, sizeof gone, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)",
              pid);
     admin_waits_until(gone);
-    assert_non_null(s.pg = pg_take(&s.pool, &s.e));
+    assert_non_null(s.pg = pg_acquire(&s.pool, &s.e));
     gives(&s, "SELECT 1", "1");
     close_session(&s);
 }
@@ -607,8 +607,8 @@ static void a_command_has_no_rows_and_copy_is_refused(void **state)
     PQclear(res);
     fails(&s, "COPY t FROM STDIN", ERR_FINAL, "cannot run COPY here");
     fails(&s, "SELECT 1", ERR_PASSING, "could not use the connection");
-    pg_give(&s.pool, s.pg);
-    assert_non_null(s.pg = pg_take(&s.pool, &s.e));
+    pg_release(&s.pool, s.pg);
+    assert_non_null(s.pg = pg_acquire(&s.pool, &s.e));
     fails(&s, "COPY (SELECT 1) TO STDOUT", ERR_FINAL, "cannot run COPY here");
     close_session(&s);
 }
@@ -623,9 +623,9 @@ static void a_lost_connection_is_passing(void **state)
           "lost the connection to PostgreSQL '");
     assert_false(pg_query(s.pg, "SELECT 1", 0, NULL, &res, &s.e));
     assert_int_equal(s.e.kind, ERR_PASSING);
-    pg_give(&s.pool, s.pg);
+    pg_release(&s.pool, s.pg);
     assert_null(s.pool.idle);
-    assert_non_null(s.pg = pg_take(&s.pool, &s.e));
+    assert_non_null(s.pg = pg_acquire(&s.pool, &s.e));
     close_session(&s);
 }
 
@@ -672,9 +672,9 @@ static void a_stream_of_100000_rows_holds_memory_flat(void **state)
     stream_many(&s, &clock_us);
     gives(&s, "SELECT 'usable again'", "usable again");
     struct pg *used = s.pg;
-    pg_give(&s.pool, s.pg);
+    pg_release(&s.pool, s.pg);
     assert_ptr_equal(s.pool.idle, used);
-    s.pg = pg_take(&s.pool, &s.e);
+    s.pg = pg_acquire(&s.pool, &s.e);
     close_session(&s);
 }
 
