@@ -153,7 +153,7 @@ static bool add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
     if (w->config->output == LOADER_INDEX && w->config->pipeline->sink.scattered) {
-        copies_note(&w->gone, key);
+        stale_copies_note(&w->gone, key);
         return true;
     }
     return w->config->output == LOADER_DOCUMENTS || bulk_delete(&w->bulk, key, w->version, e);
@@ -399,8 +399,8 @@ bool loader_try(struct worker *w, struct err *e)
     struct batch *b = w->batch;
     bulk_clear(&w->bulk);
     buf_clear(&w->output);
-    copies_clear(&w->gone);
-    copies_clear(&w->placed);
+    stale_copies_clear(&w->gone);
+    stale_copies_clear(&w->placed);
     w->sums = w->printed = (struct bulk_sums){0};
     w->report_lost = w->gave_up = false;
     w->nothing = w->repeated = 0;
@@ -454,8 +454,8 @@ static bool open_worker(struct worker *w, struct err *e)
     buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
         return false;
-    copies_init(&w->gone, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
-    copies_init(&w->placed, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
+    stale_copies_init(&w->gone, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
+    stale_copies_init(&w->placed, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
     if (!(w->script = script_open(c->script, e)))
         return false;
     script_serve(w->script, &(struct script_services){
@@ -469,8 +469,8 @@ static void close_worker(struct worker *w)
     es_close(w->es);
     pg_pool_free(&w->pool);
     bulk_free(&w->bulk);
-    copies_free(&w->gone);
-    copies_free(&w->placed);
+    stale_copies_free(&w->gone);
+    stale_copies_free(&w->placed);
     keyset_free(w->known);
     repeats_free(&w->repeats);
     free(w->repeated_key);

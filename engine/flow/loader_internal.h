@@ -11,7 +11,7 @@
 #include "flow/loader.h"
 #include "flow/repeats.h"
 #include "index/bulk.h"
-#include "index/copies.h"
+#include "index/stale_copies.h"
 #include "pg/pg.h"
 #include "script/script.h"
 
@@ -38,7 +38,7 @@ struct worker {
     struct es *es;
     struct bulk bulk;
     struct script_meta meta; /* of the last document */
-    struct copies gone,
+    struct stale_copies gone,
         /* of a scattered pipeline: keys without a document; keys whose document was sent */
         placed;
     bool batch_ends;      /* this flush is its last */

@@ -102,7 +102,7 @@ struct comparison {
     const size_t *items; /* the ones asked for, of bulk */
     size_t next;
     uint64_t same;
-    const struct copies *copies; /* of a scattered pipeline */
+    const struct stale_copies *copies; /* of a scattered pipeline */
 };
 
 /* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere
@@ -115,7 +115,7 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
     const char *document = bulk_document(c->bulk, i, &len);
     bool same =
         document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
-    if (same && c->copies && copies_count(c->copies, d->key) != 1)
+    if (same && c->copies && stale_copies_count(c->copies, d->key) != 1)
         same = false;
     c->same += same;
     if (same || (!document && !d->found))
@@ -189,7 +189,8 @@ static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
  * gone. */
 static bool add_gone(struct worker *w, struct err *e)
 {
-    return copies_find(&w->gone, e) && copies_drop_all(&w->gone, &w->bulk, w->version, e);
+    return stale_copies_find(&w->gone, e) &&
+           stale_copies_drop_all(&w->gone, &w->bulk, w->version, e);
 }
 
 /* What has moved is sent, and noted: its older copies go once it is there. */
@@ -197,8 +198,8 @@ static bool prepare_scattered(struct worker *w, struct err *e)
 {
     bool compare_them = w->batch->only_differences;
     for (size_t i = 0; i < w->bulk.n; i++)
-        copies_note(&w->placed, bulk_key(&w->bulk, i));
-    if (compare_them && !copies_find(&w->placed, e))
+        stale_copies_note(&w->placed, bulk_key(&w->bulk, i));
+    if (compare_them && !stale_copies_find(&w->placed, e))
         return false;
     return (!compare_them || w->bulk.n == 0 || drop_needless(w, false, e)) && add_gone(w, e);
 }
@@ -210,12 +211,12 @@ static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
     struct bulk_sums others = {0};
     if (!w->batch_ends && !w->batch->only_differences && w->placed.keys.len < PLACED_MAX)
         return true;
-    bool ok = copies_find(&w->placed, e) && copies_drop_older(&w->placed, &w->bulk, e) &&
-              send_all(w, &others, e);
+    bool ok = stale_copies_find(&w->placed, e) &&
+              stale_copies_drop_older(&w->placed, &w->bulk, e) && send_all(w, &others, e);
     sums->requests += others.requests;
     sums->bytes += others.bytes;
     sums->retried_items += others.retried_items;
-    copies_clear(&w->placed);
+    stale_copies_clear(&w->placed);
     return ok;
 }
 
@@ -248,8 +249,8 @@ bool loader_send(struct worker *w, struct err *e)
     if (ok)
         echo_hear(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
     echo_free(&sample);
-    copies_clear(&w->gone);
+    stale_copies_clear(&w->gone);
     if (!moved)
-        copies_clear(&w->placed);
+        stale_copies_clear(&w->placed);
     return ok && loader_check_budget(w, e);
 }

@@ -1,4 +1,4 @@
-/* copies: where the documents of some keys are, for pipelines whose documents choose their index or
+/* stale_copies: where the documents of some keys are, for pipelines whose documents choose their index or
  * routing.
  *
  * Uses     index, bulk, keyset, buf, err.
@@ -7,10 +7,10 @@
  *          what all others have written. What a crash leaves between the two, the next run's same
  *          batch finds, or the sweep.
  *
- *     copies_init(&c, es, "films-*", "films", max_bytes);
- *     copies_note(&c, key);                                  // one for each document written ...
- *     copies_find(&c, e) && copies_drop_older(&c, &bulk, e)  // ... deletes all copies but the newest
- *     copies_clear(&c);
+ *     stale_copies_init(&c, es, "films-*", "films", max_bytes);
+ *     stale_copies_note(&c, key);                                  // one for each document written ...
+ *     stale_copies_find(&c, e) && stale_copies_drop_older(&c, &bulk, e)  // ... deletes all copies but the newest
+ *     stale_copies_clear(&c);
  */
 #pragma once
 #include "base/buf.h"
@@ -29,7 +29,7 @@ struct copy {
     int64_t version;
 };
 
-struct copies {
+struct stale_copies {
     struct es *es;                  /* borrowed */
     const char *indices, *pipeline; /* borrowed */
     struct keyset *ours;            /* owned: indexes that are no other pipeline's */
@@ -41,18 +41,19 @@ struct copies {
 };
 
 /* pipeline: its name. */
-void copies_init(struct copies *c, struct es *es, const char *indices, const char *pipeline,
-                 size_t max_bytes);
-void copies_free(struct copies *c);  /* bears a zeroed struct */
-void copies_clear(struct copies *c); /* forgets keys and what was found */
+void stale_copies_init(struct stale_copies *c, struct es *es, const char *indices,
+                       const char *pipeline, size_t max_bytes);
+void stale_copies_free(struct stale_copies *c);  /* bears a zeroed struct */
+void stale_copies_clear(struct stale_copies *c); /* forgets keys and what was found */
 
-/* Whether there was no memory is told by copies_find. */
-void copies_note(struct copies *c, const char *key);
+/* Whether there was no memory is told by stale_copies_find. */
+void stale_copies_note(struct stale_copies *c, const char *key);
 /* Finds all documents of the keys that were noted. ERR_USAGE: one is in an index that is another
  * pipeline's, by its note: `indices` names too much, and what is there must not be deleted. */
-bool copies_find(struct copies *c, struct err *e);
+bool stale_copies_find(struct stale_copies *c, struct err *e);
 /* Of what was found: how many of that key. */
-size_t copies_count(const struct copies *c, const char *key);
+size_t stale_copies_count(const struct stale_copies *c, const char *key);
 /* Adds deletes to `to`: of all; of all but each key's newest. */
-bool copies_drop_all(const struct copies *c, struct bulk *to, int64_t version, struct err *e);
-bool copies_drop_older(const struct copies *c, struct bulk *to, struct err *e);
+bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_t version,
+                           struct err *e);
+bool stale_copies_drop_older(const struct stale_copies *c, struct bulk *to, struct err *e);

@@ -1,4 +1,4 @@
-#include "index/copies.h"
+#include "index/stale_copies.h"
 
 #include "base/err.h"
 #include "base/keyset.h"
@@ -10,15 +10,15 @@
 
 enum { OURS_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
 
-void copies_init(struct copies *c, struct es *es, const char *indices, const char *pipeline,
-                 size_t max_bytes)
+void stale_copies_init(struct stale_copies *c, struct es *es, const char *indices,
+                       const char *pipeline, size_t max_bytes)
 {
-    *c = (struct copies){.es = es, .indices = indices, .pipeline = pipeline};
+    *c = (struct stale_copies){.es = es, .indices = indices, .pipeline = pipeline};
     buf_init(&c->keys, max_bytes);
     buf_init(&c->text, max_bytes);
 }
 
-void copies_free(struct copies *c)
+void stale_copies_free(struct stale_copies *c)
 {
     buf_free(&c->keys);
     buf_free(&c->text);
@@ -29,14 +29,14 @@ void copies_free(struct copies *c)
     c->n_keys = c->n = c->cap = 0;
 }
 
-void copies_clear(struct copies *c)
+void stale_copies_clear(struct stale_copies *c)
 {
     buf_clear(&c->keys);
     buf_clear(&c->text);
     c->n_keys = c->n = 0;
 }
 
-void copies_note(struct copies *c, const char *key)
+void stale_copies_note(struct stale_copies *c, const char *key)
 {
     buf_add(&c->keys, key, strlen(key) + 1);
     c->n_keys++;
@@ -44,7 +44,7 @@ void copies_note(struct copies *c, const char *key)
 
 /* ---- finding ---- */
 
-static bool make_room(struct copies *c)
+static bool make_room(struct stale_copies *c)
 {
     size_t cap = c->cap ? c->cap * 2 : 256;
     struct copy *list = c->n < c->cap ? c->list : realloc(c->list, cap * sizeof *list);
@@ -55,7 +55,7 @@ static bool make_room(struct copies *c)
     return true;
 }
 
-static size_t keep(struct copies *c, const char *text)
+static size_t keep(struct stale_copies *c, const char *text)
 {
     size_t at = c->text.len;
     buf_add(&c->text, text, strlen(text) + 1);
@@ -64,7 +64,7 @@ static size_t keep(struct copies *c, const char *text)
 
 static bool take(const struct index_copy *found, void *arg, struct err *e)
 {
-    struct copies *c = arg;
+    struct stale_copies *c = arg;
     if (!make_room(c))
         return err_memory(e);
     c->list[c->n++] = (struct copy){.key = keep(c, found->key),
@@ -82,7 +82,7 @@ static int by_key_and_age(const void *x, const void *y, void *text)
 }
 
 /* An index without a note is nobody's. */
-static bool check_owner(struct copies *c, const char *index, struct err *e)
+static bool check_owner(struct stale_copies *c, const char *index, struct err *e)
 {
     struct index_meta m;
     if (!c->ours && !(c->ours = keyset_new(OURS_MAX)))
@@ -101,7 +101,7 @@ static bool check_owner(struct copies *c, const char *index, struct err *e)
     return true;
 }
 
-static bool check_owners(struct copies *c, struct err *e)
+static bool check_owners(struct stale_copies *c, struct err *e)
 {
     for (size_t i = 0; i < c->n; i++)
         if (!check_owner(c, c->text.data + c->list[i].index, e))
@@ -109,7 +109,7 @@ static bool check_owners(struct copies *c, struct err *e)
     return true;
 }
 
-bool copies_find(struct copies *c, struct err *e)
+bool stale_copies_find(struct stale_copies *c, struct err *e)
 {
     c->n = 0;
     buf_clear(&c->text);
@@ -131,12 +131,12 @@ bool copies_find(struct copies *c, struct err *e)
 
 /* ---- what was found ---- */
 
-static const char *text_at(const struct copies *c, size_t at)
+static const char *text_at(const struct stale_copies *c, size_t at)
 {
     return c->text.data + at;
 }
 
-size_t copies_count(const struct copies *c, const char *key)
+size_t stale_copies_count(const struct stale_copies *c, const char *key)
 {
     size_t low = 0, high = c->n, n = 0;
     while (low < high) {
@@ -151,14 +151,16 @@ size_t copies_count(const struct copies *c, const char *key)
     return n;
 }
 
-static bool drop(const struct copies *c, size_t i, struct bulk *to, int64_t version, struct err *e)
+static bool drop(const struct stale_copies *c, size_t i, struct bulk *to, int64_t version,
+                 struct err *e)
 {
     const struct copy *copy = &c->list[i];
     return bulk_delete_at(to, text_at(c, copy->key), version, text_at(c, copy->index),
                           text_at(c, copy->routing), e);
 }
 
-bool copies_drop_all(const struct copies *c, struct bulk *to, int64_t version, struct err *e)
+bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_t version,
+                           struct err *e)
 {
     for (size_t i = 0; i < c->n; i++)
         if (!drop(c, i, to, version, e))
@@ -168,7 +170,7 @@ bool copies_drop_all(const struct copies *c, struct bulk *to, int64_t version, s
 
 /* Older by its version, not by its place: of equal ones, which may be one that was found twice, all
  * stay. With the copy's own version: what somebody writes there meanwhile is not what is meant. */
-bool copies_drop_older(const struct copies *c, struct bulk *to, struct err *e)
+bool stale_copies_drop_older(const struct stale_copies *c, struct bulk *to, struct err *e)
 {
     const struct copy *newest = NULL;
     for (size_t i = 0; i < c->n; i++) {

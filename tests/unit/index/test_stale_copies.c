@@ -15,7 +15,7 @@
 #include "es/es.h"
 #include "fake_http.h"
 #include "index/bulk.h"
-#include "index/copies.h"
+#include "index/stale_copies.h"
 #include "torture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -34,7 +34,7 @@ static struct fake_http fake;
 struct fixture {
     struct es_server server;
     struct es *es;
-    struct copies copies;
+    struct stale_copies copies;
     struct bulk bulk;
     struct err e;
 };
@@ -55,7 +55,7 @@ static void set_up_answers(struct fixture *f, const char *found, size_t n)
     assert_true(es_server_init(&f->server, &(struct es_config){.url = fake.url}, &f->e));
     f->es = es_open(&f->server, &f->e);
     assert_non_null(f->es);
-    copies_init(&f->copies, f->es, "films-*,x", "films", 1 << 20);
+    stale_copies_init(&f->copies, f->es, "films-*,x", "films", 1 << 20);
     f->copies.ours = keyset_new(1000); /* x and y were looked at before */
     keyset_put(f->copies.ours, "x", NULL, 0);
     keyset_put(f->copies.ours, "y", NULL, 0);
@@ -69,7 +69,7 @@ static void set_up(struct fixture *f, const char *found)
 
 static void tear_down(struct fixture *f)
 {
-    copies_free(&f->copies);
+    stale_copies_free(&f->copies);
     bulk_free(&f->bulk);
     es_close(f->es);
     es_server_free(&f->server);
@@ -87,19 +87,19 @@ static void the_newest_copy_stays(void **state)
     (void)state;
     struct fixture f;
     set_up(&f, FOUND);
-    copies_note(&f.copies, "a\"");
-    copies_note(&f.copies, "b");
-    copies_note(&f.copies, "c");
-    copies_note(&f.copies, "d");
-    assert_true(copies_find(&f.copies, &f.e));
+    stale_copies_note(&f.copies, "a\"");
+    stale_copies_note(&f.copies, "b");
+    stale_copies_note(&f.copies, "c");
+    stale_copies_note(&f.copies, "d");
+    assert_true(stale_copies_find(&f.copies, &f.e));
     fake_look(&fake);
     assert_memory_equal(fake.head,
                         "POST /films-%2A%2Cx/_search?allow_partial_search_results=false&", 63);
     assert_non_null(strstr(fake.body, "\"values\":[\"a\\\"\",\"b\",\"c\",\"d\"]"));
-    assert_int_equal(copies_count(&f.copies, "a\""), 3);
-    assert_int_equal(copies_count(&f.copies, "b"), 1);
-    assert_int_equal(copies_count(&f.copies, "d"), 0);
-    assert_true(copies_drop_older(&f.copies, &f.bulk, &f.e));
+    assert_int_equal(stale_copies_count(&f.copies, "a\""), 3);
+    assert_int_equal(stale_copies_count(&f.copies, "b"), 1);
+    assert_int_equal(stale_copies_count(&f.copies, "d"), 0);
+    assert_true(stale_copies_drop_older(&f.copies, &f.bulk, &f.e));
     /* Of c both: nothing tells which of them is older. */
     assert_string_equal(buf_cstr(&f.bulk.body),
                         "{\"delete\":{\"_id\":\"a\\\"\",\"version\":8,\"version_type\":\"external_"
@@ -108,13 +108,13 @@ static void the_newest_copy_stays(void **state)
                         "gte\",\"_index\":\"y\","
                         "\"routing\":\"r1\"}}\n");
     bulk_clear(&f.bulk);
-    assert_true(copies_drop_all(&f.copies, &f.bulk, 12, &f.e));
+    assert_true(stale_copies_drop_all(&f.copies, &f.bulk, 12, &f.e));
     assert_int_equal(f.bulk.n, 6);
     assert_string_equal(bulk_index(&f.bulk, 0), "y");
     assert_string_equal(bulk_routing(&f.bulk, 0), "r2");
     assert_int_equal(f.bulk.items[0].version, 12);
-    copies_clear(&f.copies);
-    assert_int_equal(copies_count(&f.copies, "b"), 0);
+    stale_copies_clear(&f.copies);
+    assert_int_equal(stale_copies_count(&f.copies, "b"), 0);
     tear_down(&f);
 }
 
@@ -123,8 +123,8 @@ static void what_another_pipeline_keeps_is_not_found(void **state)
     (void)state;
     struct fixture f;
     set_up_answers(&f, ANSWER("2", HITS(HIT("x", "b", "5", "") "," HIT("z", "b", "4", ""))), 3);
-    copies_note(&f.copies, "b");
-    assert_false(copies_find(&f.copies, &f.e));
+    stale_copies_note(&f.copies, "b");
+    assert_false(stale_copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_USAGE);
     assert_string_equal(
         f.e.text, "sink.indices 'films-*,x' names index 'z', too, which pipeline 'actors' keeps");
@@ -159,8 +159,8 @@ static void nothing_is_found_in_an_answer_that_is_not_whole(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fixture f;
         set_up(&f, cases[i].body);
-        copies_note(&f.copies, "b");
-        if (copies_find(&f.copies, &f.e) || f.e.kind != cases[i].kind || f.copies.n != 0)
+        stale_copies_note(&f.copies, "b");
+        if (stale_copies_find(&f.copies, &f.e) || f.e.kind != cases[i].kind || f.copies.n != 0)
             fail_msg("case %zu: %s", i, f.e.text);
         tear_down(&f);
     }
@@ -169,8 +169,8 @@ static void nothing_is_found_in_an_answer_that_is_not_whole(void **state)
         char cut[sizeof FOUND];
         snprintf(cut, sizeof cut, "%.*s", (int)n, FOUND);
         set_up(&f, cut);
-        copies_note(&f.copies, "b");
-        assert_false(copies_find(&f.copies, &f.e));
+        stale_copies_note(&f.copies, "b");
+        assert_false(stale_copies_find(&f.copies, &f.e));
         assert_int_equal(f.e.kind, ERR_PASSING);
         assert_int_equal(f.copies.n, 0);
         tear_down(&f);
@@ -183,8 +183,8 @@ static void an_answer_that_is_full_is_asked_for_in_parts(void **state)
     struct fixture f;
     set_up(&f, ANSWER("10001", HITS(HIT("x", "b", "5", ""))));
     for (int i = 0; i < 4; i++)
-        copies_note(&f.copies, "b");
-    assert_false(copies_find(&f.copies, &f.e));
+        stale_copies_note(&f.copies, "b");
+    assert_false(stale_copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_FINAL);
     assert_int_equal(atomic_load(&fake.served), 4); /* a refresh; 4 keys, 2, 1 */
     assert_non_null(strstr(f.e.text, "document 'b' is there 10001 times"));
@@ -196,13 +196,13 @@ static void nothing_noted_asks_nothing(void **state)
     (void)state;
     struct fixture f;
     set_up(&f, "");
-    assert_true(copies_find(&f.copies, &f.e));
-    assert_true(copies_drop_all(&f.copies, &f.bulk, 5, &f.e) &&
-                copies_drop_older(&f.copies, &f.bulk, &f.e));
+    assert_true(stale_copies_find(&f.copies, &f.e));
+    assert_true(stale_copies_drop_all(&f.copies, &f.bulk, 5, &f.e) &&
+                stale_copies_drop_older(&f.copies, &f.bulk, &f.e));
     assert_int_equal(f.bulk.n, 0);
     assert_int_equal(atomic_load(&fake.served), 0);
-    copies_note(&f.copies, "\xFF");
-    assert_false(copies_find(&f.copies, &f.e));
+    stale_copies_note(&f.copies, "\xFF");
+    assert_false(stale_copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_FINAL);
     tear_down(&f);
 }
@@ -215,9 +215,10 @@ static void every_allocation_may_fail(void **state)
         struct fixture f;
         set_up(&f, FOUND);
         allocations_left = n;
-        copies_note(&f.copies, "b");
-        copies_note(&f.copies, "c");
-        done = copies_find(&f.copies, &f.e) && copies_drop_all(&f.copies, &f.bulk, 5, &f.e);
+        stale_copies_note(&f.copies, "b");
+        stale_copies_note(&f.copies, "c");
+        done = stale_copies_find(&f.copies, &f.e) &&
+               stale_copies_drop_all(&f.copies, &f.bulk, 5, &f.e);
         allocations_left = -1;
         assert_true(done || f.e.kind == ERR_FINAL || f.e.kind == ERR_PASSING);
         assert_true(!done || f.bulk.n == 6);
