@@ -480,8 +480,8 @@ static bool aim(struct es *es, const struct es_url *node, int64_t ms, const stru
 
 /* What another node may do better: no answer for whatever reason, its own certificate too, or a
  * gateway's word that there is nobody. With one node it is the caller who judges. */
-static bool is_ill(const struct es_server *s, bool answered, const struct es_answer *a,
-                   const struct err *e)
+static bool is_unhealthy(const struct es_server *s, bool answered, const struct es_answer *a,
+                         const struct err *e)
 {
     if (s->n_urls == 1 || e->kind == ERR_STOPPED)
         return !answered && e->kind == ERR_PASSING;
@@ -507,7 +507,7 @@ static bool run_on_nodes(struct es *es, const struct request *r, struct es_answe
         if (!aim(es, &s->urls[node], left_ms, r, e))
             return false;
         e->kind = ERR_NONE;
-        bool ok = run(es, a, e), ill = is_ill(s, ok, a, e);
+        bool ok = run(es, a, e), ill = is_unhealthy(s, ok, a, e);
         if (ok && !ill && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
             log_info("node %s answers again", es->node->text);
         if (!ill)

@@ -30,11 +30,11 @@ struct sweep {
     char *after;      /* owned: the last key delivered */
     bool resumed;     /* one that was broken off, and no page of it has come yet */
     bool rows_over;
-    const char *index;                /* borrowed: what is searched for ids */
-    struct index_scan *scan;          /* owned; NULL: not begun */
-    struct source_list absent, alien; /* owned: ids to be deleted */
-    const struct deadletters *dead;   /* borrowed; NULL: none */
-    struct chunk_size *chunk;         /* borrowed */
+    const char *index;                    /* borrowed: what is searched for ids */
+    struct index_scan *scan;              /* owned; NULL: not begun */
+    struct source_list absent, malformed; /* owned: ids to be deleted */
+    const struct deadletters *dead;       /* borrowed; NULL: none */
+    struct chunk_size *chunk;             /* borrowed */
     bool ids_over, finished;
 };
 
@@ -104,7 +104,7 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
         return false;
     bool ok = index_scan_next(s->scan, &ids, &n, e);
     struct pg *pg = ok ? pg_acquire(s->feed.pool, e) : NULL;
-    ok = pg && source_absent(s->feed.source, pg, ids, n, &s->absent, &s->alien, e);
+    ok = pg && source_missing(s->feed.source, pg, ids, n, &s->absent, &s->malformed, e);
     pg_release(s->feed.pool, pg);
     *any = n > 0;
     if (ok)
@@ -112,7 +112,7 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
     index_scan_close(s->scan); /* a page was lost: from the first one, then */
     s->scan = NULL;
     source_list_free(&s->absent);
-    source_list_free(&s->alien);
+    source_list_free(&s->malformed);
     return false;
 }
 
@@ -130,12 +130,12 @@ static bool take_dead(struct sweep *s, struct err *e)
             keys[n++] = key;
     struct pg *pg = keys ? pg_acquire(s->feed.pool, e) : NULL;
     bool ok = (keys || err_memory(e)) && pg &&
-              source_absent(s->feed.source, pg, keys, n, &s->absent, &s->alien, e);
+              source_missing(s->feed.source, pg, keys, n, &s->absent, &s->malformed, e);
     pg_release(s->feed.pool, pg);
     free(keys);
     if (!ok) {
         source_list_free(&s->absent);
-        source_list_free(&s->alien);
+        source_list_free(&s->malformed);
     }
     return ok;
 }
@@ -146,8 +146,8 @@ static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
     while (!s->finished) {
         if (s->absent.n > 0)
             return give_ids(s, &s->absent, out, e);
-        if (s->alien.n > 0) {
-            bool ok = give_ids(s, &s->alien, out, e);
+        if (s->malformed.n > 0) {
+            bool ok = give_ids(s, &s->malformed, out, e);
             if (ok)
                 (*out)->no_rows = true;
             return ok;
@@ -163,7 +163,7 @@ static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
         } else {
             if (!take_dead(s, e))
                 return false;
-            s->finished = s->absent.n == 0 && s->alien.n == 0;
+            s->finished = s->absent.n == 0 && s->malformed.n == 0;
             s->dead = NULL;
         }
     }
@@ -175,7 +175,7 @@ static void sweep_free(struct feed *f)
     struct sweep *s = (struct sweep *)f;
     index_scan_close(s->scan);
     source_list_free(&s->absent);
-    source_list_free(&s->alien);
+    source_list_free(&s->malformed);
     free(s->after);
     free(s);
 }

@@ -35,7 +35,7 @@ static bool check_age(struct worker *w, struct err *e)
  * another run's, which has read from this database after us: what is read again is as new as that,
  * and gets a higher version. If the clock has not, but only this pipeline writes to the index, the
  * clock went back, and a state that knew better was lost: versions go on above that one. */
-static bool meet_stranger(struct worker *w, struct err *e)
+static bool retry_after_other_writer(struct worker *w, struct err *e)
 {
     int64_t clock_us = w->version + (clock_mono_us() - w->read_at_us), foreign = w->bulk.foreign;
     bool passed = foreign <= clock_us + CLOCK_STEP_US;
@@ -88,7 +88,7 @@ static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
             retry_moved(&retry);
         if (!retry_again(&retry, e)) {
             w->gave_up = e->kind == ERR_PASSING;
-            return meet_stranger(w, e);
+            return retry_after_other_writer(w, e);
         }
     }
     retry_done(&retry);

@@ -235,7 +235,7 @@ static void fail(struct queue *q, const struct err *e)
 
 /* The signal handler cannot wake a condition variable; but some thread always works or waits where
  * a signal wakes it, and comes by here next. */
-static void heed_stop(struct queue *q)
+static void check_stop(struct queue *q)
 {
     struct err e;
     if (stop_asked()) {
@@ -261,7 +261,7 @@ bool queue_room(struct queue *q, size_t lane)
 {
     const struct lane *l = &q->lanes[lane];
     pthread_mutex_lock(&q->mutex);
-    heed_stop(q);
+    check_stop(q);
     bool room = !ended(q) && l->next_put - l->low < l->window;
     pthread_mutex_unlock(&q->mutex);
     return room;
@@ -291,7 +291,7 @@ bool queue_wait(struct queue *q, int64_t timeout_ms)
 {
     struct timespec deadline = deadline_in(timeout_ms);
     pthread_mutex_lock(&q->mutex);
-    heed_stop(q);
+    check_stop(q);
     while (!ended(q) && !q->happened &&
            pthread_cond_timedwait(&q->acked, &q->mutex, &deadline) == 0)
         ;
@@ -362,7 +362,7 @@ bool queue_ready(struct queue *q, int64_t timeout_ms)
 {
     struct timespec deadline = deadline_in(timeout_ms);
     pthread_mutex_lock(&q->mutex);
-    heed_stop(q);
+    check_stop(q);
     while (nothing_yet(q) && pthread_cond_timedwait(&q->work, &q->mutex, &deadline) == 0)
         ;
     bool ready = !nothing_yet(q);
@@ -373,7 +373,7 @@ bool queue_ready(struct queue *q, int64_t timeout_ms)
 struct batch *queue_get(struct queue *q)
 {
     pthread_mutex_lock(&q->mutex);
-    heed_stop(q);
+    check_stop(q);
     while (nothing_yet(q))
         pthread_cond_wait(&q->work, &q->mutex);
     struct batch *b = ended(q) ? NULL : take_next(q);
@@ -431,7 +431,7 @@ void queue_ack(struct queue *q, struct batch *b)
 bool queue_turn(struct queue *q, const struct batch *b)
 {
     pthread_mutex_lock(&q->mutex);
-    heed_stop(q);
+    check_stop(q);
     while (!ended(q) && q->lanes[b->lane].low < b->seq)
         pthread_cond_wait(&q->work, &q->mutex);
     bool turn = !ended(q);

@@ -161,7 +161,7 @@ bool run_sweep(struct run *r, struct err *e);
 bool run_check_key(struct run *r, struct err *e);
 /* The fields of the state that say whose it is; its tables become those of the script, in their
  * order. */
-bool run_sign_state(struct run *r, struct err *e);
+bool run_bind_state(struct run *r, struct err *e);
 /* A feed of the table's changes, from its mark on; see feed_poll. Waits for a server that is
  * absent. */
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e);

@@ -38,7 +38,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         r->user.source.pipeline = &r->user.pipeline;
         r->progress.name = r->user.pipeline.name;
     }
-    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_sign_state(r, e) ||
+    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
         !run_start(r, e) || !run_patiently(r, run_guard, e))
         return false;
     queue_add_sums(r->queue, &sums);

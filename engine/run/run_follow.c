@@ -123,7 +123,7 @@ static void tell_sweeps(const struct run *r)
     }
 }
 
-static bool tend_sweep(struct following *f, struct err *e)
+static bool advance_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
     size_t lane = run_whole_lane(r);
@@ -322,7 +322,7 @@ static bool round_of(struct following *f, struct err *e)
         f->window_us = now;
         coordinator_begin_window(&r->coordinator);
     }
-    if (!tend_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
+    if (!advance_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
         !coordinator_round(&r->coordinator, &moved, e))
         return false;
     tell(f, now);

@@ -406,7 +406,7 @@ bool run_adopt(struct run *r, struct err *e)
         d->after = d->sweep_after = NULL;
         /* what sweeps found meanwhile went to the old index alone */
         d->swept_us = d->documents = 0;
-        ok = run_sign_state(r, e);
+        ok = run_bind_state(r, e);
     }
     if (ok && !run_is_partial(r) && !r->state_stays && r->state)
         ok = state_save(r->state, d, e) && (theirs.phase == STATE_NEW || forget(path, e));

@@ -159,7 +159,7 @@ static bool sign_tables(struct run *r, struct err *e)
     return ok;
 }
 
-bool run_sign_state(struct run *r, struct err *e)
+bool run_bind_state(struct run *r, struct err *e)
 {
     r->data.bare = false;
     return set_text(&r->data.pipeline, r->user.pipeline.name, e) &&
@@ -413,7 +413,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
     free(d->sweep_after);
     d->after = d->sweep_after = NULL;
     d->phase = STATE_SNAPSHOT;
-    if (!run_sign_state(r, e))
+    if (!run_bind_state(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
         struct feed_place place = {0};
@@ -510,7 +510,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
                      r->user.pipeline.name);
         if (r->data.after)
             run_tell_script(r);
-        if (!run_sign_state(r, e))
+        if (!run_bind_state(r, e))
             return false;
     }
     if (!carry_snapshot(r, e))
@@ -568,7 +568,7 @@ static bool begin_since(struct run *r, struct err *e)
 {
     bool loaded = !r->o.dry_run && r->data.phase == STATE_FOLLOWING && !why_full(r);
     struct pg *pg = pg_acquire(&r->pool, e);
-    bool ok = pg && run_sign_state(r, e);
+    bool ok = pg && run_bind_state(r, e);
     for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
         ok = since_table(r, pg, i, loaded, e);
     pg_release(&r->pool, pg);
@@ -589,7 +589,7 @@ static bool run_since(struct run *r, struct err *e)
 
 static bool catch_up(struct run *r, struct err *e)
 {
-    if (!run_sign_state(r, e))
+    if (!run_bind_state(r, e))
         return false;
     r->coordinator.unsaved = true; /* a bare file becomes a full one */
     return run_changes(r, e);

@@ -270,7 +270,7 @@ static bool make_queue(struct run *r, int workers, struct err *e)
     return r->queue != NULL;
 }
 
-static void name_dead_letters(struct run *r)
+static void load_dead_keys(struct run *r)
 {
     const char *key;
     size_t at = 0;
@@ -302,7 +302,7 @@ bool run_start(struct run *r, struct err *e)
     bool bulk = r->o.format && strcmp(r->o.format, "bulk") == 0;
     if (!make_queue(r, workers, e) || !make_chunk(r, workers, e))
         return false;
-    name_dead_letters(r);
+    load_dead_keys(r);
     r->coordinator = (struct coordinator){
         .queue = r->queue,
         .source = &r->user.source,

@@ -115,7 +115,7 @@ void source_parameters_free(struct source_parameters *p, const struct source_key
         buf_free(&p->text[i]);
 }
 
-static bool alien_key(const char *key, struct err *e)
+static bool malformed_key(const char *key, struct err *e)
 {
     return err_set(e, ERR_FINAL,
                    "'%.200s' is not a key of this table: it has another number of parts", key);
@@ -126,7 +126,7 @@ static bool split_key(const struct source_key *k, const char *key, struct buf *b
 {
     if (key_split(key, k->n, block, parts))
         return true;
-    return block->failed ? err_memory(e) : alien_key(key, e);
+    return block->failed ? err_memory(e) : malformed_key(key, e);
 }
 
 bool source_one_key(struct source_parameters *p, const struct source_key *k, const char *key,

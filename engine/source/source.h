@@ -111,9 +111,9 @@ bool source_walk(const struct source *s, struct pg *pg, const char *after, int64
 bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
                       struct source_list *out, struct err *e);
 /* Of the given keys (an index's ids) those that the root table does not have: absent; and those
- * that cannot be keys of it at all: alien. */
-bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                   struct source_list *absent, struct source_list *alien, struct err *e);
+ * that cannot be keys of it at all: malformed. */
+bool source_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                    struct source_list *absent, struct source_list *malformed, struct err *e);
 
 /* ---- following the tables' cursors ---- */
 

@@ -238,8 +238,8 @@ bool source_canonical(const struct source *s, struct pg *pg, const char *const *
     return false;
 }
 
-static bool find_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                        struct source_list *absent, struct err *e)
+static bool find_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                         struct source_list *absent, struct err *e)
 {
     const struct source_table *t = &s->tables[0];
     const struct source_key *k = &t->key;
@@ -259,10 +259,10 @@ static bool find_absent(const struct source *s, struct pg *pg, const char *const
 }
 
 /* One text that is no key makes the server refuse them all: halves find it. */
-bool source_absent(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                   struct source_list *absent, struct source_list *alien, struct err *e)
+bool source_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+                    struct source_list *absent, struct source_list *malformed, struct err *e)
 {
-    if (n == 0 || find_absent(s, pg, keys, n, absent, e))
+    if (n == 0 || find_missing(s, pg, keys, n, absent, e))
         return true;
     if (e->kind != ERR_FINAL)
         return err_wrap(e, "could not read '%s'", s->tables[0].label);
@@ -273,8 +273,8 @@ bool source_absent(const struct source *s, struct pg *pg, const char *const *key
         if (castable || e->kind != ERR_FINAL)
             /* it was not the key's fault */
             return err_wrap(e, "could not read '%s'", s->tables[0].label);
-        return source_list_add(alien, keys[0]) || err_memory(e);
+        return source_list_add(malformed, keys[0]) || err_memory(e);
     }
-    return source_absent(s, pg, keys, n / 2, absent, alien, e) &&
-           source_absent(s, pg, keys + n / 2, n - n / 2, absent, alien, e);
+    return source_missing(s, pg, keys, n / 2, absent, malformed, e) &&
+           source_missing(s, pg, keys + n / 2, n - n / 2, absent, malformed, e);
 }
