@@ -146,7 +146,7 @@ bool run_load(struct run *r, struct err *e);
 /* Part of the rows only: the state must not take it for progress. */
 bool run_is_partial(const struct run *r);
 /* The lane for what goes over the whole. */
-size_t run_whole_lane(const struct run *r);
+size_t run_scan_lane(const struct run *r);
 /* Documents that may always be deleted, so that the guard does not mind a handful. */
 enum { RUN_FREE_DELETES = 10 };
 /* Renews how many documents may be deleted, by how many the index held when all was well. */

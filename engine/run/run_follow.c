@@ -126,7 +126,7 @@ static void tell_sweeps(const struct run *r)
 static bool advance_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
-    size_t lane = run_whole_lane(r);
+    size_t lane = run_scan_lane(r);
     if (f->sweep && coordinator_done(&r->coordinator, lane)) {
         /* its last mark: noted later, it would stand for a sweep under way */
         if (!coordinator_note(&r->coordinator, e))

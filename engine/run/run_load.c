@@ -17,7 +17,7 @@ bool run_is_partial(const struct run *r)
     return r->keys || r->o.limit > 0;
 }
 
-size_t run_whole_lane(const struct run *r)
+size_t run_scan_lane(const struct run *r)
 {
     return r->user.source.n_tables;
 }
@@ -314,9 +314,9 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
 {
     if (!f)
         return false;
-    coordinator_set(&r->coordinator, run_whole_lane(r), f);
+    coordinator_set(&r->coordinator, run_scan_lane(r), f);
     bool ok = coordinator_drain(&r->coordinator, e);
-    coordinator_set(&r->coordinator, run_whole_lane(r), NULL);
+    coordinator_set(&r->coordinator, run_scan_lane(r), NULL);
     feed_free(f);
     return ok;
 }

@@ -264,7 +264,7 @@ static bool make_queue(struct run *r, int workers, struct err *e)
     if (!windows)
         return err_memory(e);
     for (size_t i = 0; i < n; i++)
-        windows[i] = (size_t)workers * (i == run_whole_lane(r) ? WHOLE_WINDOW : WINDOW);
+        windows[i] = (size_t)workers * (i == run_scan_lane(r) ? WHOLE_WINDOW : WINDOW);
     r->queue = queue_new(windows, n, r->data.version, e);
     free(windows);
     return r->queue != NULL;
