@@ -100,8 +100,6 @@ bool run_can_follow(const struct pipeline *p, struct err *e);
 void run_close_script(struct run_script *s); /* bears a zeroed struct */
 /* Tries `step` until it works: a server that is absent is waited for. */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
-/* Puts "FILE:LINE: " in front; ERR_USAGE. Always false. */
-bool run_at_line(struct err *e, const struct pipeline *p, int line);
 /* The queue, the workers, and the coordinator between them; and their end, after queue_close or the
  * like. */
 bool run_start(struct run *r, struct err *e);

@@ -73,7 +73,7 @@ static bool blame_create(const struct pipeline *p, struct err *e)
     int line = strstr(e->text, "index_name")                            ? p->sink.index_line
                : p->sink.mappings && (of_mappings || !p->sink.settings) ? p->sink.mappings_line
                                                                         : p->sink.settings_line;
-    return e->fault == ERR_FAULT_REQUEST && run_at_line(e, p, line);
+    return e->fault == ERR_FAULT_REQUEST && pipeline_at_line(e, p, line);
 }
 
 bool run_meet(struct run *r, struct err *e)
@@ -122,7 +122,7 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
     if (!index_fit(r->es, p->sink.index, p->sink.settings, p->sink.mappings, found, e)) {
         if (e->kind != ERR_USAGE)
             return false;
-        run_at_line(e, p, found->of_settings ? p->sink.settings_line : p->sink.mappings_line);
+        pipeline_at_line(e, p, found->of_settings ? p->sink.settings_line : p->sink.mappings_line);
         return err_hint(
             e, "etl-engine reindex %s makes a new index, and puts it in the place of this one",
             s->text.path);
@@ -177,7 +177,7 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
                 "would delete what has no row",
                 p->sink.index, progress_count((uint64_t)(all - seen), "document", n),
                 r->index.name);
-    run_at_line(e, p, p->sink.index_line);
+    pipeline_at_line(e, p, p->sink.index_line);
     return err_hint(e, "index = \"%s\" names all of it", r->index.name);
 }
 
@@ -270,7 +270,7 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
         err_set(e, ERR_USAGE,
                 "cannot use %s: index '%s' has no field '%s', and takes no new ones there%s", place,
                 r->index.name, field, known);
-    return run_at_line(e, p, related->index_field_line);
+    return pipeline_at_line(e, p, related->index_field_line);
 }
 
 bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, struct err *e)

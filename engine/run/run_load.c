@@ -116,7 +116,7 @@ static bool other_key(const struct run *r, const struct state_table *noted,
             "other ids",
             now->key, now->types, r->data.index ? r->data.index : p->sink.index, noted->key,
             noted->types ? noted->types : "?");
-    run_at_line(e, p, p->source.key_line);
+    pipeline_at_line(e, p, p->source.key_line);
     return err_hint(e,
                     "'etl-engine reindex %s' makes a new index; or --full --sweep: loads "
                     "everything, then deletes "

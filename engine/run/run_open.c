@@ -83,12 +83,6 @@ static bool open_source(struct run *r, struct err *e)
 
 /* ---- the servers ---- */
 
-bool run_at_line(struct err *e, const struct pipeline *p, int line)
-{
-    e->kind = ERR_USAGE;
-    return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
-}
-
 /* As where a variable is set, but to nothing. */
 static void tell_empty_url(const struct run *r)
 {
@@ -105,14 +99,14 @@ bool run_open_servers(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     if (!pg_server_init(&r->pg, p->source.url, e))
-        return run_at_line(e, p, p->source.url_line);
+        return pipeline_at_line(e, p, p->source.url_line);
     tell_empty_url(r);
     pg_pool_init(&r->pool, &r->pg);
     if (r->o.dry_run)
         return true;
     if (!es_server_init(&r->es_server,
                         &(struct es_config){.url = p->sink.url, .compress = p->sink.compress}, e))
-        return run_at_line(e, p, p->sink.url_line);
+        return pipeline_at_line(e, p, p->sink.url_line);
     if (!es_server_secure(&r->es_server, &p->sink.security, e))
         return false;
     return (r->es = es_open(&r->es_server, e)) != NULL;

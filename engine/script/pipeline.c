@@ -782,6 +782,12 @@ static bool set_indices(struct pipeline *p, struct err *e)
     return all || err_memory(e);
 }
 
+bool pipeline_at_line(struct err *e, const struct pipeline *p, int line)
+{
+    e->kind = ERR_USAGE;
+    return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
+}
+
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e)
 {
     bool alone = strcmp(p->sink.indices, p->sink.index) == 0;

@@ -81,6 +81,9 @@ bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking
 /* The environment variable that a `url` on that line of the script is read from, into out; NULL:
  * none, as far as the line shows. */
 const char *pipeline_variable(const struct script_text *script, int line, char *out, size_t size);
+/* Makes e a mistake of the script (ERR_USAGE) and puts "FILE:LINE: " in front of it; without a line
+ * (0) "FILE: ". Always false. */
+bool pipeline_at_line(struct err *e, const struct pipeline *p, int line);
 /* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
 void pipeline_free(struct pipeline *p); /* bears a zeroed struct */
