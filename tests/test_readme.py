@@ -53,10 +53,9 @@ def copy_of_the_checkout(to, services):
     with open(os.path.join(ROOT, ".gitignore"), encoding="utf-8") as f:  # git itself knows nothing of an unpacked archive
         left_out = [".git", *(line.strip("/\n") for line in f)]
     shutil.copytree(ROOT, to, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*left_out))
-    os.makedirs(os.path.join(to, "build", "unit"))
-    for name in os.listdir(os.path.join(ROOT, "build")):  # so that `make` there has little to do
-        if name.endswith((".o", ".d")) or name in ("packages", "etl-engine"):
-            shutil.copy2(os.path.join(ROOT, "build", name), os.path.join(to, "build", name))
+    os.mkdir(os.path.join(to, "build"))
+    for name in ("obj", "packages", "etl-engine"):  # so that `make` there has little to do
+        subprocess.run(["cp", "-a", os.path.join(ROOT, "build", name), os.path.join(to, "build")], check=False)
     with open(os.path.join(to, "vendor", "services"), "w", encoding="utf-8") as f:
         f.write(services)
 
