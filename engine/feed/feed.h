@@ -13,8 +13,8 @@
  *   feed_list       keys given by hand
  */
 #pragma once
+#include "model/checkpoint.h"
 #include "source/source.h"
-#include "store/state.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -13,7 +13,7 @@
  */
 #pragma once
 #include "index/bulk.h"
-#include "store/state.h"
+#include "model/checkpoint.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -43,7 +43,7 @@
  * What no look can find (a deleted row, one whose cursor lies below the window) is the sweep's.
  */
 #pragma once
-#include "store/state.h"
+#include "model/checkpoint.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,115 +34,6 @@ struct state {
 
 /* ---- data ---- */
 
-void position_free(struct position *p)
-{
-    free(p->cursor);
-    free(p->key);
-    *p = (struct position){0};
-}
-
-static bool copy_text(char **to, const char *from)
-{
-    free(*to);
-    *to = from ? strdup(from) : NULL;
-    return *to || !from;
-}
-
-bool position_copy(struct position *to, const struct position *from)
-{
-    to->us = from->us;
-    to->has_us = from->has_us;
-    return copy_text(&to->cursor, from->cursor) && copy_text(&to->key, from->key);
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
-bool position_same(const struct position *a, const struct position *b)
-{
-    return same_text(a->cursor, b->cursor) && same_text(a->key, b->key);
-}
-
-void position_move(struct position *to, struct position *from)
-{
-    position_free(to);
-    *to = *from;
-    *from = (struct position){0};
-}
-
-static void fence_free(struct fence *f)
-{
-    free(f->sessions);
-    *f = (struct fence){0};
-}
-
-void window_free(struct window *w)
-{
-    position_free(&w->from);
-    fence_free(&w->fence);
-    *w = (struct window){0};
-}
-
-static bool window_copy(struct window *to, const struct window *from)
-{
-    to->xid = from->xid;
-    to->us = from->us;
-    to->mono_us = from->mono_us;
-    to->fence.xid = from->fence.xid;
-    to->fence.us = from->fence.us;
-    return position_copy(&to->from, &from->from) &&
-           copy_text(&to->fence.sessions, from->fence.sessions);
-}
-
-void mark_free(struct mark *m)
-{
-    position_free(&m->at);
-    position_free(&m->seen);
-    window_free(&m->window);
-    window_free(&m->candidate);
-    window_free(&m->rewind);
-    position_free(&m->pass);
-    position_free(&m->fan);
-    free(m->after);
-    *m = (struct mark){0};
-}
-
-void mark_move(struct mark *to, struct mark *from)
-{
-    mark_free(to);
-    *to = *from;
-    *from = (struct mark){0};
-}
-
-bool mark_copy(struct mark *to, const struct mark *from)
-{
-    to->pass_xid = from->pass_xid;
-    to->fan_hash = from->fan_hash;
-    return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&
-           window_copy(&to->window, &from->window) &&
-           window_copy(&to->candidate, &from->candidate) &&
-           window_copy(&to->rewind, &from->rewind) && position_copy(&to->pass, &from->pass) &&
-           position_copy(&to->fan, &from->fan) && copy_text(&to->after, from->after);
-}
-
-const struct position *mark_highest(const struct mark *m)
-{
-    return m->seen.cursor ? &m->seen : &m->at;
-}
-
-bool mark_begin(struct mark *m, const struct position *at)
-{
-    struct mark fresh = {0};
-    bool ok = position_copy(&fresh.at, at) && position_copy(&fresh.window.from, at);
-    if (ok)
-        mark_move(m, &fresh);
-    else
-        mark_free(&fresh);
-    return ok;
-}
-
 void state_data_free(struct state_data *d)
 {
     free(d->pipeline);
@@ -165,8 +57,8 @@ void state_data_free(struct state_data *d)
 static bool copy_table(struct state_data *to, const struct state_table *from)
 {
     struct state_table *t = state_table(to, from->name);
-    return t && mark_copy(&t->mark, &from->mark) && copy_text(&t->key, from->key) &&
-           copy_text(&t->types, from->types) && copy_text(&t->cursor, from->cursor);
+    return t && mark_copy(&t->mark, &from->mark) && text_set(&t->key, from->key) &&
+           text_set(&t->types, from->types) && text_set(&t->cursor, from->cursor);
 }
 
 bool state_data_copy(struct state_data *to, const struct state_data *from)
@@ -176,11 +68,10 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
                               .version = from->version,
                               .swept_us = from->swept_us,
                               .documents = from->documents};
-    bool ok = position_copy(&to->mtime, &from->mtime) && copy_text(&to->pipeline, from->pipeline) &&
-              copy_text(&to->index, from->index) && copy_text(&to->index_uuid, from->index_uuid) &&
-              copy_text(&to->after, from->after) &&
-              copy_text(&to->sweep_after, from->sweep_after) &&
-              copy_text(&to->server, from->server);
+    bool ok = position_copy(&to->mtime, &from->mtime) && text_set(&to->pipeline, from->pipeline) &&
+              text_set(&to->index, from->index) && text_set(&to->index_uuid, from->index_uuid) &&
+              text_set(&to->after, from->after) && text_set(&to->sweep_after, from->sweep_after) &&
+              text_set(&to->server, from->server);
     for (size_t i = 0; ok && i < from->n_tables; i++)
         ok = copy_table(to, &from->tables[i]);
     if (!ok)

@@ -46,64 +46,13 @@
  *             index by halves
  */
 #pragma once
+#include "model/checkpoint.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct err;
-
-struct position { /* bears being zeroed */
-    char *cursor; /* owned; NULL: the very beginning */
-    char *key;    /* owned; NULL: rows at this very cursor are not done */
-    int64_t us;
-    bool has_us; /* the cursor is a time: us is it */
-};
-void position_free(struct position *p);
-/* frees what `to` held; false: no memory */
-bool position_copy(struct position *to, const struct position *from);
-void position_move(struct position *to, struct position *from); /* likewise; leaves `from` empty */
-/* the same cursor and key, as texts */
-bool position_same(const struct position *a, const struct position *b);
-
-/* The transactions that were open at one moment. */
-struct fence {
-    char *sessions; /* owned: their names, a space behind each; NULL: no fence */
-    /* a standby cannot name them: they have ended when all transactions below it have */
-    uint64_t xid;
-    int64_t us; /* the server's clock at that moment */
-};
-
-/* A lower end of what is looked at, and the transaction id below which rows at or above it are done
- * (0: none is done yet). */
-struct window {
-    struct position from; /* cursor NULL: the very beginning, or no window */
-    uint64_t xid;
-    int64_t us;      /* the server's clock when it was chosen */
-    int64_t mono_us; /* and this process's, which is not saved; 0: another process chose it */
-    struct fence fence;
-};
-
-/* What is done once a batch and all before it are acknowledged: see the fields above. */
-struct mark {
-    struct position at;      /* of a table that is polled; all of these: see watermark.h */
-    struct position seen;    /* cursor NULL: `at` is it */
-    struct window window;    /* without a fence */
-    struct window candidate; /* us 0: none */
-    struct window rewind;    /* fence.sessions NULL: none */
-    struct position pass;    /* cursor NULL: none is under way */
-    uint64_t pass_xid;
-    struct position fan; /* cursor NULL: none */
-    uint64_t fan_hash;
-    char *after; /* owned: of the fan, if there is one; else of the snapshot or the sweep */
-};
-void mark_free(struct mark *m);
-void mark_move(struct mark *to, struct mark *from);
-const struct position *mark_highest(const struct mark *m); /* the highest position seen; borrowed */
-/* frees what `to` held; false: no memory */
-bool mark_copy(struct mark *to, const struct mark *from);
-/* All rows at or above this position are to be read (cursor NULL: all rows). False: no memory. */
-bool mark_begin(struct mark *m, const struct position *at);
-void window_free(struct window *w); /* leaves an empty one */
 
 enum state_phase { STATE_NEW, STATE_SNAPSHOT, STATE_FOLLOWING };
 

@@ -1,0 +1,102 @@
+#include "model/checkpoint.h"
+
+#include "base/text.h"
+
+#include <stdlib.h>
+
+void position_free(struct position *p)
+{
+    free(p->cursor);
+    free(p->key);
+    *p = (struct position){0};
+}
+
+bool position_copy(struct position *to, const struct position *from)
+{
+    to->us = from->us;
+    to->has_us = from->has_us;
+    return text_set(&to->cursor, from->cursor) && text_set(&to->key, from->key);
+}
+
+bool position_same(const struct position *a, const struct position *b)
+{
+    return text_same(a->cursor, b->cursor) && text_same(a->key, b->key);
+}
+
+void position_move(struct position *to, struct position *from)
+{
+    position_free(to);
+    *to = *from;
+    *from = (struct position){0};
+}
+
+static void fence_free(struct fence *f)
+{
+    free(f->sessions);
+    *f = (struct fence){0};
+}
+
+void window_free(struct window *w)
+{
+    position_free(&w->from);
+    fence_free(&w->fence);
+    *w = (struct window){0};
+}
+
+static bool window_copy(struct window *to, const struct window *from)
+{
+    to->xid = from->xid;
+    to->us = from->us;
+    to->mono_us = from->mono_us;
+    to->fence.xid = from->fence.xid;
+    to->fence.us = from->fence.us;
+    return position_copy(&to->from, &from->from) &&
+           text_set(&to->fence.sessions, from->fence.sessions);
+}
+
+void mark_free(struct mark *m)
+{
+    position_free(&m->at);
+    position_free(&m->seen);
+    window_free(&m->window);
+    window_free(&m->candidate);
+    window_free(&m->rewind);
+    position_free(&m->pass);
+    position_free(&m->fan);
+    free(m->after);
+    *m = (struct mark){0};
+}
+
+void mark_move(struct mark *to, struct mark *from)
+{
+    mark_free(to);
+    *to = *from;
+    *from = (struct mark){0};
+}
+
+bool mark_copy(struct mark *to, const struct mark *from)
+{
+    to->pass_xid = from->pass_xid;
+    to->fan_hash = from->fan_hash;
+    return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&
+           window_copy(&to->window, &from->window) &&
+           window_copy(&to->candidate, &from->candidate) &&
+           window_copy(&to->rewind, &from->rewind) && position_copy(&to->pass, &from->pass) &&
+           position_copy(&to->fan, &from->fan) && text_set(&to->after, from->after);
+}
+
+const struct position *mark_highest(const struct mark *m)
+{
+    return m->seen.cursor ? &m->seen : &m->at;
+}
+
+bool mark_begin(struct mark *m, const struct position *at)
+{
+    struct mark fresh = {0};
+    bool ok = position_copy(&fresh.at, at) && position_copy(&fresh.window.from, at);
+    if (ok)
+        mark_move(m, &fresh);
+    else
+        mark_free(&fresh);
+    return ok;
+}

@@ -1,0 +1,73 @@
+/* checkpoint: how far a table has been delivered to the index.
+ *
+ * Uses     text.
+ * Threads  any, each with values of its own.
+ *
+ * A batch carries the checkpoint that holds once the batch and all batches before it are
+ * acknowledged by the search server. The state file keeps the last one of each table, and a later
+ * process continues from it. store/state.h lists the fields as JSON; model/watermark.h has the
+ * rules by which they move.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A place in the order of a table's rows: by the cursor, then by the key. Safe to free if zeroed. */
+struct position {
+    char *cursor; /* owned: the server's own text; NULL: the beginning of the table */
+    char *key;    /* owned; NULL: no row with this cursor is included */
+    int64_t us;   /* the cursor in microseconds since 1970 */
+    bool has_us;  /* the cursor is a time, so `us` is set */
+};
+void position_free(struct position *p);
+/* Replaces what `to` held with a copy. False: no memory; `to` can be freed. */
+bool position_copy(struct position *to, const struct position *from);
+/* Replaces what `to` held, and leaves `from` empty. */
+void position_move(struct position *to, struct position *from);
+/* Whether cursor and key are the same texts. */
+bool position_same(const struct position *a, const struct position *b);
+
+/* The transactions that were open at one moment. */
+struct fence {
+    /* owned: the sessions' names, each followed by a space; NULL: no fence */
+    char *sessions;
+    /* a standby cannot name sessions: there, the fence is over once all transactions below this id
+     * have ended */
+    uint64_t xid;
+    int64_t us; /* the server's clock at that moment */
+};
+
+/* The rows that every pass reads: all of them from one position on. */
+struct window {
+    struct position from; /* cursor NULL: the beginning of the table, or no window */
+    /* rows of transactions below this id are done; 0: no row is done yet */
+    uint64_t xid;
+    int64_t us;      /* the server's clock when the window was chosen */
+    int64_t mono_us; /* this process's monotonic clock then, not saved; 0: another process's */
+    struct fence fence;
+};
+/* Leaves an empty window. */
+void window_free(struct window *w);
+
+struct mark {
+    struct position at;      /* the position to show; see watermark_see */
+    struct position seen;    /* the highest position read; cursor NULL: it is `at` */
+    struct window window;    /* without a fence */
+    struct window candidate; /* becomes the window; us 0: none */
+    struct window rewind;    /* the window to return to; fence.sessions NULL: none */
+    struct position pass;    /* a pass is under way, and has come so far; cursor NULL: none is */
+    uint64_t pass_xid;       /* window.xid once that pass has ended */
+    struct position fan;     /* the rows whose fan-out is under way; cursor NULL: none is */
+    uint64_t fan_hash;       /* of those rows: whether they are still the same ones */
+    char *after; /* owned: the last key done, of the fan-out; or of the snapshot or the sweep */
+};
+void mark_free(struct mark *m);
+/* Replaces what `to` held, and leaves `from` empty. */
+void mark_move(struct mark *to, struct mark *from);
+/* Replaces what `to` held with a copy. False: no memory; `to` can be freed. */
+bool mark_copy(struct mark *to, const struct mark *from);
+/* Starts over: all rows at or above `at` are to be read (cursor NULL: all rows). False: no memory,
+ * and `m` is unchanged. */
+bool mark_begin(struct mark *m, const struct position *at);
+/* The highest position read; borrowed. */
+const struct position *mark_highest(const struct mark *m);
