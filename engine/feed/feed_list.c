@@ -13,9 +13,9 @@
 enum { BATCH = 1000 }; /* keys */
 
 struct list {
-    struct feed feed;        /* first */
-    struct batch *given;     /* owned */
-    struct source_list keys; /* owned; as the server writes them */
+    struct feed feed;    /* first */
+    struct batch *given; /* owned */
+    struct keylist keys; /* owned; as the server writes them */
     bool checked;
     size_t next;
 };
@@ -56,7 +56,7 @@ static void list_free(struct feed *f)
 {
     struct list *l = (struct list *)f;
     batch_free(l->given);
-    source_list_free(&l->keys);
+    keylist_free(&l->keys);
     free(l);
 }
 

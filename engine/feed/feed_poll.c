@@ -67,8 +67,8 @@ struct poll {
     /* the page being delivered: */
     struct mark before;                     /* what holds while it is not */
     struct position end;                    /* of the page */
-    struct source_list rows;                /* its changed rows' keys, of this table */
-    struct source_list affected;            /* of the root: a part of the fan */
+    struct keylist rows;                    /* its changed rows' keys, of this table */
+    struct keylist affected;                /* of the root: a part of the fan */
     size_t next;                            /* of affected */
     bool fan_over, asked_index, from_index; /* from_index: affected came from there */
     /* of the rows that the fan is made of, and their cursors */
@@ -198,7 +198,7 @@ static bool take_rows(struct poll *p, const PGresult *page)
             keyset_put(p->memory, p->end.key, p->version.data, p->generation);
         add_to_hash(&p->rows_hash, p->end.key);
         add_to_hash(&p->rows_hash, p->version.data);
-        ok = source_list_add(&p->rows, p->end.key);
+        ok = keylist_add(&p->rows, p->end.key);
     }
     ok = ok && (!highest.cursor || watermark_see(&p->rule, &p->mark, &highest, &p->report.mark));
     position_free(&highest);
@@ -327,7 +327,7 @@ static bool read_page(struct poll *p, struct err *e)
 /* ---- from rows to the documents that they affect ---- */
 
 static bool ask_about(struct poll *p, char *const *rows, size_t n, const char *after,
-                      struct source_list *affected, struct err *e)
+                      struct keylist *affected, struct err *e)
 {
     struct pg *pg = pg_acquire(p->feed.pool, e);
     bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)rows, n,
@@ -337,18 +337,18 @@ static bool ask_about(struct poll *p, char *const *rows, size_t n, const char *a
 }
 
 struct sieve {
-    struct source_list good; /* rows that `affects` can be asked about */
+    struct keylist good; /* rows that `affects` can be asked about */
     size_t bad;
 };
 
 /* Halves find the rows on which the script's `affects` raises. */
 static bool sift(struct poll *p, char **rows, size_t n, struct sieve *s, struct err *e)
 {
-    struct source_list ignored = {0};
+    struct keylist ignored = {0};
     bool ok = ask_about(p, rows, n, NULL, &ignored, e);
-    source_list_free(&ignored);
+    keylist_free(&ignored);
     for (size_t i = 0; ok && i < n; i++)
-        ok = source_list_add(&s->good, rows[i]) || err_memory(e);
+        ok = keylist_add(&s->good, rows[i]) || err_memory(e);
     if (ok || e->kind != ERR_FINAL || e->fault != ERR_FAULT_ROW)
         return ok;
     if (n > 1)
@@ -365,18 +365,18 @@ static bool leave_out_bad_rows(struct poll *p, struct err *e)
 {
     struct sieve s = {0};
     struct err why = *e, other;
-    struct source_list ignored = {0};
+    struct keylist ignored = {0};
     bool ok = ask_about(p, p->rows.keys, 0, NULL, &ignored, &other) &&
               sift(p, p->rows.keys, p->rows.n, &s, &other);
-    source_list_free(&ignored);
+    keylist_free(&ignored);
     if (!ok || (s.good.n == 0 && s.bad > TOLD_ROWS)) {
-        source_list_free(&s.good);
+        keylist_free(&s.good);
         *e = ok || other.kind == ERR_FINAL ? why : other;
         return false;
     }
     if (s.bad > TOLD_ROWS)
         log_warn("and %zu more such rows of '%s'", s.bad - TOLD_ROWS, table_of(p)->label);
-    source_list_free(&p->rows);
+    keylist_free(&p->rows);
     p->rows = s.good;
     return true;
 }
@@ -411,7 +411,7 @@ static bool ask_index(struct poll *p, struct err *e)
     bool ok = scan != NULL;
     while (ok && n > 0 && (ok = index_scan_next(scan, &keys, &n, e)))
         for (size_t i = 0; ok && i < n; i++)
-            ok = source_list_add(&p->affected, keys[i]) || err_memory(e);
+            ok = keylist_add(&p->affected, keys[i]) || err_memory(e);
     index_scan_close(scan);
     return ok;
 }
@@ -419,11 +419,11 @@ static bool ask_index(struct poll *p, struct err *e)
 /* Fills `affected` with the next part of the fan; may find nothing. */
 static bool fill_affected(struct poll *p, struct err *e)
 {
-    source_list_free(&p->affected);
+    keylist_free(&p->affected);
     p->next = 0;
     if (is_root(p)) {
         p->affected = p->rows;
-        p->rows = (struct source_list){0};
+        p->rows = (struct keylist){0};
         p->fan_over = true;
         return true;
     }
@@ -432,7 +432,7 @@ static bool fill_affected(struct poll *p, struct err *e)
     if (ok)
         p->asked_index = true;
     else
-        source_list_free(&p->affected);
+        keylist_free(&p->affected);
     return ok;
 }
 
@@ -465,7 +465,7 @@ static bool make_batch(struct poll *p, struct batch **out, struct err *e)
     }
     p->next = next;
     if (last) {
-        source_list_free(&p->rows);
+        keylist_free(&p->rows);
         p->news = false;
     }
     *out = b;
@@ -483,8 +483,8 @@ static bool poll_next(struct feed *f, struct batch **out, struct err *e)
                 return false;
             continue;
         }
-        source_list_free(&p->affected);
-        source_list_free(&p->rows);
+        keylist_free(&p->affected);
+        keylist_free(&p->rows);
         p->next = 0;
         if (p->news) /* nothing to fetch, but the mark has moved */
             return make_batch(p, out, e);
@@ -518,8 +518,8 @@ static void poll_free(struct feed *f)
     position_free(&p->end);
     position_free(&p->resume_to);
     source_report_free(&p->report);
-    source_list_free(&p->rows);
-    source_list_free(&p->affected);
+    keylist_free(&p->rows);
+    keylist_free(&p->affected);
     keyset_free(p->memory);
     buf_free(&p->version);
     free(p->sessions);

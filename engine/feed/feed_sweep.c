@@ -30,15 +30,15 @@ struct sweep {
     char *after;      /* owned: the last key delivered */
     bool resumed;     /* one that was broken off, and no page of it has come yet */
     bool rows_over;
-    const char *index;                    /* borrowed: what is searched for ids */
-    struct index_scan *scan;              /* owned; NULL: not begun */
-    struct source_list absent, malformed; /* owned: ids to be deleted */
-    const struct deadletters *dead;       /* borrowed; NULL: none */
-    struct chunk_size *chunk;             /* borrowed */
+    const char *index;                /* borrowed: what is searched for ids */
+    struct index_scan *scan;          /* owned; NULL: not begun */
+    struct keylist absent, malformed; /* owned: ids to be deleted */
+    const struct deadletters *dead;   /* borrowed; NULL: none */
+    struct chunk_size *chunk;         /* borrowed */
     bool ids_over, finished;
 };
 
-static bool give(struct source_list *from, struct batch **out, struct err *e)
+static bool give(struct keylist *from, struct batch **out, struct err *e)
 {
     struct batch *b = batch_new();
     bool ok = b != NULL;
@@ -49,13 +49,13 @@ static bool give(struct source_list *from, struct batch **out, struct err *e)
         return err_memory(e);
     }
     b->only_differences = true;
-    source_list_free(from);
+    keylist_free(from);
     *out = b;
     return true;
 }
 
 /* Ids come behind all rows: so stands the mark. */
-static bool give_ids(struct sweep *s, struct source_list *from, struct batch **out, struct err *e)
+static bool give_ids(struct sweep *s, struct keylist *from, struct batch **out, struct err *e)
 {
     if (!give(from, out, e))
         return false;
@@ -65,7 +65,7 @@ static bool give_ids(struct sweep *s, struct source_list *from, struct batch **o
 
 static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
 {
-    struct source_list page = {0};
+    struct keylist page = {0};
     int64_t least = chunk_size_least(s->chunk), most = least < MOST ? least : MOST;
     struct pg *pg = pg_acquire(s->feed.pool, e);
     bool ok = pg && source_walk(s->feed.source, pg, s->after, most > PAGE ? most : PAGE, &page, e);
@@ -89,7 +89,7 @@ static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
     }
     s->resumed = s->resumed && !ok;
     free(after);
-    source_list_free(&page);
+    keylist_free(&page);
     return ok;
 }
 
@@ -111,8 +111,8 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
         return true;
     index_scan_close(s->scan); /* a page was lost: from the first one, then */
     s->scan = NULL;
-    source_list_free(&s->absent);
-    source_list_free(&s->malformed);
+    keylist_free(&s->absent);
+    keylist_free(&s->malformed);
     return false;
 }
 
@@ -134,8 +134,8 @@ static bool take_dead(struct sweep *s, struct err *e)
     pg_release(s->feed.pool, pg);
     free(keys);
     if (!ok) {
-        source_list_free(&s->absent);
-        source_list_free(&s->malformed);
+        keylist_free(&s->absent);
+        keylist_free(&s->malformed);
     }
     return ok;
 }
@@ -174,8 +174,8 @@ static void sweep_free(struct feed *f)
 {
     struct sweep *s = (struct sweep *)f;
     index_scan_close(s->scan);
-    source_list_free(&s->absent);
-    source_list_free(&s->malformed);
+    keylist_free(&s->absent);
+    keylist_free(&s->malformed);
     free(s->after);
     free(s);
 }

@@ -96,12 +96,12 @@ static bool sign_table(struct run *r, size_t table, struct state_table *t, struc
 static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
 {
     const char *last = r->data.after ? r->data.after : t->mark.at.key;
-    struct source_list list = {0};
+    struct keylist list = {0};
     struct pg *pg = last ? pg_acquire(&r->pool, e) : NULL;
     *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
                       list.n == 1 && strcmp(list.keys[0], last) == 0);
     bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
-    source_list_free(&list);
+    keylist_free(&list);
     pg_release(&r->pool, pg);
     return (pg || !last) && ok;
 }

@@ -205,30 +205,7 @@ const char *source_key(const struct source *s, const PGresult *row, struct buf *
     return source_join_key(row, 0, s->key, 0, s->tables[0].key.n, text);
 }
 
-void source_list_free(struct source_list *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        free(l->keys[i]);
-    free(l->keys);
-    *l = (struct source_list){0};
-}
-
-bool source_list_add(struct source_list *l, const char *key)
-{
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 64;
-        char **keys = realloc(l->keys, cap * sizeof *keys);
-        if (!keys)
-            return false;
-        l->keys = keys;
-        l->cap = cap;
-    }
-    l->keys[l->n] = strdup(key);
-    return l->keys[l->n] && ++l->n;
-}
-
-bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_list *out,
-                      struct err *e)
+bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct keylist *out, struct err *e)
 {
     struct buf text;
     if (!pg_expect(pg, res, -1, n, e))
@@ -237,7 +214,7 @@ bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_lis
     bool ok = true;
     for (int i = 0; ok && i < PQntuples(*res); i++) {
         const char *key = source_join_key(*res, i, NULL, 0, n, &text);
-        ok = key ? source_list_add(out, key) : !text.failed;
+        ok = key ? keylist_add(out, key) : !text.failed;
     }
     buf_free(&text);
     return ok || err_memory(e);
@@ -755,7 +732,7 @@ static bool ask_for_first(const struct source_table *t, struct pg *pg, struct bu
                           PGresult **out, struct err *e)
 {
     struct source_parameters p = {0};
-    struct source_list keys = {0};
+    struct keylist keys = {0};
     struct buf first;
     PGresult *res = NULL;
     const char *text = buf_cstr(sql);
@@ -770,7 +747,7 @@ static bool ask_for_first(const struct source_table *t, struct pg *pg, struct bu
          (text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, p.list, out, e)
                : err_memory(e));
     source_parameters_free(&p, &t->key);
-    source_list_free(&keys);
+    keylist_free(&keys);
     buf_free(sql);
     return ok;
 }

@@ -10,6 +10,7 @@
  */
 #pragma once
 #include "base/buf.h"
+#include "model/keylist.h"
 #include "model/watermark.h"
 #include "pg/pg.h"
 
@@ -95,25 +96,17 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
 bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
                   struct err *e);
 
-/* Keys, as the caller's list: see source_list_free. */
-struct source_list {
-    char **keys; /* owned, each */
-    size_t n, cap;
-};
-bool source_list_add(struct source_list *l, const char *key); /* copies; false: no memory */
-void source_list_free(struct source_list *l);                 /* bears a zeroed struct */
-
 /* The next `rows` keys above `after` (NULL: the first ones), in order. */
 bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
-                 struct source_list *out, struct err *e);
+                 struct keylist *out, struct err *e);
 /* The given keys as the server writes them, without doubles; ERR_USAGE for one that is no such
  * key. */
 bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                      struct source_list *out, struct err *e);
+                      struct keylist *out, struct err *e);
 /* Of the given keys (an index's ids) those that the root table does not have: absent; and those
  * that cannot be keys of it at all: malformed. */
 bool source_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                    struct source_list *absent, struct source_list *malformed, struct err *e);
+                    struct keylist *absent, struct keylist *malformed, struct err *e);
 
 /* ---- following the tables' cursors ---- */
 
@@ -176,8 +169,7 @@ char *source_server(const struct source *s, struct pg *pg, struct err *e);
 /* The root's keys that `keys` of a related table affect: those above `after` (NULL: from the
  * first), `rows` at most, in order, each once. */
 bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys,
-                     size_t n, const char *after, int64_t rows, struct source_list *out,
-                     struct err *e);
+                     size_t n, const char *after, int64_t rows, struct keylist *out, struct err *e);
 
 /* How many rows have no cursor, or an infinite one, and are found by the sweep alone: *some,
  * whether there are any. */

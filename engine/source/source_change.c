@@ -473,8 +473,7 @@ static void add_affected(struct buf *sql, const struct source_table *t,
 }
 
 bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys,
-                     size_t n, const char *after, int64_t rows, struct source_list *out,
-                     struct err *e)
+                     size_t n, const char *after, int64_t rows, struct keylist *out, struct err *e)
 {
     const struct source_table *t = &s->tables[table];
     const struct source_key *root = &s->tables[0].key;

@@ -184,7 +184,7 @@ bool source_bound(const struct source *s, struct pg *pg, const char *after, int6
 }
 
 bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
-                 struct source_list *out, struct err *e)
+                 struct keylist *out, struct err *e)
 {
     char tail[60];
     PGresult *res;
@@ -198,7 +198,7 @@ bool source_walk(const struct source *s, struct pg *pg, const char *after, int64
 
 /* Runs sql, which is freed, with the keys as its parameters: the list of keys that it gives. */
 static bool list_for_keys(const struct source_key *k, struct pg *pg, struct buf *sql,
-                          const char *const *keys, size_t n, struct source_list *out, struct err *e)
+                          const char *const *keys, size_t n, struct keylist *out, struct err *e)
 {
     struct source_parameters p;
     PGresult *res = NULL;
@@ -213,7 +213,7 @@ static bool list_for_keys(const struct source_key *k, struct pg *pg, struct buf 
 }
 
 static bool cast_keys(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                      struct source_list *out, struct err *e)
+                      struct keylist *out, struct err *e)
 {
     const struct source_key *k = &s->tables[0].key;
     struct buf sql;
@@ -227,7 +227,7 @@ static bool cast_keys(const struct source *s, struct pg *pg, const char *const *
 }
 
 bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                      struct source_list *out, struct err *e)
+                      struct keylist *out, struct err *e)
 {
     if (cast_keys(s, pg, keys, n, out, e))
         return true;
@@ -239,7 +239,7 @@ bool source_canonical(const struct source *s, struct pg *pg, const char *const *
 }
 
 static bool find_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                         struct source_list *absent, struct err *e)
+                         struct keylist *absent, struct err *e)
 {
     const struct source_table *t = &s->tables[0];
     const struct source_key *k = &t->key;
@@ -260,20 +260,20 @@ static bool find_missing(const struct source *s, struct pg *pg, const char *cons
 
 /* One text that is no key makes the server refuse them all: halves find it. */
 bool source_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                    struct source_list *absent, struct source_list *malformed, struct err *e)
+                    struct keylist *absent, struct keylist *malformed, struct err *e)
 {
     if (n == 0 || find_missing(s, pg, keys, n, absent, e))
         return true;
     if (e->kind != ERR_FINAL)
         return err_wrap(e, "could not read '%s'", s->tables[0].label);
-    struct source_list probe = {0};
+    struct keylist probe = {0};
     if (n == 1) {
         bool castable = cast_keys(s, pg, keys, n, &probe, e);
-        source_list_free(&probe);
+        keylist_free(&probe);
         if (castable || e->kind != ERR_FINAL)
             /* it was not the key's fault */
             return err_wrap(e, "could not read '%s'", s->tables[0].label);
-        return source_list_add(malformed, keys[0]) || err_memory(e);
+        return keylist_add(malformed, keys[0]) || err_memory(e);
     }
     return source_missing(s, pg, keys, n / 2, absent, malformed, e) &&
            source_missing(s, pg, keys + n / 2, n - n / 2, absent, malformed, e);

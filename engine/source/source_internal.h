@@ -47,5 +47,4 @@ bool source_query(struct pg *pg, const char *label, struct buf *sql, int n,
 const char *source_join_key(const PGresult *res, int row, const int *columns, int first, size_t n,
                             struct buf *text);
 /* All rows of a result whose columns are a key. A key with a NULL in it is none. */
-bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct source_list *out,
-                      struct err *e);
+bool source_take_list(struct pg *pg, PGresult **res, size_t n, struct keylist *out, struct err *e);
