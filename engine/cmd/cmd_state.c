@@ -18,13 +18,13 @@ static const struct cli_option options[] = {
 
 static void show_table(const struct state_table *t)
 {
-    const struct mark *m = &t->mark;
+    const struct checkpoint *m = &t->checkpoint;
     printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning",
            m->at.key ? ", up to key " : "", m->at.key ? m->at.key : "");
     if (m->window.from.cursor && !position_same(&m->window.from, &m->at))
         printf("; looked at again from %s", m->window.from.cursor);
-    if (m->fan.cursor)
-        printf("; amid what changed up to %s", m->fan.cursor);
+    if (m->fanout.cursor)
+        printf("; amid what changed up to %s", m->fanout.cursor);
     printf("\n");
 }
 
@@ -71,7 +71,7 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
     if (at.has_us) /* in UTC: a timestamp column has no eye for a zone */
         at.cursor = clock_text(at.us, utc);
     bool known = d.phase != STATE_NEW && !d.bare;
-    const struct position *root = known && d.n_tables > 0 ? &d.tables[0].mark.at : NULL;
+    const struct position *root = known && d.n_tables > 0 ? &d.tables[0].checkpoint.at : NULL;
     bool is_number = root && root->cursor && !root->has_us, ok = true;
     if (is_number && at.has_us)
         ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is no time: it stands at %s",
@@ -85,10 +85,10 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
     d.after = NULL;
     ok = ok && (position_copy(&d.mtime, &at) || err_memory(e));
     for (size_t i = 0; ok && i < d.n_tables; i++) {
-        struct mark *m = &d.tables[i].mark;
+        struct checkpoint *m = &d.tables[i].checkpoint;
         if (i > 0 && m->at.has_us != at.has_us)
             continue; /* another kind of cursor */
-        ok = mark_begin(m, &at) || err_memory(e);
+        ok = checkpoint_begin(m, &at) || err_memory(e);
     }
     ok = ok && state_save(s, &d, e);
     state_data_free(&d);

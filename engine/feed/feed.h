@@ -60,8 +60,8 @@ void feed_place_free(struct feed_place *p);
  * moment ago; to_the_limit: end at its last row, so that a table under constant change keeps nobody
  * busy for ever. All copied. es: for index_field; may be NULL. */
 struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
-                       const struct mark *mark, const struct feed_place *place, bool to_the_limit,
-                       struct err *e);
+                       const struct checkpoint *mark, const struct feed_place *place,
+                       bool to_the_limit, struct err *e);
 /* Once feed_next gave NULL: look again. What was delivered and has not changed since is not
  * delivered again. False: no memory. */
 bool feed_poll_again(struct feed *f);

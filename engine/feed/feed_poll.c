@@ -11,7 +11,7 @@
  * A row that a later pass may bring again is remembered with its version, and passed over then. A
  * pass whose reports say that its window was too small does not count, and is followed by a larger
  * one at once. A whole pass that is broken off is gone on with behind its last page (mark.pass),
- * and a page's fan behind its last key (mark.fan).
+ * and a page's fan behind its last key (mark.fanout).
  */
 #include "base/clock.h"
 #include "base/err.h"
@@ -44,8 +44,8 @@ struct poll {
     struct feed feed; /* first */
     size_t table;
     struct watermark_rule rule;
-    struct mark mark;      /* as it is once all that was read is acknowledged */
-    struct position limit; /* where to end; cursor NULL: with the last row */
+    struct checkpoint mark; /* as it is once all that was read is acknowledged */
+    struct position limit;  /* where to end; cursor NULL: with the last row */
     /* of this pass: the end of its last page; cursor NULL: no page yet */
     struct position behind;
     struct source_report report;   /* the last page's */
@@ -65,7 +65,7 @@ struct poll {
     int64_t whole_ended_us;
 
     /* the page being delivered: */
-    struct mark before;                     /* what holds while it is not */
+    struct checkpoint before;               /* what holds while it is not */
     struct position end;                    /* of the page */
     struct keylist rows;                    /* its changed rows' keys, of this table */
     struct keylist affected;                /* of the root: a part of the fan */
@@ -119,7 +119,7 @@ static bool same_window(const struct window *a, const struct window *b)
 
 /* Whether a restart would go on differently, but for transaction ids: those alone are not worth a
  * save. */
-static bool is_news(const struct mark *a, const struct mark *b)
+static bool is_news(const struct checkpoint *a, const struct checkpoint *b)
 {
     return !position_same(&a->at, &b->at) || !position_same(&a->seen, &b->seen) ||
            !same_window(&a->window, &b->window) || !same_window(&a->candidate, &b->candidate) ||
@@ -227,11 +227,11 @@ static bool check_server(struct poll *p, struct pg *pg, struct err *e)
 
 static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
 {
-    const struct mark *m = &p->mark;
+    const struct checkpoint *m = &p->mark;
     bool first = !p->behind.cursor;
-    struct source_look look = {.from = p->whole ? &m->window.from : mark_highest(&p->mark),
+    struct source_look look = {.from = p->whole ? &m->window.from : checkpoint_highest(&p->mark),
                                .slack = p->whole ? watermark_slack(&p->rule, m) : 0,
-                               .seen = mark_highest(&p->mark),
+                               .seen = checkpoint_highest(&p->mark),
                                .xid = m->window.xid,
                                .behind = &p->behind,
                                .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
@@ -289,7 +289,7 @@ static bool judge_report(struct poll *p)
 static bool judge_page(struct poll *p, const PGresult *page)
 {
     bool resumed = p->resume_to.cursor != NULL, over = PQntuples(page) < PAGE;
-    bool ok = mark_copy(&p->before, &p->mark) && (p->behind.cursor || begin_with(p, page)) &&
+    bool ok = checkpoint_copy(&p->before, &p->mark) && (p->behind.cursor || begin_with(p, page)) &&
               judge_report(p) && (PQntuples(page) == 0 || take_rows(p, page));
     if (!ok)
         return false;
@@ -440,14 +440,14 @@ static bool fill_affected(struct poll *p, struct err *e)
  * until then the one before it, and how far the fan has come. */
 static bool set_done(struct poll *p, struct batch *b, bool last)
 {
-    if (!mark_copy(&b->done, last ? &p->mark : &p->before))
+    if (!checkpoint_copy(&b->done, last ? &p->mark : &p->before))
         return false;
     b->only_differences = !table_of(p)->has_xmin; /* what a window brings again has not changed */
     if (last || !p->after || p->from_index)       /* the index's keys come in no order */
         return true;
-    b->done.fan_hash = p->rows_hash;
+    b->done.fanout_hash = p->rows_hash;
     b->done.after = strdup(b->keys[b->n - 1]);
-    return b->done.after && position_copy(&b->done.fan, &p->end);
+    return b->done.after && position_copy(&b->done.fanout, &p->end);
 }
 
 static bool make_batch(struct poll *p, struct batch **out, struct err *e)
@@ -511,8 +511,8 @@ const struct source_report *feed_poll_report(const struct feed *f)
 static void poll_free(struct feed *f)
 {
     struct poll *p = (struct poll *)f;
-    mark_free(&p->mark);
-    mark_free(&p->before);
+    checkpoint_free(&p->mark);
+    checkpoint_free(&p->before);
     position_free(&p->limit);
     position_free(&p->behind);
     position_free(&p->end);
@@ -534,25 +534,25 @@ static void poll_free(struct feed *f)
  * its last key. */
 static bool resume(struct poll *p)
 {
-    struct mark *m = &p->mark;
+    struct checkpoint *m = &p->mark;
     p->resumed = m->pass.cursor;
     if (p->resumed && !position_copy(&p->behind, &m->pass))
         return false;
-    p->resume_hash = m->fan_hash;
-    if (m->fan.cursor && m->after) {
-        position_move(&p->resume_to, &m->fan);
+    p->resume_hash = m->fanout_hash;
+    if (m->fanout.cursor && m->after) {
+        position_move(&p->resume_to, &m->fanout);
         p->after = m->after;
         m->after = NULL;
     }
-    position_free(&m->fan);
+    position_free(&m->fanout);
     free(m->after);
     m->after = NULL;
     return true;
 }
 
 struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
-                       const struct mark *mark, const struct feed_place *place, bool to_the_limit,
-                       struct err *e)
+                       const struct checkpoint *mark, const struct feed_place *place,
+                       bool to_the_limit, struct err *e)
 {
     struct poll *p = calloc(1, sizeof *p);
     if (!p) {
@@ -567,7 +567,7 @@ struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *
     begin_pass(p);
     p->finished = to_the_limit && !place->last.cursor; /* no row has a cursor */
     p->server = place->server ? strdup(place->server) : NULL;
-    if (p->memory && (p->server || !place->server) && mark_copy(&p->mark, mark) &&
+    if (p->memory && (p->server || !place->server) && checkpoint_copy(&p->mark, mark) &&
         (!to_the_limit || position_copy(&p->limit, &place->last)) && resume(p))
         return &p->feed;
     poll_free(&p->feed);

@@ -48,14 +48,15 @@ void coordinator_set(struct coordinator *p, size_t lane, struct feed *f)
 
 /* ---- acknowledgements ---- */
 
-static bool note_mark(struct coordinator *p, size_t lane, struct mark *done, struct err *e)
+static bool keep_checkpoint(struct coordinator *p, size_t lane, struct checkpoint *done,
+                            struct err *e)
 {
     struct state_data *d = p->data;
     if (lane < p->source->n_tables) {
-        struct state_table *t = state_table(d, p->source->tables[lane].mark_name);
+        struct state_table *t = state_table(d, p->source->tables[lane].state_name);
         if (!t)
             return err_memory(e);
-        mark_move(&t->mark, done);
+        checkpoint_move(&t->checkpoint, done);
         return true;
     }
     char **to = d->phase == STATE_SNAPSHOT ? &d->after : &d->sweep_after;
@@ -113,12 +114,12 @@ bool coordinator_note(struct coordinator *p, struct err *e)
 {
     bool ok = !p->state || keep_clean(p, e);
     for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
-        struct mark done = {0};
+        struct checkpoint done = {0};
         if (queue_low_water(p->queue, i, &done)) {
-            ok = note_mark(p, i, &done, e);
+            ok = keep_checkpoint(p, i, &done, e);
             p->unsaved = true;
         }
-        mark_free(&done);
+        checkpoint_free(&done);
     }
     return ok && note_rejections(p, e);
 }

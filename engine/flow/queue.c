@@ -20,14 +20,14 @@
 struct slot {
     struct batch *batch; /* owned while waiting */
     bool acked;
-    struct mark done;
+    struct checkpoint done;
 };
 
 struct lane {
     struct slot *slots; /* owned */
     size_t window;
     uint64_t low, next_get, next_put;
-    struct mark done; /* of batch low - 1 */
+    struct checkpoint done; /* of batch low - 1 */
     bool news;
 };
 
@@ -136,7 +136,7 @@ void batch_free(struct batch *b)
     free(b->keys);
     free(b->from);
     free(b->to);
-    mark_free(&b->done);
+    checkpoint_free(&b->done);
     batch_forget_rejections(b);
     free(b);
 }
@@ -190,10 +190,10 @@ static void free_lane(struct lane *l)
 {
     for (size_t i = 0; l->slots && i < l->window; i++) {
         batch_free(l->slots[i].batch);
-        mark_free(&l->slots[i].done);
+        checkpoint_free(&l->slots[i].done);
     }
     free(l->slots);
-    mark_free(&l->done);
+    checkpoint_free(&l->done);
 }
 
 void queue_free(struct queue *q)
@@ -311,13 +311,13 @@ void queue_close(struct queue *q)
     pthread_mutex_unlock(&q->mutex);
 }
 
-bool queue_low_water(struct queue *q, size_t lane, struct mark *done)
+bool queue_low_water(struct queue *q, size_t lane, struct checkpoint *done)
 {
     struct lane *l = &q->lanes[lane];
     pthread_mutex_lock(&q->mutex);
     bool news = l->news;
     if (news)
-        mark_move(done, &l->done);
+        checkpoint_move(done, &l->done);
     l->news = false;
     pthread_mutex_unlock(&q->mutex);
     return news;
@@ -384,7 +384,7 @@ struct batch *queue_get(struct queue *q)
 static void advance(struct lane *l)
 {
     for (struct slot *slot; (slot = &l->slots[l->low % l->window])->acked; l->low++) {
-        mark_move(&l->done, &slot->done);
+        checkpoint_move(&l->done, &slot->done);
         l->news = true;
         *slot = (struct slot){0};
     }
@@ -416,7 +416,7 @@ void queue_ack(struct queue *q, struct batch *b)
     if (take_rejections(q, b)) {
         struct slot *slot = &l->slots[b->seq % l->window];
         slot->acked = true;
-        mark_move(&slot->done, &b->done);
+        checkpoint_move(&slot->done, &b->done);
         advance(l);
     } else {
         err_memory(&e);

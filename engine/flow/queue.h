@@ -41,7 +41,7 @@ struct batch {
     char **keys; /* else: these keys; there may be none. Owned, each */
     size_t n;
     /* what the state may say once this batch and all before it are acknowledged */
-    struct mark done;
+    struct checkpoint done;
     struct rejection *rejections; /* the worker's report. Owned */
     size_t n_rejections;
 };
@@ -72,7 +72,7 @@ bool queue_wait(struct queue *q, int64_t timeout_ms);
 void queue_close(struct queue *q); /* the workers' queue_get ends once the queue is empty */
 /* The `done` of the lane's last batch before which all are acknowledged, moved to *done (freed
  * first). False: no news since the last call. */
-bool queue_low_water(struct queue *q, size_t lane, struct mark *done);
+bool queue_low_water(struct queue *q, size_t lane, struct checkpoint *done);
 /* Hands over what the acknowledged batches reported since the last call: *list, owned by the caller
  * (rejections_free). */
 size_t queue_rejections(struct queue *q, struct rejection **list);

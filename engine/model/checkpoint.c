@@ -54,7 +54,7 @@ static bool window_copy(struct window *to, const struct window *from)
            text_set(&to->fence.sessions, from->fence.sessions);
 }
 
-void mark_free(struct mark *m)
+void checkpoint_free(struct checkpoint *m)
 {
     position_free(&m->at);
     position_free(&m->seen);
@@ -62,41 +62,41 @@ void mark_free(struct mark *m)
     window_free(&m->candidate);
     window_free(&m->rewind);
     position_free(&m->pass);
-    position_free(&m->fan);
+    position_free(&m->fanout);
     free(m->after);
-    *m = (struct mark){0};
+    *m = (struct checkpoint){0};
 }
 
-void mark_move(struct mark *to, struct mark *from)
+void checkpoint_move(struct checkpoint *to, struct checkpoint *from)
 {
-    mark_free(to);
+    checkpoint_free(to);
     *to = *from;
-    *from = (struct mark){0};
+    *from = (struct checkpoint){0};
 }
 
-bool mark_copy(struct mark *to, const struct mark *from)
+bool checkpoint_copy(struct checkpoint *to, const struct checkpoint *from)
 {
     to->pass_xid = from->pass_xid;
-    to->fan_hash = from->fan_hash;
+    to->fanout_hash = from->fanout_hash;
     return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&
            window_copy(&to->window, &from->window) &&
            window_copy(&to->candidate, &from->candidate) &&
            window_copy(&to->rewind, &from->rewind) && position_copy(&to->pass, &from->pass) &&
-           position_copy(&to->fan, &from->fan) && text_set(&to->after, from->after);
+           position_copy(&to->fanout, &from->fanout) && text_set(&to->after, from->after);
 }
 
-const struct position *mark_highest(const struct mark *m)
+const struct position *checkpoint_highest(const struct checkpoint *m)
 {
     return m->seen.cursor ? &m->seen : &m->at;
 }
 
-bool mark_begin(struct mark *m, const struct position *at)
+bool checkpoint_begin(struct checkpoint *m, const struct position *at)
 {
-    struct mark fresh = {0};
+    struct checkpoint fresh = {0};
     bool ok = position_copy(&fresh.at, at) && position_copy(&fresh.window.from, at);
     if (ok)
-        mark_move(m, &fresh);
+        checkpoint_move(m, &fresh);
     else
-        mark_free(&fresh);
+        checkpoint_free(&fresh);
     return ok;
 }

@@ -12,7 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A place in the order of a table's rows: by the cursor, then by the key. Safe to free if zeroed. */
+/* A place in the order of a table's rows: by the cursor, then by the key. A zeroed one is the
+ * beginning, and can be freed. */
 struct position {
     char *cursor; /* owned: the server's own text; NULL: the beginning of the table */
     char *key;    /* owned; NULL: no row with this cursor is included */
@@ -49,7 +50,7 @@ struct window {
 /* Leaves an empty window. */
 void window_free(struct window *w);
 
-struct mark {
+struct checkpoint {
     struct position at;      /* the position to show; see watermark_see */
     struct position seen;    /* the highest position read; cursor NULL: it is `at` */
     struct window window;    /* without a fence */
@@ -57,17 +58,17 @@ struct mark {
     struct window rewind;    /* the window to return to; fence.sessions NULL: none */
     struct position pass;    /* a pass is under way, and has come so far; cursor NULL: none is */
     uint64_t pass_xid;       /* window.xid once that pass has ended */
-    struct position fan;     /* the rows whose fan-out is under way; cursor NULL: none is */
-    uint64_t fan_hash;       /* of those rows: whether they are still the same ones */
+    struct position fanout;  /* the rows whose fan-out is under way; cursor NULL: none is */
+    uint64_t fanout_hash;    /* of those rows: whether they are still the same ones */
     char *after; /* owned: the last key done, of the fan-out; or of the snapshot or the sweep */
 };
-void mark_free(struct mark *m);
+void checkpoint_free(struct checkpoint *m);
 /* Replaces what `to` held, and leaves `from` empty. */
-void mark_move(struct mark *to, struct mark *from);
+void checkpoint_move(struct checkpoint *to, struct checkpoint *from);
 /* Replaces what `to` held with a copy. False: no memory; `to` can be freed. */
-bool mark_copy(struct mark *to, const struct mark *from);
+bool checkpoint_copy(struct checkpoint *to, const struct checkpoint *from);
 /* Starts over: all rows at or above `at` are to be read (cursor NULL: all rows). False: no memory,
  * and `m` is unchanged. */
-bool mark_begin(struct mark *m, const struct position *at);
+bool checkpoint_begin(struct checkpoint *m, const struct position *at);
 /* The highest position read; borrowed. */
-const struct position *mark_highest(const struct mark *m);
+const struct position *checkpoint_highest(const struct checkpoint *m);

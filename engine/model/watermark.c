@@ -19,7 +19,7 @@ static bool set_time(struct position *p, int64_t us)
     return p->cursor != NULL;
 }
 
-int64_t watermark_slack(const struct watermark_rule *r, const struct mark *m)
+int64_t watermark_slack(const struct watermark_rule *r, const struct checkpoint *m)
 {
     if (m->window.xid == 0)
         return 0;
@@ -141,24 +141,25 @@ static bool has_shrunk(const struct fence *f, const struct watermark_report *now
 
 /* ---- the window ---- */
 
-static bool lower_to_clock(struct mark *m, int64_t us)
+static bool lower_to_clock(struct checkpoint *m, int64_t us)
 {
     window_free(&m->candidate);
     return set_time(&m->window.from, us);
 }
 
 /* The highest position seen, unless the window begins there already. */
-static bool note_candidate(const struct watermark_rule *r, struct mark *m,
+static bool note_candidate(const struct watermark_rule *r, struct checkpoint *m,
                            const struct watermark_report *now)
 {
     struct position from = {0};
     window_free(&m->candidate);
-    if (!mark_highest(m)->cursor)
+    if (!checkpoint_highest(m)->cursor)
         return true;
-    bool ok = settle(r, mark_highest(m), now->clock_us, &from),
+    bool ok = settle(r, checkpoint_highest(m), now->clock_us, &from),
          is_news = ok && !position_same(&from, &m->window.from);
-    if (is_news && from.us == mark_highest(m)->us) /* its key may count by the time it is taken */
-        ok = position_copy(&from, mark_highest(m));
+    if (is_news &&
+        from.us == checkpoint_highest(m)->us) /* its key may count by the time it is taken */
+        ok = position_copy(&from, checkpoint_highest(m));
     if (!is_news || !ok) {
         position_free(&from);
         return ok;
@@ -169,7 +170,7 @@ static bool note_candidate(const struct watermark_rule *r, struct mark *m,
     return true;
 }
 
-static bool adopt(const struct watermark_rule *r, struct mark *m,
+static bool adopt(const struct watermark_rule *r, struct checkpoint *m,
                   const struct watermark_report *now)
 {
     struct position from = {0};
@@ -184,7 +185,7 @@ static bool adopt(const struct watermark_rule *r, struct mark *m,
 /* The transactions that are still open may fill the window as it is now: it is kept for when one
  * has ended. Where one of them has written already, its rows are below the ids that count from now
  * on. */
-static bool give_up(const struct watermark_rule *r, struct mark *m,
+static bool give_up(const struct watermark_rule *r, struct checkpoint *m,
                     const struct watermark_report *now)
 {
     struct window *rewind = &m->rewind;
@@ -212,9 +213,9 @@ bool watermark_is_over_limit(const struct watermark_rule *r, const struct waterm
 }
 
 bool watermark_begin(const struct watermark_rule *r, const struct watermark_report *now,
-                     const struct position *last, bool known, struct mark *m)
+                     const struct position *last, bool known, struct checkpoint *m)
 {
-    mark_free(m);
+    checkpoint_free(m);
     m->window.xid = now->xid;
     if (!last->cursor)
         return true;
@@ -228,14 +229,14 @@ bool watermark_begin(const struct watermark_rule *r, const struct watermark_repo
     return set_time(&m->window.from, us - r->lookback_us - (open_us > 0 ? open_us : 0));
 }
 
-bool watermark_wants_sessions(const struct watermark_rule *r, const struct mark *m,
+bool watermark_wants_sessions(const struct watermark_rule *r, const struct checkpoint *m,
                               int64_t clock_us)
 {
     return m->rewind.fence.sessions || m->candidate.fence.sessions ||
            (m->candidate.us != 0 && clock_us - m->candidate.us >= r->lookback_us);
 }
 
-bool watermark_judge(const struct watermark_rule *r, struct mark *m,
+bool watermark_judge(const struct watermark_rule *r, struct checkpoint *m,
                      const struct watermark_report *now, bool *again)
 {
     struct window *w = &m->window;
@@ -271,7 +272,7 @@ static bool is_position(const struct watermark_rule *r, const struct position *p
     return !r->is_time || r->is_instant || !p->has_us || p->us <= clock_us + FARTHEST_ZONE;
 }
 
-bool watermark_see(const struct watermark_rule *r, struct mark *m, const struct position *end,
+bool watermark_see(const struct watermark_rule *r, struct checkpoint *m, const struct position *end,
                    const struct watermark_report *now)
 {
     bool held =
@@ -295,7 +296,7 @@ static bool is_of_age(const struct watermark_rule *r, const struct window *candi
            (candidate->mono_us == 0 || now->mono_us - candidate->mono_us >= r->lookback_us);
 }
 
-bool watermark_end_pass(const struct watermark_rule *r, struct mark *m,
+bool watermark_end_pass(const struct watermark_rule *r, struct checkpoint *m,
                         const struct watermark_report *began)
 {
     struct window *c = &m->candidate;
@@ -320,7 +321,7 @@ bool watermark_end_pass(const struct watermark_rule *r, struct mark *m,
     return began->clock_us - c->fence.us < r->limit_us || give_up(r, m, began);
 }
 
-void watermark_end_resumed(struct mark *m)
+void watermark_end_resumed(struct checkpoint *m)
 {
     if (m->window.xid < m->pass_xid)
         m->window.xid = m->pass_xid;
@@ -328,7 +329,7 @@ void watermark_end_resumed(struct mark *m)
     m->pass_xid = 0;
 }
 
-void watermark_forget_xids(struct mark *m)
+void watermark_forget_xids(struct checkpoint *m)
 {
     m->window.xid = m->window.xid != 0 ? WATERMARK_ANY : 0;
     m->pass_xid = 0;

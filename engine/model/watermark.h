@@ -77,32 +77,32 @@ bool watermark_is_over_limit(const struct watermark_rule *r, const struct waterm
 /* Before a first load. last: the highest position there is, perhaps none. known: no transaction is
  * open, or each one's start is known. False: no memory. */
 bool watermark_begin(const struct watermark_rule *r, const struct watermark_report *now,
-                     const struct position *last, bool known, struct mark *m);
+                     const struct position *last, bool known, struct checkpoint *m);
 
 /* How far below window.from the window begins: in microseconds, or in numbers. If it is not 0, rows
  * at from's cursor and key are part of it. A position that a user has given is meant to the letter,
  * for the first pass. */
-int64_t watermark_slack(const struct watermark_rule *r, const struct mark *m);
+int64_t watermark_slack(const struct watermark_rule *r, const struct checkpoint *m);
 
 /* Whether the next report is of use only with the sessions. clock_us: about now, on the server. */
-bool watermark_wants_sessions(const struct watermark_rule *r, const struct mark *m,
+bool watermark_wants_sessions(const struct watermark_rule *r, const struct checkpoint *m,
                               int64_t clock_us);
 
 /* What a page's report means for the pass that it belongs to. again: the window was too small, and
  * is larger now: the pass does not count, and all is to be looked at again. False: no memory. */
-bool watermark_judge(const struct watermark_rule *r, struct mark *m,
+bool watermark_judge(const struct watermark_rule *r, struct checkpoint *m,
                      const struct watermark_report *now, bool *again);
 
 /* A page has ended at `end`, above all that was seen. False: no memory. */
-bool watermark_see(const struct watermark_rule *r, struct mark *m, const struct position *end,
+bool watermark_see(const struct watermark_rule *r, struct checkpoint *m, const struct position *end,
                    const struct watermark_report *now);
 
 /* A look at the whole window is over, which counts. began: the report that it began with, its xid
  * perhaps raised by what its first page saw. False: no memory. */
-bool watermark_end_pass(const struct watermark_rule *r, struct mark *m,
+bool watermark_end_pass(const struct watermark_rule *r, struct checkpoint *m,
                         const struct watermark_report *began);
 /* The same for one that was broken off, and has gone on by mark.pass. */
-void watermark_end_resumed(struct mark *m);
+void watermark_end_resumed(struct checkpoint *m);
 
 /* The server's transaction ids are others now. */
-void watermark_forget_xids(struct mark *m);
+void watermark_forget_xids(struct checkpoint *m);

@@ -361,12 +361,12 @@ static bool take_marks(struct run *r, const struct state_data *theirs)
     bool take = theirs->phase == STATE_FOLLOWING && theirs->index_uuid &&
                 strcmp(theirs->index_uuid, r->index.uuid) == 0;
     for (size_t i = 0; take && i < d->n_tables; i++)
-        mark_free(&d->tables[i].mark);
+        checkpoint_free(&d->tables[i].checkpoint);
     for (size_t i = 0; take && i < theirs->n_tables; i++) {
         struct state_table *t = state_table(d, theirs->tables[i].name);
         if (!t)
             return false;
-        mark_move(&t->mark, &theirs->tables[i].mark);
+        checkpoint_move(&t->checkpoint, &theirs->tables[i].checkpoint);
         move_text(&t->key, &theirs->tables[i].key);
         move_text(&t->types, &theirs->tables[i].types);
         move_text(&t->cursor, &theirs->tables[i].cursor);

@@ -33,12 +33,12 @@ static bool set_text(char **to, const char *from, struct err *e)
 
 /* A table that the state does not know begins where the file was touched to, or at its very first
  * row. */
-static bool begin_table(const struct run *r, const struct source_table *t, struct mark *m,
+static bool begin_table(const struct run *r, const struct source_table *t, struct checkpoint *m,
                         struct err *e)
 {
     if (!r->data.mtime.cursor || !t->cursor_is_time)
         return true;
-    return mark_begin(m, &r->data.mtime) || err_memory(e);
+    return checkpoint_begin(m, &r->data.mtime) || err_memory(e);
 }
 
 /* "id, kind": owned by the caller; NULL: no memory. */
@@ -81,21 +81,21 @@ static bool sign_table(struct run *r, size_t table, struct state_table *t, struc
     bool same = old && !differ(old->key, t->key) && !differ(old->cursor, t->cursor) &&
                 (table == 0 || !differ(old->types, t->types)); /* of the root's: run_check_key */
     if (same) {
-        mark_move(&t->mark, &old->mark);
+        checkpoint_move(&t->checkpoint, &old->checkpoint);
         return true;
     }
-    if (old && old->mark.at.cursor)
+    if (old && old->checkpoint.at.cursor)
         log_info(
             "%s: reading '%s' from its first row on: the script has another key or cursor for it",
             r->user.pipeline.name, r->user.source.tables[table].label);
-    return begin_table(r, &r->user.source.tables[table], &t->mark, e);
+    return begin_table(r, &r->user.source.tables[table], &t->checkpoint, e);
 }
 
 /* Whether the last key that the state holds can be one, now that the column's type is another. An
  * int that has become a bigint makes no difference. */
 static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
 {
-    const char *last = r->data.after ? r->data.after : t->mark.at.key;
+    const char *last = r->data.after ? r->data.after : t->checkpoint.at.key;
     struct keylist list = {0};
     struct pg *pg = last ? pg_acquire(&r->pool, e) : NULL;
     *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
@@ -148,9 +148,9 @@ static bool sign_tables(struct run *r, struct err *e)
     r->data.n_tables = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < s->n_tables; i++) {
-        struct state_table *t = state_table(&r->data, s->tables[i].mark_name);
+        struct state_table *t = state_table(&r->data, s->tables[i].state_name);
         size_t k = 0;
-        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].mark_name) != 0)
+        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].state_name) != 0)
             k++;
         ok = (t || err_memory(e)) && name_columns(r, i, t, e) &&
              sign_table(r, i, t, k < old.n_tables ? &old.tables[k] : NULL, e);
@@ -349,7 +349,7 @@ static bool note_server(struct run *r, const char *server, struct err *e)
             "%s: another PostgreSQL server than before answers: reading the last changes again",
             r->user.pipeline.name);
     for (size_t i = 0; d->server && i < d->n_tables; i++)
-        watermark_forget_xids(&d->tables[i].mark);
+        watermark_forget_xids(&d->tables[i].checkpoint);
     return set_text(&d->server, server, e);
 }
 
@@ -360,8 +360,8 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
     if (read_place(r, table, &place, e) && note_server(r, place.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
             run_tell_horizon(r, &place.report);
-        f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].mark, &place,
-                      to_the_limit, e);
+        f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].checkpoint,
+                      &place, to_the_limit, e);
     }
     feed_place_free(&place);
     return f;
@@ -398,7 +398,7 @@ static bool begin_mark(struct run *r, size_t table, const struct feed_place *pla
     bool known =
         !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
     return watermark_begin(&rule, &report->mark, &place->last, known,
-                           &r->data.tables[table].mark) ||
+                           &r->data.tables[table].checkpoint) ||
            err_memory(e);
 }
 
@@ -407,7 +407,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
 {
     struct state_data *d = &r->data;
     for (size_t i = 0; i < d->n_tables; i++)
-        mark_free(&d->tables[i].mark);
+        checkpoint_free(&d->tables[i].checkpoint);
     position_free(&d->mtime);
     free(d->after);
     free(d->sweep_after);
@@ -552,14 +552,15 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
         return true; /* a number's place is not known by a time */
     bool ok = source_since(&r->user.source, pg, table, r->o.since, &since, e);
     if (ok && table == 0 && loaded)
-        ok = source_not_above(&r->user.source, pg, &since, &r->data.tables[0].mark.at, &covered, e);
+        ok = source_not_above(&r->user.source, pg, &since, &r->data.tables[0].checkpoint.at,
+                              &covered, e);
     if (ok && table == 0 && !covered && r->state) {
         log_info("the state stays as it is: what changed before %s may not be in the index",
                  r->o.since);
         r->state_stays = true;
         r->coordinator.state = NULL;
     }
-    ok = ok && (mark_begin(&r->data.tables[table].mark, &since) || err_memory(e));
+    ok = ok && (checkpoint_begin(&r->data.tables[table].checkpoint, &since) || err_memory(e));
     position_free(&since);
     return ok;
 }
@@ -598,7 +599,8 @@ static bool catch_up(struct run *r, struct err *e)
 /* Each table is followed from a mark of its own; the root's stands for them. */
 static void tell_changes(const struct run *r)
 {
-    const struct position *at = r->data.n_tables ? &r->data.tables[0].mark.at : &r->data.mtime;
+    const struct position *at =
+        r->data.n_tables ? &r->data.tables[0].checkpoint.at : &r->data.mtime;
     size_t related = r->user.source.n_tables - 1;
     char tables[PROGRESS_TEXT], others[2 * PROGRESS_TEXT] = "";
     if (related > 0)

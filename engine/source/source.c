@@ -904,8 +904,8 @@ static bool name_mark(struct source *s, size_t table, struct err *e)
     buf_adds(&b, t->name);
     if (same > 1)
         buf_addf(&b, "#%zu", same);
-    t->mark_name = finish(&b, e);
-    return t->mark_name != NULL;
+    t->state_name = finish(&b, e);
+    return t->state_name != NULL;
 }
 
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e)
@@ -930,7 +930,7 @@ static void free_table(struct source_table *t)
         free(t->key.types[i]);
     }
     free(t->name);
-    free(t->mark_name);
+    free(t->state_name);
     free(t->version);
     free(t->cursor);
     free(t->cursor_type);

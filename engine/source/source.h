@@ -38,7 +38,7 @@ struct source_table {
     const char *label; /* borrowed: as the script writes it */
     char *name;        /* all owned: with its schema, quoted */
     /* its name in the state: `name`, with "#2" and so on where the script names the table again */
-    char *mark_name;
+    char *state_name;
     struct source_key key;
     char *cursor, *cursor_type; /* NULL: none */
     /* instant: it has a time zone, so that it can be compared with the server's clock */

@@ -48,7 +48,7 @@ void state_data_free(struct state_data *d)
         free(d->tables[i].key);
         free(d->tables[i].types);
         free(d->tables[i].cursor);
-        mark_free(&d->tables[i].mark);
+        checkpoint_free(&d->tables[i].checkpoint);
     }
     free(d->tables);
     *d = (struct state_data){0};
@@ -57,8 +57,9 @@ void state_data_free(struct state_data *d)
 static bool copy_table(struct state_data *to, const struct state_table *from)
 {
     struct state_table *t = state_table(to, from->name);
-    return t && mark_copy(&t->mark, &from->mark) && text_set(&t->key, from->key) &&
-           text_set(&t->types, from->types) && text_set(&t->cursor, from->cursor);
+    return t && checkpoint_copy(&t->checkpoint, &from->checkpoint) &&
+           text_set(&t->key, from->key) && text_set(&t->types, from->types) &&
+           text_set(&t->cursor, from->cursor);
 }
 
 bool state_data_copy(struct state_data *to, const struct state_data *from)
@@ -291,7 +292,7 @@ static bool read_part(struct json_reader *r, struct position *p, const char *nam
     return ok && r->token == JSON_OBJECT_END;
 }
 
-static bool read_mark(struct json_reader *r, struct mark *m)
+static bool read_checkpoint(struct json_reader *r, struct checkpoint *m)
 {
     struct position owed = {0};
     if (json_next(r) != JSON_OBJECT)
@@ -312,7 +313,7 @@ static bool read_mark(struct json_reader *r, struct mark *m)
         else if (json_is(r, "pass"))
             ok = read_part(r, &m->pass, "xid", &m->pass_xid, NULL);
         else if (json_is(r, "fan"))
-            ok = read_part(r, &m->fan, "hash", &m->fan_hash, &m->after);
+            ok = read_part(r, &m->fanout, "hash", &m->fanout_hash, &m->after);
         else if (json_is(r, "owed")) /* of format 1: the position to go back to */
             ok = read_part(r, &owed, NULL, NULL, NULL);
         else
@@ -333,7 +334,7 @@ static bool read_tables(struct json_reader *r, struct state_data *d)
         char *name = strndup(r->text, r->len);
         struct state_table *t = name ? state_table(d, name) : NULL;
         free(name);
-        if (!t || !read_mark(r, &t->mark))
+        if (!t || !read_checkpoint(r, &t->checkpoint))
             return false;
     }
     return r->token == JSON_OBJECT_END;
@@ -469,13 +470,13 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
     char text[CLOCK_TEXT], was[CLOCK_TEXT];
     if (!d->bare)
         log_info("state file '%s' was touched: going back from %s to %s", path,
-                 clock_text(d->tables[0].mark.at.us, was), clock_text(us, text));
+                 clock_text(d->tables[0].checkpoint.at.us, was), clock_text(us, text));
     position_free(&d->mtime);
     d->mtime = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
     if (!d->mtime.cursor)
         return err_memory(e);
     for (size_t i = 0; i < d->n_tables; i++) {
-        struct mark *m = &d->tables[i].mark;
+        struct checkpoint *m = &d->tables[i].checkpoint;
         if (!m->at.has_us || m->at.us <= us)
             continue;
         struct window rewind = {0};
@@ -483,7 +484,7 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
             rewind = m->rewind; /* what is lower still is not forgotten */
             m->rewind = (struct window){0};
         }
-        bool ok = mark_begin(m, &d->mtime);
+        bool ok = checkpoint_begin(m, &d->mtime);
         m->rewind = rewind;
         if (!ok)
             return err_memory(e);
@@ -495,7 +496,7 @@ static bool heed_mtime(const char *path, const struct stat *info, struct state_d
                        struct err *e)
 {
     int64_t us = (int64_t)info->st_mtim.tv_sec * 1000000 + info->st_mtim.tv_nsec / 1000;
-    const struct position *root = d->n_tables ? &d->tables[0].mark.at : NULL;
+    const struct position *root = d->n_tables ? &d->tables[0].checkpoint.at : NULL;
     char text[CLOCK_TEXT], other[CLOCK_TEXT];
     if (d->bare)
         return go_back(d, us, path, e);
@@ -574,7 +575,7 @@ static void add_window(struct buf *b, const char *name, const struct window *w)
     buf_adds(b, "}");
 }
 
-static void add_mark(struct buf *b, const struct mark *m)
+static void add_checkpoint(struct buf *b, const struct checkpoint *m)
 {
     add_position(b, &m->at);
     if (m->seen.cursor) {
@@ -592,11 +593,11 @@ static void add_mark(struct buf *b, const struct mark *m)
         add_position(b, &m->pass);
         buf_addf(b, ",\"xid\":%llu}", (unsigned long long)m->pass_xid);
     }
-    if (m->fan.cursor) {
+    if (m->fanout.cursor) {
         buf_adds(b, ",\"fan\":");
-        add_position(b, &m->fan);
+        add_position(b, &m->fanout);
         add_text(b, ",\"after\"", m->after);
-        buf_addf(b, ",\"hash\":%lld}", (long long)m->fan_hash);
+        buf_addf(b, ",\"hash\":%lld}", (long long)m->fanout_hash);
     }
     buf_adds(b, "}");
 }
@@ -610,7 +611,7 @@ static void add_tables(struct buf *b, const struct state_data *d)
             buf_adds(b, ",");
         json_add_string(b, t->name, strlen(t->name));
         buf_adds(b, ":");
-        add_mark(b, &t->mark);
+        add_checkpoint(b, &t->checkpoint);
     }
     buf_adds(b, "}");
 }
@@ -656,7 +657,9 @@ static void write_json(struct buf *b, const struct state_data *d)
 /* The mtime of a file in this state: see the top of state.h. */
 static void set_times(const struct state_data *d, struct timespec times[2])
 {
-    const struct position *root = d->bare ? &d->mtime : d->n_tables ? &d->tables[0].mark.at : NULL;
+    const struct position *root = d->bare       ? &d->mtime
+                                  : d->n_tables ? &d->tables[0].checkpoint.at
+                                                : NULL;
     int64_t us = d->phase == STATE_FOLLOWING && root && root->has_us ? root->us : 0;
     int64_t s = us / 1000000, rest = us % 1000000;
     if (rest < 0) {

@@ -58,7 +58,7 @@ enum state_phase { STATE_NEW, STATE_SNAPSHOT, STATE_FOLLOWING };
 
 struct state_table {
     char *name; /* owned */
-    struct mark mark;
+    struct checkpoint checkpoint;
     /* owned: the columns that the mark is of, the key's types; NULL: not noted, or there is no
      * cursor */
     char *key, *types, *cursor;

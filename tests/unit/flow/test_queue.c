@@ -43,7 +43,7 @@ static void low_water_waits_for_the_first_unacknowledged(void **state)
 {
     (void)state;
     struct queue *q = new_queue(4);
-    struct mark done = {0};
+    struct checkpoint done = {0};
     put(q, "a");
     put(q, "b");
     put(q, "c");
@@ -57,7 +57,7 @@ static void low_water_waits_for_the_first_unacknowledged(void **state)
     assert_string_equal(done.after, "c");
     assert_false(queue_low_water(q, 0, &done)); /* no news */
     assert_true(queue_idle(q, 0));
-    mark_free(&done);
+    checkpoint_free(&done);
     queue_free(q);
 }
 
@@ -203,7 +203,7 @@ static void low_water_only_rises_under_many_threads(void **state)
     enum { THREADS = 4, BATCHES = 20000 };
     struct queue *q = new_queue(16);
     pthread_t threads[THREADS];
-    struct mark done = {0};
+    struct checkpoint done = {0};
     long last = -1;
     for (int i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, work, q), 0);
@@ -226,7 +226,7 @@ static void low_water_only_rises_under_many_threads(void **state)
     queue_close(q);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
-    mark_free(&done);
+    checkpoint_free(&done);
     queue_free(q);
 }
 
@@ -262,7 +262,7 @@ static void each_lane_has_its_own_low_water(void **state)
 {
     (void)state;
     struct queue *q = new_queue(2);
-    struct mark done = {0};
+    struct checkpoint done = {0};
     put_into(q, 0, "slow");
     put_into(q, 1, "quick");
     struct batch *first = queue_get(q), *second = queue_get(q);
@@ -274,7 +274,7 @@ static void each_lane_has_its_own_low_water(void **state)
     assert_string_equal(done.after, "quick");
     assert_true(queue_idle(q, 1) && !queue_idle(q, 0));
     queue_ack(q, slow);
-    mark_free(&done);
+    checkpoint_free(&done);
     queue_free(q);
 }
 

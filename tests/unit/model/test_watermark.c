@@ -396,7 +396,7 @@ enum flaw { SOUND, SUBTRANSACTIONS_FORGOTTEN, NO_FENCE, KEY_KEPT, XID_OF_THE_END
 struct engine {
     enum flaw flaw;
     struct watermark_rule rule;
-    struct mark mark, saved;
+    struct checkpoint mark, saved;
     char sessions[2000];
     bool again;
 };
@@ -474,7 +474,7 @@ static void set_position(struct position *p, const struct version *v)
         .cursor = strdup(text), .key = strdup(key), .us = v->cursor, .has_us = en.rule.is_time};
 }
 
-static bool is_in_window(const struct version *v, const struct mark *m)
+static bool is_in_window(const struct version *v, const struct checkpoint *m)
 {
     const struct position *from = &m->window.from;
     int64_t slack = watermark_slack(&en.rule, m);
@@ -483,7 +483,7 @@ static bool is_in_window(const struct version *v, const struct mark *m)
     return slack > 0 ? v->cursor >= cursor_number(from) - slack : above(v, from);
 }
 
-static bool is_new(const struct version *v, const struct mark *m)
+static bool is_new(const struct version *v, const struct checkpoint *m)
 {
     return above(v, m->seen.cursor ? &m->seen : &m->at) || v->xid >= m->window.xid;
 }
@@ -564,8 +564,8 @@ static void begin_world(const struct kind_of_world *k, enum flaw flaw)
     w.next_xid = 1000;
     w.ended_xid = 999;
     w.next_number = 1;
-    mark_free(&en.mark);
-    mark_free(&en.saved);
+    checkpoint_free(&en.mark);
+    checkpoint_free(&en.saved);
     en.flaw = flaw;
     en.rule = (struct watermark_rule){.is_time = k->kind != NUMBER,
                                       .is_instant = k->kind == INSTANT,
@@ -623,7 +623,7 @@ static void first_load(void)
         set_position(&last, highest);
     bool known = !(hidden && open) && !w.k->standby && (en.rule.is_time || !open);
     assert_true(watermark_begin(&en.rule, &r, &last, known, &en.mark));
-    assert_true(mark_copy(&en.saved, &en.mark));
+    assert_true(checkpoint_copy(&en.saved, &en.mark));
     position_free(&last);
 }
 
@@ -641,7 +641,7 @@ static int lost(void)
 
 static void restart(void)
 {
-    assert_true(mark_copy(&en.mark, &en.saved));
+    assert_true(checkpoint_copy(&en.mark, &en.saved));
     en.mark.candidate.mono_us = 0;
 }
 
@@ -662,7 +662,7 @@ static void run_schedule(const struct kind_of_world *k, enum flaw flaw)
         for (int tries = 0; en.again && tries < 3; tries++)
             look(true);
         if (k->one_shot || chance(70)) /* what was delivered is acknowledged, and saved */
-            assert_true(mark_copy(&en.saved, &en.mark));
+            assert_true(checkpoint_copy(&en.saved, &en.mark));
     }
     for (int i = 0; i < WRITERS; i++) /* the writers end; two looks see all */
         if (w.writers[i].open)
@@ -701,8 +701,8 @@ static void whoever_sets_the_cursor_nothing_is_lost(void **state)
     int losses = 0;
     for (size_t i = 0; i < sizeof worlds / sizeof *worlds; i++)
         losses += count_losses(&worlds[i], SOUND, schedules, seed, true);
-    mark_free(&en.mark);
-    mark_free(&en.saved);
+    checkpoint_free(&en.mark);
+    checkpoint_free(&en.saved);
     assert_int_equal(losses, 0);
 }
 
@@ -710,14 +710,14 @@ static void what_was_given_by_hand_is_meant_to_the_letter(void **state)
 {
     (void)state;
     struct watermark_rule number = {.is_ruled = true, .lookback_us = SECOND, .limit_us = SECOND};
-    struct mark m = {0};
-    assert_true(mark_begin(&m, &(struct position){.cursor = (char *)"6"}));
+    struct checkpoint m = {0};
+    assert_true(checkpoint_begin(&m, &(struct position){.cursor = (char *)"6"}));
     assert_int_equal(watermark_slack(&number, &m), 0);
     m.window.xid = 7; /* after the first pass */
     assert_int_equal(watermark_slack(&number, &m), WATERMARK_NUMBERS);
     watermark_forget_xids(&m); /* another server */
     assert_int_equal(watermark_slack(&number, &m), WATERMARK_NUMBERS);
-    mark_free(&m);
+    checkpoint_free(&m);
 }
 
 static void ids_that_have_come_round_mean_nothing(void **state)
@@ -726,12 +726,12 @@ static void ids_that_have_come_round_mean_nothing(void **state)
     struct watermark_rule rule = {.is_ruled = true};
     struct watermark_report now = {
         .clock_us = SECOND, .xid = 5000000000, .xmax = 5000000000, .sessions = ""};
-    struct mark m = {.window = {.xid = 2900000007}};
+    struct checkpoint m = {.window = {.xid = 2900000007}};
     bool again;
     assert_true(watermark_judge(&rule, &m, &now, &again) && again);
     assert_true(m.window.xid == WATERMARK_ANY);
     assert_true(watermark_judge(&rule, &m, &now, &again) && !again);
-    mark_free(&m);
+    checkpoint_free(&m);
 }
 
 static void names_are_compared_as_a_whole(void **state)
@@ -741,7 +741,7 @@ static void names_are_compared_as_a_whole(void **state)
         .is_time = true, .is_instant = true, .is_ruled = true, .limit_us = 600LL * SECOND};
     struct watermark_report now = {
         .clock_us = 100LL * SECOND, .xid = 5, .xmax = 5, .sessions = "3/1"};
-    struct mark m = {0};
+    struct checkpoint m = {0};
     bool again;
     assert_true(watermark_begin(
         &rule, &now, &(struct position){.cursor = (char *)"c", .us = SECOND, .has_us = true}, false,
@@ -754,10 +754,10 @@ static void names_are_compared_as_a_whole(void **state)
     assert_true(watermark_judge(&rule, &m, &now, &again) && !again);
     assert_true(watermark_end_pass(&rule, &m, &now));
     assert_string_equal(m.window.from.cursor, "c");
-    mark_free(&m);
+    checkpoint_free(&m);
 }
 
-static bool give_up_with(int allocations, struct mark *m)
+static bool give_up_with(int allocations, struct checkpoint *m)
 {
     struct watermark_rule rule = {
         .is_time = true, .is_instant = true, .lookback_us = SECOND, .limit_us = SECOND};
@@ -784,9 +784,9 @@ static void every_allocation_may_fail(void **state)
     (void)state;
     bool done = false;
     for (int n = 0; !done; n++) {
-        struct mark m = {0};
+        struct checkpoint m = {0};
         done = give_up_with(n, &m);
-        mark_free(&m);
+        checkpoint_free(&m);
     }
 }
 
@@ -801,8 +801,8 @@ static void the_model_notices_a_broken_rule(void **state)
             print_error("flaw %d is not noticed\n", flaw);
         assert_true(losses > 0);
     }
-    mark_free(&en.mark);
-    mark_free(&en.saved);
+    checkpoint_free(&en.mark);
+    checkpoint_free(&en.saved);
 }
 
 int main(void)

@@ -66,26 +66,27 @@ static int64_t mtime_us(void)
 
 static struct state_table tables[] = {
     {.name = (char *)"content.\"odd \\ table\"",
-     .mark = {.at = {.cursor = (char *)"2021-06-16 20:14:09.222016+00",
-                     .key = (char *)"a\"b\\c\xC3\xA9",
-                     .us = 1623874449222016,
-                     .has_us = true}}},
+     .checkpoint = {.at = {.cursor = (char *)"2021-06-16 20:14:09.222016+00",
+                           .key = (char *)"a\"b\\c\xC3\xA9",
+                           .us = 1623874449222016,
+                           .has_us = true}}},
     {.name = (char *)"content.genre",
-     .mark = {.at = {.cursor = (char *)"7"},
-              .fan = {.cursor = (char *)"9", .key = (char *)"g"},
-              .fan_hash = 0xfedcba9876543210,
-              .seen = {.cursor = (char *)"8", .key = (char *)"s"},
-              .window = {.from = {.cursor = (char *)"6"}, .xid = 4711},
-              .candidate =
-                  {.from = {.cursor = (char *)"7", .key = (char *)"c"},
-                   .us = 1764000000000003,
-                   .fence = {.sessions = (char *)"3/17 p12 ", .xid = 4712, .us = 1764000000000004}},
-              .rewind = {.from = {.cursor = (char *)"5"},
-                         .xid = 4000,
-                         .fence = {.sessions = (char *)"", .xid = 4001, .us = 1764000000000002}},
-              .pass = {.cursor = (char *)"9", .key = (char *)"h"},
-              .pass_xid = 4713,
-              .after = (char *)"film"}},
+     .checkpoint =
+         {.at = {.cursor = (char *)"7"},
+          .fanout = {.cursor = (char *)"9", .key = (char *)"g"},
+          .fanout_hash = 0xfedcba9876543210,
+          .seen = {.cursor = (char *)"8", .key = (char *)"s"},
+          .window = {.from = {.cursor = (char *)"6"}, .xid = 4711},
+          .candidate =
+              {.from = {.cursor = (char *)"7", .key = (char *)"c"},
+               .us = 1764000000000003,
+               .fence = {.sessions = (char *)"3/17 p12 ", .xid = 4712, .us = 1764000000000004}},
+          .rewind = {.from = {.cursor = (char *)"5"},
+                     .xid = 4000,
+                     .fence = {.sessions = (char *)"", .xid = 4001, .us = 1764000000000002}},
+          .pass = {.cursor = (char *)"9", .key = (char *)"h"},
+          .pass_xid = 4713,
+          .after = (char *)"film"}},
 };
 
 static const struct state_data sample = {
@@ -131,16 +132,17 @@ static void what_was_saved_is_read_back(void **state)
     assert_string_equal(d.index_uuid, sample.index_uuid);
     assert_int_equal(d.n_tables, 2);
     assert_string_equal(d.tables[0].name, tables[0].name);
-    assert_string_equal(d.tables[0].mark.at.cursor, tables[0].mark.at.cursor);
-    assert_string_equal(d.tables[0].mark.at.key, tables[0].mark.at.key);
-    assert_true(d.tables[0].mark.at.has_us && d.tables[0].mark.at.us == tables[0].mark.at.us &&
+    assert_string_equal(d.tables[0].checkpoint.at.cursor, tables[0].checkpoint.at.cursor);
+    assert_string_equal(d.tables[0].checkpoint.at.key, tables[0].checkpoint.at.key);
+    assert_true(d.tables[0].checkpoint.at.has_us &&
+                d.tables[0].checkpoint.at.us == tables[0].checkpoint.at.us &&
                 d.version == sample.version);
     assert_null(d.after);
-    const struct mark *fan = &d.tables[1].mark;
-    assert_string_equal(fan->fan.cursor, "9");
-    assert_string_equal(fan->fan.key, "g");
+    const struct checkpoint *fan = &d.tables[1].checkpoint;
+    assert_string_equal(fan->fanout.cursor, "9");
+    assert_string_equal(fan->fanout.key, "g");
     assert_string_equal(fan->after, "film");
-    assert_true(fan->fan_hash == tables[1].mark.fan_hash && !fan->at.key);
+    assert_true(fan->fanout_hash == tables[1].checkpoint.fanout_hash && !fan->at.key);
     assert_string_equal(fan->seen.key, "s");
     assert_true(fan->window.xid == 4711 && !fan->window.from.key && !fan->window.fence.sessions);
     assert_string_equal(fan->candidate.from.key, "c");
@@ -164,7 +166,7 @@ static void mtime_is_the_watermark_and_the_mode_is_private(void **state)
     (void)state;
     struct stat info;
     save(&sample);
-    assert_true(mtime_us() == tables[0].mark.at.us);
+    assert_true(mtime_us() == tables[0].checkpoint.at.us);
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0600);
 }
@@ -180,7 +182,8 @@ static void during_the_first_load_mtime_is_1970(void **state)
     read_state(&d);
     assert_int_equal(d.phase, STATE_SNAPSHOT);
     assert_string_equal(d.after, "k");
-    assert_true(d.tables[0].mark.at.us == tables[0].mark.at.us); /* the mtime says nothing here */
+    assert_true(d.tables[0].checkpoint.at.us ==
+                tables[0].checkpoint.at.us); /* the mtime says nothing here */
     state_data_free(&d);
 }
 
@@ -191,9 +194,9 @@ static void touching_it_earlier_goes_back(void **state)
     save(&sample);
     set_mtime(1500000000000001);
     read_state(&d);
-    assert_string_equal(d.tables[0].mark.at.cursor, "2017-07-14T02:40:00.000001Z");
-    assert_null(d.tables[0].mark.at.key);
-    assert_true(d.tables[0].mark.at.us == 1500000000000001);
+    assert_string_equal(d.tables[0].checkpoint.at.cursor, "2017-07-14T02:40:00.000001Z");
+    assert_null(d.tables[0].checkpoint.at.key);
+    assert_true(d.tables[0].checkpoint.at.us == 1500000000000001);
     state_data_free(&d);
 }
 
@@ -204,8 +207,8 @@ static void a_copy_with_a_later_time_changes_nothing(void **state)
     save(&sample);
     set_mtime(1900000000000000);
     read_state(&d);
-    assert_string_equal(d.tables[0].mark.at.cursor, tables[0].mark.at.cursor);
-    assert_string_equal(d.tables[0].mark.at.key, tables[0].mark.at.key);
+    assert_string_equal(d.tables[0].checkpoint.at.cursor, tables[0].checkpoint.at.cursor);
+    assert_string_equal(d.tables[0].checkpoint.at.key, tables[0].checkpoint.at.key);
     state_data_free(&d);
 }
 
@@ -299,11 +302,12 @@ static void an_older_format_goes_on_from_its_bounds(void **state)
         "17}}}}";
     write_file(text, sizeof text - 1);
     read_state(&d);
-    assert_string_equal(d.tables[0].mark.window.from.cursor, "7");
-    assert_string_equal(d.tables[0].mark.window.from.key, "k");
-    assert_true(d.tables[0].mark.window.xid == 0);
-    assert_string_equal(d.tables[1].mark.window.from.cursor, "4"); /* what was owed lies lower */
-    assert_string_equal(d.tables[1].mark.at.cursor, "9");
+    assert_string_equal(d.tables[0].checkpoint.window.from.cursor, "7");
+    assert_string_equal(d.tables[0].checkpoint.window.from.key, "k");
+    assert_true(d.tables[0].checkpoint.window.xid == 0);
+    assert_string_equal(d.tables[1].checkpoint.window.from.cursor,
+                        "4"); /* what was owed lies lower */
+    assert_string_equal(d.tables[1].checkpoint.at.cursor, "9");
     state_data_free(&d);
 }
 
