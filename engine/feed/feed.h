@@ -1,6 +1,6 @@
 /* feed: where the keys come from: one interface, one file for each kind.
  *
- * Uses     source, queue (batches), chunk, pg, index, keyset.
+ * Uses     source, batch, chunk, pg, index, keyset.
  * Threads  one, the main thread.
  * Promise  batches come in an order in which acknowledging a prefix of them is progress: each
  *          carries the mark (`done`) that holds once it and all before it are in the index. A call

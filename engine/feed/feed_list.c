@@ -3,7 +3,7 @@
  * document has. */
 #include "base/err.h"
 #include "feed/feed.h"
-#include "flow/queue.h"
+#include "model/batch.h"
 #include "pg/pg.h"
 #include "source/source.h"
 

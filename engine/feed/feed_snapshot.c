@@ -3,7 +3,7 @@
 #include "base/err.h"
 #include "feed/chunk_size.h"
 #include "feed/feed.h"
-#include "flow/queue.h"
+#include "model/batch.h"
 #include "pg/pg.h"
 #include "source/source.h"
 

@@ -1,11 +1,11 @@
 /* progress: how far it is, for people: a line on a terminal that is overwritten, now and then a log
  * line elsewhere.
  *
- * Uses     log, clock, bulk (sums).
+ * Uses     log, clock, counts.
  * Threads  one, the main thread.
  */
 #pragma once
-#include "index/bulk.h"
+#include "model/counts.h"
 
 #include <stdbool.h>
 #include <stdint.h>

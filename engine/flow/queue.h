@@ -1,7 +1,7 @@
 /* queue: batches of keys on their way from the feeds to the workers, and their acknowledgements
  * back.
  *
- * Uses     err, stop, state (marks), bulk (sums), keyset. No Lua, no network.
+ * Uses     batch, counts, err, stop, keyset. No Lua, no network.
  * Owns     a batch, from queue_put until queue_get hands it to a worker, and again from queue_ack
  *          on.
  * Threads  any. The engine's one mutex; never held while calling out.
@@ -12,46 +12,14 @@
  * batch, no more than `window` batches of a lane are known at a time.
  */
 #pragma once
-#include "index/bulk.h"
-#include "model/checkpoint.h"
+#include "model/batch.h"
+#include "model/counts.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 struct err;
-
-struct rejection {
-    char *key, *reason; /* owned; reason NULL: it was rejected in the past, and has succeeded now */
-    int status;         /* of the answer; 0: the script's own error */
-};
-
-struct batch {
-    size_t lane;
-    uint64_t seq; /* within the lane, from 0; the queue's own */
-    bool is_range;
-    bool only_differences; /* compare with what the index holds, and send what differs */
-    bool again;            /* these were loaded a moment ago: what is still the same is no news */
-    /* these keys cannot be keys of the table: delete, without looking for rows */
-    bool no_rows;
-    char *from, *to; /* a chunk: keys above `from`, up to `to`; NULL: no bound. Owned */
-    /* how many keys were taken together, so that the time that they take is of interest: the query
-     * may have fewer rows; 0: it is not */
-    int64_t chunk;
-    char **keys; /* else: these keys; there may be none. Owned, each */
-    size_t n;
-    /* what the state may say once this batch and all before it are acknowledged */
-    struct checkpoint done;
-    struct rejection *rejections; /* the worker's report. Owned */
-    size_t n_rejections;
-};
-struct batch *batch_new(void);                               /* without keys; NULL: no memory */
-struct batch *batch_range(const char *from, const char *to); /* copies; NULL: no memory */
-bool batch_add_key(struct batch *b, const char *key);        /* copies; false: no memory */
-/* Copies; false: no memory. */
-bool batch_reject(struct batch *b, const char *key, int status, const char *reason);
-void batch_forget_rejections(struct batch *b);
-void batch_free(struct batch *b); /* NULL is fine */
 
 struct queue;
 
@@ -76,7 +44,6 @@ bool queue_low_water(struct queue *q, size_t lane, struct checkpoint *done);
 /* Hands over what the acknowledged batches reported since the last call: *list, owned by the caller
  * (rejections_free). */
 size_t queue_rejections(struct queue *q, struct rejection **list);
-void rejections_free(struct rejection *list, size_t n);
 
 /* ---- the workers' side ---- */
 

@@ -16,6 +16,7 @@
  */
 #pragma once
 #include "base/buf.h"
+#include "model/counts.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -56,13 +57,6 @@ struct bulk {
      * this is asked. */
     int64_t (*latest)(void *arg);
     void *latest_arg; /* borrowed */
-};
-
-struct bulk_sums { /* added to by bulk_send */
-    uint64_t indexed, deleted, unchanged /* superseded, or already gone */, rejected, bytes,
-        requests, retried_items;
-    uint64_t same;     /* the caller's: not sent, for the index holds just that */
-    uint64_t repeated; /* the caller's: rows of a key that another row had, too */
 };
 
 /* max_bytes: the ceiling of a body, not the size at which to send */

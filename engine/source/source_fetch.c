@@ -1,7 +1,7 @@
 #include "source/source_internal.h"
 
 #include "base/err.h"
-#include "flow/queue.h"
+#include "model/batch.h"
 #include "script/pipeline.h"
 
 #include <stdio.h>

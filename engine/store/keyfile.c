@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "flow/queue.h"
+#include "model/batch.h"
 
 #include <errno.h>
 #include <stdio.h>

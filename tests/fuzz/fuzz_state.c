@@ -2,8 +2,8 @@
  * first byte says whether it is one, or a file of keys. */
 #include "base/err.h"
 #include "base/log.h"
-#include "flow/queue.h"
 #include "fuzz.h"
+#include "model/batch.h"
 #include "store/keyfile.h"
 #include "store/state.h"
 

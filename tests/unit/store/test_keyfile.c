@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/err.h"
-#include "flow/queue.h"
+#include "model/batch.h"
 #include "store/keyfile.h"
 #include "torture.h"
 

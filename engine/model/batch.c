@@ -1,0 +1,86 @@
+#include "model/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct batch *batch_new(void)
+{
+    return calloc(1, sizeof(struct batch));
+}
+
+struct batch *batch_range(const char *from, const char *to)
+{
+    struct batch *b = batch_new();
+    if (!b)
+        return NULL;
+    b->is_range = true;
+    b->from = from ? strdup(from) : NULL;
+    b->to = to ? strdup(to) : NULL;
+    b->done.after = to ? strdup(to) : NULL;
+    if ((from && !b->from) || (to && (!b->to || !b->done.after))) {
+        batch_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+bool batch_add_key(struct batch *b, const char *key)
+{
+    bool full = (b->n & (b->n - 1)) == 0; /* room is made in powers of two */
+    char **keys = full ? realloc(b->keys, (b->n ? b->n * 2 : 1) * sizeof *keys) : b->keys;
+    if (!keys)
+        return false;
+    b->keys = keys;
+    keys[b->n] = strdup(key);
+    if (!keys[b->n])
+        return false;
+    b->n++;
+    return true;
+}
+
+bool batch_reject(struct batch *b, const char *key, int status, const char *reason)
+{
+    struct rejection *list = realloc(b->rejections, (b->n_rejections + 1) * sizeof *list);
+    if (!list)
+        return false;
+    b->rejections = list;
+    struct rejection r = {
+        .key = strdup(key), .reason = reason ? strdup(reason) : NULL, .status = status};
+    if (!r.key || (reason && !r.reason)) {
+        free(r.key);
+        free(r.reason);
+        return false;
+    }
+    list[b->n_rejections++] = r;
+    return true;
+}
+
+void rejections_free(struct rejection *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(list[i].key);
+        free(list[i].reason);
+    }
+    free(list);
+}
+
+void batch_forget_rejections(struct batch *b)
+{
+    rejections_free(b->rejections, b->n_rejections);
+    b->rejections = NULL;
+    b->n_rejections = 0;
+}
+
+void batch_free(struct batch *b)
+{
+    if (!b)
+        return;
+    for (size_t i = 0; i < b->n; i++)
+        free(b->keys[i]);
+    free(b->keys);
+    free(b->from);
+    free(b->to);
+    checkpoint_free(&b->done);
+    batch_forget_rejections(b);
+    free(b);
+}

@@ -1,0 +1,47 @@
+/* batch: the keys that a worker processes together, and its report about them.
+ *
+ * A batch holds either a list of keys or a range of the table's keys (a chunk). A feed makes it, the
+ * queue hands it to a worker, and the worker's acknowledgement releases its checkpoint.
+ *
+ * Uses     checkpoint.
+ * Threads  none of its own: a batch has one owner at a time.
+ */
+#pragma once
+#include "model/checkpoint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct rejection {
+    char *key;    /* owned */
+    char *reason; /* owned; NULL: the key was a dead letter, and its document has succeeded now */
+    int status;   /* HTTP status of the answer; 0: the script's own error */
+};
+void rejections_free(struct rejection *list, size_t n);
+
+struct batch {
+    size_t lane;  /* of the queue; set by queue_put */
+    uint64_t seq; /* within the lane, from 0; set by queue_put */
+    bool is_range;
+    bool only_differences; /* compare with the index, and send only documents that differ */
+    bool again;            /* its documents were loaded a moment ago: equal ones are not counted */
+    bool no_rows;          /* its keys cannot be keys of the table: delete without reading rows */
+    char *from, *to;       /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
+    int64_t
+        chunk;   /* of a range that is timed: its size in keys (it may have fewer rows); 0: none */
+    char **keys; /* of a list; it may be empty. Owned, each */
+    size_t n;
+    /* what the state may say once this batch and all before it are acknowledged */
+    struct checkpoint done;
+    struct rejection *rejections; /* the worker's report. Owned */
+    size_t n_rejections;
+};
+
+struct batch *batch_new(void);                               /* without keys; NULL: no memory */
+struct batch *batch_range(const char *from, const char *to); /* copies; NULL: no memory */
+bool batch_add_key(struct batch *b, const char *key);        /* copies; false: no memory */
+/* Adds to the report; copies. reason NULL: see struct rejection. False: no memory. */
+bool batch_reject(struct batch *b, const char *key, int status, const char *reason);
+void batch_forget_rejections(struct batch *b);
+void batch_free(struct batch *b); /* NULL is fine */
