@@ -1,8 +1,10 @@
 #include "model/checkpoint.h"
 
+#include "base/clock.h"
 #include "base/text.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void position_free(struct position *p)
 {
@@ -16,6 +18,14 @@ bool position_copy(struct position *to, const struct position *from)
     to->us = from->us;
     to->has_us = from->has_us;
     return text_set(&to->cursor, from->cursor) && text_set(&to->key, from->key);
+}
+
+bool position_set_time(struct position *p, int64_t us)
+{
+    char text[CLOCK_TEXT];
+    position_free(p);
+    *p = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
+    return p->cursor != NULL;
 }
 
 bool position_same(const struct position *a, const struct position *b)

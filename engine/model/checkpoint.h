@@ -1,6 +1,6 @@
 /* checkpoint: how far a table has been delivered to the index.
  *
- * Uses     text.
+ * Uses     clock, text.
  * Threads  any, each with values of its own.
  *
  * A batch carries the checkpoint that holds once the batch and all batches before it are
@@ -25,6 +25,9 @@ void position_free(struct position *p);
 bool position_copy(struct position *to, const struct position *from);
 /* Replaces what `to` held, and leaves `from` empty. */
 void position_move(struct position *to, struct position *from);
+/* Replaces what `p` held with a time: the rows before it are included, those at it are not. False:
+ * no memory. */
+bool position_set_time(struct position *p, int64_t us);
 /* Whether cursor and key are the same texts. */
 bool position_same(const struct position *a, const struct position *b);
 

@@ -1,7 +1,5 @@
 #include "model/watermark.h"
 
-#include "base/clock.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,15 +7,6 @@ static const int64_t MS = 1000, SECOND = 1000 * 1000, MINUTE = 60 * SECOND, HOUR
 static const uint64_t COMPARABLE_XIDS = 1u << 30; /* 2^31 is PostgreSQL's own limit */
 /* a local time may be that far from the server's clock */
 static const int64_t FARTHEST_ZONE = 14 * HOUR;
-
-/* A time at which no row is done. */
-static bool set_time(struct position *p, int64_t us)
-{
-    char text[CLOCK_TEXT];
-    position_free(p);
-    *p = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
-    return p->cursor != NULL;
-}
 
 int64_t watermark_slack(const struct watermark_rule *r, const struct checkpoint *m)
 {
@@ -56,7 +45,7 @@ static bool settle(const struct watermark_rule *r, const struct position *p, int
                    struct position *to)
 {
     if (r->is_instant && p->has_us && p->us > clock_us)
-        return set_time(to, clock_us);
+        return position_set_time(to, clock_us);
     if (!position_copy(to, p))
         return false;
     if (may_come_again(r, to, clock_us)) {
@@ -144,7 +133,7 @@ static bool has_shrunk(const struct fence *f, const struct watermark_report *now
 static bool lower_to_clock(struct checkpoint *m, int64_t us)
 {
     window_free(&m->candidate);
-    return set_time(&m->window.from, us);
+    return position_set_time(&m->window.from, us);
 }
 
 /* The highest position seen, unless the window begins there already. */
@@ -226,7 +215,7 @@ bool watermark_begin(const struct watermark_rule *r, const struct watermark_repo
         return settle(r, last, now->clock_us, &m->window.from);
     int64_t open_us = now->oldest_us != 0 ? now->clock_us - now->oldest_us : 0;
     int64_t us = r->is_instant && last->us > now->clock_us ? now->clock_us : last->us;
-    return set_time(&m->window.from, us - r->lookback_us - (open_us > 0 ? open_us : 0));
+    return position_set_time(&m->window.from, us - r->lookback_us - (open_us > 0 ? open_us : 0));
 }
 
 bool watermark_wants_sessions(const struct watermark_rule *r, const struct checkpoint *m,
@@ -285,7 +274,7 @@ bool watermark_see(const struct watermark_rule *r, struct checkpoint *m, const s
         return position_copy(&m->at, end);
     }
     bool goes_back = m->at.has_us && m->at.us > open_us;
-    return position_copy(&m->seen, end) && (goes_back || set_time(&m->at, open_us));
+    return position_copy(&m->seen, end) && (goes_back || position_set_time(&m->at, open_us));
 }
 
 /* A server's clock that jumps forward makes nothing older. */

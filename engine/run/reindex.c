@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "flow/loader.h"
 #include "flow/queue.h"
 #include "run/run.h"
@@ -44,13 +45,6 @@ static struct reindex *of(struct run *r)
 static const char *name_of(const struct reindex *x)
 {
     return x->run.user.pipeline.name;
-}
-
-static bool set_text(char **to, const char *from, struct err *e)
-{
-    free(*to);
-    *to = strdup(from);
-    return *to || err_memory(e);
 }
 
 /* ---- what there is ---- */
@@ -164,9 +158,10 @@ static bool begin_anew(struct reindex *x, struct err *e)
         unlink(rejected); /* of an index that is gone */
         free(rejected);
     }
-    bool ok = set_text(&d.pipeline, name_of(x), e) && set_text(&d.index, name, e) &&
-              set_text(&d.index_uuid, "", e) && state_save(x->run.state, &d, e) &&
-              pipeline_set_index(&x->run.user.pipeline, name, e);
+    bool ok = text_set(&d.pipeline, name_of(x)) && text_set(&d.index, name) &&
+              text_set(&d.index_uuid, "");
+    ok = (ok || err_memory(e)) && state_save(x->run.state, &d, e) &&
+         pipeline_set_index(&x->run.user.pipeline, name, e);
     state_data_free(&d);
     return ok;
 }
@@ -364,8 +359,9 @@ static bool hand_over(struct reindex *x, struct err *e)
     x->rejected = deadletters_count(r->dead);
     if (x->main) {
         run_note(r);
-        if (!set_text(&r->data.index, x->alias, e) || !hand_over_rejected(x, e) ||
-            !state_save(x->main, &r->data, e))
+        if (!text_set(&r->data.index, x->alias))
+            return err_memory(e);
+        if (!hand_over_rejected(x, e) || !state_save(x->main, &r->data, e))
             return false;
     } else {
         log_info("%s: whoever uses state file '%s' goes on with the new index by itself",
@@ -441,8 +437,8 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
                        "(sink.indices): one takes "
                        "another's place",
                        p->script);
-    if (!set_text(&x->alias, p->sink.index, e))
-        return false;
+    if (!text_set(&x->alias, p->sink.index))
+        return err_memory(e);
     x->main_path = p->state;
     p->state = run_reindex_path(x->main_path);
     if (!p->state)

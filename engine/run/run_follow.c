@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "feed/chunk_size.h"
 #include "flow/loader.h"
 #include "flow/queue.h"
@@ -157,23 +158,18 @@ static bool advance_sweep(struct following *f, struct err *e)
 
 /* ---- reloading the script ---- */
 
-static bool same_text(const char *a, const char *b)
-{
-    return strcmp(a, b) == 0;
-}
-
 /* Where all documents are in sink.index, its name may be an alias in one of them. */
 static bool same_places(const struct pipeline *a, const struct pipeline *b)
 {
     return a->sink.scattered == b->sink.scattered &&
-           (!a->sink.scattered || same_text(a->sink.indices, b->sink.indices));
+           (!a->sink.scattered || text_same(a->sink.indices, b->sink.indices));
 }
 
 static bool same_key(const struct pipeline_names *a, const struct pipeline_names *b)
 {
     bool same = a->n == b->n;
     for (size_t i = 0; same && i < a->n; i++)
-        same = same_text(a->list[i], b->list[i]);
+        same = text_same(a->list[i], b->list[i]);
     return same;
 }
 
@@ -186,11 +182,11 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
     if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
         return false;
     const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
-    const char *changed = !same_text(a->name, b->name)               ? "name"
-                          : !same_text(a->state, b->state)           ? "state"
-                          : !same_text(a->source.url, b->source.url) ? "source.url"
-                          : !same_text(a->sink.url, b->sink.url)     ? "sink.url"
-                          : !same_text(named, b->sink.index)         ? "sink.index"
+    const char *changed = !text_same(a->name, b->name)               ? "name"
+                          : !text_same(a->state, b->state)           ? "state"
+                          : !text_same(a->source.url, b->source.url) ? "source.url"
+                          : !text_same(a->sink.url, b->sink.url)     ? "sink.url"
+                          : !text_same(named, b->sink.index)         ? "sink.index"
                           : !same_places(a, b)                       ? "sink.indices"
                           : secret                                   ? secret
                           : !r->index_moved && !same_key(&a->source.key, &b->source.key)

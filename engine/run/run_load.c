@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
+#include "base/text.h"
 #include "flow/queue.h"
 #include "store/deadletter.h"
 
@@ -23,13 +24,6 @@ size_t run_scan_lane(const struct run *r)
 }
 
 /* ---- the state ---- */
-
-static bool set_text(char **to, const char *from, struct err *e)
-{
-    free(*to);
-    *to = strdup(from);
-    return *to || err_memory(e);
-}
 
 /* A table that the state does not know begins where the file was touched to, or at its very first
  * row. */
@@ -162,9 +156,11 @@ static bool sign_tables(struct run *r, struct err *e)
 bool run_bind_state(struct run *r, struct err *e)
 {
     r->data.bare = false;
-    return set_text(&r->data.pipeline, r->user.pipeline.name, e) &&
-           set_text(&r->data.index, r->user.pipeline.sink.index, e) &&
-           (r->o.dry_run || set_text(&r->data.index_uuid, r->index.uuid, e)) && sign_tables(r, e);
+    if (!text_set(&r->data.pipeline, r->user.pipeline.name) ||
+        !text_set(&r->data.index, r->user.pipeline.sink.index) ||
+        (!r->o.dry_run && !text_set(&r->data.index_uuid, r->index.uuid)))
+        return err_memory(e);
+    return sign_tables(r, e);
 }
 
 /* Why everything has to be read, or NULL. */
@@ -350,7 +346,7 @@ static bool note_server(struct run *r, const char *server, struct err *e)
             r->user.pipeline.name);
     for (size_t i = 0; d->server && i < d->n_tables; i++)
         watermark_forget_xids(&d->tables[i].checkpoint);
-    return set_text(&d->server, server, e);
+    return text_set(&d->server, server) || err_memory(e);
 }
 
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)

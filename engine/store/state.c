@@ -471,9 +471,7 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
     if (!d->bare)
         log_info("state file '%s' was touched: going back from %s to %s", path,
                  clock_text(d->tables[0].checkpoint.at.us, was), clock_text(us, text));
-    position_free(&d->mtime);
-    d->mtime = (struct position){.cursor = strdup(clock_text(us, text)), .us = us, .has_us = true};
-    if (!d->mtime.cursor)
+    if (!position_set_time(&d->mtime, us))
         return err_memory(e);
     for (size_t i = 0; i < d->n_tables; i++) {
         struct checkpoint *m = &d->tables[i].checkpoint;
