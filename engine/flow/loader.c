@@ -11,7 +11,7 @@
 #include "flow/queue.h"
 #include "flow/throttle.h"
 #include "index/index.h"
-#include "lua/row.h"
+#include "pg/pg.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 
@@ -316,7 +316,7 @@ static bool columns_changed(struct err *e)
 static bool load_row(struct worker *w, const PGresult *row, struct err *e)
 {
     const struct source *s = w->config->source;
-    if (!w->row_checked && !row_fits(&s->columns, row))
+    if (!w->row_checked && !pg_columns_fit(&s->columns, row))
         return columns_changed(e);
     w->row_checked = true; /* all rows of one result have the same columns */
     const char *key = source_key(s, row, &w->key);

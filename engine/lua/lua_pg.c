@@ -329,7 +329,7 @@ static int query(lua_State *L)
     struct err e;
     if (!pg_query(st->pg, sql, n, params, &st->res, &e))
         return fail(L, st, &e);
-    if (!row_fits(columns, st->res))
+    if (!pg_columns_fit(columns, st->res))
         return fail_altered(L, st);
 
     int rows = PQntuples(st->res);
@@ -359,7 +359,7 @@ static int next_row(lua_State *L)
         release(st);
         return 0;
     }
-    if (!st->checked && !row_fits(columns, row))
+    if (!st->checked && !pg_columns_fit(columns, row))
         return fail_altered(L, st);
     st->checked = true;
     row_push(L, columns, lua_upvalueindex(3), row, 0);

@@ -399,14 +399,3 @@ bool row_add_json(struct buf *out, const struct pg_column *column, const char *t
     struct target t = {.json = out, .json_scratch = scratch, .digits = column->shortest};
     return put_column(&t, column, (struct piece){text, len});
 }
-
-bool row_fits(const struct pg_columns *columns, const PGresult *res)
-{
-    if (PQnfields(res) != (int)columns->n)
-        return false;
-    for (int i = 0; i < (int)columns->n; i++)
-        if (PQftype(res, i) != columns->list[i].oid ||
-            strcmp(PQfname(res, i), columns->list[i].name) != 0)
-            return false;
-    return true;
-}

@@ -19,7 +19,7 @@ void row_push_names(lua_State *L, const struct pg_columns *columns);
 /* Pushes row n of res as a table by column name; SQL NULL is nil, reading a name that is no
  * column's raises (a field that the script has set is there as in any table). names: where that
  * list lies on the stack. Raises (memory; a value that is not what its type says). columns must be
- * those of res: row_fits says so. */
+ * those of res: pg_columns_fit says so. */
 void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res,
               int n);
 
@@ -32,7 +32,3 @@ void row_make_plain(lua_State *L, int index);
  * about it (bytes, NaN, what is damaged, no memory). scratch: what it needs; one for all rows. */
 bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,
                   struct buf *scratch);
-
-/* Whether res has the columns that were described (names and types): a table may be altered while
- * we run. */
-bool row_fits(const struct pg_columns *columns, const PGresult *res);

@@ -160,3 +160,6 @@ bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types,
 void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
 /* The column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);
+/* Whether res has just these columns (names and types): a table may be altered between pg_describe
+ * and a query. */
+bool pg_columns_fit(const struct pg_columns *c, const PGresult *res);

@@ -159,3 +159,13 @@ int pg_column(const struct pg_columns *c, const char *name)
             return (int)i;
     return -1;
 }
+
+bool pg_columns_fit(const struct pg_columns *c, const PGresult *res)
+{
+    if (PQnfields(res) != (int)c->n)
+        return false;
+    for (int i = 0; i < (int)c->n; i++)
+        if (PQftype(res, i) != c->list[i].oid || strcmp(PQfname(res, i), c->list[i].name) != 0)
+            return false;
+    return true;
+}

@@ -433,14 +433,14 @@ static void a_result_fits_the_columns_that_were_described(void **state)
     (void)state;
     struct row row;
     row_make(&row, film, COLUMNS);
-    assert_true(row_fits(&row.columns, row.res));
+    assert_true(pg_columns_fit(&row.columns, row.res));
     row.list[3].oid = 26;
-    assert_false(row_fits(&row.columns, row.res));
+    assert_false(pg_columns_fit(&row.columns, row.res));
     row.list[3].oid = 25;
     row.list[3].name = (char *)(uintptr_t) "other";
-    assert_false(row_fits(&row.columns, row.res));
+    assert_false(pg_columns_fit(&row.columns, row.res));
     row.columns.n = 3;
-    assert_false(row_fits(&row.columns, row.res));
+    assert_false(pg_columns_fit(&row.columns, row.res));
     PQclear(row.res);
 }
 
