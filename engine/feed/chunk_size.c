@@ -100,7 +100,7 @@ static double fitting(const struct chunk_size *s, const struct chunk_time *t)
     return fmin(fmax(fmin(fit, s->keys * STEP), s->keys / STEP), s->most);
 }
 
-void chunk_size_tell(struct chunk_size *s, const struct chunk_time *t)
+void chunk_size_report(struct chunk_size *s, const struct chunk_time *t)
 {
     pthread_mutex_lock(&s->lock);
     if (t->rows > 0 && (s->begin_us < 0 || t->first_us < s->begin_us))

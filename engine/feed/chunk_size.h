@@ -41,7 +41,7 @@ struct chunk_time {
     int64_t first_us; /* from the query's start until its first row came, or its end */
     int64_t all_us;   /* until its last document was on its way */
 };
-void chunk_size_tell(struct chunk_size *s, const struct chunk_time *t); /* of one that is done */
+void chunk_size_report(struct chunk_size *s, const struct chunk_time *t); /* of one that is done */
 
 /* So many keys at once were too many for the server: fewer are asked for from now on, also of what
  * was begun before, and more again little by little. True: it is to be told, which it is once a

@@ -10,7 +10,7 @@ bool feed_next(struct feed *f, struct batch **out, struct err *e)
     return f->next(f, out, e);
 }
 
-void feed_rest(struct feed *f)
+void feed_release_idle(struct feed *f)
 {
     pg_pool_free(f->pool);
 }

@@ -38,7 +38,7 @@ struct feed {
 
 bool feed_next(struct feed *f, struct batch **out, struct err *e);
 /* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
-void feed_rest(struct feed *f);
+void feed_release_idle(struct feed *f);
 void feed_free(struct feed *f); /* NULL is fine */
 
 /* after: the key up to which all is done (NULL: begin at the first); copied. chunk: says how many
@@ -47,24 +47,24 @@ struct feed *feed_snapshot(const struct source *s, struct pg_pool *pool, const c
                            struct chunk_size *chunk, struct err *e);
 
 /* Where a table stands. */
-struct feed_place {       /* bears being zeroed */
+struct feed_poll_start {  /* bears being zeroed */
     struct position last; /* of the last row; cursor NULL: no row has a cursor */
     struct source_report report;
     char *server; /* owned: see source_server; NULL: it cannot be told */
 };
-bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
-                     struct feed_place *place, struct err *e);
-void feed_place_free(struct feed_place *p);
+bool feed_poll_start_read(const struct source *s, struct pg_pool *pool, size_t table,
+                          struct feed_poll_start *place, struct err *e);
+void feed_poll_start_free(struct feed_poll_start *p);
 
 /* mark: where the table's changes are followed from, perhaps amid a pass or a fan. place: read a
  * moment ago; to_the_limit: end at its last row, so that a table under constant change keeps nobody
  * busy for ever. All copied. es: for index_field; may be NULL. */
 struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
-                       const struct checkpoint *mark, const struct feed_place *place,
+                       const struct checkpoint *mark, const struct feed_poll_start *place,
                        bool to_the_limit, struct err *e);
-/* Once feed_next gave NULL: look again. What was delivered and has not changed since is not
- * delivered again. False: no memory. */
-bool feed_poll_again(struct feed *f);
+/* Begins another pass, once feed_next has returned no batch. Rows that were delivered and have not
+ * changed since are not delivered again. */
+void feed_poll_again(struct feed *f);
 /* What the last page's report was: for its owner's log. Borrowed. */
 const struct source_report *feed_poll_report(const struct feed *f);
 

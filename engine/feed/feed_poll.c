@@ -229,14 +229,15 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
 {
     const struct checkpoint *m = &p->mark;
     bool first = !p->behind.cursor;
-    struct source_look look = {.from = p->whole ? &m->window.from : checkpoint_highest(&p->mark),
-                               .slack = p->whole ? watermark_slack(&p->rule, m) : 0,
-                               .seen = checkpoint_highest(&p->mark),
-                               .xid = m->window.xid,
-                               .behind = &p->behind,
-                               .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
-                               .sessions = p->whole && first && !p->resumed,
-                               .no_versions = p->no_versions};
+    struct source_page_request look = {.from = p->whole ? &m->window.from
+                                                        : checkpoint_highest(&p->mark),
+                                       .slack = p->whole ? watermark_slack(&p->rule, m) : 0,
+                                       .seen = checkpoint_highest(&p->mark),
+                                       .xid = m->window.xid,
+                                       .behind = &p->behind,
+                                       .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
+                                       .sessions = p->whole && first && !p->resumed,
+                                       .no_versions = p->no_versions};
     if (look.sessions && p->report.mark.clock_us != 0) /* not the very first report */
         look.sessions = watermark_wants_sessions(&p->rule, m, p->report.mark.clock_us);
     struct pg *pg = pg_acquire(p->feed.pool, e);
@@ -497,10 +498,9 @@ static bool poll_next(struct feed *f, struct batch **out, struct err *e)
     }
 }
 
-bool feed_poll_again(struct feed *f)
+void feed_poll_again(struct feed *f)
 {
     begin_pass((struct poll *)f);
-    return true;
 }
 
 const struct source_report *feed_poll_report(const struct feed *f)
@@ -551,7 +551,7 @@ static bool resume(struct poll *p)
 }
 
 struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *es, size_t table,
-                       const struct checkpoint *mark, const struct feed_place *place,
+                       const struct checkpoint *mark, const struct feed_poll_start *place,
                        bool to_the_limit, struct err *e)
 {
     struct poll *p = calloc(1, sizeof *p);
@@ -575,11 +575,11 @@ struct feed *feed_poll(const struct source *s, struct pg_pool *pool, struct es *
     return NULL;
 }
 
-bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
-                     struct feed_place *place, struct err *e)
+bool feed_poll_start_read(const struct source *s, struct pg_pool *pool, size_t table,
+                          struct feed_poll_start *place, struct err *e)
 {
     struct pg *pg = pg_acquire(pool, e);
-    feed_place_free(place);
+    feed_poll_start_free(place);
     bool ok = pg && source_last(s, pg, table, &place->last, &place->report, e);
     if (ok && !(place->server = source_server(s, pg, e)))
         ok = e->kind == ERR_FINAL; /* not every server tells; then nobody compares */
@@ -587,10 +587,10 @@ bool feed_place_read(const struct source *s, struct pg_pool *pool, size_t table,
     return ok;
 }
 
-void feed_place_free(struct feed_place *p)
+void feed_poll_start_free(struct feed_poll_start *p)
 {
     position_free(&p->last);
     source_report_free(&p->report);
     free(p->server);
-    *p = (struct feed_place){0};
+    *p = (struct feed_poll_start){0};
 }

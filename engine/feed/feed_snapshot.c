@@ -20,7 +20,7 @@ struct snapshot {
 static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
 {
     struct pg *pg = pg_acquire(s->feed.pool, e);
-    bool ok = pg && source_bound(s->feed.source, pg, s->after, keys, to, e);
+    bool ok = pg && source_chunk_end(s->feed.source, pg, s->after, keys, to, e);
     pg_release(s->feed.pool, pg);
     return ok;
 }

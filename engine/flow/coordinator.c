@@ -181,7 +181,7 @@ static void rest(struct coordinator *p)
 {
     for (size_t i = 0; i < p->n_lanes; i++)
         if (p->lanes[i].feed)
-            feed_rest(p->lanes[i].feed);
+            feed_release_idle(p->lanes[i].feed);
 }
 
 bool coordinator_round(struct coordinator *p, bool *moved, struct err *e)

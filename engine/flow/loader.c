@@ -368,7 +368,7 @@ static void report_chunk(struct worker *w)
     w->took.keys = w->batch->chunk;
     w->took.all_us = clock_mono_us() - w->read_at_us;
     if (w->batch->chunk > 0)
-        chunk_size_tell(w->config->chunk, &w->took);
+        chunk_size_report(w->config->chunk, &w->took);
 }
 
 static bool read_batch(struct worker *w, struct pg *pg, struct err *e)

@@ -117,7 +117,7 @@ static bool find_bound(struct worker *w, const char *from, int64_t keys, char **
     loader_start_retry(w, &retry);
     do {
         struct pg *pg = pg_acquire(&w->pool, e);
-        ok = pg && source_bound(w->config->source, pg, from, keys, to, e);
+        ok = pg && source_chunk_end(w->config->source, pg, from, keys, to, e);
         pg_release(&w->pool, pg);
     } while (!ok && retry_again(&retry, e));
     if (ok)

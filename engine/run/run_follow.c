@@ -71,17 +71,15 @@ static bool open_feeds(struct following *f, struct err *e)
     return true;
 }
 
-static bool look_again(struct following *f, struct err *e)
+static void poll_again(struct following *f)
 {
     struct run *r = f->run;
     for (size_t i = 0; i < source_of(f)->n_tables; i++) {
         if (!f->feeds[i] || !r->coordinator.lanes[i].over)
             continue;
-        if (!feed_poll_again(f->feeds[i]))
-            return err_memory(e);
+        feed_poll_again(f->feeds[i]);
         r->coordinator.lanes[i].over = false;
     }
-    return true;
 }
 
 static void tell(struct following *f, int64_t now)
@@ -297,8 +295,7 @@ static bool round_of(struct following *f, struct err *e)
         return false;
     if (now >= f->look_us) {
         f->look_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
-        if (!look_again(f, e))
-            return false;
+        poll_again(f);
     }
     if (now - f->checked_us >= CHECK_US) {
         f->checked_us = now;

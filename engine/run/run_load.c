@@ -322,11 +322,12 @@ static bool carry_snapshot(struct run *r, struct err *e)
     return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, r->chunk, e), e);
 }
 
-static bool read_place(struct run *r, size_t table, struct feed_place *place, struct err *e)
+static bool read_poll_start(struct run *r, size_t table, struct feed_poll_start *start,
+                            struct err *e)
 {
     struct retry retry;
     retry_start(&retry, r->give_up_after);
-    while (!feed_place_read(&r->user.source, &r->pool, table, place, e))
+    while (!feed_poll_start_read(&r->user.source, &r->pool, table, start, e))
         if (!retry_again(&retry, e))
             return false;
     retry_done(&retry);
@@ -351,15 +352,15 @@ static bool note_server(struct run *r, const char *server, struct err *e)
 
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)
 {
-    struct feed_place place = {0};
+    struct feed_poll_start start = {0};
     struct feed *f = NULL;
-    if (read_place(r, table, &place, e) && note_server(r, place.server, e)) {
+    if (read_poll_start(r, table, &start, e) && note_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
-            run_tell_horizon(r, &place.report);
+            run_tell_horizon(r, &start.report);
         f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].checkpoint,
-                      &place, to_the_limit, e);
+                      &start, to_the_limit, e);
     }
-    feed_place_free(&place);
+    feed_poll_start_free(&start);
     return f;
 }
 
@@ -387,18 +388,19 @@ bool run_changes(struct run *r, struct err *e)
 }
 
 /* Where to follow the table's changes from. */
-static bool begin_mark(struct run *r, size_t table, const struct feed_place *place, struct err *e)
+static bool begin_mark(struct run *r, size_t table, const struct feed_poll_start *start,
+                       struct err *e)
 {
-    const struct source_report *report = &place->report;
+    const struct source_report *report = &start->report;
     struct watermark_rule rule = source_rule(&r->user.source, table, report->standby);
     bool known =
         !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
-    return watermark_begin(&rule, &report->mark, &place->last, known,
+    return watermark_begin(&rule, &report->mark, &start->last, known,
                            &r->data.tables[table].checkpoint) ||
            err_memory(e);
 }
 
-/* Notes the places to follow the changes from, before anything is read. */
+/* Notes the positions to follow the changes from, before anything is read. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
     struct state_data *d = &r->data;
@@ -412,13 +414,13 @@ static bool begin_snapshot(struct run *r, struct err *e)
     if (!run_bind_state(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
-        struct feed_place place = {0};
+        struct feed_poll_start start = {0};
         if (!r->user.source.tables[i].cursor)
             continue;
-        bool ok = feed_place_read(&r->user.source, &r->pool, i, &place, e);
-        ok = ok && note_server(r, place.server, e) && begin_mark(r, i, &place, e) &&
-             tell_table(r, i, place.report.standby, e);
-        feed_place_free(&place);
+        bool ok = feed_poll_start_read(&r->user.source, &r->pool, i, &start, e);
+        ok = ok && note_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
+             tell_table(r, i, start.report.standby, e);
+        feed_poll_start_free(&start);
         if (!ok)
             return false;
     }

@@ -68,7 +68,7 @@ bool run_open_source(struct run *r, struct run_script *s, struct err *e)
     struct pg *pg = pg_acquire(&r->pool, e);
     int64_t expected = 0;
     bool ok = pg && source_open(&s->source, &s->pipeline, pg, e) &&
-              source_estimate(&s->source, pg, &expected, e) && source_tell(&s->source, pg, e);
+              source_estimate(&s->source, pg, &expected, e) && source_warn(&s->source, pg, e);
     pg_release(&r->pool, pg);
     if (!ok)
         source_free(&s->source); /* it is tried again */

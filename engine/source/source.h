@@ -72,7 +72,7 @@ bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, stru
 void source_free(struct source *s); /* bears a zeroed struct */
 /* Warns of what is seldom meant: a key that may come twice; a query that has to be run whole for
  * each batch of keys, such as one with a LIMIT. */
-bool source_tell(const struct source *s, struct pg *pg, struct err *e);
+bool source_warn(const struct source *s, struct pg *pg, struct err *e);
 
 /* ---- fetching ---- */
 
@@ -93,8 +93,8 @@ bool source_has_rows(const struct source *s, struct pg *pg, size_t table, bool *
 bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e);
 /* The end of a chunk of `rows` keys above `after` (NULL: from the first): *to, owned by the
  * caller; NULL: fewer are left. */
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
-                  struct err *e);
+bool source_chunk_end(const struct source *s, struct pg *pg, const char *after, int64_t rows,
+                      char **to, struct err *e);
 
 /* The next `rows` keys above `after` (NULL: the first ones), in order. */
 bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
@@ -125,7 +125,7 @@ void source_report_free(struct source_report *r);
 struct watermark_rule source_rule(const struct source *s, size_t table, bool standby);
 
 /* What a page is read of. */
-struct source_look {
+struct source_page_request {
     /* from: cursor NULL: the first row. Borrowed, as are all of these */
     const struct position *from, *seen;
     int64_t slack; /* below from, see watermark_slack; 0: from's key counts */
@@ -142,7 +142,7 @@ struct source_look {
 /* The next page of rows that may be new, ordered by cursor and key. *report: read in the same round
  * trip, before the page's snapshot; freed first. */
 bool source_page(const struct source *s, struct pg *pg, size_t table,
-                 const struct source_look *look, int64_t rows, struct source_report *report,
+                 const struct source_page_request *look, int64_t rows, struct source_report *report,
                  PGresult **out, struct err *e);
 /* Whether a page's row lies above what was seen. */
 bool source_page_above(const struct source *s, size_t table, const PGresult *page, int row);

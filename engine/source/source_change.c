@@ -304,8 +304,9 @@ static void add_above(struct buf *sql, const struct source_table *t, const struc
 }
 
 /* Adds "AND ..." for each of what the look says. */
-static bool add_look(struct buf *sql, const struct source_table *t, const struct source_look *look,
-                     struct position_parameters *params, struct err *e)
+static bool add_look(struct buf *sql, const struct source_table *t,
+                     const struct source_page_request *look, struct position_parameters *params,
+                     struct err *e)
 {
     bool ok = true;
     if (look->behind->cursor || look->from->cursor)
@@ -338,7 +339,7 @@ static bool add_look(struct buf *sql, const struct source_table *t, const struct
 }
 
 bool source_page(const struct source *s, struct pg *pg, size_t table,
-                 const struct source_look *look, int64_t rows, struct source_report *report,
+                 const struct source_page_request *look, int64_t rows, struct source_report *report,
                  PGresult **out, struct err *e)
 {
     const struct source_table *t = &s->tables[table];

@@ -171,7 +171,7 @@ static bool tell_query(const struct source *s, struct pg *pg, struct err *e)
     return true;
 }
 
-bool source_tell(const struct source *s, struct pg *pg, struct err *e)
+bool source_warn(const struct source *s, struct pg *pg, struct err *e)
 {
     return tell_key(s, pg, e) && tell_query(s, pg, e);
 }

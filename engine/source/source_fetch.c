@@ -163,8 +163,8 @@ static bool walk(const struct source *s, struct pg *pg, const char *after, const
     return ok;
 }
 
-bool source_bound(const struct source *s, struct pg *pg, const char *after, int64_t rows, char **to,
-                  struct err *e)
+bool source_chunk_end(const struct source *s, struct pg *pg, const char *after, int64_t rows,
+                      char **to, struct err *e)
 {
     char tail[60];
     PGresult *res;

@@ -34,11 +34,11 @@ static struct chunk_size *make(int64_t most)
 static int64_t carry(struct chunk_size *s, int64_t begin_us, int64_t row_us, size_t row_bytes)
 {
     int64_t rows = chunk_size_next(s);
-    chunk_size_tell(s, &(struct chunk_time){.keys = rows,
-                                            .rows = rows,
-                                            .bytes = (size_t)rows * row_bytes,
-                                            .first_us = begin_us,
-                                            .all_us = begin_us + rows * row_us});
+    chunk_size_report(s, &(struct chunk_time){.keys = rows,
+                                              .rows = rows,
+                                              .bytes = (size_t)rows * row_bytes,
+                                              .first_us = begin_us,
+                                              .all_us = begin_us + rows * row_us});
     return rows;
 }
 
@@ -113,7 +113,7 @@ static void test_one_of_an_earlier_size_changes_nothing(void **state)
     struct chunk_size *s = make(MOST);
     carry(s, 1000, 40, 1024);
     carry(s, 1000, 40, 1024);
-    chunk_size_tell(
+    chunk_size_report(
         s, &(struct chunk_time){
                .keys = 100, .rows = 100, .bytes = 100 * 1024, .first_us = 1000, .all_us = 9000});
     assert_int_equal(chunk_size_next(s), BYTES / 1024);
@@ -127,8 +127,9 @@ static void test_keys_without_rows_make_it_large(void **state)
     struct chunk_size *s = make(MOST);
     for (int i = 0; i < 9; i++) {
         int64_t keys = chunk_size_next(s);
-        chunk_size_tell(s, &(struct chunk_time){
-                               .keys = keys, .rows = keys / 10, .bytes = (size_t)keys / 10 * 1024});
+        chunk_size_report(s, &(struct chunk_time){.keys = keys,
+                                                  .rows = keys / 10,
+                                                  .bytes = (size_t)keys / 10 * 1024});
     }
     assert_in_range(chunk_size_next(s), BYTES / 1024 * 10 - 100, BYTES / 1024 * 10 + 100);
     chunk_size_free(s);
@@ -139,8 +140,8 @@ static void test_a_stretch_without_rows_does_not_tell_what_the_query_takes(void 
 {
     (void)state;
     struct chunk_size *s = make(MOST);
-    chunk_size_tell(s,
-                    &(struct chunk_time){.keys = chunk_size_next(s), .first_us = 1, .all_us = 1});
+    chunk_size_report(s,
+                      &(struct chunk_time){.keys = chunk_size_next(s), .first_us = 1, .all_us = 1});
     for (int i = 0; i < 8; i++)
         carry(s, 2000 * 1000, 40, 1024);
     assert_in_range(chunk_size_next(s), 190 * 1000, 210 * 1000);
@@ -154,7 +155,7 @@ static void test_rows_without_documents_have_an_end(void **state)
     for (int i = 0; i < 9; i++)
         carry(s, 0, 0, 0);
     assert_int_equal(chunk_size_next(s), BYTES / 16);
-    chunk_size_tell(s, &(struct chunk_time){.keys = 100}); /* of an empty table */
+    chunk_size_report(s, &(struct chunk_time){.keys = 100}); /* of an empty table */
     assert_int_equal(chunk_size_next(s), BYTES / 16);
     chunk_size_free(s);
 }
@@ -212,8 +213,9 @@ static void test_least(void **state)
     assert_int_equal(chunk_size_least(s), 0);
     carry(s, 2000 * 1000, 40, 1024); /* 10 s are to be had at 2.004 s for 100 keys */
     assert_int_equal(chunk_size_least(s), 499);
-    chunk_size_tell(s, &(struct chunk_time){
-                           .keys = MOST, .rows = MOST, .first_us = 3600 * 1000000LL, .all_us = 1});
+    chunk_size_report(s,
+                      &(struct chunk_time){
+                          .keys = MOST, .rows = MOST, .first_us = 3600 * 1000000LL, .all_us = 1});
     assert_int_equal(chunk_size_least(s), MOST);
     chunk_size_free(s);
 }
