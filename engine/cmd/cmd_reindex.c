@@ -4,26 +4,31 @@
 #include "cmd/cli.h"
 #include "run/reindex.h"
 
+struct reindex_command {
+    struct cli_log log; /* first */
+    struct reindex_options reindex;
+};
+
 static const struct cli_option options[] = {
-    {"keep", 0, "N", CLI_NUMBER, offsetof(struct reindex_options, keep), 0, 1000,
+    {"keep", 0, "N", CLI_NUMBER, offsetof(struct reindex_command, reindex.keep), 0, 1000,
      "how many indexes of earlier reindexes stay (default 1)"},
-    {"replace-index", 0, NULL, CLI_FLAG, offsetof(struct reindex_options, replace_index), 0, 0,
-     "where sink.index is an index: remove it, and make an alias of its name"},
-    {"allow-rejected", 0, NULL, CLI_FLAG, offsetof(struct reindex_options, allow_rejected), 0, 0,
-     "swap, though the new index has rejected documents"},
-    {"allow-deletes", 0, NULL, CLI_FLAG, offsetof(struct reindex_options, allow_deletes), 0, 0,
-     "swap, though the new index has not half of the old one's documents"},
-    {"workers", 0, "N", CLI_NUMBER, offsetof(struct reindex_options, workers), 1, 64,
+    {"replace-index", 0, NULL, CLI_FLAG, offsetof(struct reindex_command, reindex.replace_index), 0,
+     0, "where sink.index is an index: remove it, and make an alias of its name"},
+    {"allow-rejected", 0, NULL, CLI_FLAG, offsetof(struct reindex_command, reindex.allow_rejected),
+     0, 0, "swap, though the new index has rejected documents"},
+    {"allow-deletes", 0, NULL, CLI_FLAG, offsetof(struct reindex_command, reindex.allow_deletes), 0,
+     0, "swap, though the new index has not half of the old one's documents"},
+    {"workers", 0, "N", CLI_NUMBER, offsetof(struct reindex_command, reindex.workers), 1, 64,
      "worker threads (default 2)"},
-    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct reindex_options, give_up_after), 0,
-     1LL << 31, "end after S seconds without a server (default 0: never)"},
+    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct reindex_command, reindex.give_up_after),
+     0, 1LL << 31, "end after S seconds without a server (default 0: never)"},
     CLI_LOG_OPTIONS,
     {0},
 };
 
 static int reindex_main(int argc, char **argv)
 {
-    struct reindex_options o = {.keep = 1, .workers = 2};
+    struct reindex_command o = {.reindex = {.keep = 1, .workers = 2}};
     struct err e = {0};
     int first;
     bool help, terminal, rejected = false;
@@ -37,7 +42,7 @@ static int reindex_main(int argc, char **argv)
         return cli_fail(&e);
     }
     bool ok = cli_log_setup(&o.log, &terminal, &e) && stop_init(&e) &&
-              reindex(&o, argv[first], terminal, &rejected, &e);
+              reindex(&o.reindex, argv[first], terminal, &rejected, &e);
     int status = ok ? EXIT_DONE : cli_fail(&e);
     return rejected && (ok || e.kind == ERR_FINAL) ? EXIT_REJECTED : status;
 }

@@ -1,11 +1,18 @@
 /* cmd_run: brings the index up to date, or prints what it would write; with --follow, stays. */
+#include "cmd/cmd_run.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "cmd/cli.h"
 #include "flow/queue.h"
-#include "run/run.h"
+#include "run/run_anew.h"
+#include "run/run_execute.h"
+#include "run/run_follow.h"
+#include "run/run_guard.h"
+#include "run/run_index.h"
+#include "run/run_load.h"
+#include "run/run_open.h"
+#include "run/run_workers.h"
 #include "store/keyfile.h"
 
 #include <stdio.h>
@@ -13,34 +20,34 @@
 #include <string.h>
 
 static const struct cli_option options[] = {
-    {"dry-run", 'n', NULL, CLI_FLAG, offsetof(struct run_options, dry_run), 0, 0,
+    {"dry-run", 'n', NULL, CLI_FLAG, offsetof(struct run_command, run.dry_run), 0, 0,
      "print documents on stdout, one a line; touch neither index nor state"},
-    {"format", 0, "FORMAT", CLI_TEXT, offsetof(struct run_options, format), 0, 0,
+    {"format", 0, "FORMAT", CLI_TEXT, offsetof(struct run_command, run.format), 0, 0,
      "with --dry-run: documents (default), or bulk: the bulk request itself"},
-    {"limit", 0, "N", CLI_NUMBER, offsetof(struct run_options, limit), 1, 1LL << 53,
+    {"limit", 0, "N", CLI_NUMBER, offsetof(struct run_command, run.limit), 1, 1LL << 53,
      "stop after N documents; the state stays as it is"},
-    {"keys", 0, "A,B", CLI_TEXT, offsetof(struct run_options, keys), 0, 0,
+    {"keys", 0, "A,B", CLI_TEXT, offsetof(struct run_command, run.keys), 0, 0,
      "these keys alone; the state stays as it is"},
-    {"keys-from", 0, "FILE", CLI_TEXT, offsetof(struct run_options, keys_from), 0, 0,
+    {"keys-from", 0, "FILE", CLI_TEXT, offsetof(struct run_command, run.keys_from), 0, 0,
      "likewise, one key a line, or dead letters; - is stdin"},
-    {"full", 0, NULL, CLI_FLAG, offsetof(struct run_options, full), 0, 0,
+    {"full", 0, NULL, CLI_FLAG, offsetof(struct run_command, run.full), 0, 0,
      "read everything, whatever the state says"},
-    {"since", 0, "TIME", CLI_TEXT, offsetof(struct run_options, since), 0, 0,
+    {"since", 0, "TIME", CLI_TEXT, offsetof(struct run_command, run.since), 0, 0,
      "read what changed since TIME, rather than since the state's"},
-    {"follow", 'f', NULL, CLI_FLAG, offsetof(struct run_options, follow), 0, 0,
+    {"follow", 'f', NULL, CLI_FLAG, offsetof(struct run_command, run.follow), 0, 0,
      "stay, and keep the index true while the rows change"},
-    {"sweep", 0, NULL, CLI_FLAG, offsetof(struct run_options, sweep), 0, 0,
+    {"sweep", 0, NULL, CLI_FLAG, offsetof(struct run_command, run.sweep), 0, 0,
      "compare everything too: deleted rows, and what else no cursor tells"},
-    {"allow-deletes", 0, NULL, CLI_FLAG, offsetof(struct run_options, allow_deletes), 0, 0,
+    {"allow-deletes", 0, NULL, CLI_FLAG, offsetof(struct run_command, run.allow_deletes), 0, 0,
      "delete however many documents have no row any more"},
-    {"take-over", 0, NULL, CLI_FLAG, offsetof(struct run_options, take_over), 0, 0,
+    {"take-over", 0, NULL, CLI_FLAG, offsetof(struct run_command, run.take_over), 0, 0,
      "for a pipeline that was renamed: the state and the index of its former name"},
-    {"dead-letters", 0, "FILE", CLI_TEXT, offsetof(struct run_options, dead_letters), 0, 0,
+    {"dead-letters", 0, "FILE", CLI_TEXT, offsetof(struct run_command, run.dead_letters), 0, 0,
      "where rejected keys are noted (default: the state file's name and .rejected)"},
-    {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64,
+    {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_command, run.workers), 1, 64,
      "worker threads (default 2)"},
-    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct run_options, give_up_after), 0, 1LL << 31,
-     "end after S seconds without a server (default 0: never)"},
+    {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct run_command, run.give_up_after), 0,
+     1LL << 31, "end after S seconds without a server (default 0: never)"},
     CLI_LOG_OPTIONS,
     {0},
 };
@@ -149,11 +156,12 @@ static bool work(struct run *r, struct err *e)
 
 static int run_main(int argc, char **argv)
 {
-    struct run r = {.o = {.workers = 2}, .started_us = clock_mono_us()};
+    struct run_command o = {.run = {.workers = 2}};
+    struct run r = {.started_us = clock_mono_us()};
     struct err e = {0};
     int first;
     bool help;
-    if (!cli_parse(&cmd_run, argc, argv, &r.o, &first, &help, &e))
+    if (!cli_parse(&cmd_run, argc, argv, &o, &first, &help, &e))
         return cli_fail(&e);
     if (help)
         return EXIT_DONE;
@@ -162,10 +170,11 @@ static int run_main(int argc, char **argv)
         err_hint(&e, "etl-engine run --help");
         return cli_fail(&e);
     }
+    r.o = o.run;
     r.give_up_after = (double)r.o.give_up_after;
     /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for
      * them. */
-    bool ok = cli_log_setup(&r.o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
+    bool ok = cli_log_setup(&o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
               run_open(&r, argv[first], &e) && run_execute(&r, work, &e);
     uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
     run_close(&r);

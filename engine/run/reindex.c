@@ -9,6 +9,12 @@
 #include "flow/loader.h"
 #include "flow/queue.h"
 #include "run/run.h"
+#include "run/run_execute.h"
+#include "run/run_guard.h"
+#include "run/run_index.h"
+#include "run/run_load.h"
+#include "run/run_open.h"
+#include "run/run_workers.h"
 #include "store/deadletter.h"
 
 #include <errno.h>
@@ -443,7 +449,7 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
     p->state = run_reindex_path(x->main_path);
     if (!p->state)
         return err_memory(e);
-    if (!run_patiently(r, look_at_old, e) || !read_main(x, e) ||
+    if (!run_reach(r, RUN_SEARCH, look_at_old, e) || !read_main(x, e) ||
         !(r->state = state_open(p->state, e)) || !run_patiently(r, choose_index, e) ||
         !run_open_rest(r, e))
         return false;
@@ -454,12 +460,11 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
 bool reindex(const struct reindex_options *o, const char *script, bool terminal, bool *rejected,
              struct err *e)
 {
-    struct reindex x = {
-        .o = o,
-        .run = {.o = {.log = o->log, .allow_deletes = o->allow_deletes, .workers = o->workers},
-                .terminal = terminal,
-                .give_up_after = (double)o->give_up_after,
-                .started_us = clock_mono_us()}};
+    struct reindex x = {.o = o,
+                        .run = {.o = {.allow_deletes = o->allow_deletes, .workers = o->workers},
+                                .terminal = terminal,
+                                .give_up_after = (double)o->give_up_after,
+                                .started_us = clock_mono_us()}};
     bool ok = open_all(&x, script, e) && run_execute(&x.run, work, e);
     *rejected = x.rejected > 0;
     state_close(x.main);

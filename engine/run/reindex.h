@@ -45,14 +45,11 @@
  * 16 of them.
  */
 #pragma once
-#include "cmd/cli.h"
-
 #include <stdbool.h>
 
 struct err;
 
 struct reindex_options {
-    struct cli_log log; /* first */
     bool replace_index, allow_rejected, allow_deletes;
     long long keep, workers, give_up_after;
 };

@@ -1,52 +1,22 @@
-/* run_anew: a table or column that is not what it was when the query was described: ALTER TABLE
- * under a run.
- *
- * The script is read once more, and the query described anew, as for SIGHUP; the run then goes on
- * from what was acknowledged. Who has changed the table may have changed the script with it. Where
- * the script does not fit the table any more, the run ends, with what is wrong and where the script
- * says it.
- */
-#include "run/run.h"
+#include "run/run_anew.h"
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/stop.h"
-#include "feed/chunk_size.h"
 #include "flow/queue.h"
+#include "run/run.h"
+#include "run/run_index.h"
+#include "run/run_open.h"
+#include "run/run_reload.h"
+#include "run/run_workers.h"
 
 enum {
     OFTEN = 20, /* times within a minute: then it is no ALTER TABLE */
     MINUTE_US = 60 * 1000 * 1000,
     PAUSE_MS = 100, /* the statements of a migration follow each other */
 };
-
-bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
-{
-    run_stop(r);
-    coordinator_free(&r->coordinator);
-    struct bulk_sums sums = queue_sums(r->queue);
-    queue_free(r->queue);
-    r->queue = NULL;
-    chunk_size_free(r->chunk);
-    r->chunk = NULL;
-    if (fresh) {
-        run_close_script(&r->user);
-        r->user = *fresh;
-        *fresh = (struct run_script){0};
-        r->user.source.pipeline = &r->user.pipeline;
-        r->progress.name = r->user.pipeline.name;
-    }
-    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
-        !run_start(r, e) || !run_patiently(r, run_guard, e))
-        return false;
-    queue_add_sums(r->queue, &sums);
-    coordinator_begin_window(&r->coordinator);
-    script_serve(r->user.script,
-                 &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
-    return true;
-}
 
 /* Whether that is why it has failed; often: it has been so again and again. */
 static bool is_outdated(struct run *r, const struct err *e)

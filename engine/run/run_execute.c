@@ -1,9 +1,12 @@
-#include "run/run.h"
+#include "run/run_execute.h"
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "flow/queue.h"
+#include "run/run.h"
+#include "run/run_warn.h"
+#include "run/run_workers.h"
 #include "store/deadletter.h"
 
 #include <stdio.h>
@@ -38,23 +41,6 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
              r->o.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
              passed_over, same, repeated, progress_number(s->rejected, rejected),
              clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
-}
-
-void run_tell_repeated(struct run *r)
-{
-    char key[200], rows[PROGRESS_TEXT];
-    const struct pipeline *p = &r->user.pipeline;
-    struct bulk_sums sums = queue_sums(r->queue);
-    if (r->repeated_told || sums.repeated == 0)
-        return;
-    queue_repeated(r->queue, key, sizeof key);
-    if (!*key) /* it was another queue's, before a restart */
-        return;
-    r->repeated_told = true;
-    log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
-             "one of them, "
-             "whichever, becomes the document: GROUP BY the key, or aggregate what is joined",
-             p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
 }
 
 static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended,

@@ -1,8 +1,11 @@
-#include "run/run.h"
+#include "run/run_index.h"
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "flow/queue.h"
+#include "run/run.h"
+#include "run/run_state.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,16 +42,6 @@ void run_note(struct run *r)
 void run_note_script(struct run *r, bool loaded)
 {
     memcpy(r->meta.fingerprint, r->user.fingerprint, loaded ? FINGERPRINT_TEXT : FINGERPRINT_HALF);
-}
-
-void run_tell_script(const struct run *r)
-{
-    if (!*r->meta.fingerprint || strcmp(r->meta.fingerprint, r->user.fingerprint) == 0)
-        return;
-    log_warn("%s: the script has changed since index '%s' was loaded: documents in it are those of "
-             "the earlier "
-             "one until their rows change; --full or 'etl-engine reindex %s' makes them all anew",
-             r->user.pipeline.name, r->index.name, r->user.text.path);
 }
 
 /* What the note is to say; an index without one is taken to hold what this script makes. */

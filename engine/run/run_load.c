@@ -1,307 +1,24 @@
-#include "run/run.h"
+#include "run/run_load.h"
 
-#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
-#include "base/text.h"
+#include "feed/feed.h"
 #include "flow/queue.h"
-#include "store/deadletter.h"
+#include "run/run.h"
+#include "run/run_guard.h"
+#include "run/run_index.h"
+#include "run/run_state.h"
+#include "run/run_warn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-bool run_is_partial(const struct run *r)
-{
-    return r->keys || r->o.limit > 0;
-}
-
-size_t run_scan_lane(const struct run *r)
-{
-    return r->user.source.n_tables;
-}
-
 /* ---- the state ---- */
 
-/* A table that the state does not know begins where the file was touched to, or at its very first
- * row. */
-static bool begin_table(const struct run *r, const struct source_table *t, struct checkpoint *m,
-                        struct err *e)
-{
-    if (!r->data.mtime.cursor || !t->cursor_is_time)
-        return true;
-    return checkpoint_begin(m, &r->data.mtime) || err_memory(e);
-}
-
-/* "id, kind": owned by the caller; NULL: no memory. */
-static char *join(char *const *texts, size_t n)
-{
-    struct buf b;
-    buf_init(&b, 1 << 20);
-    for (size_t i = 0; i < n; i++) {
-        buf_adds(&b, i ? ", " : "");
-        buf_adds(&b, texts[i]);
-    }
-    char *text = buf_cstr(&b) ? strdup(b.data) : NULL;
-    buf_free(&b);
-    return text;
-}
-
-/* What a mark of that table is of, by the script and the database as they are now. */
-static bool name_columns(const struct run *r, size_t table, struct state_table *t, struct err *e)
-{
-    const struct pipeline *p = &r->user.pipeline;
-    const struct source_key *k = &r->user.source.tables[table].key;
-    const struct pipeline_names *key =
-        table == 0 ? &p->source.key : &p->source.related[table - 1].key;
-    const char *cursor = table == 0 ? p->source.cursor : p->source.related[table - 1].cursor;
-    t->key = join(key->list, key->n);
-    t->types = join(k->types, k->n);
-    t->cursor = cursor ? strdup(cursor) : NULL;
-    return (t->key && t->types && (!cursor || t->cursor)) || err_memory(e);
-}
-
-static bool differ(const char *noted, const char *now)
-{
-    return noted && now && strcmp(noted, now) != 0;
-}
-
-/* What a mark says, it says of its columns: for others the table begins anew. */
-static bool sign_table(struct run *r, size_t table, struct state_table *t, struct state_table *old,
-                       struct err *e)
-{
-    bool same = old && !differ(old->key, t->key) && !differ(old->cursor, t->cursor) &&
-                (table == 0 || !differ(old->types, t->types)); /* of the root's: run_check_key */
-    if (same) {
-        checkpoint_move(&t->checkpoint, &old->checkpoint);
-        return true;
-    }
-    if (old && old->checkpoint.at.cursor)
-        log_info(
-            "%s: reading '%s' from its first row on: the script has another key or cursor for it",
-            r->user.pipeline.name, r->user.source.tables[table].label);
-    return begin_table(r, &r->user.source.tables[table], &t->checkpoint, e);
-}
-
-/* Whether the last key that the state holds can be one, now that the column's type is another. An
- * int that has become a bigint makes no difference. */
-static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
-{
-    const char *last = r->data.after ? r->data.after : t->checkpoint.at.key;
-    struct keylist list = {0};
-    struct pg *pg = last ? pg_acquire(&r->pool, e) : NULL;
-    *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
-                      list.n == 1 && strcmp(list.keys[0], last) == 0);
-    bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
-    keylist_free(&list);
-    pg_release(&r->pool, pg);
-    return (pg || !last) && ok;
-}
-
-static bool other_key(const struct run *r, const struct state_table *noted,
-                      const struct state_table *now, struct err *e)
-{
-    const struct pipeline *p = &r->user.pipeline;
-    err_set(e, ERR_USAGE,
-            "source.key is '%s' (%s), but what index '%s' holds was made with '%s' (%s): its "
-            "documents have "
-            "other ids",
-            now->key, now->types, r->data.index ? r->data.index : p->sink.index, noted->key,
-            noted->types ? noted->types : "?");
-    pipeline_at_line(e, p, p->source.key_line);
-    return err_hint(e,
-                    "'etl-engine reindex %s' makes a new index; or --full --sweep: loads "
-                    "everything, then deletes "
-                    "the documents of the key before",
-                    p->script);
-}
-
-bool run_check_key(struct run *r, struct err *e)
-{
-    const struct state_table *noted = r->data.n_tables ? &r->data.tables[0] : NULL;
-    struct state_data now = {0};
-    if (!noted || r->o.full || strcmp(noted->name, r->user.source.tables[0].name) != 0)
-        return true;
-    struct state_table *t = state_table(&now, noted->name);
-    bool ok = (t || err_memory(e)) && name_columns(r, 0, t, e), fits = true;
-    if (ok && !differ(noted->key, t->key) && differ(noted->types, t->types))
-        ok = key_still_fits(r, noted, &fits, e);
-    if (ok && (differ(noted->key, t->key) || !fits))
-        ok = other_key(r, noted, t, e);
-    state_data_free(&now);
-    return ok;
-}
-
-static bool sign_tables(struct run *r, struct err *e)
-{
-    const struct source *s = &r->user.source;
-    struct state_data old = {.tables = r->data.tables, .n_tables = r->data.n_tables};
-    r->data.tables = NULL;
-    r->data.n_tables = 0;
-    bool ok = true;
-    for (size_t i = 0; ok && i < s->n_tables; i++) {
-        struct state_table *t = state_table(&r->data, s->tables[i].state_name);
-        size_t k = 0;
-        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].state_name) != 0)
-            k++;
-        ok = (t || err_memory(e)) && name_columns(r, i, t, e) &&
-             sign_table(r, i, t, k < old.n_tables ? &old.tables[k] : NULL, e);
-    }
-    state_data_free(&old);
-    return ok;
-}
-
-bool run_bind_state(struct run *r, struct err *e)
-{
-    r->data.bare = false;
-    if (!text_set(&r->data.pipeline, r->user.pipeline.name) ||
-        !text_set(&r->data.index, r->user.pipeline.sink.index) ||
-        (!r->o.dry_run && !text_set(&r->data.index_uuid, r->index.uuid)))
-        return err_memory(e);
-    return sign_tables(r, e);
-}
-
-/* Why everything has to be read, or NULL. */
-static const char *why_full(const struct run *r)
-{
-    const struct state_data *d = &r->data;
-    if (r->o.full)
-        return "asked to";
-    if (d->phase == STATE_NEW)
-        return "there is no state yet";
-    if (r->index_created)
-        return "the index did not exist, though the state says it was loaded";
-    if (!d->bare && strcmp(d->index_uuid, r->index.uuid) != 0)
-        return "the index is not the one that was loaded";
-    if (d->bare && r->user.pipeline.source.cursor && !r->user.source.tables[0].cursor_is_time)
-        return "the state file holds a time alone, and the cursor is a number";
-    if (d->n_tables > 0 && strcmp(d->tables[0].name, r->user.source.tables[0].name) != 0)
-        return "the state is that of another table";
-    if (d->n_tables > 0 && differ(d->tables[0].cursor, r->user.pipeline.source.cursor))
-        return "the script has another cursor";
-    return NULL;
-}
-
 /* ---- what holds a poll back, and what it cannot see ---- */
-
-void run_tell_horizon(const struct run *r, const struct source_report *report)
-{
-    struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
-    if (watermark_is_over_limit(&rule, &report->mark))
-        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
-                 "what it has "
-                 "written is read once it has ended",
-                 r->user.pipeline.name, report->who,
-                 (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
-}
-
-static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
-{
-    struct pg *pg = pg_acquire(&r->pool, e);
-    bool ok = pg && source_has_rows(&r->user.source, pg, table, any, e);
-    pg_release(&r->pool, pg);
-    return ok;
-}
-
-static bool has_rows(struct run *r, size_t table, bool *any, struct err *e)
-{
-    struct retry retry;
-    retry_start(&retry, r->give_up_after);
-    while (!look_for_rows(r, table, any, e))
-        if (!retry_again(&retry, e))
-            return false;
-    retry_done(&retry);
-    return true;
-}
-
-bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
-{
-    const struct source *s = &r->user.source;
-    bool told = r->hidden_told, any = false;
-    for (size_t i = 0; i < s->n_tables; i++) {
-        if (!s->tables[i].row_security)
-            continue;
-        if (!has_rows(r, i, &any, e))
-            return false;
-        if (any && at_start)
-            log_info(
-                "row security is active in '%s' for this user: rows that its policies hide are not "
-                "there for us",
-                s->tables[i].label);
-        if (!any && !told) {
-            log_warn("no row of '%s' can be seen: its row security is active for this user; a "
-                     "policy for "
-                     "that user, "
-                     "or ALTER ROLE ... BYPASSRLS, shows what there is",
-                     s->tables[i].label);
-            r->hidden_told = true;
-        }
-    }
-    return true;
-}
-
-static bool tell_table(struct run *r, size_t table, bool standby, struct err *e)
-{
-    const struct source *s = &r->user.source;
-    struct watermark_rule rule = source_rule(s, table, standby);
-    const char *label = s->tables[table].label;
-    struct buf sql;
-    bool unseen, indexed;
-    struct pg *pg = pg_acquire(&r->pool, e);
-    buf_init(&sql, 1 << 16);
-    bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
-              source_unseen(s, pg, table, &unseen, e);
-    pg_release(&r->pool, pg);
-    if (ok && !indexed && buf_cstr(&sql))
-        log_info("no index begins with the cursor of '%s', so each look for changes reads the "
-                 "whole table: %s",
-                 label, buf_cstr(&sql));
-    if (ok && unseen)
-        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: "
-                 "only a sweep "
-                 "finds them",
-                 label);
-    if (ok && !rule.is_ruled)
-        log_info("rows of '%s' do not appear by this server's own transactions (it is a standby, "
-                 "or this is a "
-                 "view, a materialized view, a foreign table or a subscription): one that appears "
-                 "more than "
-                 "%g s after it got its cursor may only be found by a sweep (source.lookback)",
-                 label, (double)rule.lookback_us / 1e6);
-    buf_free(&sql);
-    return ok;
-}
-
-/* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
-static bool count_documents(struct run *r, int64_t *count, struct err *e)
-{
-    const char *index = run_reads(r);
-    return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) &&
-           index_count(r->es, index, count, e);
-}
-
-bool run_guard(struct run *r, struct err *e)
-{
-    int64_t count;
-    if (r->o.dry_run || r->o.allow_deletes)
-        return true;
-    if (!run_check_index(r, e) || !count_documents(r, &count, e))
-        return false;
-    if (r->data.documents == 0 || !r->data.index_uuid ||
-        strcmp(r->data.index_uuid, r->index.uuid) != 0)
-        r->data.documents = count;
-    int64_t whole = r->data.documents > count ? r->data.documents : count, gone = whole - count;
-    int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
-    queue_allow_deletes(r->queue, most > gone ? most - gone : 0);
-    return true;
-}
-
-bool run_count(struct run *r, struct err *e)
-{
-    return count_documents(r, &r->data.documents, e);
-}
 
 /* ---- carrying ---- */
 
@@ -334,27 +51,11 @@ static bool read_poll_start(struct run *r, size_t table, struct feed_poll_start 
     return true;
 }
 
-/* The ids of transactions that the state holds are of one server; another one's mean something
- * else. */
-static bool note_server(struct run *r, const char *server, struct err *e)
-{
-    struct state_data *d = &r->data;
-    if (!server || (d->server && strcmp(d->server, server) == 0))
-        return true;
-    if (d->server)
-        log_info(
-            "%s: another PostgreSQL server than before answers: reading the last changes again",
-            r->user.pipeline.name);
-    for (size_t i = 0; d->server && i < d->n_tables; i++)
-        watermark_forget_xids(&d->tables[i].checkpoint);
-    return text_set(&d->server, server) || err_memory(e);
-}
-
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)
 {
     struct feed_poll_start start = {0};
     struct feed *f = NULL;
-    if (read_poll_start(r, table, &start, e) && note_server(r, start.server, e)) {
+    if (read_poll_start(r, table, &start, e) && run_note_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
             run_tell_horizon(r, &start.report);
         f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].checkpoint,
@@ -418,20 +119,13 @@ static bool begin_snapshot(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         bool ok = feed_poll_start_read(&r->user.source, &r->pool, i, &start, e);
-        ok = ok && note_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
-             tell_table(r, i, start.report.standby, e);
+        ok = ok && run_note_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
+             run_tell_table(r, i, start.report.standby, e);
         feed_poll_start_free(&start);
         if (!ok)
             return false;
     }
     return true;
-}
-
-void run_note_swept(struct run *r)
-{
-    r->data.swept_us = clock_wall_us();
-    free(r->data.sweep_after);
-    r->data.sweep_after = NULL;
 }
 
 static void end_snapshot(struct run *r)
@@ -442,55 +136,15 @@ static void end_snapshot(struct run *r)
     run_note_swept(r); /* it saw every row */
 }
 
-/* A relative path is found from the current folder: from another one the state seems not to be
- * there. */
-static void tell_lost_state(const struct run *r)
-{
-    const char *state = r->user.pipeline.state;
-    bool relative = state[0] != '/', loaded = r->noted.known && !r->index_created;
-    struct err ignored;
-    int64_t count = 0;
-    if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0 ||
-        /* made, but never filled */
-        (index_count(r->es, r->index.name, &count, &ignored) && count == 0))
-        return;
-    char *folder = relative ? getcwd(NULL, 0) : NULL;
-    log_warn(
-        "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
-        r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.name,
-        relative ? "is this the right folder? A relative state is found from the one where "
-                   "etl-engine is "
-                   "started"
-                 : "was it moved, or removed?");
-    free(folder);
-}
-
 static bool check_fields(struct run *r, struct err *e)
 {
     return run_check_fields(r, &r->user, true, e);
 }
 
-/* A document() that lost its return value in some branch makes nothing, and says nothing. */
-static bool tell_nothing_made(struct run *r, struct err *e)
-{
-    struct bulk_sums sums = queue_sums(r->queue);
-    bool any = false;
-    if (sums.indexed + sums.rejected + sums.unchanged + sums.same > 0)
-        return true;
-    if (!look_for_rows(r, 0, &any, e))
-        return false;
-    if (any)
-        log_warn("%s: '%s' has rows, but none of them became a document: document() gave nil for "
-                 "each, or the "
-                 "query leaves them all out",
-                 r->user.pipeline.name, r->user.source.tables[0].label);
-    return true;
-}
-
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
     if (why) {
-        tell_lost_state(r);
+        run_tell_lost_state(r);
         log_info("%s: loading everything: %s", r->user.pipeline.name, why);
         if (!r->user.pipeline.source.cursor)
             log_info("%s: the script names no cursor, so each run compares every row",
@@ -518,7 +172,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         true; /* what follows was loaded for the most part, and shall not count twice */
     /* the index was empty before */
     return coordinator_save(&r->coordinator, e) && run_patiently(r, run_guard, e) &&
-           run_patiently(r, check_fields, e) && run_patiently(r, tell_nothing_made, e);
+           run_patiently(r, check_fields, e) && run_patiently(r, run_tell_nothing_made, e);
 }
 
 /* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then
@@ -565,7 +219,7 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
 
 static bool begin_since(struct run *r, struct err *e)
 {
-    bool loaded = !r->o.dry_run && r->data.phase == STATE_FOLLOWING && !why_full(r);
+    bool loaded = !r->o.dry_run && r->data.phase == STATE_FOLLOWING && !run_why_full(r);
     struct pg *pg = pg_acquire(&r->pool, e);
     bool ok = pg && run_bind_state(r, e);
     for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
@@ -640,7 +294,7 @@ bool run_load(struct run *r, struct err *e)
         r->data.after = NULL;
         return carry_snapshot(r, e);
     }
-    const char *why = why_full(r);
+    const char *why = run_why_full(r);
     bool whole = why || r->data.phase == STATE_SNAPSHOT;
     if (!whole)
         tell_changes(r);

@@ -1,8 +1,7 @@
 /* The command line, a word a line: every word is an option, its value, or left for the command. */
 #include "base/err.h"
-#include "cmd/cli.h"
+#include "cmd/cmd_run.h"
 #include "fuzz.h"
-#include "run/run.h"
 
 #include <getopt.h>
 
@@ -30,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if ((next = strchr(next, '\n')))
             *next++ = '\0';
     }
-    struct run_options o = {0};
+    struct run_command o = {0};
     struct err e = {0};
     bool help = false;
     forget();
@@ -38,8 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         CLAIM(e.kind == ERR_USAGE && *e.text && *e.hint);
     else
         CLAIM(help || (first > 0 && first <= n));
-    CLAIM(o.workers == 0 || (o.workers >= 1 && o.workers <= 64));
-    CLAIM(o.limit >= 0 && o.give_up_after >= 0);
+    CLAIM(o.run.workers == 0 || (o.run.workers >= 1 && o.run.workers <= 64));
+    CLAIM(o.run.limit >= 0 && o.run.give_up_after >= 0);
     free(text);
     return 0;
 }

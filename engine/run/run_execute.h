@@ -1,0 +1,14 @@
+/* run_execute: one run from its first hook to its summary.
+ *
+ * Uses     run, run_workers, run_warn, script, log.
+ * Threads  one, the main thread.
+ */
+#pragma once
+#include <stdbool.h>
+
+struct err;
+struct run;
+
+/* Calls before_run, starts the workers, does `work` (which has to stop them), logs a summary, and
+ * calls after_run. */
+bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct err *e);

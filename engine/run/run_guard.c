@@ -1,0 +1,37 @@
+#include "run/run_guard.h"
+
+#include "base/err.h"
+#include "flow/queue.h"
+#include "run/run.h"
+#include "run/run_index.h"
+
+#include <string.h>
+
+/* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
+static bool count_documents(struct run *r, int64_t *count, struct err *e)
+{
+    const char *index = run_reads(r);
+    return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) &&
+           index_count(r->es, index, count, e);
+}
+
+bool run_guard(struct run *r, struct err *e)
+{
+    int64_t count;
+    if (r->o.dry_run || r->o.allow_deletes)
+        return true;
+    if (!run_check_index(r, e) || !count_documents(r, &count, e))
+        return false;
+    if (r->data.documents == 0 || !r->data.index_uuid ||
+        strcmp(r->data.index_uuid, r->index.uuid) != 0)
+        r->data.documents = count;
+    int64_t whole = r->data.documents > count ? r->data.documents : count, gone = whole - count;
+    int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
+    queue_allow_deletes(r->queue, most > gone ? most - gone : 0);
+    return true;
+}
+
+bool run_count(struct run *r, struct err *e)
+{
+    return count_documents(r, &r->data.documents, e);
+}

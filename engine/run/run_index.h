@@ -1,0 +1,42 @@
+/* run_index: the index of a run: opened, checked against the script, and still the same one.
+ *
+ * Uses     run, run_state, index, state.
+ * Threads  one, the main thread.
+ * Promise  a run writes to no index that another pipeline keeps. Metadata that cannot be written
+ *          to the index costs a warning, not the run.
+ */
+#pragma once
+#include <stdbool.h>
+
+struct err;
+struct run;
+struct run_script;
+
+/* Checks, once, that the search server answers as one. */
+bool run_meet(struct run *r, struct err *e);
+/* Looks the index up, creates it if it is missing, and makes it fit the script. */
+bool run_open_index(struct run *r, struct err *e);
+/* Checks that the index has the fields that source.related[].index_field names, or may still get
+ * them. loaded: all documents are in it, so a missing field is worth a warning. */
+bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, struct err *e);
+/* Makes the open index fit a script that is to replace r->user. */
+bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
+/* Checks that the index is still the one that was opened, or one that reindex has put in its place
+ * (then r->index_moved: run_adopt). Otherwise ERR_FINAL. */
+bool run_check_index(struct run *r, struct err *e);
+/* The index name to search for documents: it sees all that the script keeps in sync, also what a
+ * filtered alias hides. Borrowed. */
+const char *run_reads(const struct run *r);
+/* Says that another pipeline keeps this index: ERR_USAGE. Always false. */
+bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e);
+/* Continues with the index that reindex has put in place of ours: from our marks, or from those that
+ * reindex left. Everything is due to be swept. */
+bool run_adopt(struct run *r, struct err *e);
+/* Where the reindex of a pipeline with this state file keeps its own; owned by the caller; NULL: no
+ * memory. */
+char *run_reindex_path(const char *state);
+/* Writes r->meta, with the last version issued, to the index's _meta, if it differs from what is
+ * there. Never fails: without the privilege it warns once. */
+void run_note(struct run *r);
+/* All documents in the index are now made by this script: loaded, or else compared by a sweep. */
+void run_note_script(struct run *r, bool loaded);

@@ -1,0 +1,168 @@
+#include "run/run_warn.h"
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "flow/queue.h"
+#include "run/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void run_tell_horizon(const struct run *r, const struct source_report *report)
+{
+    struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
+    if (watermark_is_over_limit(&rule, &report->mark))
+        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
+                 "what it has "
+                 "written is read once it has ended",
+                 r->user.pipeline.name, report->who,
+                 (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
+}
+
+static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
+{
+    struct pg *pg = pg_acquire(&r->pool, e);
+    bool ok = pg && source_has_rows(&r->user.source, pg, table, any, e);
+    pg_release(&r->pool, pg);
+    return ok;
+}
+
+static bool has_rows(struct run *r, size_t table, bool *any, struct err *e)
+{
+    struct retry retry;
+    retry_start(&retry, r->give_up_after);
+    while (!look_for_rows(r, table, any, e))
+        if (!retry_again(&retry, e))
+            return false;
+    retry_done(&retry);
+    return true;
+}
+
+bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
+{
+    const struct source *s = &r->user.source;
+    bool told = r->hidden_told, any = false;
+    for (size_t i = 0; i < s->n_tables; i++) {
+        if (!s->tables[i].row_security)
+            continue;
+        if (!has_rows(r, i, &any, e))
+            return false;
+        if (any && at_start)
+            log_info(
+                "row security is active in '%s' for this user: rows that its policies hide are not "
+                "there for us",
+                s->tables[i].label);
+        if (!any && !told) {
+            log_warn("no row of '%s' can be seen: its row security is active for this user; a "
+                     "policy for "
+                     "that user, "
+                     "or ALTER ROLE ... BYPASSRLS, shows what there is",
+                     s->tables[i].label);
+            r->hidden_told = true;
+        }
+    }
+    return true;
+}
+
+bool run_tell_table(struct run *r, size_t table, bool standby, struct err *e)
+{
+    const struct source *s = &r->user.source;
+    struct watermark_rule rule = source_rule(s, table, standby);
+    const char *label = s->tables[table].label;
+    struct buf sql;
+    bool unseen, indexed;
+    struct pg *pg = pg_acquire(&r->pool, e);
+    buf_init(&sql, 1 << 16);
+    bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
+              source_unseen(s, pg, table, &unseen, e);
+    pg_release(&r->pool, pg);
+    if (ok && !indexed && buf_cstr(&sql))
+        log_info("no index begins with the cursor of '%s', so each look for changes reads the "
+                 "whole table: %s",
+                 label, buf_cstr(&sql));
+    if (ok && unseen)
+        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: "
+                 "only a sweep "
+                 "finds them",
+                 label);
+    if (ok && !rule.is_ruled)
+        log_info("rows of '%s' do not appear by this server's own transactions (it is a standby, "
+                 "or this is a "
+                 "view, a materialized view, a foreign table or a subscription): one that appears "
+                 "more than "
+                 "%g s after it got its cursor may only be found by a sweep (source.lookback)",
+                 label, (double)rule.lookback_us / 1e6);
+    buf_free(&sql);
+    return ok;
+}
+
+/* A relative path is found from the current folder: from another one the state seems not to be
+ * there. */
+void run_tell_lost_state(const struct run *r)
+{
+    const char *state = r->user.pipeline.state;
+    bool relative = state[0] != '/', loaded = r->noted.known && !r->index_created;
+    struct err ignored;
+    int64_t count = 0;
+    if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0 ||
+        /* made, but never filled */
+        (index_count(r->es, r->index.name, &count, &ignored) && count == 0))
+        return;
+    char *folder = relative ? getcwd(NULL, 0) : NULL;
+    log_warn(
+        "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
+        r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.name,
+        relative ? "is this the right folder? A relative state is found from the one where "
+                   "etl-engine is "
+                   "started"
+                 : "was it moved, or removed?");
+    free(folder);
+}
+
+/* A document() that lost its return value in some branch makes nothing, and says nothing. */
+bool run_tell_nothing_made(struct run *r, struct err *e)
+{
+    struct bulk_sums sums = queue_sums(r->queue);
+    bool any = false;
+    if (sums.indexed + sums.rejected + sums.unchanged + sums.same > 0)
+        return true;
+    if (!look_for_rows(r, 0, &any, e))
+        return false;
+    if (any)
+        log_warn("%s: '%s' has rows, but none of them became a document: document() gave nil for "
+                 "each, or the "
+                 "query leaves them all out",
+                 r->user.pipeline.name, r->user.source.tables[0].label);
+    return true;
+}
+
+void run_tell_script(const struct run *r)
+{
+    if (!*r->meta.fingerprint || strcmp(r->meta.fingerprint, r->user.fingerprint) == 0)
+        return;
+    log_warn("%s: the script has changed since index '%s' was loaded: documents in it are those of "
+             "the earlier "
+             "one until their rows change; --full or 'etl-engine reindex %s' makes them all anew",
+             r->user.pipeline.name, r->index.name, r->user.text.path);
+}
+
+void run_tell_repeated(struct run *r)
+{
+    char key[200], rows[PROGRESS_TEXT];
+    const struct pipeline *p = &r->user.pipeline;
+    struct bulk_sums sums = queue_sums(r->queue);
+    if (r->repeated_told || sums.repeated == 0)
+        return;
+    queue_repeated(r->queue, key, sizeof key);
+    if (!*key) /* it was another queue's, before a restart */
+        return;
+    r->repeated_told = true;
+    log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
+             "one of them, "
+             "whichever, becomes the document: GROUP BY the key, or aggregate what is joined",
+             p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
+}

@@ -1,0 +1,124 @@
+#include "run/run_workers.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "feed/chunk_size.h"
+#include "flow/loader.h"
+#include "flow/queue.h"
+#include "run/run.h"
+#include "store/deadletter.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MIN_GC_DELETES_MS = 10 * 60 * 1000,
+    WINDOW = 4,       /* batches of a lane under way or waiting, for each worker */
+    WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a chunk is known late enough */
+    PRINT_STRETCH =
+        LOADER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
+    /* requests: larger ones leave workers idle at the end, and a crash repeats them */
+    LOAD_STRETCH = 2,
+    STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
+    LIMIT_ROWS = 100,       /* at least, while looking for the first few documents */
+};
+/* what one may take where the script sets a rate, for the same reason */
+static const double STRETCH_S = 60;
+
+static int64_t max_age_us(const struct run *r)
+{
+    if (r->o.dry_run)
+        return 0;
+    if (r->index.gc_deletes_ms >= MIN_GC_DELETES_MS)
+        return r->index.gc_deletes_ms * 1000 / 2;
+    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, "
+             "so that a slow "
+             "request cannot bring one back",
+             r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
+    return 0;
+}
+
+static bool make_queue(struct run *r, int workers, struct err *e)
+{
+    size_t n = r->user.source.n_tables + 1;
+    size_t *windows = malloc(n * sizeof *windows);
+    if (!windows)
+        return err_memory(e);
+    for (size_t i = 0; i < n; i++)
+        windows[i] = (size_t)workers * (i == run_scan_lane(r) ? WHOLE_WINDOW : WINDOW);
+    r->queue = queue_new(windows, n, r->data.version, e);
+    free(windows);
+    return r->queue != NULL;
+}
+
+static void load_dead_keys(struct run *r)
+{
+    const char *key;
+    size_t at = 0;
+    while (r->dead && deadletters_next(r->dead, &at, &key))
+        queue_set_dead(r->queue, key, true);
+}
+
+static bool make_chunk(struct run *r, int workers, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    size_t bytes = r->o.dry_run ? PRINT_STRETCH : (size_t)p->sink.batch_bytes * LOAD_STRETCH;
+    int64_t most = STRETCH_ROWS;
+    double rate = r->o.dry_run ? 0 : p->sink.max_rate / workers;
+    if (rate > 0 && rate * STRETCH_S < (double)most)
+        most = (int64_t)(rate * STRETCH_S);
+    if (r->o.limit > 0 && r->o.limit < most)
+        most = r->o.limit;
+    struct chunk_size_config config = {.bytes = bytes,
+                                       .most = most > LIMIT_ROWS ? most : LIMIT_ROWS,
+                                       .expected = r->progress.expected,
+                                       .workers = workers};
+    r->chunk = chunk_size_new(&config, e);
+    return r->chunk != NULL;
+}
+
+bool run_start(struct run *r, struct err *e)
+{
+    int workers = r->o.limit > 0 ? 1 : (int)r->o.workers;
+    bool bulk = r->o.format && strcmp(r->o.format, "bulk") == 0;
+    if (!make_queue(r, workers, e) || !make_chunk(r, workers, e))
+        return false;
+    load_dead_keys(r);
+    r->coordinator = (struct coordinator){
+        .queue = r->queue,
+        .source = &r->user.source,
+        .state = run_is_partial(r) ? NULL : r->state,
+        .data = &r->data,
+        .dead = r->dead,
+        .progress = &r->progress,
+        .give_up_after = r->give_up_after,
+    };
+    struct loader_config config = {
+        .pipeline = &r->user.pipeline,
+        .source = &r->user.source,
+        .script = &r->user.text,
+        .pg = &r->pg,
+        .es = r->o.dry_run ? NULL : &r->es_server,
+        .echo = &r->echo,
+        .state_path = r->user.pipeline.state,
+        .queue = r->queue,
+        .chunk = r->chunk,
+        .output = !r->o.dry_run ? LOADER_INDEX
+                  : bulk        ? LOADER_BULK
+                                : LOADER_DOCUMENTS,
+        .limit = r->o.limit,
+        .index_is_ours = r->noted.known && strcmp(r->noted.pipeline, r->meta.pipeline) == 0,
+        .max_age_us = max_age_us(r),
+        .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
+        .give_up_after = r->give_up_after,
+        .workers = workers,
+    };
+    return coordinator_init(&r->coordinator, e) && (r->loader = loader_start(&config, e));
+}
+
+void run_stop(struct run *r)
+{
+    queue_close(r->queue);
+    loader_join(r->loader);
+    r->loader = NULL;
+}
