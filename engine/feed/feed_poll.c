@@ -443,8 +443,8 @@ static bool set_done(struct poll *p, struct batch *b, bool last)
 {
     if (!checkpoint_copy(&b->done, last ? &p->mark : &p->before))
         return false;
-    b->only_differences = !table_of(p)->has_xmin; /* what a window brings again has not changed */
-    if (last || !p->after || p->from_index)       /* the index's keys come in no order */
+    b->skip_unchanged = !table_of(p)->has_xmin; /* what a window brings again has not changed */
+    if (last || !p->after || p->from_index)     /* the index's keys come in no order */
         return true;
     b->done.fanout_hash = p->rows_hash;
     b->done.after = strdup(b->keys[b->n - 1]);

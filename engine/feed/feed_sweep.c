@@ -48,7 +48,7 @@ static bool give(struct keylist *from, struct batch **out, struct err *e)
         batch_free(b);
         return err_memory(e);
     }
-    b->only_differences = true;
+    b->skip_unchanged = true;
     keylist_free(from);
     *out = b;
     return true;

@@ -138,7 +138,7 @@ static bool save(struct coordinator *p, struct err *e)
 /* Between batches: a state that cannot be saved just now is saved at a later batch. */
 static bool tick(struct coordinator *p, struct err *e)
 {
-    struct bulk_sums sums = queue_sums(p->queue);
+    struct counts sums = queue_sums(p->queue);
     int64_t behind = queue_clock_behind(p->queue);
     progress_show(p->progress, &sums);
     if (behind >= CLOCK_BEHIND_US)
@@ -198,7 +198,7 @@ bool coordinator_round(struct coordinator *p, bool *moved, struct err *e)
         if (!b)
             continue;
         b->again = p->again;
-        b->only_differences |= p->again;
+        b->skip_unchanged |= p->again;
         queue_put(p->queue, i, b);
         *moved = true;
     }

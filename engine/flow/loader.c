@@ -40,7 +40,7 @@ void loader_report(const char *key, int status, const char *reason, void *arg)
     struct worker *w = arg;
     bool news = !*key || queue_reject(w->config->queue, key);
     if (!*key)
-        loader_count(w, &(struct bulk_sums){.rejected = 1});
+        loader_count(w, &(struct counts){.rejected = 1});
     if (news && status == 0) /* of document(): a mistake in it comes with every row */
         alike_warn(w->shared->alike, reason, "document '%s' rejected: %s", key, reason);
     else if (news)
@@ -51,27 +51,19 @@ void loader_report(const char *key, int status, const char *reason, void *arg)
         w->report_lost = true;
 }
 
-void loader_count(struct worker *w, const struct bulk_sums *delta)
+void loader_count(struct worker *w, const struct counts *delta)
 {
-    w->sums.indexed += delta->indexed;
-    w->sums.deleted += delta->deleted;
-    w->sums.unchanged += delta->unchanged;
-    w->sums.rejected += delta->rejected;
-    w->sums.same += delta->same;
-    w->sums.repeated += delta->repeated;
+    counts_add(&w->sums, delta);
+    /* a request was sent, whatever becomes of the try */
+    w->sums.bytes = w->sums.requests = w->sums.retried_items = 0;
     queue_add_sums(w->config->queue, delta);
 }
 
 static void uncount(struct worker *w)
 {
-    struct bulk_sums back = {.indexed = -w->sums.indexed,
-                             .deleted = -w->sums.deleted,
-                             .unchanged = -w->sums.unchanged,
-                             .rejected = -w->sums.rejected,
-                             .same = -w->sums.same,
-                             .repeated = -w->sums.repeated};
-    queue_add_sums(w->config->queue, &back); /* unsigned: it wraps to the right sum */
-    w->sums = (struct bulk_sums){0};
+    struct counts back = counts_negative(&w->sums);
+    queue_add_sums(w->config->queue, &back);
+    w->sums = (struct counts){0};
     w->made -= (int64_t)w->printed.indexed; /* what has been printed stays so */
     w->failed = 0;
 }
@@ -294,7 +286,7 @@ static void count_repeated(struct worker *w)
         twice = w->sums.indexed;
     if (w->repeated == 0)
         return;
-    loader_count(w, &(struct bulk_sums){.repeated = w->repeated, .indexed = -twice});
+    loader_count(w, &(struct counts){.repeated = w->repeated, .indexed = -twice});
     queue_note_repeated(w->config->queue, w->repeated_key);
 }
 
@@ -401,7 +393,7 @@ bool loader_try(struct worker *w, struct err *e)
     buf_clear(&w->output);
     stale_copies_clear(&w->gone);
     stale_copies_clear(&w->placed);
-    w->sums = w->printed = (struct bulk_sums){0};
+    w->sums = w->printed = (struct counts){0};
     w->report_lost = w->gave_up = false;
     w->nothing = w->repeated = 0;
     free(w->repeated_key);

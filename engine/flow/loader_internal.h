@@ -48,9 +48,9 @@ struct worker {
     struct batch *batch;
     /* one for each of the batch's keys, in sorted order: its row was there */
     bool *seen;
-    struct bulk_sums sums; /* of this try at the batch */
+    struct counts sums; /* of this try at the batch */
     /* made since the last flush_output, and not yet counted in sums */
-    struct bulk_sums printed;
+    struct counts printed;
     bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
     bool gave_up;                  /* on sending, within this try: the time to do so is over */
     struct repeats repeats;        /* keys of a chunk */
@@ -81,7 +81,7 @@ void loader_report(const char *key, int status, const char *reason, void *worker
 bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e);
 /* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch
  * fails. */
-void loader_count(struct worker *w, const struct bulk_sums *delta);
+void loader_count(struct worker *w, const struct counts *delta);
 /* A wrong mapping is noticed before it has rejected a million documents. */
 bool loader_check_budget(struct worker *w, struct err *e);
 /* A retry that waits not a moment longer than somebody wants the result: another worker's failure

@@ -91,7 +91,7 @@ static struct batch part_of(const struct batch *b)
     return (struct batch){.lane = b->lane,
                           .seq = b->seq,
                           .is_range = b->is_range,
-                          .only_differences = b->only_differences,
+                          .skip_unchanged = b->skip_unchanged,
                           .again = b->again,
                           .no_rows = b->no_rows};
 }

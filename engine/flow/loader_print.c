@@ -49,9 +49,9 @@ bool loader_print(struct worker *w, struct err *e)
     bool ok = true;
     if (b->len > 0 && queue_turn(w->config->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
-    queue_add_sums(w->config->queue, &(struct bulk_sums){.bytes = b->len});
+    queue_add_sums(w->config->queue, &(struct counts){.bytes = b->len});
     loader_count(w, &w->printed); /* of an index, the search server's answer counts */
-    w->printed = (struct bulk_sums){0};
+    w->printed = (struct counts){0};
     buf_clear(&w->output);
     bulk_clear(&w->bulk);
     return ok;

@@ -55,7 +55,7 @@ static bool retry_after_other_writer(struct worker *w, struct err *e)
 }
 
 /* One try, in its turn. *fresh: the rows were not too old for it. */
-static bool send_once(struct worker *w, struct bulk_sums *sums, bool *fresh, struct err *e)
+static bool send_once(struct worker *w, struct counts *sums, bool *fresh, struct err *e)
 {
     struct throttle_turn turn;
     if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->config->queue, &turn, e))
@@ -73,7 +73,7 @@ static bool send_once(struct worker *w, struct bulk_sums *sums, bool *fresh, str
     return ok;
 }
 
-static bool send_all(struct worker *w, struct bulk_sums *sums, struct err *e)
+static bool send_all(struct worker *w, struct counts *sums, struct err *e)
 {
     struct retry retry;
     bool fresh = true;
@@ -101,7 +101,7 @@ struct comparison {
     struct bulk *bulk;
     const size_t *items; /* the ones asked for, of bulk */
     size_t next;
-    uint64_t same;
+    uint64_t unchanged;
     const struct stale_copies *copies; /* of a scattered pipeline */
 };
 
@@ -117,7 +117,7 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
         document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
     if (same && c->copies && stale_copies_count(c->copies, d->key) != 1)
         same = false;
-    c->same += same;
+    c->unchanged += same;
     if (same || (!document && !d->found))
         bulk_drop(c->bulk, i);
     return true;
@@ -150,7 +150,7 @@ static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
         return false;
     bulk_compact(b);
     if (!w->batch->again)
-        loader_count(w, &(struct bulk_sums){.same = c.same});
+        loader_count(w, &(struct counts){.unchanged = c.unchanged});
     return true;
 }
 
@@ -196,7 +196,7 @@ static bool add_gone(struct worker *w, struct err *e)
 /* What has moved is sent, and noted: its older copies go once it is there. */
 static bool prepare_scattered(struct worker *w, struct err *e)
 {
-    bool compare_them = w->batch->only_differences;
+    bool compare_them = w->batch->skip_unchanged;
     for (size_t i = 0; i < w->bulk.n; i++)
         stale_copies_note(&w->placed, bulk_key(&w->bulk, i));
     if (compare_them && !stale_copies_find(&w->placed, e))
@@ -206,10 +206,10 @@ static bool prepare_scattered(struct worker *w, struct err *e)
 
 /* Not for each request of a large batch: what is found needs a refresh first, and a search for each
  * thousand keys. A batch that breaks off before is read again. */
-static bool drop_older(struct worker *w, struct bulk_sums *sums, struct err *e)
+static bool drop_older(struct worker *w, struct counts *sums, struct err *e)
 {
-    struct bulk_sums others = {0};
-    if (!w->batch_ends && !w->batch->only_differences && w->placed.keys.len < PLACED_MAX)
+    struct counts others = {0};
+    if (!w->batch_ends && !w->batch->skip_unchanged && w->placed.keys.len < PLACED_MAX)
         return true;
     bool ok = stale_copies_find(&w->placed, e) &&
               stale_copies_drop_older(&w->placed, &w->bulk, e) && send_all(w, &others, e);
@@ -225,19 +225,18 @@ static bool wants_echo(const struct worker *w)
 {
     const struct echo *echo = w->config->echo;
     return !atomic_load(&echo->told) &&
-           (w->batch->only_differences || (w->batch->is_range && !atomic_load(&echo->heard)));
+           (w->batch->skip_unchanged || (w->batch->is_range && !atomic_load(&echo->heard)));
 }
 
 bool loader_send(struct worker *w, struct err *e)
 {
-    struct bulk_sums sums = {0};
+    struct counts sums = {0};
     struct echo_sample sample = {0};
     int64_t taken = 0;
     bool scattered = w->config->pipeline->sink.scattered;
-    bool ok = scattered
-                  ? prepare_scattered(w, e)
-                  : !w->batch->only_differences || w->bulk.n == 0 || drop_needless(w, false, e);
-    bool moved = w->bulk.n > 0 || !w->batch->only_differences;
+    bool ok = scattered ? prepare_scattered(w, e)
+                        : !w->batch->skip_unchanged || w->bulk.n == 0 || drop_needless(w, false, e);
+    bool moved = w->bulk.n > 0 || !w->batch->skip_unchanged;
     if (ok && wants_echo(w))
         echo_take(&sample, &w->bulk);
     ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&

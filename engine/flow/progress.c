@@ -52,13 +52,13 @@ static void describe(const struct progress *p, uint64_t done, double rate, char 
              per_second, clock_duration((int64_t)(remaining * 1e6), left));
 }
 
-void progress_show(struct progress *p, const struct bulk_sums *sums)
+void progress_show(struct progress *p, const struct counts *sums)
 {
     int64_t now = clock_mono_us();
     if (now - p->shown_us < (p->terminal ? DRAW_US : LOG_US))
         return;
     p->shown_us = now;
-    uint64_t done = sums->indexed + sums->deleted + sums->unchanged + sums->rejected;
+    uint64_t done = sums->indexed + sums->deleted + sums->superseded + sums->rejected;
     char line[300];
     describe(p, done, (double)done * 1e6 / (double)(now - p->started_us + 1), line, sizeof line);
     if (p->terminal)

@@ -20,7 +20,7 @@ struct progress {
 /* terminal: whether to draw a line in place. */
 void progress_start(struct progress *p, const char *name, bool terminal);
 /* Shows the sums so far, if it is time to. Cheap: call it often. */
-void progress_show(struct progress *p, const struct bulk_sums *sums);
+void progress_show(struct progress *p, const struct counts *sums);
 void progress_end(struct progress *p); /* takes the line away */
 
 enum { PROGRESS_TEXT = 64 };

@@ -44,7 +44,7 @@ struct queue {
     int64_t issued, earlier; /* earlier: by other runs */
     int64_t behind;
     bool behind_told;
-    struct bulk_sums sums;
+    struct counts sums;
     char repeated[200]; /* a key, cut where it is long; "": none */
     int64_t deletes;    /* allowed; negative: any number */
     struct rejection *rejections;
@@ -400,28 +400,20 @@ int64_t queue_clock_behind(struct queue *q)
     return behind;
 }
 
-void queue_add_sums(struct queue *q, const struct bulk_sums *delta)
+void queue_add_sums(struct queue *q, const struct counts *delta)
 {
     pthread_mutex_lock(&q->mutex);
-    q->sums.indexed += delta->indexed;
-    q->sums.repeated += delta->repeated;
-    q->sums.deleted += delta->deleted;
-    q->sums.unchanged += delta->unchanged;
-    q->sums.rejected += delta->rejected;
+    counts_add(&q->sums, delta);
     q->lately += delta->rejected;
-    q->sums.bytes += delta->bytes;
-    q->sums.requests += delta->requests;
-    q->sums.retried_items += delta->retried_items;
-    q->sums.same += delta->same;
     pthread_mutex_unlock(&q->mutex);
 }
 
-struct bulk_sums queue_sums(struct queue *q)
+struct counts queue_sums(struct queue *q)
 {
     if (!q)
-        return (struct bulk_sums){0};
+        return (struct counts){0};
     pthread_mutex_lock(&q->mutex);
-    struct bulk_sums sums = q->sums;
+    struct counts sums = q->sums;
     pthread_mutex_unlock(&q->mutex);
     return sums;
 }

@@ -67,8 +67,8 @@ void queue_raise(struct queue *q, int64_t version);
  * Only the first call since that was met tells it. */
 int64_t queue_clock_behind(struct queue *q);
 
-void queue_add_sums(struct queue *q, const struct bulk_sums *delta);
-struct bulk_sums queue_sums(struct queue *q);
+void queue_add_sums(struct queue *q, const struct counts *delta);
+struct counts queue_sums(struct queue *q);
 
 /* A key whose document was rejected. False: it is told again, within this window. A key counts once
  * in the sums, and once in each window: where one row comes by again and again, it is still one. */

@@ -318,7 +318,7 @@ struct judging {
     size_t first, n; /* the items that were sent */
     int64_t issued;
     bool apply; /* false: only looks whether the answer fits the request */
-    struct bulk_sums *sums;
+    struct counts *sums;
     bulk_rejected *rejected;
     void *arg;
     /* found: */
@@ -423,7 +423,7 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
         break;
     case UNCHANGED:
         item->done = true;
-        j->sums->unchanged++;
+        j->sums->superseded++;
         break;
     case REJECTED:
         reject(j, item, (int)a->status, reason);
@@ -536,7 +536,7 @@ static void apply_all(struct judging *j)
     for (size_t i = 0; i < j->n; i++) {
         struct bulk_item *item = &j->b->items[j->first + i];
         item->done = true;
-        *(item->absent      ? &j->sums->unchanged
+        *(item->absent      ? &j->sums->superseded
           : item->is_delete ? &j->sums->deleted
                             : &j->sums->indexed) += 1;
     }
@@ -568,8 +568,8 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
     return false;
 }
 
-bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued,
-                struct bulk_sums *sums, bulk_rejected *rejected, void *arg, struct err *e)
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct counts *sums,
+                bulk_rejected *rejected, void *arg, struct err *e)
 {
     struct judging j = {
         .b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
@@ -672,7 +672,7 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
 }
 
 bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued,
-               struct bulk_sums *sums, bulk_rejected *rejected, void *arg, struct err *e)
+               struct counts *sums, bulk_rejected *rejected, void *arg, struct err *e)
 {
     struct sending s = {
         .es = es,

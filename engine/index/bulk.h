@@ -98,10 +98,10 @@ typedef void bulk_rejected(const char *key, int status, const char *reason, void
  * one is somebody else's. A key of more than 512 bytes is rejected before the request is sent:
  * servers refuse a whole request because of one. */
 bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued,
-               struct bulk_sums *sums, bulk_rejected *rejected, void *arg, struct err *e);
+               struct counts *sums, bulk_rejected *rejected, void *arg, struct err *e);
 
 /* The judging half of bulk_send, for its tests and for fuzzing: answer is the body of a 200. */
-bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued,
-                struct bulk_sums *sums, bulk_rejected *rejected, void *arg, struct err *e);
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct counts *sums,
+                bulk_rejected *rejected, void *arg, struct err *e);
 
 /* The request's body as it would be sent, for --format bulk, is b->body itself. */

@@ -24,10 +24,10 @@ struct batch {
     size_t lane;  /* of the queue; set by queue_put */
     uint64_t seq; /* within the lane, from 0; set by queue_put */
     bool is_range;
-    bool only_differences; /* compare with the index, and send only documents that differ */
-    bool again;            /* its documents were loaded a moment ago: equal ones are not counted */
-    bool no_rows;          /* its keys cannot be keys of the table: delete without reading rows */
-    char *from, *to;       /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
+    bool skip_unchanged; /* compare with the index, and send only documents that differ */
+    bool again;          /* its documents were loaded a moment ago: equal ones are not counted */
+    bool no_rows;        /* its keys cannot be keys of the table: delete without reading rows */
+    char *from, *to;     /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
     int64_t
         chunk;   /* of a range that is timed: its size in keys (it may have fewer rows); 0: none */
     char **keys; /* of a list; it may be empty. Owned, each */

@@ -250,14 +250,14 @@ static bool count_old(struct run *r, struct err *e)
 static bool check(struct run *r, struct err *e)
 {
     for (int i = 0;; i++) {
-        struct bulk_sums was = queue_sums(r->queue);
+        struct counts was = queue_sums(r->queue);
         if (!run_sweep(r, e) || !run_patiently(r, run_count, e))
             return false;
-        struct bulk_sums is = queue_sums(r->queue);
+        struct counts is = queue_sums(r->queue);
         int64_t changed = (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted +
-                                    is.unchanged - was.unchanged);
-        int64_t seen =
-            (int64_t)(is.same - was.same + is.indexed - was.indexed + is.unchanged - was.unchanged);
+                                    is.superseded - was.superseded);
+        int64_t seen = (int64_t)(is.unchanged - was.unchanged + is.indexed - was.indexed +
+                                 is.superseded - was.superseded);
         int64_t less = seen - r->data.documents;
         if (less <= changed && -less <= changed)
             return run_patiently(r, count_old, e);

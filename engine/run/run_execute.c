@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-static void log_summary(const struct run *r, const struct bulk_sums *s)
+static void log_summary(const struct run *r, const struct counts *s)
 {
     char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT],
         requests[PROGRESS_TEXT];
@@ -21,11 +21,11 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
                          repeated[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
-    if (s->unchanged > 0) /* not for a newcomer to puzzle over each time */
+    if (s->superseded > 0) /* not for a newcomer to puzzle over each time */
         snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ",
-                 progress_number(s->unchanged, n));
-    if (s->same > 0) /* after a sweep */
-        snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->same, n));
+                 progress_number(s->superseded, n));
+    if (s->unchanged > 0) /* after a sweep */
+        snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->unchanged, n));
     if (s->repeated > 0)
         snprintf(repeated, sizeof repeated, "%s repeating a key, ",
                  progress_count(s->repeated, "row", n));
@@ -34,7 +34,7 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
                  progress_count(s->requests, "request", requests),
                  progress_count(s->retried_items, "item", retried));
     progress_number(
-        (uint64_t)((double)(s->indexed + s->deleted + s->unchanged) * 1e6 / (double)(us + 1)),
+        (uint64_t)((double)(s->indexed + s->deleted + s->superseded) * 1e6 / (double)(us + 1)),
         rate);
     log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s",
              r->user.pipeline.name, progress_count(s->indexed, "document", documents),
@@ -43,8 +43,7 @@ static void log_summary(const struct run *r, const struct bulk_sums *s)
              clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
 
-static struct script_run hook_info(const struct run *r, const struct bulk_sums *s, bool ended,
-                                   bool ok)
+static struct script_run hook_info(const struct run *r, const struct counts *s, bool ended, bool ok)
 {
     return (struct script_run){
         .pipeline = r->user.pipeline.name,
@@ -61,7 +60,7 @@ static struct script_run hook_info(const struct run *r, const struct bulk_sums *
 bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct err *e)
 {
     char letters[PROGRESS_TEXT];
-    struct bulk_sums sums = {0};
+    struct counts sums = {0};
     struct script_run info = hook_info(r, &sums, false, false);
     script_serve(r->user.script,
                  &(struct script_services){&r->pool, r->es, r->user.pipeline.state});

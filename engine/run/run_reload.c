@@ -58,7 +58,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
 {
     run_stop(r);
     coordinator_free(&r->coordinator);
-    struct bulk_sums sums = queue_sums(r->queue);
+    struct counts sums = queue_sums(r->queue);
     queue_free(r->queue);
     r->queue = NULL;
     chunk_size_free(r->chunk);

@@ -126,9 +126,9 @@ void run_tell_lost_state(const struct run *r)
 /* A document() that lost its return value in some branch makes nothing, and says nothing. */
 bool run_tell_nothing_made(struct run *r, struct err *e)
 {
-    struct bulk_sums sums = queue_sums(r->queue);
+    struct counts sums = queue_sums(r->queue);
     bool any = false;
-    if (sums.indexed + sums.rejected + sums.unchanged + sums.same > 0)
+    if (sums.indexed + sums.rejected + sums.superseded + sums.unchanged > 0)
         return true;
     if (!look_for_rows(r, 0, &any, e))
         return false;
@@ -154,7 +154,7 @@ void run_tell_repeated(struct run *r)
 {
     char key[200], rows[PROGRESS_TEXT];
     const struct pipeline *p = &r->user.pipeline;
-    struct bulk_sums sums = queue_sums(r->queue);
+    struct counts sums = queue_sums(r->queue);
     if (r->repeated_told || sums.repeated == 0)
         return;
     queue_repeated(r->queue, key, sizeof key);

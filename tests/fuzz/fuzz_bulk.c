@@ -24,7 +24,7 @@ static void fill(struct bulk *b, struct err *e)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct bulk b;
-    struct bulk_sums sums = {0};
+    struct counts sums = {0};
     struct err e = {0};
     size_t told = 0;
     bulk_init(&b, 1 << 16);
@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool ok = bulk_judge(&b, (const char *)data, size, 7, &sums, count, &told, &e);
     CLAIM(ok == (b.n == 0));
     CLAIM(ok || (e.kind != ERR_NONE && *e.text));
-    CLAIM(b.n + sums.indexed + sums.deleted + sums.unchanged + sums.rejected == 4);
+    CLAIM(b.n + sums.indexed + sums.deleted + sums.superseded + sums.rejected == 4);
     CLAIM(sums.rejected == told);
     CLAIM(strncmp(e.text, "4 items: damaged answer", 23) != 0 || b.n == 4);
     bulk_free(&b);

@@ -234,9 +234,9 @@ static void sums_add_up_and_can_be_taken_back(void **state)
 {
     (void)state;
     struct queue *q = new_queue(1);
-    queue_add_sums(q, &(struct bulk_sums){.indexed = 5, .rejected = 2, .bytes = 100});
-    queue_add_sums(q, &(struct bulk_sums){.indexed = -(uint64_t)3});
-    struct bulk_sums sums = queue_sums(q);
+    queue_add_sums(q, &(struct counts){.indexed = 5, .rejected = 2, .bytes = 100});
+    queue_add_sums(q, &(struct counts){.indexed = -(uint64_t)3});
+    struct counts sums = queue_sums(q);
     assert_true(sums.indexed == 2 && sums.rejected == 2 && sums.bytes == 100);
     queue_free(q);
 }
@@ -330,7 +330,7 @@ static void a_rejected_key_counts_once_and_once_in_each_window(void **state)
     assert_true(queue_reject(q, "a"));
     assert_true(queue_reject(q, "b"));
     assert_false(queue_reject(q, "a"));
-    queue_add_sums(q, &(struct bulk_sums){.rejected = 1}); /* a row without a key */
+    queue_add_sums(q, &(struct counts){.rejected = 1}); /* a row without a key */
     assert_int_equal(queue_sums(q).rejected, 3);
     assert_int_equal(queue_rejected_lately(q), 3);
     queue_begin_window(q);

@@ -31,7 +31,7 @@ static struct fake_http fake;
 
 struct fixture {
     struct bulk b;
-    struct bulk_sums sums;
+    struct counts sums;
     struct err e;
     size_t told;
     int status;
@@ -314,7 +314,7 @@ static void each_item_gets_what_it_deserves(void **state)
         assert_int_equal(ok, fate <= LEFT_REJECTED);
         assert_int_equal(f.b.n, fate > LEFT_REJECTED);
         assert_int_equal(f.sums.indexed, fate == LEFT_DONE);
-        assert_int_equal(f.sums.unchanged, fate == LEFT_UNCHANGED);
+        assert_int_equal(f.sums.superseded, fate == LEFT_UNCHANGED);
         assert_int_equal(f.sums.rejected, fate == LEFT_REJECTED);
         assert_int_equal(f.told, fate == LEFT_REJECTED);
         if (!ok)
@@ -342,7 +342,7 @@ static void a_version_issued_meanwhile_by_another_worker_is_ours(void **state)
     assert_true(f.e.hint[0]);
     f.b.latest = nine;
     assert_true(judge(&f, answer, 7));
-    assert_int_equal(f.sums.unchanged, 1);
+    assert_int_equal(f.sums.superseded, 1);
     bulk_free(&f.b);
 }
 
@@ -404,7 +404,7 @@ static void only_what_was_put_off_remains(void **state)
     assert_string_equal(f.e.text, "1 of 6 items were put off: es_rejected_execution_exception: r");
     assert_int_equal(f.sums.indexed, 1);
     assert_int_equal(f.sums.deleted, 1);
-    assert_int_equal(f.sums.unchanged, 2);
+    assert_int_equal(f.sums.superseded, 2);
     assert_int_equal(f.sums.rejected, 1);
     assert_string_equal(f.key, "bad");
     assert_int_equal(f.b.n, 1);
@@ -429,7 +429,7 @@ static void an_answer_cut_anywhere_changes_nothing(void **state)
         assert_int_equal(f.e.kind, ERR_PASSING);
         assert_int_equal(f.b.n, 6);
         assert_int_equal(f.told, 0);
-        assert_int_equal(f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 0);
+        assert_int_equal(f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 0);
         free(exact);
         bulk_free(&f.b);
     }
@@ -451,10 +451,10 @@ static void an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not(void 
             bool busy = strstr(body(&f), "busy") != NULL;
             if (!busy && strcmp(f.key, "busy") != 0 && f.told < 2)
                 fail_msg("byte %d at %zu lost an item", byte, at);
-            if (f.sums.indexed > 1 || f.sums.deleted > 1 || f.sums.unchanged > 3)
+            if (f.sums.indexed > 1 || f.sums.deleted > 1 || f.sums.superseded > 3)
                 fail_msg("byte %d at %zu counts too much", byte, at);
             assert_int_equal(
-                f.b.n + f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 6);
+                f.b.n + f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 6);
             bulk_free(&f.b);
         }
 }
@@ -522,7 +522,7 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
         if (!strstr(f.e.text, answers[i].what))
             fail_msg("'%s' lacks '%s'", f.e.text, answers[i].what);
         assert_int_equal(f.b.n, 2);
-        assert_int_equal(f.told + f.sums.indexed + f.sums.deleted + f.sums.unchanged, 0);
+        assert_int_equal(f.told + f.sums.indexed + f.sums.deleted + f.sums.superseded, 0);
         bulk_free(&f.b);
     }
 }
@@ -540,7 +540,7 @@ static void every_allocation_may_fail_while_judging(void **state)
         assert_false(ok);
         done = f.b.n == 1;
         assert_int_equal(
-            f.b.n + f.sums.indexed + f.sums.deleted + f.sums.unchanged + f.sums.rejected, 6);
+            f.b.n + f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 6);
         bulk_free(&f.b);
     }
 }
@@ -840,7 +840,7 @@ static void server_refuses_what_is_stale(void **state)
     gone(&f, "3", 10); /* was never there: a tombstone from now on */
     assert_true(really(&f, 10));
     assert_int_equal(f.sums.indexed, 2);
-    assert_int_equal(f.sums.unchanged, 1);
+    assert_int_equal(f.sums.superseded, 1);
     gone(&f, "2", 12);
     assert_true(really(&f, 12));
     assert_int_equal(f.sums.deleted, 1);
@@ -849,7 +849,7 @@ static void server_refuses_what_is_stale(void **state)
     add(&f, "2", 11, "{\"n\":9}");
     add(&f, "3", 9, "{\"n\":9}");
     assert_true(really(&f, 12));
-    assert_int_equal(f.sums.unchanged, 5);
+    assert_int_equal(f.sums.superseded, 5);
     add(&f, "a\"/\xD0\xB6\n1", 10, "{\"n\":3}"); /* the same version once more: redelivered */
     assert_true(really(&f, 12));
     assert_int_equal(f.sums.indexed, 3);
@@ -993,7 +993,7 @@ static void server_takes_ten_thousand_items(void **state)
         assert_true(really(&f, 10 + round));
     }
     assert_int_equal(f.sums.indexed, 16000);
-    assert_int_equal(f.sums.unchanged, 4000);
+    assert_int_equal(f.sums.superseded, 4000);
     bulk_free(&f.b);
 }
 
