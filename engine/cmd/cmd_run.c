@@ -92,14 +92,14 @@ static bool add_key(struct batch *b, char *key, struct err *e)
 
 static bool read_keys(struct run *r, struct err *e)
 {
-    if (!r->o.keys && !r->o.keys_from)
+    if (!r->options.keys && !r->options.keys_from)
         return true;
     r->keys = batch_new();
     if (!r->keys)
         return err_memory(e);
-    if (r->o.keys_from)
-        return keyfile_read(r->keys, r->o.keys_from, e);
-    char *text = strdup(r->o.keys), *rest = text, *key;
+    if (r->options.keys_from)
+        return keyfile_read(r->keys, r->options.keys_from, e);
+    char *text = strdup(r->options.keys), *rest = text, *key;
     bool ok = text || err_memory(e);
     while (ok && (key = strsep(&rest, ",")))
         ok = add_key(r->keys, key, e);
@@ -116,7 +116,7 @@ static bool check_index(struct run *r, struct err *e)
 
 static bool read_request(struct run *r, struct err *e)
 {
-    if (!conflict(&r->o, e) || !read_keys(r, e))
+    if (!conflict(&r->options, e) || !read_keys(r, e))
         return err_hint(e, "etl-engine run --help");
     return true;
 }
@@ -128,30 +128,30 @@ static bool load(struct run *r, struct err *e)
     do {
         if (!run_load(r, e))
             return false;
-        if (r->o.dry_run)
+        if (r->options.dry_run)
             return true;
         if (!run_patiently(r, run_check_index, e))
             return false;
-    } while (r->index_moved && run_patiently(r, run_adopt, e));
-    return !r->index_moved;
+    } while (r->index.replaced && run_patiently(r, run_adopt, e));
+    return !r->index.replaced;
 }
 
 static bool work(struct run *r, struct err *e)
 {
     /* A reload that is asked for during the load waits until it is over. */
-    bool ok = (!r->o.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
+    bool ok = (!r->options.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
     while (ok && !(ok = load(r, e)) && run_anew(r, e))
         ok = true;
     if (!ok)
-        queue_fail(r->queue, e);
-    else if (r->o.follow)
+        queue_fail(r->work.queue, e);
+    else if (r->options.follow)
         ok = run_follow(r, e);
     run_stop(r);
     if (ok || e->kind == ERR_STOPPED)
         run_note(r);
-    if (!ok || r->o.dry_run)
+    if (!ok || r->options.dry_run)
         return ok;
-    return run_patiently(r, check_index, e) && coordinator_save(&r->coordinator, e);
+    return run_patiently(r, check_index, e) && coordinator_save(&r->work.coordinator, e);
 }
 
 static int run_main(int argc, char **argv)
@@ -170,13 +170,13 @@ static int run_main(int argc, char **argv)
         err_hint(&e, "etl-engine run --help");
         return cli_fail(&e);
     }
-    r.o = o.run;
-    r.give_up_after = (double)r.o.give_up_after;
+    r.options = o.run;
+    r.servers.give_up_after = (double)r.options.give_up_after;
     /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for
      * them. */
     bool ok = cli_log_setup(&o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
               run_open(&r, argv[first], &e) && run_execute(&r, work, &e);
-    uint64_t rejected = r.queue ? queue_sums(r.queue).rejected : 0;
+    uint64_t rejected = r.work.queue ? queue_sums(r.work.queue).rejected : 0;
     run_close(&r);
     if (!ok)
         return cli_fail(&e);

@@ -58,8 +58,8 @@ static const char *name_of(const struct reindex *x)
 static bool look_at_old(struct run *r, struct err *e)
 {
     struct reindex *x = of(r);
-    if (!run_meet(r, e) || !index_look(r->es, x->alias, &x->old, e) ||
-        (x->old.exists && !index_read_meta(r->es, x->old.name, &x->old_meta, e)))
+    if (!run_meet(r, e) || !index_look(r->servers.es, x->alias, &x->old, e) ||
+        (x->old.exists && !index_read_meta(r->servers.es, x->old.name, &x->old_meta, e)))
         return false;
     if (x->old.several)
         return err_set(e, ERR_USAGE, "cannot reindex '%s': it is an alias of several indexes",
@@ -112,8 +112,8 @@ static bool judge_begun(struct reindex *x, const struct state_data *d, bool *cle
     struct index_info begun;
     struct index_meta m = {0};
     *clear = false;
-    if (!index_look(x->run.es, d->index, &begun, e) ||
-        (begun.exists && !index_read_meta(x->run.es, d->index, &m, e)))
+    if (!index_look(x->run.servers.es, d->index, &begun, e) ||
+        (begun.exists && !index_read_meta(x->run.servers.es, d->index, &m, e)))
         return false;
     bool same = begun.exists && strcmp(begun.uuid, d->index_uuid) == 0;
     /* but that was not noted any more */
@@ -146,7 +146,7 @@ static bool choose_name(struct reindex *x, char out[INDEX_NAME], struct err *e)
         if (n >= INDEX_NAME)
             return err_set(e, ERR_USAGE,
                            "index name '%.100s...' is too long to be followed by a time", x->alias);
-        if (!index_look(x->run.es, out, &taken, e))
+        if (!index_look(x->run.servers.es, out, &taken, e))
             return false;
     }
     return true;
@@ -166,7 +166,7 @@ static bool begin_anew(struct reindex *x, struct err *e)
     }
     bool ok = text_set(&d.pipeline, name_of(x)) && text_set(&d.index, name) &&
               text_set(&d.index_uuid, "");
-    ok = (ok || err_memory(e)) && state_save(x->run.state, &d, e) &&
+    ok = (ok || err_memory(e)) && state_save(x->run.state.file, &d, e) &&
          pipeline_set_index(&x->run.user.pipeline, name, e);
     state_data_free(&d);
     return ok;
@@ -183,7 +183,7 @@ static bool choose_index(struct run *r, struct err *e)
     ok = ok && (!begun || judge_begun(x, &d, &clear, e));
     if (ok && clear) {
         log_info("%s: removing '%s', which an earlier reindex has begun", name_of(x), d.index);
-        ok = index_delete(r->es, d.index, e);
+        ok = index_delete(r->servers.es, d.index, e);
     }
     if (ok && x->resumed) {
         log_info("%s: going on with '%s', which an earlier reindex has begun", name_of(x), d.index);
@@ -199,28 +199,29 @@ static bool choose_index(struct run *r, struct err *e)
 
 static bool set_loading(struct run *r, struct err *e)
 {
-    return index_set_loading(r->es, r->index.name, true, NULL, e);
+    return index_set_loading(r->servers.es, r->index.info.name, true, NULL, e);
 }
 
 static bool set_serving(struct run *r, struct err *e)
 {
-    return index_set_loading(r->es, r->index.name, false, r->user.pipeline.sink.settings, e);
+    return index_set_loading(r->servers.es, r->index.info.name, false,
+                             r->user.pipeline.sink.settings, e);
 }
 
 /* Whose place it takes; their formers are its own, too. */
 static bool note_formers(struct run *r, struct err *e)
 {
     struct reindex *x = of(r);
-    struct index_meta *m = &r->meta;
+    struct index_meta *m = &r->index.meta;
     m->n_formers = 0;
     memset(m->formers, 0, sizeof m->formers);
     if (x->old.exists)
         memcpy(m->formers[m->n_formers++], x->old.uuid, INDEX_UUID);
     for (size_t i = 0; i < x->old_meta.n_formers && m->n_formers < INDEX_FORMERS; i++)
         memcpy(m->formers[m->n_formers++], x->old_meta.formers[i], INDEX_UUID);
-    m->version = queue_issued(r->queue);
-    if (index_write_meta(r->es, r->index.name, r->user.pipeline.sink.mappings, m, e)) {
-        r->noted = *m;
+    m->version = queue_issued(r->work.queue);
+    if (index_write_meta(r->servers.es, r->index.info.name, r->user.pipeline.sink.mappings, m, e)) {
+        r->index.saved_meta = *m;
         return true;
     }
     if (e->kind == ERR_PASSING)
@@ -233,15 +234,15 @@ static bool count_old(struct run *r, struct err *e)
 {
     struct reindex *x = of(r);
     int64_t count = 0;
-    if (x->old.exists && !index_count(r->es, x->old.name, &count, e))
+    if (x->old.exists && !index_count(r->servers.es, x->old.name, &count, e))
         return false;
-    int64_t gone = count - r->data.documents;
+    int64_t gone = count - r->state.data.documents;
     if (x->o->allow_deletes || gone <= RUN_FREE_DELETES || gone <= count / 2)
         return true;
     err_set(e, ERR_FINAL,
             "index '%s' stays as it is: it has %" PRId64
             " documents, its successor '%s' only %" PRId64,
-            x->alias, count, r->index.name, r->data.documents);
+            x->alias, count, r->index.info.name, r->state.data.documents);
     return err_hint(e, LOADER_GONE_HINT);
 }
 
@@ -250,33 +251,33 @@ static bool count_old(struct run *r, struct err *e)
 static bool check(struct run *r, struct err *e)
 {
     for (int i = 0;; i++) {
-        struct counts was = queue_sums(r->queue);
+        struct counts was = queue_sums(r->work.queue);
         if (!run_sweep(r, e) || !run_patiently(r, run_count, e))
             return false;
-        struct counts is = queue_sums(r->queue);
+        struct counts is = queue_sums(r->work.queue);
         int64_t changed = (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted +
                                     is.superseded - was.superseded);
         int64_t seen = (int64_t)(is.unchanged - was.unchanged + is.indexed - was.indexed +
                                  is.superseded - was.superseded);
-        int64_t less = seen - r->data.documents;
+        int64_t less = seen - r->state.data.documents;
         if (less <= changed && -less <= changed)
             return run_patiently(r, count_old, e);
         if (i == SWEEPS)
             return err_set(e, ERR_FINAL,
                            "index '%s' has %" PRId64 " documents, but %" PRId64 " rows have one",
-                           r->index.name, r->data.documents, seen);
+                           r->index.info.name, r->state.data.documents, seen);
     }
 }
 
 static bool check_rejected(struct reindex *x, struct err *e)
 {
-    const struct deadletters *dead = x->run.dead;
+    const struct deadletters *dead = x->run.state.dead;
     x->rejected = deadletters_count(dead);
     if (x->rejected == 0 || x->o->allow_rejected)
         return true;
     err_set(e, ERR_FINAL,
             "index '%s' stays as it is: its successor '%s' has rejected %zu document%s (see '%s')",
-            x->alias, x->run.index.name, x->rejected, x->rejected == 1 ? "" : "s",
+            x->alias, x->run.index.info.name, x->rejected, x->rejected == 1 ? "" : "s",
             deadletters_path(dead));
     return err_hint(e, "correct the script or the rows, and reindex again; or --allow-rejected");
 }
@@ -284,8 +285,8 @@ static bool check_rejected(struct reindex *x, struct err *e)
 static bool build(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
-    r->o.full = !x->resumed;
-    if (r->data.phase != STATE_FOLLOWING && !run_patiently(r, set_loading, e))
+    r->options.full = !x->resumed;
+    if (r->state.data.phase != STATE_FOLLOWING && !run_patiently(r, set_loading, e))
         return false;
     return run_patiently(r, run_guard, e) && run_load(r, e) && check_rejected(x, e) &&
            check(r, e) && check_rejected(x, e) && run_patiently(r, set_serving, e) &&
@@ -296,7 +297,7 @@ static bool build(struct reindex *x, struct err *e)
 
 static bool refresh(struct run *r, struct err *e)
 {
-    return index_refresh(r->es, r->index.name, e);
+    return index_refresh(r->servers.es, r->index.info.name, e);
 }
 
 /* Each try looks anew: somebody may have swapped, too. */
@@ -304,14 +305,14 @@ static bool swap_alias(struct run *r, struct err *e)
 {
     struct reindex *x = of(r);
     struct index_info now;
-    if (!index_look(r->es, x->alias, &now, e))
+    if (!index_look(r->servers.es, x->alias, &now, e))
         return false;
-    if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
+    if (now.exists && strcmp(now.uuid, r->index.info.uuid) == 0)
         return true;
     if (now.exists != x->old.exists || strcmp(now.uuid, x->old.uuid) != 0)
         return err_set(e, ERR_FINAL, "'%s' has come to stand for another index meanwhile: '%s'",
                        x->alias, now.exists ? now.name : "none");
-    return index_swap(r->es, x->alias, now.exists ? now.name : NULL, r->index.name, e);
+    return index_swap(r->servers.es, x->alias, now.exists ? now.name : NULL, r->index.info.name, e);
 }
 
 static bool swap(struct reindex *x, struct err *e)
@@ -330,7 +331,7 @@ static bool swap(struct reindex *x, struct err *e)
               run_patiently(r, swap_alias, e);
     state_release(asked);
     if (ok)
-        log_info("%s: '%s' stands for '%s' now%s%s", name_of(x), x->alias, r->index.name,
+        log_info("%s: '%s' stands for '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
                  x->old.exists ? ", no longer for " : "",
                  !x->old.exists                       ? ""
                  : strcmp(x->old.name, x->alias) == 0 ? "an index of that name"
@@ -348,32 +349,33 @@ static bool hand_over_rejected(struct reindex *x, struct err *e)
     char *to;
     if (asprintf(&to, "%s.rejected", x->main_path) < 0)
         return err_memory(e);
-    bool ok = deadletters_count(r->dead) > 0
-                  ? rename(deadletters_path(r->dead), to) == 0 || atomic_file_error(e, "write", to)
-                  : unlink(to) == 0 || errno == ENOENT || atomic_file_error(e, "remove", to);
+    bool ok =
+        deadletters_count(r->state.dead) > 0
+            ? rename(deadletters_path(r->state.dead), to) == 0 || atomic_file_error(e, "write", to)
+            : unlink(to) == 0 || errno == ENOENT || atomic_file_error(e, "remove", to);
     if (ok && x->rejected > 0)
         log_warn("%s: %zu dead letters wait in '%s'", name_of(x), x->rejected, to);
     free(to);
-    deadletters_close(r->dead);
-    r->dead = r->coordinator.dead = NULL;
+    deadletters_close(r->state.dead);
+    r->state.dead = r->work.coordinator.dead = NULL;
     return ok;
 }
 
 static bool hand_over(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
-    x->rejected = deadletters_count(r->dead);
+    x->rejected = deadletters_count(r->state.dead);
     if (x->main) {
         run_note(r);
-        if (!text_set(&r->data.index, x->alias))
+        if (!text_set(&r->state.data.index, x->alias))
             return err_memory(e);
-        if (!hand_over_rejected(x, e) || !state_save(x->main, &r->data, e))
+        if (!hand_over_rejected(x, e) || !state_save(x->main, &r->state.data, e))
             return false;
     } else {
         log_info("%s: whoever uses state file '%s' goes on with the new index by itself",
                  name_of(x), x->main_path);
     }
-    return state_remove(r->state, e);
+    return state_remove(r->state.file, e);
 }
 
 /* One that has served, and was replaced: known by its uuid. What merely bears such a name may be
@@ -382,15 +384,15 @@ static bool remove_old(const char *index, void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct index_info info;
-    if (!index_look(x->run.es, index, &info, e))
+    if (!index_look(x->run.servers.es, index, &info, e))
         return false;
-    if (!info.exists || !index_is_former(&x->run.meta, info.uuid))
+    if (!info.exists || !index_is_former(&x->run.index.meta, info.uuid))
         return true;
     if (x->kept < x->o->keep) {
         x->kept++;
         return true;
     }
-    if (!index_delete(x->run.es, index, e))
+    if (!index_delete(x->run.servers.es, index, e))
         return false;
     log_info("%s: removed '%s'", name_of(x), index);
     return true;
@@ -404,7 +406,7 @@ static bool finish(struct reindex *x, struct err *e)
         x->main = state_open(x->main_path, &ignored);
     if (!run_changes(r, e) || !hand_over(x, e))
         return false;
-    if (!index_each_old(r->es, x->alias, remove_old, x, &ignored))
+    if (!index_each_old(r->servers.es, x->alias, remove_old, x, &ignored))
         log_warn("old indexes not removed: %s", ignored.text);
     return true;
 }
@@ -416,7 +418,7 @@ static bool work(struct run *r, struct err *e)
     struct reindex *x = of(r);
     bool ok = (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
     if (!ok)
-        queue_fail(r->queue, e);
+        queue_fail(r->work.queue, e);
     run_stop(r);
     return ok;
 }
@@ -424,7 +426,7 @@ static bool work(struct run *r, struct err *e)
 /* Versions go on above those of the index that it replaces. */
 static void raise_version(struct reindex *x)
 {
-    struct state_data *d = &x->run.data;
+    struct state_data *d = &x->run.state.data;
     if (x->main_data.version > d->version)
         d->version = x->main_data.version;
     if (x->old_meta.version > d->version)
@@ -450,7 +452,7 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
     if (!p->state)
         return err_memory(e);
     if (!run_reach(r, RUN_SEARCH, look_at_old, e) || !read_main(x, e) ||
-        !(r->state = state_open(p->state, e)) || !run_patiently(r, choose_index, e) ||
+        !(r->state.file = state_open(p->state, e)) || !run_patiently(r, choose_index, e) ||
         !run_open_rest(r, e))
         return false;
     raise_version(x);
@@ -460,11 +462,12 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
 bool reindex(const struct reindex_options *o, const char *script, bool terminal, bool *rejected,
              struct err *e)
 {
-    struct reindex x = {.o = o,
-                        .run = {.o = {.allow_deletes = o->allow_deletes, .workers = o->workers},
-                                .terminal = terminal,
-                                .give_up_after = (double)o->give_up_after,
-                                .started_us = clock_mono_us()}};
+    struct reindex x = {
+        .o = o,
+        .run = {.options = {.allow_deletes = o->allow_deletes, .workers = o->workers},
+                .terminal = terminal,
+                .servers.give_up_after = (double)o->give_up_after,
+                .started_us = clock_mono_us()}};
     bool ok = open_all(&x, script, e) && run_execute(&x.run, work, e);
     *rejected = x.rejected > 0;
     state_close(x.main);

@@ -8,7 +8,7 @@
 
 bool run_is_partial(const struct run *r)
 {
-    return r->keys || r->o.limit > 0;
+    return r->keys || r->options.limit > 0;
 }
 
 size_t run_scan_lane(const struct run *r)
@@ -25,8 +25,8 @@ static void warn_first_wait(const struct run *r, bool search)
     char name[100], variable[140] = "", limit[60] = "ever (--give-up-after S: for S seconds)";
     if (pipeline_variable(&r->user.text, line, name, sizeof name))
         snprintf(variable, sizeof variable, ", variable %s", name);
-    if (r->give_up_after > 0)
-        snprintf(limit, sizeof limit, "%.0f s", r->give_up_after);
+    if (r->servers.give_up_after > 0)
+        snprintf(limit, sizeof limit, "%.0f s", r->servers.give_up_after);
     log_warn("%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
              "(%s:%d%s); it "
              "is waited for %s",
@@ -39,9 +39,9 @@ bool run_reach(struct run *r, enum run_server needs, bool (*step)(struct run *, 
 {
     struct retry retry;
     bool search = needs == RUN_SEARCH, told = needs == RUN_NO_SERVER;
-    retry_start(&retry, r->give_up_after);
+    retry_start(&retry, r->servers.give_up_after);
     while (!step(r, e)) {
-        if (!told && e->kind == ERR_PASSING && !(search ? r->met : r->pg.accepted))
+        if (!told && e->kind == ERR_PASSING && !(search ? r->servers.met : r->servers.pg.accepted))
             warn_first_wait(r, search);
         told = true;
         if (!retry_again(&retry, e))

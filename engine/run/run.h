@@ -35,40 +35,64 @@ struct run_options {
     long long limit, workers, give_up_after;
 };
 
-struct run {
-    struct run_options o;
-    bool terminal;
-    double give_up_after;
-    struct run_script user; /* owned, as all that follows */
+/* Both servers, and the main thread's connections to them. */
+struct run_servers {
     struct pg_server pg;
     struct pg_pool pool;
-    struct es_server es_server;
-    struct es *es;
-    struct state *state;
+    struct es_server search; /* a dry run has none */
+    struct es *es;           /* owned; NULL: a dry run */
+    bool met;                /* the search server has answered as one */
+    double give_up_after;    /* seconds to wait for either; 0: for ever */
+};
+
+/* How far the pipeline has come: what the state file says, or will say when it is saved next. */
+struct run_state {
+    struct state *file; /* owned; NULL: a dry run */
     struct state_data data;
-    struct deadletters *dead;
-    struct index_info index;
-    struct index_meta meta, noted; /* what the index's note is to say, and what it says */
-    /* sink.index as the script has it, where it is an alias of several */
-    char *sink_alias;
+    struct deadletters *dead; /* owned; NULL: a dry run */
+    bool frozen;              /* data must not be saved: it skips rows that were never read */
+};
+
+/* The index that is written to. run_index.c alone changes it, once it is open. */
+struct run_index {
+    struct index_info info;
+    struct index_meta meta, saved_meta; /* what its _meta is to say, and what it says */
+    bool meta_readonly;                 /* its _meta is not ours to write, or cannot be written */
+    bool is_new;   /* created by this run, and the state does not know it yet */
+    bool filtered; /* sink.index is an alias with a filter: see run_reads */
+    bool replaced; /* by an index that reindex has made: run_adopt is due */
+    char *
+        alias; /* owned; sink.index as the script has it, if that is an alias of several; or NULL */
     struct echo echo;
-    bool met; /* the search server has answered as one */
-    bool index_created;
-    bool filtered;    /* sink.index is an alias with a filter: see run_reads */
-    bool index_moved; /* another one has taken its place: run_adopt */
-    /* no note is to be written: it is refused, or the index is not ours to note in */
-    bool unnoted;
-    bool hidden_told;   /* that row security hides all rows */
-    bool repeated_told; /* that the query has several rows for one key */
-    bool state_stays;   /* what is read is no progress that the state may note */
-    struct batch *keys; /* --keys, --keys-from */
-    struct queue *queue;
-    struct chunk_size *chunk; /* of the first load */
-    struct loader *loader;
+};
+
+/* What carries the rows while the run lasts. */
+struct run_work {
+    struct queue *queue;      /* owned */
+    struct chunk_size *chunk; /* owned; of the first load and of sweeps */
+    struct loader *loader;    /* owned; NULL: no worker is running */
     struct coordinator coordinator;
     struct progress progress;
-    int64_t started_us, anew_us;
-    int anew; /* run_anew: how often since then */
+};
+
+struct run {
+    struct run_options options;
+    bool terminal; /* a progress line may be drawn on stderr */
+    int64_t started_us;
+    struct batch *keys; /* owned; of --keys or --keys-from; NULL: neither was given */
+    struct run_script user;
+    struct run_servers servers;
+    struct run_state state;
+    struct run_index index;
+    struct run_work work;
+    struct {
+        bool hidden;   /* that row security hides all rows of a table */
+        bool repeated; /* that the query returns several rows for one key */
+    } warned;          /* already: once is enough */
+    struct {
+        int64_t since_us; /* clock_mono_us */
+        int n;
+    } restarts; /* of run_anew, within a minute */
 };
 
 /* Whether only some rows are read, so that the state must not advance. */

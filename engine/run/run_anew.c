@@ -22,16 +22,16 @@ enum {
 static bool is_outdated(struct run *r, const struct err *e)
 {
     struct err why = *e;
-    if (why.kind == ERR_NONE && !queue_error(r->queue, &why))
+    if (why.kind == ERR_NONE && !queue_error(r->work.queue, &why))
         return false;
-    if (why.kind != ERR_FINAL || why.fault != ERR_FAULT_SCHEMA || r->o.dry_run)
+    if (why.kind != ERR_FINAL || why.fault != ERR_FAULT_SCHEMA || r->options.dry_run)
         return false;
     int64_t now = clock_mono_us();
-    if (now - r->anew_us > MINUTE_US) {
-        r->anew_us = now;
-        r->anew = 0;
+    if (now - r->restarts.since_us > MINUTE_US) {
+        r->restarts.since_us = now;
+        r->restarts.n = 0;
     }
-    return r->anew++ < OFTEN;
+    return r->restarts.n++ < OFTEN;
 }
 
 static bool open_fresh(struct run *r, struct run_script *fresh, struct err *e)
@@ -43,7 +43,7 @@ static bool open_fresh(struct run *r, struct run_script *fresh, struct err *e)
 static bool open_patiently(struct run *r, struct run_script *fresh, struct err *e)
 {
     struct retry retry;
-    retry_start(&retry, r->give_up_after);
+    retry_start(&retry, r->servers.give_up_after);
     while (!open_fresh(r, fresh, e)) {
         run_close_script(fresh);
         if (!retry_again(&retry, e))
@@ -59,19 +59,19 @@ bool run_anew(struct run *r, struct err *e)
     if (!is_outdated(r, e))
         return false;
     if (e->kind == ERR_NONE)
-        queue_error(r->queue, e);
+        queue_error(r->work.queue, e);
     log_info("%s: a table has changed (%s): describing the query anew", r->user.pipeline.name,
              e->text);
-    queue_fail(r->queue, e);
+    queue_fail(r->work.queue, e);
     run_stop(r);
     if (!stop_sleep(PAUSE_MS))
         return stop_err(e);
-    if (!coordinator_note(&r->coordinator, e) || !open_patiently(r, &fresh, e))
+    if (!coordinator_note(&r->work.coordinator, e) || !open_patiently(r, &fresh, e))
         return false;
     bool ok = run_restart(r, &fresh, e);
     run_close_script(&fresh);
-    r->coordinator.unsaved |= ok;
-    if (r->data.phase == STATE_SNAPSHOT) /* begun as asked: it goes on */
-        r->o.full = false;
+    r->work.coordinator.unsaved |= ok;
+    if (r->state.data.phase == STATE_SNAPSHOT) /* begun as asked: it goes on */
+        r->options.full = false;
     return ok;
 }

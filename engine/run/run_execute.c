@@ -29,7 +29,7 @@ static void log_summary(const struct run *r, const struct counts *s)
     if (s->repeated > 0)
         snprintf(repeated, sizeof repeated, "%s repeating a key, ",
                  progress_count(s->repeated, "row", n));
-    if (!r->o.dry_run)
+    if (!r->options.dry_run)
         snprintf(sent, sizeof sent, " in %s, %s retried",
                  progress_count(s->requests, "request", requests),
                  progress_count(s->retried_items, "item", retried));
@@ -38,7 +38,7 @@ static void log_summary(const struct run *r, const struct counts *s)
         rate);
     log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s",
              r->user.pipeline.name, progress_count(s->indexed, "document", documents),
-             r->o.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
+             r->options.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
              passed_over, same, repeated, progress_number(s->rejected, rejected),
              clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
@@ -47,7 +47,7 @@ static struct script_run hook_info(const struct run *r, const struct counts *s, 
 {
     return (struct script_run){
         .pipeline = r->user.pipeline.name,
-        .dry_run = r->o.dry_run,
+        .dry_run = r->options.dry_run,
         .ended = ended,
         .ok = ok,
         .documents = s->indexed,
@@ -62,20 +62,20 @@ bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct
     char letters[PROGRESS_TEXT];
     struct counts sums = {0};
     struct script_run info = hook_info(r, &sums, false, false);
-    script_serve(r->user.script,
-                 &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
+    script_serve(r->user.script, &(struct script_services){&r->servers.pool, r->servers.es,
+                                                           r->user.pipeline.state});
     if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
         return false;
     bool ok = work(r, e);
-    progress_end(&r->progress);
-    sums = queue_sums(r->queue);
+    progress_end(&r->work.progress);
+    sums = queue_sums(r->work.queue);
     run_tell_repeated(r);
     if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
         log_summary(r, &sums);
-    if (r->dead && deadletters_count(r->dead) > 0)
+    if (r->state.dead && deadletters_count(r->state.dead) > 0)
         log_warn("%s: %s in '%s'", r->user.pipeline.name,
-                 progress_count(deadletters_count(r->dead), "dead letter", letters),
-                 deadletters_path(r->dead));
+                 progress_count(deadletters_count(r->state.dead), "dead letter", letters),
+                 deadletters_path(r->state.dead));
     if (!ok && e->kind == ERR_STOPPED)
         return false;
     struct err hook_error;

@@ -51,8 +51,8 @@ static const struct source *source_of(const struct following *f)
 static void free_feeds(struct following *f)
 {
     struct run *r = f->run;
-    for (size_t i = 0; i < r->coordinator.n_lanes && r->coordinator.lanes; i++)
-        coordinator_set(&r->coordinator, i, NULL);
+    for (size_t i = 0; i < r->work.coordinator.n_lanes && r->work.coordinator.lanes; i++)
+        coordinator_set(&r->work.coordinator, i, NULL);
     for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++)
         feed_free(f->feeds[i]);
     free(f->feeds);
@@ -73,7 +73,7 @@ static bool open_feeds(struct following *f, struct err *e)
         f->feeds[i] = run_poll_table(r, i, false, e);
         if (!f->feeds[i])
             return false;
-        coordinator_set(&r->coordinator, i, f->feeds[i]);
+        coordinator_set(&r->work.coordinator, i, f->feeds[i]);
     }
     return true;
 }
@@ -82,10 +82,10 @@ static void poll_again(struct following *f)
 {
     struct run *r = f->run;
     for (size_t i = 0; i < source_of(f)->n_tables; i++) {
-        if (!f->feeds[i] || !r->coordinator.lanes[i].over)
+        if (!f->feeds[i] || !r->work.coordinator.lanes[i].over)
             continue;
         feed_poll_again(f->feeds[i]);
-        r->coordinator.lanes[i].over = false;
+        r->work.coordinator.lanes[i].over = false;
     }
 }
 
@@ -106,7 +106,7 @@ static void tell(struct following *f, int64_t now)
 
 static void look_when_due(struct following *f)
 {
-    const struct state_data *d = &f->run->data;
+    const struct state_data *d = &f->run->state.data;
     f->due = sweep_due_after(d->swept_us, d->sweep_after, clock_wall_us(), clock_mono_us());
 }
 
@@ -133,11 +133,11 @@ static bool advance_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
     size_t lane = run_scan_lane(r);
-    if (f->sweep && coordinator_done(&r->coordinator, lane)) {
+    if (f->sweep && coordinator_done(&r->work.coordinator, lane)) {
         /* its last mark: noted later, it would stand for a sweep under way */
-        if (!coordinator_note(&r->coordinator, e))
+        if (!coordinator_note(&r->work.coordinator, e))
             return false;
-        coordinator_set(&r->coordinator, lane, NULL);
+        coordinator_set(&r->work.coordinator, lane, NULL);
         feed_free(f->sweep);
         f->sweep = NULL;
         run_note_swept(r);
@@ -145,17 +145,17 @@ static bool advance_sweep(struct following *f, struct err *e)
         if (f->sweep_is_whole)
             run_note_script(r, false);
         run_note(r);
-        r->coordinator.unsaved = true;
+        r->work.coordinator.unsaved = true;
         log_info("%s: swept", r->user.pipeline.name);
     }
     if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
         return true;
     if (!run_tell_hidden(r, false, e))
         return false;
-    f->sweep_is_whole = !r->data.sweep_after;
-    f->sweep = feed_sweep(source_of(f), &r->pool, r->es, run_reads(r), r->dead, r->chunk,
-                          r->data.sweep_after, e);
-    coordinator_set(&r->coordinator, lane, f->sweep);
+    f->sweep_is_whole = !r->state.data.sweep_after;
+    f->sweep = feed_sweep(source_of(f), &r->servers.pool, r->servers.es, run_reads(r),
+                          r->state.dead, r->work.chunk, r->state.data.sweep_after, e);
+    coordinator_set(&r->work.coordinator, lane, f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);
     return f->sweep != NULL;
@@ -167,16 +167,16 @@ static bool advance_sweep(struct following *f, struct err *e)
  * them up to date. */
 static void want_sweep(struct run *r)
 {
-    r->data.swept_us = 0;
-    free(r->data.sweep_after);
-    r->data.sweep_after = NULL;
+    r->state.data.swept_us = 0;
+    free(r->state.data.sweep_after);
+    r->state.data.sweep_after = NULL;
 }
 
 /* All others follow from where the state stands, and everything is due to be swept. */
 static bool go_on(struct following *f, bool reloaded, struct err *e)
 {
     struct run *r = f->run;
-    r->coordinator.unsaved = true; /* or a crash forgets the sweep */
+    r->work.coordinator.unsaved = true; /* or a crash forgets the sweep */
     look_when_due(f);
     if (reloaded) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
@@ -193,9 +193,9 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
 {
     struct run *r = f->run;
     bool reloaded = fresh;
-    for (size_t i = 0; i < r->coordinator.n_lanes; i++)
-        coordinator_set(&r->coordinator, i, NULL);
-    if (!coordinator_drain(&r->coordinator, e))
+    for (size_t i = 0; i < r->work.coordinator.n_lanes; i++)
+        coordinator_set(&r->work.coordinator, i, NULL);
+    if (!coordinator_drain(&r->work.coordinator, e))
         return false;
     free_feeds(f);
     want_sweep(r);
@@ -219,10 +219,10 @@ static bool reload(struct following *f, struct err *e)
     struct err why;
     bool ok = run_open_script(&fresh, f->run->user.text.path, &why) &&
               run_check_reload(f->run, &fresh, &why) && run_open_source(f->run, &fresh, &why) &&
-              (f->run->index_moved || run_fit_index(f->run, &fresh, &why));
+              (f->run->index.replaced || run_fit_index(f->run, &fresh, &why));
     if (!ok)
         log_error("script not reloaded, the old one goes on: %s", why.text);
-    if (ok || f->run->index_moved)
+    if (ok || f->run->index.replaced)
         ok = restart(f, ok ? &fresh : NULL, e);
     else
         ok = true;
@@ -234,14 +234,14 @@ static bool reload(struct following *f, struct err *e)
  * that misses what the old one had. */
 static bool hold_still(struct following *f, struct err *e)
 {
-    struct coordinator *p = &f->run->coordinator;
+    struct coordinator *p = &f->run->work.coordinator;
     struct coordinator_lane *lanes = p->lanes;
     p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
     bool ok = p->lanes ? coordinator_drain(p, e) : err_memory(e);
     free(p->lanes);
     p->lanes = lanes;
     f->checked_us = 0; /* the index may be another one afterwards */
-    return ok && (state_hold(f->run->state) || stop_err(e));
+    return ok && (state_hold(f->run->state.file) || stop_err(e));
 }
 
 /* ---- the loop ---- */
@@ -257,7 +257,7 @@ static bool round_of(struct following *f, struct err *e)
     struct run *r = f->run;
     bool moved;
     int64_t now = clock_mono_us();
-    if (state_is_asked(r->state) && !hold_still(f, e))
+    if (state_is_asked(r->state.file) && !hold_still(f, e))
         return false;
     if (now >= f->look_us) {
         f->look_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
@@ -267,37 +267,38 @@ static bool round_of(struct following *f, struct err *e)
         f->checked_us = now;
         if (!run_check_index(r, e) && e->kind != ERR_PASSING)
             return false;
-        if (r->index_moved && !reload(f, e))
+        if (r->index.replaced && !reload(f, e))
             return false;
     }
     /* a sweep has to get by with what it began with */
     if (now - f->guarded_us >= GUARD_US && !f->sweep) {
         f->guarded_us = now;
-        r->coordinator.unsaved = true;
+        r->work.coordinator.unsaved = true;
         if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
             return false;
     }
     if (now - f->window_us >= WINDOW_US) {
         f->window_us = now;
-        coordinator_begin_window(&r->coordinator);
+        coordinator_begin_window(&r->work.coordinator);
     }
     if (!advance_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
-        !coordinator_round(&r->coordinator, &moved, e))
+        !coordinator_round(&r->work.coordinator, &moved, e))
         return false;
     tell(f, now);
     if (!moved)
-        queue_wait(r->queue, wait_ms(f));
+        queue_wait(r->work.queue, wait_ms(f));
     return true;
 }
 
 bool run_follow(struct run *r, struct err *e)
 {
     struct following f = {.run = r, .guarded_us = clock_mono_us(), .window_us = clock_mono_us()};
-    coordinator_begin_window(&r->coordinator); /* what the load rejected is told, and on disk */
+    coordinator_begin_window(
+        &r->work.coordinator); /* what the load rejected is told, and on disk */
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     run_tell_repeated(r); /* of the load */
-    r->progress.terminal = false;
-    state_may_ask(r->state);
+    r->work.progress.terminal = false;
+    state_may_ask(r->state.file);
     tell_sweeps(r);
     look_when_due(&f);
     bool ok = open_feeds(&f, e);
@@ -308,8 +309,8 @@ bool run_follow(struct run *r, struct err *e)
     free_feeds(&f);
     struct err why = *e;
     if (e->kind != ERR_NONE)
-        queue_fail(r->queue, e);
-    coordinator_keep(&r->coordinator, e);
+        queue_fail(r->work.queue, e);
+    coordinator_keep(&r->work.coordinator, e);
     /* what does not fit any more says more than what failed because of it */
     if (why.kind == ERR_USAGE)
         *e = why;

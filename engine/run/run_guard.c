@@ -11,27 +11,28 @@
 static bool count_documents(struct run *r, int64_t *count, struct err *e)
 {
     const char *index = run_reads(r);
-    return (index_refresh(r->es, index, e) || e->kind == ERR_FINAL) &&
-           index_count(r->es, index, count, e);
+    return (index_refresh(r->servers.es, index, e) || e->kind == ERR_FINAL) &&
+           index_count(r->servers.es, index, count, e);
 }
 
 bool run_guard(struct run *r, struct err *e)
 {
     int64_t count;
-    if (r->o.dry_run || r->o.allow_deletes)
+    if (r->options.dry_run || r->options.allow_deletes)
         return true;
     if (!run_check_index(r, e) || !count_documents(r, &count, e))
         return false;
-    if (r->data.documents == 0 || !r->data.index_uuid ||
-        strcmp(r->data.index_uuid, r->index.uuid) != 0)
-        r->data.documents = count;
-    int64_t whole = r->data.documents > count ? r->data.documents : count, gone = whole - count;
+    if (r->state.data.documents == 0 || !r->state.data.index_uuid ||
+        strcmp(r->state.data.index_uuid, r->index.info.uuid) != 0)
+        r->state.data.documents = count;
+    int64_t whole = r->state.data.documents > count ? r->state.data.documents : count,
+            gone = whole - count;
     int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
-    queue_allow_deletes(r->queue, most > gone ? most - gone : 0);
+    queue_allow_deletes(r->work.queue, most > gone ? most - gone : 0);
     return true;
 }
 
 bool run_count(struct run *r, struct err *e)
 {
-    return count_documents(r, &r->data.documents, e);
+    return count_documents(r, &r->state.data.documents, e);
 }

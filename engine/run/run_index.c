@@ -21,16 +21,17 @@ static struct pipeline *pipeline_of(struct run *r)
 void run_note(struct run *r)
 {
     struct err e;
-    if (r->o.dry_run || r->unnoted)
+    if (r->options.dry_run || r->index.meta_readonly)
         return;
-    if (r->queue && queue_issued(r->queue) > r->meta.version)
-        r->meta.version = queue_issued(r->queue);
-    if (memcmp(&r->meta, &r->noted, sizeof r->meta) == 0)
+    if (r->work.queue && queue_issued(r->work.queue) > r->index.meta.version)
+        r->index.meta.version = queue_issued(r->work.queue);
+    if (memcmp(&r->index.meta, &r->index.saved_meta, sizeof r->index.meta) == 0)
         return;
-    if (index_write_meta(r->es, r->index.name, pipeline_of(r)->sink.mappings, &r->meta, &e)) {
-        r->noted = r->meta;
+    if (index_write_meta(r->servers.es, r->index.info.name, pipeline_of(r)->sink.mappings,
+                         &r->index.meta, &e)) {
+        r->index.saved_meta = r->index.meta;
     } else if (e.kind == ERR_FINAL) {
-        r->unnoted = true;
+        r->index.meta_readonly = true;
         log_warn(
             "%s; going on without: a reindex, or a changed script, cannot be told from the index",
             e.text);
@@ -41,20 +42,21 @@ void run_note(struct run *r)
 
 void run_note_script(struct run *r, bool loaded)
 {
-    memcpy(r->meta.fingerprint, r->user.fingerprint, loaded ? FINGERPRINT_TEXT : FINGERPRINT_HALF);
+    memcpy(r->index.meta.fingerprint, r->user.fingerprint,
+           loaded ? FINGERPRINT_TEXT : FINGERPRINT_HALF);
 }
 
 /* What the note is to say; an index without one is taken to hold what this script makes. */
 static void take_meta(struct run *r, const struct index_meta *found)
 {
-    r->meta = r->noted = *found;
+    r->index.meta = r->index.saved_meta = *found;
     if (!found->known)
         run_note_script(r, true);
-    r->meta.known = true;
-    memset(r->meta.pipeline, 0, sizeof r->meta.pipeline);
-    snprintf(r->meta.pipeline, sizeof r->meta.pipeline, "%s", r->user.pipeline.name);
-    if (found->version > r->data.version)
-        r->data.version = found->version;
+    r->index.meta.known = true;
+    memset(r->index.meta.pipeline, 0, sizeof r->index.meta.pipeline);
+    snprintf(r->index.meta.pipeline, sizeof r->index.meta.pipeline, "%s", r->user.pipeline.name);
+    if (found->version > r->state.data.version)
+        r->state.data.version = found->version;
 }
 
 /* ---- looking ---- */
@@ -71,29 +73,29 @@ static bool blame_create(const struct pipeline *p, struct err *e)
 
 bool run_meet(struct run *r, struct err *e)
 {
-    r->met = r->met || index_meet(r->es, pipeline_of(r)->sink.index, e);
-    return r->met;
+    r->servers.met = r->servers.met || index_meet(r->servers.es, pipeline_of(r)->sink.index, e);
+    return r->servers.met;
 }
 
 static bool create(struct run *r, struct err *e)
 {
     const struct pipeline *p = pipeline_of(r);
-    struct index_meta m = {.version = r->data.version};
+    struct index_meta m = {.version = r->state.data.version};
     struct buf mappings;
     buf_init(&mappings, 64 << 20);
     snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
     memcpy(m.fingerprint, r->user.fingerprint, sizeof m.fingerprint);
     bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) &&
               (buf_cstr(&mappings) || err_memory(e)) &&
-              index_create(r->es, p->sink.index, p->sink.settings, buf_cstr(&mappings), e);
+              index_create(r->servers.es, p->sink.index, p->sink.settings, buf_cstr(&mappings), e);
     buf_free(&mappings);
     if (!ok)
         return blame_create(p, e);
-    if (!index_look(r->es, p->sink.index, &r->index, e))
+    if (!index_look(r->servers.es, p->sink.index, &r->index.info, e))
         return false;
-    if (!r->index.exists)
+    if (!r->index.info.exists)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", p->sink.index);
-    r->index_created = true;
+    r->index.is_new = true;
     log_info("created index '%s'", p->sink.index);
     return true;
 }
@@ -103,16 +105,16 @@ static bool take_target(struct run *r, struct err *e)
 {
     struct pipeline *p = pipeline_of(r);
     log_info("'%s' is an alias of several indexes: '%s' is kept true, which it writes to",
-             p->sink.index, r->index.name);
-    free(r->sink_alias);
-    r->sink_alias = strdup(p->sink.index);
-    return r->sink_alias ? pipeline_set_index(p, r->index.name, e) : err_memory(e);
+             p->sink.index, r->index.info.name);
+    free(r->index.alias);
+    r->index.alias = strdup(p->sink.index);
+    return r->index.alias ? pipeline_set_index(p, r->index.info.name, e) : err_memory(e);
 }
 
 static bool fit(struct run *r, const struct run_script *s, struct index_fit *found, struct err *e)
 {
     const struct pipeline *p = &s->pipeline;
-    if (!index_fit(r->es, p->sink.index, p->sink.settings, p->sink.mappings, found, e)) {
+    if (!index_fit(r->servers.es, p->sink.index, p->sink.settings, p->sink.mappings, found, e)) {
         if (e->kind != ERR_USAGE)
             return false;
         pipeline_at_line(e, p, found->of_settings ? p->sink.settings_line : p->sink.mappings_line);
@@ -120,22 +122,22 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
             e, "etl-engine reindex %s makes a new index, and puts it in the place of this one",
             s->text.path);
     }
-    r->filtered = found->filtered;
+    r->index.filtered = found->filtered;
     if (*found->lacks)
         log_warn("index '%s' was made by somebody else, and lacks what the script wants (%s); "
                  "going on with what "
                  "it has; 'etl-engine reindex %s' makes a new one",
-                 r->index.name, found->lacks, s->text.path);
+                 r->index.info.name, found->lacks, s->text.path);
     if (found->added)
         log_info("added to the mapping of index '%s' what the script's mappings name beyond it",
-                 r->index.name);
+                 r->index.info.name);
     return true;
 }
 
 const char *run_reads(const struct run *r)
 {
     const struct pipeline *p = &r->user.pipeline;
-    return r->filtered && !p->sink.scattered ? r->index.name : p->sink.indices;
+    return r->index.filtered && !p->sink.scattered ? r->index.info.name : p->sink.indices;
 }
 
 /* What a filter hides is ours, too: rows change, and then their documents pass it no more. Unless
@@ -145,16 +147,16 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
     const struct pipeline *p = pipeline_of(r);
     int64_t all = 0, seen = 0;
     char n[PROGRESS_TEXT];
-    if (!r->filtered)
+    if (!r->index.filtered)
         return true;
     if (!p->sink.scattered && !found->known &&
-        !(index_count(r->es, r->index.name, &all, e) &&
-          index_count(r->es, p->sink.index, &seen, e)))
+        !(index_count(r->servers.es, r->index.info.name, &all, e) &&
+          index_count(r->servers.es, p->sink.index, &seen, e)))
         return false;
     if (!p->sink.scattered && all <= seen) {
         log_info("'%s' is an alias with a filter: all of index '%s' is kept true, what the filter "
                  "hides, too",
-                 p->sink.index, r->index.name);
+                 p->sink.index, r->index.info.name);
         return true;
     }
     if (p->sink.scattered)
@@ -169,9 +171,9 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
                 "a sweep "
                 "would delete what has no row",
                 p->sink.index, progress_count((uint64_t)(all - seen), "document", n),
-                r->index.name);
+                r->index.info.name);
     pipeline_at_line(e, p, p->sink.index_line);
-    return err_hint(e, "index = \"%s\" names all of it", r->index.name);
+    return err_hint(e, "index = \"%s\" names all of it", r->index.info.name);
 }
 
 /* ---- whose it is ---- */
@@ -179,7 +181,7 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
 bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    if (p->sink.scattered && strcmp(index, r->index.name) != 0) {
+    if (p->sink.scattered && strcmp(index, r->index.info.name) != 0) {
         err_set(
             e, ERR_USAGE,
             "sink.indices '%s' of pipeline '%s' names index '%s', too, which pipeline '%s' keeps",
@@ -203,11 +205,11 @@ static bool take_over(struct run *r, const char *index, const char *owner, struc
 {
     struct index_meta m;
     const struct pipeline *p = pipeline_of(r);
-    if (!index_read_meta(r->es, index, &m, e))
+    if (!index_read_meta(r->servers.es, index, &m, e))
         return false;
     memset(m.pipeline, 0, sizeof m.pipeline);
     snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
-    if (!index_write_meta(r->es, index, p->sink.mappings, &m, e))
+    if (!index_write_meta(r->servers.es, index, p->sink.mappings, &m, e))
         return false;
     log_info("%s: took over index '%s' from pipeline '%s'", p->name, index, owner);
     return true;
@@ -219,7 +221,7 @@ static bool check_owner(struct run *r, bool may_take_over, struct err *e)
     const struct pipeline *p = pipeline_of(r);
     char index[INDEX_NAME], owner[INDEX_PIPELINE], former[INDEX_PIPELINE] = "";
     for (;;) {
-        if (!index_find_owner(r->es, p->sink.indices, p->name, index, owner, e))
+        if (!index_find_owner(r->servers.es, p->sink.indices, p->name, index, owner, e))
             return false;
         if (!*owner)
             return true;
@@ -238,7 +240,7 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
     const struct pipeline_related *related = &p->source.related[i];
     const char *field = related->index_field;
     struct index_field f;
-    if (!index_look_at_field(r->es, r->index.name, field, &f, e))
+    if (!index_look_at_field(r->servers.es, r->index.info.name, field, &f, e))
         return false;
     if (f.there && !f.analysed)
         return true;
@@ -251,18 +253,18 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
         return true;
     if (f.may_come) {
         log_warn("%s:%d: %s: index '%s' has no field '%s' so far%s", p->script,
-                 related->index_field_line, place, r->index.name, field, known);
+                 related->index_field_line, place, r->index.info.name, field, known);
         return true;
     }
     if (f.analysed)
         err_set(e, ERR_USAGE,
                 "cannot use %s: '%s' is analysed text in index '%s', without a sub-field of type "
                 "keyword",
-                place, field, r->index.name);
+                place, field, r->index.info.name);
     else
         err_set(e, ERR_USAGE,
                 "cannot use %s: index '%s' has no field '%s', and takes no new ones there%s", place,
-                r->index.name, field, known);
+                r->index.info.name, field, known);
     return pipeline_at_line(e, p, related->index_field_line);
 }
 
@@ -278,16 +280,19 @@ bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, st
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
-    if (!run_meet(r, e) || !index_look(r->es, pipeline_of(r)->sink.index, &r->index, e) ||
-        (r->index.several && !take_target(r, e)) || !check_owner(r, r->o.take_over, e) ||
-        (!r->index.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
+    if (!run_meet(r, e) ||
+        !index_look(r->servers.es, pipeline_of(r)->sink.index, &r->index.info, e) ||
+        (r->index.info.several && !take_target(r, e)) || !check_owner(r, r->options.take_over, e) ||
+        (!r->index.info.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
         !look_behind_filter(r, &found.meta, e) ||
-        !run_check_fields(r, &r->user, !r->index_created && r->data.phase == STATE_FOLLOWING, e))
+        !run_check_fields(r, &r->user, !r->index.is_new && r->state.data.phase == STATE_FOLLOWING,
+                          e))
         return false;
-    r->unnoted = *found.lacks;
+    r->index.meta_readonly = *found.lacks;
     take_meta(r, &found.meta);
-    bool moved = r->data.index_uuid && strcmp(r->data.index_uuid, r->index.uuid) != 0 &&
-                 index_is_former(&r->meta, r->data.index_uuid);
+    bool moved = r->state.data.index_uuid &&
+                 strcmp(r->state.data.index_uuid, r->index.info.uuid) != 0 &&
+                 index_is_former(&r->index.meta, r->state.data.index_uuid);
     return !moved || run_adopt(r, e);
 }
 
@@ -295,7 +300,7 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e)
 {
     struct index_fit ignored;
     struct pipeline *p = &fresh->pipeline;
-    bool same = r->sink_alias && strcmp(r->sink_alias, p->sink.index) == 0;
+    bool same = r->index.alias && strcmp(r->index.alias, p->sink.index) == 0;
     return (!same || pipeline_set_index(p, pipeline_of(r)->sink.index, e)) &&
            fit(r, fresh, &ignored, e) && run_check_fields(r, fresh, true, e);
 }
@@ -307,17 +312,17 @@ bool run_check_index(struct run *r, struct err *e)
     struct index_info now;
     struct index_meta meta;
     const char *index = pipeline_of(r)->sink.index;
-    r->index_moved = false;
-    if (!index_look(r->es, index, &now, e))
+    r->index.replaced = false;
+    if (!index_look(r->servers.es, index, &now, e))
         return false;
     if (now.exists && !check_owner(r, false, e))
         return false;
-    if (now.exists && strcmp(now.uuid, r->index.uuid) == 0)
+    if (now.exists && strcmp(now.uuid, r->index.info.uuid) == 0)
         return true;
-    if (now.exists && !index_read_meta(r->es, index, &meta, e))
+    if (now.exists && !index_read_meta(r->servers.es, index, &meta, e))
         return false;
-    r->index_moved = now.exists && index_is_former(&meta, r->index.uuid);
-    if (r->index_moved)
+    r->index.replaced = now.exists && index_is_former(&meta, r->index.info.uuid);
+    if (r->index.replaced)
         return true;
     err_set(e, ERR_FINAL, "index '%s' was deleted or replaced meanwhile", index);
     return err_hint(e, "run again: everything will be loaded into the one that is there then");
@@ -329,11 +334,11 @@ static bool look_anew(struct run *r, struct err *e)
 {
     struct index_meta meta;
     const char *index = pipeline_of(r)->sink.index;
-    if (!index_look(r->es, index, &r->index, e))
+    if (!index_look(r->servers.es, index, &r->index.info, e))
         return false;
-    if (!r->index.exists)
+    if (!r->index.info.exists)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", index);
-    if (!index_read_meta(r->es, index, &meta, e))
+    if (!index_read_meta(r->servers.es, index, &meta, e))
         return false;
     take_meta(r, &meta);
     return true;
@@ -350,9 +355,9 @@ static void move_text(char **to, char **from)
  * from. */
 static bool take_marks(struct run *r, const struct state_data *theirs)
 {
-    struct state_data *d = &r->data;
+    struct state_data *d = &r->state.data;
     bool take = theirs->phase == STATE_FOLLOWING && theirs->index_uuid &&
-                strcmp(theirs->index_uuid, r->index.uuid) == 0;
+                strcmp(theirs->index_uuid, r->index.info.uuid) == 0;
     for (size_t i = 0; take && i < d->n_tables; i++)
         checkpoint_free(&d->tables[i].checkpoint);
     for (size_t i = 0; take && i < theirs->n_tables; i++) {
@@ -388,7 +393,7 @@ static bool forget(const char *path, struct err *e)
 
 bool run_adopt(struct run *r, struct err *e)
 {
-    struct state_data theirs = {0}, *d = &r->data;
+    struct state_data theirs = {0}, *d = &r->state.data;
     char *path = run_reindex_path(pipeline_of(r)->state);
     bool ok = (path || err_memory(e)) && look_anew(r, e) && state_read(path, &theirs, e) &&
               (take_marks(r, &theirs) || err_memory(e));
@@ -401,16 +406,16 @@ bool run_adopt(struct run *r, struct err *e)
         d->swept_us = d->documents = 0;
         ok = run_bind_state(r, e);
     }
-    if (ok && !run_is_partial(r) && !r->state_stays && r->state)
-        ok = state_save(r->state, d, e) && (theirs.phase == STATE_NEW || forget(path, e));
+    if (ok && !run_is_partial(r) && !r->state.frozen && r->state.file)
+        ok = state_save(r->state.file, d, e) && (theirs.phase == STATE_NEW || forget(path, e));
     state_data_free(&theirs);
     free(path);
     if (!ok)
         return false;
-    r->index_moved = r->index_created = false;
-    atomic_store(&r->echo.told, false);
-    r->o.full = false; /* it has just been loaded */
+    r->index.replaced = r->index.is_new = false;
+    atomic_store(&r->index.echo.told, false);
+    r->options.full = false; /* it has just been loaded */
     log_info("%s: index '%s' has taken the place of the one that was loaded: going on with it",
-             pipeline_of(r)->name, r->index.name);
+             pipeline_of(r)->name, r->index.info.name);
     return true;
 }

@@ -27,24 +27,26 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
 {
     if (!f)
         return false;
-    coordinator_set(&r->coordinator, run_scan_lane(r), f);
-    bool ok = coordinator_drain(&r->coordinator, e);
-    coordinator_set(&r->coordinator, run_scan_lane(r), NULL);
+    coordinator_set(&r->work.coordinator, run_scan_lane(r), f);
+    bool ok = coordinator_drain(&r->work.coordinator, e);
+    coordinator_set(&r->work.coordinator, run_scan_lane(r), NULL);
     feed_free(f);
     return ok;
 }
 
 static bool carry_snapshot(struct run *r, struct err *e)
 {
-    return carry(r, feed_snapshot(&r->user.source, &r->pool, r->data.after, r->chunk, e), e);
+    return carry(
+        r, feed_snapshot(&r->user.source, &r->servers.pool, r->state.data.after, r->work.chunk, e),
+        e);
 }
 
 static bool read_poll_start(struct run *r, size_t table, struct feed_poll_start *start,
                             struct err *e)
 {
     struct retry retry;
-    retry_start(&retry, r->give_up_after);
-    while (!feed_poll_start_read(&r->user.source, &r->pool, table, start, e))
+    retry_start(&retry, r->servers.give_up_after);
+    while (!feed_poll_start_read(&r->user.source, &r->servers.pool, table, start, e))
         if (!retry_again(&retry, e))
             return false;
     retry_done(&retry);
@@ -58,8 +60,8 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
     if (read_poll_start(r, table, &start, e) && run_note_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
             run_tell_horizon(r, &start.report);
-        f = feed_poll(&r->user.source, &r->pool, r->es, table, &r->data.tables[table].checkpoint,
-                      &start, to_the_limit, e);
+        f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,
+                      &r->state.data.tables[table].checkpoint, &start, to_the_limit, e);
     }
     feed_poll_start_free(&start);
     return f;
@@ -74,14 +76,14 @@ bool run_changes(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         ok = (feeds[i] = run_poll_table(r, i, true, e));
-        coordinator_set(&r->coordinator, i, feeds[i]);
-        if (ok && r->o.dry_run) /* one after the other: the output has an order */
-            ok = coordinator_drain(&r->coordinator, e);
+        coordinator_set(&r->work.coordinator, i, feeds[i]);
+        if (ok && r->options.dry_run) /* one after the other: the output has an order */
+            ok = coordinator_drain(&r->work.coordinator, e);
     }
-    r->progress.expected = 0;
-    ok = ok && coordinator_drain(&r->coordinator, e);
+    r->work.progress.expected = 0;
+    ok = ok && coordinator_drain(&r->work.coordinator, e);
     for (size_t i = 0; feeds && i < n; i++) {
-        coordinator_set(&r->coordinator, i, NULL);
+        coordinator_set(&r->work.coordinator, i, NULL);
         feed_free(feeds[i]);
     }
     free(feeds);
@@ -97,14 +99,14 @@ static bool begin_mark(struct run *r, size_t table, const struct feed_poll_start
     bool known =
         !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
     return watermark_begin(&rule, &report->mark, &start->last, known,
-                           &r->data.tables[table].checkpoint) ||
+                           &r->state.data.tables[table].checkpoint) ||
            err_memory(e);
 }
 
 /* Notes the positions to follow the changes from, before anything is read. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
-    struct state_data *d = &r->data;
+    struct state_data *d = &r->state.data;
     for (size_t i = 0; i < d->n_tables; i++)
         checkpoint_free(&d->tables[i].checkpoint);
     position_free(&d->mtime);
@@ -118,7 +120,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
         struct feed_poll_start start = {0};
         if (!r->user.source.tables[i].cursor)
             continue;
-        bool ok = feed_poll_start_read(&r->user.source, &r->pool, i, &start, e);
+        bool ok = feed_poll_start_read(&r->user.source, &r->servers.pool, i, &start, e);
         ok = ok && run_note_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
              run_tell_table(r, i, start.report.standby, e);
         feed_poll_start_free(&start);
@@ -130,9 +132,9 @@ static bool begin_snapshot(struct run *r, struct err *e)
 
 static void end_snapshot(struct run *r)
 {
-    r->data.phase = STATE_FOLLOWING;
-    free(r->data.after);
-    r->data.after = NULL;
+    r->state.data.phase = STATE_FOLLOWING;
+    free(r->state.data.after);
+    r->state.data.after = NULL;
     run_note_swept(r); /* it saw every row */
 }
 
@@ -149,18 +151,19 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (!r->user.pipeline.source.cursor)
             log_info("%s: the script names no cursor, so each run compares every row",
                      r->user.pipeline.name);
-        if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->coordinator, e))
+        if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->work.coordinator, e))
             return false;
-        r->index_created = false; /* from now on the load is under way, and may be resumed */
+        r->index.is_new = false; /* from now on the load is under way, and may be resumed */
         run_note_script(r, true);
         run_note(r);
     } else {
-        if (r->data.after)
-            log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, r->data.after);
+        if (r->state.data.after)
+            log_info("%s: resuming the load after key '%s'", r->user.pipeline.name,
+                     r->state.data.after);
         else
             log_info("%s: resuming the load: no chunk of it was complete yet",
                      r->user.pipeline.name);
-        if (r->data.after)
+        if (r->state.data.after)
             run_tell_script(r);
         if (!run_bind_state(r, e))
             return false;
@@ -168,10 +171,10 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     if (!carry_snapshot(r, e))
         return false;
     end_snapshot(r);
-    r->coordinator.again =
+    r->work.coordinator.again =
         true; /* what follows was loaded for the most part, and shall not count twice */
     /* the index was empty before */
-    return coordinator_save(&r->coordinator, e) && run_patiently(r, run_guard, e) &&
+    return coordinator_save(&r->work.coordinator, e) && run_patiently(r, run_guard, e) &&
            run_patiently(r, check_fields, e) && run_patiently(r, run_tell_nothing_made, e);
 }
 
@@ -182,14 +185,14 @@ bool run_sweep(struct run *r, struct err *e)
     if (!run_tell_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
-    if (!carry(
-            r,
-            feed_sweep(&r->user.source, &r->pool, r->es, run_reads(r), r->dead, r->chunk, NULL, e),
-            e))
+    if (!carry(r,
+               feed_sweep(&r->user.source, &r->servers.pool, r->servers.es, run_reads(r),
+                          r->state.dead, r->work.chunk, NULL, e),
+               e))
         return false;
     run_note_swept(r);
     run_note_script(r, false);
-    return coordinator_save(&r->coordinator, e);
+    return coordinator_save(&r->work.coordinator, e);
 }
 
 /* ---- --since ---- */
@@ -202,31 +205,31 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
     bool covered = false;
     if (!t->cursor || (table > 0 && !t->cursor_is_time))
         return true; /* a number's place is not known by a time */
-    bool ok = source_since(&r->user.source, pg, table, r->o.since, &since, e);
+    bool ok = source_since(&r->user.source, pg, table, r->options.since, &since, e);
     if (ok && table == 0 && loaded)
-        ok = source_not_above(&r->user.source, pg, &since, &r->data.tables[0].checkpoint.at,
+        ok = source_not_above(&r->user.source, pg, &since, &r->state.data.tables[0].checkpoint.at,
                               &covered, e);
-    if (ok && table == 0 && !covered && r->state) {
+    if (ok && table == 0 && !covered && r->state.file) {
         log_info("the state stays as it is: what changed before %s may not be in the index",
-                 r->o.since);
-        r->state_stays = true;
-        r->coordinator.state = NULL;
+                 r->options.since);
+        r->state.frozen = true;
+        r->work.coordinator.state = NULL;
     }
-    ok = ok && (checkpoint_begin(&r->data.tables[table].checkpoint, &since) || err_memory(e));
+    ok = ok && (checkpoint_begin(&r->state.data.tables[table].checkpoint, &since) || err_memory(e));
     position_free(&since);
     return ok;
 }
 
 static bool begin_since(struct run *r, struct err *e)
 {
-    bool loaded = !r->o.dry_run && r->data.phase == STATE_FOLLOWING && !run_why_full(r);
-    struct pg *pg = pg_acquire(&r->pool, e);
+    bool loaded = !r->options.dry_run && r->state.data.phase == STATE_FOLLOWING && !run_why_full(r);
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
     bool ok = pg && run_bind_state(r, e);
     for (size_t i = 0; ok && i < r->user.source.n_tables; i++)
         ok = since_table(r, pg, i, loaded, e);
-    pg_release(&r->pool, pg);
+    pg_release(&r->servers.pool, pg);
     if (ok)
-        r->data.phase = STATE_FOLLOWING;
+        r->state.data.phase = STATE_FOLLOWING;
     return ok;
 }
 
@@ -244,7 +247,7 @@ static bool catch_up(struct run *r, struct err *e)
 {
     if (!run_bind_state(r, e))
         return false;
-    r->coordinator.unsaved = true; /* a bare file becomes a full one */
+    r->work.coordinator.unsaved = true; /* a bare file becomes a full one */
     return run_changes(r, e);
 }
 
@@ -252,7 +255,7 @@ static bool catch_up(struct run *r, struct err *e)
 static void tell_changes(const struct run *r)
 {
     const struct position *at =
-        r->data.n_tables ? &r->data.tables[0].checkpoint.at : &r->data.mtime;
+        r->state.data.n_tables ? &r->state.data.tables[0].checkpoint.at : &r->state.data.mtime;
     size_t related = r->user.source.n_tables - 1;
     char tables[PROGRESS_TEXT], others[2 * PROGRESS_TEXT] = "";
     if (related > 0)
@@ -274,9 +277,9 @@ static void tell_changes(const struct run *r)
 static bool needs_sweep(struct run *r, bool loaded)
 {
     bool looks = r->user.pipeline.source.cursor || loaded;
-    if (r->o.follow && !looks)
-        r->data.swept_us = 0; /* due at once: --follow begins up to date */
-    return r->o.sweep || (!looks && !r->o.follow);
+    if (r->options.follow && !looks)
+        r->state.data.swept_us = 0; /* due at once: --follow begins up to date */
+    return r->options.sweep || (!looks && !r->options.follow);
 }
 
 bool run_load(struct run *r, struct err *e)
@@ -285,22 +288,22 @@ bool run_load(struct run *r, struct err *e)
         return false;
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
-        return carry(r, feed_list(&r->user.source, &r->pool, keys, r->keys->n, e), e);
+        return carry(r, feed_list(&r->user.source, &r->servers.pool, keys, r->keys->n, e), e);
     }
-    if (r->o.since)
+    if (r->options.since)
         return run_since(r, e);
-    if (run_is_partial(r) || r->o.dry_run) {
-        free(r->data.after); /* from the first key, wherever the state stands */
-        r->data.after = NULL;
+    if (run_is_partial(r) || r->options.dry_run) {
+        free(r->state.data.after); /* from the first key, wherever the state stands */
+        r->state.data.after = NULL;
         return carry_snapshot(r, e);
     }
     const char *why = run_why_full(r);
-    bool whole = why || r->data.phase == STATE_SNAPSHOT;
+    bool whole = why || r->state.data.phase == STATE_SNAPSHOT;
     if (!whole)
         tell_changes(r);
     else if (!load_everything(r, why, e))
         return false;
     bool ok = catch_up(r, e);
-    r->coordinator.again = false;
+    r->work.coordinator.again = false;
     return ok && (!needs_sweep(r, why) || run_sweep(r, e));
 }

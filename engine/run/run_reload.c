@@ -34,9 +34,9 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
     const char *secret;
     if (script_never_returns(fresh->script))
         return script_returned_nothing(fresh->script, e);
-    if (!es_server_changed(&r->es_server, &b->sink.security, &secret, e))
+    if (!es_server_changed(&r->servers.search, &b->sink.security, &secret, e))
         return false;
-    const char *named = r->sink_alias ? r->sink_alias : a->sink.index;
+    const char *named = r->index.alias ? r->index.alias : a->sink.index;
     const char *changed = !text_same(a->name, b->name)               ? "name"
                           : !text_same(a->state, b->state)           ? "state"
                           : !text_same(a->source.url, b->source.url) ? "source.url"
@@ -44,38 +44,38 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
                           : !text_same(named, b->sink.index)         ? "sink.index"
                           : !same_places(a, b)                       ? "sink.indices"
                           : secret                                   ? secret
-                          : !r->index_moved && !same_key(&a->source.key, &b->source.key)
+                          : !r->index.replaced && !same_key(&a->source.key, &b->source.key)
                               ? "source.key"
                           : a->sink.compress != b->sink.compress ? "sink.compress"
                                                                  : NULL;
     if (changed)
         return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script,
                        changed);
-    return !r->o.follow || run_can_follow(b, e);
+    return !r->options.follow || run_can_follow(b, e);
 }
 
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
 {
     run_stop(r);
-    coordinator_free(&r->coordinator);
-    struct counts sums = queue_sums(r->queue);
-    queue_free(r->queue);
-    r->queue = NULL;
-    chunk_size_free(r->chunk);
-    r->chunk = NULL;
+    coordinator_free(&r->work.coordinator);
+    struct counts sums = queue_sums(r->work.queue);
+    queue_free(r->work.queue);
+    r->work.queue = NULL;
+    chunk_size_free(r->work.chunk);
+    r->work.chunk = NULL;
     if (fresh) {
         run_close_script(&r->user);
         r->user = *fresh;
         *fresh = (struct run_script){0};
         r->user.source.pipeline = &r->user.pipeline;
-        r->progress.name = r->user.pipeline.name;
+        r->work.progress.name = r->user.pipeline.name;
     }
-    if ((r->index_moved && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
+    if ((r->index.replaced && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
         !run_start(r, e) || !run_patiently(r, run_guard, e))
         return false;
-    queue_add_sums(r->queue, &sums);
-    coordinator_begin_window(&r->coordinator);
-    script_serve(r->user.script,
-                 &(struct script_services){&r->pool, r->es, r->user.pipeline.state});
+    queue_add_sums(r->work.queue, &sums);
+    coordinator_begin_window(&r->work.coordinator);
+    script_serve(r->user.script, &(struct script_services){&r->servers.pool, r->servers.es,
+                                                           r->user.pipeline.state});
     return true;
 }

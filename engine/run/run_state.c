@@ -18,32 +18,34 @@ static bool open_dead_letters(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     char *path = NULL;
-    if (r->o.dead_letters)
-        path = strdup(r->o.dead_letters);
+    if (r->options.dead_letters)
+        path = strdup(r->options.dead_letters);
     else if (asprintf(&path, "%s.rejected", p->state) < 0)
         path = NULL;
     if (!path)
         return err_memory(e);
-    r->dead = deadletters_open(path, p->name, e);
+    r->state.dead = deadletters_open(path, p->name, e);
     free(path);
-    return r->dead != NULL;
+    return r->state.dead != NULL;
 }
 
 bool run_open_state(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    if (r->o.dry_run)
+    if (r->options.dry_run)
         return true;
-    if ((!r->state && !(r->state = state_open(p->state, e))) || !state_read(p->state, &r->data, e))
+    if ((!r->state.file && !(r->state.file = state_open(p->state, e))) ||
+        !state_read(p->state, &r->state.data, e))
         return false;
-    if (r->data.pipeline && strcmp(r->data.pipeline, p->name) != 0 && !r->o.take_over) {
+    if (r->state.data.pipeline && strcmp(r->state.data.pipeline, p->name) != 0 &&
+        !r->options.take_over) {
         err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
-                r->data.pipeline, p->name);
+                r->state.data.pipeline, p->name);
         return err_hint(
             e,
             "give each script a state file of its own: state = \"...\" in %s; or, if '%s' has "
             "been renamed: --take-over",
-            p->script, r->data.pipeline);
+            p->script, r->state.data.pipeline);
     }
     return open_dead_letters(r, e);
 }
@@ -55,9 +57,9 @@ bool run_open_state(struct run *r, struct err *e)
 static bool begin_table(const struct run *r, const struct source_table *t, struct checkpoint *m,
                         struct err *e)
 {
-    if (!r->data.mtime.cursor || !t->cursor_is_time)
+    if (!r->state.data.mtime.cursor || !t->cursor_is_time)
         return true;
-    return checkpoint_begin(m, &r->data.mtime) || err_memory(e);
+    return checkpoint_begin(m, &r->state.data.mtime) || err_memory(e);
 }
 
 /* "id, kind": owned by the caller; NULL: no memory. */
@@ -113,12 +115,12 @@ static bool sign_table(struct run *r, size_t table, struct state_table *t, struc
 static bool sign_tables(struct run *r, struct err *e)
 {
     const struct source *s = &r->user.source;
-    struct state_data old = {.tables = r->data.tables, .n_tables = r->data.n_tables};
-    r->data.tables = NULL;
-    r->data.n_tables = 0;
+    struct state_data old = {.tables = r->state.data.tables, .n_tables = r->state.data.n_tables};
+    r->state.data.tables = NULL;
+    r->state.data.n_tables = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < s->n_tables; i++) {
-        struct state_table *t = state_table(&r->data, s->tables[i].state_name);
+        struct state_table *t = state_table(&r->state.data, s->tables[i].state_name);
         size_t k = 0;
         while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].state_name) != 0)
             k++;
@@ -131,10 +133,10 @@ static bool sign_tables(struct run *r, struct err *e)
 
 bool run_bind_state(struct run *r, struct err *e)
 {
-    r->data.bare = false;
-    if (!text_set(&r->data.pipeline, r->user.pipeline.name) ||
-        !text_set(&r->data.index, r->user.pipeline.sink.index) ||
-        (!r->o.dry_run && !text_set(&r->data.index_uuid, r->index.uuid)))
+    r->state.data.bare = false;
+    if (!text_set(&r->state.data.pipeline, r->user.pipeline.name) ||
+        !text_set(&r->state.data.index, r->user.pipeline.sink.index) ||
+        (!r->options.dry_run && !text_set(&r->state.data.index_uuid, r->index.info.uuid)))
         return err_memory(e);
     return sign_tables(r, e);
 }
@@ -143,14 +145,14 @@ bool run_bind_state(struct run *r, struct err *e)
  * int that has become a bigint makes no difference. */
 static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
 {
-    const char *last = r->data.after ? r->data.after : t->checkpoint.at.key;
+    const char *last = r->state.data.after ? r->state.data.after : t->checkpoint.at.key;
     struct keylist list = {0};
-    struct pg *pg = last ? pg_acquire(&r->pool, e) : NULL;
+    struct pg *pg = last ? pg_acquire(&r->servers.pool, e) : NULL;
     *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
                       list.n == 1 && strcmp(list.keys[0], last) == 0);
     bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
     keylist_free(&list);
-    pg_release(&r->pool, pg);
+    pg_release(&r->servers.pool, pg);
     return (pg || !last) && ok;
 }
 
@@ -162,8 +164,8 @@ static bool other_key(const struct run *r, const struct state_table *noted,
             "source.key is '%s' (%s), but what index '%s' holds was made with '%s' (%s): its "
             "documents have "
             "other ids",
-            now->key, now->types, r->data.index ? r->data.index : p->sink.index, noted->key,
-            noted->types ? noted->types : "?");
+            now->key, now->types, r->state.data.index ? r->state.data.index : p->sink.index,
+            noted->key, noted->types ? noted->types : "?");
     pipeline_at_line(e, p, p->source.key_line);
     return err_hint(e,
                     "'etl-engine reindex %s' makes a new index; or --full --sweep: loads "
@@ -174,9 +176,9 @@ static bool other_key(const struct run *r, const struct state_table *noted,
 
 bool run_check_key(struct run *r, struct err *e)
 {
-    const struct state_table *noted = r->data.n_tables ? &r->data.tables[0] : NULL;
+    const struct state_table *noted = r->state.data.n_tables ? &r->state.data.tables[0] : NULL;
     struct state_data now = {0};
-    if (!noted || r->o.full || strcmp(noted->name, r->user.source.tables[0].name) != 0)
+    if (!noted || r->options.full || strcmp(noted->name, r->user.source.tables[0].name) != 0)
         return true;
     struct state_table *t = state_table(&now, noted->name);
     bool ok = (t || err_memory(e)) && name_columns(r, 0, t, e), fits = true;
@@ -191,14 +193,14 @@ bool run_check_key(struct run *r, struct err *e)
 /* Why everything has to be read, or NULL. */
 const char *run_why_full(const struct run *r)
 {
-    const struct state_data *d = &r->data;
-    if (r->o.full)
+    const struct state_data *d = &r->state.data;
+    if (r->options.full)
         return "asked to";
     if (d->phase == STATE_NEW)
         return "there is no state yet";
-    if (r->index_created)
+    if (r->index.is_new)
         return "the index did not exist, though the state says it was loaded";
-    if (!d->bare && strcmp(d->index_uuid, r->index.uuid) != 0)
+    if (!d->bare && strcmp(d->index_uuid, r->index.info.uuid) != 0)
         return "the index is not the one that was loaded";
     if (d->bare && r->user.pipeline.source.cursor && !r->user.source.tables[0].cursor_is_time)
         return "the state file holds a time alone, and the cursor is a number";
@@ -213,7 +215,7 @@ const char *run_why_full(const struct run *r)
  * else. */
 bool run_note_server(struct run *r, const char *server, struct err *e)
 {
-    struct state_data *d = &r->data;
+    struct state_data *d = &r->state.data;
     if (!server || (d->server && strcmp(d->server, server) == 0))
         return true;
     if (d->server)
@@ -227,7 +229,7 @@ bool run_note_server(struct run *r, const char *server, struct err *e)
 
 void run_note_swept(struct run *r)
 {
-    r->data.swept_us = clock_wall_us();
-    free(r->data.sweep_after);
-    r->data.sweep_after = NULL;
+    r->state.data.swept_us = clock_wall_us();
+    free(r->state.data.sweep_after);
+    r->state.data.sweep_after = NULL;
 }

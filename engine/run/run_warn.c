@@ -25,16 +25,16 @@ void run_tell_horizon(const struct run *r, const struct source_report *report)
 
 static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
 {
-    struct pg *pg = pg_acquire(&r->pool, e);
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
     bool ok = pg && source_has_rows(&r->user.source, pg, table, any, e);
-    pg_release(&r->pool, pg);
+    pg_release(&r->servers.pool, pg);
     return ok;
 }
 
 static bool has_rows(struct run *r, size_t table, bool *any, struct err *e)
 {
     struct retry retry;
-    retry_start(&retry, r->give_up_after);
+    retry_start(&retry, r->servers.give_up_after);
     while (!look_for_rows(r, table, any, e))
         if (!retry_again(&retry, e))
             return false;
@@ -45,7 +45,7 @@ static bool has_rows(struct run *r, size_t table, bool *any, struct err *e)
 bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
 {
     const struct source *s = &r->user.source;
-    bool told = r->hidden_told, any = false;
+    bool told = r->warned.hidden, any = false;
     for (size_t i = 0; i < s->n_tables; i++) {
         if (!s->tables[i].row_security)
             continue;
@@ -62,7 +62,7 @@ bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
                      "that user, "
                      "or ALTER ROLE ... BYPASSRLS, shows what there is",
                      s->tables[i].label);
-            r->hidden_told = true;
+            r->warned.hidden = true;
         }
     }
     return true;
@@ -75,11 +75,11 @@ bool run_tell_table(struct run *r, size_t table, bool standby, struct err *e)
     const char *label = s->tables[table].label;
     struct buf sql;
     bool unseen, indexed;
-    struct pg *pg = pg_acquire(&r->pool, e);
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
     buf_init(&sql, 1 << 16);
     bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
               source_unseen(s, pg, table, &unseen, e);
-    pg_release(&r->pool, pg);
+    pg_release(&r->servers.pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
         log_info("no index begins with the cursor of '%s', so each look for changes reads the "
                  "whole table: %s",
@@ -105,17 +105,18 @@ bool run_tell_table(struct run *r, size_t table, bool standby, struct err *e)
 void run_tell_lost_state(const struct run *r)
 {
     const char *state = r->user.pipeline.state;
-    bool relative = state[0] != '/', loaded = r->noted.known && !r->index_created;
+    bool relative = state[0] != '/', loaded = r->index.saved_meta.known && !r->index.is_new;
     struct err ignored;
     int64_t count = 0;
-    if (r->data.phase != STATE_NEW || !loaded || strcmp(r->noted.pipeline, r->meta.pipeline) != 0 ||
+    if (r->state.data.phase != STATE_NEW || !loaded ||
+        strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) != 0 ||
         /* made, but never filled */
-        (index_count(r->es, r->index.name, &count, &ignored) && count == 0))
+        (index_count(r->servers.es, r->index.info.name, &count, &ignored) && count == 0))
         return;
     char *folder = relative ? getcwd(NULL, 0) : NULL;
     log_warn(
         "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
-        r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.name,
+        r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.info.name,
         relative ? "is this the right folder? A relative state is found from the one where "
                    "etl-engine is "
                    "started"
@@ -126,7 +127,7 @@ void run_tell_lost_state(const struct run *r)
 /* A document() that lost its return value in some branch makes nothing, and says nothing. */
 bool run_tell_nothing_made(struct run *r, struct err *e)
 {
-    struct counts sums = queue_sums(r->queue);
+    struct counts sums = queue_sums(r->work.queue);
     bool any = false;
     if (sums.indexed + sums.rejected + sums.superseded + sums.unchanged > 0)
         return true;
@@ -142,25 +143,25 @@ bool run_tell_nothing_made(struct run *r, struct err *e)
 
 void run_tell_script(const struct run *r)
 {
-    if (!*r->meta.fingerprint || strcmp(r->meta.fingerprint, r->user.fingerprint) == 0)
+    if (!*r->index.meta.fingerprint || strcmp(r->index.meta.fingerprint, r->user.fingerprint) == 0)
         return;
     log_warn("%s: the script has changed since index '%s' was loaded: documents in it are those of "
              "the earlier "
              "one until their rows change; --full or 'etl-engine reindex %s' makes them all anew",
-             r->user.pipeline.name, r->index.name, r->user.text.path);
+             r->user.pipeline.name, r->index.info.name, r->user.text.path);
 }
 
 void run_tell_repeated(struct run *r)
 {
     char key[200], rows[PROGRESS_TEXT];
     const struct pipeline *p = &r->user.pipeline;
-    struct counts sums = queue_sums(r->queue);
-    if (r->repeated_told || sums.repeated == 0)
+    struct counts sums = queue_sums(r->work.queue);
+    if (r->warned.repeated || sums.repeated == 0)
         return;
-    queue_repeated(r->queue, key, sizeof key);
+    queue_repeated(r->work.queue, key, sizeof key);
     if (!*key) /* it was another queue's, before a restart */
         return;
-    r->repeated_told = true;
+    r->warned.repeated = true;
     log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
              "one of them, "
              "whichever, becomes the document: GROUP BY the key, or aggregate what is joined",

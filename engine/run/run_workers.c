@@ -27,14 +27,14 @@ static const double STRETCH_S = 60;
 
 static int64_t max_age_us(const struct run *r)
 {
-    if (r->o.dry_run)
+    if (r->options.dry_run)
         return 0;
-    if (r->index.gc_deletes_ms >= MIN_GC_DELETES_MS)
-        return r->index.gc_deletes_ms * 1000 / 2;
+    if (r->index.info.gc_deletes_ms >= MIN_GC_DELETES_MS)
+        return r->index.info.gc_deletes_ms * 1000 / 2;
     log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, "
              "so that a slow "
              "request cannot bring one back",
-             r->user.pipeline.sink.index, (long long)(r->index.gc_deletes_ms / 1000));
+             r->user.pipeline.sink.index, (long long)(r->index.info.gc_deletes_ms / 1000));
     return 0;
 }
 
@@ -46,79 +46,80 @@ static bool make_queue(struct run *r, int workers, struct err *e)
         return err_memory(e);
     for (size_t i = 0; i < n; i++)
         windows[i] = (size_t)workers * (i == run_scan_lane(r) ? WHOLE_WINDOW : WINDOW);
-    r->queue = queue_new(windows, n, r->data.version, e);
+    r->work.queue = queue_new(windows, n, r->state.data.version, e);
     free(windows);
-    return r->queue != NULL;
+    return r->work.queue != NULL;
 }
 
 static void load_dead_keys(struct run *r)
 {
     const char *key;
     size_t at = 0;
-    while (r->dead && deadletters_next(r->dead, &at, &key))
-        queue_set_dead(r->queue, key, true);
+    while (r->state.dead && deadletters_next(r->state.dead, &at, &key))
+        queue_set_dead(r->work.queue, key, true);
 }
 
 static bool make_chunk(struct run *r, int workers, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    size_t bytes = r->o.dry_run ? PRINT_STRETCH : (size_t)p->sink.batch_bytes * LOAD_STRETCH;
+    size_t bytes = r->options.dry_run ? PRINT_STRETCH : (size_t)p->sink.batch_bytes * LOAD_STRETCH;
     int64_t most = STRETCH_ROWS;
-    double rate = r->o.dry_run ? 0 : p->sink.max_rate / workers;
+    double rate = r->options.dry_run ? 0 : p->sink.max_rate / workers;
     if (rate > 0 && rate * STRETCH_S < (double)most)
         most = (int64_t)(rate * STRETCH_S);
-    if (r->o.limit > 0 && r->o.limit < most)
-        most = r->o.limit;
+    if (r->options.limit > 0 && r->options.limit < most)
+        most = r->options.limit;
     struct chunk_size_config config = {.bytes = bytes,
                                        .most = most > LIMIT_ROWS ? most : LIMIT_ROWS,
-                                       .expected = r->progress.expected,
+                                       .expected = r->work.progress.expected,
                                        .workers = workers};
-    r->chunk = chunk_size_new(&config, e);
-    return r->chunk != NULL;
+    r->work.chunk = chunk_size_new(&config, e);
+    return r->work.chunk != NULL;
 }
 
 bool run_start(struct run *r, struct err *e)
 {
-    int workers = r->o.limit > 0 ? 1 : (int)r->o.workers;
-    bool bulk = r->o.format && strcmp(r->o.format, "bulk") == 0;
+    int workers = r->options.limit > 0 ? 1 : (int)r->options.workers;
+    bool bulk = r->options.format && strcmp(r->options.format, "bulk") == 0;
     if (!make_queue(r, workers, e) || !make_chunk(r, workers, e))
         return false;
     load_dead_keys(r);
-    r->coordinator = (struct coordinator){
-        .queue = r->queue,
+    r->work.coordinator = (struct coordinator){
+        .queue = r->work.queue,
         .source = &r->user.source,
-        .state = run_is_partial(r) ? NULL : r->state,
-        .data = &r->data,
-        .dead = r->dead,
-        .progress = &r->progress,
-        .give_up_after = r->give_up_after,
+        .state = run_is_partial(r) ? NULL : r->state.file,
+        .data = &r->state.data,
+        .dead = r->state.dead,
+        .progress = &r->work.progress,
+        .give_up_after = r->servers.give_up_after,
     };
     struct loader_config config = {
         .pipeline = &r->user.pipeline,
         .source = &r->user.source,
         .script = &r->user.text,
-        .pg = &r->pg,
-        .es = r->o.dry_run ? NULL : &r->es_server,
-        .echo = &r->echo,
+        .pg = &r->servers.pg,
+        .es = r->options.dry_run ? NULL : &r->servers.search,
+        .echo = &r->index.echo,
         .state_path = r->user.pipeline.state,
-        .queue = r->queue,
-        .chunk = r->chunk,
-        .output = !r->o.dry_run ? LOADER_INDEX
-                  : bulk        ? LOADER_BULK
-                                : LOADER_DOCUMENTS,
-        .limit = r->o.limit,
-        .index_is_ours = r->noted.known && strcmp(r->noted.pipeline, r->meta.pipeline) == 0,
+        .queue = r->work.queue,
+        .chunk = r->work.chunk,
+        .output = !r->options.dry_run ? LOADER_INDEX
+                  : bulk              ? LOADER_BULK
+                                      : LOADER_DOCUMENTS,
+        .limit = r->options.limit,
+        .index_is_ours = r->index.saved_meta.known &&
+                         strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) == 0,
         .max_age_us = max_age_us(r),
         .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
-        .give_up_after = r->give_up_after,
+        .give_up_after = r->servers.give_up_after,
         .workers = workers,
     };
-    return coordinator_init(&r->coordinator, e) && (r->loader = loader_start(&config, e));
+    return coordinator_init(&r->work.coordinator, e) && (r->work.loader = loader_start(&config, e));
 }
 
 void run_stop(struct run *r)
 {
-    queue_close(r->queue);
-    loader_join(r->loader);
-    r->loader = NULL;
+    queue_close(r->work.queue);
+    loader_join(r->work.loader);
+    r->work.loader = NULL;
 }
