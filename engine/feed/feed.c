@@ -1,6 +1,6 @@
 #include "feed/feed.h"
 
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 
 #include <stdlib.h>
 

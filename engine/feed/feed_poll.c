@@ -21,7 +21,7 @@
 #include "index/index.h"
 #include "model/batch.h"
 #include "model/watermark.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 #include "store/state.h"

@@ -4,7 +4,7 @@
 #include "feed/chunk_size.h"
 #include "feed/feed.h"
 #include "model/batch.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "source/source.h"
 
 #include <stdlib.h>

@@ -13,7 +13,7 @@
 #include "feed/feed.h"
 #include "index/index.h"
 #include "model/batch.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "script/pipeline.h"
 #include "store/deadletter.h"
 

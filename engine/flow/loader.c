@@ -11,7 +11,7 @@
 #include "flow/queue.h"
 #include "flow/throttle.h"
 #include "index/index.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 

@@ -12,7 +12,7 @@
 #include "flow/repeats.h"
 #include "index/bulk.h"
 #include "index/stale_copies.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "script/script.h"
 
 #include <pthread.h>

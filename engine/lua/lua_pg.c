@@ -5,7 +5,7 @@
 #include "lua/lua_json.h"
 #include "lua/lua_values.h"
 #include "lua/row.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "script/script.h"
 
 #include <lauxlib.h>

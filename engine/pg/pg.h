@@ -1,13 +1,13 @@
-/* pg: PostgreSQL: connections, queries, rows that stream, and the types of their columns.
+/* pg: PostgreSQL client: queries, streamed rows, and the types of their columns.
  *
  * Uses     libpq, err, buf, log, stop.
- * Owns     connections, kept in a pool for each thread (share nothing: no lock).
- * Promise  every wait ends at once when a stop is asked. Every failure is classified here: passing
- *          or final. No message holds a password.
+ * Threads  a connection is used by one thread at a time; the server is shared by all.
+ * Promise  every wait ends at once when a stop is requested. Every failure is classified here, as
+ *          passing or final. No message contains a password.
  *
- *     struct pg *pg = pg_acquire(&pool, e);                     // connects, if none is idle
+ *     struct pg *pg = pg_acquire(&pool, e);           // pg_pool.h
  *     if (!pg || !pg_stream(pg, sql, 1, &ids, &clock_us, e)) ...
- *     while (pg_next(pg, &row, e) && row) ...                // row: borrowed until the next call
+ *     while (pg_next(pg, &row, e) && row) ...         // row: borrowed until the next call
  *     pg_release(&pool, pg);
  */
 #pragma once
@@ -44,27 +44,9 @@ struct pg_server {
 bool pg_server_init(struct pg_server *s, const char *url, struct err *e);
 void pg_server_free(struct pg_server *s); /* bears a zeroed struct */
 
-/* ---- connections ---- */
+struct pg; /* a connection: see pg_pool.h */
 
-struct pg;
-
-struct pg_pool {              /* one thread's; bears being zeroed */
-    struct pg_server *server; /* borrowed */
-    struct pg *idle;
-};
-
-void pg_pool_init(struct pg_pool *p, struct pg_server *server);
-void pg_pool_free(struct pg_pool *p); /* all taken ones must have been given back */
-
-/* An idle connection, or a new one. NULL: e says why. The caller gives it back. */
-struct pg *pg_acquire(struct pg_pool *p, struct err *e);
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
-/* Takes it back; closes it (cancelling what runs) if it broke, or is amid a query or transaction.
- * NULL is fine. */
-void pg_release(struct pg_pool *p, struct pg *pg);
-/* Closes it instead: its session is no longer what pg_acquire promises. NULL is fine. */
-void pg_discard(struct pg *pg);
-
 /* ---- queries ---- */
 
 /* Each call is one transaction, READ COMMITTED, with UTC, ISO dates, UTF-8, jit off, whatever the

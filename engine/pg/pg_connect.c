@@ -14,9 +14,7 @@ enum {
     /* of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
     CONNECT_TIMEOUT_S = 10,
     OLDEST_SERVER = 100000, /* version 10 */
-    /* bytes; to hide a shorter one would mangle the text, and hide nothing */
-    SHORTEST_SECRET = 3,
-    LABEL_MAX = 4096, /* bytes; err cuts what is too long to print */
+    LABEL_MAX = 4096,       /* bytes; err cuts what is too long to print */
 };
 
 /* ---- the server's name ---- */
@@ -248,33 +246,6 @@ void pg_server_free(struct pg_server *s)
     free(s->secrets[0]);
     free(s->secrets[1]);
     *s = (struct pg_server){0};
-}
-
-static void hide(char *text, const char *secret)
-{
-    size_t len = strlen(secret);
-    for (char *p = text; (p = strstr(p, secret)); p += 3) {
-        memcpy(p, "***", 3);
-        memmove(p + 3, p + len, strlen(p + len) + 1);
-    }
-}
-
-/* A password that is just the user's or the database's name stays: those are printed anyway, and a
- * message with holes would only tell that it is so. */
-static bool is_worth_hiding(const char *secret, const PGconn *conn)
-{
-    const char *user = PQuser(conn), *db = PQdb(conn);
-    return secret && strlen(secret) >= SHORTEST_SECRET && !(user && strcmp(secret, user) == 0) &&
-           !(db && strcmp(secret, db) == 0);
-}
-
-void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text)
-{
-    const char *secrets[] = {s->secrets[0], s->secrets[1],
-                             PQpass(conn)}; /* the last: from PGPASSWORD or a passfile */
-    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
-        if (is_worth_hiding(secrets[i], conn))
-            hide(text, secrets[i]);
 }
 
 /* ---- what a failed connect means ---- */

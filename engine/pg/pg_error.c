@@ -106,6 +106,36 @@ char *pg_one_line(const char *text, char *out, size_t size)
     return out;
 }
 
+/* Bytes: to hide a shorter secret would mangle the text and hide nothing. */
+enum { SHORTEST_SECRET = 3 };
+
+static void hide(char *text, const char *secret)
+{
+    size_t len = strlen(secret);
+    for (char *p = text; (p = strstr(p, secret)); p += 3) {
+        memcpy(p, "***", 3);
+        memmove(p + 3, p + len, strlen(p + len) + 1);
+    }
+}
+
+/* A password that is just the user's or the database's name stays: those are printed anyway, and a
+ * message with holes would only tell that it is so. */
+static bool is_worth_hiding(const char *secret, const PGconn *conn)
+{
+    const char *user = PQuser(conn), *db = PQdb(conn);
+    return secret && strlen(secret) >= SHORTEST_SECRET && !(user && strcmp(secret, user) == 0) &&
+           !(db && strcmp(secret, db) == 0);
+}
+
+void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text)
+{
+    const char *secrets[] = {s->secrets[0], s->secrets[1],
+                             PQpass(conn)}; /* the last: from PGPASSWORD or a passfile */
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
+        if (is_worth_hiding(secrets[i], conn))
+            hide(text, secrets[i]);
+}
+
 static const char *next_character(const char *p)
 {
     do

@@ -1,7 +1,8 @@
 /* pg_internal: what the files of the module pg share; nobody else includes it.
  *
- *     pg.c          the pool, queries, rows that stream
+ *     pg_pool.c     idle connections
  *     pg_connect.c  the server's name and parameters, connecting, what a failed connect means
+ *     pg.c          queries, rows that stream
  *     pg_error.c    what libpq reports, as a struct err: the one classification
  *     pg_types.c    the types of a query's columns
  */
@@ -47,11 +48,11 @@ bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[]
 
 /* A new connection, with its session set up. NULL: e says why. */
 struct pg *pg_open(struct pg_server *s, struct err *e);
-/* Replaces the password by "***", should a text of libpq's hold it. conn may be NULL. */
-void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text);
 
 /* ---- pg_error.c ---- */
 
+/* Replaces the password by "***", should a text of libpq's hold it. conn may be NULL. */
+void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text);
 /* Passing or final, by SQLSTATE. */
 enum err_kind pg_error_kind(const char *sqlstate);
 /* The failure that res stands for, which may be NULL (libpq failed before there was one). sql, if

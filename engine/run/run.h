@@ -15,7 +15,7 @@
 #include "flow/progress.h"
 #include "index/echo.h"
 #include "index/index.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "run/run_script.h"
 #include "store/state.h"
 

@@ -10,7 +10,7 @@
 
 #include "es/es.h"
 #include "fake_http.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "script_text.h"
 #include "torture.h"
 

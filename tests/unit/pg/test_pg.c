@@ -25,7 +25,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/stop.h"
-#include "pg/pg.h"
+#include "pg/pg_pool.h"
 #include "torture.h"
 
 #if defined(__SANITIZE_ADDRESS__)
