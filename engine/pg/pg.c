@@ -315,7 +315,7 @@ static bool begun(struct pg *pg, int64_t *clock_us, struct err *e)
     PQclear(res);
     res = NULL;
     ok = ok && pg_result(pg, settings_sql, &res, e);
-    int64_t clock = ok && PQntuples(res) == 1 ? pg_number(res, 0, 0) : 0;
+    int64_t clock = ok && PQntuples(res) == 1 ? pg_int(res, 0, 0) : 0;
     PQclear(res);
     if (ok && clock <= 0)
         ok = damaged(pg, e);
@@ -395,12 +395,18 @@ bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct e
         pg->server->label, n, fields);
 }
 
-int64_t pg_number(const PGresult *res, int row, int column)
+int64_t pg_int(const PGresult *res, int row, int column)
 {
     const int64_t most = INT64_MAX / 2; /* as microseconds: the year 148,000 */
     const char *text = PQgetvalue(res, row, column);
     int64_t n = text ? strtoll(text, NULL, 10) : 0;
     return n > most ? most : n < -most ? -most : n;
+}
+
+bool pg_bool(const PGresult *res, int row, int column)
+{
+    const char *text = PQgetvalue(res, row, column);
+    return text && text[0] == 't';
 }
 
 bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[2], struct err *e)

@@ -66,9 +66,11 @@ bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types,
  * another statement's answer. */
 bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e);
 
-/* A whole number in an answer; 0 for NULL. Whatever the text is, the sum of two does not
- * overflow. */
-int64_t pg_number(const PGresult *res, int row, int column);
+/* A whole number in an answer; 0 for NULL. Limited to half of int64_t's range, so that the sum of
+ * two cannot overflow, whatever the server sent. */
+int64_t pg_int(const PGresult *res, int row, int column);
+/* A boolean in an answer; false for NULL. */
+bool pg_bool(const PGresult *res, int row, int column);
 
 /* Runs two statements in one round trip; the second one's snapshot is taken after the first one has
  * ended. Both results: owned by the caller; NULL on failure. */

@@ -569,8 +569,8 @@ static bool note_session(struct pg *pg, struct err *e)
             0, NULL, &res, e) ||
         !pg_expect(pg, &res, 1, 2, e))
         return false;
-    if (pg_number(res, 0, 0) == PQbackendPID(pg->conn))
-        pg_note_session(pg, pg_number(res, 0, 1));
+    if (pg_int(res, 0, 0) == PQbackendPID(pg->conn))
+        pg_note_session(pg, pg_int(res, 0, 1));
     PQclear(res);
     return true;
 }

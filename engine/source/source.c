@@ -344,15 +344,15 @@ static bool find_table(struct source_table *t, const struct pipeline *p, int lin
         hint_relation(pg, e);
         return blame_script(e, p, line, t, "table");
     }
-    if (PQntuples(res) != 1 || PQgetvalue(res, 0, 1)[0] != 't') {
+    if (PQntuples(res) != 1 || !pg_bool(res, 0, 1)) {
         err_set(e, ERR_FINAL, "'%s' is not a table or view", t->label);
         ok = blame_script(e, p, line, t, "table");
     } else {
         t->name = strdup(PQgetvalue(res, 0, 0));
-        t->has_xmin = PQgetvalue(res, 0, 2)[0] == 't';
-        t->is_ruled = PQgetvalue(res, 0, 3)[0] == 't';
+        t->has_xmin = pg_bool(res, 0, 2);
+        t->is_ruled = pg_bool(res, 0, 3);
         t->version = version_of(t, PQgetvalue(res, 0, 4));
-        t->row_security = PQgetvalue(res, 0, 5)[0] == 't';
+        t->row_security = pg_bool(res, 0, 5);
         ok = (t->name && t->version) || err_memory(e);
     }
     PQclear(res);
@@ -426,7 +426,7 @@ static bool find_nullable(struct source_table *t, const struct pipeline_names *n
     buf_free(&list);
     if (!ok || !pg_expect(pg, &res, 1, 1, e))
         return false;
-    t->key.nullable = PQgetvalue(res, 0, 0)[0] == 't';
+    t->key.nullable = pg_bool(res, 0, 0);
     PQclear(res);
     return true;
 }
@@ -643,9 +643,8 @@ static bool is_convertible(struct pg *pg, const struct pg_column *from, Oid to, 
             2, params, &res, e) ||
         !pg_expect(pg, &res, -1, 2, e))
         return false;
-    bool found = PQntuples(res) == 1, text = found && PQgetvalue(res, 0, 0)[0] == 't';
-    *yes =
-        found && !from->array && from->kind != PG_JSON && (text || PQgetvalue(res, 0, 1)[0] == 't');
+    bool found = PQntuples(res) == 1, text = found && pg_bool(res, 0, 0);
+    *yes = found && !from->array && from->kind != PG_JSON && (text || pg_bool(res, 0, 1));
     *of_text = text && to != TEXT && to != VARCHAR && to != BPCHAR;
     PQclear(res);
     return true;

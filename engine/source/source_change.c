@@ -60,12 +60,12 @@ static bool read_report(const PGresult *res, struct source_report *r)
 {
     source_report_free(r);
     *r = (struct source_report){
-        .mark = {.clock_us = pg_number(res, 0, 0),
-                 .oldest_us = pg_number(res, 0, 1),
-                 .xid = (uint64_t)pg_number(res, 0, 5),
-                 .xmax = (uint64_t)pg_number(res, 0, 6)},
-        .hidden = PQgetvalue(res, 0, 3)[0] == 't',
-        .standby = PQgetvalue(res, 0, 4)[0] == 't',
+        .mark = {.clock_us = pg_int(res, 0, 0),
+                 .oldest_us = pg_int(res, 0, 1),
+                 .xid = (uint64_t)pg_int(res, 0, 5),
+                 .xmax = (uint64_t)pg_int(res, 0, 6)},
+        .hidden = pg_bool(res, 0, 3),
+        .standby = pg_bool(res, 0, 4),
     };
     snprintf(r->who, sizeof r->who, "%s", PQgetvalue(res, 0, 2));
     if (PQgetisnull(res, 0, 7))
@@ -177,7 +177,7 @@ bool source_page_position(const struct source *s, size_t table, const PGresult *
     out->cursor = strdup(PQgetvalue(page, row, n));
     out->key = key ? strdup(key) : NULL;
     out->has_us = !PQgetisnull(page, row, n + 1);
-    out->us = pg_number(page, row, n + 1);
+    out->us = pg_int(page, row, n + 1);
     buf_free(&text);
     return out->cursor && out->key;
 }
@@ -192,7 +192,7 @@ static int page_column(const struct source *s, size_t table, int column)
 
 bool source_page_above(const struct source *s, size_t table, const PGresult *page, int row)
 {
-    return PQgetvalue(page, row, page_column(s, table, PAGE_ABOVE))[0] == 't';
+    return pg_bool(page, row, page_column(s, table, PAGE_ABOVE));
 }
 
 const char *source_page_version(const struct source *s, size_t table, const PGresult *page, int row)
@@ -202,7 +202,7 @@ const char *source_page_version(const struct source *s, size_t table, const PGre
 
 uint64_t source_page_xid(const struct source *s, size_t table, const PGresult *page)
 {
-    return (uint64_t)pg_number(page, 0, page_column(s, table, PAGE_XID));
+    return (uint64_t)pg_int(page, 0, page_column(s, table, PAGE_XID));
 }
 
 /* A row bears the lower 32 bits of its transaction's id; those that live are less than 2^31
@@ -212,9 +212,9 @@ bool source_page_returns(const struct source *s, size_t table, const PGresult *p
 {
     if (!s->tables[table].has_xmin)
         return true;
-    uint32_t xmin = (uint32_t)pg_number(page, row, page_column(s, table, PAGE_VERSION));
+    uint32_t xmin = (uint32_t)pg_int(page, row, page_column(s, table, PAGE_VERSION));
     return xmin - (uint32_t)began->xid < (uint32_t)1 << 31 ||
-           pg_number(page, row, page_column(s, table, 1)) > began->clock_us;
+           pg_int(page, row, page_column(s, table, 1)) > began->clock_us;
 }
 
 /* "(xmin::text::bigint - 4711 ...": the same as an SQL condition. Ids 1 and 2 are not of any
@@ -411,7 +411,7 @@ static bool value_position(const struct source_table *t, struct pg *pg, const ch
     position_free(out);
     out->cursor = strdup(PQgetvalue(res, 0, 0));
     out->has_us = !PQgetisnull(res, 0, 1);
-    out->us = pg_number(res, 0, 1);
+    out->us = pg_int(res, 0, 1);
     PQclear(res);
     return out->cursor || err_memory(e);
 }
@@ -444,7 +444,7 @@ bool source_not_above(const struct source *s, struct pg *pg, const struct positi
     const char *params[] = {a->cursor, b->cursor};
     if (!source_query(pg, t->label, &sql, 2, params, &res, e) || !pg_expect(pg, &res, 1, 1, e))
         return false;
-    *out = PQgetvalue(res, 0, 0)[0] == 't';
+    *out = pg_bool(res, 0, 0);
     PQclear(res);
     return true;
 }
@@ -516,7 +516,7 @@ bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *so
     buf_adds(&sql, ")");
     if (!source_query(pg, t->label, &sql, 0, NULL, &res, e) || !pg_expect(pg, &res, 1, 1, e))
         return false;
-    *some = PQgetvalue(res, 0, 0)[0] == 't';
+    *some = pg_bool(res, 0, 0);
     PQclear(res);
     return true;
 }
@@ -536,7 +536,7 @@ bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool 
              " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass");
     if (!source_query(pg, t->label, &sql, 2, params, &res, e) || !pg_expect(pg, &res, -1, 1, e))
         return false;
-    *has = PQntuples(res) == 0 || PQgetvalue(res, 0, 0)[0] == 't';
+    *has = PQntuples(res) == 0 || pg_bool(res, 0, 0);
     PQclear(res);
     if (!*has) {
         buf_addf(out, "CREATE INDEX ON %s (%s, ", t->name, t->cursor);

@@ -130,7 +130,7 @@ bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struc
     if (!source_query(pg, s->tables[0].label, &sql, 1, &param, &res, e) ||
         !pg_expect(pg, &res, -1, 1, e))
         return false;
-    *rows = PQntuples(res) ? pg_number(res, 0, 0) : 0;
+    *rows = PQntuples(res) ? pg_int(res, 0, 0) : 0;
     PQclear(res);
     return true;
 }

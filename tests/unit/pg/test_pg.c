@@ -88,7 +88,7 @@ static void admin_waits_until(const char *sql)
 {
     for (int64_t end = clock_mono_us() + SOON_US; clock_mono_us() < end; usleep(10000)) {
         PGresult *res = PQexec(admin, sql);
-        bool is_true = PQntuples(res) == 1 && PQgetvalue(res, 0, 0)[0] == 't';
+        bool is_true = PQntuples(res) == 1 && pg_bool(res, 0, 0);
         PQclear(res);
         if (is_true)
             return;
