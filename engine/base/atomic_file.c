@@ -1,6 +1,7 @@
 #include "base/atomic_file.h"
 
 #include "base/err.h"
+#include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,15 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-bool atomic_file_error(struct err *e, const char *what, const char *path)
-{
-    int code = errno;
-    bool passing = code == ENOSPC || code == EDQUOT || code == EIO || code == EMFILE ||
-                   code == ENFILE || code == ENOMEM;
-    return err_set(e, passing ? ERR_PASSING : ERR_FINAL, "%s %s '%s': %s",
-                   passing ? "could not" : "cannot", what, path, strerror(code));
-}
 
 /* ---- where it is ---- */
 
@@ -66,7 +58,7 @@ static bool make_folders(char *path, struct err *e)
         *slash = '\0';
         bool ok = mkdir(path, 0777) == 0 || errno == EEXIST;
         if (!ok)
-            atomic_file_error(e, "create folder", path);
+            file_error(e, "create folder", path);
         *slash = '/';
         if (!ok)
             return false;
@@ -80,7 +72,7 @@ static bool check(const struct atomic_file *f, const char *what, struct err *e)
     if (stat(f->path, &info) == 0 && !S_ISREG(info.st_mode))
         return err_set(e, ERR_FINAL, "cannot use %s '%s': not a regular file", what, f->path);
     if (access(f->folder, W_OK | X_OK) != 0)
-        return atomic_file_error(e, "write to folder", f->folder) || err_wrap(e, "%s", what);
+        return file_error(e, "write to folder", f->folder) || err_wrap(e, "%s", what);
     return true;
 }
 
@@ -102,28 +94,14 @@ void atomic_file_free(struct atomic_file *f)
 
 /* ---- what is in it ---- */
 
-bool atomic_file_write(int fd, const char *data, size_t len, const char *path, struct err *e)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno != EINTR)
-            return atomic_file_error(e, "write", path);
-        if (n > 0) {
-            data += n;
-            len -= (size_t)n;
-        }
-    }
-    return true;
-}
-
 static bool sync_folder(const char *path, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return atomic_file_error(e, "open folder", path);
+        return file_error(e, "open folder", path);
     bool ok = fsync(fd) == 0;
     if (!ok)
-        atomic_file_error(e, "sync folder", path);
+        file_error(e, "sync folder", path);
     close(fd);
     return ok;
 }
@@ -132,18 +110,18 @@ int atomic_file_begin(const struct atomic_file *f, struct err *e)
 {
     int fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
-        atomic_file_error(e, "create", f->temporary);
+        file_error(e, "create", f->temporary);
     return fd;
 }
 
 bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e)
 {
     if (ok && fsync(fd) != 0)
-        ok = atomic_file_error(e, "write", f->temporary);
+        ok = file_error(e, "write", f->temporary);
     if (close(fd) != 0 && ok)
-        ok = atomic_file_error(e, "write", f->temporary);
+        ok = file_error(e, "write", f->temporary);
     if (ok && rename(f->temporary, f->path) != 0)
-        ok = atomic_file_error(e, "replace", f->path);
+        ok = file_error(e, "replace", f->path);
     if (!ok)
         unlink(f->temporary);
     return ok && sync_folder(f->folder, e);
@@ -152,6 +130,6 @@ bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e
 bool atomic_file_remove(const struct atomic_file *f, struct err *e)
 {
     if (unlink(f->path) != 0 && errno != ENOENT)
-        return atomic_file_error(e, "remove", f->path);
+        return file_error(e, "remove", f->path);
     return sync_folder(f->folder, e);
 }

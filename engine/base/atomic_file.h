@@ -1,6 +1,6 @@
-/* atomic_file: a file that is replaced as a whole or not at all, and what errno means.
+/* atomic_file: a file that is replaced as a whole or not at all.
  *
- * Uses     err.
+ * Uses     err, file.
  * Promise  after a crash or a power cut the old content or the new one stands there, whole
  *          (temporary file, fsync, rename, fsync of the folder). Until atomic_file_end the old file is
  *          untouched.
@@ -8,7 +8,7 @@
  *     int fd = atomic_file_begin(&f, e);
  *     if (fd < 0)
  *         return false;
- *     bool ok = atomic_file_write(fd, data, len, f.temporary, e);
+ *     bool ok = file_write(fd, data, len, f.temporary, e);
  *     return atomic_file_end(&f, fd, ok, e);
  */
 #pragma once
@@ -34,9 +34,3 @@ int atomic_file_begin(const struct atomic_file *f, struct err *e);
 bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e);
 bool atomic_file_remove(const struct atomic_file *f,
                         struct err *e); /* that there is none is fine */
-
-/* all of it; path: for messages */
-bool atomic_file_write(int fd, const char *data, size_t len, const char *path, struct err *e);
-/* errno as an error: passing is what a full disk or a busy system refuses now and may grant later.
- * "could not WHAT 'PATH': REASON". Always returns false. */
-bool atomic_file_error(struct err *e, const char *what, const char *path);

@@ -1,6 +1,7 @@
 #include "base/secret.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 
 #include <ctype.h>
@@ -92,16 +93,11 @@ bool secret_check_file(const char *what, const char *path, struct err *e)
 /* All of it. The FIFO of a shell's <(...) is read to its end, too. */
 static bool read_all(int fd, const char *what, const char *path, struct buf *out, struct err *e)
 {
-    ssize_t n;
-    do {
-        if (!buf_reserve(out, 4096))
-            return out->len + 4096 > out->max ? bad_file(what, path, "it is too long", e)
-                                              : err_memory(e);
-        n = read(fd, out->data + out->len, 4096);
-        if (n > 0)
-            out->len += (size_t)n;
-    } while (n > 0 || (n < 0 && errno == EINTR));
-    return n == 0 || bad_file(what, path, strerror(errno), e);
+    enum file_end end = file_read(fd, out);
+    if (end == FILE_NO_MEMORY)
+        return err_memory(e);
+    return end == FILE_COMPLETE ||
+           bad_file(what, path, end == FILE_TOO_LARGE ? "it is too long" : strerror(errno), e);
 }
 
 static bool trim(const char *what, const char *path, struct buf *out, size_t from, struct err *e)

@@ -1,6 +1,7 @@
 #include "lua/lua_etl.h"
 
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/secret.h"
 #include "lua/lua_backoff.h"
@@ -11,9 +12,10 @@
 #include "script/script.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
-#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     STATE_MAX = 64 << 20
@@ -72,16 +74,12 @@ static void push_log(lua_State *L)
  * rest. */
 static bool read_file(const char *path, struct buf *b)
 {
-    FILE *f = fopen(path, "rbe");
-    if (!f)
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
         return false;
-    size_t n = 1;
-    while (n > 0 && buf_reserve(b, 65536)) {
-        n = fread(b->data + b->len, 1, 65536, f);
-        b->len += n;
-    }
-    int reason = b->failed ? EFBIG : ferror(f) ? errno : 0;
-    fclose(f);
+    enum file_end end = file_read(fd, b);
+    int reason = end == FILE_COMPLETE ? 0 : end == FILE_ERROR ? errno : EFBIG;
+    close(fd);
     errno = reason;
     return reason == 0;
 }

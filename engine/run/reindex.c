@@ -1,8 +1,8 @@
 #include "run/reindex.h"
 
-#include "base/atomic_file.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/text.h"
@@ -349,10 +349,9 @@ static bool hand_over_rejected(struct reindex *x, struct err *e)
     char *to;
     if (asprintf(&to, "%s.rejected", x->main_path) < 0)
         return err_memory(e);
-    bool ok =
-        deadletters_count(r->state.dead) > 0
-            ? rename(deadletters_path(r->state.dead), to) == 0 || atomic_file_error(e, "write", to)
-            : unlink(to) == 0 || errno == ENOENT || atomic_file_error(e, "remove", to);
+    bool ok = deadletters_count(r->state.dead) > 0
+                  ? rename(deadletters_path(r->state.dead), to) == 0 || file_error(e, "write", to)
+                  : unlink(to) == 0 || errno == ENOENT || file_error(e, "remove", to);
     if (ok && x->rejected > 0)
         log_warn("%s: %zu dead letters wait in '%s'", name_of(x), x->rejected, to);
     free(to);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/suggest.h"
@@ -15,11 +16,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     /* Instructions between two looks at the limit. Whatever it is, a count hook makes the
@@ -383,18 +386,6 @@ bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e)
 
 /* ---- opening ---- */
 
-static bool read_all(FILE *f, struct buf *text)
-{
-    size_t n;
-    do {
-        if (!buf_reserve(text, 65536))
-            return false;
-        n = fread(text->data + text->len, 1, 65536, f);
-        text->len += n;
-    } while (n > 0);
-    return !ferror(f);
-}
-
 bool script_is_utf16(const char *text, size_t len)
 {
     return len >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 ||
@@ -407,19 +398,19 @@ bool script_read(struct script_text *t, const char *path, struct err *e)
     buf_init(&t->text, TEXT_MAX);
     if (!t->path)
         return err_memory(e);
-    FILE *f = fopen(path, "rbe");
-    errno = f ? 0 : errno;
-    bool ok = f && read_all(f, &t->text);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum file_end end = fd < 0 ? FILE_ERROR : file_read(fd, &t->text);
     int reason = errno;
-    if (f)
-        fclose(f);
+    if (fd >= 0)
+        close(fd);
+    bool ok = end == FILE_COMPLETE;
     bool wide = ok && script_is_utf16(t->text.data, t->text.len);
     if (ok && !wide)
         return true;
     if (wide)
         err_set(e, ERR_USAGE, "cannot read script '%s': it is UTF-16, and has to be saved as UTF-8",
                 path);
-    else if (t->text.failed)
+    else if (end != FILE_ERROR)
         err_set(e, ERR_USAGE,
                 "cannot read script '%s': it is larger than %d MB, or memory is short", path,
                 TEXT_MAX >> 20);

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/keyset.h"
 #include "base/log.h"
@@ -210,7 +211,7 @@ static bool read_open_file(struct deadletters *d, int fd, struct buf *text, stru
     if (!ok)
         return false;
     if (n < 0)
-        return atomic_file_error(e, "read " NAME, d->file.path);
+        return file_error(e, "read " NAME, d->file.path);
     if (text->failed)
         return text->len > MAX_LINE - CHUNK ? damaged(d, number + 1, e) : err_memory(e);
     return take_rest(d, text, number + 1, e);
@@ -220,7 +221,7 @@ static bool read_file(struct deadletters *d, struct err *e)
 {
     int fd = open(d->file.path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT || atomic_file_error(e, "open " NAME, d->file.path);
+        return errno == ENOENT || file_error(e, "open " NAME, d->file.path);
     struct buf text;
     buf_init(&text, MAX_LINE);
     bool ok = read_open_file(d, fd, &text, e);
@@ -314,10 +315,10 @@ static bool write_lines(const struct deadletters *d, int fd, struct buf *b, stru
             return err_memory(e);
         if (b->len < CHUNK)
             continue;
-        ok = atomic_file_write(fd, b->data, b->len, d->file.temporary, e);
+        ok = file_write(fd, b->data, b->len, d->file.temporary, e);
         buf_clear(b);
     }
-    return ok && atomic_file_write(fd, b->data, b->len, d->file.temporary, e);
+    return ok && file_write(fd, b->data, b->len, d->file.temporary, e);
 }
 
 static bool replace_file(const struct deadletters *d, struct err *e)
@@ -338,10 +339,10 @@ static bool append(struct deadletters *d, struct err *e)
 {
     int fd = open(d->file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0)
-        return atomic_file_error(e, "open " NAME, d->file.path);
-    bool ok = atomic_file_write(fd, d->pending.data, d->pending.len, d->file.path, e);
+        return file_error(e, "open " NAME, d->file.path);
+    bool ok = file_write(fd, d->pending.data, d->pending.len, d->file.path, e);
     if (ok && fsync(fd) != 0) {
-        ok = atomic_file_error(e, "write", d->file.path);
+        ok = file_error(e, "write", d->file.path);
         d->replace = true;
     }
     if (!ok && ftruncate(fd, (off_t)d->size) != 0)

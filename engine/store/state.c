@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
@@ -114,10 +115,10 @@ static bool take_lock(struct state *s, struct err *e)
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     bool ok;
     if (s->lock < 0)
-        ok = atomic_file_error(e, "open", path);
+        ok = file_error(e, "open", path);
     else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
         ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->file.path, e)
-                                  : atomic_file_error(e, "lock", path);
+                                  : file_error(e, "lock", path);
     else
         ok = true;
     free(path);
@@ -449,18 +450,16 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return atomic_file_error(e, "open state file", path);
-    bool ok = fstat(fd, info) == 0;
-    ssize_t n = 0;
-    while (ok && buf_reserve(text, 4096) && (n = read(fd, text->data + text->len, 4096)) > 0)
-        text->len += (size_t)n;
-    ok = ok && n == 0 && !text->failed;
-    if (!ok)
-        text->failed ? err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes",
-                               path, MAX_FILE)
-                     : atomic_file_error(e, "read state file", path);
+        return file_error(e, "open state file", path);
+    enum file_end end = fstat(fd, info) == 0 ? file_read(fd, text) : FILE_ERROR;
+    if (end == FILE_TOO_LARGE)
+        err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE);
+    else if (end == FILE_NO_MEMORY)
+        err_memory(e);
+    else if (end == FILE_ERROR)
+        file_error(e, "read state file", path);
     close(fd);
-    return ok;
+    return end == FILE_COMPLETE;
 }
 
 /* Whoever touches the file to an earlier time wants what changed since then to be read again: in
@@ -676,9 +675,9 @@ static bool replace_file(const struct atomic_file *f, const struct buf *text,
         return false;
     struct timespec times[2];
     set_times(d, times);
-    bool ok = atomic_file_write(fd, text->data, text->len, f->temporary, e);
+    bool ok = file_write(fd, text->data, text->len, f->temporary, e);
     if (ok && futimens(fd, times) != 0)
-        ok = atomic_file_error(e, "write", f->temporary);
+        ok = file_error(e, "write", f->temporary);
     return atomic_file_end(f, fd, ok, e);
 }
 
