@@ -141,7 +141,7 @@ static int state_main(int argc, char **argv)
     if (help)
         return EXIT_DONE;
     bool ok = check_words(argc - first, argv + first, &e) && cli_log_setup(&log, &terminal, &e) &&
-              script_read(&text, argv[first + 1], &e) && (script = script_open(&text, &e)) &&
+              script_text_read(&text, argv[first + 1], &e) && (script = script_open(&text, &e)) &&
               pipeline_read(&pipeline, script, &e) &&
               act(&pipeline, argv[first], argv[first + 2], &e);
     pipeline_free(&pipeline);

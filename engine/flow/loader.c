@@ -188,7 +188,7 @@ static bool ensure_index(struct worker *w, const char *index, struct err *e)
 static bool place(struct worker *w, struct err *e)
 {
     const struct pipeline *p = w->config->pipeline;
-    const struct script_meta *m = &w->meta;
+    const struct script_made *m = &w->doc;
     if ((m->index[0] || m->routing[0]) && !p->sink.scattered)
         return err_set(e, ERR_FINAL,
                        "document() returned %s, and sink has no field 'indices', where such "
@@ -210,14 +210,15 @@ static bool place(struct worker *w, struct err *e)
 /* Writes the document straight into the request's body, or into the output. */
 static bool add_document(struct worker *w, const PGresult *row, const char *key, struct err *e)
 {
-    bool print = w->config->output == LOADER_DOCUMENTS, present;
+    bool print = w->config->output == LOADER_DOCUMENTS;
     if (!print)
         bulk_begin(&w->bulk, key, w->version);
     struct buf *out = print ? &w->output : &w->bulk.body;
     size_t before = out->len;
-    bool ok = script_document(w->script, &w->config->source->columns, row, 0, key, out, &w->meta,
-                              &present, e) &&
-              (!present || place(w, e));
+    struct script_row from = {&w->config->source->columns, row, 0, key};
+    bool ok = script_document(w->script, &from, out, &w->doc, e);
+    bool present = w->doc.present;
+    ok = ok && (!present || place(w, e));
     if (ok && present && print)
         ok = buf_addc(out, '\n') || err_memory(e);
     else if (ok && present)
@@ -226,7 +227,7 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
         buf_cut(out, before);
     else
         bulk_abort(&w->bulk);
-    w->nothing += ok && w->meta.nothing;
+    w->nothing += ok && w->doc.nothing;
     if (ok && present) {
         if (w->made == 0)
             atomic_store(&w->shared->gave_documents, true);
@@ -450,7 +451,7 @@ static bool open_worker(struct worker *w, struct err *e)
     stale_copies_init(&w->placed, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
     if (!(w->script = script_open(c->script, e)))
         return false;
-    script_serve(w->script, &(struct script_services){
+    script_serve(w->script, &(struct sandbox_services){
                                 .pg = &w->pool, .es = w->es, .state_path = c->state_path});
     return true;
 }

@@ -37,7 +37,7 @@ struct worker {
     struct pg_pool pool;
     struct es *es;
     struct bulk bulk;
-    struct script_meta meta; /* of the last document */
+    struct script_made doc; /* the last one */
     struct stale_copies gone,
         /* of a scattered pipeline: keys without a document; keys whose document was sent */
         placed;

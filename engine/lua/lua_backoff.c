@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "base/stop.h"
 #include "base/suggest.h"
-#include "script/script.h"
+#include "lua/sandbox.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -204,7 +204,7 @@ static bool wait_for_next(lua_State *L, struct backoff *b, const struct err *err
     if (!stop_sleep((int64_t)ceil(seconds * 1000))) {
         struct err e;
         stop_err(&e);
-        script_raise(L, &e);
+        sandbox_raise(L, &e);
     }
     return true;
 }
@@ -265,7 +265,7 @@ int lua_backoff(lua_State *L)
         luaL_checkstack(L, 20, NULL);
         if (retry.is_error) {
             static const struct err failed = {.kind = ERR_PASSING};
-            if (status == LUA_ERRMEM || script_must_end(L) || !on_error ||
+            if (status == LUA_ERRMEM || sandbox_must_end(L) || !on_error ||
                 !wait_for_next(L, &b, &failed))
                 return lua_error(L);
         } else if (!predicate || !ask(&retry, "retry_if")) {

@@ -4,7 +4,7 @@
 #include "es/es.h"
 #include "lua/lua_json.h"
 #include "lua/lua_values.h"
-#include "script/script.h"
+#include "lua/sandbox.h"
 
 #include <lauxlib.h>
 #include <string.h>
@@ -21,11 +21,11 @@ static int free_answer(lua_State *L)
 
 static struct es *es_of(lua_State *L)
 {
-    if (script_is_loading(L))
+    if (sandbox_is_loading(L))
         luaL_error(
             L,
             "etl.es is available in document() and in hooks, not while the script is being loaded");
-    struct es *es = script_services_of(L)->es;
+    struct es *es = sandbox_services(L)->es;
     if (!es)
         luaL_error(L, "etl.es is not available here: this command (or a dry run) does not ask the "
                       "search server");
@@ -71,7 +71,7 @@ static void push_answer(lua_State *L, const struct buf *body)
     int status = lua_pcall(L, 1, 1, 0);
     if (status == LUA_OK)
         return;
-    if (status == LUA_ERRMEM || script_is_over(L))
+    if (status == LUA_ERRMEM || sandbox_is_over(L))
         lua_error(L);
     lua_pop(L, 1);
     lua_pushlstring(L, body->data, body->len);
@@ -109,7 +109,7 @@ static int request(lua_State *L)
     lua_toclose(L, -1);
     struct err e;
     if (!es_request(es, method, path, data, len, content_type(path), answer, &e))
-        return script_raise(L, &e);
+        return sandbox_raise(L, &e);
     lua_pushinteger(L, answer->status);
     push_answer(L, &answer->body);
     return 2;

@@ -9,7 +9,7 @@
 #include "lua/lua_json.h"
 #include "lua/lua_pg.h"
 #include "lua/lua_values.h"
-#include "script/script.h"
+#include "lua/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -92,11 +92,11 @@ static bool read_file(const char *path, struct buf *b)
  */
 static int state_read(lua_State *L)
 {
-    const char *path = script_services_of(L)->state_path;
+    const char *path = sandbox_services(L)->state_path;
     if (!path)
         return luaL_error(L, "etl.state is available in document() and in hooks%s",
-                          script_is_loading(L) ? ", not while the script is being loaded"
-                                               : " of a run with a state");
+                          sandbox_is_loading(L) ? ", not while the script is being loaded"
+                                                : " of a run with a state");
     struct buf *b = lua_values_push_buf(L, STATE_MAX);
     if (!read_file(path, b)) {
         if (errno != ENOENT)

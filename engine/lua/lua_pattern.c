@@ -1,6 +1,6 @@
 #include "lua/lua_pattern.h"
 
-#include "script/script.h"
+#include "lua/sandbox.h"
 
 #include <ctype.h>
 #include <lauxlib.h>
@@ -34,7 +34,7 @@ static void step(struct match *m)
     if (++m->steps < STEPS)
         return;
     m->steps = 0;
-    script_spend(m->L, COST);
+    sandbox_spend(m->L, COST);
 }
 
 /* ---- one character ---- */
@@ -383,7 +383,7 @@ static int find_plainly(lua_State *L, const char *text, size_t len, size_t start
                         const char *wanted, size_t wanted_len)
 {
     const char *found = memmem(text + start, len - start, wanted, wanted_len);
-    script_spend(L, (int64_t)(len - start) / COST);
+    sandbox_spend(L, (int64_t)(len - start) / COST);
     if (!found) {
         lua_pushnil(L);
         return 1;

@@ -1,6 +1,6 @@
 /* lua_pattern: Lua's string.find, match, gmatch and gsub, in whose work a script's limits count.
  *
- * Uses     Lua, script (script_spend).
+ * Uses     Lua, script (sandbox_spend).
  * Promise  the same results as Lua 5.4's own, and the same errors. Theirs run in C, where no
  *          instruction is counted: one pattern with a dozen of '.-' in it would hold a worker for
  *          years.

@@ -5,8 +5,8 @@
 #include "lua/lua_json.h"
 #include "lua/lua_values.h"
 #include "lua/row.h"
+#include "lua/sandbox.h"
 #include "pg/pg_pool.h"
-#include "script/script.h"
 
 #include <lauxlib.h>
 #include <math.h>
@@ -59,11 +59,11 @@ static int release_statement(lua_State *L)
 
 static struct pg_pool *pool_of(lua_State *L)
 {
-    if (script_is_loading(L))
+    if (sandbox_is_loading(L))
         luaL_error(
             L,
             "etl.pg is available in document() and in hooks, not while the script is being loaded");
-    struct pg_pool *pool = script_services_of(L)->pg;
+    struct pg_pool *pool = sandbox_services(L)->pg;
     if (!pool)
         luaL_error(L, "etl.pg is not available here: this command does not ask PostgreSQL");
     return pool;
@@ -77,14 +77,14 @@ static struct statement *push_statement(lua_State *L, struct pg_pool *pool)
     luaL_setmetatable(L, STATEMENT);
     struct err e;
     if (!(st->pg = pg_acquire(pool, &e)))
-        script_raise(L, &e);
+        sandbox_raise(L, &e);
     return st;
 }
 
 static int fail(lua_State *L, struct statement *st, const struct err *e)
 {
     release(st);
-    return script_raise(L, e);
+    return sandbox_raise(L, e);
 }
 
 /* ---- columns of queries, described once ---- */

@@ -1,7 +1,9 @@
+#include "lua/row.h"
+
 #include "base/json.h"
 #include "base/suggest.h"
 #include "lua/lua_values.h"
-#include "lua/row_internal.h"
+#include "lua/row_value.h"
 
 #include <lauxlib.h>
 

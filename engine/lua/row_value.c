@@ -1,7 +1,7 @@
-#include "base/json.h"
-#include "lua/row_internal.h"
+#include "lua/row_value.h"
 
-#include <stdint.h>
+#include "base/json.h"
+
 #include <stdlib.h>
 
 enum { EXACT_DIGITS = 15 }; /* a double keeps any decimal number of so many digits ... */
@@ -38,7 +38,7 @@ static bool read_int(struct piece p, struct value *v)
         n = n * 10 + d;
     }
     v->type = INTEGER;
-    v->integer = (lua_Integer)(negative ? 0 - n : n);
+    v->integer = (int64_t)(negative ? 0 - n : n);
     return true;
 }
 

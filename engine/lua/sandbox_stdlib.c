@@ -3,7 +3,7 @@
 #include "base/log.h"
 #include "lua/lua_pattern.h"
 #include "lua/row.h"
-#include "script/script.h"
+#include "lua/sandbox.h"
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -80,12 +80,18 @@ static int fenced_dofile(lua_State *L)
     return finish_dofile(L, LUA_OK, 0);
 }
 
+bool sandbox_stdlib_is_utf16(const char *text, size_t len)
+{
+    return len >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 ||
+                        !text[0] || !text[1]);
+}
+
 static bool is_utf16_file(const char *path)
 {
     char head[2];
     FILE *f = fopen(path, "rbe");
-    bool is =
-        f && fread(head, 1, sizeof head, f) == sizeof head && script_is_utf16(head, sizeof head);
+    bool is = f && fread(head, 1, sizeof head, f) == sizeof head &&
+              sandbox_stdlib_is_utf16(head, sizeof head);
     if (f)
         fclose(f);
     return is;
@@ -117,7 +123,7 @@ static int search_file(lua_State *L)
  * run. */
 static int guarded_handler(lua_State *L)
 {
-    if (script_is_over(L))
+    if (sandbox_is_over(L))
         return 1;
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
@@ -168,7 +174,7 @@ static int thread_body(lua_State *L)
 static int fenced_thread(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    script_charge(L, THREAD_COST);
+    sandbox_charge(L, THREAD_COST);
     lua_settop(L, 1);
     lua_pushcclosure(L, thread_body, 1);
     lua_pushvalue(L, lua_upvalueindex(1));

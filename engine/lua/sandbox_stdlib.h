@@ -19,6 +19,11 @@
  */
 #pragma once
 #include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 /* path: the script's. Raises. */
 void sandbox_stdlib_open(lua_State *L, const char *path);
+/* Whether a file that begins like that was saved as UTF-16, as some editors do: no text that Lua can
+ * read. */
+bool sandbox_stdlib_is_utf16(const char *text, size_t len);

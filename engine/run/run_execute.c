@@ -62,8 +62,8 @@ bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct
     char letters[PROGRESS_TEXT];
     struct counts sums = {0};
     struct script_run info = hook_info(r, &sums, false, false);
-    script_serve(r->user.script, &(struct script_services){&r->servers.pool, r->servers.es,
-                                                           r->user.pipeline.state});
+    script_serve(r->user.script, &(struct sandbox_services){&r->servers.pool, r->servers.es,
+                                                            r->user.pipeline.state});
     if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
         return false;
     bool ok = work(r, e);

@@ -75,7 +75,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         return false;
     queue_add_sums(r->work.queue, &sums);
     coordinator_begin_window(&r->work.coordinator);
-    script_serve(r->user.script, &(struct script_services){&r->servers.pool, r->servers.es,
-                                                           r->user.pipeline.state});
+    script_serve(r->user.script, &(struct sandbox_services){&r->servers.pool, r->servers.es,
+                                                            r->user.pipeline.state});
     return true;
 }

@@ -38,7 +38,7 @@ static int run_chunk(lua_State *L)
 }
 
 /* Runs a chunk within an open script that has these services. */
-static bool run_with(const struct script_services *services, const char *chunk, struct err *e)
+static bool run_with(const struct sandbox_services *services, const char *chunk, struct err *e)
 {
     struct script_text t = text_of("x.lua", prelude);
     struct script *s = script_open(&t, e);
@@ -51,7 +51,7 @@ static bool run_with(const struct script_services *services, const char *chunk, 
     return ok;
 }
 
-static void claim_with(const struct script_services *services, const char *chunk)
+static void claim_with(const struct sandbox_services *services, const char *chunk)
 {
     struct err e;
     if (!run_with(services, chunk, &e))
@@ -60,7 +60,7 @@ static void claim_with(const struct script_services *services, const char *chunk
 
 static void claim(const char *chunk)
 {
-    claim_with(&(struct script_services){0}, chunk);
+    claim_with(&(struct sandbox_services){0}, chunk);
 }
 
 static void the_values_are_there(void **state)
@@ -111,7 +111,7 @@ static void state_is_read(void **state)
     char path[] = "/tmp/test_lua_etl_XXXXXX";
     int fd = mkstemp(path);
     assert_true(fd >= 0);
-    struct script_services services = {.state_path = path};
+    struct sandbox_services services = {.state_path = path};
     claim_with(&services, "assert(next(etl.state.read()) == nil)");
     static const char text[] = "{\"phase\":\"following\",\"n\":9007199254740993}";
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
@@ -261,7 +261,7 @@ static void es_requests_give_status_and_answer(void **state)
     struct err e;
     assert_true(es_server_init(&es_server, &(struct es_config){.url = server.url}, &e));
     struct es *es = es_open(&es_server, &e);
-    struct script_services services = {.es = es};
+    struct sandbox_services services = {.es = es};
     claim_with(&services,
                "local status, answer = etl.es.request('POST', '/movies/_count', { query = { term = "
                "{ a = 1 } } })\n"
@@ -300,7 +300,7 @@ static void a_database_that_is_away_is_passing(void **state)
     struct err e;
     assert_true(pg_server_init(&pg_server, "postgresql://127.0.0.1:1/none", &e));
     pg_pool_init(&pool, &pg_server);
-    struct script_services services = {.pg = &pool};
+    struct sandbox_services services = {.pg = &pool};
     assert_false(run_with(&services, "etl.pg.query('SELECT 1')", &e));
     assert_int_equal(e.kind, ERR_PASSING);
     assert_non_null(strstr(e.text, "could not connect"));
@@ -327,7 +327,7 @@ static void queries_take_and_give_every_value(void **state)
     struct err e;
     assert_true(pg_server_init(&pg_server, url, &e));
     pg_pool_init(&pool, &pg_server);
-    struct script_services services = {.pg = &pool};
+    struct sandbox_services services = {.pg = &pool};
     claim_with(
         &services,
         "local function text(cast, v) return etl.pg.query('SELECT ($1::' .. cast .. ')::text AS "
@@ -384,7 +384,7 @@ static void calls_bear_any_allocation_to_fail(void **state)
     int fd = mkstemp(path);
     assert_int_equal(write(fd, "{\"a\":[1,2]}", 11), 11);
     close(fd);
-    struct script_services services = {.state_path = path};
+    struct sandbox_services services = {.state_path = path};
     script_serve(s, &services);
     static const char chunk[] =
         "etl.state.read().a[3] = 5\n"

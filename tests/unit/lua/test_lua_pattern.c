@@ -18,7 +18,7 @@
 static int64_t spent;
 
 /* Stands in for script's: no limits, as Lua's own has none. */
-void script_spend(lua_State *L, int64_t instructions)
+void sandbox_spend(lua_State *L, int64_t instructions)
 {
     (void)L;
     spent += instructions;

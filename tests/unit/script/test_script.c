@@ -287,7 +287,7 @@ static int raise_passing(lua_State *L)
 {
     struct err e;
     err_set(&e, ERR_PASSING, "could not reach\nthe server");
-    return script_raise(L, &e);
+    return sandbox_raise(L, &e);
 }
 
 static int raise_passing_and_catch(lua_State *L)
@@ -332,7 +332,7 @@ static PGresult *one_row(void)
     return res;
 }
 
-static struct script_meta meta; /* of the last one */
+static struct script_made meta; /* of the last one */
 
 /* Runs document() of that body on the row; what it wrote is "before" and then the document. */
 static bool document(const char *body, struct buf *out, bool *present, struct err *e)
@@ -342,9 +342,11 @@ static bool document(const char *body, struct buf *out, bool *present, struct er
     struct script_text t = text_of("x.lua", text);
     struct script *s = script_open(&t, e);
     PGresult *res = one_row();
+    struct script_row row = {&columns, res, 0, "7"};
     buf_init(out, 1 << 20);
     buf_adds(out, "before ");
-    bool ok = s && script_document(s, &columns, res, 0, "7", out, &meta, present, e);
+    bool ok = s && script_document(s, &row, out, &meta, e);
+    *present = ok && meta.present;
     PQclear(res);
     script_close(s);
     script_text_free(&t);
@@ -436,10 +438,11 @@ static void a_column_that_there_is_not_is_told(void **state)
 
     struct script *s = script_open(&t, &e);
     PGresult *res = one_row();
+    struct script_row row = {&columns, res, 0, "7"};
     buf_init(&out, 1000);
-    assert_true(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e));
-    assert_true(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e));
-    assert_false(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e));
+    assert_true(script_document(s, &row, &out, &meta, &e));
+    assert_true(script_document(s, &row, &out, &meta, &e));
+    assert_false(script_document(s, &row, &out, &meta, &e));
     assert_non_null(strstr(e.text, "x.lua:3: the query has no column 'titel'"));
     assert_int_equal(e.kind, ERR_FINAL);
     buf_free(&out);
@@ -552,13 +555,12 @@ static void after_each_kind_of_failure_the_next_document_works(void **state)
     lua_State *L;
     assert_true(script_call(s, note_state, &L, &e));
     PGresult *res = one_row();
+    struct script_row row = {&columns, res, 0, "7"};
     struct buf out;
     buf_init(&out, 1 << 20);
     for (int n = 1; n <= 10; n++) {
-        bool present;
-        assert_int_equal(script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e),
-                         n % 2 == 0);
-        assert_int_equal(lua_gettop(L), 3);
+        assert_int_equal(script_document(s, &row, &out, &meta, &e), n % 2 == 0);
+        assert_int_equal(lua_gettop(L), 0);
     }
     assert_string_equal(buf_cstr(&out), "{\"n\":2}{\"n\":4}{\"n\":6}{\"n\":8}{\"n\":10}");
     buf_free(&out);
@@ -592,13 +594,13 @@ static void documents_bear_any_allocation_to_fail(void **state)
     struct err e;
     struct script *s = script_open(&t, &e);
     PGresult *res = one_row();
+    struct script_row row = {&columns, res, 0, "7"};
     bool done = false;
     for (int n = 0; !done; n++) {
         struct buf out;
-        bool present;
         buf_init(&out, 1 << 20);
         allocations_left = n;
-        done = script_document(s, &columns, res, 0, "7", &out, &meta, &present, &e);
+        done = script_document(s, &row, &out, &meta, &e);
         allocations_left = -1;
         if (!done)
             assert_int_equal(out.len, 0);
@@ -688,7 +690,7 @@ static void modules_are_found_beside_the_script(void **state)
         "return {}");
     struct script_text t;
     struct err e = {.text = ""};
-    assert_true(script_read(&t, path, &e));
+    assert_true(script_text_read(&t, path, &e));
     struct script *s = script_open(&t, &e);
     assert_string_equal(e.text, "");
     script_close(s);
@@ -709,10 +711,10 @@ static void files_that_cannot_be_read_say_why(void **state)
     (void)state;
     struct script_text t;
     struct err e;
-    assert_false(script_read(&t, "/nowhere/x.lua", &e));
+    assert_false(script_text_read(&t, "/nowhere/x.lua", &e));
     assert_string_equal(e.text, "cannot read script '/nowhere/x.lua': No such file or directory");
     assert_int_equal(e.kind, ERR_USAGE);
-    assert_false(script_read(&t, "/tmp", &e));
+    assert_false(script_text_read(&t, "/tmp", &e));
     assert_string_equal(e.text, "cannot read script '/tmp': Is a directory");
 }
 

@@ -1,11 +1,13 @@
-/* row_internal: what the files of the module row share; nobody else includes it.
+/* row_value: a value's text as PostgreSQL prints it, read by the type of its column.
  *
- *     row_value.c  a value's text, by the type of its column
- *     row.c        where values go: onto the Lua stack, or into JSON; arrays; rows
+ * Uses     pg (types), json. Only row includes it.
+ * Promise  exact, as row says.
  */
 #pragma once
-#include "lua/row.h"
+#include "pg/pg.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 /* A value's text as PostgreSQL prints it. Behind text[len] there is always one byte more, and no
@@ -25,7 +27,7 @@ enum { MOMENT = 64 }; /* bytes; the longest, a timestamptz BC with an offset in 
 struct value {
     enum { TEXT, INTEGER, FLOAT, DECIMAL, BOOLEAN, BYTES, JSON } type;
     union {
-        lua_Integer integer;
+        int64_t integer;
         double number;
         bool boolean;
     };

@@ -1,0 +1,48 @@
+#include "script/script_text.h"
+
+#include "base/err.h"
+#include "base/file.h"
+#include "lua/sandbox_stdlib.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { TEXT_MAX = 16 << 20 }; /* bytes of a script's file */
+
+bool script_text_read(struct script_text *t, const char *path, struct err *e)
+{
+    *t = (struct script_text){.path = strdup(path)};
+    buf_init(&t->text, TEXT_MAX);
+    if (!t->path)
+        return err_memory(e);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    enum file_end end = fd < 0 ? FILE_ERROR : file_read(fd, &t->text);
+    int reason = errno;
+    if (fd >= 0)
+        close(fd);
+    bool ok = end == FILE_COMPLETE;
+    bool wide = ok && sandbox_stdlib_is_utf16(t->text.data, t->text.len);
+    if (ok && !wide)
+        return true;
+    if (wide)
+        err_set(e, ERR_USAGE, "cannot read script '%s': it is UTF-16, and has to be saved as UTF-8",
+                path);
+    else if (end != FILE_ERROR)
+        err_set(e, ERR_USAGE,
+                "cannot read script '%s': it is larger than %d MB, or memory is short", path,
+                TEXT_MAX >> 20);
+    else
+        err_set(e, ERR_USAGE, "cannot read script '%s': %s", path, strerror(reason));
+    script_text_free(t);
+    return false;
+}
+
+void script_text_free(struct script_text *t)
+{
+    free(t->path);
+    buf_free(&t->text);
+    *t = (struct script_text){0};
+}
