@@ -2,7 +2,6 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/text.h"
@@ -17,13 +16,10 @@
 #include "run/run_workers.h"
 #include "store/deadletter.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum {
     HOLD_MS = 30 * 1000, /* how long a follower may take to let go of what it has under way */
@@ -96,11 +92,8 @@ static bool is_ours(const struct reindex *x, const struct index_meta *m)
 
 static bool has_rejected(const struct reindex *x)
 {
-    char *path;
-    struct stat file;
-    if (asprintf(&path, "%s.rejected", x->run.user.pipeline.state) < 0)
-        return false;
-    bool some = stat(path, &file) == 0 && file.st_size > 0;
+    char *path = deadletters_default_path(x->run.user.pipeline.state);
+    bool some = path && deadletters_exist(path);
     free(path);
     return some;
 }
@@ -157,13 +150,12 @@ static bool begin_anew(struct reindex *x, struct err *e)
 {
     char name[INDEX_NAME];
     struct state_data d = {.phase = STATE_SNAPSHOT};
-    char *rejected;
     if (!choose_name(x, name, e))
         return false;
-    if (asprintf(&rejected, "%s.rejected", x->run.user.pipeline.state) >= 0) {
-        unlink(rejected); /* of an index that is gone */
-        free(rejected);
-    }
+    char *rejected = deadletters_default_path(x->run.user.pipeline.state);
+    if (rejected)
+        deadletters_discard(rejected); /* of an index that is gone */
+    free(rejected);
     bool ok = text_set(&d.pipeline, name_of(x)) && text_set(&d.index, name) &&
               text_set(&d.index_uuid, "");
     ok = (ok || err_memory(e)) && state_save(x->run.state.file, &d, e) &&
@@ -346,12 +338,10 @@ static bool swap(struct reindex *x, struct err *e)
 static bool hand_over_rejected(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
-    char *to;
-    if (asprintf(&to, "%s.rejected", x->main_path) < 0)
+    char *to = deadletters_default_path(x->main_path);
+    if (!to)
         return err_memory(e);
-    bool ok = deadletters_count(r->state.dead) > 0
-                  ? rename(deadletters_path(r->state.dead), to) == 0 || file_error(e, "write", to)
-                  : unlink(to) == 0 || errno == ENOENT || file_error(e, "remove", to);
+    bool ok = deadletters_move(r->state.dead, to, e);
     if (ok && x->rejected > 0)
         log_warn("%s: %zu dead letters wait in '%s'", name_of(x), x->rejected, to);
     free(to);

@@ -17,11 +17,8 @@
 static bool open_dead_letters(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    char *path = NULL;
-    if (r->options.dead_letters)
-        path = strdup(r->options.dead_letters);
-    else if (asprintf(&path, "%s.rejected", p->state) < 0)
-        path = NULL;
+    const char *given = r->options.dead_letters;
+    char *path = given ? strdup(given) : deadletters_default_path(p->state);
     if (!path)
         return err_memory(e);
     r->state.dead = deadletters_open(path, p->name, e);

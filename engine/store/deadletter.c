@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -405,4 +406,29 @@ bool deadletters_next(const struct deadletters *d, size_t *at, const char **key)
 {
     const char *line;
     return keyset_next(d->lines, at, key, &line);
+}
+
+/* ---- moving, and files that are not open ---- */
+
+bool deadletters_move(struct deadletters *d, const char *to, struct err *e)
+{
+    if (deadletters_count(d) > 0)
+        return rename(d->file.path, to) == 0 || file_error(e, "write", to);
+    return unlink(to) == 0 || errno == ENOENT || file_error(e, "remove", to);
+}
+
+char *deadletters_default_path(const char *state)
+{
+    char *path;
+    return asprintf(&path, "%s.rejected", state) < 0 ? NULL : path;
+}
+
+bool deadletters_exist(const char *path)
+{
+    return size_of(path) > 0;
+}
+
+void deadletters_discard(const char *path)
+{
+    unlink(path);
 }

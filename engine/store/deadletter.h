@@ -41,8 +41,21 @@ void deadletters_clear(struct deadletters *d, const char *key);
  * all is still in memory, and the file as whole as it was. */
 bool deadletters_sync(struct deadletters *d, struct err *e);
 
+/* Renames the file to `to`, replacing any file there; without entries, removes `to`. Nothing may be
+ * synced afterwards: only close. */
+bool deadletters_move(struct deadletters *d, const char *to, struct err *e);
+
 const char *deadletters_path(const struct deadletters *d); /* borrowed */
 size_t deadletters_count(const struct deadletters *d);
 /* The keys, the oldest first: *at begins as 0. False: no more. Borrowed until the next change. The
  * one that was returned may be cleared before the next call; nothing may be added. */
 bool deadletters_next(const struct deadletters *d, size_t *at, const char **key);
+
+/* ---- files that are not open ---- */
+
+/* The file that goes with a state file: "STATE.rejected". Owned by the caller. NULL: no memory. */
+char *deadletters_default_path(const char *state);
+/* Whether the file exists and is not empty. */
+bool deadletters_exist(const char *path);
+/* Removes the file, if it exists. Errors are ignored. */
+void deadletters_discard(const char *path);

@@ -723,6 +723,28 @@ static void no_sync_succeeds_after_an_addition_that_did_not(void **state)
     }
 }
 
+static void they_move_to_another_file(void **state)
+{
+    (void)state;
+    struct err e;
+    char *to = deadletters_default_path(path);
+    struct deadletters *d = open_letters();
+    assert_false(deadletters_exist(to));
+    add(d, "a", "r");
+    sync_letters(d);
+    assert_true(deadletters_move(d, to, &e));
+    deadletters_close(d);
+    assert_false(exists());
+    assert_true(deadletters_exist(to));
+    d = open_letters(); /* without entries, the other file goes */
+    assert_true(deadletters_move(d, to, &e));
+    assert_true(deadletters_move(d, to, &e)); /* twice is fine */
+    deadletters_close(d);
+    assert_false(deadletters_exist(to));
+    deadletters_discard(to);
+    free(to);
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, remove_file)
 
 int main(void)
@@ -752,6 +774,7 @@ int main(void)
         TEST(what_cannot_be_written_is_known_at_once),
         TEST(a_full_disk_loses_nothing),
         TEST(every_allocation_may_fail),
+        TEST(they_move_to_another_file),
         TEST(no_sync_succeeds_after_an_addition_that_did_not),
     };
     return cmocka_run_group_tests_name("deadletter", tests, make_folder, remove_folder);
