@@ -207,7 +207,7 @@ def test_an_unset_variable_is_a_mistake_that_names_the_field(engine, pg, search_
     if "source" in field:
         assert result.returncode == 2
     else:  # nothing is written, so it may be unknown where to
-        assert len(ok(result).docs) == 2 and f"missing field {field}: only a dry run does without it" in result.stderr
+        assert len(ok(result).docs) == 2 and f"missing field {field}: only a dry run works without it" in result.stderr
 
 
 def test_the_samples_name_their_defaults_themselves(engine, tmp_path):
@@ -253,7 +253,7 @@ def test_giving_up_on_postgresql_is_3(engine, search_one, free_port):
     assert "etl-engine: error: could not connect to PostgreSQL" in result.stderr
     assert "trying again" in result.stderr
     told = [line for line in result.stderr.splitlines() if "no request to PostgreSQL has succeeded yet in this run" in line]
-    assert len(told) == 1 and re.search(r"from source.url \(\S+movies.lua:\d+, variable DATABASE_URL\); it is waited for 1 s", told[0])
+    assert len(told) == 1 and re.search(r"from source.url \(\S+movies.lua:\d+, variable DATABASE_URL\); waiting for it for 1 s", told[0])
     assert result.stderr.count("is the server running?") == 2  # at first, and at the end
 
 
@@ -269,7 +269,7 @@ def test_giving_up_on_the_search_server_is_3(engine, movies, free_port):
 def test_a_signal_ends_a_wait_at_once(engine, movies, free_port, wait_until, number, status):
     running = engine.start(MOVIES, env={"ELASTICSEARCH_URL": f"http://127.0.0.1:{free_port}"})
     wait_until(lambda: "trying again" in running.stderr)
-    assert "it is waited for ever (--give-up-after S: for S seconds)" in running.stderr
+    assert "waiting for it without end (--give-up-after S: for S seconds)" in running.stderr
     running.signal(number)
     ok(running.wait(timeout=2), status)
 

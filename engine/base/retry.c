@@ -68,3 +68,15 @@ void retry_done(struct retry *r)
 {
     backoff_done(&r->backoff);
 }
+
+bool retry_until(double give_up_after, bool (*step)(void *arg, struct err *e), void *arg,
+                 struct err *e)
+{
+    struct retry r;
+    retry_start(&r, give_up_after);
+    while (!step(arg, e))
+        if (!retry_again(&r, e))
+            return false;
+    retry_done(&r);
+    return true;
+}

@@ -30,3 +30,6 @@ bool retry_again(struct retry *r, struct err *e);
 /* That failed, but not wholly: the server is there, and the time to give up begins anew. */
 void retry_moved(struct retry *r);
 void retry_done(struct retry *r);
+/* All of that around one step: repeats it until it succeeds. False: as retry_again. */
+bool retry_until(double give_up_after, bool (*step)(void *arg, struct err *e), void *arg,
+                 struct err *e);

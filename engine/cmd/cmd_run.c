@@ -136,8 +136,9 @@ static bool load(struct run *r, struct err *e)
     return !r->index.replaced;
 }
 
-static bool work(struct run *r, struct err *e)
+static bool work(void *arg, struct err *e)
 {
+    struct run *r = arg;
     /* A reload that is asked for during the load waits until it is over. */
     bool ok = (!r->options.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
     while (ok && !(ok = load(r, e)) && run_anew(r, e))
@@ -175,7 +176,7 @@ static int run_main(int argc, char **argv)
     /* Keys are read before signals are caught: a terminal, or a pipe, may keep us waiting for
      * them. */
     bool ok = cli_log_setup(&o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
-              run_open(&r, argv[first], &e) && run_execute(&r, work, &e);
+              run_open(&r, argv[first], &e) && run_execute(&r, work, &r, &e);
     uint64_t rejected = r.work.queue ? queue_sums(r.work.queue).rejected : 0;
     run_close(&r);
     if (!ok)

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/retry.h"
 #include "base/stop.h"
 #include "base/text.h"
 #include "flow/loader.h"
@@ -27,7 +28,7 @@ enum {
 };
 
 struct reindex {
-    struct run run; /* first: of the new index */
+    struct run run; /* of the new index */
     const struct reindex_options *o;
     char *alias, *main_path; /* owned: sink.index and state, as the script has them */
     struct index_info old;   /* what the alias stands for */
@@ -39,21 +40,23 @@ struct reindex {
     long long kept;              /* while old ones are removed */
 };
 
-static struct reindex *of(struct run *r)
-{
-    return (struct reindex *)r;
-}
-
 static const char *name_of(const struct reindex *x)
 {
     return x->run.user.pipeline.name;
 }
 
+/* Repeats step until it succeeds; waits for servers that are down. */
+static bool patiently(struct reindex *x, bool (*step)(void *arg, struct err *e), struct err *e)
+{
+    return retry_until(x->run.servers.give_up_after, step, x, e);
+}
+
 /* ---- what there is ---- */
 
-static bool look_at_old(struct run *r, struct err *e)
+static bool look_at_old(void *arg, struct err *e)
 {
-    struct reindex *x = of(r);
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     if (!run_meet(r, e) || !index_look(r->servers.es, x->alias, &x->old, e) ||
         (x->old.exists && !index_read_meta(r->servers.es, x->old.name, &x->old_meta, e)))
         return false;
@@ -164,9 +167,10 @@ static bool begin_anew(struct reindex *x, struct err *e)
     return ok;
 }
 
-static bool choose_index(struct run *r, struct err *e)
+static bool choose_index(void *arg, struct err *e)
 {
-    struct reindex *x = of(r);
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     struct state_data d = {0};
     bool clear = false;
     x->resumed = x->swapped = false;
@@ -189,21 +193,26 @@ static bool choose_index(struct run *r, struct err *e)
 
 /* ---- building it ---- */
 
-static bool set_loading(struct run *r, struct err *e)
+static bool set_loading(void *arg, struct err *e)
 {
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     return index_set_loading(r->servers.es, r->index.info.name, true, NULL, e);
 }
 
-static bool set_serving(struct run *r, struct err *e)
+static bool set_serving(void *arg, struct err *e)
 {
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     return index_set_loading(r->servers.es, r->index.info.name, false,
                              r->user.pipeline.sink.settings, e);
 }
 
 /* Whose place it takes; their formers are its own, too. */
-static bool note_formers(struct run *r, struct err *e)
+static bool note_formers(void *arg, struct err *e)
 {
-    struct reindex *x = of(r);
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     struct index_meta *m = &r->index.meta;
     m->n_formers = 0;
     memset(m->formers, 0, sizeof m->formers);
@@ -222,9 +231,10 @@ static bool note_formers(struct run *r, struct err *e)
     return true;
 }
 
-static bool count_old(struct run *r, struct err *e)
+static bool count_old(void *arg, struct err *e)
 {
-    struct reindex *x = of(r);
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     int64_t count = 0;
     if (x->old.exists && !index_count(r->servers.es, x->old.name, &count, e))
         return false;
@@ -240,8 +250,9 @@ static bool count_old(struct run *r, struct err *e)
 
 /* Every row and every id is compared; then there are as many documents as rows that have one, up to
  * those that changed meanwhile. */
-static bool check(struct run *r, struct err *e)
+static bool check(struct reindex *x, struct err *e)
 {
+    struct run *r = &x->run;
     for (int i = 0;; i++) {
         struct counts was = queue_sums(r->work.queue);
         if (!run_sweep(r, e) || !run_patiently(r, run_count, e))
@@ -253,7 +264,7 @@ static bool check(struct run *r, struct err *e)
                                  is.superseded - was.superseded);
         int64_t less = seen - r->state.data.documents;
         if (less <= changed && -less <= changed)
-            return run_patiently(r, count_old, e);
+            return patiently(x, count_old, e);
         if (i == SWEEPS)
             return err_set(e, ERR_FINAL,
                            "index '%s' has %" PRId64 " documents, but %" PRId64 " rows have one",
@@ -278,24 +289,27 @@ static bool build(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
     r->options.full = !x->resumed;
-    if (r->state.data.phase != STATE_FOLLOWING && !run_patiently(r, set_loading, e))
+    if (r->state.data.phase != STATE_FOLLOWING && !patiently(x, set_loading, e))
         return false;
     return run_patiently(r, run_guard, e) && run_load(r, e) && check_rejected(x, e) &&
-           check(r, e) && check_rejected(x, e) && run_patiently(r, set_serving, e) &&
-           run_patiently(r, note_formers, e);
+           check(x, e) && check_rejected(x, e) && patiently(x, set_serving, e) &&
+           patiently(x, note_formers, e);
 }
 
 /* ---- swapping ---- */
 
-static bool refresh(struct run *r, struct err *e)
+static bool refresh(void *arg, struct err *e)
 {
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     return index_refresh(r->servers.es, r->index.info.name, e);
 }
 
 /* Each try looks anew: somebody may have swapped, too. */
-static bool swap_alias(struct run *r, struct err *e)
+static bool swap_alias(void *arg, struct err *e)
 {
-    struct reindex *x = of(r);
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     struct index_info now;
     if (!index_look(r->servers.es, x->alias, &now, e))
         return false;
@@ -319,8 +333,8 @@ static bool swap(struct reindex *x, struct err *e)
     if (!still)
         log_warn("%s: whoever uses state file '%s' does not hold still: going on", name_of(x),
                  x->main_path);
-    bool ok = run_changes(r, e) && check_rejected(x, e) && run_patiently(r, refresh, e) &&
-              run_patiently(r, swap_alias, e);
+    bool ok = run_changes(r, e) && check_rejected(x, e) && patiently(x, refresh, e) &&
+              patiently(x, swap_alias, e);
     state_release(asked);
     if (ok)
         log_info("%s: '%s' stands for '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
@@ -402,9 +416,10 @@ static bool finish(struct reindex *x, struct err *e)
 
 /* ---- the whole ---- */
 
-static bool work(struct run *r, struct err *e)
+static bool work(void *arg, struct err *e)
 {
-    struct reindex *x = of(r);
+    struct reindex *x = arg;
+    struct run *r = &x->run;
     bool ok = (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
     if (!ok)
         queue_fail(r->work.queue, e);
@@ -426,7 +441,7 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
 {
     struct run *r = &x->run;
     struct pipeline *p = &r->user.pipeline;
-    if (!run_open_script(&r->user, script, e) || !run_open_servers(r, e))
+    if (!run_open_script(&r->user, script, e) || !run_open_servers(&r->servers, p, false, e))
         return false;
     if (strcmp(p->sink.indices, p->sink.index) != 0)
         return err_set(e, ERR_USAGE,
@@ -440,8 +455,8 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
     p->state = run_reindex_path(x->main_path);
     if (!p->state)
         return err_memory(e);
-    if (!run_reach(r, RUN_SEARCH, look_at_old, e) || !read_main(x, e) ||
-        !(r->state.file = state_open(p->state, e)) || !run_patiently(r, choose_index, e) ||
+    if (!run_reach(r, RUN_SEARCH, look_at_old, x, e) || !read_main(x, e) ||
+        !(r->state.file = state_open(p->state, e)) || !patiently(x, choose_index, e) ||
         !run_open_rest(r, e))
         return false;
     raise_version(x);
@@ -457,7 +472,7 @@ bool reindex(const struct reindex_options *o, const char *script, bool terminal,
                 .terminal = terminal,
                 .servers.give_up_after = (double)o->give_up_after,
                 .started_us = clock_mono_us()}};
-    bool ok = open_all(&x, script, e) && run_execute(&x.run, work, e);
+    bool ok = open_all(&x, script, e) && run_execute(&x.run, work, &x, e);
     *rejected = x.rejected > 0;
     state_close(x.main);
     state_data_free(&x.main_data);

@@ -16,42 +16,67 @@ size_t run_scan_lane(const struct run *r)
     return r->user.source.n_tables;
 }
 
-/* A server that this run has never reached may not be there at all: a wrong address is a mistake
- * more often than an outage. */
-static void warn_first_wait(const struct run *r, bool search)
-{
-    const struct pipeline *p = &r->user.pipeline;
-    int line = search ? p->sink.url_line : p->source.url_line;
-    char name[100], variable[140] = "", limit[60] = "ever (--give-up-after S: for S seconds)";
-    if (pipeline_variable(&r->user.text, line, name, sizeof name))
-        snprintf(variable, sizeof variable, ", variable %s", name);
-    if (r->servers.give_up_after > 0)
-        snprintf(limit, sizeof limit, "%.0f s", r->servers.give_up_after);
-    log_warn("%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
-             "(%s:%d%s); it "
-             "is waited for %s",
-             p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source",
-             p->script, line, variable, limit);
-}
+/* ---- patience ---- */
 
-bool run_reach(struct run *r, enum run_server needs, bool (*step)(struct run *, struct err *),
-               struct err *e)
+struct step {
+    struct run *run;
+    bool (*step)(struct run *, struct err *);
+};
+
+static bool take_step(void *arg, struct err *e)
 {
-    struct retry retry;
-    bool search = needs == RUN_SEARCH, told = needs == RUN_NO_SERVER;
-    retry_start(&retry, r->servers.give_up_after);
-    while (!step(r, e)) {
-        if (!told && e->kind == ERR_PASSING && !(search ? r->servers.met : r->servers.pg.accepted))
-            warn_first_wait(r, search);
-        told = true;
-        if (!retry_again(&retry, e))
-            return false;
-    }
-    retry_done(&retry);
-    return true;
+    struct step *s = arg;
+    return s->step(s->run, e);
 }
 
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e)
 {
-    return run_reach(r, RUN_NO_SERVER, step, e);
+    struct step s = {r, step};
+    return retry_until(r->servers.give_up_after, take_step, &s, e);
+}
+
+struct first_step {
+    struct run *run;
+    enum run_server needs;
+    bool (*step)(void *arg, struct err *e);
+    void *arg;
+    bool failed; /* before */
+};
+
+/* A wrong address is a mistake more often than an outage. */
+static void warn_first_wait(const struct run *r, enum run_server needs)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    bool search = needs == RUN_SEARCH;
+    int line = search ? p->sink.url_line : p->source.url_line;
+    char name[100], variable[140] = "",
+                    limit[60] = "without end (--give-up-after S: for S seconds)";
+    if (pipeline_variable(&r->user.text, line, name, sizeof name))
+        snprintf(variable, sizeof variable, ", variable %s", name);
+    if (r->servers.give_up_after > 0)
+        snprintf(limit, sizeof limit, "for %.0f s", r->servers.give_up_after);
+    log_warn("%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
+             "(%s:%d%s); waiting for it %s",
+             p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source",
+             p->script, line, variable, limit);
+}
+
+static bool take_first_step(void *arg, struct err *e)
+{
+    struct first_step *s = arg;
+    const struct run_servers *servers = &s->run->servers;
+    if (s->step(s->arg, e))
+        return true;
+    bool reached = s->needs == RUN_SEARCH ? servers->met : servers->pg.accepted;
+    if (!s->failed && e->kind == ERR_PASSING && !reached)
+        warn_first_wait(s->run, s->needs);
+    s->failed = true;
+    return false;
+}
+
+bool run_reach(struct run *r, enum run_server needs, bool (*step)(void *arg, struct err *e),
+               void *arg, struct err *e)
+{
+    struct first_step s = {.run = r, .needs = needs, .step = step, .arg = arg};
+    return retry_until(r->servers.give_up_after, take_first_step, &s, e);
 }

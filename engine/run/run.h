@@ -10,13 +10,13 @@
  *     run_execute.c the hooks round the work, and what it came to
  */
 #pragma once
-#include "es/es.h"
 #include "flow/coordinator.h"
 #include "flow/progress.h"
 #include "index/echo.h"
 #include "index/index.h"
 #include "pg/pg_pool.h"
 #include "run/run_script.h"
+#include "run/run_servers.h"
 #include "store/state.h"
 
 #include <stdbool.h>
@@ -33,16 +33,6 @@ struct run_options {
     bool dry_run, full, follow, sweep, allow_deletes, take_over;
     const char *format, *keys, *keys_from, *since, *dead_letters;
     long long limit, workers, give_up_after;
-};
-
-/* Both servers, and the main thread's connections to them. */
-struct run_servers {
-    struct pg_server pg;
-    struct pg_pool pool;
-    struct es_server search; /* a dry run has none */
-    struct es *es;           /* owned; NULL: a dry run */
-    bool met;                /* the search server has answered as one */
-    double give_up_after;    /* seconds to wait for either; 0: for ever */
 };
 
 /* How far the pipeline has come: what the state file says, or will say when it is saved next. */
@@ -100,12 +90,11 @@ bool run_is_partial(const struct run *r);
 /* The lane of feeds that go over the whole table: the first load, a sweep, given keys. */
 size_t run_scan_lane(const struct run *r);
 
-/* Which server a step needs; see run_patiently. */
-enum run_server { RUN_NO_SERVER, RUN_POSTGRES, RUN_SEARCH };
-
-/* Repeats step until it succeeds; waits between two tries while the error is passing. needs: warns
- * at the first wait if this run has never reached that server: its address may be wrong. */
-bool run_reach(struct run *r, enum run_server needs, bool (*step)(struct run *, struct err *),
-               struct err *e);
-/* The same for a step that comes after both servers have been reached. */
+/* A step that is repeated until it succeeds, with waits while its error is passing. */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
+
+enum run_server { RUN_POSTGRES, RUN_SEARCH };
+/* The same for the first step that needs this server: at the first wait it warns that no request
+ * has succeeded yet, since the address may be wrong. */
+bool run_reach(struct run *r, enum run_server needs, bool (*step)(void *arg, struct err *e),
+               void *arg, struct err *e);

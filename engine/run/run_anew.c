@@ -8,7 +8,6 @@
 #include "flow/queue.h"
 #include "run/run.h"
 #include "run/run_index.h"
-#include "run/run_open.h"
 #include "run/run_reload.h"
 #include "run/run_workers.h"
 
@@ -34,28 +33,25 @@ static bool is_outdated(struct run *r, const struct err *e)
     return r->restarts.n++ < OFTEN;
 }
 
-static bool open_fresh(struct run *r, struct run_script *fresh, struct err *e)
-{
-    return run_open_script(fresh, r->user.text.path, e) && run_check_reload(r, fresh, e) &&
-           run_open_source(r, fresh, e) && run_fit_index(r, fresh, e);
-}
+struct successor { /* of a script */
+    struct run *run;
+    struct run_script script;
+};
 
-static bool open_patiently(struct run *r, struct run_script *fresh, struct err *e)
+static bool open_successor(void *arg, struct err *e)
 {
-    struct retry retry;
-    retry_start(&retry, r->servers.give_up_after);
-    while (!open_fresh(r, fresh, e)) {
-        run_close_script(fresh);
-        if (!retry_again(&retry, e))
-            return false;
-    }
-    retry_done(&retry);
-    return true;
+    struct successor *s = arg;
+    struct run *r = s->run;
+    run_close_script(&s->script); /* of the try before */
+    return run_open_script(&s->script, r->user.text.path, e) &&
+           run_check_reload(r, &s->script, e) &&
+           run_bind_script(&s->script, &r->servers.pool, &r->work.progress.expected, e) &&
+           run_fit_index(r, &s->script, e);
 }
 
 bool run_anew(struct run *r, struct err *e)
 {
-    struct run_script fresh = {0};
+    struct successor next = {.run = r};
     if (!is_outdated(r, e))
         return false;
     if (e->kind == ERR_NONE)
@@ -66,12 +62,14 @@ bool run_anew(struct run *r, struct err *e)
     run_stop(r);
     if (!stop_sleep(PAUSE_MS))
         return stop_err(e);
-    if (!coordinator_note(&r->work.coordinator, e) || !open_patiently(r, &fresh, e))
+    bool ok = coordinator_note(&r->work.coordinator, e) &&
+              retry_until(r->servers.give_up_after, open_successor, &next, e) &&
+              run_restart(r, &next.script, e);
+    run_close_script(&next.script);
+    if (!ok)
         return false;
-    bool ok = run_restart(r, &fresh, e);
-    run_close_script(&fresh);
-    r->work.coordinator.unsaved |= ok;
+    r->work.coordinator.unsaved = true;
     if (r->state.data.phase == STATE_SNAPSHOT) /* begun as asked: it goes on */
         r->options.full = false;
-    return ok;
+    return true;
 }

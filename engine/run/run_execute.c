@@ -57,7 +57,7 @@ static struct script_run hook_info(const struct run *r, const struct counts *s, 
     };
 }
 
-bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct err *e)
+bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *arg, struct err *e)
 {
     char letters[PROGRESS_TEXT];
     struct counts sums = {0};
@@ -66,7 +66,7 @@ bool run_execute(struct run *r, bool (*work)(struct run *, struct err *), struct
                                                             r->user.pipeline.state});
     if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
         return false;
-    bool ok = work(r, e);
+    bool ok = work(arg, e);
     progress_end(&r->work.progress);
     sums = queue_sums(r->work.queue);
     run_tell_repeated(r);

@@ -11,7 +11,6 @@
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_load.h"
-#include "run/run_open.h"
 #include "run/run_reload.h"
 #include "run/run_state.h"
 #include "run/run_warn.h"
@@ -217,9 +216,11 @@ static bool reload(struct following *f, struct err *e)
 {
     struct run_script fresh = {0};
     struct err why;
-    bool ok = run_open_script(&fresh, f->run->user.text.path, &why) &&
-              run_check_reload(f->run, &fresh, &why) && run_open_source(f->run, &fresh, &why) &&
-              (f->run->index.replaced || run_fit_index(f->run, &fresh, &why));
+    bool ok =
+        run_open_script(&fresh, f->run->user.text.path, &why) &&
+        run_check_reload(f->run, &fresh, &why) &&
+        run_bind_script(&fresh, &f->run->servers.pool, &f->run->work.progress.expected, &why) &&
+        (f->run->index.replaced || run_fit_index(f->run, &fresh, &why));
     if (!ok)
         log_error("script not reloaded, the old one goes on: %s", why.text);
     if (ok || f->run->index.replaced)

@@ -41,23 +41,26 @@ static bool carry_snapshot(struct run *r, struct err *e)
         e);
 }
 
-static bool read_poll_start(struct run *r, size_t table, struct feed_poll_start *start,
-                            struct err *e)
+struct start_query {
+    struct run *run;
+    size_t table;
+    struct feed_poll_start *start;
+};
+
+static bool read_poll_start(void *arg, struct err *e)
 {
-    struct retry retry;
-    retry_start(&retry, r->servers.give_up_after);
-    while (!feed_poll_start_read(&r->user.source, &r->servers.pool, table, start, e))
-        if (!retry_again(&retry, e))
-            return false;
-    retry_done(&retry);
-    return true;
+    struct start_query *q = arg;
+    struct run *r = q->run;
+    return feed_poll_start_read(&r->user.source, &r->servers.pool, q->table, q->start, e);
 }
 
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)
 {
     struct feed_poll_start start = {0};
     struct feed *f = NULL;
-    if (read_poll_start(r, table, &start, e) && run_note_server(r, start.server, e)) {
+    struct start_query q = {r, table, &start};
+    if (retry_until(r->servers.give_up_after, read_poll_start, &q, e) &&
+        run_note_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
             run_tell_horizon(r, &start.report);
         f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,

@@ -8,14 +8,10 @@
 
 struct err;
 struct run;
-struct run_script;
 
 /* Opens everything but the workers; waits for servers that are down. On failure, too, run_close frees
  * what there is. */
 bool run_open(struct run *r, const char *path, struct err *e);
-/* Its parts, for a caller that has read r->user with run_open_script. */
-bool run_open_servers(struct run *r, struct err *e);
+/* The second half of it: r->user is read, and r->servers are open. */
 bool run_open_rest(struct run *r, struct err *e);
-/* Binds a script to the database: its tables, and the columns of its query. */
-bool run_open_source(struct run *r, struct run_script *s, struct err *e);
 void run_close(struct run *r); /* safe on a zeroed struct */

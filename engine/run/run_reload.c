@@ -7,7 +7,6 @@
 #include "run/run.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
-#include "run/run_open.h"
 #include "run/run_state.h"
 #include "run/run_workers.h"
 

@@ -2,12 +2,13 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "pg/pg_pool.h"
 
-/* lacking: see pipeline_read_dry. */
-static bool read_script(struct run_script *s, const char *path, struct err *lacking, struct err *e)
+/* missing: see pipeline_read_dry. */
+static bool read_script(struct run_script *s, const char *path, struct err *missing, struct err *e)
 {
     return script_text_read(&s->text, path, e) && (s->script = script_open(&s->text, e)) &&
-           pipeline_read_dry(&s->pipeline, s->script, lacking, e) &&
+           pipeline_read_dry(&s->pipeline, s->script, missing, e) &&
            fingerprint_read(s->script, &s->pipeline, s->fingerprint, e);
 }
 
@@ -16,16 +17,27 @@ bool run_open_script(struct run_script *s, const char *path, struct err *e)
     return read_script(s, path, NULL, e);
 }
 
-/* Nothing is written, so it may be unknown where to; yet whoever tries a script wants to know. */
 bool run_open_script_dry(struct run_script *s, const char *path, struct err *e)
 {
-    struct err lacking;
-    if (!read_script(s, path, &lacking, e))
+    struct err missing;
+    if (!read_script(s, path, &missing, e))
         return false;
-    if (lacking.kind != ERR_NONE)
-        log_warn("%s: only a dry run does without it%s%s%s", lacking.text,
-                 *lacking.hint ? " (hint: " : "", lacking.hint, *lacking.hint ? ")" : "");
+    if (missing.kind != ERR_NONE)
+        log_warn("%s: only a dry run works without it%s%s%s", missing.text,
+                 *missing.hint ? " (hint: " : "", missing.hint, *missing.hint ? ")" : "");
     return true;
+}
+
+bool run_bind_script(struct run_script *s, struct pg_pool *pool, int64_t *expected, struct err *e)
+{
+    struct pg *pg = pg_acquire(pool, e);
+    *expected = 0;
+    bool ok = pg && source_open(&s->source, &s->pipeline, pg, e) &&
+              source_estimate(&s->source, pg, expected, e) && source_warn(&s->source, pg, e);
+    pg_release(pool, pg);
+    if (!ok)
+        source_free(&s->source); /* a retry begins with an empty one */
+    return ok;
 }
 
 void run_close_script(struct run_script *s)
@@ -45,9 +57,8 @@ bool run_can_follow(const struct pipeline *p, struct err *e)
     if (any)
         return true;
     err_set(e, ERR_USAGE,
-            "%s: option --follow would see no change: there is no cursor in source, and sweep is 0",
+            "%s: option --follow would see no change: source has no cursor, and sweep is 0",
             p->script);
-    return err_hint(e, "sweep = 60, beside name, compares every row each minute; source.cursor, "
-                       "the column that says "
-                       "when a row last changed, costs less");
+    return err_hint(e, "sweep = 60 compares every row each minute; source.cursor, the column that "
+                       "says when a row last changed, costs less");
 }

@@ -23,40 +23,38 @@ void run_tell_horizon(const struct run *r, const struct source_report *report)
                  (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
 }
 
-static bool look_for_rows(struct run *r, size_t table, bool *any, struct err *e)
-{
-    struct pg *pg = pg_acquire(&r->servers.pool, e);
-    bool ok = pg && source_has_rows(&r->user.source, pg, table, any, e);
-    pg_release(&r->servers.pool, pg);
-    return ok;
-}
+struct rows_query {
+    struct run *run;
+    size_t table;
+    bool any; /* the answer */
+};
 
-static bool has_rows(struct run *r, size_t table, bool *any, struct err *e)
+static bool look_for_rows(void *arg, struct err *e)
 {
-    struct retry retry;
-    retry_start(&retry, r->servers.give_up_after);
-    while (!look_for_rows(r, table, any, e))
-        if (!retry_again(&retry, e))
-            return false;
-    retry_done(&retry);
-    return true;
+    struct rows_query *q = arg;
+    struct pg_pool *pool = &q->run->servers.pool;
+    struct pg *pg = pg_acquire(pool, e);
+    bool ok = pg && source_has_rows(&q->run->user.source, pg, q->table, &q->any, e);
+    pg_release(pool, pg);
+    return ok;
 }
 
 bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
 {
     const struct source *s = &r->user.source;
-    bool told = r->warned.hidden, any = false;
+    bool told = r->warned.hidden;
     for (size_t i = 0; i < s->n_tables; i++) {
         if (!s->tables[i].row_security)
             continue;
-        if (!has_rows(r, i, &any, e))
+        struct rows_query q = {.run = r, .table = i};
+        if (!retry_until(r->servers.give_up_after, look_for_rows, &q, e))
             return false;
-        if (any && at_start)
+        if (q.any && at_start)
             log_info(
                 "row security is active in '%s' for this user: rows that its policies hide are not "
                 "there for us",
                 s->tables[i].label);
-        if (!any && !told) {
+        if (!q.any && !told) {
             log_warn("no row of '%s' can be seen: its row security is active for this user; a "
                      "policy for "
                      "that user, "
@@ -128,12 +126,12 @@ void run_tell_lost_state(const struct run *r)
 bool run_tell_nothing_made(struct run *r, struct err *e)
 {
     struct counts sums = queue_sums(r->work.queue);
-    bool any = false;
+    struct rows_query q = {.run = r};
     if (sums.indexed + sums.rejected + sums.superseded + sums.unchanged > 0)
         return true;
-    if (!look_for_rows(r, 0, &any, e))
+    if (!look_for_rows(&q, e))
         return false;
-    if (any)
+    if (q.any)
         log_warn("%s: '%s' has rows, but none of them became a document: document() gave nil for "
                  "each, or the "
                  "query leaves them all out",

@@ -1,0 +1,43 @@
+#include "run/run_servers.h"
+
+#include "base/err.h"
+#include "base/log.h"
+#include "script/pipeline.h"
+
+#include <stdlib.h>
+
+/* An environment variable that is set, but empty, gives an empty url: easily overlooked. */
+static void warn_empty_url(const struct run_servers *s, const struct pipeline *p)
+{
+    static const char *const variables[] = {"PGHOST", "PGHOSTADDR", "PGDATABASE", "PGSERVICE"};
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
+        if (*p->source.url || getenv(variables[i]))
+            return;
+    log_warn("%s:%d: field 'url' in source is empty: using database %s, libpq's default", p->script,
+             p->source.url_line, s->pg.label);
+}
+
+bool run_open_servers(struct run_servers *s, const struct pipeline *p, bool postgres_alone,
+                      struct err *e)
+{
+    if (!pg_server_init(&s->pg, p->source.url, e))
+        return pipeline_at_line(e, p, p->source.url_line);
+    warn_empty_url(s, p);
+    pg_pool_init(&s->pool, &s->pg);
+    if (postgres_alone)
+        return true;
+    struct es_config config = {.url = p->sink.url, .compress = p->sink.compress};
+    if (!es_server_init(&s->search, &config, e))
+        return pipeline_at_line(e, p, p->sink.url_line);
+    return es_server_secure(&s->search, &p->sink.security, e) &&
+           (s->es = es_open(&s->search, e)) != NULL;
+}
+
+void run_close_servers(struct run_servers *s)
+{
+    es_close(s->es);
+    pg_pool_free(&s->pool);
+    pg_server_free(&s->pg);
+    es_server_free(&s->search);
+    *s = (struct run_servers){0};
+}
