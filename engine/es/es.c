@@ -174,12 +174,6 @@ void es_close(struct es *es)
     free(es);
 }
 
-void es_answer_free(struct es_answer *a)
-{
-    buf_free(&a->body);
-    *a = (struct es_answer){0};
-}
-
 /* ---- why there was no answer ---- */
 
 /* The one table of libcurl's codes that mean "later perhaps"; all others are final. */

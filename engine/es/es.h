@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "base/buf.h"
+#include "es/es_answer.h"
 #include "es/es_security.h"
 
 #include <stdbool.h>
@@ -20,7 +21,6 @@
 struct err;
 struct es_nodes;
 struct es_url;
-struct json_reader;
 
 struct es_limits {   /* es_server_init sets them; tests make them small before es_open */
     long connect_ms; /* 10 s: a host that is up accepts in one; the rest is for lost packets */
@@ -65,16 +65,6 @@ struct es; /* one thread's connection */
 struct es *es_open(const struct es_server *s, struct err *e);
 void es_close(struct es *es); /* NULL is fine */
 
-struct es_answer { /* bears being zeroed; free with es_answer_free */
-    int status;
-    int64_t retry_after_ms; /* from Retry-After, seconds or a date, an hour at most; 0: none */
-    char type[60];          /* Content-Type; empty: none */
-    char redirect[200];     /* scheme and host of where a 3xx leads to; else empty */
-    struct buf body;
-    const char *privilege; /* that the request takes: static; NULL: not known */
-};
-void es_answer_free(struct es_answer *a);
-
 /* path begins with '/' and is already escaped (es_add_escaped). body may be NULL; type: its content
  * type, NULL means application/json. True: an answer arrived whole, whatever its status (a 413
  * counts even if the connection broke behind its head). False: none did (passing: connect, DNS,
@@ -85,20 +75,6 @@ void es_answer_free(struct es_answer *a);
 bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
                 const char *type, struct es_answer *a, struct err *e);
 
-/* True for 2xx. Else sets e, by the table, with the server's own reason and, where we know one, a
- * remedy: passing for 408, 429, 502, 503, 504 and the block of a full disk; final for the rest. It
- * says as well whether the server was overloaded. */
-bool es_check(const struct es_answer *a, struct err *e);
-/* The same, of a request that reads or writes documents: passing for any other 5xx, too (a node
- * that leaves answers 500). */
-bool es_check_documents(const struct es_answer *a, struct err *e);
-/* For the body of a 200 that is not what was asked for; why: "cut off at byte 7". Passing: nothing
- * was believed, and the same request may fare better; or, where the body holds an error object,
- * what the table says of that. Always returns false. */
-bool es_unfit(const char *text, size_t len, const char *why, struct err *e);
-
-/* Whether a search server said so: the body is an error object of its kind, with a type. */
-bool es_is_own_error(const struct es_answer *a);
 /* For an answer that no search server gives to that request. At first contact it is no outage but
  * another program, or a page of somebody else's: final, and what answered is told; unless it may be
  * a search server's that was cut off. Else passing: "damaged answer". Always returns false. */
@@ -106,52 +82,3 @@ bool es_unknown(const struct es *es, const struct es_answer *a, bool first_conta
 
 /* Adds text with all but unreserved characters as %XX: one segment of a path. */
 void es_add_escaped(struct buf *b, const char *text);
-
-/* The server's own words in an error answer: "type: reason (caused by type: reason)", or the body's
- * first line. One line, at most 300 bytes. */
-void es_reason(const struct es_answer *a, char *out, size_t size);
-
-/* What the body begins with, or a page's title, in quotes; "empty". */
-void es_words(const struct es_answer *a, char *out, size_t size);
-/* Whether the body is one JSON text, to its end. */
-bool es_is_whole(const struct es_answer *a);
-
-struct es_error {
-    char type[100];    /* empty if the server gave none */
-    char reason[1100]; /* behind a key of 512 bytes there must be room for what matters */
-    char cause[300];   /* the innermost "caused_by", as "type: reason"; may be empty */
-};
-/* Reads an error object (or an old server's plain text), which is the value that begins with the
- * next token of r. False: it is neither, or damaged. */
-bool es_read_error(struct json_reader *r, struct es_error *out);
-/* "type: reason (caused by ...)" into out, cut at a character. */
-void es_error_text(const struct es_error *error, char *out, size_t size);
-
-/* ---- the table ---- */
-
-enum es_part {
-    ES_WHOLE = 1,
-    ES_DOCUMENTS = 2,
-    ES_ITEM = 4
-}; /* a whole answer; one about documents; an item */
-
-enum es_verdict {
-    ES_AGAIN,      /* passing: the same again, later */
-    ES_OVERLOADED, /* the same, and less at a time */
-    ES_TOO_LARGE,  /* the same again, in parts */
-    ES_STALE,      /* the index holds a newer version */
-    ES_REJECTED,   /* this document will never be taken; others may */
-    ES_BROKEN,     /* final: nothing gets through, whichever document */
-};
-
-struct es_rule {
-    unsigned parts;            /* of es_part: what it is about */
-    int from, to;              /* status */
-    const char *type, *reason; /* of the error: equal to; part of. NULL: any */
-    enum es_verdict verdict;
-    const char *hint; /* the remedy, or NULL */
-};
-
-/* What becomes of what was answered with this status and error. NULL: no sound answer says so. */
-const struct es_rule *es_judge(enum es_part part, int64_t status, const struct es_error *error);
-const struct es_rule *es_rules(size_t *n); /* for its test: each row is one */

@@ -1,6 +1,7 @@
+#include "es/es_answer.h"
+
 #include "base/err.h"
 #include "base/json.h"
-#include "es/es.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,12 @@
 enum { REASON = 300 }; /* bytes of a server's reason that a message has room for */
 
 /* ---- what the server says ---- */
+
+void es_answer_free(struct es_answer *a)
+{
+    buf_free(&a->body);
+    *a = (struct es_answer){0};
+}
 
 /* text as one line into out, cut at a character. A server that could not parse a request may quote
  * it, headers and credentials too (Elasticsearch 7.10 does, in "[Source: (byte[])..."): nothing is
