@@ -176,7 +176,7 @@ static bool ensure_index(struct worker *w, const char *index, struct err *e)
         return true;
     if (!w->known && !(w->known = keyset_new(KNOWN_MAX)))
         return err_memory(e);
-    if (!index_look(w->es, index, &info, e))
+    if (!index_get_info(w->es, index, &info, e))
         return false;
     if (!info.exists && !create_index(w, index, e))
         return false;

@@ -129,20 +129,26 @@ static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
 {
     struct bulk *b = &w->bulk;
     const char **keys = malloc(b->n * sizeof *keys);
-    struct index_place *places = malloc(b->n * sizeof *places);
+    struct doc_location *places = malloc(b->n * sizeof *places);
     size_t *items = malloc(b->n * sizeof *items), n = 0;
     bool scattered = w->config->pipeline->sink.scattered,
          ok = (keys && items && places) || err_memory(e);
     for (size_t i = 0; ok && i < b->n; i++)
         if (!deletes_alone || b->items[i].is_delete) {
             items[n] = i;
-            places[n] = (struct index_place){bulk_index(b, i), bulk_routing(b, i)};
+            places[n] = (struct doc_location){bulk_index(b, i), bulk_routing(b, i)};
             keys[n++] = bulk_key(b, i);
         }
     struct comparison c = {.bulk = b, .items = items, .copies = scattered ? &w->placed : NULL};
-    ok = ok &&
-         (n == 0 || index_get_at(w->es, w->config->pipeline->sink.index, keys,
-                                 scattered ? places : NULL, n, !deletes_alone, compare, &c, e));
+    ok = ok && (n == 0 ||
+                index_get_documents(w->es, w->config->pipeline->sink.index,
+                                    &(struct index_lookup){.keys = keys,
+                                                           .locations = scattered ? places : NULL,
+                                                           .n = n,
+                                                           .with_source = !deletes_alone,
+                                                           .visit = compare,
+                                                           .arg = &c},
+                                    e));
     free(places);
     free(keys);
     free(items);

@@ -77,11 +77,18 @@ static void tell(const char *key, struct es *es, const char *index)
 void echo_hear(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index)
 {
     struct hearing h = {.sample = s};
-    struct index_place place = {s->index, s->routing};
+    struct doc_location place = {s->index, s->routing};
     const char *key = s->key;
     struct err ignored;
-    if (!key || !index_get_at(es, index, &key, s->index || s->routing ? &place : NULL, 1, true,
-                              hear, &h, &ignored))
+    if (!key || !index_get_documents(
+                    es, index,
+                    &(struct index_lookup){.keys = &key,
+                                           .locations = s->index || s->routing ? &place : NULL,
+                                           .n = 1,
+                                           .with_source = true,
+                                           .visit = hear,
+                                           .arg = &h},
+                    &ignored))
         return;
     if (h.same)
         atomic_store(&echo->heard, true);

@@ -1,9 +1,10 @@
-#include "index/index_internal.h"
+#include "index/index.h"
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "es/es.h"
+#include "index/index_alias.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,22 +13,6 @@
 
 /* bytes: settings with a large list of synonyms have some megabytes */
 enum { MAX_REQUEST = 64 << 20 };
-
-bool index_ask(struct es *es, const char *method, const char *index, const char *rest,
-               const struct buf *body, struct es_answer *a, struct err *e)
-{
-    struct buf path;
-    buf_init(&path, 1 << 16);
-    buf_adds(&path, "/");
-    es_add_escaped(&path, index);
-    buf_adds(&path, rest);
-    const char *text = buf_cstr(&path);
-    bool ok = text ? es_request(es, method, text, body ? body->data : NULL, body ? body->len : 0,
-                                NULL, a, e)
-                   : err_memory(e);
-    buf_free(&path);
-    return ok;
-}
 
 /* ---- looking ---- */
 
@@ -145,9 +130,12 @@ static bool judge_look(const struct es *es, const struct es_answer *a, const cha
 static bool ask_settings(struct es *es, const char *index, struct es_answer *a, struct err *e)
 {
     return index_ask(
-        es, "GET", index,
-        "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true", NULL, a,
-        e);
+        es,
+        &(struct index_request){
+            "GET", index,
+            "/_settings/index.uuid,index.gc_deletes?flat_settings=true&include_defaults=true",
+            NULL},
+        a, e);
 }
 
 static bool look(struct es *es, const char *index, struct index_info *info, struct err *e)
@@ -172,7 +160,7 @@ bool index_meet(struct es *es, const char *index, struct err *e)
     return ok;
 }
 
-bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e)
+bool index_get_info(struct es *es, const char *index, struct index_info *info, struct err *e)
 {
     char target[INDEX_NAME];
     if (!look(es, index, info, e))
@@ -260,22 +248,6 @@ static bool add_body(struct buf *b, const char *settings, const char *mappings, 
     return !b->failed || err_memory(e);
 }
 
-bool index_unacknowledged(const struct es_answer *a)
-{
-    struct json_reader r;
-    bool found = false, ok = a->body.len > 0;
-    json_open_loose(&r, a->body.data, a->body.len);
-    ok = ok && json_next(&r) == JSON_OBJECT;
-    while (ok && json_next(&r) == JSON_KEY) {
-        if (json_is(&r, "acknowledged"))
-            found = json_next(&r) == JSON_FALSE;
-        else
-            ok = json_skip(&r);
-    }
-    json_close(&r);
-    return found;
-}
-
 static bool judge_create(const struct es_answer *a, const char *index, struct err *e)
 {
     char reason[300];
@@ -304,7 +276,8 @@ bool index_create(struct es *es, const char *index, const char *settings, const 
     struct buf body;
     buf_init(&body, MAX_REQUEST);
     bool ok = add_body(&body, settings, mappings, e) &&
-              index_ask(es, "PUT", index, "", &body, &a, e) && judge_create(&a, index, e);
+              index_ask(es, &(struct index_request){"PUT", index, "", &body}, &a, e) &&
+              judge_create(&a, index, e);
     buf_free(&body);
     es_answer_free(&a);
     return ok;
@@ -313,51 +286,13 @@ bool index_create(struct es *es, const char *index, const char *settings, const 
 bool index_delete(struct es *es, const char *index, struct err *e)
 {
     struct es_answer a = {0};
-    bool ok = index_ask(es, "DELETE", index, "", NULL, &a, e) &&
+    bool ok = index_ask(es, &(struct index_request){"DELETE", index, "", NULL}, &a, e) &&
               (a.status == 404 || es_check(&a, e) || err_wrap(e, "deletion of index '%s'", index));
     es_answer_free(&a);
     return ok;
 }
 
 /* ---- refreshing ---- */
-
-/* [{"shard":0,"reason":{...}},...]: keeps the first one's reason. */
-static bool read_failures(struct json_reader *r, struct index_shards *s)
-{
-    if (json_next(r) != JSON_ARRAY)
-        return false;
-    while (json_next(r) == JSON_OBJECT) {
-        while (json_next(r) == JSON_KEY) {
-            struct es_error error;
-            bool wanted = json_is(r, "reason") && !s->reason[0];
-            if (!(wanted ? es_read_error(r, &error) : json_skip(r)))
-                return false;
-            if (wanted)
-                es_error_text(&error, s->reason, sizeof s->reason);
-        }
-        if (r->token != JSON_OBJECT_END)
-            return false;
-    }
-    return r->token == JSON_ARRAY_END;
-}
-
-bool index_read_shards(struct json_reader *r, struct index_shards *s)
-{
-    if (json_next(r) != JSON_OBJECT)
-        return false;
-    while (json_next(r) == JSON_KEY) {
-        int64_t *count = json_is(r, "total")        ? &s->total
-                         : json_is(r, "successful") ? &s->successful
-                         : json_is(r, "failed")     ? &s->failed
-                                                    : NULL;
-        bool ok = count                    ? json_next(r) == JSON_NUMBER && json_int(r, count)
-                  : json_is(r, "failures") ? read_failures(r, s)
-                                           : json_skip(r);
-        if (!ok)
-            return false;
-    }
-    return r->token == JSON_OBJECT_END;
-}
 
 static bool read_refresh(const struct es_answer *a, struct index_shards *s)
 {
@@ -388,7 +323,7 @@ static bool judge_refresh(const struct es_answer *a, struct err *e)
 bool index_refresh(struct es *es, const char *index, struct err *e)
 {
     struct es_answer a = {0};
-    bool ok = index_ask(es, "POST", index, "/_refresh", NULL, &a, e) &&
+    bool ok = index_ask(es, &(struct index_request){"POST", index, "/_refresh", NULL}, &a, e) &&
               (judge_refresh(&a, e) || err_wrap(e, "refresh of index '%s'", index));
     es_answer_free(&a);
     return ok;

@@ -1,22 +1,28 @@
 /* index: the index itself: looked at, created, made to fit, put behind an alias; its documents:
  * counted, fetched, walked through.
  *
- * Uses     es, json, tree, mapping, buf, err.
+ * Uses     es, json, json_tree, mapping, buf, err.
+ *
+ *     index.c          the index itself: looked at, created, refreshed
+ *     index_request.c  what all requests about an index share
+ *     index_schema.c   its settings, mapping and note: what the script wants of them
+ *     index_alias.c    aliases, and the index that takes another's place
+ *     index_read.c     its documents: counted, fetched by key
+ *     index_scan.c     the walk over their keys
+ *     index_find.c     where a key's documents are, in several indexes and shards
  *
  * Where `index` is said, the name of an index will do, or that of an alias.
  */
 #pragma once
+#include "index/doc_location.h"
+#include "index/index_request.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct buf;
-struct err;
-struct es;
-
 enum {
     INDEX_UUID = 64,
-    INDEX_NAME = 256,       /* no server takes a longer one */
     INDEX_FINGERPRINT = 17, /* 64 bits in hex */
     /* bytes of a pipeline's name that are kept: enough to tell it from another */
     INDEX_PIPELINE = 128,
@@ -39,7 +45,7 @@ bool index_meet(struct es *es, const char *index, struct err *e);
 
 /* Looks at index; of an alias of several, at its write index, and there must be one. info->exists
  * false: there is none. */
-bool index_look(struct es *es, const char *index, struct index_info *info, struct err *e);
+bool index_get_info(struct es *es, const char *index, struct index_info *info, struct err *e);
 
 /* Creates it. settings and mappings: JSON objects, or NULL. index.gc_deletes is set to 1 h unless
  * settings name it. That somebody else was faster is not an error. ERR_USAGE: the server refuses
@@ -133,15 +139,6 @@ bool index_add_meta(struct buf *out, const char *mappings, const struct index_me
  * does. */
 bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings,
                        struct err *e);
-/* In one step: `alias`, which stood for old, stands for fresh. old NULL: it stood for nothing, and
- * is made. old and alias the same: that index is deleted, and the alias takes its name. */
-bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh,
-                struct err *e);
-/* Told of each index that reindex has made for alias, by its name ("movies-20261124-133005"), and
- * no alias stands for now; the newest first. False ends the call with what it put into e. */
-typedef bool index_old_visit(const char *index, void *arg, struct err *e);
-bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg,
-                    struct err *e);
 
 /* ---- what it holds ---- */
 
@@ -157,21 +154,20 @@ struct index_document {
 /* Told of each document, in the order asked for. False ends the call with what it put into e. */
 typedef bool index_visit(const struct index_document *d, void *arg, struct err *e);
 
-/* The documents of these keys, wherever refresh stands (realtime). with_source: their JSON too.
- * Asks for 500 at a time, or fewer where an answer would be too large. An answer that is damaged,
- * reordered or lacks one is ERR_PASSING, as is a shard that is away, and nothing of that answer was
- * visited (two passes, as in bulk.c): what was visited are the first keys, in order. */
-bool index_get(struct es *es, const char *index, const char *const *keys, size_t n,
-               bool with_source, index_visit *visit, void *arg, struct err *e);
-
-/* of a document that has one of its own; NULL: the index asked, the key's own shard */
-struct index_place {
-    const char *index, *routing;
+struct index_lookup { /* borrowed, for the time of the call */
+    const char *const *keys;
+    const struct doc_location *locations; /* one for each key; NULL: none has one of its own */
+    size_t n;
+    bool with_source; /* their JSON, too */
+    index_visit *visit;
+    void *arg; /* visit's */
 };
-/* The same, of documents at these places: n, as keys. */
-bool index_get_at(struct es *es, const char *index, const char *const *keys,
-                  const struct index_place *places, size_t n, bool with_source, index_visit *visit,
-                  void *arg, struct err *e);
+/* Gets the documents of n keys, whether or not the index was refreshed (realtime). Asks for 500 at a
+ * time, or fewer where an answer would be too large. ERR_PASSING: an answer was damaged, reordered
+ * or incomplete, or a shard did not answer; no document of that answer was visited, so those that
+ * were are the first keys, in order. */
+bool index_get_documents(struct es *es, const char *index, const struct index_lookup *lookup,
+                         struct err *e);
 
 struct index_copy {          /* borrowed, for the time of the call */
     const char *key, *index; /* the index's own name, whatever alias or pattern was asked */
@@ -180,11 +176,17 @@ struct index_copy {          /* borrowed, for the time of the call */
 };
 typedef bool index_copy_visit(const struct index_copy *c, void *arg, struct err *e);
 
-/* Every document that has one of these keys, in whatever index that `indices` names, in whatever
- * shard: of a key none, one or several, in no order. Refreshes first: what was written before is
- * found. Errors are those of index_get; false, too, if visit says so. */
-bool index_find(struct es *es, const char *indices, const char *const *keys, size_t n,
-                index_copy_visit *visit, void *arg, struct err *e);
+struct index_search { /* borrowed, for the time of the call */
+    const char *const *keys;
+    size_t n;
+    index_copy_visit *visit;
+    void *arg; /* visit's */
+};
+/* Finds every document that has one of n keys, in all indexes that `indices` names and all of their
+ * shards: none, one or several for a key, in no order. Refreshes first, so that earlier writes are
+ * found. Errors are those of index_get_documents; visit may end the call, too. */
+bool index_find(struct es *es, const char *indices, const struct index_search *search,
+                struct err *e);
 
 /* a walk over keys, in pages (a scroll); each page keeps the walk alive for 5 more minutes */
 struct index_scan;

@@ -1,4 +1,4 @@
-#include "index/index_internal.h"
+#include "index/index_alias.h"
 
 #include "base/buf.h"
 #include "base/err.h"

@@ -1,9 +1,10 @@
-#include "index/index_internal.h"
+#include "index/index.h"
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "es/es.h"
+#include "index/index_request.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -16,12 +17,11 @@ enum {
 };
 
 struct finding { /* one request and its answer */
-    const char *const *keys;
+    const struct index_search *asked;
+    const char *const *keys; /* this request's part of the keys */
     size_t n;
     struct es_answer answer;
-    bool apply; /* false: only looks whether the answer is sound */
-    index_copy_visit *visit;
-    void *arg;
+    bool apply; /* false: only checks that the answer is sound */
     struct err *e;
     /* found: */
     struct index_shards shards;
@@ -73,7 +73,7 @@ static bool read_hit(struct json_reader *r, struct finding *f)
     f->hits++;
     if (r->token != JSON_OBJECT_END || !c.key || !c.index || c.version < 0)
         return false;
-    if (f->apply && !f->visit(&c, f->arg, f->e)) {
+    if (f->apply && !f->asked->visit(&c, f->asked->arg, f->e)) {
         f->refused = true;
         return false;
     }
@@ -170,12 +170,14 @@ static bool ask(struct finding *f, struct es *es, const char *indices, struct er
         err_set(e, ERR_FINAL, "cannot look for a document whose key is not UTF-8");
     else if (body.failed)
         ok = err_memory(e);
-    ok = ok &&
-         index_ask(
-             es, "POST", indices,
-             "/_search?allow_partial_search_results=false&filter_path=timed_out,_shards,hits.total,"
-             "hits.hits._index,hits.hits._id,hits.hits._routing,hits.hits._version",
-             &body, &f->answer, e);
+    ok = ok && index_ask(es,
+                         &(struct index_request){
+                             "POST", indices,
+                             "/_search?allow_partial_search_results=false&filter_path=timed_out,_"
+                             "shards,hits.total,"
+                             "hits.hits._index,hits.hits._id,hits.hits._routing,hits.hits._version",
+                             &body},
+                         &f->answer, e);
     buf_free(&body);
     return ok;
 }
@@ -193,25 +195,25 @@ static bool find_part(struct finding *f, struct es *es, const char *indices, boo
     return read_answer(f) || (f->refused ? false : err_memory(e));
 }
 
-bool index_find(struct es *es, const char *indices, const char *const *keys, size_t n,
-                index_copy_visit *visit, void *arg, struct err *e)
+struct search {
+    struct es *es;
+    const char *indices;
+    const struct index_search *asked;
+};
+
+static bool search_part(void *arg, size_t from, size_t n, bool *smaller, struct err *e)
 {
-    size_t most = MAX_KEYS;
-    if (n > 0 && !index_refresh(es, indices, e))
-        return false;
-    while (n > 0) {
-        struct finding f = {
-            .keys = keys, .n = n < most ? n : most, .visit = visit, .arg = arg, .e = e};
-        bool smaller, ok = find_part(&f, es, indices, &smaller, e);
-        es_answer_free(&f.answer);
-        if (ok) {
-            keys += f.n;
-            n -= f.n;
-        } else if (smaller) {
-            most = f.n / 2;
-        } else {
-            return false;
-        }
-    }
-    return true;
+    const struct search *s = arg;
+    struct finding f = {.asked = s->asked, .keys = s->asked->keys + from, .n = n, .e = e};
+    bool ok = find_part(&f, s->es, s->indices, smaller, e);
+    es_answer_free(&f.answer);
+    return ok;
+}
+
+bool index_find(struct es *es, const char *indices, const struct index_search *search,
+                struct err *e)
+{
+    struct search s = {es, indices, search};
+    return search->n == 0 || (index_refresh(es, indices, e) &&
+                              index_in_parts(search->n, MAX_KEYS, search_part, &s, e));
 }

@@ -1,9 +1,10 @@
-#include "index/index_internal.h"
+#include "index/index.h"
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "es/es.h"
+#include "index/index_request.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,14 +16,6 @@ enum {
     MAX_ANSWER = 16 << 20,
     MAX_REQUEST = 64 << 20, /* bytes: a key has 512 at most, 3 KB if all of it is escaped */
 };
-
-bool index_all_shards(const struct index_shards *s, struct err *e)
-{
-    if (s->failed == 0 && s->successful == s->total)
-        return true;
-    return err_set(e, ERR_PASSING, "%" PRId64 " of %" PRId64 " shards did not answer%s%s",
-                   s->total - s->successful, s->total, s->reason[0] ? ": " : "", s->reason);
-}
 
 /* ---- counting ---- */
 
@@ -64,23 +57,30 @@ static bool judge_count(const struct es_answer *a, int64_t *count, struct err *e
 bool index_count(struct es *es, const char *index, int64_t *count, struct err *e)
 {
     struct es_answer a = {0};
-    bool ok = index_ask(es, "POST", index, "/_count?filter_path=count,_shards", NULL, &a, e) &&
-              judge_count(&a, count, e);
+    bool ok =
+        index_ask(es,
+                  &(struct index_request){"POST", index, "/_count?filter_path=count,_shards", NULL},
+                  &a, e) &&
+        judge_count(&a, count, e);
     es_answer_free(&a);
     return ok || err_wrap(e, "count of index '%s'", index);
 }
 
 /* ---- documents by key ---- */
 
+struct lookup {
+    struct es *es;
+    const char *index;
+    const struct index_lookup *asked;
+};
+
 struct fetch { /* one request and its answer */
-    const char *const *keys;
-    const struct index_place *places; /* or NULL */
+    const struct index_lookup *asked;
+    const char *const *keys;              /* this request's part of the keys */
+    const struct doc_location *locations; /* likewise, or NULL */
     size_t n;
-    bool with_source;
     struct es_answer answer;
-    bool apply; /* false: only looks whether the answer fits the request */
-    index_visit *visit;
-    void *arg;
+    bool apply; /* false: only checks that the answer fits the request */
     struct err *e;
     /* found by the first pass: */
     enum err_kind trouble; /* the worst that befell a document; ERR_NONE: all is well */
@@ -125,7 +125,7 @@ static bool read_member(struct json_reader *r, const struct fetch *f, struct ind
         c->versions++;
         return json_next(r) == JSON_NUMBER && json_int(r, &d->version);
     }
-    if (json_is(r, "_source") && f->with_source) {
+    if (json_is(r, "_source") && f->asked->with_source) {
         c->sources++;
         return read_source(r, f, d);
     }
@@ -198,7 +198,7 @@ static bool read_documents(struct json_reader *r, struct fetch *f)
         struct index_document d = {.key = f->reached = f->keys[i]};
         if (!read_document(r, f, &d))
             return false;
-        if (f->apply && !f->visit(&d, f->arg, f->e)) {
+        if (f->apply && !f->asked->visit(&d, f->asked->arg, f->e)) {
             f->refused = true;
             return false;
         }
@@ -246,11 +246,11 @@ static bool add_text(struct buf *b, const char *before, const char *text)
 }
 
 /* {"_id":...,"_index":...,"routing":...} */
-static bool add_doc(struct buf *b, const char *key, const struct index_place *place)
+static bool add_doc(struct buf *b, const char *key, const struct doc_location *at)
 {
     bool ok = add_text(b, "{\"_id\":", key) &&
-              (!place->index || add_text(b, ",\"_index\":", place->index)) &&
-              (!place->routing || add_text(b, ",\"routing\":", place->routing));
+              (!at->index || add_text(b, ",\"_index\":", at->index)) &&
+              (!at->routing || add_text(b, ",\"routing\":", at->routing));
     buf_adds(b, "}");
     return ok;
 }
@@ -258,10 +258,11 @@ static bool add_doc(struct buf *b, const char *key, const struct index_place *pl
 /* {"ids":[...]}, or {"docs":[...]} */
 static bool add_ids(struct buf *b, const struct fetch *f, struct err *e)
 {
-    buf_adds(b, f->places ? "{\"docs\":[" : "{\"ids\":[");
+    buf_adds(b, f->locations ? "{\"docs\":[" : "{\"ids\":[");
     for (size_t i = 0; i < f->n; i++) {
         buf_adds(b, i > 0 ? "," : "");
-        if (!(f->places ? add_doc(b, f->keys[i], &f->places[i]) : add_text(b, "", f->keys[i])))
+        if (!(f->locations ? add_doc(b, f->keys[i], &f->locations[i])
+                           : add_text(b, "", f->keys[i])))
             return err_set(e, ERR_FINAL, "cannot ask for a document whose key is not UTF-8");
     }
     buf_adds(b, "]}");
@@ -275,10 +276,11 @@ static bool ask_for(struct fetch *f, struct es *es, const char *index, struct er
     struct buf body;
     buf_init(&body, MAX_REQUEST);
     const char *rest =
-        f->with_source
+        f->asked->with_source
             ? "/_mget?_source=true"
             : "/_mget?_source=false&filter_path=docs._id,docs.found,docs._version,docs.error";
-    bool ok = add_ids(&body, f, e) && index_ask(es, "POST", index, rest, &body, &f->answer, e);
+    bool ok = add_ids(&body, f, e) &&
+              index_ask(es, &(struct index_request){"POST", index, rest, &body}, &f->answer, e);
     buf_free(&body);
     return ok;
 }
@@ -288,7 +290,6 @@ static bool ask_for(struct fetch *f, struct es *es, const char *index, struct er
  * too. */
 static bool fetch(struct fetch *f, struct es *es, const char *index, bool *smaller, struct err *e)
 {
-    *smaller = false;
     if (f->n > 1)
         buf_init(&f->answer.body, MAX_ANSWER);
     if (!ask_for(f, es, index, e)) {
@@ -302,36 +303,23 @@ static bool fetch(struct fetch *f, struct es *es, const char *index, bool *small
     return read_answer(f) || (f->refused ? false : err_memory(e));
 }
 
-bool index_get(struct es *es, const char *index, const char *const *keys, size_t n,
-               bool with_source, index_visit *visit, void *arg, struct err *e)
+static bool get_part(void *arg, size_t from, size_t n, bool *smaller, struct err *e)
 {
-    return index_get_at(es, index, keys, NULL, n, with_source, visit, arg, e);
+    const struct lookup *l = arg;
+    const struct doc_location *locations = l->asked->locations;
+    struct fetch f = {.asked = l->asked,
+                      .keys = l->asked->keys + from,
+                      .locations = locations ? locations + from : NULL,
+                      .n = n,
+                      .e = e};
+    bool ok = fetch(&f, l->es, l->index, smaller, e);
+    es_answer_free(&f.answer);
+    return ok;
 }
 
-bool index_get_at(struct es *es, const char *index, const char *const *keys,
-                  const struct index_place *places, size_t n, bool with_source, index_visit *visit,
-                  void *arg, struct err *e)
+bool index_get_documents(struct es *es, const char *index, const struct index_lookup *lookup,
+                         struct err *e)
 {
-    size_t most = MAX_KEYS;
-    while (n > 0) {
-        struct fetch f = {.keys = keys,
-                          .places = places,
-                          .n = n < most ? n : most,
-                          .with_source = with_source,
-                          .visit = visit,
-                          .arg = arg,
-                          .e = e};
-        bool smaller, ok = fetch(&f, es, index, &smaller, e);
-        es_answer_free(&f.answer);
-        if (ok) {
-            keys += f.n;
-            places = places ? places + f.n : NULL;
-            n -= f.n;
-        } else if (smaller) {
-            most = f.n / 2;
-        } else {
-            return false;
-        }
-    }
-    return true;
+    struct lookup l = {es, index, lookup};
+    return index_in_parts(lookup->n, MAX_KEYS, get_part, &l, e);
 }

@@ -1,9 +1,10 @@
-#include "index/index_internal.h"
+#include "index/index.h"
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
 #include "es/es.h"
+#include "index/index_request.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -311,7 +312,8 @@ static bool no_name(struct field *f, struct err *e)
  * field that is not mapped finds nothing either, and rightly: no document has it yet. */
 static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
 {
-    if (!index_ask(s->es, "GET", s->index, "/_mapping", NULL, &s->answer, e) ||
+    if (!index_ask(s->es, &(struct index_request){"GET", s->index, "/_mapping", NULL}, &s->answer,
+                   e) ||
         !es_check_documents(&s->answer, e))
         return false;
     if (!read_mapping(&s->answer, f))
@@ -402,8 +404,11 @@ static bool begin(struct index_scan *s, const struct field *f, const char *const
     struct buf body;
     buf_init(&body, MAX_REQUEST);
     bool ok = add_search(&body, f, values, n, e) &&
-              index_ask(s->es, "POST", s->index,
-                        "/_search?scroll=" KEEP "&allow_partial_search_results=false&" PARTS, &body,
+              index_ask(s->es,
+                        &(struct index_request){"POST", s->index,
+                                                "/_search?scroll=" KEEP
+                                                "&allow_partial_search_results=false&" PARTS,
+                                                &body},
                         &s->answer, e);
     buf_free(&body);
     return ok && take_page(s, e);

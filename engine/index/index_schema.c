@@ -1,4 +1,4 @@
-#include "index/index_internal.h"
+#include "index/index.h"
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -6,6 +6,7 @@
 #include "base/json_tree.h"
 #include "base/suggest.h"
 #include "es/es.h"
+#include "index/index_request.h"
 #include "index/mapping.h"
 
 #include <inttypes.h>
@@ -37,7 +38,8 @@ static void close_schema(struct schema *s)
 static bool open_schema(struct schema *s, struct es *es, const char *index, struct err *e)
 {
     *s = (struct schema){0};
-    if (!index_ask(es, "GET", index, "?flat_settings=true", NULL, &s->answer, e) ||
+    if (!index_ask(es, &(struct index_request){"GET", index, "?flat_settings=true", NULL},
+                   &s->answer, e) ||
         !es_check(&s->answer, e) ||
         !json_tree_read(&s->tree, s->answer.body.data, s->answer.body.len, e))
         return err_wrap(e, "mapping of index '%s'", index);
@@ -224,8 +226,11 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
     struct json_tree t = {0};
     *index = *owner = '\0';
     bool ok = index_ask(
-        es, "GET", indices,
-        "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline", NULL,
+        es,
+        &(struct index_request){
+            "GET", indices,
+            "/_mapping?ignore_unavailable=true&filter_path=*.mappings._meta.etl_engine.pipeline",
+            NULL},
         &a, e);
     if (ok && a.status != 404)
         ok = es_check(&a, e) && json_tree_read(&t, a.body.data, a.body.len, e);
@@ -243,7 +248,7 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
 static bool put(struct es *es, const char *index, const char *what, const struct buf *body,
                 struct es_answer *a, struct err *e)
 {
-    if (!index_ask(es, "PUT", index, what, body, a, e) || !es_check(a, e))
+    if (!index_ask(es, &(struct index_request){"PUT", index, what, body}, a, e) || !es_check(a, e))
         return false;
     return !index_unacknowledged(a) || err_set(e, ERR_PASSING, "not acknowledged in time");
 }

@@ -122,7 +122,7 @@ bool stale_copies_find(struct stale_copies *c, struct err *e)
         return err_memory(e);
     for (size_t i = 0; i < c->n_keys; i++, p += strlen(p) + 1)
         keys[i] = p;
-    bool ok = index_find(c->es, c->indices, keys, c->n_keys, take, c, e);
+    bool ok = index_find(c->es, c->indices, &(struct index_search){keys, c->n_keys, take, c}, e);
     free(keys);
     if (ok && c->n > 0)
         qsort_r(c->list, c->n, sizeof *c->list, by_key_and_age, c->text.data);

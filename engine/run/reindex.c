@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "flow/loader.h"
 #include "flow/queue.h"
+#include "index/index_alias.h"
 #include "run/run.h"
 #include "run/run_execute.h"
 #include "run/run_guard.h"
@@ -57,7 +58,7 @@ static bool look_at_old(void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct run *r = &x->run;
-    if (!run_meet(r, e) || !index_look(r->servers.es, x->alias, &x->old, e) ||
+    if (!run_meet(r, e) || !index_get_info(r->servers.es, x->alias, &x->old, e) ||
         (x->old.exists && !index_read_meta(r->servers.es, x->old.name, &x->old_meta, e)))
         return false;
     if (x->old.several)
@@ -108,7 +109,7 @@ static bool judge_begun(struct reindex *x, const struct state_data *d, bool *cle
     struct index_info begun;
     struct index_meta m = {0};
     *clear = false;
-    if (!index_look(x->run.servers.es, d->index, &begun, e) ||
+    if (!index_get_info(x->run.servers.es, d->index, &begun, e) ||
         (begun.exists && !index_read_meta(x->run.servers.es, d->index, &m, e)))
         return false;
     bool same = begun.exists && strcmp(begun.uuid, d->index_uuid) == 0;
@@ -142,7 +143,7 @@ static bool choose_name(struct reindex *x, char out[INDEX_NAME], struct err *e)
         if (n >= INDEX_NAME)
             return err_set(e, ERR_USAGE,
                            "index name '%.100s...' is too long to be followed by a time", x->alias);
-        if (!index_look(x->run.servers.es, out, &taken, e))
+        if (!index_get_info(x->run.servers.es, out, &taken, e))
             return false;
     }
     return true;
@@ -311,7 +312,7 @@ static bool swap_alias(void *arg, struct err *e)
     struct reindex *x = arg;
     struct run *r = &x->run;
     struct index_info now;
-    if (!index_look(r->servers.es, x->alias, &now, e))
+    if (!index_get_info(r->servers.es, x->alias, &now, e))
         return false;
     if (now.exists && strcmp(now.uuid, r->index.info.uuid) == 0)
         return true;
@@ -387,7 +388,7 @@ static bool remove_old(const char *index, void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct index_info info;
-    if (!index_look(x->run.servers.es, index, &info, e))
+    if (!index_get_info(x->run.servers.es, index, &info, e))
         return false;
     if (!info.exists || !index_is_former(&x->run.index.meta, info.uuid))
         return true;

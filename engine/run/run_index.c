@@ -91,7 +91,7 @@ static bool create(struct run *r, struct err *e)
     buf_free(&mappings);
     if (!ok)
         return blame_create(p, e);
-    if (!index_look(r->servers.es, p->sink.index, &r->index.info, e))
+    if (!index_get_info(r->servers.es, p->sink.index, &r->index.info, e))
         return false;
     if (!r->index.info.exists)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", p->sink.index);
@@ -281,7 +281,7 @@ bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
     if (!run_meet(r, e) ||
-        !index_look(r->servers.es, pipeline_of(r)->sink.index, &r->index.info, e) ||
+        !index_get_info(r->servers.es, pipeline_of(r)->sink.index, &r->index.info, e) ||
         (r->index.info.several && !take_target(r, e)) || !check_owner(r, r->options.take_over, e) ||
         (!r->index.info.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
         !look_behind_filter(r, &found.meta, e) ||
@@ -313,7 +313,7 @@ bool run_check_index(struct run *r, struct err *e)
     struct index_meta meta;
     const char *index = pipeline_of(r)->sink.index;
     r->index.replaced = false;
-    if (!index_look(r->servers.es, index, &now, e))
+    if (!index_get_info(r->servers.es, index, &now, e))
         return false;
     if (now.exists && !check_owner(r, false, e))
         return false;
@@ -334,7 +334,7 @@ static bool look_anew(struct run *r, struct err *e)
 {
     struct index_meta meta;
     const char *index = pipeline_of(r)->sink.index;
-    if (!index_look(r->servers.es, index, &r->index.info, e))
+    if (!index_get_info(r->servers.es, index, &r->index.info, e))
         return false;
     if (!r->index.info.exists)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", index);

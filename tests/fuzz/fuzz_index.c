@@ -86,16 +86,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     end = (const char *)data + size;
     switch (data[0]) {
     case 'l':
-        CLAIM(index_look(NULL, "x", &info, &e) || *e.text);
+        CLAIM(index_get_info(NULL, "x", &info, &e) || *e.text);
         break;
     case 'c':
         CLAIM(index_count(NULL, "x", &n, &e) ? n >= 0 : n == -1);
         break;
     case 'g':
-        CLAIM(index_get(NULL, "x", keys, 2, true, visit, &seen, &e) == (seen == 2));
+        CLAIM(index_get_documents(
+                  NULL, "x",
+                  &(struct index_lookup){
+                      .keys = keys, .n = 2, .with_source = true, .visit = visit, .arg = &seen},
+                  &e) == (seen == 2));
         break;
     case 'f':
-        CLAIM(index_find(NULL, "x*", keys, 2, visit_copy, &seen, &e) || seen == 0);
+        CLAIM(index_find(NULL, "x*", &(struct index_search){keys, 2, visit_copy, &seen}, &e) ||
+              seen == 0);
         break;
     case 'n':
         CLAIM(index_create(NULL, "x", NULL, NULL, &e) || *e.text);

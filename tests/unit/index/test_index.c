@@ -19,6 +19,7 @@
 #include "es/es.h"
 #include "fake_http.h"
 #include "index/index.h"
+#include "index/index_alias.h"
 #include "torture.h"
 
 static struct fake_http fake;
@@ -48,7 +49,7 @@ static bool look_at(int status, const char *body, struct index_info *info, struc
     fake_start(&fake, &step, 1);
     open_es(fake.url);
     *e = (struct err){0};
-    bool ok = index_look(es, "movies", info, e);
+    bool ok = index_get_info(es, "movies", info, e);
     close_es();
     fake_stop(&fake);
     return ok;
@@ -215,7 +216,7 @@ static void every_allocation_may_fail(void **state)
         struct err e = {0};
         allocations_left = n;
         done = index_create(es, "movies", "{\"index\":{\"\\u0061\":1}}", "{}", &e) &&
-               index_look(es, "movies", &info, &e) && index_refresh(es, "movies", &e);
+               index_get_info(es, "movies", &info, &e) && index_refresh(es, "movies", &e);
         allocations_left = -1;
         assert_true(done || e.kind == ERR_FINAL || e.kind == ERR_PASSING || e.kind == ERR_USAGE);
     }
@@ -267,26 +268,26 @@ static void server_creates_and_shows_an_index(void **state)
         skip();
     struct index_info info, again;
     struct err e = {0};
-    assert_true(index_look(es, NAME, &info, &e));
+    assert_true(index_get_info(es, NAME, &info, &e));
     assert_false(info.exists);
     static const char settings[] = "{\"number_of_shards\":1,\"index\":{\"number_of_replicas\":0}}";
     static const char mappings[] =
         "{\"dynamic\":\"strict\",\"properties\":{\"n\":{\"type\":\"integer\"}}}";
     assert_true(index_create(es, NAME, settings, mappings, &e));
     assert_true(index_create(es, NAME, settings, mappings, &e)); /* somebody was faster */
-    assert_true(index_look(es, NAME, &info, &e));
+    assert_true(index_get_info(es, NAME, &info, &e));
     assert_true(info.exists);
     assert_int_equal(info.gc_deletes_ms, 3600000);
     assert_true(strlen(info.uuid) >= 20);
     assert_true(index_refresh(es, NAME, &e));
     call("DELETE", "/" NAME, NULL);
     assert_true(index_create(es, NAME, "{\"index\":{\"gc_deletes\":\"90s\"}}", NULL, &e));
-    assert_true(index_look(es, NAME, &again, &e));
+    assert_true(index_get_info(es, NAME, &again, &e));
     assert_int_equal(again.gc_deletes_ms, 90000);
     assert_string_not_equal(info.uuid, again.uuid);
     call("DELETE", "/" NAME, NULL);
     assert_int_equal(call("PUT", "/" NAME, NULL), 200);
-    assert_true(index_look(es, NAME, &again, &e));
+    assert_true(index_get_info(es, NAME, &again, &e));
     assert_int_equal(again.gc_deletes_ms, 60000); /* the server's default */
 }
 
@@ -300,16 +301,16 @@ static void server_knows_aliases(void **state)
     assert_true(index_create(es, NAME, NULL, NULL, &e));
     assert_true(index_create(es, NAME "-2", NULL, NULL, &e));
     assert_int_equal(call("PUT", "/" NAME "/_alias/" NAME "-alias", NULL), 200);
-    assert_true(index_look(es, NAME, &info, &e));
-    assert_true(index_look(es, NAME "-alias", &alias, &e));
+    assert_true(index_get_info(es, NAME, &info, &e));
+    assert_true(index_get_info(es, NAME "-alias", &alias, &e));
     assert_string_equal(info.uuid, alias.uuid);
     assert_int_equal(call("PUT", "/" NAME "-2/_alias/" NAME "-alias", NULL), 200);
-    assert_false(index_look(es, NAME "-alias", &alias, &e));
+    assert_false(index_get_info(es, NAME "-alias", &alias, &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_non_null(strstr(e.text, "it is an alias of several indexes"));
     assert_int_equal(call("PUT", "/" NAME "-2/_alias/" NAME "-alias", "{\"is_write_index\":true}"),
                      200);
-    assert_true(index_look(es, NAME "-alias", &alias, &e));
+    assert_true(index_get_info(es, NAME "-alias", &alias, &e));
     assert_true(alias.exists && alias.several);
     assert_string_equal(alias.name, NAME "-2");
 }
@@ -437,7 +438,7 @@ static void server_swaps_an_alias(void **state)
     assert_true(index_create(es, old, NULL, NULL, &e));
     assert_true(index_set_loading(es, old, true, NULL, &e));
     assert_true(index_swap(es, NAME, NAME, old, &e)); /* an index becomes an alias */
-    assert_true(index_look(es, NAME, &info, &e));
+    assert_true(index_get_info(es, NAME, &info, &e));
     assert_string_equal(info.name, old);
     assert_true(index_swap(es, NAME, NAME, old, &e)); /* it came through, but its answer was lost */
     assert_true(index_create(es, fresh, NULL, NULL, &e));
@@ -445,7 +446,7 @@ static void server_swaps_an_alias(void **state)
     assert_true(index_each_old(es, NAME, remember, names, &e));
     assert_string_equal(names, "-20260101-000001");
     assert_true(index_swap(es, NAME, old, fresh, &e));
-    assert_true(index_look(es, NAME, &info, &e));
+    assert_true(index_get_info(es, NAME, &info, &e));
     assert_string_equal(info.name, fresh);
     assert_true(index_set_loading(es, fresh, false, "{\"refresh_interval\":\"3s\"}", &e));
     names[0] = '\0';

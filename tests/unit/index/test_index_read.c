@@ -182,7 +182,11 @@ static bool get_at(int status, const char *body, bool with_source, struct seen *
     *e = (struct err){0};
     seen->n = 0;
     seen->text[0] = '\0';
-    bool ok = index_get(es, "mo/vies", two, 2, with_source, see, seen, e);
+    bool ok = index_get_documents(
+        es, "mo/vies",
+        &(struct index_lookup){
+            .keys = two, .n = 2, .with_source = with_source, .visit = see, .arg = seen},
+        e);
     fake_look(&fake);
     end();
     return ok;
@@ -342,11 +346,23 @@ static void keys_that_no_document_can_have(void **state)
     struct seen seen = {0};
     struct err e = {0};
     begin(&step, 1);
-    assert_true(index_get(es, "m", empty, 1, true, see, &seen, &e));
+    assert_true(index_get_documents(
+        es, "m",
+        &(struct index_lookup){
+            .keys = empty, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_string_equal(seen.text, "- ");
-    assert_false(index_get(es, "m", bad, 1, true, see, &seen, &e));
+    assert_false(index_get_documents(
+        es, "m",
+        &(struct index_lookup){
+            .keys = bad, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_true(index_get(es, "m", NULL, 0, true, see, &seen, &e));
+    assert_true(index_get_documents(
+        es, "m",
+        &(struct index_lookup){
+            .keys = NULL, .n = 0, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_int_equal(atomic_load(&fake.served), 1);
     end();
 }
@@ -394,7 +410,11 @@ static bool get_many(size_t n, struct counted *c, struct err *e)
     }
     *c = (struct counted){0};
     *e = (struct err){0};
-    bool ok = index_get(es, "m", keys, n, true, count_one, c, e);
+    bool ok = index_get_documents(
+        es, "m",
+        &(struct index_lookup){
+            .keys = keys, .n = n, .with_source = true, .visit = count_one, .arg = c},
+        e);
     free(keys);
     free(text);
     return ok;
@@ -803,9 +823,14 @@ static void every_allocation_may_fail(void **state)
             char out[100];
             allocations_left = n;
             if (part == 0)
-                done = index_count(es, "m", &count, &e) &&
-                       index_get(es, "m", keys, 1, true, see, &seen, &e) &&
-                       walk(NULL, NULL, 0, out, sizeof out, &e);
+                done =
+                    index_count(es, "m", &count, &e) &&
+                    index_get_documents(
+                        es, "m",
+                        &(struct index_lookup){
+                            .keys = keys, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+                        &e) &&
+                    walk(NULL, NULL, 0, out, sizeof out, &e);
             else /* as far as to the page, which is none */
                 done = !walk("f", values, 1, out, sizeof out, &e) &&
                        strstr(e.text, ": damaged answer") != NULL && !strstr(e.text, "mapping") &&
@@ -883,12 +908,18 @@ static void server_gives_documents_byte_for_byte(void **state)
     put("1?version=77&version_type=external_gte", source);
     put("gone", "{}");
     assert_int_equal(call("DELETE", "/" NAME "/_doc/gone", NULL), 200);
-    assert_true(index_get(es, NAME, keys, COUNT(keys), true, see, &seen, &e));
+    assert_true(index_get_documents(
+        es, NAME,
+        &(struct index_lookup){
+            .keys = keys, .n = COUNT(keys), .with_source = true, .visit = see, .arg = &seen},
+        &e));
     snprintf(want, sizeof want, "1@77=%s nope- - gone- 1@77=%s ", source, source);
     assert_string_equal(seen.text, want);
     assert_int_equal(call("PUT", "/" NAME "/_alias/" NAME "-alias", NULL), 200);
     seen.text[0] = '\0';
-    assert_true(index_get(es, NAME "-alias", keys, COUNT(keys), false, see, &seen, &e));
+    assert_true(index_get_documents(
+        es, NAME "-alias",
+        &(struct index_lookup){.keys = keys, .n = COUNT(keys), .visit = see, .arg = &seen}, &e));
     assert_string_equal(seen.text, "1@77= nope- - gone- 1@77= ");
     int64_t count;
     assert_true(index_count(es, NAME, &count, &e));
@@ -906,7 +937,11 @@ static void server_says_what_it_does_not_have(void **state)
     struct seen seen = {0};
     struct err e = {0};
     int64_t count;
-    assert_false(index_get(es, NAME, keys, 1, true, see, &seen, &e));
+    assert_false(index_get_documents(
+        es, NAME,
+        &(struct index_lookup){
+            .keys = keys, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_non_null(strstr(e.text, "index_not_found_exception"));
     assert_false(index_count(es, NAME, &count, &e));
@@ -918,19 +953,31 @@ static void server_says_what_it_does_not_have(void **state)
     assert_true(index_create(es, NAME, NULL, NULL, &e) &&
                 index_create(es, NAME "-2", NULL, NULL, &e));
     assert_int_equal(call("PUT", "/" NAME "," NAME "-2/_alias/" NAME "-alias", NULL), 200);
-    assert_false(index_get(es, NAME "-alias", keys, 1, true, see, &seen, &e));
+    assert_false(index_get_documents(
+        es, NAME "-alias",
+        &(struct index_lookup){
+            .keys = keys, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_non_null(strstr(e.text, "more than one"));
     remove_all();
     assert_true(index_create(es, NAME, NULL, "{\"_source\":{\"enabled\":false}}", &e));
     put("1", "{}");
-    assert_true(index_get(es, NAME, keys, 1, true, see, &seen, &e));
+    assert_true(index_get_documents(
+        es, NAME,
+        &(struct index_lookup){
+            .keys = keys, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_int_equal(seen.n, 1);
     remove_all(); /* no node will take its shards */
     assert_int_equal(call("PUT", "/" NAME "?wait_for_active_shards=0",
                           "{\"settings\":{\"index.routing.allocation.include._name\":\"none\"}}"),
                      200);
-    assert_false(index_get(es, NAME, keys, 1, true, see, &seen, &e));
+    assert_false(index_get_documents(
+        es, NAME,
+        &(struct index_lookup){
+            .keys = keys, .n = 1, .with_source = true, .visit = see, .arg = &seen},
+        &e));
     assert_int_equal(e.kind, ERR_PASSING);
     assert_false(index_count(es, NAME, &count, &e));
     assert_int_equal(e.kind, ERR_PASSING);
