@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "flow/queue.h"
-#include "run/run_anew.h"
+#include "run/run_alter.h"
 #include "run/run_execute.h"
 #include "run/run_follow.h"
 #include "run/run_guard.h"
@@ -111,7 +111,7 @@ static bool read_keys(struct run *r, struct err *e)
 
 static bool check_index(struct run *r, struct err *e)
 {
-    return run_check_index(r, e) && run_count(r, e);
+    return run_check_index(r, e) && run_count_documents(r, e);
 }
 
 static bool read_request(struct run *r, struct err *e)
@@ -141,15 +141,15 @@ static bool work(void *arg, struct err *e)
     struct run *r = arg;
     /* A reload that is asked for during the load waits until it is over. */
     bool ok = (!r->options.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
-    while (ok && !(ok = load(r, e)) && run_anew(r, e))
+    while (ok && !(ok = load(r, e)) && run_recover_altered(r, e))
         ok = true;
     if (!ok)
         queue_fail(r->work.queue, e);
     else if (r->options.follow)
         ok = run_follow(r, e);
-    run_stop(r);
+    run_stop_workers(r);
     if (ok || e->kind == ERR_STOPPED)
-        run_note(r);
+        run_save_meta(r);
     if (!ok || r->options.dry_run)
         return ok;
     return run_patiently(r, check_index, e) && coordinator_save(&r->work.coordinator, e);

@@ -27,7 +27,7 @@ enum {
     /* bytes of a pipeline's name that are kept: enough to tell it from another */
     INDEX_PIPELINE = 128,
     /* of an index's predecessors that are remembered: a state is seldom older */
-    INDEX_FORMERS = 16,
+    INDEX_PREDECESSORS = 16,
 };
 
 struct index_info {
@@ -73,9 +73,10 @@ struct index_meta {
     /* of the script that all its documents were made by; may be empty */
     char fingerprint[INDEX_FINGERPRINT];
     int64_t version; /* the last one issued, when it was written */
-    char formers[INDEX_FORMERS]
-                [INDEX_UUID]; /* the uuids of the indexes whose place it took, the last first */
-    size_t n_formers;
+    char
+        predecessors[INDEX_PREDECESSORS]
+                    [INDEX_UUID]; /* the uuids of the indexes whose place it took, the last first */
+    size_t n_predecessors;
 };
 
 struct index_fit {
@@ -128,7 +129,7 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
  * one. */
 bool index_is_of(const char *noted, const char *pipeline);
 /* Whether the index with that note has taken the place of the one with this uuid (NULL: no). */
-bool index_is_former(const struct index_meta *meta, const char *uuid);
+bool index_is_predecessor(const struct index_meta *meta, const char *uuid);
 /* Adds mappings (JSON, or NULL) with the note, for index_create. */
 bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta,
                     struct err *e);

@@ -145,8 +145,8 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
     copy(m->pipeline, sizeof m->pipeline, t, json_tree_find(t, note, "pipeline"));
     copy(m->fingerprint, sizeof m->fingerprint, t, json_tree_find(t, note, "fingerprint"));
     size_t i = json_tree_first(t, json_tree_find(t, note, "formers"));
-    for (; i && m->n_formers < INDEX_FORMERS; i = t->nodes[i].next)
-        copy(m->formers[m->n_formers++], INDEX_UUID, t, i);
+    for (; i && m->n_predecessors < INDEX_PREDECESSORS; i = t->nodes[i].next)
+        copy(m->predecessors[m->n_predecessors++], INDEX_UUID, t, i);
     return true;
 }
 
@@ -158,10 +158,10 @@ bool index_is_of(const char *noted, const char *pipeline)
            (len >= INDEX_PIPELINE - CHARACTER && strncmp(noted, pipeline, len) == 0);
 }
 
-bool index_is_former(const struct index_meta *m, const char *uuid)
+bool index_is_predecessor(const struct index_meta *m, const char *uuid)
 {
-    for (size_t i = 0; uuid && i < m->n_formers; i++)
-        if (strcmp(m->formers[i], uuid) == 0)
+    for (size_t i = 0; uuid && i < m->n_predecessors; i++)
+        if (strcmp(m->predecessors[i], uuid) == 0)
             return true;
     return false;
 }
@@ -176,8 +176,8 @@ static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
         buf_adds(b, "\"\"");
     buf_addf(b, ",\"fingerprint\":\"%s\",\"version\":%" PRId64 ",\"formers\":[", m->fingerprint,
              m->version);
-    for (size_t i = 0; i < m->n_formers; i++)
-        buf_addf(b, "%s\"%s\"", i ? "," : "", m->formers[i]);
+    for (size_t i = 0; i < m->n_predecessors; i++)
+        buf_addf(b, "%s\"%s\"", i ? "," : "", m->predecessors[i]);
     buf_adds(b, "]}");
     return buf_cstr(b) || err_memory(e);
 }

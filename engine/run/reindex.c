@@ -58,14 +58,14 @@ static bool look_at_old(void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct run *r = &x->run;
-    if (!run_meet(r, e) || !index_get_info(r->servers.es, x->alias, &x->old, e) ||
+    if (!run_check_search(r, e) || !index_get_info(r->servers.es, x->alias, &x->old, e) ||
         (x->old.exists && !index_read_meta(r->servers.es, x->old.name, &x->old_meta, e)))
         return false;
     if (x->old.several)
         return err_set(e, ERR_USAGE, "cannot reindex '%s': it is an alias of several indexes",
                        x->alias);
     if (x->old.exists && x->old_meta.known && !index_is_of(x->old_meta.pipeline, name_of(x)))
-        return run_other_owner(r, x->old.name, x->old_meta.pipeline, e);
+        return run_refuse_owner(r, x->old.name, x->old_meta.pipeline, e);
     if (!x->old.exists || strcmp(x->old.name, x->alias) != 0 || x->o->replace_index)
         return true;
     err_set(e, ERR_USAGE,
@@ -210,17 +210,18 @@ static bool set_serving(void *arg, struct err *e)
 }
 
 /* Whose place it takes; their formers are its own, too. */
-static bool note_formers(void *arg, struct err *e)
+static bool save_predecessors(void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct run *r = &x->run;
     struct index_meta *m = &r->index.meta;
-    m->n_formers = 0;
-    memset(m->formers, 0, sizeof m->formers);
+    m->n_predecessors = 0;
+    memset(m->predecessors, 0, sizeof m->predecessors);
     if (x->old.exists)
-        memcpy(m->formers[m->n_formers++], x->old.uuid, INDEX_UUID);
-    for (size_t i = 0; i < x->old_meta.n_formers && m->n_formers < INDEX_FORMERS; i++)
-        memcpy(m->formers[m->n_formers++], x->old_meta.formers[i], INDEX_UUID);
+        memcpy(m->predecessors[m->n_predecessors++], x->old.uuid, INDEX_UUID);
+    for (size_t i = 0; i < x->old_meta.n_predecessors && m->n_predecessors < INDEX_PREDECESSORS;
+         i++)
+        memcpy(m->predecessors[m->n_predecessors++], x->old_meta.predecessors[i], INDEX_UUID);
     m->version = queue_issued(r->work.queue);
     if (index_write_meta(r->servers.es, r->index.info.name, r->user.pipeline.sink.mappings, m, e)) {
         r->index.saved_meta = *m;
@@ -256,7 +257,7 @@ static bool check(struct reindex *x, struct err *e)
     struct run *r = &x->run;
     for (int i = 0;; i++) {
         struct counts was = queue_sums(r->work.queue);
-        if (!run_sweep(r, e) || !run_patiently(r, run_count, e))
+        if (!run_sweep(r, e) || !run_patiently(r, run_count_documents, e))
             return false;
         struct counts is = queue_sums(r->work.queue);
         int64_t changed = (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted +
@@ -294,7 +295,7 @@ static bool build(struct reindex *x, struct err *e)
         return false;
     return run_patiently(r, run_guard, e) && run_load(r, e) && check_rejected(x, e) &&
            check(x, e) && check_rejected(x, e) && patiently(x, set_serving, e) &&
-           patiently(x, note_formers, e);
+           patiently(x, save_predecessors, e);
 }
 
 /* ---- swapping ---- */
@@ -370,7 +371,7 @@ static bool hand_over(struct reindex *x, struct err *e)
     struct run *r = &x->run;
     x->rejected = deadletters_count(r->state.dead);
     if (x->main) {
-        run_note(r);
+        run_save_meta(r);
         if (!text_set(&r->state.data.index, x->alias))
             return err_memory(e);
         if (!hand_over_rejected(x, e) || !state_save(x->main, &r->state.data, e))
@@ -390,7 +391,7 @@ static bool remove_old(const char *index, void *arg, struct err *e)
     struct index_info info;
     if (!index_get_info(x->run.servers.es, index, &info, e))
         return false;
-    if (!info.exists || !index_is_former(&x->run.index.meta, info.uuid))
+    if (!info.exists || !index_is_predecessor(&x->run.index.meta, info.uuid))
         return true;
     if (x->kept < x->o->keep) {
         x->kept++;
@@ -424,7 +425,7 @@ static bool work(void *arg, struct err *e)
     bool ok = (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
     if (!ok)
         queue_fail(r->work.queue, e);
-    run_stop(r);
+    run_stop_workers(r);
     return ok;
 }
 

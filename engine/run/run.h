@@ -5,7 +5,7 @@
  *     run_open.c    opening: the script, both servers, the state; the workers
  *     run_index.c   the index: that it is there, fits the script, and is still the same
  *     run_load.c    until all is up to date: the first load, what changed, a sweep, given keys
- *     run_anew.c    a table that is altered under a run
+ *     run_alter.c    a table that is altered under a run
  *     run_follow.c  for ever: looking again, sweeping, reloading the script
  *     run_execute.c the hooks round the work, and what it came to
  */
@@ -49,7 +49,7 @@ struct run_index {
     struct index_meta meta, saved_meta; /* what its _meta is to say, and what it says */
     bool meta_readonly;                 /* its _meta is not ours to write, or cannot be written */
     bool is_new;   /* created by this run, and the state does not know it yet */
-    bool filtered; /* sink.index is an alias with a filter: see run_reads */
+    bool filtered; /* sink.index is an alias with a filter: see run_index_to_search */
     bool replaced; /* by an index that reindex has made: run_adopt is due */
     char *
         alias; /* owned; sink.index as the script has it, if that is an alias of several; or NULL */
@@ -82,7 +82,7 @@ struct run {
     struct {
         int64_t since_us; /* clock_mono_us */
         int n;
-    } restarts; /* of run_anew, within a minute */
+    } restarts; /* of run_alter, within a minute */
 };
 
 /* Whether only some rows are read, so that the state must not advance. */

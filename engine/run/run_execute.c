@@ -64,12 +64,12 @@ bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *ar
     struct script_run info = hook_info(r, &sums, false, false);
     script_serve(r->user.script, &(struct sandbox_services){&r->servers.pool, r->servers.es,
                                                             r->user.pipeline.state});
-    if (!script_hook(r->user.script, "before_run", &info, e) || !run_start(r, e))
+    if (!script_hook(r->user.script, "before_run", &info, e) || !run_start_workers(r, e))
         return false;
     bool ok = work(arg, e);
     progress_end(&r->work.progress);
     sums = queue_sums(r->work.queue);
-    run_tell_repeated(r);
+    run_warn_repeated(r);
     if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
         log_summary(r, &sums);
     if (r->state.dead && deadletters_count(r->state.dead) > 0)

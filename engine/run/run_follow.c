@@ -7,7 +7,7 @@
 #include "feed/feed.h"
 #include "flow/queue.h"
 #include "run/run.h"
-#include "run/run_anew.h"
+#include "run/run_alter.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_load.h"
@@ -93,10 +93,10 @@ static void tell(struct following *f, int64_t now)
     if (now - f->told_us < TELL_US)
         return;
     f->told_us = now;
-    run_tell_repeated(f->run);
+    run_warn_repeated(f->run);
     for (size_t i = 0; i < source_of(f)->n_tables; i++)
         if (f->feeds[i]) {
-            run_tell_horizon(f->run, feed_poll_report(f->feeds[i]));
+            run_warn_horizon(f->run, feed_poll_report(f->feeds[i]));
             return; /* the sessions are the same for all tables */
         }
 }
@@ -110,7 +110,7 @@ static void look_when_due(struct following *f)
 }
 
 /* How soon changes are seen where no look sees them. */
-static void tell_sweeps(const struct run *r)
+static void report_sweeps(const struct run *r)
 {
     const struct source *s = &r->user.source;
     double every = r->user.pipeline.sweep;
@@ -139,20 +139,20 @@ static bool advance_sweep(struct following *f, struct err *e)
         coordinator_set(&r->work.coordinator, lane, NULL);
         feed_free(f->sweep);
         f->sweep = NULL;
-        run_note_swept(r);
+        run_state_swept(r);
         f->due = sweep_due_swept(clock_mono_us());
         if (f->sweep_is_whole)
-            run_note_script(r, false);
-        run_note(r);
+            run_set_meta_script(r, false);
+        run_save_meta(r);
         r->work.coordinator.unsaved = true;
         log_info("%s: swept", r->user.pipeline.name);
     }
     if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
         return true;
-    if (!run_tell_hidden(r, false, e))
+    if (!run_report_hidden(r, false, e))
         return false;
     f->sweep_is_whole = !r->state.data.sweep_after;
-    f->sweep = feed_sweep(source_of(f), &r->servers.pool, r->servers.es, run_reads(r),
+    f->sweep = feed_sweep(source_of(f), &r->servers.pool, r->servers.es, run_index_to_search(r),
                           r->state.dead, r->work.chunk, r->state.data.sweep_after, e);
     coordinator_set(&r->work.coordinator, lane, f->sweep);
     if (f->sweep)
@@ -179,9 +179,9 @@ static bool go_on(struct following *f, bool reloaded, struct err *e)
     look_when_due(f);
     if (reloaded) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
-        tell_sweeps(r);
+        report_sweeps(r);
         if (r->user.pipeline.sweep == 0) /* else one makes all documents anew */
-            run_tell_script(r);
+            run_warn_script(r);
     }
     return open_feeds(f, e);
 }
@@ -205,7 +205,7 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
 static bool anew(struct following *f, struct err *e)
 {
     free_feeds(f);
-    if (!run_anew(f->run, e))
+    if (!run_recover_altered(f->run, e))
         return false;
     want_sweep(f->run);
     return go_on(f, true, e);
@@ -275,7 +275,7 @@ static bool round_of(struct following *f, struct err *e)
     if (now - f->guarded_us >= GUARD_US && !f->sweep) {
         f->guarded_us = now;
         r->work.coordinator.unsaved = true;
-        if (!run_patiently(r, run_count, e) || !run_patiently(r, run_guard, e))
+        if (!run_patiently(r, run_count_documents, e) || !run_patiently(r, run_guard, e))
             return false;
     }
     if (now - f->window_us >= WINDOW_US) {
@@ -297,10 +297,10 @@ bool run_follow(struct run *r, struct err *e)
     coordinator_begin_window(
         &r->work.coordinator); /* what the load rejected is told, and on disk */
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
-    run_tell_repeated(r); /* of the load */
+    run_warn_repeated(r); /* of the load */
     r->work.progress.terminal = false;
     state_may_ask(r->state.file);
-    tell_sweeps(r);
+    report_sweeps(r);
     look_when_due(&f);
     bool ok = open_feeds(&f, e);
     do

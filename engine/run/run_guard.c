@@ -10,7 +10,7 @@
 /* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
 static bool count_documents(struct run *r, int64_t *count, struct err *e)
 {
-    const char *index = run_reads(r);
+    const char *index = run_index_to_search(r);
     return (index_refresh(r->servers.es, index, e) || e->kind == ERR_FINAL) &&
            index_count(r->servers.es, index, count, e);
 }
@@ -32,7 +32,7 @@ bool run_guard(struct run *r, struct err *e)
     return true;
 }
 
-bool run_count(struct run *r, struct err *e)
+bool run_count_documents(struct run *r, struct err *e)
 {
     return count_documents(r, &r->state.data.documents, e);
 }

@@ -15,4 +15,4 @@ enum { RUN_FREE_DELETES = 10 }; /* documents that may always be deleted */
  * known to be complete. With --allow-deletes there is no limit. */
 bool run_guard(struct run *r, struct err *e);
 /* The run is complete: counts the documents, for the next run_guard. */
-bool run_count(struct run *r, struct err *e);
+bool run_count_documents(struct run *r, struct err *e);

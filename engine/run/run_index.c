@@ -18,7 +18,7 @@ static struct pipeline *pipeline_of(struct run *r)
 
 /* ---- the note ---- */
 
-void run_note(struct run *r)
+void run_save_meta(struct run *r)
 {
     struct err e;
     if (r->options.dry_run || r->index.meta_readonly)
@@ -40,18 +40,18 @@ void run_note(struct run *r)
     }
 }
 
-void run_note_script(struct run *r, bool loaded)
+void run_set_meta_script(struct run *r, bool loaded)
 {
     memcpy(r->index.meta.fingerprint, r->user.fingerprint,
            loaded ? FINGERPRINT_TEXT : FINGERPRINT_HALF);
 }
 
 /* What the note is to say; an index without one is taken to hold what this script makes. */
-static void take_meta(struct run *r, const struct index_meta *found)
+static void adopt_meta(struct run *r, const struct index_meta *found)
 {
     r->index.meta = r->index.saved_meta = *found;
     if (!found->known)
-        run_note_script(r, true);
+        run_set_meta_script(r, true);
     r->index.meta.known = true;
     memset(r->index.meta.pipeline, 0, sizeof r->index.meta.pipeline);
     snprintf(r->index.meta.pipeline, sizeof r->index.meta.pipeline, "%s", r->user.pipeline.name);
@@ -71,7 +71,7 @@ static bool blame_create(const struct pipeline *p, struct err *e)
     return e->fault == ERR_FAULT_REQUEST && pipeline_at_line(e, p, line);
 }
 
-bool run_meet(struct run *r, struct err *e)
+bool run_check_search(struct run *r, struct err *e)
 {
     r->servers.met = r->servers.met || index_meet(r->servers.es, pipeline_of(r)->sink.index, e);
     return r->servers.met;
@@ -101,7 +101,7 @@ static bool create(struct run *r, struct err *e)
 }
 
 /* From now on its write index is meant, which alone is read, too. */
-static bool take_target(struct run *r, struct err *e)
+static bool use_write_index(struct run *r, struct err *e)
 {
     struct pipeline *p = pipeline_of(r);
     log_info("'%s' is an alias of several indexes: '%s' is kept true, which it writes to",
@@ -134,7 +134,7 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
     return true;
 }
 
-const char *run_reads(const struct run *r)
+const char *run_index_to_search(const struct run *r)
 {
     const struct pipeline *p = &r->user.pipeline;
     return r->index.filtered && !p->sink.scattered ? r->index.info.name : p->sink.indices;
@@ -142,7 +142,7 @@ const char *run_reads(const struct run *r)
 
 /* What a filter hides is ours, too: rows change, and then their documents pass it no more. Unless
  * somebody else has filled the index: nothing of theirs is for a sweep to delete. */
-static bool look_behind_filter(struct run *r, const struct index_meta *found, struct err *e)
+static bool check_filter(struct run *r, const struct index_meta *found, struct err *e)
 {
     const struct pipeline *p = pipeline_of(r);
     int64_t all = 0, seen = 0;
@@ -178,7 +178,7 @@ static bool look_behind_filter(struct run *r, const struct index_meta *found, st
 
 /* ---- whose it is ---- */
 
-bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e)
+bool run_refuse_owner(const struct run *r, const char *index, const char *owner, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     if (p->sink.scattered && strcmp(index, r->index.info.name) != 0) {
@@ -226,7 +226,7 @@ static bool check_owner(struct run *r, bool may_take_over, struct err *e)
         if (!*owner)
             return true;
         if (!may_take_over || (*former && strcmp(former, owner) != 0))
-            return run_other_owner(r, index, owner, e);
+            return run_refuse_owner(r, index, owner, e);
         memcpy(former, owner, sizeof former);
         if (!take_over(r, index, owner, e))
             return false;
@@ -280,19 +280,19 @@ bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, st
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
-    if (!run_meet(r, e) ||
+    if (!run_check_search(r, e) ||
         !index_get_info(r->servers.es, pipeline_of(r)->sink.index, &r->index.info, e) ||
-        (r->index.info.several && !take_target(r, e)) || !check_owner(r, r->options.take_over, e) ||
-        (!r->index.info.exists && !create(r, e)) || !fit(r, &r->user, &found, e) ||
-        !look_behind_filter(r, &found.meta, e) ||
+        (r->index.info.several && !use_write_index(r, e)) ||
+        !check_owner(r, r->options.take_over, e) || (!r->index.info.exists && !create(r, e)) ||
+        !fit(r, &r->user, &found, e) || !check_filter(r, &found.meta, e) ||
         !run_check_fields(r, &r->user, !r->index.is_new && r->state.data.phase == STATE_FOLLOWING,
                           e))
         return false;
     r->index.meta_readonly = *found.lacks;
-    take_meta(r, &found.meta);
+    adopt_meta(r, &found.meta);
     bool moved = r->state.data.index_uuid &&
                  strcmp(r->state.data.index_uuid, r->index.info.uuid) != 0 &&
-                 index_is_former(&r->index.meta, r->state.data.index_uuid);
+                 index_is_predecessor(&r->index.meta, r->state.data.index_uuid);
     return !moved || run_adopt(r, e);
 }
 
@@ -321,7 +321,7 @@ bool run_check_index(struct run *r, struct err *e)
         return true;
     if (now.exists && !index_read_meta(r->servers.es, index, &meta, e))
         return false;
-    r->index.replaced = now.exists && index_is_former(&meta, r->index.info.uuid);
+    r->index.replaced = now.exists && index_is_predecessor(&meta, r->index.info.uuid);
     if (r->index.replaced)
         return true;
     err_set(e, ERR_FINAL, "index '%s' was deleted or replaced meanwhile", index);
@@ -330,7 +330,7 @@ bool run_check_index(struct run *r, struct err *e)
 
 /* ---- another index in its place ---- */
 
-static bool look_anew(struct run *r, struct err *e)
+static bool read_new_index(struct run *r, struct err *e)
 {
     struct index_meta meta;
     const char *index = pipeline_of(r)->sink.index;
@@ -340,7 +340,7 @@ static bool look_anew(struct run *r, struct err *e)
         return err_set(e, ERR_PASSING, "index '%s' is gone again", index);
     if (!index_read_meta(r->servers.es, index, &meta, e))
         return false;
-    take_meta(r, &meta);
+    adopt_meta(r, &meta);
     return true;
 }
 
@@ -395,7 +395,7 @@ bool run_adopt(struct run *r, struct err *e)
 {
     struct state_data theirs = {0}, *d = &r->state.data;
     char *path = run_reindex_path(pipeline_of(r)->state);
-    bool ok = (path || err_memory(e)) && look_anew(r, e) && state_read(path, &theirs, e) &&
+    bool ok = (path || err_memory(e)) && read_new_index(r, e) && state_read(path, &theirs, e) &&
               (take_marks(r, &theirs) || err_memory(e));
     if (ok) {
         d->phase = STATE_FOLLOWING;

@@ -13,7 +13,7 @@ struct run;
 struct run_script;
 
 /* Checks, once, that the search server answers as one. */
-bool run_meet(struct run *r, struct err *e);
+bool run_check_search(struct run *r, struct err *e);
 /* Looks the index up, creates it if it is missing, and makes it fit the script. */
 bool run_open_index(struct run *r, struct err *e);
 /* Checks that the index has the fields that source.related[].index_field names, or may still get
@@ -26,9 +26,9 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
 bool run_check_index(struct run *r, struct err *e);
 /* The index name to search for documents: it sees all that the script keeps in sync, also what a
  * filtered alias hides. Borrowed. */
-const char *run_reads(const struct run *r);
+const char *run_index_to_search(const struct run *r);
 /* Says that another pipeline keeps this index: ERR_USAGE. Always false. */
-bool run_other_owner(const struct run *r, const char *index, const char *owner, struct err *e);
+bool run_refuse_owner(const struct run *r, const char *index, const char *owner, struct err *e);
 /* Continues with the index that reindex has put in place of ours: from our marks, or from those that
  * reindex left. Everything is due to be swept. */
 bool run_adopt(struct run *r, struct err *e);
@@ -37,6 +37,6 @@ bool run_adopt(struct run *r, struct err *e);
 char *run_reindex_path(const char *state);
 /* Writes r->meta, with the last version issued, to the index's _meta, if it differs from what is
  * there. Never fails: without the privilege it warns once. */
-void run_note(struct run *r);
+void run_save_meta(struct run *r);
 /* All documents in the index are now made by this script: loaded, or else compared by a sweep. */
-void run_note_script(struct run *r, bool loaded);
+void run_set_meta_script(struct run *r, bool loaded);

@@ -60,9 +60,9 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
     struct feed *f = NULL;
     struct start_query q = {r, table, &start};
     if (retry_until(r->servers.give_up_after, read_poll_start, &q, e) &&
-        run_note_server(r, start.server, e)) {
+        run_bind_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* who follows tells it now and then */
-            run_tell_horizon(r, &start.report);
+            run_warn_horizon(r, &start.report);
         f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,
                       &r->state.data.tables[table].checkpoint, &start, to_the_limit, e);
     }
@@ -124,8 +124,8 @@ static bool begin_snapshot(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         bool ok = feed_poll_start_read(&r->user.source, &r->servers.pool, i, &start, e);
-        ok = ok && run_note_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
-             run_tell_table(r, i, start.report.standby, e);
+        ok = ok && run_bind_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
+             run_report_table(r, i, start.report.standby, e);
         feed_poll_start_free(&start);
         if (!ok)
             return false;
@@ -138,7 +138,7 @@ static void end_snapshot(struct run *r)
     r->state.data.phase = STATE_FOLLOWING;
     free(r->state.data.after);
     r->state.data.after = NULL;
-    run_note_swept(r); /* it saw every row */
+    run_state_swept(r); /* it saw every row */
 }
 
 static bool check_fields(struct run *r, struct err *e)
@@ -149,7 +149,7 @@ static bool check_fields(struct run *r, struct err *e)
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
     if (why) {
-        run_tell_lost_state(r);
+        run_warn_lost_state(r);
         log_info("%s: loading everything: %s", r->user.pipeline.name, why);
         if (!r->user.pipeline.source.cursor)
             log_info("%s: the script names no cursor, so each run compares every row",
@@ -157,8 +157,8 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->work.coordinator, e))
             return false;
         r->index.is_new = false; /* from now on the load is under way, and may be resumed */
-        run_note_script(r, true);
-        run_note(r);
+        run_set_meta_script(r, true);
+        run_save_meta(r);
     } else {
         if (r->state.data.after)
             log_info("%s: resuming the load after key '%s'", r->user.pipeline.name,
@@ -167,7 +167,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
             log_info("%s: resuming the load: no chunk of it was complete yet",
                      r->user.pipeline.name);
         if (r->state.data.after)
-            run_tell_script(r);
+            run_warn_script(r);
         if (!run_bind_state(r, e))
             return false;
     }
@@ -178,23 +178,23 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         true; /* what follows was loaded for the most part, and shall not count twice */
     /* the index was empty before */
     return coordinator_save(&r->work.coordinator, e) && run_patiently(r, run_guard, e) &&
-           run_patiently(r, check_fields, e) && run_patiently(r, run_tell_nothing_made, e);
+           run_patiently(r, check_fields, e) && run_patiently(r, run_warn_nothing_made, e);
 }
 
 /* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then
  * before the key that it came to. */
 bool run_sweep(struct run *r, struct err *e)
 {
-    if (!run_tell_hidden(r, false, e))
+    if (!run_report_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
     if (!carry(r,
-               feed_sweep(&r->user.source, &r->servers.pool, r->servers.es, run_reads(r),
+               feed_sweep(&r->user.source, &r->servers.pool, r->servers.es, run_index_to_search(r),
                           r->state.dead, r->work.chunk, NULL, e),
                e))
         return false;
-    run_note_swept(r);
-    run_note_script(r, false);
+    run_state_swept(r);
+    run_set_meta_script(r, false);
     return coordinator_save(&r->work.coordinator, e);
 }
 
@@ -255,7 +255,7 @@ static bool catch_up(struct run *r, struct err *e)
 }
 
 /* Each table is followed from a mark of its own; the root's stands for them. */
-static void tell_changes(const struct run *r)
+static void report_changes(const struct run *r)
 {
     const struct position *at =
         r->state.data.n_tables ? &r->state.data.tables[0].checkpoint.at : &r->state.data.mtime;
@@ -272,7 +272,7 @@ static void tell_changes(const struct run *r)
                  at->cursor ? at->cursor : "the beginning", others);
     else
         log_info("%s: comparing every row: the script names no cursor", r->user.pipeline.name);
-    run_tell_script(r);
+    run_warn_script(r);
 }
 
 /* A root without a cursor is up to date once it has been loaded, from the first row on, or swept;
@@ -287,7 +287,7 @@ static bool needs_sweep(struct run *r, bool loaded)
 
 bool run_load(struct run *r, struct err *e)
 {
-    if (!run_tell_hidden(r, true, e))
+    if (!run_report_hidden(r, true, e))
         return false;
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
@@ -303,7 +303,7 @@ bool run_load(struct run *r, struct err *e)
     const char *why = run_why_full(r);
     bool whole = why || r->state.data.phase == STATE_SNAPSHOT;
     if (!whole)
-        tell_changes(r);
+        report_changes(r);
     else if (!load_everything(r, why, e))
         return false;
     bool ok = catch_up(r, e);

@@ -55,7 +55,7 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
 
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
 {
-    run_stop(r);
+    run_stop_workers(r);
     coordinator_free(&r->work.coordinator);
     struct counts sums = queue_sums(r->work.queue);
     queue_free(r->work.queue);
@@ -70,7 +70,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         r->work.progress.name = r->user.pipeline.name;
     }
     if ((r->index.replaced && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
-        !run_start(r, e) || !run_patiently(r, run_guard, e))
+        !run_start_workers(r, e) || !run_patiently(r, run_guard, e))
         return false;
     queue_add_sums(r->work.queue, &sums);
     coordinator_begin_window(&r->work.coordinator);

@@ -210,7 +210,7 @@ const char *run_why_full(const struct run *r)
 
 /* The ids of transactions that the state holds are of one server; another one's mean something
  * else. */
-bool run_note_server(struct run *r, const char *server, struct err *e)
+bool run_bind_server(struct run *r, const char *server, struct err *e)
 {
     struct state_data *d = &r->state.data;
     if (!server || (d->server && strcmp(d->server, server) == 0))
@@ -224,7 +224,7 @@ bool run_note_server(struct run *r, const char *server, struct err *e)
     return text_set(&d->server, server) || err_memory(e);
 }
 
-void run_note_swept(struct run *r)
+void run_state_swept(struct run *r)
 {
     r->state.data.swept_us = clock_wall_us();
     free(r->state.data.sweep_after);

@@ -23,7 +23,7 @@ bool run_check_key(struct run *r, struct err *e);
 const char *run_why_full(const struct run *r);
 /* Remembers which PostgreSQL server the marks are of (NULL: unknown). The transaction ids in marks
  * of another server are forgotten: they mean nothing here. */
-bool run_note_server(struct run *r, const char *server, struct err *e);
+bool run_bind_server(struct run *r, const char *server, struct err *e);
 /* Every row has been compared: no sweep is under way, and the next one is due an interval from
  * now. */
-void run_note_swept(struct run *r);
+void run_state_swept(struct run *r);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-void run_tell_horizon(const struct run *r, const struct source_report *report)
+void run_warn_horizon(const struct run *r, const struct source_report *report)
 {
     struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
     if (watermark_is_over_limit(&rule, &report->mark))
@@ -39,7 +39,7 @@ static bool look_for_rows(void *arg, struct err *e)
     return ok;
 }
 
-bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
+bool run_report_hidden(struct run *r, bool at_start, struct err *e)
 {
     const struct source *s = &r->user.source;
     bool told = r->warned.hidden;
@@ -66,7 +66,7 @@ bool run_tell_hidden(struct run *r, bool at_start, struct err *e)
     return true;
 }
 
-bool run_tell_table(struct run *r, size_t table, bool standby, struct err *e)
+bool run_report_table(struct run *r, size_t table, bool standby, struct err *e)
 {
     const struct source *s = &r->user.source;
     struct watermark_rule rule = source_rule(s, table, standby);
@@ -100,7 +100,7 @@ bool run_tell_table(struct run *r, size_t table, bool standby, struct err *e)
 
 /* A relative path is found from the current folder: from another one the state seems not to be
  * there. */
-void run_tell_lost_state(const struct run *r)
+void run_warn_lost_state(const struct run *r)
 {
     const char *state = r->user.pipeline.state;
     bool relative = state[0] != '/', loaded = r->index.saved_meta.known && !r->index.is_new;
@@ -123,7 +123,7 @@ void run_tell_lost_state(const struct run *r)
 }
 
 /* A document() that lost its return value in some branch makes nothing, and says nothing. */
-bool run_tell_nothing_made(struct run *r, struct err *e)
+bool run_warn_nothing_made(struct run *r, struct err *e)
 {
     struct counts sums = queue_sums(r->work.queue);
     struct rows_query q = {.run = r};
@@ -139,7 +139,7 @@ bool run_tell_nothing_made(struct run *r, struct err *e)
     return true;
 }
 
-void run_tell_script(const struct run *r)
+void run_warn_script(const struct run *r)
 {
     if (!*r->index.meta.fingerprint || strcmp(r->index.meta.fingerprint, r->user.fingerprint) == 0)
         return;
@@ -149,7 +149,7 @@ void run_tell_script(const struct run *r)
              r->user.pipeline.name, r->index.info.name, r->user.text.path);
 }
 
-void run_tell_repeated(struct run *r)
+void run_warn_repeated(struct run *r)
 {
     char key[200], rows[PROGRESS_TEXT];
     const struct pipeline *p = &r->user.pipeline;

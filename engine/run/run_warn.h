@@ -14,17 +14,17 @@ struct run;
 struct source_report;
 
 /* Warns of a session whose transaction has been open for longer than horizon_limit. */
-void run_tell_horizon(const struct run *r, const struct source_report *report);
+void run_warn_horizon(const struct run *r, const struct source_report *report);
 /* Warns, once, of tables that show no row because of row security; at_start: logs also where it may
  * hide some rows. Waits for PostgreSQL. */
-bool run_tell_hidden(struct run *r, bool at_start, struct err *e);
+bool run_report_hidden(struct run *r, bool at_start, struct err *e);
 /* Logs what makes polls of the table slow, or blind to some changes. */
-bool run_tell_table(struct run *r, size_t table, bool standby, struct err *e);
+bool run_report_table(struct run *r, size_t table, bool standby, struct err *e);
 /* Warns if there is no state, but the index was loaded by this pipeline: perhaps the wrong folder. */
-void run_tell_lost_state(const struct run *r);
+void run_warn_lost_state(const struct run *r);
 /* Warns if the load made no document, although the table has rows. */
-bool run_tell_nothing_made(struct run *r, struct err *e);
+bool run_warn_nothing_made(struct run *r, struct err *e);
 /* Warns if documents in the index may have been made by an earlier version of the script. */
-void run_tell_script(const struct run *r);
+void run_warn_script(const struct run *r);
 /* Warns, once, if the query returned several rows for one key. */
-void run_tell_repeated(struct run *r);
+void run_warn_repeated(struct run *r);

@@ -77,7 +77,7 @@ static bool make_chunk(struct run *r, int workers, struct err *e)
     return r->work.chunk != NULL;
 }
 
-bool run_start(struct run *r, struct err *e)
+bool run_start_workers(struct run *r, struct err *e)
 {
     int workers = r->options.limit > 0 ? 1 : (int)r->options.workers;
     bool bulk = r->options.format && strcmp(r->options.format, "bulk") == 0;
@@ -117,7 +117,7 @@ bool run_start(struct run *r, struct err *e)
     return coordinator_init(&r->work.coordinator, e) && (r->work.loader = loader_start(&config, e));
 }
 
-void run_stop(struct run *r)
+void run_stop_workers(struct run *r)
 {
     queue_close(r->work.queue);
     loader_join(r->work.loader);

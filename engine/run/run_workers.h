@@ -10,6 +10,6 @@ struct err;
 struct run;
 
 /* Starts the workers. False: e says why; run_close frees what there is. */
-bool run_start(struct run *r, struct err *e);
+bool run_start_workers(struct run *r, struct err *e);
 /* Ends them: waits until each has finished its batch, or dropped it (after queue_fail). */
-void run_stop(struct run *r);
+void run_stop_workers(struct run *r);

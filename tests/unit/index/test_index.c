@@ -342,8 +342,8 @@ static struct index_meta note(void)
                                .pipeline = "films \"of\" ours",
                                .fingerprint = "0123456789abcdef",
                                .version = 1764000000000001,
-                               .formers = {"A", "B"},
-                               .n_formers = 2};
+                               .predecessors = {"A", "B"},
+                               .n_predecessors = 2};
 }
 
 static void server_keeps_the_note(void **state)
@@ -361,8 +361,8 @@ static void server_keeps_the_note(void **state)
     assert_true(index_read_meta(es, NAME, &found, &e));
     assert_memory_equal(&m, &found, sizeof m);
     m.version++;
-    m.n_formers = 1;
-    memset(m.formers[1], 0, INDEX_UUID);
+    m.n_predecessors = 1;
+    memset(m.predecessors[1], 0, INDEX_UUID);
     assert_true(index_write_meta(es, NAME, NULL, &m, &e));
     assert_true(index_read_meta(es, NAME, &found, &e));
     assert_memory_equal(&m, &found, sizeof m);

@@ -1,4 +1,4 @@
-#include "run/run_anew.h"
+#include "run/run_alter.h"
 
 #include "base/clock.h"
 #include "base/err.h"
@@ -49,7 +49,7 @@ static bool open_successor(void *arg, struct err *e)
            run_fit_index(r, &s->script, e);
 }
 
-bool run_anew(struct run *r, struct err *e)
+bool run_recover_altered(struct run *r, struct err *e)
 {
     struct successor next = {.run = r};
     if (!is_outdated(r, e))
@@ -59,7 +59,7 @@ bool run_anew(struct run *r, struct err *e)
     log_info("%s: a table has changed (%s): describing the query anew", r->user.pipeline.name,
              e->text);
     queue_fail(r->work.queue, e);
-    run_stop(r);
+    run_stop_workers(r);
     if (!stop_sleep(PAUSE_MS))
         return stop_err(e);
     bool ok = coordinator_note(&r->work.coordinator, e) &&

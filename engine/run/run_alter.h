@@ -1,4 +1,4 @@
-/* run_anew: a table or column that is not what it was when the query was described: ALTER TABLE
+/* run_alter: a table or column that is not what it was when the query was described: ALTER TABLE
  * during a run.
  *
  * Uses     run, run_reload, run_script, queue.
@@ -16,4 +16,4 @@ struct run;
 
 /* After a failure: true if a table has changed and the run may continue (with run_load, or what it
  * was doing) with the script as it is now. False: e says why the run ends. */
-bool run_anew(struct run *r, struct err *e);
+bool run_recover_altered(struct run *r, struct err *e);
