@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "flow/queue.h"
+#include "flow/tally.h"
 #include "run/run_alter.h"
 #include "run/run_execute.h"
 #include "run/run_follow.h"
@@ -144,7 +145,7 @@ static bool work(void *arg, struct err *e)
     while (ok && !(ok = load(r, e)) && run_recover_altered(r, e))
         ok = true;
     if (!ok)
-        queue_fail(r->work.queue, e);
+        queue_fail(r->work.flow.queue, e);
     else if (r->options.follow)
         ok = run_follow(r, e);
     run_stop_workers(r);
@@ -177,7 +178,7 @@ static int run_main(int argc, char **argv)
      * them. */
     bool ok = cli_log_setup(&o.log, &r.terminal, &e) && read_request(&r, &e) && stop_init(&e) &&
               run_open(&r, argv[first], &e) && run_execute(&r, work, &r, &e);
-    uint64_t rejected = r.work.queue ? queue_sums(r.work.queue).rejected : 0;
+    uint64_t rejected = tally_counts(r.work.flow.tally).rejected;
     run_close(&r);
     if (!ok)
         return cli_fail(&e);

@@ -5,7 +5,11 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "feed/feed.h"
+#include "flow/dead_keys.h"
+#include "flow/flow.h"
 #include "flow/queue.h"
+#include "flow/tally.h"
+#include "flow/versions.h"
 #include "source/source.h"
 #include "store/deadletter.h"
 
@@ -37,7 +41,7 @@ void coordinator_free(struct coordinator *p)
 
 void coordinator_begin_window(struct coordinator *p)
 {
-    queue_begin_window(p->queue);
+    tally_begin_window(p->flow->tally);
     state_data_free(&p->clean);
 }
 
@@ -72,19 +76,18 @@ static bool keep_checkpoint(struct coordinator *p, size_t lane, struct checkpoin
 
 static bool note_rejections(struct coordinator *p, struct err *e)
 {
-    struct rejection *list;
-    size_t n = queue_rejections(p->queue, &list);
+    struct rejections reports = queue_rejections(p->flow->queue);
     bool ok = true;
-    for (size_t i = 0; ok && p->dead && i < n; i++) {
-        const struct rejection *r = &list[i];
+    for (size_t i = 0; ok && p->dead && i < reports.n; i++) {
+        const struct rejection *r = &reports.list[i];
         if (r->reason)
             ok = deadletters_add(p->dead, r->key, r->reason, r->status, e);
         else
             deadletters_clear(p->dead, r->key);
-        queue_set_dead(p->queue, r->key, r->reason != NULL);
+        dead_keys_set(p->flow->dead, r->key, r->reason != NULL);
     }
-    rejections_free(list, n);
-    p->unsaved |= n > 0;
+    p->unsaved |= reports.n > 0;
+    rejections_free(&reports);
     return ok;
 }
 
@@ -92,7 +95,7 @@ static bool note_rejections(struct coordinator *p, struct err *e)
  * before its batch is acknowledged. */
 static bool keep_clean(struct coordinator *p, struct err *e)
 {
-    if (p->clean.tables || queue_rejected_lately(p->queue) == 0)
+    if (p->clean.tables || tally_rejected_in_window(p->flow->tally) == 0)
         return true;
     return state_data_copy(&p->clean, p->data) || err_memory(e);
 }
@@ -115,7 +118,7 @@ bool coordinator_note(struct coordinator *p, struct err *e)
     bool ok = !p->state || keep_clean(p, e);
     for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
         struct checkpoint done = {0};
-        if (queue_low_water(p->queue, i, &done)) {
+        if (queue_low_water(p->flow->queue, i, &done)) {
             ok = keep_checkpoint(p, i, &done, e);
             p->unsaved = true;
         }
@@ -128,7 +131,7 @@ static bool save(struct coordinator *p, struct err *e)
 {
     if (p->dead && !deadletters_sync(p->dead, e))
         return false;
-    p->data->version = queue_issued(p->queue);
+    p->data->version = versions_last(p->flow->versions);
     if (p->state && !state_save(p->state, p->data, e))
         return false;
     p->unsaved = false;
@@ -138,8 +141,8 @@ static bool save(struct coordinator *p, struct err *e)
 /* Between batches: a state that cannot be saved just now is saved at a later batch. */
 static bool tick(struct coordinator *p, struct err *e)
 {
-    struct counts sums = queue_sums(p->queue);
-    int64_t behind = queue_clock_behind(p->queue);
+    struct counts sums = tally_counts(p->flow->tally);
+    int64_t behind = versions_clock_behind(p->flow->versions);
     progress_show(p->progress, &sums);
     if (behind >= CLOCK_BEHIND_US)
         log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it "
@@ -165,10 +168,10 @@ static bool next_batch(struct coordinator *p, struct feed *f, struct batch **b, 
     struct retry retry;
     retry_start(&retry, p->give_up_after);
     retry.over = queue_is_over;
-    retry.arg = p->queue;
+    retry.arg = p->flow->queue;
     while (!feed_next(f, b, e))
         if (!retry_again(&retry, e)) {
-            if (queue_ended(p->queue)) /* by somebody else's error: none of ours */
+            if (queue_ended(p->flow->queue)) /* by somebody else's error: none of ours */
                 e->kind = ERR_NONE;
             return false;
         }
@@ -190,7 +193,7 @@ bool coordinator_round(struct coordinator *p, bool *moved, struct err *e)
     for (size_t i = 0; i < p->n_lanes; i++) {
         struct coordinator_lane *l = &p->lanes[i];
         struct batch *b;
-        if (!l->feed || l->over || !queue_room(p->queue, i))
+        if (!l->feed || l->over || !queue_room(p->flow->queue, i))
             continue;
         if (!next_batch(p, l->feed, &b, e))
             return false;
@@ -199,18 +202,18 @@ bool coordinator_round(struct coordinator *p, bool *moved, struct err *e)
             continue;
         b->again = p->again;
         b->skip_unchanged |= p->again;
-        queue_put(p->queue, i, b);
+        queue_put(p->flow->queue, i, b);
         *moved = true;
     }
     if (!tick(p, e))
         return false;
     e->kind = ERR_NONE;
-    return !queue_ended(p->queue);
+    return !queue_ended(p->flow->queue);
 }
 
 bool coordinator_done(const struct coordinator *p, size_t lane)
 {
-    return (!p->lanes[lane].feed || p->lanes[lane].over) && queue_idle(p->queue, lane);
+    return (!p->lanes[lane].feed || p->lanes[lane].over) && queue_idle(p->flow->queue, lane);
 }
 
 static bool all_done(const struct coordinator *p)
@@ -227,13 +230,13 @@ bool coordinator_drain(struct coordinator *p, struct err *e)
     for (int ticks = 0; coordinator_round(p, &moved, e); ticks++) {
         if (all_done(p))
             return coordinator_note(p, e) && (!p->unsaved || coordinator_save(p, e));
-        if (moved || queue_wait(p->queue, TICK_MS))
+        if (moved || queue_wait(p->flow->queue, TICK_MS))
             ticks = 0;
         if (ticks == REST_TICKS)
             rest(p);
     }
     if (e->kind != ERR_NONE)
-        queue_fail(p->queue, e);
+        queue_fail(p->flow->queue, e);
     coordinator_keep(p, e);
     return e->kind == ERR_NONE; /* enough */
 }
@@ -244,7 +247,7 @@ void coordinator_keep(struct coordinator *p, struct err *e)
     if (!p->lanes) /* it did not come to that again */
         return;
     bool noted = coordinator_note(p, &ignored);
-    if (queue_error(p->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
+    if (queue_error(p->flow->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
         go_back(p);
     if ((!noted || p->unsaved) && !save(p, &ignored))
         log_warn("%s", ignored.text); /* the next run repeats it */

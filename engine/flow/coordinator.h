@@ -24,7 +24,7 @@
 struct deadletters;
 struct err;
 struct feed;
-struct queue;
+struct flow;
 struct source;
 
 struct coordinator_lane {
@@ -33,7 +33,7 @@ struct coordinator_lane {
 };
 
 struct coordinator { /* all borrowed, but for lanes */
-    struct queue *queue;
+    const struct flow *flow;
     const struct source *source;
     struct state *state; /* NULL: nothing is saved */
     struct state_data *data;

@@ -8,8 +8,12 @@
 #include "base/retry.h"
 #include "base/stop.h"
 #include "es/es.h"
+#include "flow/dead_keys.h"
+#include "flow/flow.h"
 #include "flow/queue.h"
+#include "flow/tally.h"
 #include "flow/throttle.h"
+#include "flow/versions.h"
 #include "index/index.h"
 #include "pg/pg_pool.h"
 #include "script/pipeline.h"
@@ -38,7 +42,7 @@ struct loader {
 void loader_report(const char *key, int status, const char *reason, void *arg)
 {
     struct worker *w = arg;
-    bool news = !*key || queue_reject(w->config->queue, key);
+    bool news = !*key || tally_reject(w->flow->tally, key);
     if (!*key)
         loader_count(w, &(struct counts){.rejected = 1});
     if (news && status == 0) /* of document(): a mistake in it comes with every row */
@@ -56,13 +60,13 @@ void loader_count(struct worker *w, const struct counts *delta)
     counts_add(&w->sums, delta);
     /* a request was sent, whatever becomes of the try */
     w->sums.bytes = w->sums.requests = w->sums.retried_items = 0;
-    queue_add_sums(w->config->queue, delta);
+    tally_add(w->flow->tally, delta);
 }
 
 static void uncount(struct worker *w)
 {
     struct counts back = counts_negative(&w->sums);
-    queue_add_sums(w->config->queue, &back);
+    tally_add(w->flow->tally, &back);
     w->sums = (struct counts){0};
     w->made -= (int64_t)w->printed.indexed; /* what has been printed stays so */
     w->failed = 0;
@@ -73,7 +77,7 @@ bool loader_check_budget(struct worker *w, struct err *e)
     uint64_t max = w->config->max_rejected;
     if (w->report_lost)
         return err_memory(e);
-    if (queue_rejected_lately(w->config->queue) <= max)
+    if (tally_rejected_in_window(w->flow->tally) <= max)
         return true;
     err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)",
             (unsigned long long)max);
@@ -95,7 +99,7 @@ void loader_start_retry(struct worker *w, struct retry *r)
 {
     retry_start(r, w->config->give_up_after);
     r->over = queue_is_over;
-    r->arg = w->config->queue;
+    r->arg = w->flow->queue;
 }
 
 /* ---- what was made ---- */
@@ -288,14 +292,14 @@ static void count_repeated(struct worker *w)
     if (w->repeated == 0)
         return;
     loader_count(w, &(struct counts){.repeated = w->repeated, .indexed = -twice});
-    queue_note_repeated(w->config->queue, w->repeated_key);
+    tally_set_repeated(w->flow->tally, w->repeated_key);
 }
 
 /* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after
  * all, which comes behind. */
 static bool clear_dead(struct worker *w, const char *key, struct err *e)
 {
-    return w->config->output != LOADER_INDEX || !queue_is_dead(w->config->queue, key) ||
+    return w->config->output != LOADER_INDEX || !dead_keys_has(w->flow->dead, key) ||
            batch_reject(w->batch, key, 0, NULL) || err_memory(e);
 }
 
@@ -328,7 +332,7 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
 static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
 {
     const PGresult *row;
-    while (!queue_ended(w->config->queue) && !limit_reached(w)) {
+    while (!queue_ended(w->flow->queue) && !limit_reached(w)) {
         if (stop_asked())
             return stop_err(e);
         if (!pg_next(pg, &row, e))
@@ -366,14 +370,14 @@ static void report_chunk(struct worker *w)
 
 static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
 {
-    struct queue *q = w->config->queue;
-    int64_t reserved = queue_reserve(q), clock;
+    struct queue *q = w->flow->queue;
+    int64_t reserved = versions_reserve(w->flow->versions), clock;
     w->read_at_us = clock_mono_us();
     w->took = (struct chunk_time){0};
     if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock,
                       e))
         return false;
-    w->version = queue_issue(q, clock, reserved);
+    w->version = versions_issue(w->flow->versions, clock, reserved);
     w->row_checked = w->batch_ends = false;
     if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)))
         return false;
@@ -401,7 +405,7 @@ bool loader_try(struct worker *w, struct err *e)
     w->repeated_key = NULL;
     if (b->is_range)
         repeats_begin(&w->repeats);
-    batch_forget_rejections(b);
+    rejections_free(&b->rejections);
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
     struct pg *pg = pg_acquire(&w->pool, e);
@@ -431,9 +435,9 @@ static bool load_batch(struct worker *w, struct err *e)
 
 /* ---- threads ---- */
 
-static int64_t latest_version(void *queue)
+static int64_t latest_version(void *versions)
 {
-    return queue_issued(queue);
+    return versions_last(versions);
 }
 
 static bool open_worker(struct worker *w, struct err *e)
@@ -442,7 +446,7 @@ static bool open_worker(struct worker *w, struct err *e)
     pg_pool_init(&w->pool, c->pg);
     bulk_init(&w->bulk, BODY_MAX);
     w->bulk.latest = latest_version;
-    w->bulk.latest_arg = c->queue;
+    w->bulk.latest_arg = w->flow->versions;
     buf_init(&w->output, BODY_MAX);
     buf_init(&w->key, BODY_MAX);
     if (c->es && !(w->es = es_open(c->es, e)))
@@ -473,9 +477,9 @@ static void close_worker(struct worker *w)
 
 static struct batch *next_batch(struct worker *w)
 {
-    if (!queue_ready(w->config->queue, IDLE_MS))
+    if (!queue_ready(w->flow->queue, IDLE_MS))
         pg_pool_free(&w->pool); /* a worker with a batch may be waiting for it */
-    return queue_get(w->config->queue);
+    return queue_get(w->flow->queue);
 }
 
 static void *work(void *arg)
@@ -486,13 +490,13 @@ static void *work(void *arg)
     bool ok = open_worker(w, &e);
     while (ok && (w->batch = next_batch(w))) {
         ok = load_batch(w, &e);
-        if (ok && !queue_ended(w->config->queue))
-            queue_ack(w->config->queue, w->batch);
+        if (ok && !queue_ended(w->flow->queue))
+            queue_ack(w->flow->queue, w->batch);
         else
             batch_free(w->batch);
     }
-    if (!ok && !queue_ended(w->config->queue))
-        queue_fail(w->config->queue, &e);
+    if (!ok && !queue_ended(w->flow->queue))
+        queue_fail(w->flow->queue, &e);
     close_worker(w);
     return NULL;
 }
@@ -517,12 +521,13 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
     for (int i = 0; i < config->workers; i++) {
         struct worker *w = &l->workers[i];
         w->config = &l->config;
+        w->flow = config->flow;
         w->throttle = l->throttle;
         w->shared = &l->shared;
         snprintf(w->name, sizeof w->name, "w%d", i + 1);
         if (pthread_create(&w->thread, NULL, work, w) != 0) {
             err_set(e, ERR_FINAL, "cannot start worker %d", i + 1);
-            queue_fail(config->queue, e);
+            queue_fail(config->flow->queue, e);
             loader_join(l);
             return NULL;
         }

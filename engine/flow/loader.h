@@ -16,9 +16,9 @@
 struct echo;
 struct err;
 struct es_server;
+struct flow;
 struct pg_server;
 struct pipeline;
-struct queue;
 struct script_text;
 struct source;
 struct chunk_size;
@@ -32,12 +32,6 @@ enum loader_output {
 /* Of standard output: what a worker may be ahead of its turn to print. */
 enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
 
-/* The hint of whoever refuses because so many documents have no row. */
-#define LOADER_GONE_HINT                                                                           \
-    "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows "  \
-    "are really "                                                                                  \
-    "gone: --allow-deletes"
-
 struct loader_config { /* all borrowed, until loader_join */
     const struct pipeline *pipeline;
     const struct source *source;
@@ -46,7 +40,7 @@ struct loader_config { /* all borrowed, until loader_join */
     const struct es_server *es; /* for LOADER_INDEX */
     struct echo *echo;          /* likewise */
     const char *state_path;
-    struct queue *queue;
+    const struct flow *flow;
     struct chunk_size *chunk; /* is told what each one took */
     enum loader_output output;
     int64_t limit; /* documents, with one worker; 0: all */

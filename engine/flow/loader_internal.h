@@ -28,7 +28,8 @@ struct loader_shared {          /* what one worker has seen, and all should know
 };
 
 struct worker {
-    const struct loader_config *config; /* borrowed, as are throttle and shared */
+    const struct loader_config *config; /* borrowed, as are flow, throttle and shared */
+    const struct flow *flow;
     struct throttle *throttle;
     struct loader_shared *shared;
     char name[16];

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "base/stop.h"
+#include "flow/flow.h"
 #include "flow/loader_internal.h"
 #include "flow/queue.h"
 #include "script/pipeline.h"
@@ -48,40 +49,22 @@ static bool can_split(const struct worker *w, struct reading how)
 
 /* ---- parts ---- */
 
-/* What a part was rejected for goes with the batch. */
-static bool move_rejections(struct batch *from, struct batch *to)
-{
-    if (from->n_rejections == 0)
-        return true;
-    struct rejection *list =
-        realloc(to->rejections, (to->n_rejections + from->n_rejections) * sizeof *list);
-    if (!list)
-        return false;
-    memcpy(list + to->n_rejections, from->rejections, from->n_rejections * sizeof *list);
-    to->rejections = list;
-    to->n_rejections += from->n_rejections;
-    free(from->rejections);
-    from->rejections = NULL;
-    from->n_rejections = 0;
-    return true;
-}
-
 /* part: its keys and bounds are borrowed from whoever made it. */
 static bool load_part(struct worker *w, struct batch *part, bool *seen, struct reading how,
                       struct err *e)
 {
     struct batch *whole = w->batch;
     bool *all_seen = w->seen;
-    if (queue_ended(w->config->queue))
+    if (queue_ended(w->flow->queue))
         return true; /* whoever ended it knows why */
     w->batch = part;
     w->seen = seen;
     bool ok = load(w, how, e);
     w->batch = whole;
     w->seen = all_seen;
-    if (ok && !move_rejections(part, whole))
+    if (ok && !rejections_move(&whole->rejections, &part->rejections))
         ok = err_memory(e);
-    batch_forget_rejections(part);
+    rejections_free(&part->rejections);
     return ok;
 }
 

@@ -1,8 +1,10 @@
 /* loader_print: a worker's documents, on standard output. */
 #include "base/err.h"
 #include "base/stop.h"
+#include "flow/flow.h"
 #include "flow/loader_internal.h"
 #include "flow/queue.h"
+#include "flow/tally.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -30,7 +32,7 @@ static bool write_out(struct worker *w, const char *data, size_t len, struct err
             return stop_err(e);
         ssize_t n = write(STDOUT_FILENO, data, len < most ? len : most);
         if (n < 0 && errno == EPIPE) {
-            queue_enough(w->config->queue); /* `| head` has seen what it wanted */
+            queue_enough(w->flow->queue); /* `| head` has seen what it wanted */
             return true;
         }
         if (n < 0 && errno != EINTR && errno != EAGAIN)
@@ -47,9 +49,9 @@ bool loader_print(struct worker *w, struct err *e)
 {
     struct buf *b = w->config->output == LOADER_BULK ? &w->bulk.body : &w->output;
     bool ok = true;
-    if (b->len > 0 && queue_turn(w->config->queue, w->batch))
+    if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
-    queue_add_sums(w->config->queue, &(struct counts){.bytes = b->len});
+    tally_add(w->flow->tally, &(struct counts){.bytes = b->len});
     loader_count(w, &w->printed); /* of an index, the search server's answer counts */
     w->printed = (struct counts){0};
     buf_clear(&w->output);

@@ -2,9 +2,12 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/retry.h"
+#include "flow/delete_budget.h"
+#include "flow/flow.h"
 #include "flow/loader_internal.h"
 #include "flow/queue.h"
 #include "flow/throttle.h"
+#include "flow/versions.h"
 #include "index/echo.h"
 #include "index/index.h"
 #include "script/pipeline.h"
@@ -46,7 +49,7 @@ static bool retry_after_other_writer(struct worker *w, struct err *e)
     e->hint[0] = '\0';
     if (passed)
         return err_wrap(e, "another run is writing to the index; reading again");
-    queue_raise(w->config->queue, foreign);
+    versions_raise(w->flow->versions, foreign);
     return err_wrap(e,
                     "PostgreSQL's clock is %lld s behind the versions of this pipeline that the "
                     "index holds: it "
@@ -58,13 +61,13 @@ static bool retry_after_other_writer(struct worker *w, struct err *e)
 static bool send_once(struct worker *w, struct counts *sums, bool *fresh, struct err *e)
 {
     struct throttle_turn turn;
-    if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->config->queue, &turn, e))
+    if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->flow->queue, &turn, e))
         return false;
     bool ok = false;
     enum throttle_outcome outcome = THROTTLE_FAILED;
     w->bulk.enough = throttle_bytes(w->throttle);
     if ((*fresh = check_age(w, e))) {
-        int64_t issued = queue_issued(w->config->queue);
+        int64_t issued = versions_last(w->flow->versions);
         ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums,
                        loader_report, w, e);
         outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
@@ -173,22 +176,22 @@ static int64_t count_deletes(const struct bulk *b)
  * number begins to matter. */
 static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
 {
-    struct queue *q = w->config->queue;
+    struct delete_budget *budget = w->flow->deletes;
     *taken = count_deletes(&w->bulk);
-    if (*taken == 0 || queue_take_deletes(q, *taken))
+    if (*taken == 0 || delete_budget_reserve(budget, *taken))
         return true;
     *taken = 0;
     if (!drop_needless(w, true, e))
         return false;
     int64_t n = count_deletes(&w->bulk);
-    if (queue_take_deletes(q, n)) {
+    if (delete_budget_reserve(budget, n)) {
         *taken = n;
         return true;
     }
     err_set(e, ERR_FINAL,
             "refused to delete so many documents of index '%s': %lld more have no row",
             w->config->pipeline->sink.index, (long long)n);
-    return err_hint(e, LOADER_GONE_HINT);
+    return err_hint(e, DELETE_BUDGET_HINT);
 }
 
 /* Documents that choose their index and routing are deleted wherever they are, whichever row is
@@ -247,7 +250,7 @@ bool loader_send(struct worker *w, struct err *e)
         echo_take(&sample, &w->bulk);
     ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
          (!scattered || !moved || drop_older(w, &sums, e));
-    queue_give_deletes(w->config->queue, taken - (int64_t)sums.deleted);
+    delete_budget_refund(w->flow->deletes, taken - (int64_t)sums.deleted);
     sums.rejected = 0; /* loader_report counted them */
     loader_count(w, &sums);
     bulk_clear(&w->bulk);

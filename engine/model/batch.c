@@ -1,5 +1,6 @@
 #include "model/batch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,10 +41,11 @@ bool batch_add_key(struct batch *b, const char *key)
 
 bool batch_reject(struct batch *b, const char *key, int status, const char *reason)
 {
-    struct rejection *list = realloc(b->rejections, (b->n_rejections + 1) * sizeof *list);
+    struct rejections *all = &b->rejections;
+    struct rejection *list = realloc(all->list, (all->n + 1) * sizeof *list);
     if (!list)
         return false;
-    b->rejections = list;
+    all->list = list;
     struct rejection r = {
         .key = strdup(key), .reason = reason ? strdup(reason) : NULL, .status = status};
     if (!r.key || (reason && !r.reason)) {
@@ -51,24 +53,34 @@ bool batch_reject(struct batch *b, const char *key, int status, const char *reas
         free(r.reason);
         return false;
     }
-    list[b->n_rejections++] = r;
+    list[all->n++] = r;
     return true;
 }
 
-void rejections_free(struct rejection *list, size_t n)
+bool rejections_move(struct rejections *to, struct rejections *from)
 {
-    for (size_t i = 0; i < n; i++) {
-        free(list[i].key);
-        free(list[i].reason);
-    }
-    free(list);
+    assert(to != from);
+    if (from->n == 0)
+        return true;
+    struct rejection *list = realloc(to->list, (to->n + from->n) * sizeof *list);
+    if (!list)
+        return false;
+    memcpy(list + to->n, from->list, from->n * sizeof *list);
+    to->list = list;
+    to->n += from->n;
+    free(from->list);
+    *from = (struct rejections){0};
+    return true;
 }
 
-void batch_forget_rejections(struct batch *b)
+void rejections_free(struct rejections *r)
 {
-    rejections_free(b->rejections, b->n_rejections);
-    b->rejections = NULL;
-    b->n_rejections = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->list[i].key);
+        free(r->list[i].reason);
+    }
+    free(r->list);
+    *r = (struct rejections){0};
 }
 
 void batch_free(struct batch *b)
@@ -81,6 +93,6 @@ void batch_free(struct batch *b)
     free(b->from);
     free(b->to);
     checkpoint_free(&b->done);
-    batch_forget_rejections(b);
+    rejections_free(&b->rejections);
     free(b);
 }

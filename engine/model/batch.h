@@ -18,7 +18,14 @@ struct rejection {
     char *reason; /* owned; NULL: the key was a dead letter, and its document has succeeded now */
     int status;   /* HTTP status of the answer; 0: the script's own error */
 };
-void rejections_free(struct rejection *list, size_t n);
+
+struct rejections {         /* safe to use zeroed */
+    struct rejection *list; /* owned */
+    size_t n;
+};
+/* Appends all of `from`, which is then empty. False: no memory; both are unchanged. */
+bool rejections_move(struct rejections *to, struct rejections *from);
+void rejections_free(struct rejections *r); /* safe on a zeroed struct; leaves one */
 
 struct batch {
     size_t lane;  /* of the queue; set by queue_put */
@@ -28,14 +35,13 @@ struct batch {
     bool again;          /* its documents were loaded a moment ago: equal ones are not counted */
     bool no_rows;        /* its keys cannot be keys of the table: delete without reading rows */
     char *from, *to;     /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
-    int64_t
-        chunk;   /* of a range that is timed: its size in keys (it may have fewer rows); 0: none */
+    /* of a range whose time matters: its size in keys (the query may have fewer rows); 0: any other */
+    int64_t chunk;
     char **keys; /* of a list; it may be empty. Owned, each */
     size_t n;
     /* what the state may say once this batch and all before it are acknowledged */
     struct checkpoint done;
-    struct rejection *rejections; /* the worker's report. Owned */
-    size_t n_rejections;
+    struct rejections rejections; /* the worker's report */
 };
 
 struct batch *batch_new(void);                               /* without keys; NULL: no memory */
@@ -43,5 +49,4 @@ struct batch *batch_range(const char *from, const char *to); /* copies; NULL: no
 bool batch_add_key(struct batch *b, const char *key);        /* copies; false: no memory */
 /* Adds to the report; copies. reason NULL: see struct rejection. False: no memory. */
 bool batch_reject(struct batch *b, const char *key, int status, const char *reason);
-void batch_forget_rejections(struct batch *b);
 void batch_free(struct batch *b); /* NULL is fine */

@@ -6,8 +6,10 @@
 #include "base/retry.h"
 #include "base/stop.h"
 #include "base/text.h"
-#include "flow/loader.h"
+#include "flow/delete_budget.h"
 #include "flow/queue.h"
+#include "flow/tally.h"
+#include "flow/versions.h"
 #include "index/index_alias.h"
 #include "run/run.h"
 #include "run/run_execute.h"
@@ -222,7 +224,7 @@ static bool save_predecessors(void *arg, struct err *e)
     for (size_t i = 0; i < x->old_meta.n_predecessors && m->n_predecessors < INDEX_PREDECESSORS;
          i++)
         memcpy(m->predecessors[m->n_predecessors++], x->old_meta.predecessors[i], INDEX_UUID);
-    m->version = queue_issued(r->work.queue);
+    m->version = versions_last(r->work.flow.versions);
     if (index_write_meta(r->servers.es, r->index.info.name, r->user.pipeline.sink.mappings, m, e)) {
         r->index.saved_meta = *m;
         return true;
@@ -247,7 +249,7 @@ static bool count_old(void *arg, struct err *e)
             "index '%s' stays as it is: it has %" PRId64
             " documents, its successor '%s' only %" PRId64,
             x->alias, count, r->index.info.name, r->state.data.documents);
-    return err_hint(e, LOADER_GONE_HINT);
+    return err_hint(e, DELETE_BUDGET_HINT);
 }
 
 /* Every row and every id is compared; then there are as many documents as rows that have one, up to
@@ -256,10 +258,10 @@ static bool check(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
     for (int i = 0;; i++) {
-        struct counts was = queue_sums(r->work.queue);
+        struct counts was = tally_counts(r->work.flow.tally);
         if (!run_sweep(r, e) || !run_patiently(r, run_count_documents, e))
             return false;
-        struct counts is = queue_sums(r->work.queue);
+        struct counts is = tally_counts(r->work.flow.tally);
         int64_t changed = (int64_t)(is.indexed - was.indexed + is.deleted - was.deleted +
                                     is.superseded - was.superseded);
         int64_t seen = (int64_t)(is.unchanged - was.unchanged + is.indexed - was.indexed +
@@ -424,7 +426,7 @@ static bool work(void *arg, struct err *e)
     struct run *r = &x->run;
     bool ok = (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
     if (!ok)
-        queue_fail(r->work.queue, e);
+        queue_fail(r->work.flow.queue, e);
     run_stop_workers(r);
     return ok;
 }

@@ -11,6 +11,7 @@
  */
 #pragma once
 #include "flow/coordinator.h"
+#include "flow/flow.h"
 #include "flow/progress.h"
 #include "index/echo.h"
 #include "index/index.h"
@@ -26,7 +27,6 @@ struct batch;
 struct deadletters;
 struct err;
 struct loader;
-struct queue;
 struct chunk_size;
 
 struct run_options {
@@ -58,7 +58,7 @@ struct run_index {
 
 /* What carries the rows while the run lasts. */
 struct run_work {
-    struct queue *queue;      /* owned */
+    struct flow flow;         /* owned */
     struct chunk_size *chunk; /* owned; of the first load and of sweeps */
     struct loader *loader;    /* owned; NULL: no worker is running */
     struct coordinator coordinator;

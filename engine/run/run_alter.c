@@ -21,7 +21,7 @@ enum {
 static bool is_outdated(struct run *r, const struct err *e)
 {
     struct err why = *e;
-    if (why.kind == ERR_NONE && !queue_error(r->work.queue, &why))
+    if (why.kind == ERR_NONE && !queue_error(r->work.flow.queue, &why))
         return false;
     if (why.kind != ERR_FINAL || why.fault != ERR_FAULT_SCHEMA || r->options.dry_run)
         return false;
@@ -55,10 +55,10 @@ bool run_recover_altered(struct run *r, struct err *e)
     if (!is_outdated(r, e))
         return false;
     if (e->kind == ERR_NONE)
-        queue_error(r->work.queue, e);
+        queue_error(r->work.flow.queue, e);
     log_info("%s: a table has changed (%s): describing the query anew", r->user.pipeline.name,
              e->text);
-    queue_fail(r->work.queue, e);
+    queue_fail(r->work.flow.queue, e);
     run_stop_workers(r);
     if (!stop_sleep(PAUSE_MS))
         return stop_err(e);

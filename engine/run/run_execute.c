@@ -3,7 +3,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "flow/queue.h"
+#include "flow/tally.h"
 #include "run/run.h"
 #include "run/run_warn.h"
 #include "run/run_workers.h"
@@ -68,7 +68,7 @@ bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *ar
         return false;
     bool ok = work(arg, e);
     progress_end(&r->work.progress);
-    sums = queue_sums(r->work.queue);
+    sums = tally_counts(r->work.flow.tally);
     run_warn_repeated(r);
     if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
         log_summary(r, &sums);

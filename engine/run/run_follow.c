@@ -287,7 +287,7 @@ static bool round_of(struct following *f, struct err *e)
         return false;
     tell(f, now);
     if (!moved)
-        queue_wait(r->work.queue, wait_ms(f));
+        queue_wait(r->work.flow.queue, wait_ms(f));
     return true;
 }
 
@@ -310,7 +310,7 @@ bool run_follow(struct run *r, struct err *e)
     free_feeds(&f);
     struct err why = *e;
     if (e->kind != ERR_NONE)
-        queue_fail(r->work.queue, e);
+        queue_fail(r->work.flow.queue, e);
     coordinator_keep(&r->work.coordinator, e);
     /* what does not fit any more says more than what failed because of it */
     if (why.kind == ERR_USAGE)

@@ -1,7 +1,7 @@
 #include "run/run_guard.h"
 
 #include "base/err.h"
-#include "flow/queue.h"
+#include "flow/delete_budget.h"
 #include "run/run.h"
 #include "run/run_index.h"
 
@@ -28,7 +28,7 @@ bool run_guard(struct run *r, struct err *e)
     int64_t whole = r->state.data.documents > count ? r->state.data.documents : count,
             gone = whole - count;
     int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
-    queue_allow_deletes(r->work.queue, most > gone ? most - gone : 0);
+    delete_budget_set(r->work.flow.deletes, most > gone ? most - gone : 0);
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* run_guard: how many documents a run may delete before it stops as a precaution.
  *
- * Uses     run, run_index, index, queue.
+ * Uses     run, run_index, index, delete_budget.
  * Threads  one, the main thread.
  */
 #pragma once

@@ -3,7 +3,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
-#include "flow/queue.h"
+#include "flow/versions.h"
 #include "run/run.h"
 #include "run/run_state.h"
 
@@ -23,8 +23,8 @@ void run_save_meta(struct run *r)
     struct err e;
     if (r->options.dry_run || r->index.meta_readonly)
         return;
-    if (r->work.queue && queue_issued(r->work.queue) > r->index.meta.version)
-        r->index.meta.version = queue_issued(r->work.queue);
+    if (r->work.flow.versions && versions_last(r->work.flow.versions) > r->index.meta.version)
+        r->index.meta.version = versions_last(r->work.flow.versions);
     if (memcmp(&r->index.meta, &r->index.saved_meta, sizeof r->index.meta) == 0)
         return;
     if (index_write_meta(r->servers.es, r->index.info.name, pipeline_of(r)->sink.mappings,

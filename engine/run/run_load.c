@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "feed/feed.h"
-#include "flow/queue.h"
+#include "model/batch.h"
 #include "run/run.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"

@@ -2,7 +2,8 @@
 
 #include "base/err.h"
 #include "feed/chunk_size.h"
-#include "flow/queue.h"
+#include "flow/flow.h"
+#include "model/batch.h"
 #include "run/run.h"
 #include "run/run_index.h"
 #include "run/run_state.h"
@@ -46,7 +47,7 @@ bool run_open_rest(struct run *r, struct err *e)
 void run_close(struct run *r)
 {
     coordinator_free(&r->work.coordinator);
-    queue_free(r->work.queue);
+    flow_close(&r->work.flow);
     chunk_size_free(r->work.chunk);
     run_close_script(&r->user); /* before the servers: it may hold a connection */
     run_close_servers(&r->servers);

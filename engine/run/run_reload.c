@@ -3,7 +3,8 @@
 #include "base/err.h"
 #include "base/text.h"
 #include "feed/chunk_size.h"
-#include "flow/queue.h"
+#include "flow/flow.h"
+#include "flow/tally.h"
 #include "run/run.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
@@ -57,9 +58,8 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
 {
     run_stop_workers(r);
     coordinator_free(&r->work.coordinator);
-    struct counts sums = queue_sums(r->work.queue);
-    queue_free(r->work.queue);
-    r->work.queue = NULL;
+    struct counts sums = tally_counts(r->work.flow.tally);
+    flow_close(&r->work.flow);
     chunk_size_free(r->work.chunk);
     r->work.chunk = NULL;
     if (fresh) {
@@ -72,7 +72,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
     if ((r->index.replaced && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
         !run_start_workers(r, e) || !run_patiently(r, run_guard, e))
         return false;
-    queue_add_sums(r->work.queue, &sums);
+    tally_add(r->work.flow.tally, &sums);
     coordinator_begin_window(&r->work.coordinator);
     script_serve(r->user.script, &(struct sandbox_services){&r->servers.pool, r->servers.es,
                                                             r->user.pipeline.state});

@@ -4,7 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
-#include "flow/queue.h"
+#include "flow/tally.h"
 #include "run/run.h"
 
 #include <stdio.h>
@@ -125,7 +125,7 @@ void run_warn_lost_state(const struct run *r)
 /* A document() that lost its return value in some branch makes nothing, and says nothing. */
 bool run_warn_nothing_made(struct run *r, struct err *e)
 {
-    struct counts sums = queue_sums(r->work.queue);
+    struct counts sums = tally_counts(r->work.flow.tally);
     struct rows_query q = {.run = r};
     if (sums.indexed + sums.rejected + sums.superseded + sums.unchanged > 0)
         return true;
@@ -153,11 +153,11 @@ void run_warn_repeated(struct run *r)
 {
     char key[200], rows[PROGRESS_TEXT];
     const struct pipeline *p = &r->user.pipeline;
-    struct counts sums = queue_sums(r->work.queue);
+    struct counts sums = tally_counts(r->work.flow.tally);
     if (r->warned.repeated || sums.repeated == 0)
         return;
-    queue_repeated(r->work.queue, key, sizeof key);
-    if (!*key) /* it was another queue's, before a restart */
+    tally_repeated(r->work.flow.tally, key, sizeof key);
+    if (!*key) /* it was another tally's, before a restart */
         return;
     r->warned.repeated = true;
     log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "

@@ -1,7 +1,7 @@
 /* run_warn: what a run warns of: rows that it cannot see, sessions that delay it, documents that may be
  * out of date.
  *
- * Uses     run, source, queue, log.
+ * Uses     run, source, tally, log.
  * Threads  one, the main thread.
  * Promise  nothing else depends on it: only a failing query ends the run.
  */

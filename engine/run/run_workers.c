@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "feed/chunk_size.h"
+#include "flow/dead_keys.h"
 #include "flow/loader.h"
 #include "flow/queue.h"
 #include "run/run.h"
@@ -38,7 +39,7 @@ static int64_t max_age_us(const struct run *r)
     return 0;
 }
 
-static bool make_queue(struct run *r, int workers, struct err *e)
+static bool open_flow(struct run *r, int workers, struct err *e)
 {
     size_t n = r->user.source.n_tables + 1;
     size_t *windows = malloc(n * sizeof *windows);
@@ -46,9 +47,9 @@ static bool make_queue(struct run *r, int workers, struct err *e)
         return err_memory(e);
     for (size_t i = 0; i < n; i++)
         windows[i] = (size_t)workers * (i == run_scan_lane(r) ? WHOLE_WINDOW : WINDOW);
-    r->work.queue = queue_new(windows, n, r->state.data.version, e);
+    bool ok = flow_open(&r->work.flow, windows, n, r->state.data.version, e);
     free(windows);
-    return r->work.queue != NULL;
+    return ok;
 }
 
 static void load_dead_keys(struct run *r)
@@ -56,7 +57,7 @@ static void load_dead_keys(struct run *r)
     const char *key;
     size_t at = 0;
     while (r->state.dead && deadletters_next(r->state.dead, &at, &key))
-        queue_set_dead(r->work.queue, key, true);
+        dead_keys_set(r->work.flow.dead, key, true);
 }
 
 static bool make_chunk(struct run *r, int workers, struct err *e)
@@ -81,11 +82,11 @@ bool run_start_workers(struct run *r, struct err *e)
 {
     int workers = r->options.limit > 0 ? 1 : (int)r->options.workers;
     bool bulk = r->options.format && strcmp(r->options.format, "bulk") == 0;
-    if (!make_queue(r, workers, e) || !make_chunk(r, workers, e))
+    if (!open_flow(r, workers, e) || !make_chunk(r, workers, e))
         return false;
     load_dead_keys(r);
     r->work.coordinator = (struct coordinator){
-        .queue = r->work.queue,
+        .flow = &r->work.flow,
         .source = &r->user.source,
         .state = run_is_partial(r) ? NULL : r->state.file,
         .data = &r->state.data,
@@ -101,7 +102,7 @@ bool run_start_workers(struct run *r, struct err *e)
         .es = r->options.dry_run ? NULL : &r->servers.search,
         .echo = &r->index.echo,
         .state_path = r->user.pipeline.state,
-        .queue = r->work.queue,
+        .flow = &r->work.flow,
         .chunk = r->work.chunk,
         .output = !r->options.dry_run ? LOADER_INDEX
                   : bulk              ? LOADER_BULK
@@ -119,7 +120,7 @@ bool run_start_workers(struct run *r, struct err *e)
 
 void run_stop_workers(struct run *r)
 {
-    queue_close(r->work.queue);
+    queue_close(r->work.flow.queue);
     loader_join(r->work.loader);
     r->work.loader = NULL;
 }

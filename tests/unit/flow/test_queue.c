@@ -1,5 +1,4 @@
-/* The low-water mark never passes a batch that is not acknowledged; versions order fetches even if
- * the clock goes back. */
+/* The low-water mark never passes a batch that is not acknowledged. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +20,7 @@ static struct queue *new_queue(size_t window)
 {
     struct err e;
     const size_t windows[LANES] = {window, window, window};
-    struct queue *q = queue_new(windows, LANES, 0, &e);
+    struct queue *q = queue_new(windows, LANES, &e);
     assert_non_null(q);
     return q;
 }
@@ -137,58 +136,6 @@ static void a_closed_queue_hands_out_what_it_has(void **state)
     queue_free(q);
 }
 
-static void versions_are_the_clock_while_it_runs_forward(void **state)
-{
-    (void)state;
-    struct queue *q = new_queue(1);
-    int64_t a = queue_reserve(q), b = queue_reserve(q);
-    assert_int_equal(queue_issue(q, 100, a), 100);
-    assert_int_equal(queue_issue(q, 90, b),
-                     90); /* asked for before 100 was issued: it may well have read earlier */
-    assert_int_equal(queue_issued(q), 100);
-    queue_free(q);
-}
-
-static void versions_pass_what_was_issued_before_though_the_clock_went_back(void **state)
-{
-    (void)state;
-    struct err e;
-    const size_t window = 1;
-    struct queue *q = queue_new(&window, 1, 500, &e);
-    int64_t first = queue_issue(q, 100, queue_reserve(q)),
-            second = queue_issue(q, 101, queue_reserve(q));
-    assert_true(first > 500 && second > first);
-    assert_int_equal(queue_issue(q, 900, queue_reserve(q)), 900);
-    queue_free(q);
-}
-
-static void a_clock_behind_the_versions_of_earlier_runs_is_told_once(void **state)
-{
-    (void)state;
-    struct err e;
-    size_t window = 1;
-    struct queue *q = queue_new(&window, 1, 500, &e);
-    queue_issue(q, 600, queue_reserve(q));
-    queue_issue(q, 590, queue_reserve(q)); /* behind our own: two workers */
-    assert_int_equal(queue_clock_behind(q), 0);
-    queue_issue(q, 100, queue_reserve(q));
-    assert_int_equal(queue_clock_behind(q), 400);
-    queue_issue(q, 101, queue_reserve(q));
-    assert_int_equal(queue_clock_behind(q), 0);
-    queue_free(q);
-}
-
-static void two_fetches_never_share_a_version(void **state)
-{
-    (void)state;
-    struct err e;
-    const size_t window = 1;
-    struct queue *q = queue_new(&window, 1, 500, &e);
-    int64_t a = queue_reserve(q), b = queue_reserve(q);
-    assert_int_not_equal(queue_issue(q, 100, a), queue_issue(q, 100, b));
-    queue_free(q);
-}
-
 static void *work(void *arg)
 {
     struct queue *q = arg;
@@ -227,17 +174,6 @@ static void low_water_only_rises_under_many_threads(void **state)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     checkpoint_free(&done);
-    queue_free(q);
-}
-
-static void sums_add_up_and_can_be_taken_back(void **state)
-{
-    (void)state;
-    struct queue *q = new_queue(1);
-    queue_add_sums(q, &(struct counts){.indexed = 5, .rejected = 2, .bytes = 100});
-    queue_add_sums(q, &(struct counts){.indexed = -(uint64_t)3});
-    struct counts sums = queue_sums(q);
-    assert_true(sums.indexed == 2 && sums.rejected == 2 && sums.bytes == 100);
     queue_free(q);
 }
 
@@ -294,65 +230,22 @@ static void what_a_worker_rejected_comes_with_the_acknowledgement(void **state)
 {
     (void)state;
     struct queue *q = new_queue(2);
-    struct rejection *list;
+    struct rejections reports;
     put(q, "a");
     struct batch *b = queue_get(q);
     assert_true(batch_reject(b, "k", 400, "no such field") && batch_reject(b, "old", 0, NULL));
-    assert_int_equal(queue_rejections(q, &list), 0);
+    reports = queue_rejections(q);
+    assert_int_equal(reports.n, 0);
     queue_ack(q, b);
-    assert_int_equal(queue_rejections(q, &list), 2);
-    assert_string_equal(list[0].key, "k");
-    assert_string_equal(list[0].reason, "no such field");
-    assert_int_equal(list[0].status, 400);
-    assert_null(list[1].reason);
-    rejections_free(list, 2);
-    assert_int_equal(queue_rejections(q, &list), 0);
-    queue_free(q);
-}
-
-static void dead_keys_are_known_until_they_are_not(void **state)
-{
-    (void)state;
-    struct queue *q = new_queue(1);
-    assert_false(queue_is_dead(q, "k"));
-    queue_set_dead(q, "k", true);
-    assert_true(queue_is_dead(q, "k"));
-    assert_false(queue_is_dead(q, "other"));
-    queue_set_dead(q, "k", false);
-    assert_false(queue_is_dead(q, "k"));
-    queue_free(q);
-}
-
-static void a_rejected_key_counts_once_and_once_in_each_window(void **state)
-{
-    (void)state;
-    struct queue *q = new_queue(1);
-    assert_true(queue_reject(q, "a"));
-    assert_true(queue_reject(q, "b"));
-    assert_false(queue_reject(q, "a"));
-    queue_add_sums(q, &(struct counts){.rejected = 1}); /* a row without a key */
-    assert_int_equal(queue_sums(q).rejected, 3);
-    assert_int_equal(queue_rejected_lately(q), 3);
-    queue_begin_window(q);
-    assert_int_equal(queue_rejected_lately(q), 0);
-    assert_true(queue_reject(q, "a"));
-    assert_false(queue_reject(q, "a"));
-    assert_int_equal(queue_rejected_lately(q), 1);
-    assert_int_equal(queue_sums(q).rejected, 3);
-    queue_free(q);
-}
-
-static void no_more_deletes_than_allowed(void **state)
-{
-    (void)state;
-    struct queue *q = new_queue(1);
-    assert_true(queue_take_deletes(q, 1000000)); /* no limit was set */
-    queue_allow_deletes(q, 10);
-    assert_true(queue_take_deletes(q, 7));
-    assert_false(queue_take_deletes(q, 4));
-    queue_give_deletes(q, 1);
-    assert_true(queue_take_deletes(q, 4));
-    assert_false(queue_take_deletes(q, 1));
+    reports = queue_rejections(q);
+    assert_int_equal(reports.n, 2);
+    assert_string_equal(reports.list[0].key, "k");
+    assert_string_equal(reports.list[0].reason, "no such field");
+    assert_int_equal(reports.list[0].status, 400);
+    assert_null(reports.list[1].reason);
+    rejections_free(&reports);
+    reports = queue_rejections(q);
+    assert_int_equal(reports.n, 0);
     queue_free(q);
 }
 
@@ -360,16 +253,9 @@ static bool build(void)
 {
     struct err e;
     const size_t windows[] = {2, 3};
-    struct batch *keys = batch_new();
-    struct queue *q = queue_new(windows, 2, 0, &e);
-    struct batch *range = batch_range("a", "b");
-    bool ok = keys && q && range && batch_reject(range, "k", 1, "reason");
-    for (int i = 0; ok && i < 5; i++)
-        ok = batch_add_key(keys, "key");
-    batch_free(keys);
-    batch_free(range);
+    struct queue *q = queue_new(windows, 2, &e);
     queue_free(q);
-    return ok;
+    return q != NULL;
 }
 
 static void every_allocation_may_fail(void **state)
@@ -392,19 +278,11 @@ int main(void)
         cmocka_unit_test(the_first_error_stays_and_ends_every_wait),
         cmocka_unit_test(enough_is_an_end_without_an_error),
         cmocka_unit_test(a_closed_queue_hands_out_what_it_has),
-        cmocka_unit_test(versions_are_the_clock_while_it_runs_forward),
-        cmocka_unit_test(versions_pass_what_was_issued_before_though_the_clock_went_back),
-        cmocka_unit_test(a_clock_behind_the_versions_of_earlier_runs_is_told_once),
-        cmocka_unit_test(two_fetches_never_share_a_version),
         cmocka_unit_test(lanes_take_turns),
         cmocka_unit_test(each_lane_has_its_own_low_water),
         cmocka_unit_test(a_wait_ends_with_an_acknowledgement),
         cmocka_unit_test(what_a_worker_rejected_comes_with_the_acknowledgement),
-        cmocka_unit_test(dead_keys_are_known_until_they_are_not),
-        cmocka_unit_test(a_rejected_key_counts_once_and_once_in_each_window),
-        cmocka_unit_test(no_more_deletes_than_allowed),
         cmocka_unit_test(low_water_only_rises_under_many_threads),
-        cmocka_unit_test(sums_add_up_and_can_be_taken_back),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);

@@ -44,19 +44,37 @@ static void a_report_is_forgotten_before_the_next_try(void **state)
     (void)state;
     struct batch *b = batch_new();
     assert_true(batch_reject(b, "k", 400, "no such field") && batch_reject(b, "old", 0, NULL));
-    assert_int_equal(b->n_rejections, 2);
-    assert_string_equal(b->rejections[0].reason, "no such field");
-    assert_null(b->rejections[1].reason);
-    batch_forget_rejections(b);
-    assert_int_equal(b->n_rejections, 0);
-    assert_null(b->rejections);
+    assert_int_equal(b->rejections.n, 2);
+    assert_string_equal(b->rejections.list[0].reason, "no such field");
+    assert_null(b->rejections.list[1].reason);
+    rejections_free(&b->rejections);
+    assert_int_equal(b->rejections.n, 0);
+    assert_null(b->rejections.list);
     batch_free(b);
+}
+
+static void reports_are_appended_and_change_their_owner(void **state)
+{
+    (void)state;
+    struct batch *a = batch_new(), *b = batch_new();
+    struct rejections all = {0};
+    assert_true(batch_reject(a, "1", 400, "first") && batch_reject(b, "2", 0, "second"));
+    assert_true(rejections_move(&all, &a->rejections) && rejections_move(&all, &b->rejections));
+    assert_true(rejections_move(&all, &b->rejections)); /* empty by now */
+    batch_free(a);
+    batch_free(b);
+    assert_int_equal(all.n, 2);
+    assert_string_equal(all.list[0].reason, "first");
+    assert_string_equal(all.list[1].key, "2");
+    rejections_free(&all);
 }
 
 static bool build(void)
 {
     struct batch *keys = batch_new(), *range = batch_range("a", "b");
-    bool ok = keys && range && batch_reject(range, "k", 1, "reason");
+    bool ok = keys && range && batch_reject(range, "k", 1, "reason") &&
+              batch_reject(keys, "other", 1, NULL) &&
+              rejections_move(&keys->rejections, &range->rejections);
     for (int i = 0; ok && i < 5; i++)
         ok = batch_add_key(keys, "key");
     batch_free(keys);
@@ -81,6 +99,7 @@ int main(void)
         cmocka_unit_test(a_range_is_done_up_to_its_upper_bound),
         cmocka_unit_test(keys_stay_in_their_order),
         cmocka_unit_test(a_report_is_forgotten_before_the_next_try),
+        cmocka_unit_test(reports_are_appended_and_change_their_owner),
         cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);

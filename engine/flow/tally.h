@@ -1,0 +1,35 @@
+/* tally: what the workers of a pipeline have counted, all together.
+ *
+ * Uses     counts, keyset, err.
+ * Threads  any. One mutex, never held while calling out.
+ * Promise  a rejected key counts once in the counts, and once in each window, however often its row
+ *          is read again. (Beyond 64 MB of rejected keys it may count again.)
+ *
+ * A window is the time between two calls of tally_begin_window; the first one begins with the
+ * tally. max_rejected applies to one window.
+ */
+#pragma once
+#include "model/counts.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct tally;
+
+struct tally *tally_new(struct err *e); /* NULL: no memory */
+void tally_free(struct tally *t);       /* NULL is fine */
+
+void tally_add(struct tally *t, const struct counts *delta);
+struct counts tally_counts(struct tally *t); /* NULL is fine: no workers yet, all is 0 */
+
+/* Counts a key whose document was rejected. False: it was already counted in this window. */
+bool tally_reject(struct tally *t, const char *key);
+/* Rejections in this window: of keys, and of rows without a key (tally_add). */
+uint64_t tally_rejected_in_window(struct tally *t);
+void tally_begin_window(struct tally *t);
+
+/* Keeps a key for which the query has several rows, as an example: the first one stays. */
+void tally_set_repeated(struct tally *t, const char *key);
+void tally_repeated(struct tally *t, char *out, size_t size); /* "": there is none */
