@@ -382,7 +382,7 @@ def test_another_key_is_refused_with_a_way_out(engine, things, search, script):
     for words in ([], ["--sweep"], ["--keys", "thing-7"], ["--limit", "2"], ["--since", "2020-01-01"], ["--follow"]):
         done = engine(path, *words)
         assert done.returncode == 2, done
-        assert f"error: {path}:6: source.key is 'slug' (text), but what index 'things' holds was made with 'id' (uuid)" in done.stderr
+        assert f"error: {path}:6: source.key is 'slug' (text), but the documents in index 'things' were made with 'id' (uuid)" in done.stderr
         assert "reindex" in done.stderr and "--full --sweep" in done.stderr, done
     assert search.hits("things") == before
     done = engine(script(things_by("id")))  # and back
@@ -401,9 +401,9 @@ def test_another_key_is_refused_with_a_way_out(engine, things, search, script):
 def test_a_related_key_or_another_cursor_begins_anew(engine, things, search_one, script):
     assert engine(script(things_by("id"))).returncode == 0
     for text, says in (
-        (things_by("id", part="b"), "reading 'parts' from its first row on: the script has another key or cursor"),
-        (things_by("id", part="a"), "reading 'parts' from its first row on: the script has another key or cursor"),
-        (things_by("id", cursor="changed"), "loading everything: the script has another cursor"),
+        (things_by("id", part="b"), "reading 'parts' from its first row: its key or cursor in the script has changed"),
+        (things_by("id", part="a"), "reading 'parts' from its first row: its key or cursor in the script has changed"),
+        (things_by("id", cursor="changed"), "loading everything: the cursor in the script has changed"),
     ):
         done = engine(script(text))
         assert done.returncode == 0 and says in done.stderr and "30 documents indexed" in done.stderr, done
@@ -426,7 +426,7 @@ def test_a_key_of_another_type_goes_on_where_its_values_do(engine, pg, search_on
         " NOT NULL DEFAULT now()); INSERT INTO things (v) VALUES ('new')"
     )
     done = engine(path)
-    assert done.returncode == 2 and "source.key is 'id' (uuid), but what index 'things' holds was made with 'id' (bigint)" in done.stderr
+    assert done.returncode == 2 and "source.key is 'id' (uuid), but the documents in index 'things' were made with 'id' (bigint)" in done.stderr
     done = engine(path, "--full", "--sweep", "--allow-deletes")
     assert done.returncode == 0 and search_one.count("things") == 1, done
 

@@ -139,7 +139,7 @@ static bool advance_sweep(struct following *f, struct err *e)
         coordinator_set(&r->work.coordinator, lane, NULL);
         feed_free(f->sweep);
         f->sweep = NULL;
-        run_state_swept(r);
+        run_state_swept(&r->state);
         f->due = sweep_due_swept(clock_mono_us());
         if (f->sweep_is_whole)
             run_set_meta_script(r, false);
@@ -161,15 +161,6 @@ static bool advance_sweep(struct following *f, struct err *e)
 }
 
 /* ---- reloading the script ---- */
-
-/* Documents look different now, or the index is another one: a sweep, from the first row on, brings
- * them up to date. */
-static void want_sweep(struct run *r)
-{
-    r->state.data.swept_us = 0;
-    free(r->state.data.sweep_after);
-    r->state.data.sweep_after = NULL;
-}
 
 /* All others follow from where the state stands, and everything is due to be swept. */
 static bool go_on(struct following *f, bool reloaded, struct err *e)
@@ -197,7 +188,8 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
     if (!coordinator_drain(&r->work.coordinator, e))
         return false;
     free_feeds(f);
-    want_sweep(r);
+    run_state_want_sweep(
+        &r->state); /* documents are made differently, or the index is another one */
     return run_restart(r, fresh, e) && go_on(f, reloaded, e);
 }
 
@@ -207,7 +199,7 @@ static bool anew(struct following *f, struct err *e)
     free_feeds(f);
     if (!run_recover_altered(f->run, e))
         return false;
-    want_sweep(f->run);
+    run_state_want_sweep(&f->run->state);
     return go_on(f, true, e);
 }
 

@@ -344,45 +344,14 @@ static bool read_new_index(struct run *r, struct err *e)
     return true;
 }
 
-static void move_text(char **to, char **from)
-{
-    free(*to);
-    *to = *from;
-    *from = NULL;
-}
-
-/* See reindex.c: where the new index's own state is still there, its marks are the ones to go on
- * from. */
-static bool take_marks(struct run *r, const struct state_data *theirs)
-{
-    struct state_data *d = &r->state.data;
-    bool take = theirs->phase == STATE_FOLLOWING && theirs->index_uuid &&
-                strcmp(theirs->index_uuid, r->index.info.uuid) == 0;
-    for (size_t i = 0; take && i < d->n_tables; i++)
-        checkpoint_free(&d->tables[i].checkpoint);
-    for (size_t i = 0; take && i < theirs->n_tables; i++) {
-        struct state_table *t = state_table(d, theirs->tables[i].name);
-        if (!t)
-            return false;
-        checkpoint_move(&t->checkpoint, &theirs->tables[i].checkpoint);
-        move_text(&t->key, &theirs->tables[i].key);
-        move_text(&t->types, &theirs->tables[i].types);
-        move_text(&t->cursor, &theirs->tables[i].cursor);
-    }
-    if (theirs->version > d->version)
-        d->version = theirs->version;
-    return true;
-}
-
 char *run_reindex_path(const char *state)
 {
     char *path;
     return asprintf(&path, "%s.reindex", state) < 0 ? NULL : path;
 }
 
-/* Removes the state of a reindex that did not come to its end; one that is at work does so
- * itself. */
-static bool forget(const char *path, struct err *e)
+/* Removes the state that a reindex has left; one that is still running removes its own. */
+static bool remove_reindex_state(const char *path, struct err *e)
 {
     struct err taken;
     struct state *s = state_open(path, &taken);
@@ -393,29 +362,22 @@ static bool forget(const char *path, struct err *e)
 
 bool run_adopt(struct run *r, struct err *e)
 {
-    struct state_data theirs = {0}, *d = &r->state.data;
+    struct state_data reindexed = {0};
+    struct state *file = run_state_to_save(r);
     char *path = run_reindex_path(pipeline_of(r)->state);
-    bool ok = (path || err_memory(e)) && read_new_index(r, e) && state_read(path, &theirs, e) &&
-              (take_marks(r, &theirs) || err_memory(e));
-    if (ok) {
-        d->phase = STATE_FOLLOWING;
-        free(d->after);
-        free(d->sweep_after);
-        d->after = d->sweep_after = NULL;
-        /* what sweeps found meanwhile went to the old index alone */
-        d->swept_us = d->documents = 0;
-        ok = run_bind_state(r, e);
-    }
-    if (ok && !run_is_partial(r) && !r->state.frozen && r->state.file)
-        ok = state_save(r->state.file, d, e) && (theirs.phase == STATE_NEW || forget(path, e));
-    state_data_free(&theirs);
+    bool ok = (path || err_memory(e)) && read_new_index(r, e) && state_read(path, &reindexed, e) &&
+              run_state_adopt(&r->state, &reindexed, r->index.info.uuid, e) && run_bind_state(r, e);
+    if (ok && file)
+        ok = state_save(file, &r->state.data, e) &&
+             (reindexed.phase == STATE_NEW || remove_reindex_state(path, e));
+    state_data_free(&reindexed);
     free(path);
     if (!ok)
         return false;
     r->index.replaced = r->index.is_new = false;
     atomic_store(&r->index.echo.told, false);
     r->options.full = false; /* it has just been loaded */
-    log_info("%s: index '%s' has taken the place of the one that was loaded: going on with it",
+    log_info("%s: index '%s' has taken the place of the one that was loaded: continuing with it",
              pipeline_of(r)->name, r->index.info.name);
     return true;
 }

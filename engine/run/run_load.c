@@ -109,14 +109,7 @@ static bool begin_mark(struct run *r, size_t table, const struct feed_poll_start
 /* Notes the positions to follow the changes from, before anything is read. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
-    struct state_data *d = &r->state.data;
-    for (size_t i = 0; i < d->n_tables; i++)
-        checkpoint_free(&d->tables[i].checkpoint);
-    position_free(&d->mtime);
-    free(d->after);
-    free(d->sweep_after);
-    d->after = d->sweep_after = NULL;
-    d->phase = STATE_SNAPSHOT;
+    run_state_begin_load(&r->state);
     if (!run_bind_state(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
@@ -131,14 +124,6 @@ static bool begin_snapshot(struct run *r, struct err *e)
             return false;
     }
     return true;
-}
-
-static void end_snapshot(struct run *r)
-{
-    r->state.data.phase = STATE_FOLLOWING;
-    free(r->state.data.after);
-    r->state.data.after = NULL;
-    run_state_swept(r); /* it saw every row */
 }
 
 static bool check_fields(struct run *r, struct err *e)
@@ -173,7 +158,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     }
     if (!carry_snapshot(r, e))
         return false;
-    end_snapshot(r);
+    run_state_end_load(&r->state);
     r->work.coordinator.again =
         true; /* what follows was loaded for the most part, and shall not count twice */
     /* the index was empty before */
@@ -193,7 +178,7 @@ bool run_sweep(struct run *r, struct err *e)
                           r->state.dead, r->work.chunk, NULL, e),
                e))
         return false;
-    run_state_swept(r);
+    run_state_swept(&r->state);
     run_set_meta_script(r, false);
     return coordinator_save(&r->work.coordinator, e);
 }
@@ -215,8 +200,7 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
     if (ok && table == 0 && !covered && r->state.file) {
         log_info("the state stays as it is: what changed before %s may not be in the index",
                  r->options.since);
-        r->state.frozen = true;
-        r->work.coordinator.state = NULL;
+        run_state_freeze(r);
     }
     ok = ok && (checkpoint_begin(&r->state.data.tables[table].checkpoint, &since) || err_memory(e));
     position_free(&since);

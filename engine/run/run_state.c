@@ -14,49 +14,60 @@
 
 /* ---- opening it ---- */
 
-static bool open_dead_letters(struct run *r, struct err *e)
+/* path: of --dead-letters, or NULL. */
+static bool open_dead_letters(struct run_state *s, const char *path, const struct pipeline *p,
+                              struct err *e)
 {
-    const struct pipeline *p = &r->user.pipeline;
-    const char *given = r->options.dead_letters;
-    char *path = given ? strdup(given) : deadletters_default_path(p->state);
-    if (!path)
+    char *own = path ? strdup(path) : deadletters_default_path(p->state);
+    if (!own)
         return err_memory(e);
-    r->state.dead = deadletters_open(path, p->name, e);
-    free(path);
-    return r->state.dead != NULL;
+    s->dead = deadletters_open(own, p->name, e);
+    free(own);
+    return s->dead != NULL;
 }
 
 bool run_open_state(struct run *r, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
+    struct run_state *s = &r->state;
     if (r->options.dry_run)
         return true;
-    if ((!r->state.file && !(r->state.file = state_open(p->state, e))) ||
-        !state_read(p->state, &r->state.data, e))
+    if ((!s->file && !(s->file = state_open(p->state, e))) || !state_read(p->state, &s->data, e))
         return false;
-    if (r->state.data.pipeline && strcmp(r->state.data.pipeline, p->name) != 0 &&
-        !r->options.take_over) {
+    if (s->data.pipeline && strcmp(s->data.pipeline, p->name) != 0 && !r->options.take_over) {
         err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
-                r->state.data.pipeline, p->name);
-        return err_hint(
-            e,
-            "give each script a state file of its own: state = \"...\" in %s; or, if '%s' has "
-            "been renamed: --take-over",
-            p->script, r->state.data.pipeline);
+                s->data.pipeline, p->name);
+        return err_hint(e,
+                        "give each script its own state file: state = \"...\" in %s; or, if '%s' "
+                        "was renamed: --take-over",
+                        p->script, s->data.pipeline);
     }
-    return open_dead_letters(r, e);
+    return open_dead_letters(s, r->options.dead_letters, p, e);
 }
 
-/* ---- whose it is ---- */
+/* ---- saving ---- */
 
-/* A table that the state does not know begins where the file was touched to, or at its very first
- * row. */
-static bool begin_table(const struct run *r, const struct source_table *t, struct checkpoint *m,
-                        struct err *e)
+struct state *run_state_to_save(const struct run *r)
 {
-    if (!r->state.data.mtime.cursor || !t->cursor_is_time)
+    return run_is_partial(r) || r->state.frozen ? NULL : r->state.file;
+}
+
+void run_state_freeze(struct run *r)
+{
+    r->state.frozen = true;
+    r->work.coordinator.state = NULL;
+}
+
+/* ---- which script, index and columns it is of ---- */
+
+/* A table that the state does not know begins at the time of the state file, if the user has set an
+ * earlier one there (touch), or at its first row. */
+static bool begin_table(const struct state_data *d, const struct source_table *t,
+                        struct checkpoint *m, struct err *e)
+{
+    if (!d->mtime.cursor || !t->cursor_is_time)
         return true;
-    return checkpoint_begin(m, &r->state.data.mtime) || err_memory(e);
+    return checkpoint_begin(m, &d->mtime) || err_memory(e);
 }
 
 /* "id, kind": owned by the caller; NULL: no memory. */
@@ -73,11 +84,13 @@ static char *join(char *const *texts, size_t n)
     return text;
 }
 
-/* What a mark of that table is of, by the script and the database as they are now. */
-static bool name_columns(const struct run *r, size_t table, struct state_table *t, struct err *e)
+/* Fills t with the columns that a checkpoint of the table is of now, by the script and the
+ * database. */
+static bool name_columns(const struct run_script *s, size_t table, struct state_table *t,
+                         struct err *e)
 {
-    const struct pipeline *p = &r->user.pipeline;
-    const struct source_key *k = &r->user.source.tables[table].key;
+    const struct pipeline *p = &s->pipeline;
+    const struct source_key *k = &s->source.tables[table].key;
     const struct pipeline_names *key =
         table == 0 ? &p->source.key : &p->source.related[table - 1].key;
     const char *cursor = table == 0 ? p->source.cursor : p->source.related[table - 1].cursor;
@@ -87,15 +100,17 @@ static bool name_columns(const struct run *r, size_t table, struct state_table *
     return (t->key && t->types && (!cursor || t->cursor)) || err_memory(e);
 }
 
-static bool differ(const char *noted, const char *now)
+static bool differ(const char *saved, const char *now)
 {
-    return noted && now && strcmp(noted, now) != 0;
+    return saved && now && strcmp(saved, now) != 0;
 }
 
-/* What a mark says, it says of its columns: for others the table begins anew. */
-static bool sign_table(struct run *r, size_t table, struct state_table *t, struct state_table *old,
-                       struct err *e)
+/* Gives t the checkpoint of `old` (NULL: there is none) if that is of the same columns; otherwise the
+ * table is read from its beginning. */
+static bool bind_table(const struct run *r, size_t table, struct state_table *t,
+                       struct state_table *old, struct err *e)
 {
+    const struct source_table *source = &r->user.source.tables[table];
     bool same = old && !differ(old->key, t->key) && !differ(old->cursor, t->cursor) &&
                 (table == 0 || !differ(old->types, t->types)); /* of the root's: run_check_key */
     if (same) {
@@ -103,26 +118,31 @@ static bool sign_table(struct run *r, size_t table, struct state_table *t, struc
         return true;
     }
     if (old && old->checkpoint.at.cursor)
-        log_info(
-            "%s: reading '%s' from its first row on: the script has another key or cursor for it",
-            r->user.pipeline.name, r->user.source.tables[table].label);
-    return begin_table(r, &r->user.source.tables[table], &t->checkpoint, e);
+        log_info("%s: reading '%s' from its first row: its key or cursor in the script has changed",
+                 r->user.pipeline.name, source->label);
+    return begin_table(&r->state.data, source, &t->checkpoint, e);
 }
 
-static bool sign_tables(struct run *r, struct err *e)
+static struct state_table *find_table(const struct state_data *d, const char *name)
+{
+    for (size_t i = 0; i < d->n_tables; i++)
+        if (strcmp(d->tables[i].name, name) == 0)
+            return &d->tables[i];
+    return NULL;
+}
+
+static bool bind_tables(struct run *r, struct err *e)
 {
     const struct source *s = &r->user.source;
-    struct state_data old = {.tables = r->state.data.tables, .n_tables = r->state.data.n_tables};
-    r->state.data.tables = NULL;
-    r->state.data.n_tables = 0;
+    struct state_data *d = &r->state.data, old = {.tables = d->tables, .n_tables = d->n_tables};
+    d->tables = NULL;
+    d->n_tables = 0;
     bool ok = true;
     for (size_t i = 0; ok && i < s->n_tables; i++) {
-        struct state_table *t = state_table(&r->state.data, s->tables[i].state_name);
-        size_t k = 0;
-        while (k < old.n_tables && strcmp(old.tables[k].name, s->tables[i].state_name) != 0)
-            k++;
-        ok = (t || err_memory(e)) && name_columns(r, i, t, e) &&
-             sign_table(r, i, t, k < old.n_tables ? &old.tables[k] : NULL, e);
+        const char *name = s->tables[i].state_name;
+        struct state_table *t = state_table(d, name);
+        ok = (t || err_memory(e)) && name_columns(&r->user, i, t, e) &&
+             bind_table(r, i, t, find_table(&old, name), e);
     }
     state_data_free(&old);
     return ok;
@@ -130,16 +150,33 @@ static bool sign_tables(struct run *r, struct err *e)
 
 bool run_bind_state(struct run *r, struct err *e)
 {
-    r->state.data.bare = false;
-    if (!text_set(&r->state.data.pipeline, r->user.pipeline.name) ||
-        !text_set(&r->state.data.index, r->user.pipeline.sink.index) ||
-        (!r->options.dry_run && !text_set(&r->state.data.index_uuid, r->index.info.uuid)))
+    struct state_data *d = &r->state.data;
+    d->bare = false;
+    if (!text_set(&d->pipeline, r->user.pipeline.name) ||
+        !text_set(&d->index, r->user.pipeline.sink.index) ||
+        (!r->options.dry_run && !text_set(&d->index_uuid, r->index.info.uuid)))
         return err_memory(e);
-    return sign_tables(r, e);
+    return bind_tables(r, e);
 }
 
-/* Whether the last key that the state holds can be one, now that the column's type is another. An
- * int that has become a bigint makes no difference. */
+bool run_bind_server(struct run *r, const char *server, struct err *e)
+{
+    struct state_data *d = &r->state.data;
+    if (!server || (d->server && strcmp(d->server, server) == 0))
+        return true;
+    if (d->server)
+        log_info("%s: this is another PostgreSQL server than before: reading the latest changes "
+                 "again",
+                 r->user.pipeline.name);
+    for (size_t i = 0; d->server && i < d->n_tables; i++)
+        watermark_forget_xids(&d->tables[i].checkpoint);
+    return text_set(&d->server, server) || err_memory(e);
+}
+
+/* ---- whether it can be used ---- */
+
+/* Whether the last key in the state is still a key, though the column's type has changed: int to
+ * bigint makes no difference. t: the root table, as it was saved. */
 static bool key_still_fits(struct run *r, const struct state_table *t, bool *fits, struct err *e)
 {
     const char *last = r->state.data.after ? r->state.data.after : t->checkpoint.at.key;
@@ -153,46 +190,43 @@ static bool key_still_fits(struct run *r, const struct state_table *t, bool *fit
     return (pg || !last) && ok;
 }
 
-static bool other_key(const struct run *r, const struct state_table *noted,
-                      const struct state_table *now, struct err *e)
+static bool refuse_key(const struct run *r, const struct state_table *saved,
+                       const struct state_table *now, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     err_set(e, ERR_USAGE,
-            "source.key is '%s' (%s), but what index '%s' holds was made with '%s' (%s): its "
-            "documents have "
-            "other ids",
+            "source.key is '%s' (%s), but the documents in index '%s' were made with '%s' (%s), so "
+            "their ids differ",
             now->key, now->types, r->state.data.index ? r->state.data.index : p->sink.index,
-            noted->key, noted->types ? noted->types : "?");
+            saved->key, saved->types ? saved->types : "?");
     pipeline_at_line(e, p, p->source.key_line);
     return err_hint(e,
-                    "'etl-engine reindex %s' makes a new index; or --full --sweep: loads "
-                    "everything, then deletes "
-                    "the documents of the key before",
+                    "'etl-engine reindex %s' builds a new index; or --full --sweep loads "
+                    "everything, then deletes the documents of the old key",
                     p->script);
 }
 
 bool run_check_key(struct run *r, struct err *e)
 {
-    const struct state_table *noted = r->state.data.n_tables ? &r->state.data.tables[0] : NULL;
+    const struct state_table *saved = r->state.data.n_tables ? &r->state.data.tables[0] : NULL;
     struct state_data now = {0};
-    if (!noted || r->options.full || strcmp(noted->name, r->user.source.tables[0].name) != 0)
+    if (!saved || r->options.full || strcmp(saved->name, r->user.source.tables[0].name) != 0)
         return true;
-    struct state_table *t = state_table(&now, noted->name);
-    bool ok = (t || err_memory(e)) && name_columns(r, 0, t, e), fits = true;
-    if (ok && !differ(noted->key, t->key) && differ(noted->types, t->types))
-        ok = key_still_fits(r, noted, &fits, e);
-    if (ok && (differ(noted->key, t->key) || !fits))
-        ok = other_key(r, noted, t, e);
+    struct state_table *t = state_table(&now, saved->name);
+    bool ok = (t || err_memory(e)) && name_columns(&r->user, 0, t, e), fits = true;
+    if (ok && !differ(saved->key, t->key) && differ(saved->types, t->types))
+        ok = key_still_fits(r, saved, &fits, e);
+    if (ok && (differ(saved->key, t->key) || !fits))
+        ok = refuse_key(r, saved, t, e);
     state_data_free(&now);
     return ok;
 }
 
-/* Why everything has to be read, or NULL. */
 const char *run_why_full(const struct run *r)
 {
     const struct state_data *d = &r->state.data;
     if (r->options.full)
-        return "asked to";
+        return "as requested";
     if (d->phase == STATE_NEW)
         return "there is no state yet";
     if (r->index.is_new)
@@ -200,33 +234,91 @@ const char *run_why_full(const struct run *r)
     if (!d->bare && strcmp(d->index_uuid, r->index.info.uuid) != 0)
         return "the index is not the one that was loaded";
     if (d->bare && r->user.pipeline.source.cursor && !r->user.source.tables[0].cursor_is_time)
-        return "the state file holds a time alone, and the cursor is a number";
+        return "the state file holds only a time, but the cursor is a number";
     if (d->n_tables > 0 && strcmp(d->tables[0].name, r->user.source.tables[0].name) != 0)
-        return "the state is that of another table";
+        return "the state belongs to another table";
     if (d->n_tables > 0 && differ(d->tables[0].cursor, r->user.pipeline.source.cursor))
-        return "the script has another cursor";
+        return "the cursor in the script has changed";
     return NULL;
 }
 
-/* The ids of transactions that the state holds are of one server; another one's mean something
- * else. */
-bool run_bind_server(struct run *r, const char *server, struct err *e)
+/* ---- loads and sweeps ---- */
+
+static void forget_text(char **text)
 {
-    struct state_data *d = &r->state.data;
-    if (!server || (d->server && strcmp(d->server, server) == 0))
-        return true;
-    if (d->server)
-        log_info(
-            "%s: another PostgreSQL server than before answers: reading the last changes again",
-            r->user.pipeline.name);
-    for (size_t i = 0; d->server && i < d->n_tables; i++)
-        watermark_forget_xids(&d->tables[i].checkpoint);
-    return text_set(&d->server, server) || err_memory(e);
+    free(*text);
+    *text = NULL;
 }
 
-void run_state_swept(struct run *r)
+void run_state_begin_load(struct run_state *s)
 {
-    r->state.data.swept_us = clock_wall_us();
-    free(r->state.data.sweep_after);
-    r->state.data.sweep_after = NULL;
+    struct state_data *d = &s->data;
+    for (size_t i = 0; i < d->n_tables; i++)
+        checkpoint_free(&d->tables[i].checkpoint);
+    position_free(&d->mtime);
+    forget_text(&d->after);
+    forget_text(&d->sweep_after);
+    d->phase = STATE_SNAPSHOT;
+}
+
+void run_state_end_load(struct run_state *s)
+{
+    s->data.phase = STATE_FOLLOWING;
+    forget_text(&s->data.after);
+    run_state_swept(s); /* the load has seen every row */
+}
+
+void run_state_swept(struct run_state *s)
+{
+    s->data.swept_us = clock_wall_us();
+    forget_text(&s->data.sweep_after);
+}
+
+void run_state_want_sweep(struct run_state *s)
+{
+    s->data.swept_us = 0;
+    forget_text(&s->data.sweep_after);
+}
+
+/* ---- another index in the place of ours ---- */
+
+static void move_text(char **to, char **from)
+{
+    free(*to);
+    *to = *from;
+    *from = NULL;
+}
+
+static bool take_tables(struct state_data *d, const struct state_data *from)
+{
+    for (size_t i = 0; i < d->n_tables; i++)
+        checkpoint_free(&d->tables[i].checkpoint);
+    for (size_t i = 0; i < from->n_tables; i++) {
+        struct state_table *other = &from->tables[i], *t = state_table(d, other->name);
+        if (!t)
+            return false;
+        checkpoint_move(&t->checkpoint, &other->checkpoint);
+        move_text(&t->key, &other->key);
+        move_text(&t->types, &other->types);
+        move_text(&t->cursor, &other->cursor);
+    }
+    return true;
+}
+
+bool run_state_adopt(struct run_state *s, const struct state_data *reindexed, const char *uuid,
+                     struct err *e)
+{
+    struct state_data *d = &s->data;
+    bool is_of_it = reindexed->phase == STATE_FOLLOWING && reindexed->index_uuid &&
+                    strcmp(reindexed->index_uuid, uuid) == 0;
+    if (is_of_it && !take_tables(d, reindexed))
+        return err_memory(e);
+    if (reindexed->version > d->version)
+        d->version = reindexed->version;
+    d->phase = STATE_FOLLOWING;
+    forget_text(&d->after);
+    d->documents = 0;
+    /* sweeps since then have corrected the old index alone */
+    run_state_want_sweep(s);
+    return true;
 }

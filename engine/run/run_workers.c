@@ -7,6 +7,7 @@
 #include "flow/loader.h"
 #include "flow/queue.h"
 #include "run/run.h"
+#include "run/run_state.h"
 #include "store/deadletter.h"
 
 #include <stdlib.h>
@@ -88,7 +89,7 @@ bool run_start_workers(struct run *r, struct err *e)
     r->work.coordinator = (struct coordinator){
         .flow = &r->work.flow,
         .source = &r->user.source,
-        .state = run_is_partial(r) ? NULL : r->state.file,
+        .state = run_state_to_save(r),
         .data = &r->state.data,
         .dead = r->state.dead,
         .progress = &r->work.progress,
