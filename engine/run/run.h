@@ -26,7 +26,7 @@
 struct batch;
 struct deadletters;
 struct err;
-struct loader;
+struct workers;
 struct chunk_size;
 
 struct run_options {
@@ -60,7 +60,7 @@ struct run_index {
 struct run_work {
     struct flow flow;         /* owned */
     struct chunk_size *chunk; /* owned; of the first load and of sweeps */
-    struct loader *loader;    /* owned; NULL: no worker is running */
+    struct workers *workers;  /* owned; NULL: no worker is running */
     struct coordinator coordinator;
     struct progress progress;
 };

@@ -4,8 +4,8 @@
 #include "base/log.h"
 #include "feed/chunk_size.h"
 #include "flow/dead_keys.h"
-#include "flow/loader.h"
 #include "flow/queue.h"
+#include "flow/workers.h"
 #include "run/run.h"
 #include "run/run_state.h"
 #include "store/deadletter.h"
@@ -17,8 +17,8 @@ enum {
     MIN_GC_DELETES_MS = 10 * 60 * 1000,
     WINDOW = 4,       /* batches of a lane under way or waiting, for each worker */
     WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a chunk is known late enough */
-    PRINT_STRETCH =
-        LOADER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
+    PRINT_STRETCH = WORKERS_AHEAD * 3 /
+                    4, /* bytes: who is ahead of its turn to print should not have to stop */
     /* requests: larger ones leave workers idle at the end, and a crash repeats them */
     LOAD_STRETCH = 2,
     STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
@@ -95,7 +95,7 @@ bool run_start_workers(struct run *r, struct err *e)
         .progress = &r->work.progress,
         .give_up_after = r->servers.give_up_after,
     };
-    struct loader_config config = {
+    struct workers_config config = {
         .pipeline = &r->user.pipeline,
         .source = &r->user.source,
         .script = &r->user.text,
@@ -105,9 +105,9 @@ bool run_start_workers(struct run *r, struct err *e)
         .state_path = r->user.pipeline.state,
         .flow = &r->work.flow,
         .chunk = r->work.chunk,
-        .output = !r->options.dry_run ? LOADER_INDEX
-                  : bulk              ? LOADER_BULK
-                                      : LOADER_DOCUMENTS,
+        .output = !r->options.dry_run ? WORKERS_INDEX
+                  : bulk              ? WORKERS_BULK
+                                      : WORKERS_DOCUMENTS,
         .limit = r->options.limit,
         .index_is_ours = r->index.saved_meta.known &&
                          strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) == 0,
@@ -116,12 +116,13 @@ bool run_start_workers(struct run *r, struct err *e)
         .give_up_after = r->servers.give_up_after,
         .workers = workers,
     };
-    return coordinator_init(&r->work.coordinator, e) && (r->work.loader = loader_start(&config, e));
+    return coordinator_init(&r->work.coordinator, e) &&
+           (r->work.workers = workers_start(&config, e));
 }
 
 void run_stop_workers(struct run *r)
 {
     queue_close(r->work.flow.queue);
-    loader_join(r->work.loader);
-    r->work.loader = NULL;
+    workers_join(r->work.workers);
+    r->work.workers = NULL;
 }

@@ -1,6 +1,6 @@
 /* run_workers: the queue, the workers, and the coordinator between them: started and stopped.
  *
- * Uses     run, flow, loader, coordinator, chunk_size.
+ * Uses     run, flow, workers, coordinator, chunk_size.
  * Threads  one, the main thread, starts and stops them.
  */
 #pragma once

@@ -1,15 +1,15 @@
-/* loader_internal.h: one worker, as the files of loader share it.
+/* worker.h: one worker, as the files of workers share it.
  *
- *     loader.c        the threads; keys to rows to documents
- *     loader_parts.c  what to do when that fails: the same again, or in parts
- *     loader_send.c   documents to the index: what need not be sent, what must not, when
- *     loader_print.c  documents to standard output
+ *     workers.c        the threads; keys to rows to documents
+ *     worker_parts.c  what to do when that fails: the same again, or in parts
+ *     worker_send.c   documents to the index: what need not be sent, what must not, when
+ *     worker_print.c  documents to standard output
  */
 #pragma once
 #include "base/buf.h"
 #include "feed/chunk_size.h"
-#include "flow/loader.h"
 #include "flow/repeats.h"
+#include "flow/workers.h"
 #include "index/bulk.h"
 #include "index/stale_copies.h"
 #include "pg/pg_pool.h"
@@ -22,16 +22,16 @@ struct keyset;
 struct retry;
 struct throttle;
 
-struct loader_shared {          /* what one worker has seen, and all should know */
+struct worker_shared {          /* what one worker has seen, and all should know */
     atomic_bool gave_documents; /* document() has returned one */
-    struct alike *alike;        /* owned by the loader */
+    struct alike *alike;        /* owned by the workers */
 };
 
 struct worker {
-    const struct loader_config *config; /* borrowed, as are flow, throttle and shared */
+    const struct workers_config *config; /* borrowed, as are flow, throttle and shared */
     const struct flow *flow;
     struct throttle *throttle;
-    struct loader_shared *shared;
+    struct worker_shared *shared;
     char name[16];
     pthread_t thread;
     struct script *script; /* owned, as all that follows */
@@ -44,7 +44,7 @@ struct worker {
         placed;
     bool batch_ends;      /* this flush is its last */
     struct keyset *known; /* indexes seen to be there; NULL: none */
-    struct buf output;    /* LOADER_DOCUMENTS */
+    struct buf output;    /* WORKERS_DOCUMENTS */
     struct buf key;       /* the row's */
     struct batch *batch;
     /* one for each of the batch's keys, in sorted order: its row was there */
@@ -66,25 +66,25 @@ struct worker {
 };
 
 /* One try at the worker's batch: read, made into documents, sent. */
-bool loader_try(struct worker *w, struct err *e);
+bool worker_try(struct worker *w, struct err *e);
 /* Tries it until it is done, in parts if need be. */
-bool loader_load(struct worker *w, struct err *e);
+bool worker_load(struct worker *w, struct err *e);
 
 /* Sends what the worker has collected, until all of it is acknowledged or reported as rejected. */
-bool loader_send(struct worker *w, struct err *e);
+bool worker_send(struct worker *w, struct err *e);
 /* Prints it, in its turn. */
-bool loader_print(struct worker *w, struct err *e);
+bool worker_print(struct worker *w, struct err *e);
 
 /* A bulk_rejected, of a worker: counted, and the report goes with the batch, and so to disk before
  * the state passes it. */
-void loader_report(const char *key, int status, const char *reason, void *worker);
+void worker_report(const char *key, int status, const char *reason, void *worker);
 /* A document that cannot be made. False: that was one too many, or there is no memory. */
-bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e);
+bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e);
 /* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch
  * fails. */
-void loader_count(struct worker *w, const struct counts *delta);
+void worker_count(struct worker *w, const struct counts *delta);
 /* A wrong mapping is noticed before it has rejected a million documents. */
-bool loader_check_budget(struct worker *w, struct err *e);
+bool worker_check_rejected(struct worker *w, struct err *e);
 /* A retry that waits not a moment longer than somebody wants the result: another worker's failure
  * may end the run. */
-void loader_start_retry(struct worker *w, struct retry *r);
+void worker_start_retry(struct worker *w, struct retry *r);

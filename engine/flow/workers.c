@@ -1,4 +1,4 @@
-#include "flow/loader_internal.h"
+#include "flow/worker.h"
 
 #include "base/alike.h"
 #include "base/clock.h"
@@ -29,9 +29,9 @@ enum {
     IDLE_MS = 2000,       /* without work, until a worker gives up its connection */
 };
 
-struct loader {
-    struct loader_config config;
-    struct loader_shared shared;
+struct workers {
+    struct workers_config config;
+    struct worker_shared shared;
     struct throttle *throttle; /* owned */
     struct worker *workers;
     int started;
@@ -39,12 +39,12 @@ struct loader {
 
 /* ---- rejected documents ---- */
 
-void loader_report(const char *key, int status, const char *reason, void *arg)
+void worker_report(const char *key, int status, const char *reason, void *arg)
 {
     struct worker *w = arg;
     bool news = !*key || tally_reject(w->flow->tally, key);
     if (!*key)
-        loader_count(w, &(struct counts){.rejected = 1});
+        worker_count(w, &(struct counts){.rejected = 1});
     if (news && status == 0) /* of document(): a mistake in it comes with every row */
         alike_warn(w->shared->alike, reason, "document '%s' rejected: %s", key, reason);
     else if (news)
@@ -55,7 +55,7 @@ void loader_report(const char *key, int status, const char *reason, void *arg)
         w->report_lost = true;
 }
 
-void loader_count(struct worker *w, const struct counts *delta)
+void worker_count(struct worker *w, const struct counts *delta)
 {
     counts_add(&w->sums, delta);
     /* a request was sent, whatever becomes of the try */
@@ -72,7 +72,7 @@ static void uncount(struct worker *w)
     w->failed = 0;
 }
 
-bool loader_check_budget(struct worker *w, struct err *e)
+bool worker_check_rejected(struct worker *w, struct err *e)
 {
     uint64_t max = w->config->max_rejected;
     if (w->report_lost)
@@ -86,16 +86,16 @@ bool loader_check_budget(struct worker *w, struct err *e)
         "correct document() or the mapping, and run again: the state did not pass the last ones");
 }
 
-bool loader_reject(struct worker *w, const char *key, const char *reason, struct err *e)
+bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
-    loader_report(key, 0, reason, w);
+    worker_report(key, 0, reason, w);
     w->failed++;
-    return loader_check_budget(w, e);
+    return worker_check_rejected(w, e);
 }
 
 /* ---- trying again ---- */
 
-void loader_start_retry(struct worker *w, struct retry *r)
+void worker_start_retry(struct worker *w, struct retry *r)
 {
     retry_start(r, w->config->give_up_after);
     r->over = queue_is_over;
@@ -120,14 +120,14 @@ static bool flush(struct worker *w, struct err *e)
 {
     if (!check_returns(w, e))
         return false;
-    return w->config->output == LOADER_INDEX ? loader_send(w, e) : loader_print(w, e);
+    return w->config->output == WORKERS_INDEX ? worker_send(w, e) : worker_print(w, e);
 }
 
 static bool flush_if_full(struct worker *w, struct err *e)
 {
-    bool full = w->config->output == LOADER_INDEX
+    bool full = w->config->output == WORKERS_INDEX
                     ? throttle_is_full(w->throttle, w->bulk.body.len + w->gone.keys.len, w->bulk.n)
-                    : w->bulk.body.len >= LOADER_AHEAD || w->output.len >= LOADER_AHEAD;
+                    : w->bulk.body.len >= WORKERS_AHEAD || w->output.len >= WORKERS_AHEAD;
     return !full || flush(w, e);
 }
 
@@ -148,11 +148,11 @@ static bool limit_reached(const struct worker *w)
 static bool add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
-    if (w->config->output == LOADER_INDEX && w->config->pipeline->sink.scattered) {
+    if (w->config->output == WORKERS_INDEX && w->config->pipeline->sink.scattered) {
         stale_copies_note(&w->gone, key);
         return true;
     }
-    return w->config->output == LOADER_DOCUMENTS || bulk_delete(&w->bulk, key, w->version, e);
+    return w->config->output == WORKERS_DOCUMENTS || bulk_delete(&w->bulk, key, w->version, e);
 }
 
 /* With a note whose it is, so that no other pipeline takes it for its own. */
@@ -176,7 +176,7 @@ static bool create_index(struct worker *w, const char *index, struct err *e)
 static bool ensure_index(struct worker *w, const char *index, struct err *e)
 {
     struct index_info info;
-    if (w->config->output != LOADER_INDEX || (w->known && keyset_has(w->known, index)))
+    if (w->config->output != WORKERS_INDEX || (w->known && keyset_has(w->known, index)))
         return true;
     if (!w->known && !(w->known = keyset_new(KNOWN_MAX)))
         return err_memory(e);
@@ -206,7 +206,7 @@ static bool place(struct worker *w, struct err *e)
                        m->index, p->sink.indices);
     if (m->index[0] && !ensure_index(w, m->index, e))
         return false;
-    if (w->config->output != LOADER_DOCUMENTS && (m->index[0] || m->routing[0] || m->pipeline[0]))
+    if (w->config->output != WORKERS_DOCUMENTS && (m->index[0] || m->routing[0] || m->pipeline[0]))
         bulk_place(&w->bulk, m->index, m->routing, m->pipeline);
     return true;
 }
@@ -214,7 +214,7 @@ static bool place(struct worker *w, struct err *e)
 /* Writes the document straight into the request's body, or into the output. */
 static bool add_document(struct worker *w, const PGresult *row, const char *key, struct err *e)
 {
-    bool print = w->config->output == LOADER_DOCUMENTS;
+    bool print = w->config->output == WORKERS_DOCUMENTS;
     if (!print)
         bulk_begin(&w->bulk, key, w->version);
     struct buf *out = print ? &w->output : &w->bulk.body;
@@ -286,12 +286,12 @@ static bool note_repeated(struct worker *w, const char *key, struct err *e)
 /* What was sent twice is one document. */
 static void count_repeated(struct worker *w)
 {
-    uint64_t twice = w->seen || w->config->output != LOADER_INDEX ? 0 : w->repeated;
+    uint64_t twice = w->seen || w->config->output != WORKERS_INDEX ? 0 : w->repeated;
     if (twice > w->sums.indexed) /* some were rejected */
         twice = w->sums.indexed;
     if (w->repeated == 0)
         return;
-    loader_count(w, &(struct counts){.repeated = w->repeated, .indexed = -twice});
+    worker_count(w, &(struct counts){.repeated = w->repeated, .indexed = -twice});
     tally_set_repeated(w->flow->tally, w->repeated_key);
 }
 
@@ -299,7 +299,7 @@ static void count_repeated(struct worker *w)
  * all, which comes behind. */
 static bool clear_dead(struct worker *w, const char *key, struct err *e)
 {
-    return w->config->output != LOADER_INDEX || !dead_keys_has(w->flow->dead, key) ||
+    return w->config->output != WORKERS_INDEX || !dead_keys_has(w->flow->dead, key) ||
            batch_reject(w->batch, key, 0, NULL) || err_memory(e);
 }
 
@@ -318,7 +318,7 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
     w->row_checked = true; /* all rows of one result have the same columns */
     const char *key = source_key(s, row, &w->key);
     if (!key)
-        return w->key.failed ? err_memory(e) : loader_reject(w, "", "its key is NULL", e);
+        return w->key.failed ? err_memory(e) : worker_reject(w, "", "its key is NULL", e);
     bool repeated = mark_seen(w, key);
     if (repeated && !note_repeated(w, key, e))
         return false;
@@ -326,7 +326,7 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
         return true;
     if (add_document(w, row, key, e))
         return clear_dead(w, key, e) && flush_if_full(w, e);
-    return e->kind == ERR_FINAL && loader_reject(w, key, e->text, e) && flush_if_full(w, e);
+    return e->kind == ERR_FINAL && worker_reject(w, key, e->text, e) && flush_if_full(w, e);
 }
 
 static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
@@ -374,7 +374,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     int64_t reserved = versions_reserve(w->flow->versions), clock;
     w->read_at_us = clock_mono_us();
     w->took = (struct chunk_time){0};
-    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != LOADER_INDEX, &clock,
+    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != WORKERS_INDEX, &clock,
                       e))
         return false;
     w->version = versions_issue(w->flow->versions, clock, reserved);
@@ -391,7 +391,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     return true;
 }
 
-bool loader_try(struct worker *w, struct err *e)
+bool worker_try(struct worker *w, struct err *e)
 {
     struct batch *b = w->batch;
     bulk_clear(&w->bulk);
@@ -427,7 +427,7 @@ static bool load_batch(struct worker *w, struct err *e)
         if (!w->seen)
             return err_memory(e);
     }
-    bool ok = loader_load(w, e);
+    bool ok = worker_load(w, e);
     free(w->seen);
     w->seen = NULL;
     return ok;
@@ -442,7 +442,7 @@ static int64_t latest_version(void *versions)
 
 static bool open_worker(struct worker *w, struct err *e)
 {
-    const struct loader_config *c = w->config;
+    const struct workers_config *c = w->config;
     pg_pool_init(&w->pool, c->pg);
     bulk_init(&w->bulk, BODY_MAX);
     w->bulk.latest = latest_version;
@@ -501,9 +501,9 @@ static void *work(void *arg)
     return NULL;
 }
 
-struct loader *loader_start(const struct loader_config *config, struct err *e)
+struct workers *workers_start(const struct workers_config *config, struct err *e)
 {
-    struct loader *l = calloc(1, sizeof *l);
+    struct workers *l = calloc(1, sizeof *l);
     if (!l) {
         err_memory(e);
         return NULL;
@@ -515,7 +515,7 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
     l->shared.alike = alike_new(e);
     if (!l->throttle || !l->workers || !l->shared.alike) {
         err_memory(e);
-        loader_join(l);
+        workers_join(l);
         return NULL;
     }
     for (int i = 0; i < config->workers; i++) {
@@ -528,7 +528,7 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
         if (pthread_create(&w->thread, NULL, work, w) != 0) {
             err_set(e, ERR_FINAL, "cannot start worker %d", i + 1);
             queue_fail(config->flow->queue, e);
-            loader_join(l);
+            workers_join(l);
             return NULL;
         }
         l->started++;
@@ -536,7 +536,7 @@ struct loader *loader_start(const struct loader_config *config, struct err *e)
     return l;
 }
 
-void loader_join(struct loader *l)
+void workers_join(struct workers *l)
 {
     if (!l)
         return;

@@ -1,4 +1,4 @@
-/* loader_parts: a batch that cannot be read as a whole, in parts.
+/* worker_parts: a batch that cannot be read as a whole, in parts.
  *
  * Two failures are cured by asking for less. A row on which the query raises (a cast, a division, a
  * byte that is no character) takes all others of its batch with it: halves find it, it becomes a
@@ -16,8 +16,8 @@
 #include "base/retry.h"
 #include "base/stop.h"
 #include "flow/flow.h"
-#include "flow/loader_internal.h"
 #include "flow/queue.h"
+#include "flow/worker.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 
@@ -97,7 +97,7 @@ static bool find_bound(struct worker *w, const char *from, int64_t keys, char **
 {
     struct retry retry;
     bool ok;
-    loader_start_retry(w, &retry);
+    worker_start_retry(w, &retry);
     do {
         struct pg *pg = pg_acquire(&w->pool, e);
         ok = pg && source_chunk_end(w->config->source, pg, from, keys, to, e);
@@ -191,7 +191,7 @@ static bool reject_row(struct worker *w, struct err *e)
     else
         err_wrap(&full, "the query fails on a row that the table does not have");
     memcpy(reason, full.text, sizeof reason);
-    return loader_reject(w, key ? key : "", reason, e);
+    return worker_reject(w, key ? key : "", reason, e);
 }
 
 /* What a standby replays may break off several queries one after the other, of whatever size: that
@@ -213,8 +213,8 @@ static bool load(struct worker *w, struct reading how, struct err *e)
     struct retry retry;
     if (can_split(w, how) && !chunk_size_fits(w->config->chunk, size_of(w->batch)))
         return split(w, how, e);
-    loader_start_retry(w, &retry);
-    while (!loader_try(w, e)) {
+    worker_start_retry(w, &retry);
+    while (!worker_try(w, e)) {
         if (w->gave_up)
             return false;
         if (e->kind == ERR_PASSING && e->fault == ERR_FAULT_SIZE && can_split(w, how)) {
@@ -234,7 +234,7 @@ static bool load(struct worker *w, struct reading how, struct err *e)
     return true;
 }
 
-bool loader_load(struct worker *w, struct err *e)
+bool worker_load(struct worker *w, struct err *e)
 {
     return load(w, (struct reading){0}, e);
 }

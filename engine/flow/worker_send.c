@@ -1,13 +1,13 @@
-/* loader_send: a worker's documents, on their way to the index. */
+/* worker_send: a worker's documents, on their way to the index. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/retry.h"
 #include "flow/delete_budget.h"
 #include "flow/flow.h"
-#include "flow/loader_internal.h"
 #include "flow/queue.h"
 #include "flow/throttle.h"
 #include "flow/versions.h"
+#include "flow/worker.h"
 #include "index/echo.h"
 #include "index/index.h"
 #include "script/pipeline.h"
@@ -69,7 +69,7 @@ static bool send_once(struct worker *w, struct counts *sums, bool *fresh, struct
     if ((*fresh = check_age(w, e))) {
         int64_t issued = versions_last(w->flow->versions);
         ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, sums,
-                       loader_report, w, e);
+                       worker_report, w, e);
         outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
     }
     throttle_leave(w->throttle, &turn, outcome);
@@ -80,7 +80,7 @@ static bool send_all(struct worker *w, struct counts *sums, struct err *e)
 {
     struct retry retry;
     bool fresh = true;
-    loader_start_retry(w, &retry);
+    worker_start_retry(w, &retry);
     while (w->bulk.n > 0) {
         size_t before = w->bulk.n;
         if (send_once(w, sums, &fresh, e))
@@ -159,7 +159,7 @@ static bool drop_needless(struct worker *w, bool deletes_alone, struct err *e)
         return false;
     bulk_compact(b);
     if (!w->batch->again)
-        loader_count(w, &(struct counts){.unchanged = c.unchanged});
+        worker_count(w, &(struct counts){.unchanged = c.unchanged});
     return true;
 }
 
@@ -237,7 +237,7 @@ static bool wants_echo(const struct worker *w)
            (w->batch->skip_unchanged || (w->batch->is_range && !atomic_load(&echo->heard)));
 }
 
-bool loader_send(struct worker *w, struct err *e)
+bool worker_send(struct worker *w, struct err *e)
 {
     struct counts sums = {0};
     struct echo_sample sample = {0};
@@ -251,8 +251,8 @@ bool loader_send(struct worker *w, struct err *e)
     ok = ok && guard_deletes(w, &taken, e) && send_all(w, &sums, e) &&
          (!scattered || !moved || drop_older(w, &sums, e));
     delete_budget_refund(w->flow->deletes, taken - (int64_t)sums.deleted);
-    sums.rejected = 0; /* loader_report counted them */
-    loader_count(w, &sums);
+    sums.rejected = 0; /* worker_report counted them */
+    worker_count(w, &sums);
     bulk_clear(&w->bulk);
     if (ok)
         echo_hear(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
@@ -260,5 +260,5 @@ bool loader_send(struct worker *w, struct err *e)
     stale_copies_clear(&w->gone);
     if (!moved)
         stale_copies_clear(&w->placed);
-    return ok && loader_check_budget(w, e);
+    return ok && worker_check_rejected(w, e);
 }

@@ -1,10 +1,10 @@
-/* loader_print: a worker's documents, on standard output. */
+/* worker_print: a worker's documents, on standard output. */
 #include "base/err.h"
 #include "base/stop.h"
 #include "flow/flow.h"
-#include "flow/loader_internal.h"
 #include "flow/queue.h"
 #include "flow/tally.h"
+#include "flow/worker.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -45,14 +45,14 @@ static bool write_out(struct worker *w, const char *data, size_t len, struct err
     return true;
 }
 
-bool loader_print(struct worker *w, struct err *e)
+bool worker_print(struct worker *w, struct err *e)
 {
-    struct buf *b = w->config->output == LOADER_BULK ? &w->bulk.body : &w->output;
+    struct buf *b = w->config->output == WORKERS_BULK ? &w->bulk.body : &w->output;
     bool ok = true;
     if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
     tally_add(w->flow->tally, &(struct counts){.bytes = b->len});
-    loader_count(w, &w->printed); /* of an index, the search server's answer counts */
+    worker_count(w, &w->printed); /* of an index, the search server's answer counts */
     w->printed = (struct counts){0};
     buf_clear(&w->output);
     bulk_clear(&w->bulk);

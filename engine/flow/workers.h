@@ -1,4 +1,4 @@
-/* loader: the workers: keys -> rows -> documents -> bulk requests, acknowledged.
+/* workers: the workers: keys -> rows -> documents -> bulk requests, acknowledged.
  *
  * Uses     queue, source, script, pg, es, bulk, copies, throttle, retry.
  * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection.
@@ -23,26 +23,26 @@ struct script_text;
 struct source;
 struct chunk_size;
 
-enum loader_output {
-    LOADER_INDEX,     /* into the index */
-    LOADER_DOCUMENTS, /* one document a line, on stdout, in the order of the keys */
-    LOADER_BULK,      /* the bulk request's body, on stdout, likewise */
+enum workers_output {
+    WORKERS_INDEX,     /* into the index */
+    WORKERS_DOCUMENTS, /* one document a line, on stdout, in the order of the keys */
+    WORKERS_BULK,      /* the bulk request's body, on stdout, likewise */
 };
 
 /* Of standard output: what a worker may be ahead of its turn to print. */
-enum { LOADER_AHEAD = 8 << 20 }; /* bytes */
+enum { WORKERS_AHEAD = 8 << 20 }; /* bytes */
 
-struct loader_config { /* all borrowed, until loader_join */
+struct workers_config { /* all borrowed, until workers_join */
     const struct pipeline *pipeline;
     const struct source *source;
     const struct script_text *script;
     struct pg_server *pg;
-    const struct es_server *es; /* for LOADER_INDEX */
+    const struct es_server *es; /* for WORKERS_INDEX */
     struct echo *echo;          /* likewise */
     const char *state_path;
     const struct flow *flow;
     struct chunk_size *chunk; /* is told what each one took */
-    enum loader_output output;
+    enum workers_output output;
     int64_t limit; /* documents, with one worker; 0: all */
     /* it says that this pipeline has loaded it: so all versions in it are of its runs */
     bool index_is_ours;
@@ -52,10 +52,10 @@ struct loader_config { /* all borrowed, until loader_join */
     int workers;
 };
 
-struct loader;
+struct workers;
 
 /* Starts the workers. NULL: e says why; none is running. */
-struct loader *loader_start(const struct loader_config *config, struct err *e);
+struct workers *workers_start(const struct workers_config *config, struct err *e);
 /* Waits for them to end (queue_close, queue_fail or queue_enough brings that about) and frees. NULL
  * is fine. */
-void loader_join(struct loader *l);
+void workers_join(struct workers *l);
