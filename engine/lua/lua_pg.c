@@ -384,7 +384,7 @@ static int rows(lua_State *L)
     check_parameters(L, st, columns, n);
     row_push_names(L, columns);
     struct err e;
-    if (!pg_stream(st->pg, sql, n, params, NULL, &e))
+    if (!pg_stream(st->pg, &(struct pg_statement){.sql = sql, .n = n, .params = params}, NULL, &e))
         return fail(L, st, &e);
     lua_pushvalue(L, statement);
     lua_insert(L, -3);

@@ -324,32 +324,35 @@ static bool begun(struct pg *pg, int64_t *clock_us, struct err *e)
     return ok;
 }
 
-bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n,
-               struct err *e)
+bool pg_finish(struct pg *pg, int sent, const struct pg_answers *a, struct err *e)
 {
     struct err ignored;
-    for (int i = 0; i < n; i++)
-        out[i] = NULL;
+    for (int i = 0; i < a->n; i++)
+        a->out[i] = NULL;
     if (!sent)
-        return not_sent(pg, sql[0], e);
+        return not_sent(pg, a->sql[0], e);
     bool ok = begun(pg, NULL, e);
-    for (int i = 0; ok && i < n; i++)
-        ok = pg_result(pg, sql[i], &out[i], e);
+    for (int i = 0; ok && i < a->n; i++)
+        ok = pg_result(pg, a->sql[i], &a->out[i], e);
     ok &= drain(pg, ok ? e : &ignored);
-    for (int i = 0; !ok && i < n; i++) {
-        PQclear(out[i]);
-        out[i] = NULL;
+    for (int i = 0; !ok && i < a->n; i++) {
+        PQclear(a->out[i]);
+        a->out[i] = NULL;
     }
     return ok;
 }
 
-/* Without settings: what has to be alone gives no rows. */
-static bool query_alone(struct pg *pg, const char *sql, int n, const char *const *params,
-                        PGresult **out, struct err *e)
+static int send_statement(struct pg *pg, const struct pg_statement *s)
 {
-    if (!PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0))
-        return not_sent(pg, sql, e);
-    if (pg_result(pg, sql, out, e))
+    return PQsendQueryParams(pg->conn, s->sql, s->n, s->types, s->params, NULL, NULL, 0);
+}
+
+/* Without settings: what has to be alone gives no rows. */
+static bool query_alone(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e)
+{
+    if (!PQsendQueryParams(pg->conn, s->sql, s->n, NULL, s->params, NULL, NULL, 0))
+        return not_sent(pg, s->sql, e);
+    if (pg_result(pg, s->sql, out, e))
         return true;
     PGresult *end = NULL;
     struct err ignored;
@@ -359,24 +362,21 @@ static bool query_alone(struct pg *pg, const char *sql, int n, const char *const
     return false;
 }
 
-bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types,
-                    const char *const *params, PGresult **out, struct err *e)
+bool pg_query_statement(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e)
 {
     *out = NULL;
     if (!pg_check_free(pg, e))
         return false;
-    int sent = pg_begin(pg, false) &&
-               PQsendQueryParams(pg->conn, sql, n, types, params, NULL, NULL, 0) &&
-               PQpipelineSync(pg->conn);
+    int sent = pg_begin(pg, false) && send_statement(pg, s) && PQpipelineSync(pg->conn);
     pg->alone = false;
-    return pg_finish(pg, sent, &sql, out, 1, e) ||
-           (pg->alone && !pg->broken && query_alone(pg, sql, n, params, out, e));
+    return pg_finish(pg, sent, &(struct pg_answers){&s->sql, out, 1}, e) ||
+           (pg->alone && !pg->broken && query_alone(pg, s, out, e));
 }
 
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
               struct err *e)
 {
-    return pg_query_typed(pg, sql, n, NULL, params, out, e);
+    return pg_query_statement(pg, &(struct pg_statement){sql, n, params, NULL}, out, e);
 }
 
 bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e)
@@ -415,35 +415,31 @@ bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[
     out[0] = out[1] = NULL;
     if (!pg_check_free(pg, e))
         return false;
-    int sent = pg_begin(pg, false) &&
-               PQsendQueryParams(pg->conn, sql[0], s[0].n, NULL, s[0].params, NULL, NULL, 0) &&
-               PQsendQueryParams(pg->conn, sql[1], s[1].n, NULL, s[1].params, NULL, NULL, 0) &&
+    int sent = pg_begin(pg, false) && send_statement(pg, &s[0]) && send_statement(pg, &s[1]) &&
                PQpipelineSync(pg->conn);
-    return pg_finish(pg, sent, sql, out, 2, e);
+    return pg_finish(pg, sent, &(struct pg_answers){sql, out, 2}, e);
 }
 
 /* The clock comes with the settings, and is sent at once; then the query, whose snapshot is the
  * later one. */
-bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
-               struct err *e)
+bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, struct err *e)
 {
     struct err ignored;
     if (!pg_check_free(pg, e))
         return false;
     free(pg->sql);
-    pg->sql = strdup(sql);
+    pg->sql = strdup(s->sql);
     if (!pg_begin(pg, clock_us != NULL) ||
         !PQsendFlushRequest(pg->conn) || /* or it would wait for the query's first rows */
-        !PQsendQueryParams(pg->conn, sql, n, NULL, params, NULL, NULL, 0) ||
-        !PQpipelineSync(pg->conn))
-        return not_sent(pg, sql, e);
+        !send_statement(pg, s) || !PQpipelineSync(pg->conn))
+        return not_sent(pg, s->sql, e);
     pg->streaming = true;
     pg->rows = 0;
     if (!begun(pg, clock_us, e)) {
         drain(pg, &ignored);
         return false;
     }
-    return PQsetSingleRowMode(pg->conn) || not_sent(pg, sql, e);
+    return PQsetSingleRowMode(pg->conn) || not_sent(pg, s->sql, e);
 }
 
 bool pg_next(struct pg *pg, const PGresult **row, struct err *e)

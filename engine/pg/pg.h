@@ -53,13 +53,17 @@ const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
  * session has: it may be a pooler's, which serves others, too. Parameters are text; NULL is NULL;
  * their types are the server's guess, so cast in the SQL. */
 
+struct pg_statement { /* borrowed, for the time of the call */
+    const char *sql;
+    int n; /* parameters */
+    const char *const *params;
+    const Oid *types; /* of the parameters; NULL, or 0 for one: the server's guess */
+};
+
 /* Runs one statement to its end. *out: owned by the caller (PQclear); NULL on failure. */
 bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, PGresult **out,
               struct err *e);
-
-/* Likewise, with the parameters' types; NULL: the server's guess. */
-bool pg_query_typed(struct pg *pg, const char *sql, int n, const Oid *types,
-                    const char *const *params, PGresult **out, struct err *e);
+bool pg_query_statement(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e);
 
 /* Whether an answer has so many columns, and so many rows (-1: any number): only then may they be
  * read. Else it is cleared (*res: NULL), and e says so: a pooler or a broken server may give
@@ -74,21 +78,14 @@ bool pg_bool(const PGresult *res, int row, int column);
 
 /* Runs two statements in one round trip; the second one's snapshot is taken after the first one has
  * ended. Both results: owned by the caller; NULL on failure. */
-struct pg_statement {
-    const char *sql;
-    int n;
-    const char *const *params;
-};
 bool pg_query_pair(struct pg *pg, const struct pg_statement statements[2], PGresult *out[2],
                    struct err *e);
 
 /* Starts a query whose rows stream: never more than one row of it is held here. clock_us, if not
  * NULL, receives the server's clock_timestamp() in microseconds since the epoch, read in the same
  * round trip, before the query's snapshot; the query is then planned as one for part of a table's
- * rows. Returns while the query runs: its own errors come from pg_next. sql and params are not used
- * after the return. */
-bool pg_stream(struct pg *pg, const char *sql, int n, const char *const *params, int64_t *clock_us,
-               struct err *e);
+ * rows. Returns while the query runs: its own errors come from pg_next. */
+bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, struct err *e);
 /* *row: the next row, as a result of one row, borrowed until the next call; NULL after the last
  * one. After the last one, or an error that was not of the connection, the next query may begin. */
 bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
@@ -138,9 +135,9 @@ struct pg_columns {
 /* The columns that sql would return; it is parsed and planned, not run. Domains count as what they
  * are made of, also as elements of arrays. */
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e);
-/* Likewise, with the types of its first n parameters (NULL: the server's guess). */
-bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types,
-                       struct pg_columns *out, struct err *e);
+/* Likewise, with the types of its first n parameters; params are not used. */
+bool pg_describe_statement(struct pg *pg, const struct pg_statement *s, struct pg_columns *out,
+                           struct err *e);
 void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
 /* The column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);

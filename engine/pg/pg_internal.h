@@ -39,10 +39,14 @@ bool pg_check_free(struct pg *pg, struct err *e);
 /* A round trip: pg_begin, the statements (PQsend...), PQpipelineSync, pg_finish. */
 /* fetch: with the settings for a fetch. False: it could not be sent. */
 bool pg_begin(struct pg *pg, bool fetch);
-/* Takes the results of the n statements, and reads on to the end. sent: false, and nothing of all
- * that could be sent. out: owned by the caller; NULL on failure. */
-bool pg_finish(struct pg *pg, int sent, const char *const sql[], PGresult *out[], int n,
-               struct err *e);
+struct pg_answers {         /* of one round trip, borrowed */
+    const char *const *sql; /* of each statement, for its error */
+    PGresult **out;         /* each owned by the caller; all NULL on failure */
+    int n;
+};
+/* Takes the results of the statements, and reads on to the end. sent: false if one of them could
+ * not be sent. */
+bool pg_finish(struct pg *pg, int sent, const struct pg_answers *a, struct err *e);
 
 /* ---- pg_connect.c ---- */
 

@@ -58,17 +58,16 @@ static enum pg_kind kind_of(Oid oid)
 
 /* The server parses sql and tells its columns. In one round trip: behind a pooler, the statement
  * without a name would be another one in the next. */
-static bool describe(struct pg *pg, const char *sql, int n, const Oid *types, PGresult **out,
-                     struct err *e)
+static bool describe(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e)
 {
     PGresult *results[2];
-    const char *const texts[] = {sql, sql};
+    const char *const texts[] = {s->sql, s->sql};
     *out = NULL;
     if (!pg_check_free(pg, e))
         return false;
-    int sent = pg_begin(pg, false) && PQsendPrepare(pg->conn, "", sql, n, types) &&
+    int sent = pg_begin(pg, false) && PQsendPrepare(pg->conn, "", s->sql, s->n, s->types) &&
                PQsendDescribePrepared(pg->conn, "") && PQpipelineSync(pg->conn);
-    if (!pg_finish(pg, sent, texts, results, 2, e))
+    if (!pg_finish(pg, sent, &(struct pg_answers){texts, results, 2}, e))
         return false;
     PQclear(results[0]);
     *out = results[1];
@@ -125,15 +124,15 @@ static bool look_up_types(struct pg *pg, struct pg_columns *c, struct err *e)
 
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e)
 {
-    return pg_describe_typed(pg, sql, 0, NULL, out, e);
+    return pg_describe_statement(pg, &(struct pg_statement){.sql = sql}, out, e);
 }
 
-bool pg_describe_typed(struct pg *pg, const char *sql, int n, const Oid *types,
-                       struct pg_columns *out, struct err *e)
+bool pg_describe_statement(struct pg *pg, const struct pg_statement *s, struct pg_columns *out,
+                           struct err *e)
 {
     *out = (struct pg_columns){0};
     PGresult *description;
-    bool ok = describe(pg, sql, n, types, &description, e) && copy_columns(description, out, e);
+    bool ok = describe(pg, s, &description, e) && copy_columns(description, out, e);
     out->parameters = PQnparams(description); /* 0 for none */
     PQclear(description);
     ok = ok && (out->n == 0 || look_up_types(pg, out, e));

@@ -577,7 +577,9 @@ static bool describe_affected(struct source_table *t, struct pg *pg, struct pg_c
 {
     if (!pg_describe(pg, t->affected, c, e) &&
         (e->kind != ERR_FINAL || !find_arrays(t, pg, e) ||
-         !pg_describe_typed(pg, t->affected, (int)t->key.n, t->arrays, c, e)))
+         !pg_describe_statement(
+             pg, &(struct pg_statement){.sql = t->affected, .n = (int)t->key.n, .types = t->arrays},
+             c, e)))
         return false;
     t->parameters = (size_t)c->parameters;
     if (t->parameters > 0 && t->parameters <= t->key.n)
@@ -742,9 +744,14 @@ static bool ask_for_first(const struct source_table *t, struct pg *pg, struct bu
     bool ok = source_query(pg, t->label, &first, 0, NULL, &res, e) &&
               source_take_list(pg, &res, t->key.n, &keys, e);
     PQclear(res);
-    ok = ok && source_many_keys(&p, &t->key, (const char *const *)keys.keys, keys.n, e) &&
-         (text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, p.list, out, e)
-               : err_memory(e));
+    ok =
+        ok && source_many_keys(&p, &t->key, (const char *const *)keys.keys, keys.n, e) &&
+        (text ? pg_query_statement(
+                    pg,
+                    &(struct pg_statement){
+                        .sql = text, .n = (int)t->parameters, .params = p.list, .types = t->arrays},
+                    out, e)
+              : err_memory(e));
     source_parameters_free(&p, &t->key);
     keylist_free(&keys);
     buf_free(sql);
@@ -801,7 +808,9 @@ static bool fit_affected(const struct source *s, struct source_table *t,
         return false;
     free(t->affected);
     t->affected = sql;
-    ok = pg_describe_typed(pg, sql, (int)t->parameters, t->arrays, &converted, e);
+    ok = pg_describe_statement(
+        pg, &(struct pg_statement){.sql = sql, .n = (int)t->parameters, .types = t->arrays},
+        &converted, e);
     pg_columns_free(&converted);
     return ok;
 }
@@ -833,7 +842,12 @@ static bool takes_arrays(const struct source *s, const struct source_table *t, s
     for (size_t i = 0; i < t->parameters; i++)
         none[i] = "{}";
     const char *text = buf_cstr(&sql);
-    bool ok = text ? pg_query_typed(pg, text, (int)t->parameters, t->arrays, none, &res, e)
+    bool ok = text ? pg_query_statement(pg,
+                                        &(struct pg_statement){.sql = text,
+                                                               .n = (int)t->parameters,
+                                                               .params = none,
+                                                               .types = t->arrays},
+                                        &res, e)
                    : err_memory(e);
     buf_free(&sql);
     PQclear(res);

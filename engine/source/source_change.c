@@ -105,7 +105,8 @@ static bool query_with_report(struct pg *pg, const char *label, struct buf *sql,
     pg_add_own_sessions(pg_server_of(pg), &pids, &began);
     const char *text = buf_cstr(sql);
     const char *const about[] = {buf_cstr(&pids), buf_cstr(&began), sessions ? "t" : "f"};
-    struct pg_statement statements[2] = {{report_sql, 3, about}, {text, n, params}};
+    struct pg_statement statements[2] = {{.sql = report_sql, .n = 3, .params = about},
+                                         {.sql = text, .n = n, .params = params}};
     bool ok = about[0] && about[1] && text ? pg_query_pair(pg, statements, res, e) : err_memory(e);
     buf_free(&pids);
     buf_free(&began);
@@ -493,7 +494,12 @@ bool source_affected(const struct source *s, struct pg *pg, size_t table, const 
     if (ok) {
         const char *text = buf_cstr(&sql);
         int n_params = (int)(t->parameters + (after ? root->n : 0));
-        ok = text ? pg_query_typed(pg, text, n_params, types, params, &res, e) : err_memory(e);
+        ok = text ? pg_query_statement(
+                        pg,
+                        &(struct pg_statement){
+                            .sql = text, .n = n_params, .params = params, .types = types},
+                        &res, e)
+                  : err_memory(e);
         ok = (ok || err_wrap(e, "could not read '%s'", t->label)) &&
              source_take_list(pg, &res, root->n, out, e);
     }

@@ -38,7 +38,9 @@ static bool stream(struct pg *pg, struct buf *sql, int n, const char *const *par
                    int64_t *clock_us, struct err *e)
 {
     const char *text = buf_cstr(sql);
-    return text ? pg_stream(pg, text, n, params, clock_us, e) : err_memory(e);
+    return text ? pg_stream(pg, &(struct pg_statement){.sql = text, .n = n, .params = params},
+                            clock_us, e)
+                : err_memory(e);
 }
 
 static bool fetch_range(const struct source *s, struct pg *pg, const struct batch *b,

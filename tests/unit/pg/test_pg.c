@@ -461,7 +461,8 @@ static void a_connection_amid_something_is_closed(void **state)
     snprintf(asleep, sizeof asleep,
              "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s", pid);
     PQclear(res);
-    assert_true(pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e));
+    assert_true(
+        pg_stream(s.pg, &(struct pg_statement){.sql = "SELECT pg_sleep(60)"}, &clock_us, &s.e));
     admin_waits_until(asleep); /* a server that has not begun has nothing to cancel */
     pg_release(&s.pool, s.pg); /* the server sleeps for a minute: it is cancelled */
     assert_null(s.pool.idle);
@@ -646,8 +647,12 @@ static void stream_many(struct session *s, int64_t *clock_us)
     const PGresult *row;
     const char *count = "100000";
     long n = 0, kb = 0;
-    if (!pg_stream(s->pg, "SELECT n, repeat('x', 500) FROM generate_series(1, $1::int) n", 1,
-                   &count, clock_us, &s->e))
+    if (!pg_stream(s->pg,
+                   &(struct pg_statement){
+                       .sql = "SELECT n, repeat('x', 500) FROM generate_series(1, $1::int) n",
+                       .n = 1,
+                       .params = &count},
+                   clock_us, &s->e))
         fail_msg("%s", s->e.text);
     while (pg_next(s->pg, &row, &s->e) && row) {
         assert_int_equal(PQntuples(row), 1);
@@ -688,18 +693,21 @@ static void a_streams_errors_leave_the_connection_usable(void **state)
     open_session(&s);
     for (int i = 0; i < 2; i++) {
         int64_t *clock = i ? &clock_us : NULL;
-        assert_true(pg_stream(s.pg, "SELECT nothing\n FROM film", 0, NULL, clock, &s.e));
+        assert_true(pg_stream(s.pg, &(struct pg_statement){.sql = "SELECT nothing\n FROM film"},
+                              clock, &s.e));
         assert_false(pg_next(s.pg, &row, &s.e));
         assert_string_equal(s.e.text, "column \"nothing\" does not exist (line 1: nothing)");
-        assert_true(pg_stream(s.pg, "SELECT 1 / (n - 3) FROM generate_series(1, 9) n", 0, NULL,
-                              clock, &s.e));
+        assert_true(pg_stream(
+            s.pg, &(struct pg_statement){.sql = "SELECT 1 / (n - 3) FROM generate_series(1, 9) n"},
+            clock, &s.e));
         assert_false(pg_query(s.pg, "SELECT 1", 0, NULL, &res, &s.e)); /* amid a stream */
         assert_int_equal(s.e.kind, ERR_FINAL);
         assert_true(pg_next(s.pg, &row, &s.e) && row);
         assert_true(pg_next(s.pg, &row, &s.e) && row);
         assert_false(pg_next(s.pg, &row, &s.e));
         assert_string_equal(s.e.text, "division by zero");
-        assert_true(pg_stream(s.pg, "SELECT 1 WHERE false", 0, NULL, clock, &s.e));
+        assert_true(
+            pg_stream(s.pg, &(struct pg_statement){.sql = "SELECT 1 WHERE false"}, clock, &s.e));
         assert_true(pg_next(s.pg, &row, &s.e) && !row);
         gives(&s, "SELECT 'still here'", "still here");
     }
@@ -718,10 +726,12 @@ static void the_clock_is_read_before_the_querys_snapshot(void **state)
     assert_true(opens(&s, url_as(url, role, PASSWORD, database, "")));
     admin_runs("BEGIN; LOCK TABLE film IN ACCESS EXCLUSIVE MODE; INSERT INTO film VALUES (77, "
                "'after the clock')");
-    assert_true(pg_stream(s.pg, "SELECT title, extract(epoch FROM now()) FROM film WHERE id = 77",
-                          0, NULL, &clock_us,
-                          /* comes back with the clock, while the query waits for the lock */
-                          &s.e));
+    /* comes back with the clock, while the query waits for the lock */
+    assert_true(
+        pg_stream(s.pg,
+                  &(struct pg_statement){
+                      .sql = "SELECT title, extract(epoch FROM now()) FROM film WHERE id = 77"},
+                  &clock_us, &s.e));
     assert_true(llabs(clock_us - clock_wall_us()) <
                 3600 * INT64_C(1000000)); /* the same machine's clock, perhaps */
     admin_waits_until("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)");
@@ -746,8 +756,11 @@ static void a_backend_that_ends_amid_a_stream_is_passing(void **state)
         open_session(&s);
         snprintf(pid, sizeof pid, "%s", value(&s, &res, "SELECT pg_backend_pid()"));
         PQclear(res);
-        assert_true(pg_stream(s.pg, "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)", 0,
-                              NULL, i ? &clock_us : NULL, &s.e));
+        assert_true(
+            pg_stream(s.pg,
+                      &(struct pg_statement){
+                          .sql = "SELECT repeat('x', 1000) FROM generate_series(1, 1000000)"},
+                      i ? &clock_us : NULL, &s.e));
         assert_true(pg_next(s.pg, &row, &s.e) && row);
         admin_runs("SELECT pg_terminate_backend(%s)", pid);
         bool ok;
@@ -774,7 +787,8 @@ static int sleeps_until_stopped(bool stream, const char *url)
         return 1;
     if (!opens(&s, url))
         return 2;
-    bool ok = stream ? pg_stream(s.pg, "SELECT pg_sleep(60)", 0, NULL, &clock_us, &s.e) &&
+    bool ok = stream ? pg_stream(s.pg, &(struct pg_statement){.sql = "SELECT pg_sleep(60)"},
+                                 &clock_us, &s.e) &&
                            pg_next(s.pg, &row, &s.e)
                      : pg_query(s.pg, "SELECT pg_sleep(60)", 0, NULL, &res, &s.e);
     if (ok)
@@ -957,14 +971,18 @@ static void a_description_counts_the_parameters(void **state)
     struct pg_columns c;
     Oid integers = 1007; /* int4[] */
     open_session(&s);
-    assert_true(pg_describe_typed(s.pg, "SELECT 1 WHERE 1 = ANY($1)", 0, NULL, &c, &s.e));
+    assert_true(pg_describe_statement(
+        s.pg, &(struct pg_statement){.sql = "SELECT 1 WHERE 1 = ANY($1)"}, &c, &s.e));
     assert_int_equal(c.parameters, 1);
     pg_columns_free(&c);
-    assert_true(pg_describe_typed(s.pg, "SELECT 1", 0, NULL, &c, &s.e));
+    assert_true(pg_describe_statement(s.pg, &(struct pg_statement){.sql = "SELECT 1"}, &c, &s.e));
     assert_int_equal(c.parameters, 0);
     pg_columns_free(&c);
-    assert_false(pg_describe_typed(s.pg, "SELECT unnest($1)", 0, NULL, &c, &s.e));
-    assert_true(pg_describe_typed(s.pg, "SELECT unnest($1)", 1, &integers, &c, &s.e));
+    assert_false(
+        pg_describe_statement(s.pg, &(struct pg_statement){.sql = "SELECT unnest($1)"}, &c, &s.e));
+    assert_true(pg_describe_statement(
+        s.pg, &(struct pg_statement){.sql = "SELECT unnest($1)", .n = 1, .types = &integers}, &c,
+        &s.e));
     assert_string_equal(c.list[0].type, "integer");
     pg_columns_free(&c);
     close_session(&s);
