@@ -54,3 +54,52 @@ char *clock_duration(int64_t us, char out[CLOCK_TEXT])
                  (long long)(s % 3600 / 60));
     return out;
 }
+
+/* "", "Z", "+HH", "+HHMM" or "+HH:MM", up to the text's end. NULL: none of these. */
+static const char *parse_zone(const char *p, int64_t *seconds)
+{
+    struct tm offset = {0};
+    *seconds = 0;
+    if (*p == 'Z')
+        return p + 1;
+    if (*p != '+' && *p != '-')
+        return p;
+    int sign = *p == '-' ? -1 : 1;
+    if (!(p = strptime(p + 1, "%H", &offset)))
+        return NULL;
+    if (*p == ':')
+        p++;
+    if (*p && !(p = strptime(p, "%M", &offset)))
+        return NULL;
+    *seconds = sign * (offset.tm_hour * 3600 + offset.tm_min * 60);
+    return p;
+}
+
+/* "HH:MM", "HH:MM:SS" or "HH:MM:SS.ffffff". NULL: none of these. */
+static const char *parse_time_of_day(const char *p, struct tm *tm, int64_t *us)
+{
+    if (!(p = strptime(p, "%H:%M", tm)))
+        return NULL;
+    if (*p == ':' && !(p = strptime(p + 1, "%S", tm)))
+        return NULL;
+    if (*p != '.')
+        return p;
+    int64_t unit = 100000;
+    for (p++; *p >= '0' && *p <= '9'; p++, unit /= 10)
+        *us += (*p - '0') * unit;
+    return p;
+}
+
+bool clock_parse(const char *text, int64_t *us)
+{
+    struct tm tm = {.tm_mday = 1};
+    int64_t fraction = 0, zone = 0;
+    const char *p = strptime(text, "%Y-%m-%d", &tm);
+    if (p && (*p == 'T' || *p == ' ') && p[1] && (p = parse_time_of_day(p + 1, &tm, &fraction)))
+        p = parse_zone(p, &zone);
+    if (!p)
+        return false;
+    int day = tm.tm_mday;
+    *us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
+    return !*p && tm.tm_mday == day; /* timegm makes 2 March of 30 February */
+}

@@ -5,6 +5,7 @@
  *          with a file's mtime.
  */
 #pragma once
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { CLOCK_TEXT = 80 };
@@ -19,3 +20,7 @@ char *clock_text(int64_t us, char out[CLOCK_TEXT]);
 
 /* "350 ms", "4.2 s", "3 min 20 s", "2 h 5 min": a duration for people; returns out. */
 char *clock_duration(int64_t us, char out[CLOCK_TEXT]);
+
+/* Reads "2021-06-16", "2021-06-16T20:14:09.221855Z", "2021-06-16 20:14:09+03:00"; without a zone it
+ * is UTC. */
+bool clock_parse(const char *text, int64_t *us);

@@ -6,6 +6,7 @@
 #include "script/pipeline.h"
 #include "script/script.h"
 #include "store/state.h"
+#include "store/state_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,12 +33,12 @@ static bool show(const struct pipeline *p, struct err *e)
 {
     struct state_data d;
     char text[CLOCK_TEXT];
-    if (!state_read(p->state, &d, e))
+    if (!state_file_read(p->state, &d, e))
         return false;
     printf("state      %s\n", p->state);
     if (d.phase == STATE_NEW) {
         printf("phase      new: there is no such file, the next run loads everything\n");
-    } else if (d.bare) {
+    } else if (d.mtime_only) {
         printf("phase      following: the file has no content, its time of last modification "
                "counts\n");
         printf("watermark  %s\n", clock_text(d.mtime.us, text));
@@ -60,17 +61,17 @@ static bool show(const struct pipeline *p, struct err *e)
 
 /* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a
  * file without JSON, or corrects the one that is there. */
-static bool set(const struct pipeline *p, struct state *s, const char *text, struct err *e)
+static bool set(const struct pipeline *p, struct state_file *s, const char *text, struct err *e)
 {
     struct state_data d;
     struct position at = {.cursor = (char *)text};
-    if (!state_read(p->state, &d, e))
+    if (!state_file_read(p->state, &d, e))
         return false;
     char utc[CLOCK_TEXT];
-    at.has_us = state_parse_time(text, &at.us);
+    at.has_us = clock_parse(text, &at.us);
     if (at.has_us) /* in UTC: a timestamp column has no eye for a zone */
         at.cursor = clock_text(at.us, utc);
-    bool known = d.phase != STATE_NEW && !d.bare;
+    bool known = d.phase != STATE_NEW && !d.mtime_only;
     const struct position *root = known && d.n_tables > 0 ? &d.tables[0].checkpoint.at : NULL;
     bool is_number = root && root->cursor && !root->has_us, ok = true;
     if (is_number && at.has_us)
@@ -80,7 +81,7 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
         ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z",
                      text);
     d.phase = STATE_FOLLOWING;
-    d.bare = !known;
+    d.mtime_only = !known;
     free(d.after);
     d.after = NULL;
     ok = ok && (position_copy(&d.mtime, &at) || err_memory(e));
@@ -90,7 +91,7 @@ static bool set(const struct pipeline *p, struct state *s, const char *text, str
             continue; /* another kind of cursor */
         ok = checkpoint_begin(m, &at) || err_memory(e);
     }
-    ok = ok && state_save(s, &d, e);
+    ok = ok && state_file_save(s, &d, e);
     state_data_free(&d);
     return ok;
 }
@@ -99,11 +100,11 @@ static bool act(const struct pipeline *p, const char *verb, const char *value, s
 {
     if (strcmp(verb, "show") == 0)
         return show(p, e);
-    struct state *s = state_open(p->state, e);
+    struct state_file *s = state_file_open(p->state, e);
     if (!s)
         return false;
-    bool ok = strcmp(verb, "set") == 0 ? set(p, s, value, e) : state_remove(s, e);
-    state_close(s);
+    bool ok = strcmp(verb, "set") == 0 ? set(p, s, value, e) : state_file_remove(s, e);
+    state_file_close(s);
     return ok;
 }
 

@@ -12,6 +12,7 @@
 #include "flow/versions.h"
 #include "source/source.h"
 #include "store/deadletter.h"
+#include "store/state_file.h"
 
 #include <stdlib.h>
 
@@ -132,7 +133,7 @@ static bool save(struct coordinator *p, struct err *e)
     if (p->dead && !deadletters_sync(p->dead, e))
         return false;
     p->data->version = versions_last(p->flow->versions);
-    if (p->state && !state_save(p->state, p->data, e))
+    if (p->state && !state_file_save(p->state, p->data, e))
         return false;
     p->unsaved = false;
     return true;

@@ -35,7 +35,7 @@ struct coordinator_lane {
 struct coordinator { /* all borrowed, but for lanes */
     const struct flow *flow;
     const struct source *source;
-    struct state *state; /* NULL: nothing is saved */
+    struct state_file *state; /* NULL: nothing is saved */
     struct state_data *data;
     struct deadletters *dead; /* NULL: rejections are only counted */
     struct progress *progress;

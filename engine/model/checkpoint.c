@@ -64,17 +64,17 @@ static bool window_copy(struct window *to, const struct window *from)
            text_set(&to->fence.sessions, from->fence.sessions);
 }
 
-void checkpoint_free(struct checkpoint *m)
+void checkpoint_free(struct checkpoint *c)
 {
-    position_free(&m->at);
-    position_free(&m->seen);
-    window_free(&m->window);
-    window_free(&m->candidate);
-    window_free(&m->rewind);
-    position_free(&m->pass);
-    position_free(&m->fanout);
-    free(m->after);
-    *m = (struct checkpoint){0};
+    position_free(&c->at);
+    position_free(&c->seen);
+    window_free(&c->window);
+    window_free(&c->candidate);
+    window_free(&c->rewind);
+    position_free(&c->pass);
+    position_free(&c->fanout);
+    free(c->after);
+    *c = (struct checkpoint){0};
 }
 
 void checkpoint_move(struct checkpoint *to, struct checkpoint *from)
@@ -95,17 +95,17 @@ bool checkpoint_copy(struct checkpoint *to, const struct checkpoint *from)
            position_copy(&to->fanout, &from->fanout) && text_set(&to->after, from->after);
 }
 
-const struct position *checkpoint_highest(const struct checkpoint *m)
+const struct position *checkpoint_highest(const struct checkpoint *c)
 {
-    return m->seen.cursor ? &m->seen : &m->at;
+    return c->seen.cursor ? &c->seen : &c->at;
 }
 
-bool checkpoint_begin(struct checkpoint *m, const struct position *at)
+bool checkpoint_begin(struct checkpoint *c, const struct position *at)
 {
     struct checkpoint fresh = {0};
     bool ok = position_copy(&fresh.at, at) && position_copy(&fresh.window.from, at);
     if (ok)
-        checkpoint_move(m, &fresh);
+        checkpoint_move(c, &fresh);
     else
         checkpoint_free(&fresh);
     return ok;

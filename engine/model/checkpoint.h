@@ -65,13 +65,13 @@ struct checkpoint {
     uint64_t fanout_hash;    /* of those rows: whether they are still the same ones */
     char *after; /* owned: the last key done, of the fan-out; or of the snapshot or the sweep */
 };
-void checkpoint_free(struct checkpoint *m);
+void checkpoint_free(struct checkpoint *c);
 /* Replaces what `to` held, and leaves `from` empty. */
 void checkpoint_move(struct checkpoint *to, struct checkpoint *from);
 /* Replaces what `to` held with a copy. False: no memory; `to` can be freed. */
 bool checkpoint_copy(struct checkpoint *to, const struct checkpoint *from);
 /* Starts over: all rows at or above `at` are to be read (cursor NULL: all rows). False: no memory,
- * and `m` is unchanged. */
-bool checkpoint_begin(struct checkpoint *m, const struct position *at);
+ * and `c` is unchanged. */
+bool checkpoint_begin(struct checkpoint *c, const struct position *at);
 /* The highest position read; borrowed. */
-const struct position *checkpoint_highest(const struct checkpoint *m);
+const struct position *checkpoint_highest(const struct checkpoint *c);

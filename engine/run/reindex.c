@@ -19,6 +19,8 @@
 #include "run/run_open.h"
 #include "run/run_workers.h"
 #include "store/deadletter.h"
+#include "store/quiesce.h"
+#include "store/state_file.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +39,7 @@ struct reindex {
     struct index_info old;   /* what the alias stands for */
     struct index_meta old_meta;
     struct state_data main_data; /* as it was at the beginning */
-    struct state *main;          /* owned; NULL: somebody else's */
+    struct state_file *main;     /* owned; NULL: somebody else's */
     bool resumed, swapped;       /* by an earlier call */
     size_t rejected;             /* documents, by the new index */
     long long kept;              /* while old ones are removed */
@@ -79,7 +81,7 @@ static bool look_at_old(void *arg, struct err *e)
 static bool read_main(struct reindex *x, struct err *e)
 {
     struct state_data *d = &x->main_data;
-    if (!state_read(x->main_path, d, e))
+    if (!state_file_read(x->main_path, d, e))
         return false;
     if (!d->pipeline || strcmp(d->pipeline, name_of(x)) == 0)
         return true;
@@ -164,7 +166,7 @@ static bool begin_anew(struct reindex *x, struct err *e)
     free(rejected);
     bool ok = text_set(&d.pipeline, name_of(x)) && text_set(&d.index, name) &&
               text_set(&d.index_uuid, "");
-    ok = (ok || err_memory(e)) && state_save(x->run.state.file, &d, e) &&
+    ok = (ok || err_memory(e)) && state_file_save(x->run.state.file, &d, e) &&
          pipeline_set_index(&x->run.user.pipeline, name, e);
     state_data_free(&d);
     return ok;
@@ -177,7 +179,7 @@ static bool choose_index(void *arg, struct err *e)
     struct state_data d = {0};
     bool clear = false;
     x->resumed = x->swapped = false;
-    bool ok = state_read(r->user.pipeline.state, &d, e);
+    bool ok = state_file_read(r->user.pipeline.state, &d, e);
     bool begun = ok && d.phase != STATE_NEW && d.index && d.index_uuid;
     ok = ok && (!begun || judge_begun(x, &d, &clear, e));
     if (ok && clear) {
@@ -331,15 +333,15 @@ static bool swap(struct reindex *x, struct err *e)
     struct err taken;
     bool still = true;
     int asked = -1;
-    x->main = state_open(x->main_path, &taken);
+    x->main = state_file_open(x->main_path, &taken);
     if (!x->main)
-        asked = state_ask(x->main_path, HOLD_MS, &still);
+        asked = quiesce_ask(x->main_path, HOLD_MS, &still);
     if (!still)
         log_warn("%s: whoever uses state file '%s' does not hold still: going on", name_of(x),
                  x->main_path);
     bool ok = run_changes(r, e) && check_rejected(x, e) && patiently(x, refresh, e) &&
               patiently(x, swap_alias, e);
-    state_release(asked);
+    quiesce_release(asked);
     if (ok)
         log_info("%s: '%s' stands for '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
                  x->old.exists ? ", no longer for " : "",
@@ -376,13 +378,13 @@ static bool hand_over(struct reindex *x, struct err *e)
         run_save_meta(r);
         if (!text_set(&r->state.data.index, x->alias))
             return err_memory(e);
-        if (!hand_over_rejected(x, e) || !state_save(x->main, &r->state.data, e))
+        if (!hand_over_rejected(x, e) || !state_file_save(x->main, &r->state.data, e))
             return false;
     } else {
         log_info("%s: whoever uses state file '%s' goes on with the new index by itself",
                  name_of(x), x->main_path);
     }
-    return state_remove(r->state.file, e);
+    return state_file_remove(r->state.file, e);
 }
 
 /* One that has served, and was replaced: known by its uuid. What merely bears such a name may be
@@ -410,7 +412,7 @@ static bool finish(struct reindex *x, struct err *e)
     struct run *r = &x->run;
     struct err ignored;
     if (!x->main) /* in a call that goes on after the swap */
-        x->main = state_open(x->main_path, &ignored);
+        x->main = state_file_open(x->main_path, &ignored);
     if (!run_changes(r, e) || !hand_over(x, e))
         return false;
     if (!index_each_old(r->servers.es, x->alias, remove_old, x, &ignored))
@@ -460,7 +462,7 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
     if (!p->state)
         return err_memory(e);
     if (!run_reach(r, RUN_SEARCH, look_at_old, x, e) || !read_main(x, e) ||
-        !(r->state.file = state_open(p->state, e)) || !patiently(x, choose_index, e) ||
+        !(r->state.file = state_file_open(p->state, e)) || !patiently(x, choose_index, e) ||
         !run_open_rest(r, e))
         return false;
     raise_version(x);
@@ -478,7 +480,7 @@ bool reindex(const struct reindex_options *o, const char *script, bool terminal,
                 .started_us = clock_mono_us()}};
     bool ok = open_all(&x, script, e) && run_execute(&x.run, work, &x, e);
     *rejected = x.rejected > 0;
-    state_close(x.main);
+    state_file_close(x.main);
     state_data_free(&x.main_data);
     run_close(&x.run);
     free(x.alias);

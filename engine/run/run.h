@@ -37,7 +37,7 @@ struct run_options {
 
 /* How far the pipeline has come: what the state file says, or will say when it is saved next. */
 struct run_state {
-    struct state *file; /* owned; NULL: a dry run */
+    struct state_file *file; /* owned; NULL: a dry run */
     struct state_data data;
     struct deadletters *dead; /* owned; NULL: a dry run */
     bool frozen;              /* data must not be saved: it skips rows that were never read */

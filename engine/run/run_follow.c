@@ -15,6 +15,7 @@
 #include "run/run_state.h"
 #include "run/run_warn.h"
 #include "run/sweep_due.h"
+#include "store/quiesce.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -234,7 +235,7 @@ static bool hold_still(struct following *f, struct err *e)
     free(p->lanes);
     p->lanes = lanes;
     f->checked_us = 0; /* the index may be another one afterwards */
-    return ok && (state_hold(f->run->state.file) || stop_err(e));
+    return ok && (quiesce_pause(f->run->state.file) || stop_err(e));
 }
 
 /* ---- the loop ---- */
@@ -250,7 +251,7 @@ static bool round_of(struct following *f, struct err *e)
     struct run *r = f->run;
     bool moved;
     int64_t now = clock_mono_us();
-    if (state_is_asked(r->state.file) && !hold_still(f, e))
+    if (quiesce_is_asked(r->state.file) && !hold_still(f, e))
         return false;
     if (now >= f->look_us) {
         f->look_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
@@ -291,7 +292,7 @@ bool run_follow(struct run *r, struct err *e)
     log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
     run_warn_repeated(r); /* of the load */
     r->work.progress.terminal = false;
-    state_may_ask(r->state.file);
+    quiesce_allow(r->state.file);
     report_sweeps(r);
     look_when_due(&f);
     bool ok = open_feeds(&f, e);

@@ -6,6 +6,7 @@
 #include "flow/versions.h"
 #include "run/run.h"
 #include "run/run_state.h"
+#include "store/state_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -354,21 +355,22 @@ char *run_reindex_path(const char *state)
 static bool remove_reindex_state(const char *path, struct err *e)
 {
     struct err taken;
-    struct state *s = state_open(path, &taken);
-    bool ok = !s || state_remove(s, e);
-    state_close(s);
+    struct state_file *s = state_file_open(path, &taken);
+    bool ok = !s || state_file_remove(s, e);
+    state_file_close(s);
     return ok;
 }
 
 bool run_adopt(struct run *r, struct err *e)
 {
     struct state_data reindexed = {0};
-    struct state *file = run_state_to_save(r);
+    struct state_file *file = run_state_to_save(r);
     char *path = run_reindex_path(pipeline_of(r)->state);
-    bool ok = (path || err_memory(e)) && read_new_index(r, e) && state_read(path, &reindexed, e) &&
+    bool ok = (path || err_memory(e)) && read_new_index(r, e) &&
+              state_file_read(path, &reindexed, e) &&
               run_state_adopt(&r->state, &reindexed, r->index.info.uuid, e) && run_bind_state(r, e);
     if (ok && file)
-        ok = state_save(file, &r->state.data, e) &&
+        ok = state_file_save(file, &r->state.data, e) &&
              (reindexed.phase == STATE_NEW || remove_reindex_state(path, e));
     state_data_free(&reindexed);
     free(path);

@@ -8,6 +8,7 @@
 #include "run/run_index.h"
 #include "run/run_state.h"
 #include "store/deadletter.h"
+#include "store/state_file.h"
 
 #include <stdlib.h>
 
@@ -53,7 +54,7 @@ void run_close(struct run *r)
     run_close_servers(&r->servers);
     state_data_free(&r->state.data);
     deadletters_close(r->state.dead);
-    state_close(r->state.file);
+    state_file_close(r->state.file);
     batch_free(r->keys);
     free(r->index.alias);
 }

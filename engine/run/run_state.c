@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "run/run.h"
 #include "store/deadletter.h"
+#include "store/state_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,7 +33,8 @@ bool run_open_state(struct run *r, struct err *e)
     struct run_state *s = &r->state;
     if (r->options.dry_run)
         return true;
-    if ((!s->file && !(s->file = state_open(p->state, e))) || !state_read(p->state, &s->data, e))
+    if ((!s->file && !(s->file = state_file_open(p->state, e))) ||
+        !state_file_read(p->state, &s->data, e))
         return false;
     if (s->data.pipeline && strcmp(s->data.pipeline, p->name) != 0 && !r->options.take_over) {
         err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
@@ -47,7 +49,7 @@ bool run_open_state(struct run *r, struct err *e)
 
 /* ---- saving ---- */
 
-struct state *run_state_to_save(const struct run *r)
+struct state_file *run_state_to_save(const struct run *r)
 {
     return run_is_partial(r) || r->state.frozen ? NULL : r->state.file;
 }
@@ -151,7 +153,7 @@ static bool bind_tables(struct run *r, struct err *e)
 bool run_bind_state(struct run *r, struct err *e)
 {
     struct state_data *d = &r->state.data;
-    d->bare = false;
+    d->mtime_only = false;
     if (!text_set(&d->pipeline, r->user.pipeline.name) ||
         !text_set(&d->index, r->user.pipeline.sink.index) ||
         (!r->options.dry_run && !text_set(&d->index_uuid, r->index.info.uuid)))
@@ -231,9 +233,9 @@ const char *run_why_full(const struct run *r)
         return "there is no state yet";
     if (r->index.is_new)
         return "the index did not exist, though the state says it was loaded";
-    if (!d->bare && strcmp(d->index_uuid, r->index.info.uuid) != 0)
+    if (!d->mtime_only && strcmp(d->index_uuid, r->index.info.uuid) != 0)
         return "the index is not the one that was loaded";
-    if (d->bare && r->user.pipeline.source.cursor && !r->user.source.tables[0].cursor_is_time)
+    if (d->mtime_only && r->user.pipeline.source.cursor && !r->user.source.tables[0].cursor_is_time)
         return "the state file holds only a time, but the cursor is a number";
     if (d->n_tables > 0 && strcmp(d->tables[0].name, r->user.source.tables[0].name) != 0)
         return "the state belongs to another table";

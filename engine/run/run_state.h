@@ -11,7 +11,7 @@
 struct err;
 struct run;
 struct run_state;
-struct state;
+struct state_file;
 struct state_data;
 
 /* Locks and reads the state file, and opens the dead letters. ERR_USAGE: the file belongs to another
@@ -20,7 +20,7 @@ bool run_open_state(struct run *r, struct err *e);
 
 /* The file that progress is saved to, borrowed. NULL: a dry run, a run over some of the rows, or a
  * frozen state. */
-struct state *run_state_to_save(const struct run *r);
+struct state_file *run_state_to_save(const struct run *r);
 /* From now on nothing is saved: what this run reads leaves a gap. */
 void run_state_freeze(struct run *r);
 

@@ -1,36 +1,16 @@
 #include "store/state.h"
 
-#include "base/atomic_file.h"
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/err.h"
-#include "base/file.h"
 #include "base/json.h"
-#include "base/log.h"
-#include "base/stop.h"
 #include "base/text.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
     FORMAT = 2,
-    OLDEST_FORMAT = 1,  /* its positions were bounds: whatever was not done lay above them */
-    MAX_FILE = 1 << 20, /* bytes; a state is below 1 KiB, but for its keys */
-    MAX_BARE = 256,     /* bytes; a longer text without JSON is not a bare file but a damaged one */
-};
-
-struct state {
-    struct atomic_file file;
-    int lock;
+    OLDEST_FORMAT = 1, /* had no window: every row that was not done lay above the position */
 };
 
 /* ---- data ---- */
@@ -66,7 +46,7 @@ static bool copy_table(struct state_data *to, const struct state_table *from)
 bool state_data_copy(struct state_data *to, const struct state_data *from)
 {
     *to = (struct state_data){.phase = from->phase,
-                              .bare = from->bare,
+                              .mtime_only = from->mtime_only,
                               .version = from->version,
                               .swept_us = from->swept_us,
                               .documents = from->documents};
@@ -92,118 +72,6 @@ struct state_table *state_table(struct state_data *d, const char *name)
     d->tables = tables;
     tables[d->n_tables] = (struct state_table){.name = strdup(name)};
     return tables[d->n_tables].name ? &tables[d->n_tables++] : NULL;
-}
-
-/* ---- opening ---- */
-
-static bool lock_taken(int fd, const char *path, struct err *e)
-{
-    char pid[24] = "";
-    ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
-    pid[n > 0 ? n : 0] = '\0';
-    pid[strcspn(pid, "\n")] = '\0';
-    err_set(e, ERR_FINAL, "cannot use state file '%s': another run is using it (process %s)", path,
-            *pid ? pid : "unknown");
-    return err_hint(e, "wait for it to end, or give this script a state file of its own");
-}
-
-static bool take_lock(struct state *s, struct err *e)
-{
-    char *path;
-    if (asprintf(&path, "%s.lock", s->file.path) < 0)
-        return err_memory(e);
-    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    bool ok;
-    if (s->lock < 0)
-        ok = file_error(e, "open", path);
-    else if (flock(s->lock, LOCK_EX | LOCK_NB) != 0)
-        ok = errno == EWOULDBLOCK ? lock_taken(s->lock, s->file.path, e)
-                                  : file_error(e, "lock", path);
-    else
-        ok = true;
-    free(path);
-    /* The pid is only there for other processes' messages: a full disk is no reason to stop
-     * here. */
-    if (ok && ftruncate(s->lock, 0) == 0)
-        dprintf(s->lock, "%ld\n", (long)getpid());
-    return ok;
-}
-
-struct state *state_open(const char *path, struct err *e)
-{
-    struct state *s = calloc(1, sizeof *s);
-    if (!s) {
-        err_memory(e);
-        return NULL;
-    }
-    s->lock = -1;
-    if (atomic_file_prepare(&s->file, path, "state file", e) && take_lock(s, e))
-        return s;
-    state_close(s);
-    return NULL;
-}
-
-void state_close(struct state *s)
-{
-    if (!s)
-        return;
-    if (s->lock >= 0)
-        close(s->lock);
-    atomic_file_free(&s->file);
-    free(s);
-}
-
-/* ---- holding still ---- */
-
-/* Bytes of the lock file. The owner of the state has WORK while it works; who asks takes ASK, then
- * waits for WORK. Both locks go when their process ends. */
-enum { ASK = 1 << 20, WORK, PAUSE_MS = 5 };
-
-static bool lock_byte(int fd, int byte, short type)
-{
-    struct flock l = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    return fcntl(fd, F_OFD_SETLK, &l) == 0;
-}
-
-void state_may_ask(struct state *s)
-{
-    lock_byte(s->lock, WORK, F_RDLCK);
-}
-
-bool state_is_asked(struct state *s)
-{
-    struct flock l = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = ASK, .l_len = 1};
-    return fcntl(s->lock, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
-}
-
-bool state_hold(struct state *s)
-{
-    bool on = lock_byte(s->lock, WORK, F_UNLCK);
-    while (on && (state_is_asked(s) || !lock_byte(s->lock, WORK, F_RDLCK)))
-        on = stop_sleep(PAUSE_MS);
-    return on;
-}
-
-int state_ask(const char *path, int64_t timeout_ms, bool *still)
-{
-    char *lock;
-    int64_t end = clock_mono_us() + timeout_ms * 1000;
-    int fd = -1;
-    *still = false;
-    if (asprintf(&lock, "%s.lock", path) >= 0) {
-        fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        free(lock);
-    }
-    bool on = fd >= 0 && lock_byte(fd, ASK, F_WRLCK);
-    while (on && !(*still = lock_byte(fd, WORK, F_WRLCK)))
-        on = clock_mono_us() < end && stop_sleep(PAUSE_MS);
-    return fd;
-}
-
-void state_release(int asked)
-{
-    if (asked >= 0)
-        close(asked);
 }
 
 /* ---- reading ---- */
@@ -233,7 +101,7 @@ static bool read_uint(struct json_reader *r, uint64_t *out)
     return ok;
 }
 
-/* "cursor", "key" or "us". *mine: it was one of them. */
+/* Reads the value of "cursor", "key" or "us". *mine: it was one of them. */
 static bool read_position_field(struct json_reader *r, struct position *p, bool *mine)
 {
     *mine = true;
@@ -245,6 +113,16 @@ static bool read_position_field(struct json_reader *r, struct position *p, bool 
         return p->has_us = read_int(r, &p->us);
     *mine = false;
     return true;
+}
+
+static bool read_position(struct json_reader *r, struct position *p)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true, mine;
+    while (ok && json_next(r) == JSON_KEY)
+        ok = read_position_field(r, p, &mine) && (mine || json_skip(r));
+    return ok && r->token == JSON_OBJECT_END;
 }
 
 static bool read_fence(struct json_reader *r, struct fence *f)
@@ -276,53 +154,64 @@ static bool read_window(struct json_reader *r, struct window *w)
     return ok && r->token == JSON_OBJECT_END;
 }
 
-/* A position with one number, and perhaps a text: "fan", "pass", "seen". */
-static bool read_part(struct json_reader *r, struct position *p, const char *name, uint64_t *number,
-                      char **after)
+static bool read_pass(struct json_reader *r, struct checkpoint *c)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
     bool ok = true, mine;
     while (ok && json_next(r) == JSON_KEY) {
-        ok = read_position_field(r, p, &mine);
+        ok = read_position_field(r, &c->pass, &mine);
         if (!mine)
-            ok = name && json_is(r, name)       ? read_uint(r, number)
-                 : after && json_is(r, "after") ? read_text(r, after)
-                                                : json_skip(r);
+            ok = json_is(r, "xid") ? read_uint(r, &c->pass_xid) : json_skip(r);
     }
     return ok && r->token == JSON_OBJECT_END;
 }
 
-static bool read_checkpoint(struct json_reader *r, struct checkpoint *m)
+static bool read_fanout(struct json_reader *r, struct checkpoint *c)
+{
+    if (json_next(r) != JSON_OBJECT)
+        return false;
+    bool ok = true, mine;
+    while (ok && json_next(r) == JSON_KEY) {
+        ok = read_position_field(r, &c->fanout, &mine);
+        if (!mine)
+            ok = json_is(r, "hash")    ? read_uint(r, &c->fanout_hash)
+                 : json_is(r, "after") ? read_text(r, &c->after)
+                                       : json_skip(r);
+    }
+    return ok && r->token == JSON_OBJECT_END;
+}
+
+static bool read_checkpoint(struct json_reader *r, struct checkpoint *c)
 {
     struct position owed = {0};
     if (json_next(r) != JSON_OBJECT)
         return false;
     bool ok = true, mine, has_window = false;
     while (ok && json_next(r) == JSON_KEY) {
-        ok = read_position_field(r, &m->at, &mine);
+        ok = read_position_field(r, &c->at, &mine);
         if (mine)
             continue;
         if (json_is(r, "window"))
-            ok = has_window = read_window(r, &m->window);
+            ok = has_window = read_window(r, &c->window);
         else if (json_is(r, "candidate"))
-            ok = read_window(r, &m->candidate);
+            ok = read_window(r, &c->candidate);
         else if (json_is(r, "rewind"))
-            ok = read_window(r, &m->rewind);
+            ok = read_window(r, &c->rewind);
         else if (json_is(r, "seen"))
-            ok = read_part(r, &m->seen, NULL, NULL, NULL);
+            ok = read_position(r, &c->seen);
         else if (json_is(r, "pass"))
-            ok = read_part(r, &m->pass, "xid", &m->pass_xid, NULL);
+            ok = read_pass(r, c);
         else if (json_is(r, "fan"))
-            ok = read_part(r, &m->fanout, "hash", &m->fanout_hash, &m->after);
-        else if (json_is(r, "owed")) /* of format 1: the position to go back to */
-            ok = read_part(r, &owed, NULL, NULL, NULL);
+            ok = read_fanout(r, c);
+        else if (json_is(r, "owed")) /* of format 1: the position to return to */
+            ok = read_position(r, &owed);
         else
             ok = json_skip(r);
     }
     ok = ok && r->token == JSON_OBJECT_END;
-    if (ok && !has_window) /* format 1 */
-        ok = position_copy(&m->window.from, owed.cursor ? &owed : &m->at);
+    if (ok && !has_window) /* of format 1 */
+        ok = position_copy(&c->window.from, owed.cursor ? &owed : &c->at);
     position_free(&owed);
     return ok;
 }
@@ -341,7 +230,7 @@ static bool read_tables(struct json_reader *r, struct state_data *d)
     return r->token == JSON_OBJECT_END;
 }
 
-/* {"TABLE":["KEY","TYPES","CURSOR"],..} */
+/* {"TABLE":["KEY","TYPES","CURSOR"],...} */
 static bool read_columns(struct json_reader *r, struct state_data *d)
 {
     if (json_next(r) != JSON_OBJECT)
@@ -412,121 +301,31 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
         else
             ok = json_skip(r);
         if (*format > FORMAT)
-            return true; /* not ours to judge: what follows may have changed its meaning */
+            return true; /* the fields that follow may have another meaning */
     }
     return ok && r->token == JSON_OBJECT_END && json_end(r) && *format >= OLDEST_FORMAT &&
            d->pipeline && d->index_uuid && d->phase != STATE_NEW;
 }
 
-static bool read_json(const char *path, const struct buf *text, struct state_data *d, struct err *e)
+static bool damaged(size_t at, struct err *e)
 {
-    struct json_reader r;
-    int64_t format = 0;
-    json_open(&r, text->data, text->len);
-    bool ok = read_fields(&r, d, &format);
-    size_t at = r.at;
-    json_close(&r);
-    if (ok && format <= FORMAT)
-        return true;
-    if (format > FORMAT)
-        return err_set(e, ERR_FINAL,
-                       "cannot read state file '%s': format %lld was written by a newer version",
-                       path, (long long)format);
-    err_set(e, ERR_FINAL, "cannot read state file '%s': damaged at byte %zu", path, at);
+    err_set(e, ERR_FINAL, "damaged at byte %zu", at);
     return err_hint(e, "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the "
                        "next run loads everything");
 }
 
-static bool is_bare(const struct buf *text)
+bool state_parse(struct state_data *d, const char *text, size_t len, struct err *e)
 {
-    for (size_t i = 0; i < text->len; i++)
-        if (text->len > MAX_BARE || strchr("{}[]\"", text->data[i]) ||
-            (unsigned char)text->data[i] == 0x7f)
-            return false; /* strchr finds the zero byte too */
-    return true;
-}
-
-static bool read_file(const char *path, struct buf *text, struct stat *info, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return file_error(e, "open state file", path);
-    enum file_end end = fstat(fd, info) == 0 ? file_read(fd, text) : FILE_ERROR;
-    if (end == FILE_TOO_LARGE)
-        err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE);
-    else if (end == FILE_NO_MEMORY)
-        err_memory(e);
-    else if (end == FILE_ERROR)
-        file_error(e, "read state file", path);
-    close(fd);
-    return end == FILE_COMPLETE;
-}
-
-/* Whoever touches the file to an earlier time wants what changed since then to be read again: in
- * each table. */
-static bool go_back(struct state_data *d, int64_t us, const char *path, struct err *e)
-{
-    char text[CLOCK_TEXT], was[CLOCK_TEXT];
-    if (!d->bare)
-        log_info("state file '%s' was touched: going back from %s to %s", path,
-                 clock_text(d->tables[0].checkpoint.at.us, was), clock_text(us, text));
-    if (!position_set_time(&d->mtime, us))
-        return err_memory(e);
-    for (size_t i = 0; i < d->n_tables; i++) {
-        struct checkpoint *m = &d->tables[i].checkpoint;
-        if (!m->at.has_us || m->at.us <= us)
-            continue;
-        struct window rewind = {0};
-        if (m->rewind.fence.sessions && (!m->rewind.from.has_us || m->rewind.from.us < us)) {
-            rewind = m->rewind; /* what is lower still is not forgotten */
-            m->rewind = (struct window){0};
-        }
-        bool ok = checkpoint_begin(m, &d->mtime);
-        m->rewind = rewind;
-        if (!ok)
-            return err_memory(e);
-    }
-    return true;
-}
-
-static bool heed_mtime(const char *path, const struct stat *info, struct state_data *d,
-                       struct err *e)
-{
-    int64_t us = (int64_t)info->st_mtim.tv_sec * 1000000 + info->st_mtim.tv_nsec / 1000;
-    const struct position *root = d->n_tables ? &d->tables[0].checkpoint.at : NULL;
-    char text[CLOCK_TEXT], other[CLOCK_TEXT];
-    if (d->bare)
-        return go_back(d, us, path, e);
-    if (d->phase != STATE_FOLLOWING || !root || !root->has_us || us == root->us)
-        return true;
-    if (us < root->us)
-        return go_back(d, us, path, e);
-    log_warn(
-        "state file '%s' has a later time (%s) than the position in it (%s): the position counts",
-        path, clock_text(us, text), clock_text(root->us, other));
-    return true;
-}
-
-bool state_read(const char *path, struct state_data *d, struct err *e)
-{
-    *d = (struct state_data){0};
-    if (access(path, F_OK) != 0 && errno == ENOENT)
-        return true;
-    struct buf text;
-    struct stat info;
-    buf_init(&text, MAX_FILE);
-    bool ok = read_file(path, &text, &info, e);
-    if (ok && is_bare(&text)) {
-        d->bare = true;
-        d->phase = STATE_FOLLOWING;
-    } else if (ok) {
-        ok = read_json(path, &text, d, e);
-    }
-    ok = ok && heed_mtime(path, &info, d, e);
-    buf_free(&text);
-    if (!ok)
-        state_data_free(d);
-    return ok;
+    struct json_reader r;
+    int64_t format = 0;
+    json_open(&r, text, len);
+    bool ok = read_fields(&r, d, &format);
+    size_t at = r.at;
+    json_close(&r);
+    if (format > FORMAT)
+        return err_set(e, ERR_FINAL, "format %lld was written by a newer version",
+                       (long long)format);
+    return ok || damaged(at, e);
 }
 
 /* ---- writing ---- */
@@ -536,7 +335,7 @@ static void add_value(struct buf *b, const char *text)
     size_t before = b->len;
     if (text && json_add_string(b, text, strlen(text)))
         return;
-    /* a key that is no UTF-8, in a database that takes any bytes: without it, more is read again */
+    /* a key that is not UTF-8, from an SQL_ASCII database: without it, more rows are read again */
     if (!b->failed)
         buf_cut(b, before);
     buf_adds(b, "null");
@@ -572,29 +371,29 @@ static void add_window(struct buf *b, const char *name, const struct window *w)
     buf_adds(b, "}");
 }
 
-static void add_checkpoint(struct buf *b, const struct checkpoint *m)
+static void add_checkpoint(struct buf *b, const struct checkpoint *c)
 {
-    add_position(b, &m->at);
-    if (m->seen.cursor) {
+    add_position(b, &c->at);
+    if (c->seen.cursor) {
         buf_adds(b, ",\"seen\":");
-        add_position(b, &m->seen);
+        add_position(b, &c->seen);
         buf_adds(b, "}");
     }
-    add_window(b, "window", &m->window);
-    if (m->candidate.us != 0)
-        add_window(b, "candidate", &m->candidate);
-    if (m->rewind.fence.sessions)
-        add_window(b, "rewind", &m->rewind);
-    if (m->pass.cursor) {
+    add_window(b, "window", &c->window);
+    if (c->candidate.us != 0)
+        add_window(b, "candidate", &c->candidate);
+    if (c->rewind.fence.sessions)
+        add_window(b, "rewind", &c->rewind);
+    if (c->pass.cursor) {
         buf_adds(b, ",\"pass\":");
-        add_position(b, &m->pass);
-        buf_addf(b, ",\"xid\":%llu}", (unsigned long long)m->pass_xid);
+        add_position(b, &c->pass);
+        buf_addf(b, ",\"xid\":%llu}", (unsigned long long)c->pass_xid);
     }
-    if (m->fanout.cursor) {
+    if (c->fanout.cursor) {
         buf_adds(b, ",\"fan\":");
-        add_position(b, &m->fanout);
-        add_text(b, ",\"after\"", m->after);
-        buf_addf(b, ",\"hash\":%lld}", (long long)m->fanout_hash);
+        add_position(b, &c->fanout);
+        add_text(b, ",\"after\"", c->after);
+        buf_addf(b, ",\"hash\":%lld}", (long long)c->fanout_hash);
     }
     buf_adds(b, "}");
 }
@@ -633,103 +432,20 @@ static void add_columns(struct buf *b, const struct state_data *d)
     buf_adds(b, n ? "}" : "");
 }
 
-static void write_json(struct buf *b, const struct state_data *d)
+void state_write(struct buf *out, const struct state_data *d)
 {
-    buf_addf(b, "{\"format\":%d,", FORMAT);
-    add_text(b, "\"pipeline\"", d->pipeline);
-    add_text(b, ",\"index\"", d->index);
-    add_text(b, ",\"index_uuid\"", d->index_uuid);
-    add_text(b, ",\"phase\"", d->phase == STATE_SNAPSHOT ? "snapshot" : "following");
-    add_text(b, ",\"after\"", d->after);
-    buf_addf(b, ",\"version\":%lld", (long long)d->version);
+    buf_addf(out, "{\"format\":%d,", FORMAT);
+    add_text(out, "\"pipeline\"", d->pipeline);
+    add_text(out, ",\"index\"", d->index);
+    add_text(out, ",\"index_uuid\"", d->index_uuid);
+    add_text(out, ",\"phase\"", d->phase == STATE_SNAPSHOT ? "snapshot" : "following");
+    add_text(out, ",\"after\"", d->after);
+    buf_addf(out, ",\"version\":%lld", (long long)d->version);
     if (d->server)
-        add_text(b, ",\"server\"", d->server);
-    add_tables(b, d);
-    add_columns(b, d);
-    buf_addf(b, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
-    add_text(b, ",\"after\"", d->sweep_after);
-    buf_addf(b, "},\"documents\":%lld}\n", (long long)d->documents);
-}
-
-/* The mtime of a file in this state: see the top of state.h. */
-static void set_times(const struct state_data *d, struct timespec times[2])
-{
-    const struct position *root = d->bare       ? &d->mtime
-                                  : d->n_tables ? &d->tables[0].checkpoint.at
-                                                : NULL;
-    int64_t us = d->phase == STATE_FOLLOWING && root && root->has_us ? root->us : 0;
-    int64_t s = us / 1000000, rest = us % 1000000;
-    if (rest < 0) {
-        rest += 1000000;
-        s--;
-    }
-    times[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
-    times[1] = (struct timespec){.tv_sec = (time_t)s, .tv_nsec = rest * 1000};
-}
-
-static bool replace_file(const struct atomic_file *f, const struct buf *text,
-                         const struct state_data *d, struct err *e)
-{
-    int fd = atomic_file_begin(f, e);
-    if (fd < 0)
-        return false;
-    struct timespec times[2];
-    set_times(d, times);
-    bool ok = file_write(fd, text->data, text->len, f->temporary, e);
-    if (ok && futimens(fd, times) != 0)
-        ok = file_error(e, "write", f->temporary);
-    return atomic_file_end(f, fd, ok, e);
-}
-
-bool state_save(struct state *s, const struct state_data *d, struct err *e)
-{
-    struct buf text;
-    buf_init(&text, MAX_FILE);
-    if (!d->bare)
-        write_json(&text, d);
-    bool ok = !text.failed || err_memory(e);
-    ok = ok && replace_file(&s->file, &text, d, e);
-    buf_free(&text);
-    return ok || err_wrap(e, "state not saved");
-}
-
-bool state_remove(struct state *s, struct err *e)
-{
-    return atomic_file_remove(&s->file, e);
-}
-
-bool state_parse_time(const char *text, int64_t *us)
-{
-    struct tm tm = {.tm_mday = 1};
-    const char *p = strptime(text, "%Y-%m-%d", &tm);
-    if (!p)
-        return false;
-    int64_t fraction = 0, zone = 0;
-    if ((*p == 'T' || *p == ' ') && p[1]) {
-        if (!(p = strptime(p + 1, "%H:%M", &tm)))
-            return false;
-        if (*p == ':' && !(p = strptime(p + 1, "%S", &tm)))
-            return false;
-        if (*p == '.') {
-            int64_t unit = 100000;
-            for (p++; *p >= '0' && *p <= '9'; p++, unit /= 10)
-                fraction += (*p - '0') * unit;
-        }
-        if (*p == '+' || *p == '-') {
-            struct tm offset = {0};
-            int sign = *p == '-' ? -1 : 1;
-            if (!(p = strptime(p + 1, "%H", &offset)))
-                return false;
-            if (*p == ':')
-                p++;
-            if (*p && !(p = strptime(p, "%M", &offset)))
-                return false;
-            zone = sign * (offset.tm_hour * 3600 + offset.tm_min * 60);
-        } else if (*p == 'Z') {
-            p++;
-        }
-    }
-    int day = tm.tm_mday;
-    *us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
-    return !*p && tm.tm_mday == day; /* timegm makes 2 March of 30 February */
+        add_text(out, ",\"server\"", d->server);
+    add_tables(out, d);
+    add_columns(out, d);
+    buf_addf(out, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
+    add_text(out, ",\"after\"", d->sweep_after);
+    buf_addf(out, "},\"documents\":%lld}\n", (long long)d->documents);
 }

@@ -6,6 +6,7 @@
 #include "model/batch.h"
 #include "store/keyfile.h"
 #include "store/state.h"
+#include "store/state_file.h"
 
 #include <unistd.h>
 
@@ -31,7 +32,7 @@ static void read_state(void)
 {
     struct state_data d = {0}, copy = {0};
     struct err e = {0};
-    if (state_read(path, &d, &e)) {
+    if (state_file_read(path, &d, &e)) {
         CLAIM(d.phase != STATE_NEW && d.version >= 0 && d.documents >= 0);
         CLAIM(state_data_copy(&copy, &d) && copy.n_tables == d.n_tables);
     } else {

@@ -72,12 +72,39 @@ static void the_clocks_tell_the_time(void **state)
     assert_true(a > 0 && b >= a);
 }
 
+static void times_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t us;
+    } good[] = {
+        {"1970-01-01", 0},
+        {"2021-06-16T20:14:09.221855Z", 1623874449221855},
+        {"2021-06-16 20:14:09.221855+00", 1623874449221855},
+        {"2021-06-16 23:14:09+03:00", 1623874449000000},
+        {"2021-06-16T16:44:09-0330", 1623874449000000},
+        {"2021-06-16T20:14", 1623874440000000},
+        {"1969-12-31T23:59:59.5Z", -500000},
+    };
+    static const char *const bad[] = {
+        "", "yesterday", "2021-06", "2021-06-16x", "2021-06-16T", "2021-06-16T20", "2021-13-01"};
+    int64_t us;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(clock_parse(good[i].text, &us));
+        assert_true(us == good[i].us);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(clock_parse(bad[i], &us));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clock_text_is_iso_8601_in_utc),
         cmocka_unit_test(clock_text_bears_any_number),
         cmocka_unit_test(clock_duration_is_for_people),
+        cmocka_unit_test(times_are_read),
         cmocka_unit_test(the_clocks_tell_the_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,84 @@
+/* A process that asks waits until the holder of the lock pauses; neither waits for one that has
+ * ended. */
+#include <limits.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "store/quiesce.h"
+#include "store/state_file.h"
+
+static char folder[] = "/tmp/test_quiesce_XXXXXX";
+static char path[PATH_MAX];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/state", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[PATH_MAX];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static void a_request_waits_until_the_holder_pauses(void **state)
+{
+    (void)state;
+    struct err e;
+    bool paused;
+    int request = quiesce_ask(path, 0, &paused); /* nobody has the lock */
+    assert_true(paused);
+    quiesce_release(request);
+    struct state_file *s = state_file_open(path, &e);
+    assert_non_null(s);
+    request = quiesce_ask(path, 0, &paused); /* the holder allows no requests */
+    assert_true(paused);
+    quiesce_release(request);
+    quiesce_allow(s);
+    assert_false(quiesce_is_asked(s));
+    request = quiesce_ask(path, 0, &paused);
+    assert_false(paused);
+    assert_true(quiesce_is_asked(s));
+    quiesce_release(request);
+    assert_false(quiesce_is_asked(s));
+    pid_t child = fork();
+    if (child == 0) {
+        request = quiesce_ask(path, 60000, &paused);
+        usleep(50000);
+        _exit(paused ? 0 : 1); /* the kernel releases the request */
+    }
+    while (!quiesce_is_asked(s))
+        usleep(1000);
+    assert_true(quiesce_pause(s));
+    assert_false(quiesce_is_asked(s));
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    request = quiesce_ask(path, 0, &paused);
+    assert_false(paused);
+    quiesce_release(request);
+    state_file_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_waits_until_the_holder_pauses),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
