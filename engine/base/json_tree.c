@@ -1,6 +1,7 @@
 #include "base/json_tree.h"
 
 #include "base/err.h"
+#include "base/grow.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +9,10 @@
 /* Adds a node as the last one of parent's. 0: no memory. */
 static size_t add(struct json_tree *t, size_t parent)
 {
-    if (t->n == t->cap) {
-        size_t cap = t->cap ? t->cap * 2 : 64;
-        struct json_tree_node *nodes = realloc(t->nodes, cap * sizeof *nodes);
-        if (!nodes)
-            return 0;
-        t->nodes = nodes;
-        t->cap = cap;
-    }
+    struct json_tree_node *nodes = grow(t->nodes, t->n, &t->cap, 64, sizeof *nodes);
+    if (!nodes)
+        return 0;
+    t->nodes = nodes;
     size_t i = t->n++;
     t->nodes[i] = (struct json_tree_node){0};
     if (i <= 1)

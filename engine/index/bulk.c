@@ -1,6 +1,7 @@
 #include "index/bulk.h"
 
 #include "base/err.h"
+#include "base/grow.h"
 #include "base/json.h"
 #include "es/es.h"
 
@@ -112,14 +113,10 @@ void bulk_abort(struct bulk *b)
 
 static bool keep_open(struct bulk *b)
 {
-    if (b->n == b->cap) {
-        size_t cap = b->cap ? b->cap * 2 : 256;
-        struct bulk_item *items = realloc(b->items, cap * sizeof *items);
-        if (!items)
-            return false;
-        b->items = items;
-        b->cap = cap;
-    }
+    struct bulk_item *items = grow(b->items, b->n, &b->cap, 256, sizeof *items);
+    if (!items)
+        return false;
+    b->items = items;
     b->open.len = b->body.len - b->open.at;
     b->items[b->n++] = b->open;
     return true;

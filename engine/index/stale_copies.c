@@ -1,6 +1,7 @@
 #include "index/stale_copies.h"
 
 #include "base/err.h"
+#include "base/grow.h"
 #include "base/keyset.h"
 #include "index/bulk.h"
 #include "index/index.h"
@@ -44,17 +45,6 @@ void stale_copies_note(struct stale_copies *c, const char *key)
 
 /* ---- finding ---- */
 
-static bool make_room(struct stale_copies *c)
-{
-    size_t cap = c->cap ? c->cap * 2 : 256;
-    struct copy *list = c->n < c->cap ? c->list : realloc(c->list, cap * sizeof *list);
-    if (!list)
-        return false;
-    c->cap = c->n < c->cap ? c->cap : cap;
-    c->list = list;
-    return true;
-}
-
 static size_t keep(struct stale_copies *c, const char *text)
 {
     size_t at = c->text.len;
@@ -65,8 +55,10 @@ static size_t keep(struct stale_copies *c, const char *text)
 static bool take(const struct index_copy *found, void *arg, struct err *e)
 {
     struct stale_copies *c = arg;
-    if (!make_room(c))
+    struct copy *list = grow(c->list, c->n, &c->cap, 256, sizeof *list);
+    if (!list)
         return err_memory(e);
+    c->list = list;
     c->list[c->n++] = (struct copy){.key = keep(c, found->key),
                                     .index = keep(c, found->index),
                                     .routing = keep(c, found->routing ? found->routing : ""),
