@@ -262,7 +262,7 @@ def test_giving_up_on_the_search_server_is_3(engine, movies, free_port):
     result = ok(engine(MOVIES, "--give-up-after", "1", env=env), 3)
     assert "trying again" in result.stderr
     told = [line for line in result.stderr.splitlines() if "no request to the search server has succeeded yet in this run" in line]
-    assert len(told) == 1 and re.search(r"from sink.url \(\S+movies.lua:\d+, variable ELASTICSEARCH_URL\); it is", told[0])
+    assert len(told) == 1 and re.search(r"from sink.url \(\S+movies.lua:\d+, variable ELASTICSEARCH_URL\); waiting for it", told[0])
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -131,7 +131,7 @@ def test_an_index_of_somebody_elses_may_lack_settings_but_not_differ_in_a_field(
     search.request("PUT", "things", {})
     for _ in range(2):  # and it is not taken for ours the second time
         done = ok(engine(path, "--full"))
-        assert "index 'things' was made by somebody else, and lacks what the script wants" in done.stderr
+        assert "index 'things' was not created by etl-engine and differs from the script" in done.stderr
         assert search.count("things") == 20 and "_meta" not in mapping(search)
     search.request("DELETE", "things")
     search.request("PUT", "things", {"mappings": {"properties": {"s": {"type": "long"}}}})
@@ -199,7 +199,7 @@ def test_the_index_may_be_an_alias(engine, things, search, script):
     search.request("PUT", "things-b/_doc/theirs", {"z": 1})
     things.execute("DELETE FROM things WHERE id > 15")
     done = ok(engine(path, "--sweep"))
-    assert "'things-a' is kept true" in done.stderr
+    assert "using its write index 'things-a'" in done.stderr
     assert search.count("things-a") == 15 and search.count("things-b") == 1
 
 
@@ -233,7 +233,7 @@ def test_a_name_that_no_index_can_have_is_a_mistake_in_the_script(engine, script
 
 def refused(done, index, owner, name):
     assert done.returncode == 2, done
-    assert f"error: index '{index}' is kept by pipeline '{owner}', not by '{name}'" in done.stderr, done
+    assert f"error: index '{index}' belongs to pipeline '{owner}', not to '{name}'" in done.stderr, done
     assert "hint: " in done.stderr and "sink.index" in done.stderr and "--take-over" in done.stderr
 
 
@@ -300,5 +300,5 @@ def test_sink_indices_names_no_index_of_another_pipeline(engine, things, search,
     for words in ([], ["--full"], ["--keys", "1,2"]):
         done = engine(scattered, *words)
         assert done.returncode == 2, done
-        assert "of pipeline 'many' names index 'things-late', too, which pipeline 'late' keeps" in done.stderr, done
+        assert "of pipeline 'many' also matches index 'things-late', which belongs to pipeline 'late'" in done.stderr, done
     assert search.hits("things-*") == before

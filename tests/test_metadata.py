@@ -155,5 +155,5 @@ def test_what_another_pipeline_keeps_is_never_deleted(engine, films, search_one,
     other = SCRIPT.replace('"films"', '"films-of-others"').replace('table = "films-of-others"', 'table = "films"')
     run(engine, script(other % ("return { title = film.title }", ""), "other.lua"), env={"FILE_PATH_STATE": engine.state + ".other"})
     done = run(engine, script(SCRIPT % (PLACED, 'indices = "films-*",')), code=2)
-    assert "names index 'films-of-others', too, which pipeline 'films-of-others' keeps" in done.stderr
+    assert "also matches index 'films-of-others', which belongs to pipeline 'films-of-others'" in done.stderr
     assert search_one.count("films-of-others") == ROWS

@@ -333,20 +333,20 @@ NESTED = """mappings = { dynamic = %s, properties = { title = { type = "text" },
 
 
 @pytest.mark.parametrize("field, dynamic, told", [
-    ("actors.quantity", '"strict"', r"index 'films' has no field 'actors.quantity', and takes no new ones there; what there is: actors.id, actors.name, "),
-    ("actors.di", "false", r"has no field 'actors.di', and takes no new ones there, did you mean 'actors.id'\?"),
-    ("actor.id", "false", r"has no field 'actor.id', and takes no new ones there, did you mean 'actors.id'\?"),
-    ("title.raw", "true", r"has no field 'title.raw', and takes no new ones there"),
+    ("actors.quantity", '"strict"', r"index 'films' has no field 'actors.quantity', and its mapping allows no new one there; known fields: actors.id, actors.name, "),
+    ("actors.di", "false", r"has no field 'actors.di', and its mapping allows no new one there, did you mean 'actors.id'\?"),
+    ("actor.id", "false", r"has no field 'actor.id', and its mapping allows no new one there, did you mean 'actors.id'\?"),
+    ("title.raw", "true", r"has no field 'title.raw', and its mapping allows no new one there"),
     ("actors.name", "true", r"'actors.name' is analysed text in index 'films', without a sub-field of type keyword"),
-    ("actors.id", '"strict"', None), ("actors.tag", "false", None), ("actors.tag.raw", "false", None), ("actors.new", "true", "so far"),
+    ("actors.id", '"strict"', None), ("actors.tag", "false", None), ("actors.tag.raw", "false", None), ("actors.new", "true", "yet"),
 ])  # fmt: skip
 def test_an_index_field_that_is_not_there_is_told(engine, shop, search, script, field, dynamic, told):
     related = PERSON.replace(" }", f',\nindex_field = "{field}" }}')
     path = script(films.lua((related,), document="return { title = row.title }", sink="\n" + NESTED % dynamic))
     line = next(n for n, text in enumerate(open(path, encoding="utf-8"), 1) if text.startswith("index_field"))
-    if told == "so far":  # the documents may bring it, but did not
+    if told == "yet":  # the documents may bring it, but did not
         for _ in range(2):
-            warned = [text for text in run(engine, path).stderr.splitlines() if "has no field 'actors.new' so far" in text]
+            warned = [text for text in run(engine, path).stderr.splitlines() if "has no field 'actors.new' yet" in text]
             assert len(warned) == 1 and f"{path}:{line}: source.related[1].index_field: " in warned[0]
         return
     done = run(engine, path, code=2 if told else 0)

@@ -12,6 +12,7 @@
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_load.h"
+#include "run/run_meta.h"
 #include "run/run_open.h"
 #include "run/run_workers.h"
 #include "store/keyfile.h"

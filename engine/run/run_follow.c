@@ -11,6 +11,7 @@
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_load.h"
+#include "run/run_meta.h"
 #include "run/run_reload.h"
 #include "run/run_state.h"
 #include "run/run_warn.h"

@@ -1,9 +1,8 @@
 /* run_index: the index of a run: opened, checked against the script, and still the same one.
  *
- * Uses     run, run_state, index, state.
+ * Uses     run, run_state, run_meta, index, state.
  * Threads  one, the main thread.
- * Promise  a run writes to no index that another pipeline keeps. Metadata that cannot be written
- *          to the index costs a warning, not the run.
+ * Promise  after run_open_index the index exists, fits the script, and belongs to no other pipeline.
  */
 #pragma once
 #include <stdbool.h>
@@ -22,21 +21,14 @@ bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, st
 /* Makes the open index fit a script that is to replace r->user. */
 bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
 /* Checks that the index is still the one that was opened, or one that reindex has put in its place
- * (then r->index_moved: run_adopt). Otherwise ERR_FINAL. */
+ * (then r->index.replaced is set: run_adopt). Otherwise ERR_FINAL. */
 bool run_check_index(struct run *r, struct err *e);
 /* The index name to search for documents: it sees all that the script keeps in sync, also what a
  * filtered alias hides. Borrowed. */
 const char *run_index_to_search(const struct run *r);
-/* Says that another pipeline keeps this index: ERR_USAGE. Always false. */
-bool run_refuse_owner(const struct run *r, const char *index, const char *owner, struct err *e);
 /* Continues with the index that reindex has put in place of ours: from our marks, or from those that
  * reindex left. Everything is due to be swept. */
 bool run_adopt(struct run *r, struct err *e);
 /* Where the reindex of a pipeline with this state file keeps its own; owned by the caller; NULL: no
  * memory. */
 char *run_reindex_path(const char *state);
-/* Writes r->meta, with the last version issued, to the index's _meta, if it differs from what is
- * there. Never fails: without the privilege it warns once. */
-void run_save_meta(struct run *r);
-/* All documents in the index are now made by this script: loaded, or else compared by a sweep. */
-void run_set_meta_script(struct run *r, bool loaded);

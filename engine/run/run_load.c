@@ -8,6 +8,7 @@
 #include "run/run.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
+#include "run/run_meta.h"
 #include "run/run_state.h"
 #include "run/run_warn.h"
 

@@ -206,7 +206,7 @@ def test_an_index_deleted_in_a_load(search, items, wait_until):
     search.request("DELETE", "items")
     done = engine.wait()
     assert done.returncode == 1, done
-    assert re.search("index 'items' was deleted or replaced meanwhile|no such index", done.stderr)
+    assert re.search("index 'items' was deleted or replaced during the run|no such index", done.stderr)
     done = items.run()
     assert "loading everything: the index " in done.stderr
     assert_true_to(items, search)
