@@ -242,6 +242,21 @@ bool coordinator_drain(struct coordinator *p, struct err *e)
     return e->kind == ERR_NONE; /* enough */
 }
 
+bool coordinator_settle(struct coordinator *p, struct err *e)
+{
+    struct coordinator_lane *lanes = p->lanes;
+    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
+    bool ok = p->lanes ? coordinator_drain(p, e) : err_memory(e);
+    free(p->lanes);
+    p->lanes = lanes;
+    return ok;
+}
+
+void coordinator_must_save(struct coordinator *p)
+{
+    p->unsaved = true;
+}
+
 void coordinator_keep(struct coordinator *p, struct err *e)
 {
     struct err ignored;

@@ -69,6 +69,10 @@ bool coordinator_done(const struct coordinator *p, size_t lane);
 bool coordinator_note(struct coordinator *p, struct err *e);
 /* Rounds until all feeds have no more and all is acknowledged; then the state is saved. */
 bool coordinator_drain(struct coordinator *p, struct err *e);
+/* The same for what has been put so far: the feeds stay where they are, and bring nothing more. */
+bool coordinator_settle(struct coordinator *p, struct err *e);
+/* The caller has changed data: it is saved with the next round. */
+void coordinator_must_save(struct coordinator *p);
 /* After a failure: keeps what was acknowledged before it, if that can be saved now. *e becomes the
  * queue's error, if it has one. */
 void coordinator_keep(struct coordinator *p, struct err *e);

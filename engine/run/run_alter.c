@@ -68,7 +68,7 @@ bool run_recover_altered(struct run *r, struct err *e)
     run_close_script(&next.script);
     if (!ok)
         return false;
-    r->work.coordinator.unsaved = true;
+    coordinator_must_save(&r->work.coordinator);
     if (r->state.data.phase == STATE_SNAPSHOT) /* begun as asked: it goes on */
         r->options.full = false;
     return true;

@@ -146,7 +146,7 @@ static bool advance_sweep(struct following *f, struct err *e)
         if (f->sweep_is_whole)
             run_set_meta_script(r, false);
         run_save_meta(r);
-        r->work.coordinator.unsaved = true;
+        coordinator_must_save(&r->work.coordinator);
         log_info("%s: swept", r->user.pipeline.name);
     }
     if (f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()))
@@ -168,7 +168,7 @@ static bool advance_sweep(struct following *f, struct err *e)
 static bool go_on(struct following *f, bool reloaded, struct err *e)
 {
     struct run *r = f->run;
-    r->work.coordinator.unsaved = true; /* or a crash forgets the sweep */
+    coordinator_must_save(&r->work.coordinator); /* or a crash forgets the sweep */
     look_when_due(f);
     if (reloaded) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
@@ -229,12 +229,7 @@ static bool reload(struct following *f, struct err *e)
  * that misses what the old one had. */
 static bool hold_still(struct following *f, struct err *e)
 {
-    struct coordinator *p = &f->run->work.coordinator;
-    struct coordinator_lane *lanes = p->lanes;
-    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
-    bool ok = p->lanes ? coordinator_drain(p, e) : err_memory(e);
-    free(p->lanes);
-    p->lanes = lanes;
+    bool ok = coordinator_settle(&f->run->work.coordinator, e);
     f->checked_us = 0; /* the index may be another one afterwards */
     return ok && (quiesce_pause(f->run->state.file) || stop_err(e));
 }
@@ -268,7 +263,7 @@ static bool round_of(struct following *f, struct err *e)
     /* a sweep has to get by with what it began with */
     if (now - f->guarded_us >= GUARD_US && !f->sweep) {
         f->guarded_us = now;
-        r->work.coordinator.unsaved = true;
+        coordinator_must_save(&r->work.coordinator);
         if (!run_patiently(r, run_count_documents, e) || !run_patiently(r, run_guard, e))
             return false;
     }

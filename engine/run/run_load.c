@@ -235,7 +235,7 @@ static bool catch_up(struct run *r, struct err *e)
 {
     if (!run_bind_state(r, e))
         return false;
-    r->work.coordinator.unsaved = true; /* a bare file becomes a full one */
+    coordinator_must_save(&r->work.coordinator); /* a bare file becomes a full one */
     return run_changes(r, e);
 }
 
