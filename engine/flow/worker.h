@@ -1,90 +1,105 @@
-/* worker.h: one worker, as the files of workers share it.
+/* worker: what one worker works with, and how it counts and reports.
  *
- *     workers.c        the threads; keys to rows to documents
- *     worker_parts.c  what to do when that fails: the same again, or in parts
- *     worker_send.c   documents to the index: what need not be sent, what must not, when
- *     worker_print.c  documents to standard output
+ * Uses     bulk, stale_copies, pg_pool, script, repeats, chunk_size, tally, queue, retry, alike.
+ * Threads  each worker belongs to one thread. What it borrows is shared with the other workers.
+ *
+ *     workers.c         the threads
+ *     worker_parts.c    a batch, as a whole or in parts
+ *     worker_rows.c     one try at it: keys to rows to documents
+ *     worker_send.c     documents to the index: the guard against mass deletion, stale copies
+ *     worker_compare.c  which items need not be sent, because they would change nothing
+ *     worker_request.c  bulk requests: when, and how often
+ *     worker_print.c    documents to standard output
  */
 #pragma once
 #include "base/buf.h"
 #include "feed/chunk_size.h"
 #include "flow/repeats.h"
-#include "flow/workers.h"
+#include "flow/worker_config.h"
 #include "index/bulk.h"
 #include "index/stale_copies.h"
+#include "model/batch.h"
+#include "model/counts.h"
 #include "pg/pg_pool.h"
 #include "script/script.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
 
 struct alike;
+struct err;
 struct keyset;
 struct retry;
 struct throttle;
 
 struct worker_shared {          /* what one worker has seen, and all should know */
     atomic_bool gave_documents; /* document() has returned one */
-    struct alike *alike;        /* owned by the workers */
+    struct alike *alike;        /* owned by the workers' struct */
+};
+
+/* One try at a batch, or at a part of it. */
+struct attempt {
+    int64_t version;
+    int64_t read_at_us;     /* clock_mono_us when the query began */
+    struct chunk_time took; /* of a chunk */
+    struct counts counts;   /* what worker_count has added: taken back if the try fails */
+    struct counts printed;  /* documents and deletes made since the last flush */
+    uint64_t nothing;       /* rows for which document() ended without a return */
+    uint64_t repeated;      /* rows whose key another row had */
+    char *repeated_key;     /* owned; the first one; NULL: none */
+    bool columns_checked;   /* the rows have the columns that were described */
+    bool is_last_flush;     /* nothing follows what is flushed now */
+    bool report_lost;       /* no memory for a rejection: the try must fail */
+    bool gave_up;           /* the time to retry a bulk request is over */
 };
 
 struct worker {
-    const struct workers_config *config; /* borrowed, as are flow, throttle and shared */
+    /* borrowed */
+    const struct worker_config *config;
     const struct flow *flow;
     struct throttle *throttle;
     struct worker_shared *shared;
-    char name[16];
-    pthread_t thread;
-    struct script *script; /* owned, as all that follows */
+    struct batch *batch;
+    /* owned: opened once */
+    struct script *script;
     struct pg_pool pool;
     struct es *es;
     struct bulk bulk;
-    struct script_made doc; /* the last one */
-    struct stale_copies gone,
-        /* of a scattered pipeline: keys without a document; keys whose document was sent */
-        placed;
-    bool batch_ends;      /* this flush is its last */
-    struct keyset *known; /* indexes seen to be there; NULL: none */
-    struct buf output;    /* WORKERS_DOCUMENTS */
-    struct buf key;       /* the row's */
-    struct batch *batch;
-    /* one for each of the batch's keys, in sorted order: its row was there */
-    bool *seen;
-    struct counts sums; /* of this try at the batch */
-    /* made since the last flush_output, and not yet counted in sums */
-    struct counts printed;
-    bool row_checked, report_lost; /* report_lost: no memory for a rejection: this try must fail */
-    bool gave_up;                  /* on sending, within this try: the time to do so is over */
-    struct repeats repeats;        /* keys of a chunk */
-    char *repeated_key;            /* owned; the first one, of this try; NULL: none */
-    uint64_t repeated;             /* rows of this try whose key another row had */
-    /* rows of this try for which document() ended without a return */
-    uint64_t nothing;
-    int64_t version, read_at_us, made;
-    /* rows that no document came of: for --limit, which is to end where none can be made */
-    int64_t failed;
-    struct chunk_time took; /* this try */
+    struct keyset *known;     /* indexes known to exist; NULL: none */
+    struct stale_copies gone; /* of a scattered pipeline: keys without a document */
+    struct stale_copies sent; /* likewise: keys whose document was sent */
+    struct buf output;        /* for WORKER_DOCUMENTS */
+    struct buf key;           /* the row's */
+    struct script_made doc;   /* the last one */
+    struct repeats repeats;   /* the latest keys of a chunk */
+    bool *seen;               /* of a batch of keys: whether the query had a row for each */
+    struct attempt attempt;
+    /* for config->limit */
+    int64_t made;
+    int64_t
+        failed; /* rows whose document could not be made: they count, or the run might not end */
 };
 
-/* One try at the worker's batch: read, made into documents, sent. */
-bool worker_try(struct worker *w, struct err *e);
-/* Tries it until it is done, in parts if need be. */
-bool worker_load(struct worker *w, struct err *e);
+/* Connects to nothing yet. False: e says why; worker_close is due all the same. */
+bool worker_open(struct worker *w, struct err *e);
+void worker_close(struct worker *w);
 
-/* Sends what the worker has collected, until all of it is acknowledged or reported as rejected. */
-bool worker_send(struct worker *w, struct err *e);
-/* Prints it, in its turn. */
-bool worker_print(struct worker *w, struct err *e);
-
-/* A bulk_rejected, of a worker: counted, and the report goes with the batch, and so to disk before
- * the state passes it. */
-void worker_report(const char *key, int status, const char *reason, void *worker);
-/* A document that cannot be made. False: that was one too many, or there is no memory. */
-bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e);
-/* Adds to what everybody sees, and remembers it, to be taken back if this try at the batch
- * fails. */
+/* Starts a try at w->batch: forgets what the one before it counted and reported. */
+void worker_begin_attempt(struct worker *w);
+/* Adds to the tally at once, and to the attempt. */
 void worker_count(struct worker *w, const struct counts *delta);
-/* A wrong mapping is noticed before it has rejected a million documents. */
+/* Takes back what a failed try has counted. */
+void worker_uncount(struct worker *w);
+
+/* For bulk_send, of a worker: counts, logs and reports a rejected document (key "": a row without a
+ * key; status 0: document() failed). The report goes with the batch, and so to disk before the
+ * state passes it. */
+void worker_report(const char *key, int status, const char *reason, void *worker);
+/* A document that could not be made. False: max_rejected is exceeded, or there is no memory. */
+bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e);
+/* False: max_rejected is exceeded, or a report was lost. So a wrong mapping ends the run before it
+ * has rejected a million documents. */
 bool worker_check_rejected(struct worker *w, struct err *e);
-/* A retry that waits not a moment longer than somebody wants the result: another worker's failure
- * may end the run. */
+/* A retry that stops waiting as soon as the queue has ended, because another worker may have
+ * failed. */
 void worker_start_retry(struct worker *w, struct retry *r);

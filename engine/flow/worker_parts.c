@@ -1,16 +1,5 @@
-/* worker_parts: a batch that cannot be read as a whole, in parts.
- *
- * Two failures are cured by asking for less. A row on which the query raises (a cast, a division, a
- * byte that is no character) takes all others of its batch with it: halves find it, it becomes a
- * dead letter, and the rest goes on. A query that the server breaks off because it takes too long
- * (statement_timeout, a standby that has to replay what it still needs) would be broken off again
- * at the same size: its halves are not, and what is read next begins smaller.
- *
- * What hits every row alike (a table that is gone, a privilege, a cast of a constant) is no row's
- * fault: the query then fails without any key, too, and the run ends with its own words. A part
- * that has come through is sent, and is not read again; the batch is acknowledged with its last
- * part.
- */
+#include "flow/worker_parts.h"
+
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
@@ -18,6 +7,7 @@
 #include "flow/flow.h"
 #include "flow/queue.h"
 #include "flow/worker.h"
+#include "flow/worker_rows.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 
@@ -215,7 +205,7 @@ static bool load(struct worker *w, struct reading how, struct err *e)
         return split(w, how, e);
     worker_start_retry(w, &retry);
     while (!worker_try(w, e)) {
-        if (w->gave_up)
+        if (w->attempt.gave_up)
             return false;
         if (e->kind == ERR_PASSING && e->fault == ERR_FAULT_SIZE && can_split(w, how)) {
             return make_smaller(w, e) && split(w, how, e);
@@ -236,5 +226,17 @@ static bool load(struct worker *w, struct reading how, struct err *e)
 
 bool worker_load(struct worker *w, struct err *e)
 {
-    return load(w, (struct reading){0}, e);
+    struct batch *b = w->batch;
+    if (!b->is_range && b->n == 0) /* its checkpoint is all that it brings */
+        return true;
+    if (!b->is_range) {
+        batch_sort_keys(b);
+        w->seen = calloc(b->n, sizeof *w->seen);
+        if (!w->seen)
+            return err_memory(e);
+    }
+    bool ok = load(w, (struct reading){0}, e);
+    free(w->seen);
+    w->seen = NULL;
+    return ok;
 }

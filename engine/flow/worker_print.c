@@ -1,4 +1,5 @@
-/* worker_print: a worker's documents, on standard output. */
+#include "flow/worker_print.h"
+
 #include "base/err.h"
 #include "base/stop.h"
 #include "flow/flow.h"
@@ -47,13 +48,13 @@ static bool write_out(struct worker *w, const char *data, size_t len, struct err
 
 bool worker_print(struct worker *w, struct err *e)
 {
-    struct buf *b = w->config->output == WORKERS_BULK ? &w->bulk.body : &w->output;
+    struct buf *b = w->config->output == WORKER_BULK ? &w->bulk.body : &w->output;
     bool ok = true;
     if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
     tally_add(w->flow->tally, &(struct counts){.bytes = b->len});
-    worker_count(w, &w->printed); /* of an index, the search server's answer counts */
-    w->printed = (struct counts){0};
+    worker_count(w, &w->attempt.printed); /* of an index, the search server's answer counts */
+    w->attempt.printed = (struct counts){0};
     buf_clear(&w->output);
     bulk_clear(&w->bulk);
     return ok;

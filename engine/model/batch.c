@@ -39,6 +39,33 @@ bool batch_add_key(struct batch *b, const char *key)
     return true;
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+void batch_sort_keys(struct batch *b)
+{
+    size_t n = 0;
+    if (b->n == 0)
+        return;
+    qsort(b->keys, b->n, sizeof *b->keys, compare_keys);
+    for (size_t i = 0; i < b->n; i++)
+        if (n > 0 && strcmp(b->keys[n - 1], b->keys[i]) == 0)
+            free(b->keys[i]);
+        else
+            b->keys[n++] = b->keys[i];
+    b->n = n;
+}
+
+bool batch_find_key(const struct batch *b, const char *key, size_t *i)
+{
+    char **found = bsearch(&key, b->keys, b->n, sizeof *b->keys, compare_keys);
+    if (found)
+        *i = (size_t)(found - b->keys);
+    return found != NULL;
+}
+
 bool batch_reject(struct batch *b, const char *key, int status, const char *reason)
 {
     struct rejections *all = &b->rejections;

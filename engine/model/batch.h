@@ -47,6 +47,10 @@ struct batch {
 struct batch *batch_new(void);                               /* without keys; NULL: no memory */
 struct batch *batch_range(const char *from, const char *to); /* copies; NULL: no memory */
 bool batch_add_key(struct batch *b, const char *key);        /* copies; false: no memory */
+/* Sorts the keys and drops repeated ones, for batch_find_key. */
+void batch_sort_keys(struct batch *b);
+/* *i: where the key is in sorted keys. False: nowhere. */
+bool batch_find_key(const struct batch *b, const char *key, size_t *i);
 /* Adds to the report; copies. reason NULL: see struct rejection. False: no memory. */
 bool batch_reject(struct batch *b, const char *key, int status, const char *reason);
 void batch_free(struct batch *b); /* NULL is fine */

@@ -17,8 +17,8 @@ enum {
     MIN_GC_DELETES_MS = 10 * 60 * 1000,
     WINDOW = 4,       /* batches of a lane under way or waiting, for each worker */
     WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a chunk is known late enough */
-    PRINT_STRETCH = WORKERS_AHEAD * 3 /
-                    4, /* bytes: who is ahead of its turn to print should not have to stop */
+    PRINT_STRETCH =
+        WORKER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
     /* requests: larger ones leave workers idle at the end, and a crash repeats them */
     LOAD_STRETCH = 2,
     STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
@@ -95,7 +95,7 @@ bool run_start_workers(struct run *r, struct err *e)
         .progress = &r->work.progress,
         .give_up_after = r->servers.give_up_after,
     };
-    struct workers_config config = {
+    struct worker_config config = {
         .pipeline = &r->user.pipeline,
         .source = &r->user.source,
         .script = &r->user.text,
@@ -105,19 +105,18 @@ bool run_start_workers(struct run *r, struct err *e)
         .state_path = r->user.pipeline.state,
         .flow = &r->work.flow,
         .chunk = r->work.chunk,
-        .output = !r->options.dry_run ? WORKERS_INDEX
-                  : bulk              ? WORKERS_BULK
-                                      : WORKERS_DOCUMENTS,
+        .output = !r->options.dry_run ? WORKER_INDEX
+                  : bulk              ? WORKER_BULK
+                                      : WORKER_DOCUMENTS,
         .limit = r->options.limit,
         .index_is_ours = r->index.saved_meta.known &&
                          strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) == 0,
         .max_age_us = max_age_us(r),
         .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
         .give_up_after = r->servers.give_up_after,
-        .workers = workers,
     };
     return coordinator_init(&r->work.coordinator, e) &&
-           (r->work.workers = workers_start(&config, e));
+           (r->work.workers = workers_start(&config, workers, e));
 }
 
 void run_stop_workers(struct run *r)

@@ -39,6 +39,23 @@ static void keys_stay_in_their_order(void **state)
     batch_free(b);
 }
 
+static void sorted_keys_are_found_and_each_stands_once(void **state)
+{
+    (void)state;
+    const char *given[] = {"c", "a", "b", "a", "c", "c"};
+    struct batch *b = batch_new();
+    size_t i = 99;
+    batch_sort_keys(b); /* none */
+    for (size_t k = 0; k < sizeof given / sizeof *given; k++)
+        assert_true(batch_add_key(b, given[k]));
+    batch_sort_keys(b);
+    assert_int_equal(b->n, 3);
+    assert_true(batch_find_key(b, "a", &i) && i == 0);
+    assert_true(batch_find_key(b, "c", &i) && i == 2);
+    assert_false(batch_find_key(b, "aa", &i));
+    batch_free(b);
+}
+
 static void a_report_is_forgotten_before_the_next_try(void **state)
 {
     (void)state;
@@ -98,6 +115,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_range_is_done_up_to_its_upper_bound),
         cmocka_unit_test(keys_stay_in_their_order),
+        cmocka_unit_test(sorted_keys_are_found_and_each_stands_once),
         cmocka_unit_test(a_report_is_forgotten_before_the_next_try),
         cmocka_unit_test(reports_are_appended_and_change_their_owner),
         cmocka_unit_test(every_allocation_may_fail),

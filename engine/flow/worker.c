@@ -1,0 +1,130 @@
+#include "flow/worker.h"
+
+#include "base/alike.h"
+#include "base/err.h"
+#include "base/keyset.h"
+#include "base/log.h"
+#include "base/retry.h"
+#include "es/es.h"
+#include "flow/flow.h"
+#include "flow/queue.h"
+#include "flow/tally.h"
+#include "flow/versions.h"
+#include "script/pipeline.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum { BODY_MAX = 256 << 20 }; /* bytes; one document beyond it is rejected */
+
+/* ---- what it needs ---- */
+
+static int64_t latest_version(void *versions)
+{
+    return versions_last(versions);
+}
+
+bool worker_open(struct worker *w, struct err *e)
+{
+    const struct worker_config *c = w->config;
+    pg_pool_init(&w->pool, c->pg);
+    bulk_init(&w->bulk, BODY_MAX);
+    w->bulk.latest = latest_version;
+    w->bulk.latest_arg = w->flow->versions;
+    buf_init(&w->output, BODY_MAX);
+    buf_init(&w->key, BODY_MAX);
+    if (c->es && !(w->es = es_open(c->es, e)))
+        return false;
+    stale_copies_init(&w->gone, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
+    stale_copies_init(&w->sent, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
+    if (!(w->script = script_open(c->script, e)))
+        return false;
+    script_serve(w->script, &(struct sandbox_services){
+                                .pg = &w->pool, .es = w->es, .state_path = c->state_path});
+    return true;
+}
+
+void worker_close(struct worker *w)
+{
+    script_close(w->script); /* first: its collector may still give a connection back */
+    es_close(w->es);
+    pg_pool_free(&w->pool);
+    bulk_free(&w->bulk);
+    stale_copies_free(&w->gone);
+    stale_copies_free(&w->sent);
+    keyset_free(w->known);
+    repeats_free(&w->repeats);
+    free(w->attempt.repeated_key);
+    buf_free(&w->output);
+    buf_free(&w->key);
+}
+
+/* ---- what it reports ---- */
+
+void worker_begin_attempt(struct worker *w)
+{
+    free(w->attempt.repeated_key);
+    w->attempt = (struct attempt){0};
+    rejections_free(&w->batch->rejections);
+}
+
+void worker_count(struct worker *w, const struct counts *delta)
+{
+    counts_add(&w->attempt.counts, delta);
+    /* a request was sent, whatever becomes of the try */
+    w->attempt.counts.bytes = w->attempt.counts.requests = w->attempt.counts.retried_items = 0;
+    tally_add(w->flow->tally, delta);
+}
+
+void worker_uncount(struct worker *w)
+{
+    struct counts back = counts_negative(&w->attempt.counts);
+    tally_add(w->flow->tally, &back);
+    w->attempt.counts = (struct counts){0};
+    w->made -= (int64_t)w->attempt.printed.indexed; /* what has been printed stays so */
+    w->failed = 0;
+}
+
+void worker_report(const char *key, int status, const char *reason, void *arg)
+{
+    struct worker *w = arg;
+    bool news = !*key || tally_reject(w->flow->tally, key);
+    if (!*key)
+        worker_count(w, &(struct counts){.rejected = 1});
+    if (news && status == 0) /* of document(): a mistake in it comes with every row */
+        alike_warn(w->shared->alike, reason, "document '%s' rejected: %s", key, reason);
+    else if (news)
+        log_warn("document '%s' rejected: %s", key, reason);
+    else
+        log_debug("document '%s' rejected again: %s", key, reason);
+    if (!batch_reject(w->batch, key, status, reason))
+        w->attempt.report_lost = true;
+}
+
+bool worker_check_rejected(struct worker *w, struct err *e)
+{
+    uint64_t max = w->config->max_rejected;
+    if (w->attempt.report_lost)
+        return err_memory(e);
+    if (tally_rejected_in_window(w->flow->tally) <= max)
+        return true;
+    err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)",
+            (unsigned long long)max);
+    return err_hint(
+        e,
+        "correct document() or the mapping, and run again: the state did not pass the last ones");
+}
+
+bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e)
+{
+    worker_report(key, 0, reason, w);
+    w->failed++;
+    return worker_check_rejected(w, e);
+}
+
+void worker_start_retry(struct worker *w, struct retry *r)
+{
+    retry_start(r, w->config->give_up_after);
+    r->over = queue_is_over;
+    r->arg = w->flow->queue;
+}

@@ -1,0 +1,97 @@
+#include "flow/worker_request.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/retry.h"
+#include "flow/flow.h"
+#include "flow/queue.h"
+#include "flow/throttle.h"
+#include "flow/versions.h"
+#include "flow/worker.h"
+#include "script/pipeline.h"
+
+#include <assert.h>
+
+enum {
+    CLOCK_STEP_US = 1000 * 1000
+}; /* what the database's clock may gain on ours within a batch */
+
+/* no clock goes back by more than a year */
+static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000;
+
+/* The index may have forgotten that a document was deleted since we read it: what is too old is not
+ * sent. */
+static bool check_age(struct worker *w, struct err *e)
+{
+    int64_t max = w->config->max_age_us;
+    if (max == 0 || clock_mono_us() - w->attempt.read_at_us < max)
+        return true;
+    return err_set(e, ERR_PASSING,
+                   "rows grew too old while they waited for the search server; reading them again");
+}
+
+/* A version that is not ours stands in the way. If the database's clock has passed it by now, it is
+ * another run's, which has read from this database after us: what is read again is as new as that,
+ * and gets a higher version. If the clock has not, but only this pipeline writes to the index, the
+ * clock went back, and a state that knew better was lost: versions go on above that one. */
+static bool retry_after_other_writer(struct worker *w, struct err *e)
+{
+    int64_t clock_us = w->attempt.version + (clock_mono_us() - w->attempt.read_at_us),
+            foreign = w->bulk.foreign;
+    bool passed = foreign <= clock_us + CLOCK_STEP_US;
+    if (e->kind != ERR_FINAL || foreign == 0 ||
+        (!passed && (!w->config->index_is_ours || foreign - clock_us > FARTHEST_US)))
+        return false;
+    e->kind = ERR_PASSING;
+    e->hint[0] = '\0';
+    if (passed)
+        return err_wrap(e, "another run is writing to the index; reading again");
+    versions_raise(w->flow->versions, foreign);
+    return err_wrap(e,
+                    "PostgreSQL's clock is %lld s behind the versions of this pipeline that the "
+                    "index holds: it "
+                    "went back; reading again, for versions above them",
+                    (long long)((foreign - clock_us) / 1000000));
+}
+
+/* One try, in its turn. *fresh: the rows were not too old for it. */
+static bool send_once(struct worker *w, struct counts *counts, bool *fresh, struct err *e)
+{
+    struct throttle_turn turn;
+    if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->flow->queue, &turn, e))
+        return false;
+    bool ok = false;
+    enum throttle_outcome outcome = THROTTLE_FAILED;
+    w->bulk.enough = throttle_bytes(w->throttle);
+    if ((*fresh = check_age(w, e))) {
+        int64_t issued = versions_last(w->flow->versions);
+        ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, counts,
+                       worker_report, w, e);
+        outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
+    }
+    throttle_leave(w->throttle, &turn, outcome);
+    return ok;
+}
+
+bool worker_request(struct worker *w, struct counts *counts, struct err *e)
+{
+    struct retry retry;
+    bool fresh = true;
+    worker_start_retry(w, &retry);
+    while (w->bulk.n > 0) {
+        size_t before = w->bulk.n;
+        if (send_once(w, counts, &fresh, e))
+            break;
+        if (!fresh) /* it will not get younger */
+            return false;
+        if (w->bulk.n < before)
+            retry_moved(&retry);
+        if (!retry_again(&retry, e)) {
+            w->attempt.gave_up = e->kind == ERR_PASSING;
+            return retry_after_other_writer(w, e);
+        }
+    }
+    retry_done(&retry);
+    assert(w->bulk.n == 0);
+    return true;
+}

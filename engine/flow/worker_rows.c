@@ -1,0 +1,323 @@
+#include "flow/worker_rows.h"
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/keyset.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "flow/dead_keys.h"
+#include "flow/flow.h"
+#include "flow/queue.h"
+#include "flow/tally.h"
+#include "flow/throttle.h"
+#include "flow/versions.h"
+#include "flow/worker.h"
+#include "flow/worker_print.h"
+#include "flow/worker_send.h"
+#include "index/index.h"
+#include "pg/pg.h"
+#include "script/pipeline.h"
+#include "source/source.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KNOWN_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
+
+/* ---- passing on ---- */
+
+/* A document() may end without a return for some rows, as if it had returned nil. But where there
+ * is none in it, it was forgotten; and where it ends with `return make(row)`, and make() gave
+ * nothing for all the rows of a load so far, make() has forgotten its own. Nothing is deleted
+ * then. */
+static bool check_returns(struct worker *w, struct err *e)
+{
+    bool forgotten =
+        w->attempt.nothing > 0 && (script_never_returns(w->script) ||
+                                   (w->batch->is_range && script_returns_calls(w->script) &&
+                                    !atomic_load(&w->shared->gave_documents)));
+    return !forgotten || script_returned_nothing(w->script, e);
+}
+
+static bool flush(struct worker *w, struct err *e)
+{
+    if (!check_returns(w, e))
+        return false;
+    return w->config->output == WORKER_INDEX ? worker_send(w, e) : worker_print(w, e);
+}
+
+static bool flush_if_full(struct worker *w, struct err *e)
+{
+    bool full = w->config->output == WORKER_INDEX
+                    ? throttle_is_full(w->throttle, w->bulk.body.len + w->gone.keys.len, w->bulk.n)
+                    : w->bulk.body.len >= WORKER_AHEAD || w->output.len >= WORKER_AHEAD;
+    return !full || flush(w, e);
+}
+
+/* ---- rows to documents ---- */
+
+static void count_made(struct worker *w, bool present)
+{
+    w->made += present;
+    w->attempt.printed.indexed += present;
+    w->attempt.printed.deleted += !present;
+}
+
+static bool limit_reached(const struct worker *w)
+{
+    return w->config->limit > 0 && w->made + w->failed >= w->config->limit;
+}
+
+static bool add_delete(struct worker *w, const char *key, struct err *e)
+{
+    count_made(w, false);
+    if (w->config->output == WORKER_INDEX && w->config->pipeline->sink.scattered) {
+        stale_copies_note(&w->gone, key);
+        return true;
+    }
+    return w->config->output == WORKER_DOCUMENTS ||
+           bulk_delete(&w->bulk, key, w->attempt.version, e);
+}
+
+/* With a note whose it is, so that no other pipeline takes it for its own. */
+static bool create_index(struct worker *w, const char *index, struct err *e)
+{
+    const struct pipeline *p = w->config->pipeline;
+    struct index_meta m = {0};
+    struct buf mappings;
+    buf_init(&mappings, 64 << 20);
+    snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
+    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) &&
+              (buf_cstr(&mappings) || err_memory(e)) &&
+              index_create(w->es, index, p->sink.settings, buf_cstr(&mappings), e);
+    buf_free(&mappings);
+    if (ok)
+        log_info("created index '%s'", index);
+    return ok;
+}
+
+/* The index that a document names is made like sink.index, if it is missing. */
+static bool ensure_index(struct worker *w, const char *index, struct err *e)
+{
+    struct index_info info;
+    if (w->config->output != WORKER_INDEX || (w->known && keyset_has(w->known, index)))
+        return true;
+    if (!w->known && !(w->known = keyset_new(KNOWN_MAX)))
+        return err_memory(e);
+    if (!index_get_info(w->es, index, &info, e))
+        return false;
+    if (!info.exists && !create_index(w, index, e))
+        return false;
+    keyset_put(w->known, index, NULL, 0); /* without room: looked at again */
+    return true;
+}
+
+/* Where document() says that this one goes. */
+static bool place(struct worker *w, struct err *e)
+{
+    const struct pipeline *p = w->config->pipeline;
+    const struct script_made *m = &w->doc;
+    if ((m->index[0] || m->routing[0]) && !p->sink.scattered)
+        return err_set(e, ERR_FINAL,
+                       "document() returned %s, and sink has no field 'indices', where such "
+                       "documents are looked "
+                       "for later: indices = \"%s\"",
+                       m->index[0] ? "an index" : "a routing",
+                       m->index[0] ? "NAME-*" : p->sink.index);
+    if (m->index[0] && !pipeline_has_index(p, m->index))
+        return err_set(e, ERR_FINAL,
+                       "document() returned index '%s', which is none of sink.indices (%s)",
+                       m->index, p->sink.indices);
+    if (m->index[0] && !ensure_index(w, m->index, e))
+        return false;
+    if (w->config->output != WORKER_DOCUMENTS && (m->index[0] || m->routing[0] || m->pipeline[0]))
+        bulk_place(&w->bulk, m->index, m->routing, m->pipeline);
+    return true;
+}
+
+/* Writes the document straight into the request's body, or into the output. */
+static bool add_document(struct worker *w, const PGresult *row, const char *key, struct err *e)
+{
+    bool print = w->config->output == WORKER_DOCUMENTS;
+    if (!print)
+        bulk_begin(&w->bulk, key, w->attempt.version);
+    struct buf *out = print ? &w->output : &w->bulk.body;
+    size_t before = out->len;
+    struct script_row from = {&w->config->source->columns, row, 0, key};
+    bool ok = script_document(w->script, &from, out, &w->doc, e);
+    bool present = w->doc.present;
+    ok = ok && (!present || place(w, e));
+    if (ok && present && print)
+        ok = buf_addc(out, '\n') || err_memory(e);
+    else if (ok && present)
+        ok = bulk_commit(&w->bulk, e);
+    else if (print)
+        buf_cut(out, before);
+    else
+        bulk_abort(&w->bulk);
+    w->attempt.nothing += ok && w->doc.nothing;
+    if (ok && present) {
+        if (w->made == 0)
+            atomic_store(&w->shared->gave_documents, true);
+        count_made(w, true);
+        w->attempt.took.bytes += out->len - before;
+    }
+    return ok && (present || add_delete(w, key, e));
+}
+
+/* ---- keys ---- */
+
+/* Whether another row had the same key. */
+static bool mark_seen(struct worker *w, const char *key)
+{
+    struct batch *b = w->batch;
+    if (!w->seen)
+        return repeats_add(&w->repeats, key, w->key.len);
+    size_t i;
+    if (!batch_find_key(b, key, &i))
+        return false;
+    bool before = w->seen[i];
+    w->seen[i] = true;
+    return before;
+}
+
+/* The query has several rows for one key. Of given keys the first row counts, so that a sweep does
+ * not send a document again and again. A chunk of the table is not searched that closely: there
+ * the last one counts. */
+static bool note_repeated(struct worker *w, const char *key, struct err *e)
+{
+    w->attempt.repeated++;
+    if (!w->attempt.repeated_key && !(w->attempt.repeated_key = strdup(key)))
+        return err_memory(e);
+    return true;
+}
+
+/* What was sent twice is one document. */
+static void count_repeated(struct worker *w)
+{
+    uint64_t twice = w->seen || w->config->output != WORKER_INDEX ? 0 : w->attempt.repeated;
+    if (twice > w->attempt.counts.indexed) /* some were rejected */
+        twice = w->attempt.counts.indexed;
+    if (w->attempt.repeated == 0)
+        return;
+    worker_count(w, &(struct counts){.repeated = w->attempt.repeated, .indexed = -twice});
+    tally_set_repeated(w->flow->tally, w->attempt.repeated_key);
+}
+
+/* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after
+ * all, which comes behind. */
+static bool clear_dead(struct worker *w, const char *key, struct err *e)
+{
+    return w->config->output != WORKER_INDEX || !dead_keys_has(w->flow->dead, key) ||
+           batch_reject(w->batch, key, 0, NULL) || err_memory(e);
+}
+
+/* ---- one try ---- */
+
+static bool columns_changed(struct err *e)
+{
+    err_set(e, ERR_FINAL, "the columns of the query have changed while it ran: run again");
+    e->fault = ERR_FAULT_SCHEMA;
+    return false;
+}
+
+static bool load_row(struct worker *w, const PGresult *row, struct err *e)
+{
+    const struct source *s = w->config->source;
+    if (!w->attempt.columns_checked && !pg_columns_fit(&s->columns, row))
+        return columns_changed(e);
+    w->attempt.columns_checked = true; /* all rows of one result have the same columns */
+    const char *key = source_key(s, row, &w->key);
+    if (!key)
+        return w->key.failed ? err_memory(e) : worker_reject(w, "", "its key is NULL", e);
+    bool repeated = mark_seen(w, key);
+    if (repeated && !note_repeated(w, key, e))
+        return false;
+    if (repeated && w->seen)
+        return true;
+    if (add_document(w, row, key, e))
+        return clear_dead(w, key, e) && flush_if_full(w, e);
+    return e->kind == ERR_FINAL && worker_reject(w, key, e->text, e) && flush_if_full(w, e);
+}
+
+static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
+{
+    const PGresult *row;
+    while (!queue_ended(w->flow->queue) && !limit_reached(w)) {
+        if (stop_asked())
+            return stop_err(e);
+        if (!pg_next(pg, &row, e))
+            return e->fault == ERR_FAULT_ROW || e->kind == ERR_STOPPED
+                       ? false
+                       : err_wrap(e, "could not read '%s'", w->config->pipeline->source.table);
+        if (w->attempt.took.rows == 0)
+            w->attempt.took.first_us = clock_mono_us() - w->attempt.read_at_us;
+        if (!row)
+            return true;
+        w->attempt.took.rows++;
+        if (!load_row(w, row, e))
+            return false;
+    }
+    return true;
+}
+
+/* A key that was asked for and has no row any more: its document goes. */
+static bool delete_unseen(struct worker *w, struct err *e)
+{
+    for (size_t i = 0; w->seen && i < w->batch->n; i++)
+        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) &&
+                             clear_dead(w, w->batch->keys[i], e) && flush_if_full(w, e)))
+            return false;
+    return true;
+}
+
+static void report_chunk(struct worker *w)
+{
+    w->attempt.took.keys = w->batch->chunk;
+    w->attempt.took.all_us = clock_mono_us() - w->attempt.read_at_us;
+    if (w->batch->chunk > 0)
+        chunk_size_report(w->config->chunk, &w->attempt.took);
+}
+
+static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
+{
+    struct queue *q = w->flow->queue;
+    int64_t reserved = versions_reserve(w->flow->versions), clock;
+    w->attempt.read_at_us = clock_mono_us();
+    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != WORKER_INDEX, &clock,
+                      e))
+        return false;
+    w->attempt.version = versions_issue(w->flow->versions, clock, reserved);
+    if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)))
+        return false;
+    w->attempt.is_last_flush = true;
+    if (!flush(w, e))
+        return false;
+    count_repeated(w);
+    report_chunk(w);
+    if (limit_reached(w))
+        queue_enough(q);
+    return true;
+}
+
+bool worker_try(struct worker *w, struct err *e)
+{
+    struct batch *b = w->batch;
+    bulk_clear(&w->bulk);
+    buf_clear(&w->output);
+    stale_copies_clear(&w->gone);
+    stale_copies_clear(&w->sent);
+    worker_begin_attempt(w);
+    if (b->is_range)
+        repeats_begin(&w->repeats);
+    if (w->seen)
+        memset(w->seen, 0, b->n * sizeof *w->seen);
+    struct pg *pg = pg_acquire(&w->pool, e);
+    bool ok = pg && read_batch(w, pg, e);
+    pg_release(&w->pool, pg);
+    if (!ok)
+        worker_uncount(w);
+    return ok;
+}
