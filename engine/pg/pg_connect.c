@@ -376,22 +376,31 @@ static void read_failure(struct failure *f, const char *message, bool several_ho
     }
 }
 
-/* The parameters, ours first, so that the URL's win; client_encoding after it, so that UTF-8
- * does. */
+/* The parameters, ours first, so that the URL's win; client_encoding and replication after it, so
+ * that ours win. */
 struct parameters {
     const char *keywords[12], *values[12];
 };
 
-static struct parameters make_parameters(const char *url, const char *connect_timeout)
+static struct parameters make_parameters(const char *url, const char *replication)
 {
     return (struct parameters){
         .keywords = {"fallback_application_name", "keepalives", "keepalives_idle",
                      "keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname",
-                     "client_encoding", connect_timeout ? "connect_timeout" : NULL},
+                     "client_encoding", "replication"},
         /* A peer that is gone is noticed within a minute: 30 s of silence, then 3 probes; 60,000 ms
          * for what we sent. */
-        .values = {"etl-engine", "1", "30", "10", "3", "60000", url, "UTF8", connect_timeout},
+        .values = {"etl-engine", "1", "30", "10", "3", "60000", url, "UTF8", replication},
     };
+}
+
+static void set_timeout(struct parameters *p, const char *seconds)
+{
+    size_t n = 0;
+    while (p->keywords[n])
+        n++;
+    p->keywords[n] = "connect_timeout";
+    p->values[n] = seconds;
 }
 
 /* Whether the server refuses us, where no SQLSTATE tells. PQping blocks, so it is asked only where
@@ -403,7 +412,8 @@ static bool is_refusal(struct pg *pg, const struct failure *f, bool any_session)
         return true;
     if (!any_session || has_one_of(f->reason, losses, sizeof losses / sizeof losses[0]))
         return false; /* a primary was asked for, and a standby answered: it may be promoted */
-    struct parameters p = make_parameters(pg->server->url, "2");
+    struct parameters p = make_parameters(pg->server->url, NULL);
+    set_timeout(&p, "2");
     PGPing ping = PQpingParams(p.keywords, p.values, 1);
     return ping == PQPING_OK || ping == PQPING_NO_ATTEMPT;
 }
@@ -529,9 +539,9 @@ static void log_notice(void *arg, const char *message)
     log_debug("PostgreSQL says: %s", pg_one_line(message, line, sizeof line));
 }
 
-static bool connect_to(struct pg *pg, struct err *e)
+static bool connect_to(struct pg *pg, const char *replication, struct err *e)
 {
-    struct parameters p = make_parameters(pg->server->url, NULL);
+    struct parameters p = make_parameters(pg->server->url, replication);
     struct attempt a;
     pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
     if (!pg->conn)
@@ -575,7 +585,8 @@ static bool note_session(struct pg *pg, struct err *e)
     return true;
 }
 
-struct pg *pg_open(struct pg_server *s, struct err *e)
+/* replication: as libpq's parameter of that name; NULL: an ordinary session. */
+static struct pg *open_session(struct pg_server *s, const char *replication, struct err *e)
 {
     struct pg *pg = calloc(1, sizeof *pg);
     if (!pg) {
@@ -584,11 +595,23 @@ struct pg *pg_open(struct pg_server *s, struct err *e)
     }
     pg->server = s;
     pg->expected = UINT64_MAX;
-    if (connect_to(pg, e)) {
-        if (note_session(pg, e))
-            return pg;
-        err_wrap(e, "session with PostgreSQL %s", s->label);
-    }
+    if (connect_to(pg, replication, e))
+        return pg;
     pg_close(pg);
     return NULL;
+}
+
+struct pg *pg_open(struct pg_server *s, struct err *e)
+{
+    struct pg *pg = open_session(s, NULL, e);
+    if (!pg || note_session(pg, e))
+        return pg;
+    err_wrap(e, "session with PostgreSQL %s", s->label);
+    pg_close(pg);
+    return NULL;
+}
+
+struct pg *pg_open_replication(struct pg_server *s, struct err *e)
+{
+    return open_session(s, "database", e);
 }

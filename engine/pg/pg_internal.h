@@ -5,6 +5,7 @@
  *     pg.c          queries, rows that stream
  *     pg_error.c    what libpq reports, as a struct err: the one classification
  *     pg_types.c    the types of a query's columns
+ *     pg_replication.c  the log as it streams in
  */
 #pragma once
 #include "pg/pg.h"
@@ -52,6 +53,9 @@ bool pg_finish(struct pg *pg, int sent, const struct pg_answers *a, struct err *
 
 /* A new connection, with its session set up. NULL: e says why. */
 struct pg *pg_open(struct pg_server *s, struct err *e);
+/* A new connection that speaks the replication protocol: only pg_replication.c knows how to use
+ * it. NULL: e says why. */
+struct pg *pg_open_replication(struct pg_server *s, struct err *e);
 
 /* ---- pg_error.c ---- */
 

@@ -1,0 +1,255 @@
+#include "pg/pg_replication.h"
+
+#include "base/clock.h"
+#include "pg/pg_internal.h"
+
+#include "base/stop.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SQL_MAX = 4096,
+    DATA_HEADER = 25,      /* 'w', the data's position, the log's end, the time */
+    KEEPALIVE_LENGTH = 18, /* 'k', the log's end, the time, whether to reply */
+    STATUS_LENGTH = 34,    /* 'r', written, flushed, applied, the time, whether to reply */
+};
+
+/* PostgreSQL counts its times from 2000-01-01, in microseconds. */
+static const int64_t EPOCH_US = 946684800000000;
+
+struct pg_replication {
+    struct pg *pg; /* owned */
+    char *copy;    /* libpq's: what the last message lies in */
+    uint64_t confirmed;
+};
+
+/* ---- positions ---- */
+
+char *pg_lsn_text(uint64_t lsn, char out[PG_LSN_TEXT])
+{
+    snprintf(out, PG_LSN_TEXT, "%" PRIX32 "/%" PRIX32, (uint32_t)(lsn >> 32), (uint32_t)lsn);
+    return out;
+}
+
+/* Up to 8 hexadecimal digits. */
+static bool read_half(const char *text, const char *end, uint64_t *half)
+{
+    size_t n = strspn(text, "0123456789ABCDEFabcdef");
+    *half = strtoull(text, NULL, 16);
+    return n > 0 && n <= 8 && text + n == end;
+}
+
+bool pg_lsn_read(const char *text, uint64_t *lsn)
+{
+    const char *slash = strchr(text, '/');
+    uint64_t high, low;
+    if (!slash || !read_half(text, slash, &high) ||
+        !read_half(slash + 1, slash + 1 + strlen(slash + 1), &low))
+        return false;
+    *lsn = high << 32 | low;
+    return true;
+}
+
+static uint64_t get_number(const char *at)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < 8; i++)
+        n = n << 8 | (unsigned char)at[i];
+    return n;
+}
+
+static void put_number(char *at, uint64_t n)
+{
+    for (int i = 7; i >= 0; i--, n >>= 8)
+        at[i] = (char)(n & 0xFF);
+}
+
+/* ---- starting ---- */
+
+/* A publication's name within a string of options: 'a"b' is ''a""b''. */
+static void add_publication(struct buf *b, const char *name)
+{
+    buf_adds(b, "'\"");
+    for (; *name; name++) {
+        buf_addc(b, *name);
+        if (*name == '\'' || *name == '"')
+            buf_addc(b, *name);
+    }
+    buf_adds(b, "\"'");
+}
+
+static const char *make_command(struct buf *b, const struct pg_replication_options *o)
+{
+    char from[PG_LSN_TEXT];
+    buf_adds(b, "START_REPLICATION SLOT ");
+    pg_add_identifier(b, o->slot);
+    buf_addf(b, " LOGICAL %s (proto_version '1', publication_names ", pg_lsn_text(o->from, from));
+    add_publication(b, o->publication);
+    buf_addc(b, ')');
+    return buf_cstr(b);
+}
+
+/* Another process of ours, or a connection that died, which the server has not noticed yet. */
+static bool start_error(struct pg_replication *r, const PGresult *res, struct err *e)
+{
+    const char *sqlstate = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
+    bool in_use = sqlstate && strcmp(sqlstate, "55006") == 0;
+    pg_error(r->pg, res, NULL, e);
+    if (!in_use)
+        return false;
+    e->kind = ERR_PASSING;
+    return err_hint(e, "another etl-engine with this slot has to end first; a connection that died "
+                       "frees it after the server's wal_sender_timeout");
+}
+
+/* Waits until PQgetResult would not block. */
+static bool wait_result(struct pg_replication *r, struct err *e)
+{
+    PGconn *conn = r->pg->conn;
+    for (;;) {
+        int unsent = PQflush(conn);
+        if (unsent < 0 || !PQisBusy(conn))
+            return true;
+        short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
+        if (stop_wait_fd(PQsocket(conn), events, -1) == STOP_ASKED)
+            return stop_err(e);
+        if (!PQconsumeInput(conn))
+            return true;
+    }
+}
+
+static bool begin_copy(struct pg_replication *r, const char *command, struct err *e)
+{
+    if (!PQsendQuery(r->pg->conn, command))
+        return start_error(r, NULL, e);
+    if (!wait_result(r, e))
+        return false;
+    PGresult *res = PQgetResult(r->pg->conn);
+    bool ok = PQresultStatus(res) == PGRES_COPY_BOTH || start_error(r, res, e);
+    PQclear(res);
+    return ok;
+}
+
+struct pg_replication *pg_replication_start(struct pg_server *server,
+                                            const struct pg_replication_options *options,
+                                            struct err *e)
+{
+    struct pg_replication *r = calloc(1, sizeof *r);
+    struct buf b;
+    buf_init(&b, SQL_MAX);
+    bool ok = r || err_memory(e);
+    ok = ok && (r->pg = pg_open_replication(server, e));
+    if (ok) {
+        const char *command = make_command(&b, options);
+        ok = command ? begin_copy(r, command, e) : err_memory(e);
+        ok = ok || err_wrap(e, "could not read the log of slot '%s'", options->slot);
+    }
+    buf_free(&b);
+    if (ok)
+        return r;
+    pg_replication_end(r);
+    return NULL;
+}
+
+void pg_replication_end(struct pg_replication *r)
+{
+    if (!r)
+        return;
+    PQfreemem(r->copy);
+    pg_close(r->pg);
+    free(r);
+}
+
+/* ---- messages ---- */
+
+static bool damaged(struct err *e)
+{
+    return err_set(e, ERR_PASSING,
+                   "could not read the log: the server sent a message that "
+                   "replication does not have");
+}
+
+static bool read_message(struct pg_replication *r, size_t len, struct pg_replication_message *m,
+                         struct err *e)
+{
+    const char *at = r->copy;
+    if (at[0] == 'k' && len == KEEPALIVE_LENGTH) {
+        m->kind = PG_REPLICATION_KEEPALIVE;
+        m->end = get_number(at + 1);
+        m->reply = at[17] != 0;
+        return true;
+    }
+    if (at[0] != 'w' || len < DATA_HEADER)
+        return damaged(e);
+    m->kind = PG_REPLICATION_DATA;
+    m->end = get_number(at + 9);
+    m->data = at + DATA_HEADER;
+    m->len = len - DATA_HEADER;
+    return true;
+}
+
+/* The stream has ended: the server's reason, if it gave one. */
+static bool ended(struct pg_replication *r, struct err *e)
+{
+    if (!wait_result(r, e))
+        return false;
+    PGresult *res = PQgetResult(r->pg->conn);
+    if (PQresultStatus(res) == PGRES_FATAL_ERROR || PQstatus(r->pg->conn) == CONNECTION_BAD)
+        pg_error(r->pg, res, NULL, e);
+    else
+        err_set(e, ERR_PASSING, "PostgreSQL %s has ended the stream of the log",
+                r->pg->server->label);
+    PQclear(res);
+    return false;
+}
+
+/* Waits for more input. *late: there is none in time. */
+static bool wait_input(struct pg_replication *r, int64_t deadline_us, bool *late, struct err *e)
+{
+    PGconn *conn = r->pg->conn;
+    int64_t left_us = deadline_us - clock_mono_us();
+    *late = left_us <= 0;
+    if (*late)
+        return true;
+    short events = PQflush(conn) > 0 ? POLLIN | POLLOUT : POLLIN;
+    enum stop_wait waited = stop_wait_fd(PQsocket(conn), events, (left_us + 999) / 1000);
+    if (waited == STOP_ASKED)
+        return stop_err(e);
+    *late = waited == STOP_TIMEOUT;
+    return *late || PQconsumeInput(conn) || pg_error(r->pg, NULL, NULL, e);
+}
+
+bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,
+                         struct pg_replication_message *message, struct err *e)
+{
+    int64_t deadline_us = clock_mono_us() + wait_ms * 1000;
+    *message = (struct pg_replication_message){.kind = PG_REPLICATION_NOTHING};
+    for (bool late = false; !late;) {
+        PQfreemem(r->copy);
+        r->copy = NULL;
+        int len = PQgetCopyData(r->pg->conn, &r->copy, 1);
+        if (len > 0)
+            return read_message(r, (size_t)len, message, e);
+        if (len < 0)
+            return ended(r, e);
+        if (!wait_input(r, deadline_us, &late, e))
+            return false;
+    }
+    return true;
+}
+
+bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, struct err *e)
+{
+    char status[STATUS_LENGTH] = {'r'};
+    r->confirmed = lsn > r->confirmed ? lsn : r->confirmed;
+    for (int i = 0; i < 3; i++) /* written, flushed, applied */
+        put_number(status + 1 + 8 * i, r->confirmed);
+    put_number(status + 25, (uint64_t)(clock_wall_us() - EPOCH_US));
+    if (PQputCopyData(r->pg->conn, status, STATUS_LENGTH) <= 0 || PQflush(r->pg->conn) < 0)
+        return pg_error(r->pg, NULL, NULL, e);
+    return true;
+}
