@@ -76,8 +76,8 @@ def test_sighup_reloads_the_script(started, pg, search, script, wait_until):
     [
         ("return {", r"script\.lua:\d+: .*expected"),
         (films.plain(columns="id, nothing"), r"script\.lua:\d+: .*nothing"),
-        (films.plain(index="other"), r"'sink\.index' has changed, which takes a restart"),
-        (films.plain(sink='user = "me"'), r"'sink\.user' has changed, which takes a restart"),
+        (films.plain(index="other"), r"'sink\.index' has changed: restart to use the new value"),
+        (films.plain(sink='user = "me"'), r"'sink\.user' has changed: restart to use the new value"),
         (films.plain(cursor=None, extra="sweep = 0,"), r"script\.lua: option --follow would see no change"),
     ],
     ids=["syntax", "query", "index", "user", "never"],

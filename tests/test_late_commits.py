@@ -315,7 +315,7 @@ def test_rows_that_appear_late_by_other_means_arrive(engine, pg, search, script,
     pg.execute("INSERT INTO base SELECT i, 'v', clock_timestamp() FROM generate_series(1, 10) i")
     pg.execute(create)
     path = script(films.plain())
-    assert "do not appear by this server's own transactions" in run(engine, path).stderr
+    assert "are not written by transactions of this server" in run(engine, path).stderr
     late = pg.connect()
     write(late, "UPDATE base SET v = 'late', modified = now() WHERE id = 3")
     pg.execute("UPDATE base SET v = 'early', modified = clock_timestamp() WHERE id = 4")

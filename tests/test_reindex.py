@@ -70,7 +70,7 @@ def test_a_new_index_takes_the_old_ones_place(engine, things, search, script):
     done = ok(engine("reindex", path))
     first = target(search)
     assert re.fullmatch(r"things-\d{8}-\d{6}", first) and f"'things' stands for '{first}' now" in done.stderr
-    assert "reading what changed" in ok(engine(path)).stderr  # the state was handed over
+    assert "reading changes" in ok(engine(path)).stderr  # the state was handed over
     update(things, "id <= 5")
     things.execute("DELETE FROM things WHERE id = 6")
     script(text_of("keyword"))
@@ -85,7 +85,7 @@ def test_a_new_index_takes_the_old_ones_place(engine, things, search, script):
     assert settings["refresh_interval"] == "7s" and settings["number_of_replicas"] == "0"
     assert note(search)["formers"][0] == before
     done = ok(engine(path))
-    assert "reading what changed" in done.stderr
+    assert "reading changes" in done.stderr
     assert not os.path.exists(engine.state + ".reindex")
     ok(engine("reindex", path))
     assert made(search) == [second, target(search)]
@@ -104,7 +104,7 @@ def test_an_index_is_made_an_alias_only_when_told_to(engine, things, search, scr
     ok(engine("reindex", path, "--replace-index"))
     assert made(search) == [target(search)] and note(search)["formers"] == [old]
     assert_true_to(search, things)
-    assert "reading what changed" in ok(engine(path)).stderr
+    assert "reading changes" in ok(engine(path)).stderr
 
 
 def test_what_the_alias_had_it_keeps(engine, things, search_one, script):
@@ -136,7 +136,7 @@ def test_who_follows_goes_on_with_the_new_index_and_the_present_script(engine, t
     assert following.stop().returncode == 143
     assert state(engine)["index_uuid"] == uuid(search)
     assert search.docs("things") == {str(i): {"v": v + "!"} for i, v in things.query("SELECT id, v FROM things")}
-    assert "reading what changed" in ok(engine(path)).stderr
+    assert "reading changes" in ok(engine(path)).stderr
 
 
 def test_a_state_that_is_older_by_two_reindexes_goes_on(engine, things, search_one, script, tmp_path):

@@ -436,5 +436,5 @@ def test_the_key_does_not_change_under_way(engine, things, search_one, script, w
     wait_until(lambda: "following" in following.stderr)
     script(things_by("slug"))
     following.signal(signal.SIGHUP)
-    wait_until(lambda: "'source.key' has changed, which takes a restart" in following.stderr)
+    wait_until(lambda: "'source.key' has changed: restart to use the new value" in following.stderr)
     assert following.stop().returncode == 143

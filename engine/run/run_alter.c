@@ -12,12 +12,12 @@
 #include "run/run_workers.h"
 
 enum {
-    OFTEN = 20, /* times within a minute: then it is no ALTER TABLE */
+    OFTEN = 20, /* times within a minute: then the reason is not an ALTER TABLE */
     MINUTE_US = 60 * 1000 * 1000,
-    PAUSE_MS = 100, /* the statements of a migration follow each other */
+    PAUSE_MS = 100, /* until the next statement of the migration has run, too */
 };
 
-/* Whether that is why it has failed; often: it has been so again and again. */
+/* Whether a changed table is why the run has failed, and not too often. */
 static bool is_outdated(struct run *r, const struct err *e)
 {
     struct err why = *e;
@@ -56,7 +56,7 @@ bool run_recover_altered(struct run *r, struct err *e)
         return false;
     if (e->kind == ERR_NONE)
         queue_error(r->work.flow.queue, e);
-    log_info("%s: a table has changed (%s): describing the query anew", r->user.pipeline.name,
+    log_info("%s: a table has changed (%s): describing the query again", r->user.pipeline.name,
              e->text);
     queue_fail(r->work.flow.queue, e);
     run_stop_workers(r);
@@ -69,7 +69,7 @@ bool run_recover_altered(struct run *r, struct err *e)
     if (!ok)
         return false;
     coordinator_must_save(&r->work.coordinator);
-    if (r->state.data.phase == STATE_SNAPSHOT) /* begun as asked: it goes on */
+    if (r->state.data.phase == STATE_SNAPSHOT) /* --full has begun: it is resumed, not repeated */
         r->options.full = false;
     return true;
 }

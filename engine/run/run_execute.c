@@ -17,15 +17,15 @@ static void log_summary(const struct run *r, const struct counts *s)
         requests[PROGRESS_TEXT];
     char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT],
         sent[3 * PROGRESS_TEXT] = "";
-    char passed_over[2 * PROGRESS_TEXT] = "", same[2 * PROGRESS_TEXT] = "",
-                         repeated[2 * PROGRESS_TEXT] = "";
+    char superseded[2 * PROGRESS_TEXT] = "", unchanged[2 * PROGRESS_TEXT] = "",
+                        repeated[2 * PROGRESS_TEXT] = "";
     char duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
-    if (s->superseded > 0) /* not for a newcomer to puzzle over each time */
-        snprintf(passed_over, sizeof passed_over, "%s already newer or gone, ",
+    if (s->superseded > 0) /* seldom: otherwise a riddle to newcomers */
+        snprintf(superseded, sizeof superseded, "%s already newer or gone, ",
                  progress_number(s->superseded, n));
     if (s->unchanged > 0) /* after a sweep */
-        snprintf(same, sizeof same, "%s unchanged, ", progress_number(s->unchanged, n));
+        snprintf(unchanged, sizeof unchanged, "%s unchanged, ", progress_number(s->unchanged, n));
     if (s->repeated > 0)
         snprintf(repeated, sizeof repeated, "%s repeating a key, ",
                  progress_count(s->repeated, "row", n));
@@ -39,7 +39,7 @@ static void log_summary(const struct run *r, const struct counts *s)
     log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s",
              r->user.pipeline.name, progress_count(s->indexed, "document", documents),
              r->options.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
-             passed_over, same, repeated, progress_number(s->rejected, rejected),
+             superseded, unchanged, repeated, progress_number(s->rejected, rejected),
              clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
 }
 

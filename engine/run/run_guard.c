@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* What was just loaded counts. Where we may not refresh, the server's own refreshes have to do. */
+/* Refreshes first, so that what was just loaded counts; without the privilege to refresh, the
+ * server's own refreshes have to suffice. */
 static bool count_documents(struct run *r, int64_t *count, struct err *e)
 {
     const char *index = run_index_to_search(r);

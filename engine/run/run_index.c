@@ -212,6 +212,13 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e)
            fit(r, fresh, &ignored, e) && run_check_fields(r, fresh, true, e);
 }
 
+void run_index_is_loading(struct run *r)
+{
+    r->index.is_new = false;
+    run_set_meta_script(r, true);
+    run_save_meta(r);
+}
+
 /* Somebody may have deleted the index during the run; the next bulk request then created another one,
  * which lacks the documents before it. */
 bool run_check_index(struct run *r, struct err *e)

@@ -23,6 +23,9 @@ bool run_fit_index(struct run *r, struct run_script *fresh, struct err *e);
 /* Checks that the index is still the one that was opened, or one that reindex has put in its place
  * (then r->index.replaced is set: run_adopt). Otherwise ERR_FINAL. */
 bool run_check_index(struct run *r, struct err *e);
+/* A load has begun, and the state says so: the index is no longer new, and its metadata name this
+ * script. */
+void run_index_is_loading(struct run *r);
 /* The index name to search for documents: it sees all that the script keeps in sync, also what a
  * filtered alias hides. Borrowed. */
 const char *run_index_to_search(const struct run *r);

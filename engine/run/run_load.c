@@ -17,14 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- the state ---- */
+/* ---- feeds ---- */
 
-/* ---- what holds a poll back, and what it cannot see ---- */
-
-/* ---- carrying ---- */
-
-/* One feed over the whole. */
-static bool carry(struct run *r, struct feed *f, struct err *e)
+/* Sends all that a feed over the whole table brings (taken; NULL: e says why). */
+static bool drain_scan(struct run *r, struct feed *f, struct err *e)
 {
     if (!f)
         return false;
@@ -35,11 +31,11 @@ static bool carry(struct run *r, struct feed *f, struct err *e)
     return ok;
 }
 
-static bool carry_snapshot(struct run *r, struct err *e)
+static bool drain_snapshot(struct run *r, struct err *e)
 {
-    return carry(
-        r, feed_snapshot(&r->user.source, &r->servers.pool, r->state.data.after, r->work.chunk, e),
-        e);
+    struct feed *f =
+        feed_snapshot(&r->user.source, &r->servers.pool, r->state.data.after, r->work.chunk, e);
+    return drain_scan(r, f, e);
 }
 
 struct start_query {
@@ -62,7 +58,7 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
     struct start_query q = {r, table, &start};
     if (retry_until(r->servers.give_up_after, read_poll_start, &q, e) &&
         run_bind_server(r, start.server, e)) {
-        if (table == 0 && to_the_limit) /* who follows tells it now and then */
+        if (table == 0 && to_the_limit) /* run_follow warns of it regularly */
             run_warn_horizon(r, &start.report);
         f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,
                       &r->state.data.tables[table].checkpoint, &start, to_the_limit, e);
@@ -81,7 +77,7 @@ bool run_changes(struct run *r, struct err *e)
             continue;
         ok = (feeds[i] = run_poll_table(r, i, true, e));
         coordinator_set(&r->work.coordinator, i, feeds[i]);
-        if (ok && r->options.dry_run) /* one after the other: the output has an order */
+        if (ok && r->options.dry_run) /* one after the other: the output is in order */
             ok = coordinator_drain(&r->work.coordinator, e);
     }
     r->work.progress.expected = 0;
@@ -94,9 +90,11 @@ bool run_changes(struct run *r, struct err *e)
     return ok;
 }
 
-/* Where to follow the table's changes from. */
-static bool begin_mark(struct run *r, size_t table, const struct feed_poll_start *start,
-                       struct err *e)
+/* ---- the first load ---- */
+
+/* Chooses where to follow the table's changes from. */
+static bool begin_table(struct run *r, size_t table, const struct feed_poll_start *start,
+                        struct err *e)
 {
     const struct source_report *report = &start->report;
     struct watermark_rule rule = source_rule(&r->user.source, table, report->standby);
@@ -107,7 +105,7 @@ static bool begin_mark(struct run *r, size_t table, const struct feed_poll_start
            err_memory(e);
 }
 
-/* Notes the positions to follow the changes from, before anything is read. */
+/* Before anything is read: saves where the changes are to be followed from. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
     run_state_begin_load(&r->state);
@@ -118,7 +116,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         bool ok = feed_poll_start_read(&r->user.source, &r->servers.pool, i, &start, e);
-        ok = ok && run_bind_server(r, start.server, e) && begin_mark(r, i, &start, e) &&
+        ok = ok && run_bind_server(r, start.server, e) && begin_table(r, i, &start, e) &&
              run_report_table(r, i, start.report.standby, e);
         feed_poll_start_free(&start);
         if (!ok)
@@ -127,57 +125,60 @@ static bool begin_snapshot(struct run *r, struct err *e)
     return true;
 }
 
+static bool begin_load(struct run *r, const char *why, struct err *e)
+{
+    run_warn_lost_state(r);
+    log_info("%s: loading everything: %s", r->user.pipeline.name, why);
+    if (!r->user.pipeline.source.cursor)
+        log_info("%s: source has no cursor, so each run compares every row", r->user.pipeline.name);
+    if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->work.coordinator, e))
+        return false;
+    run_index_is_loading(r);
+    return true;
+}
+
+static bool resume_load(struct run *r, struct err *e)
+{
+    const char *after = r->state.data.after;
+    if (after) {
+        log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, after);
+        run_warn_script(r);
+    } else {
+        log_info("%s: resuming the load: no chunk of it was complete yet", r->user.pipeline.name);
+    }
+    return run_bind_state(r, e);
+}
+
 static bool check_fields(struct run *r, struct err *e)
 {
     return run_check_fields(r, &r->user, true, e);
 }
 
+/* why: NULL: a load that was interrupted goes on. */
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
-    if (why) {
-        run_warn_lost_state(r);
-        log_info("%s: loading everything: %s", r->user.pipeline.name, why);
-        if (!r->user.pipeline.source.cursor)
-            log_info("%s: the script names no cursor, so each run compares every row",
-                     r->user.pipeline.name);
-        if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->work.coordinator, e))
-            return false;
-        r->index.is_new = false; /* from now on the load is under way, and may be resumed */
-        run_set_meta_script(r, true);
-        run_save_meta(r);
-    } else {
-        if (r->state.data.after)
-            log_info("%s: resuming the load after key '%s'", r->user.pipeline.name,
-                     r->state.data.after);
-        else
-            log_info("%s: resuming the load: no chunk of it was complete yet",
-                     r->user.pipeline.name);
-        if (r->state.data.after)
-            run_warn_script(r);
-        if (!run_bind_state(r, e))
-            return false;
-    }
-    if (!carry_snapshot(r, e))
+    if (!(why ? begin_load(r, why, e) : resume_load(r, e)) || !drain_snapshot(r, e))
         return false;
     run_state_end_load(&r->state);
-    r->work.coordinator.again =
-        true; /* what follows was loaded for the most part, and shall not count twice */
-    /* the index was empty before */
+    /* the changes until then were mostly loaded, and must not be counted twice */
+    r->work.coordinator.again = true;
+    /* the guard counted the index while it was empty */
     return coordinator_save(&r->work.coordinator, e) && run_patiently(r, run_guard, e) &&
            run_patiently(r, check_fields, e) && run_patiently(r, run_warn_nothing_made, e);
 }
 
-/* All of it: one that was broken off, perhaps long ago, has not seen what has changed since then
- * before the key that it came to. */
+/* ---- a sweep ---- */
+
+/* From the first row, even if one was interrupted: rows before its last key may have changed
+ * since. */
 bool run_sweep(struct run *r, struct err *e)
 {
     if (!run_report_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
-    if (!carry(r,
-               feed_sweep(&r->user.source, &r->servers.pool, r->servers.es, run_index_to_search(r),
-                          r->state.dead, r->work.chunk, NULL, e),
-               e))
+    struct feed *f = feed_sweep(&r->user.source, &r->servers.pool, r->servers.es,
+                                run_index_to_search(r), r->state.dead, r->work.chunk, NULL, e);
+    if (!drain_scan(r, f, e))
         return false;
     run_state_swept(&r->state);
     run_set_meta_script(r, false);
@@ -186,20 +187,20 @@ bool run_sweep(struct run *r, struct err *e)
 
 /* ---- --since ---- */
 
-/* loaded: what lies before the state's marks is in the index. */
+/* loaded: all changes before the state's checkpoints are in the index. */
 static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded, struct err *e)
 {
     const struct source_table *t = &r->user.source.tables[table];
     struct position since = {0};
     bool covered = false;
     if (!t->cursor || (table > 0 && !t->cursor_is_time))
-        return true; /* a number's place is not known by a time */
+        return true; /* a time says nothing about a cursor that is a number */
     bool ok = source_since(&r->user.source, pg, table, r->options.since, &since, e);
     if (ok && table == 0 && loaded)
         ok = source_not_above(&r->user.source, pg, &since, &r->state.data.tables[0].checkpoint.at,
                               &covered, e);
     if (ok && table == 0 && !covered && r->state.file) {
-        log_info("the state stays as it is: what changed before %s may not be in the index",
+        log_info("the state stays as it is: changes before %s may not be in the index",
                  r->options.since);
         run_state_freeze(r);
     }
@@ -224,8 +225,7 @@ static bool begin_since(struct run *r, struct err *e)
 static bool run_since(struct run *r, struct err *e)
 {
     if (!r->user.pipeline.source.cursor)
-        return err_set(e, ERR_USAGE,
-                       "option --since needs a cursor: the script names none in source");
+        return err_set(e, ERR_USAGE, "option --since needs a cursor, but source has none");
     return run_patiently(r, begin_since, e) && run_changes(r, e);
 }
 
@@ -235,11 +235,11 @@ static bool catch_up(struct run *r, struct err *e)
 {
     if (!run_bind_state(r, e))
         return false;
-    coordinator_must_save(&r->work.coordinator); /* a bare file becomes a full one */
+    coordinator_must_save(&r->work.coordinator); /* a file without JSON gets it */
     return run_changes(r, e);
 }
 
-/* Each table is followed from a mark of its own; the root's stands for them. */
+/* Each table is followed from its own checkpoint; the root's is the one that is logged. */
 static void report_changes(const struct run *r)
 {
     const struct position *at =
@@ -253,21 +253,21 @@ static void report_changes(const struct run *r)
         snprintf(others, sizeof others, "; in %s since their own last changes",
                  progress_count(related, "related table", tables));
     if (r->user.pipeline.source.cursor)
-        log_info("%s: reading what changed since %s%s", r->user.pipeline.name,
+        log_info("%s: reading changes since %s%s", r->user.pipeline.name,
                  at->cursor ? at->cursor : "the beginning", others);
     else
-        log_info("%s: comparing every row: the script names no cursor", r->user.pipeline.name);
+        log_info("%s: comparing every row: source has no cursor", r->user.pipeline.name);
     run_warn_script(r);
 }
 
-/* A root without a cursor is up to date once it has been loaded, from the first row on, or swept;
- * who follows sweeps it beside what else changes. */
+/* A root without a cursor is up to date once it has been loaded from its first row, or swept;
+ * run_follow sweeps it while it polls the other tables. */
 static bool needs_sweep(struct run *r, bool loaded)
 {
-    bool looks = r->user.pipeline.source.cursor || loaded;
-    if (r->options.follow && !looks)
+    bool up_to_date = r->user.pipeline.source.cursor || loaded;
+    if (r->options.follow && !up_to_date)
         r->state.data.swept_us = 0; /* due at once: --follow begins up to date */
-    return r->options.sweep || (!looks && !r->options.follow);
+    return r->options.sweep || (!up_to_date && !r->options.follow);
 }
 
 bool run_load(struct run *r, struct err *e)
@@ -276,14 +276,14 @@ bool run_load(struct run *r, struct err *e)
         return false;
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
-        return carry(r, feed_list(&r->user.source, &r->servers.pool, keys, r->keys->n, e), e);
+        return drain_scan(r, feed_list(&r->user.source, &r->servers.pool, keys, r->keys->n, e), e);
     }
     if (r->options.since)
         return run_since(r, e);
     if (run_is_partial(r) || r->options.dry_run) {
-        free(r->state.data.after); /* from the first key, wherever the state stands */
+        free(r->state.data.after); /* from the first key, whatever the state says */
         r->state.data.after = NULL;
-        return carry_snapshot(r, e);
+        return drain_snapshot(r, e);
     }
     const char *why = run_why_full(r);
     bool whole = why || r->state.data.phase == STATE_SNAPSHOT;

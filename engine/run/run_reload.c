@@ -13,8 +13,8 @@
 
 #include <string.h>
 
-/* Where all documents are in sink.index, its name may be an alias in one of them. */
-static bool same_places(const struct pipeline *a, const struct pipeline *b)
+/* Matters only if documents choose their index: otherwise sink.index is compared. */
+static bool same_indices(const struct pipeline *a, const struct pipeline *b)
 {
     return a->sink.scattered == b->sink.scattered &&
            (!a->sink.scattered || text_same(a->sink.indices, b->sink.indices));
@@ -28,30 +28,46 @@ static bool same_key(const struct pipeline_names *a, const struct pipeline_names
     return same;
 }
 
+/* The field that cannot change during a run, but has; NULL: none. secret: of the credentials, see
+ * es_server_changed. */
+static const char *fixed_field(const struct run *r, const struct pipeline *b, const char *secret)
+{
+    const struct pipeline *a = &r->user.pipeline;
+    const char *index = r->index.alias ? r->index.alias : a->sink.index;
+    const struct {
+        const char *field;
+        bool same;
+    } rows[] = {
+        {"name", text_same(a->name, b->name)},
+        {"state", text_same(a->state, b->state)},
+        {"source.url", text_same(a->source.url, b->source.url)},
+        {"sink.url", text_same(a->sink.url, b->sink.url)},
+        {"sink.index", text_same(index, b->sink.index)},
+        {"sink.indices", same_indices(a, b)},
+        {secret, !secret},
+        /* a reindex has built the new index with the new key */
+        {"source.key", r->index.replaced || same_key(&a->source.key, &b->source.key)},
+        {"sink.compress", a->sink.compress == b->sink.compress},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!rows[i].same)
+            return rows[i].field;
+    return NULL;
+}
+
 bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
 {
-    const struct pipeline *a = &r->user.pipeline, *b = &fresh->pipeline;
+    const struct pipeline *p = &fresh->pipeline;
     const char *secret;
     if (script_never_returns(fresh->script))
         return script_returned_nothing(fresh->script, e);
-    if (!es_server_changed(&r->servers.search, &b->sink.security, &secret, e))
+    if (!es_server_changed(&r->servers.search, &p->sink.security, &secret, e))
         return false;
-    const char *named = r->index.alias ? r->index.alias : a->sink.index;
-    const char *changed = !text_same(a->name, b->name)               ? "name"
-                          : !text_same(a->state, b->state)           ? "state"
-                          : !text_same(a->source.url, b->source.url) ? "source.url"
-                          : !text_same(a->sink.url, b->sink.url)     ? "sink.url"
-                          : !text_same(named, b->sink.index)         ? "sink.index"
-                          : !same_places(a, b)                       ? "sink.indices"
-                          : secret                                   ? secret
-                          : !r->index.replaced && !same_key(&a->source.key, &b->source.key)
-                              ? "source.key"
-                          : a->sink.compress != b->sink.compress ? "sink.compress"
-                                                                 : NULL;
-    if (changed)
-        return err_set(e, ERR_USAGE, "%s: '%s' has changed, which takes a restart", b->script,
-                       changed);
-    return !r->options.follow || run_can_follow(b, e);
+    const char *field = fixed_field(r, p, secret);
+    if (field)
+        return err_set(e, ERR_USAGE, "%s: '%s' has changed: restart to use the new value",
+                       p->script, field);
+    return !r->options.follow || run_can_follow(p, e);
 }
 
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e)

@@ -12,13 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ---- what delays a poll, and what it cannot see ---- */
+
 void run_warn_horizon(const struct run *r, const struct source_report *report)
 {
     struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
     if (watermark_is_over_limit(&rule, &report->mark))
         log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
-                 "what it has "
-                 "written is read once it has ended",
+                 "its changes are read after it ends",
                  r->user.pipeline.name, report->who,
                  (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
 }
@@ -39,29 +40,31 @@ static bool look_for_rows(void *arg, struct err *e)
     return ok;
 }
 
+static void report_hidden_table(const char *label, bool all, bool warned_before)
+{
+    if (!all)
+        log_info("row security is active in '%s' for this user: rows that its policies hide are "
+                 "not indexed",
+                 label);
+    else if (!warned_before)
+        log_warn("cannot see any row of '%s': its row security is active for this user; give the "
+                 "user a policy, or ALTER ROLE ... BYPASSRLS",
+                 label);
+}
+
 bool run_report_hidden(struct run *r, bool at_start, struct err *e)
 {
     const struct source *s = &r->user.source;
-    bool told = r->warned.hidden;
+    bool warned_before = r->warned.hidden;
     for (size_t i = 0; i < s->n_tables; i++) {
+        struct rows_query q = {.run = r, .table = i};
         if (!s->tables[i].row_security)
             continue;
-        struct rows_query q = {.run = r, .table = i};
         if (!retry_until(r->servers.give_up_after, look_for_rows, &q, e))
             return false;
-        if (q.any && at_start)
-            log_info(
-                "row security is active in '%s' for this user: rows that its policies hide are not "
-                "there for us",
-                s->tables[i].label);
-        if (!q.any && !told) {
-            log_warn("no row of '%s' can be seen: its row security is active for this user; a "
-                     "policy for "
-                     "that user, "
-                     "or ALTER ROLE ... BYPASSRLS, shows what there is",
-                     s->tables[i].label);
-            r->warned.hidden = true;
-        }
+        r->warned.hidden |= !q.any;
+        if (!q.any || at_start)
+            report_hidden_table(s->tables[i].label, !q.any, warned_before);
     }
     return true;
 }
@@ -79,50 +82,54 @@ bool run_report_table(struct run *r, size_t table, bool standby, struct err *e)
               source_unseen(s, pg, table, &unseen, e);
     pg_release(&r->servers.pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
-        log_info("no index begins with the cursor of '%s', so each look for changes reads the "
-                 "whole table: %s",
+        log_info("table '%s' has no index on its cursor: every poll scans the whole table; "
+                 "consider: %s",
                  label, buf_cstr(&sql));
     if (ok && unseen)
-        log_info("rows of '%s' whose cursor is NULL or infinite are not seen when they change: "
-                 "only a sweep "
-                 "finds them",
+        log_info("table '%s' has rows whose cursor is NULL or infinite: only a sweep sees when "
+                 "they change",
                  label);
     if (ok && !rule.is_ruled)
-        log_info("rows of '%s' do not appear by this server's own transactions (it is a standby, "
-                 "or this is a "
-                 "view, a materialized view, a foreign table or a subscription): one that appears "
-                 "more than "
-                 "%g s after it got its cursor may only be found by a sweep (source.lookback)",
+        log_info("rows of '%s' are not written by transactions of this server (it is a standby, or "
+                 "this is a view, a materialized view, a foreign table or a subscription): a row "
+                 "that appears more than %g s after the time of its cursor may be found only by a "
+                 "sweep (source.lookback)",
                  label, (double)rule.lookback_us / 1e6);
     buf_free(&sql);
     return ok;
 }
 
-/* A relative path is found from the current folder: from another one the state seems not to be
- * there. */
+/* ---- documents that are missing or out of date ---- */
+
+static bool was_loaded_before(const struct run *r)
+{
+    const struct index_meta *saved = &r->index.saved_meta;
+    struct err ignored;
+    int64_t count = 0;
+    if (!saved->known || r->index.is_new || strcmp(saved->pipeline, r->index.meta.pipeline) != 0)
+        return false;
+    /* created, but never filled */
+    return !index_count(r->servers.es, r->index.info.name, &count, &ignored) || count > 0;
+}
+
 void run_warn_lost_state(const struct run *r)
 {
     const char *state = r->user.pipeline.state;
-    bool relative = state[0] != '/', loaded = r->index.saved_meta.known && !r->index.is_new;
-    struct err ignored;
-    int64_t count = 0;
-    if (r->state.data.phase != STATE_NEW || !loaded ||
-        strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) != 0 ||
-        /* made, but never filled */
-        (index_count(r->servers.es, r->index.info.name, &count, &ignored) && count == 0))
+    bool relative = state[0] != '/';
+    if (r->state.data.phase != STATE_NEW || !was_loaded_before(r))
         return;
     char *folder = relative ? getcwd(NULL, 0) : NULL;
     log_warn(
-        "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: %s",
+        "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: "
+        "%s",
         r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.info.name,
-        relative ? "is this the right folder? A relative state is found from the one where "
-                   "etl-engine is "
-                   "started"
+        relative ? "is this the right folder? a relative path begins at the folder where "
+                   "etl-engine is started"
                  : "was it moved, or removed?");
     free(folder);
 }
 
-/* A document() that lost its return value in some branch makes nothing, and says nothing. */
+/* A document() that lost its return value in some branch fails silently. */
 bool run_warn_nothing_made(struct run *r, struct err *e)
 {
     struct counts sums = tally_counts(r->work.flow.tally);
@@ -132,9 +139,8 @@ bool run_warn_nothing_made(struct run *r, struct err *e)
     if (!look_for_rows(&q, e))
         return false;
     if (q.any)
-        log_warn("%s: '%s' has rows, but none of them became a document: document() gave nil for "
-                 "each, or the "
-                 "query leaves them all out",
+        log_warn("%s: '%s' has rows, but none of them became a document: document() returned nil "
+                 "for each, or the query excludes them all",
                  r->user.pipeline.name, r->user.source.tables[0].label);
     return true;
 }
@@ -143,9 +149,8 @@ void run_warn_script(const struct run *r)
 {
     if (!*r->index.meta.fingerprint || strcmp(r->index.meta.fingerprint, r->user.fingerprint) == 0)
         return;
-    log_warn("%s: the script has changed since index '%s' was loaded: documents in it are those of "
-             "the earlier "
-             "one until their rows change; --full or 'etl-engine reindex %s' makes them all anew",
+    log_warn("%s: the script has changed since index '%s' was loaded: a document stays as it is "
+             "until its row changes; to rebuild all documents: --full, or 'etl-engine reindex %s'",
              r->user.pipeline.name, r->index.info.name, r->user.text.path);
 }
 
@@ -161,7 +166,6 @@ void run_warn_repeated(struct run *r)
         return;
     r->warned.repeated = true;
     log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
-             "one of them, "
-             "whichever, becomes the document: GROUP BY the key, or aggregate what is joined",
+             "any one of them becomes the document: GROUP BY the key, or aggregate the joined rows",
              p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
 }

@@ -15,17 +15,16 @@
 
 enum {
     MIN_GC_DELETES_MS = 10 * 60 * 1000,
-    WINDOW = 4,       /* batches of a lane under way or waiting, for each worker */
-    WHOLE_WINDOW = 2, /* of the lane for the whole: the size of a chunk is known late enough */
-    PRINT_STRETCH =
-        WORKER_AHEAD * 3 / 4, /* bytes: who is ahead of its turn to print should not have to stop */
-    /* requests: larger ones leave workers idle at the end, and a crash repeats them */
-    LOAD_STRETCH = 2,
-    STRETCH_ROWS = 1 << 20, /* at most; else the last rows would be too old when they are sent */
-    LIMIT_ROWS = 100,       /* at least, while looking for the first few documents */
+    LANE_WINDOW = 4, /* batches of a lane in the queue or in work, for each worker */
+    SCAN_WINDOW = 2, /* of the scan's lane: a chunk's size is measured only when it is done */
+    /* bytes of a chunk: a worker that is ahead of its turn to print should not have to wait */
+    PRINT_CHUNK = WORKER_AHEAD * 3 / 4,
+    LOAD_CHUNK = 2, /* requests: with more, workers are idle at the end, a crash repeats more */
+    CHUNK_ROWS =
+        1 << 20,      /* at most: with more, the last rows would be too old when they are sent */
+    LIMIT_ROWS = 100, /* at least, with --limit: a search for the first few documents */
 };
-/* what one may take where the script sets a rate, for the same reason */
-static const double STRETCH_S = 60;
+static const double CHUNK_S = 60; /* of the script's rate, at most: for the same reason */
 
 static int64_t max_age_us(const struct run *r)
 {
@@ -47,7 +46,7 @@ static bool open_flow(struct run *r, int workers, struct err *e)
     if (!windows)
         return err_memory(e);
     for (size_t i = 0; i < n; i++)
-        windows[i] = (size_t)workers * (i == run_scan_lane(r) ? WHOLE_WINDOW : WINDOW);
+        windows[i] = (size_t)workers * (i == run_scan_lane(r) ? SCAN_WINDOW : LANE_WINDOW);
     bool ok = flow_open(&r->work.flow, windows, n, r->state.data.version, e);
     free(windows);
     return ok;
@@ -64,11 +63,11 @@ static void load_dead_keys(struct run *r)
 static bool make_chunk(struct run *r, int workers, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    size_t bytes = r->options.dry_run ? PRINT_STRETCH : (size_t)p->sink.batch_bytes * LOAD_STRETCH;
-    int64_t most = STRETCH_ROWS;
+    size_t bytes = r->options.dry_run ? PRINT_CHUNK : (size_t)p->sink.batch_bytes * LOAD_CHUNK;
+    int64_t most = CHUNK_ROWS;
     double rate = r->options.dry_run ? 0 : p->sink.max_rate / workers;
-    if (rate > 0 && rate * STRETCH_S < (double)most)
-        most = (int64_t)(rate * STRETCH_S);
+    if (rate > 0 && rate * CHUNK_S < (double)most)
+        most = (int64_t)(rate * CHUNK_S);
     if (r->options.limit > 0 && r->options.limit < most)
         most = r->options.limit;
     struct chunk_size_config config = {.bytes = bytes,
