@@ -66,7 +66,7 @@ struct worker {
     struct es *es;
     struct bulk bulk;
     struct keyset *known;     /* indexes known to exist; NULL: none */
-    struct stale_copies gone; /* of a scattered pipeline: keys without a document */
+    struct stale_copies gone; /* of a multi_index pipeline: keys without a document */
     struct stale_copies sent; /* likewise: keys whose document was sent */
     struct buf output;        /* for WORKER_DOCUMENTS */
     struct buf key;           /* the row's */

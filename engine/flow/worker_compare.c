@@ -13,7 +13,7 @@ struct comparison {
     const size_t *items; /* the ones asked for, of bulk */
     size_t next;
     uint64_t unchanged;
-    const struct stale_copies *copies; /* of a scattered pipeline */
+    const struct stale_copies *copies; /* of a multi_index pipeline */
 };
 
 /* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere
@@ -42,7 +42,7 @@ bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
     const char **keys = malloc(b->n * sizeof *keys);
     struct doc_location *places = malloc(b->n * sizeof *places);
     size_t *items = malloc(b->n * sizeof *items), n = 0;
-    bool scattered = w->config->pipeline->sink.scattered,
+    bool multi_index = w->config->pipeline->sink.multi_index,
          ok = (keys && items && places) || err_memory(e);
     for (size_t i = 0; ok && i < b->n; i++)
         if (!deletes_only || b->items[i].is_delete) {
@@ -50,11 +50,11 @@ bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
             places[n] = (struct doc_location){bulk_index(b, i), bulk_routing(b, i)};
             keys[n++] = bulk_key(b, i);
         }
-    struct comparison c = {.bulk = b, .items = items, .copies = scattered ? &w->sent : NULL};
+    struct comparison c = {.bulk = b, .items = items, .copies = multi_index ? &w->sent : NULL};
     ok = ok && (n == 0 ||
                 index_get_documents(w->es, w->config->pipeline->sink.index,
                                     &(struct index_lookup){.keys = keys,
-                                                           .locations = scattered ? places : NULL,
+                                                           .locations = multi_index ? places : NULL,
                                                            .n = n,
                                                            .with_source = !deletes_only,
                                                            .visit = compare,

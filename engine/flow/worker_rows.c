@@ -73,7 +73,7 @@ static bool limit_reached(const struct worker *w)
 static bool add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
-    if (w->config->output == WORKER_INDEX && w->config->pipeline->sink.scattered) {
+    if (w->config->output == WORKER_INDEX && w->config->pipeline->sink.multi_index) {
         stale_copies_note(&w->gone, key);
         return true;
     }
@@ -119,7 +119,7 @@ static bool place(struct worker *w, struct err *e)
 {
     const struct pipeline *p = w->config->pipeline;
     const struct script_made *m = &w->doc;
-    if ((m->index[0] || m->routing[0]) && !p->sink.scattered)
+    if ((m->index[0] || m->routing[0]) && !p->sink.multi_index)
         return err_set(e, ERR_FINAL,
                        "document() returned %s, and sink has no field 'indices', where such "
                        "documents are looked "

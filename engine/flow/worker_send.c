@@ -55,7 +55,7 @@ static bool add_gone(struct worker *w, struct err *e)
 }
 
 /* What has moved is sent, and noted: its older copies go once it is there. */
-static bool prepare_scattered(struct worker *w, struct err *e)
+static bool prepare_multi_index(struct worker *w, struct err *e)
 {
     bool compare_them = w->batch->skip_unchanged;
     for (size_t i = 0; i < w->bulk.n; i++)
@@ -97,15 +97,15 @@ bool worker_send(struct worker *w, struct err *e)
     struct counts sums = {0};
     struct echo_sample sample = {0};
     int64_t taken = 0;
-    bool scattered = w->config->pipeline->sink.scattered;
-    bool ok = scattered ? prepare_scattered(w, e)
-                        : !w->batch->skip_unchanged || w->bulk.n == 0 ||
-                              worker_drop_unchanged(w, false, e);
+    bool multi_index = w->config->pipeline->sink.multi_index;
+    bool ok = multi_index ? prepare_multi_index(w, e)
+                          : !w->batch->skip_unchanged || w->bulk.n == 0 ||
+                                worker_drop_unchanged(w, false, e);
     bool moved = w->bulk.n > 0 || !w->batch->skip_unchanged;
     if (ok && wants_echo(w))
         echo_take(&sample, &w->bulk);
     ok = ok && guard_deletes(w, &taken, e) && worker_request(w, &sums, e) &&
-         (!scattered || !moved || drop_older(w, &sums, e));
+         (!multi_index || !moved || drop_older(w, &sums, e));
     delete_budget_refund(w->flow->deletes, taken - (int64_t)sums.deleted);
     sums.rejected = 0; /* worker_report counted them */
     worker_count(w, &sums);

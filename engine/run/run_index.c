@@ -88,7 +88,7 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
 const char *run_index_to_search(const struct run *r)
 {
     const struct pipeline *p = &r->user.pipeline;
-    return r->index.filtered && !p->sink.scattered ? r->index.info.name : p->sink.indices;
+    return r->index.filtered && !p->sink.multi_index ? r->index.info.name : p->sink.indices;
 }
 
 /* hidden: how many documents the filter hides. */
@@ -96,7 +96,7 @@ static bool refuse_filter(const struct run *r, int64_t hidden, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
     char n[PROGRESS_TEXT];
-    if (p->sink.scattered)
+    if (p->sink.multi_index)
         err_set(e, ERR_USAGE,
                 "'%s' is an alias with a filter, which hides documents that sink.indices must find",
                 p->sink.index);
@@ -118,7 +118,7 @@ static bool check_filter(struct run *r, const struct index_meta *found, struct e
     int64_t all = 0, seen = 0;
     if (!r->index.filtered)
         return true;
-    if (p->sink.scattered)
+    if (p->sink.multi_index)
         return refuse_filter(r, 0, e);
     if (!found->known && !(index_count(r->servers.es, r->index.info.name, &all, e) &&
                            index_count(r->servers.es, p->sink.index, &seen, e)))
@@ -153,7 +153,7 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
         return false;
     if (f.there && !f.analysed)
         return true;
-    if (f.may_come && (p->sink.scattered || !loaded)) /* the first document may bring it */
+    if (f.may_come && (p->sink.multi_index || !loaded)) /* the first document may bring it */
         return true;
     snprintf(location, sizeof location, "source.related[%zu].index_field", i + 1);
     suggest_field(&f, suggestion, sizeof suggestion);

@@ -64,7 +64,7 @@ void run_set_meta_script(struct run *r, bool loaded)
 bool run_refuse_owner(const struct run *r, const char *index, const char *owner, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    if (p->sink.scattered && strcmp(index, r->index.info.name) != 0) {
+    if (p->sink.multi_index && strcmp(index, r->index.info.name) != 0) {
         err_set(e, ERR_USAGE,
                 "sink.indices '%s' of pipeline '%s' also matches index '%s', which belongs to "
                 "pipeline '%s'",

@@ -16,8 +16,8 @@
 /* Matters only if documents choose their index: otherwise sink.index is compared. */
 static bool same_indices(const struct pipeline *a, const struct pipeline *b)
 {
-    return a->sink.scattered == b->sink.scattered &&
-           (!a->sink.scattered || text_same(a->sink.indices, b->sink.indices));
+    return a->sink.multi_index == b->sink.multi_index &&
+           (!a->sink.multi_index || text_same(a->sink.indices, b->sink.indices));
 }
 
 static bool same_key(const struct pipeline_names *a, const struct pipeline_names *b)

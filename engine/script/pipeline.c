@@ -770,10 +770,10 @@ bool pipeline_has_index(const struct pipeline *p, const char *index)
 static bool set_indices(struct pipeline *p, struct err *e)
 {
     char *all = NULL;
-    p->sink.scattered = p->sink.indices != NULL;
-    if (p->sink.scattered && pipeline_has_index(p, p->sink.index))
+    p->sink.multi_index = p->sink.indices != NULL;
+    if (p->sink.multi_index && pipeline_has_index(p, p->sink.index))
         return true;
-    if (!p->sink.scattered)
+    if (!p->sink.multi_index)
         all = strdup(p->sink.index);
     else if (asprintf(&all, "%s,%s", p->sink.index, p->sink.indices) < 0)
         all = NULL;

@@ -58,12 +58,11 @@ struct pipeline {
         char *url; /* of one node, or of several: see es_url.h; NULL: see pipeline_read_dry */
         char *index;
         char *settings, *mappings; /* JSON objects; NULL: none given */
-        /* Where documents may be: index names with * and commas, sink.index among them. scattered:
-         * the script gave it, and document() may say index and routing. */
+        /* Where documents may be: index names with * and commas, sink.index among them. */
         char *indices;
-        bool scattered;
-        double max_rate; /* documents a second; 0: any number */
-        int compress;    /* 1: yes, -1: no, 0: not given */
+        bool multi_index; /* the script gave `indices`: document() may choose index and routing */
+        double max_rate;  /* documents a second; 0: any number */
+        int compress;     /* 1: yes, -1: no, 0: not given */
         int url_line, index_line, settings_line, mappings_line;
         int64_t batch_bytes;         /* of a request's body: what is collected before it is sent */
         struct es_security security; /* as it is given: see es_security_read */

@@ -163,7 +163,7 @@ static void documents_may_be_in_several_indexes(void **state)
         if (!read_text(text, &p, &e))
             fail_msg("%s", e.text);
         assert_string_equal(p.sink.indices, cases[i].indices);
-        assert_int_equal(p.sink.scattered, strcmp(cases[i].given, "nil") != 0);
+        assert_int_equal(p.sink.multi_index, strcmp(cases[i].given, "nil") != 0);
         assert_int_equal(pipeline_has_index(&p, cases[i].index), cases[i].has);
         pipeline_free(&p);
     }
