@@ -8,6 +8,7 @@
 #include "es/es_nodes.h"
 #include "es/es_url.h"
 #include "es/gzip.h"
+#include "es/sigv4.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -258,24 +259,23 @@ static size_t keep_body(char *data, size_t size, size_t n, void *arg)
     return buf_add(body, data, size * n) ? size * n : 0;
 }
 
-struct request {
-    const char *method, *path, *type;
-    const void *body;
-    size_t len;
+struct request { /* as it is sent: the body perhaps compressed */
+    struct es_call call;
     bool packed;
 };
 
 static void pack(struct es *es, struct request *r)
 {
-    const struct buf *packed = es->gzip && r->body ? gzip_pack(es->gzip, r->body, r->len) : NULL;
+    const struct buf *packed =
+        es->gzip && r->call.body ? gzip_pack(es->gzip, r->call.body, r->call.len) : NULL;
     if (!packed)
         return;
-    r->body = packed->data;
-    r->len = packed->len;
+    r->call.body = packed->data;
+    r->call.len = packed->len;
     r->packed = true;
 }
 
-static void describe(CURL *h, const struct request *r, struct es_answer *a)
+static void describe(CURL *h, const struct es_call *r, struct es_answer *a)
 {
     curl_easy_setopt(h, CURLOPT_NOBODY, 0L);
     if (r->body || strcmp(r->method, "POST") == 0 || strcmp(r->method, "PUT") == 0) {
@@ -311,13 +311,16 @@ static bool add_header(struct es *es, const char *line)
 static bool set_headers(struct es *es, const struct request *r, const char *url, struct err *e)
 {
     char type[200];
-    snprintf(type, sizeof type, "Content-Type: %s", r->type ? r->type : "application/json");
+    snprintf(type, sizeof type, "Content-Type: %s",
+             r->call.type ? r->call.type : "application/json");
     drop_headers(es);
     if (!add_header(es, type) || !add_header(es, "Expect:") /* or large bodies wait for a 100 */
         || (r->packed && !add_header(es, "Content-Encoding: gzip")))
         return err_memory(e);
-    if (!es_security_headers(&es->server->security, r->method, url, r->body, r->len, &es->headers,
-                             e))
+    if (!es_security_headers(
+            &es->server->security,
+            &(struct sigv4_request){r->call.method, url, r->call.body, r->call.len}, &es->headers,
+            e))
         return false;
     curl_easy_setopt(es->easy, CURLOPT_HTTPHEADER, es->headers);
     return true;
@@ -426,7 +429,7 @@ static bool body_failed(const struct es *es, const struct es_answer *a, struct e
                    a->body.max >> 20, es->node->text);
 }
 
-static bool run(struct es *es, struct es_answer *a, struct err *e)
+static bool send_once(struct es *es, struct es_answer *a, struct err *e)
 {
     CURLcode code;
     es_security_begin(&es->handshake);
@@ -457,7 +460,7 @@ static bool aim(struct es *es, const struct es_url *node, int64_t ms, const stru
                 struct err *e)
 {
     char *url = NULL;
-    if (asprintf(&url, "%s%s", node->text, r->path) < 0)
+    if (asprintf(&url, "%s%s", node->text, r->call.path) < 0)
         return err_memory(e);
     es->node = node;
     es->node_ms = ms;
@@ -482,8 +485,8 @@ static bool is_unhealthy(const struct es_server *s, bool answered, const struct 
     return !answered || a->status == 502 || a->status == 503 || a->status == 504;
 }
 
-static void tell_ill(const struct es *es, bool answered, const struct es_answer *a,
-                     const struct err *e)
+static void warn_unhealthy(const struct es *es, bool answered, const struct es_answer *a,
+                           const struct err *e)
 {
     if (answered)
         log_warn("node %s answered %d; going on with other nodes", es->node->text, a->status);
@@ -492,7 +495,8 @@ static void tell_ill(const struct es *es, bool answered, const struct es_answer 
 }
 
 /* One node after the other, until one is well, none is left that is, or the time is over. */
-static bool run_on_nodes(struct es *es, const struct request *r, struct es_answer *a, struct err *e)
+static bool send_to_nodes(struct es *es, const struct request *r, struct es_answer *a,
+                          struct err *e)
 {
     const struct es_server *s = es->server;
     int64_t begun_us = clock_mono_us(), now_us = begun_us, left_ms = s->limits.request_ms;
@@ -501,10 +505,10 @@ static bool run_on_nodes(struct es *es, const struct request *r, struct es_answe
         if (!aim(es, &s->urls[node], left_ms, r, e))
             return false;
         e->kind = ERR_NONE;
-        bool ok = run(es, a, e), ill = is_unhealthy(s, ok, a, e);
-        if (ok && !ill && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
+        bool ok = send_once(es, a, e), unhealthy = is_unhealthy(s, ok, a, e);
+        if (ok && !unhealthy && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
             log_info("node %s answers again", es->node->text);
-        if (!ill)
+        if (!unhealthy)
             return ok;
         now_us = clock_mono_us();
         left_ms = s->limits.request_ms - (now_us - begun_us) / 1000;
@@ -512,22 +516,21 @@ static bool run_on_nodes(struct es *es, const struct request *r, struct es_answe
         if (left_ms <= 0 || !es_nodes_alive(s->nodes, now_us))
             return ok;
         if (news)
-            tell_ill(es, ok, a, e);
+            warn_unhealthy(es, ok, a, e);
         clear(a);
     }
 }
 
-bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
-                const char *type, struct es_answer *a, struct err *e)
+bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, struct err *e)
 {
     if (a->body.max == 0)
         buf_init(&a->body, es->server->limits.max_body);
     clear(a);
-    a->privilege = es_security_privilege(method, path);
-    struct request r = {.method = method, .path = path, .type = type, .body = body, .len = len};
+    a->privilege = es_security_privilege(c->method, c->path);
+    struct request r = {.call = *c};
     pack(es, &r);
-    describe(es->easy, &r, a);
-    bool ok = run_on_nodes(es, &r, a, e);
+    describe(es->easy, &r.call, a);
+    bool ok = send_to_nodes(es, &r, a, e);
     curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
     drop_headers(es);
     if (!ok) {

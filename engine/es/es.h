@@ -65,15 +65,20 @@ struct es; /* one thread's connection */
 struct es *es_open(const struct es_server *s, struct err *e);
 void es_close(struct es *es); /* NULL is fine */
 
-/* path begins with '/' and is already escaped (es_add_escaped). body may be NULL; type: its content
- * type, NULL means application/json. True: an answer arrived whole, whatever its status (a 413
+struct es_call { /* borrowed, for the time of the call */
+    const char *method;
+    const char *path; /* begins with '/', and is already escaped (es_add_escaped) */
+    const void *body; /* NULL: none */
+    size_t len;
+    const char *type; /* the body's content type; NULL: application/json */
+};
+/* Sends a request and waits for its answer. True: an answer arrived whole, whatever its status (a 413
  * counts even if the connection broke behind its head). False: none did (passing: connect, DNS,
  * timeout, reset, cut off; final: TLS refused, ...; stopped). Of several nodes, the next in turn is
  * asked; where it gives no answer, and that is passing, another one that is well, as long as
  * request_ms last: a request may be carried out twice. a is reused: its memory is kept between
  * calls. */
-bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
-                const char *type, struct es_answer *a, struct err *e);
+bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, struct err *e);
 
 /* For an answer that no search server gives to that request. At first contact it is no outage but
  * another program, or a page of somebody else's: final, and what answered is told; unless it may be

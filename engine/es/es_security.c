@@ -252,14 +252,14 @@ static bool add_api_key(struct buf *line, const char *key)
     return true;
 }
 
-static bool add_signature(const struct es_security *s, const char *method, const char *url,
-                          const void *body, size_t len, struct curl_slist **list, struct err *e)
+static bool add_signature(const struct es_security *s, const struct sigv4_request *r,
+                          struct curl_slist **list, struct err *e)
 {
     struct sigv4 signer = {.key_id = s->user, .secret = s->password, .token = s->session_token};
     struct buf lines;
     buf_init(&lines, 2 * SECRET_MAX);
     sigv4_scope(&signer, s->aws_sigv4);
-    bool ok = sigv4_sign(&signer, method, url, body, len, time(NULL), &lines, e);
+    bool ok = sigv4_sign(&signer, r, time(NULL), &lines, e);
     char *rest = ok ? (char *)buf_cstr(&lines) : NULL, *line;
     while (ok && (line = strsep(&rest, "\n")))
         ok = !*line || add_line(list, line, e);
@@ -267,11 +267,11 @@ static bool add_signature(const struct es_security *s, const char *method, const
     return ok;
 }
 
-bool es_security_headers(const struct es_security *s, const char *method, const char *url,
-                         const void *body, size_t len, struct curl_slist **list, struct err *e)
+bool es_security_headers(const struct es_security *s, const struct sigv4_request *r,
+                         struct curl_slist **list, struct err *e)
 {
     if (s->aws_sigv4)
-        return add_signature(s, method, url, body, len, list, e);
+        return add_signature(s, r, list, e);
     if (!s->api_key && !s->bearer_token)
         return true;
     struct buf line;

@@ -17,6 +17,7 @@
 #include <stddef.h>
 
 struct err;
+struct sigv4_request;
 
 /* As the script gives it (pipeline), or with all that the environment says (es_security_read).
  * Texts are owned; NULL: not given. */
@@ -59,10 +60,10 @@ bool es_security_apply(const struct es_security *s, struct es_handshake *h, CURL
  * stronger. */
 bool es_security_login(const struct es_security *s, CURL *curl, const char *userpwd, struct err *e);
 
-/* Adds what this request's headers say of us to *list: owned by the caller, who frees it on
- * failure, too. url: whole. */
-bool es_security_headers(const struct es_security *s, const char *method, const char *url,
-                         const void *body, size_t len, struct curl_slist **list, struct err *e);
+/* Adds the headers that authenticate this request to *list, which the caller owns and frees, on
+ * failure too. */
+bool es_security_headers(const struct es_security *s, const struct sigv4_request *r,
+                         struct curl_slist **list, struct err *e);
 
 /* Before each request. */
 void es_security_begin(struct es_handshake *h);

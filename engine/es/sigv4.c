@@ -193,13 +193,13 @@ static const char *signed_headers(const struct sigv4 *s)
                     : "host;x-amz-content-sha256;x-amz-date";
 }
 
-static void add_request(struct buf *b, const struct sigv4 *s, const char *method, const char *url,
-                        struct parts *p)
+static void add_request(struct buf *b, const struct sigv4 *s, const struct sigv4_request *r,
+                        const struct parts *p)
 {
     size_t len;
-    const char *path = host_of(url, &len) + len;
+    const char *path = host_of(r->url, &len) + len;
     size_t path_len = strcspn(path, "?#");
-    buf_addf(b, "%s\n", method);
+    buf_addf(b, "%s\n", r->method);
     add_path(b, path, path_len);
     buf_addc(b, '\n');
     if (path[path_len] == '?')
@@ -233,8 +233,8 @@ static void add_headers(struct buf *out, const struct sigv4 *s, const struct par
         s->key_id, p->date, s->region, s->service, signed_headers(s), signature);
 }
 
-bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, const void *body,
-                size_t len, time_t now, struct buf *out, struct err *e)
+bool sigv4_sign(const struct sigv4 *s, const struct sigv4_request *r, time_t now, struct buf *out,
+                struct err *e)
 {
     struct parts p;
     struct buf request, text;
@@ -245,10 +245,10 @@ bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, cons
     buf_init(&text, REQUEST_MAX);
     gmtime_r(&now, &tm);
     strftime(p.date, sizeof p.date, "%Y%m%dT%H%M%SZ", &tm);
-    sigv4_add_host(&p.host, url);
-    bool ok = !p.host.failed && hash(body, len, p.body);
+    sigv4_add_host(&p.host, r->url);
+    bool ok = !p.host.failed && hash(r->body, r->len, p.body);
     if (ok)
-        add_request(&request, s, method, url, &p);
+        add_request(&request, s, r, &p);
     ok = ok && !request.failed && hash(request.data, request.len, digest);
     if (ok)
         buf_addf(&text, "AWS4-HMAC-SHA256\n%s\n%.8s/%s/%s/aws4_request\n%s", p.date, p.date,

@@ -30,7 +30,13 @@ bool sigv4_scope(struct sigv4 *s, const char *text);
  * it to out. */
 void sigv4_add_host(struct buf *out, const char *url);
 
+struct sigv4_request { /* borrowed, for the time of the call */
+    const char *method;
+    const char *url;  /* whole, as it is sent */
+    const void *body; /* NULL: none */
+    size_t len;
+};
 /* Adds the headers that the request needs, each a line that ends in a line break: Host, X-Amz-Date,
- * X-Amz-Content-Sha256, X-Amz-Security-Token, Authorization. url: whole, as it is sent. */
-bool sigv4_sign(const struct sigv4 *s, const char *method, const char *url, const void *body,
-                size_t len, time_t now, struct buf *out, struct err *e);
+ * X-Amz-Content-Sha256, X-Amz-Security-Token, Authorization. */
+bool sigv4_sign(const struct sigv4 *s, const struct sigv4_request *r, time_t now, struct buf *out,
+                struct err *e);

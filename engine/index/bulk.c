@@ -627,7 +627,12 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
     struct judging *j = &s->judging;
     const struct bulk_item *from = &j->b->items[first], *last = from + n - 1;
     size_t len = last->at + last->len - from->at;
-    if (!es_request(s->es, "POST", s->path, j->b->body.data + from->at, len, "application/x-ndjson",
+    if (!es_request(s->es,
+                    &(struct es_call){.method = "POST",
+                                      .path = s->path,
+                                      .body = j->b->body.data + from->at,
+                                      .len = len,
+                                      .type = "application/x-ndjson"},
                     &s->answer, e))
         return false;
     j->sums->requests++;

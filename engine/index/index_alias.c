@@ -25,7 +25,7 @@ static void close_aliases(struct aliases *a)
 
 static bool ask(struct aliases *a, struct es *es, const char *path, struct err *e)
 {
-    if (!es_request(es, "GET", path, NULL, 0, NULL, &a->answer, e))
+    if (!es_request(es, &(struct es_call){.method = "GET", .path = path}, &a->answer, e))
         return false;
     if (a->answer.status == 404)
         return true;
@@ -165,7 +165,11 @@ static bool send_actions(struct es *es, const struct buf *body, struct err *e)
 {
     struct es_answer a = {0};
     bool ok =
-        es_request(es, "POST", "/_aliases", body->data, body->len, NULL, &a, e) && es_check(&a, e);
+        es_request(es,
+                   &(struct es_call){
+                       .method = "POST", .path = "/_aliases", .body = body->data, .len = body->len},
+                   &a, e) &&
+        es_check(&a, e);
     if (ok && index_unacknowledged(&a))
         ok = err_set(e, ERR_PASSING, "not acknowledged in time");
     es_answer_free(&a);

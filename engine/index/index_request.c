@@ -16,8 +16,12 @@ bool index_ask(struct es *es, const struct index_request *r, struct es_answer *a
     es_add_escaped(&path, r->index);
     buf_adds(&path, r->rest);
     const char *text = buf_cstr(&path);
-    bool ok = text ? es_request(es, r->method, text, r->body ? r->body->data : NULL,
-                                r->body ? r->body->len : 0, NULL, a, e)
+    bool ok = text ? es_request(es,
+                                &(struct es_call){.method = r->method,
+                                                  .path = text,
+                                                  .body = r->body ? r->body->data : NULL,
+                                                  .len = r->body ? r->body->len : 0},
+                                a, e)
                    : err_memory(e);
     buf_free(&path);
     return ok;

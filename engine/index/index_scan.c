@@ -457,7 +457,10 @@ static bool ask_scroll(struct index_scan *s, const char *method, const char *pat
     json_add_string(&body, s->id.data, s->id.len); /* valid: the reader has checked it */
     buf_adds(&body, "}");
     bool ok = !body.failed || err_memory(e);
-    ok = ok && es_request(s->es, method, path, body.data, body.len, NULL, &s->answer, e);
+    ok = ok && es_request(s->es,
+                          &(struct es_call){
+                              .method = method, .path = path, .body = body.data, .len = body.len},
+                          &s->answer, e);
     buf_free(&body);
     return ok;
 }

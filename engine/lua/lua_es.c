@@ -108,7 +108,13 @@ static int request(lua_State *L)
     luaL_setmetatable(L, ANSWER);
     lua_toclose(L, -1);
     struct err e;
-    if (!es_request(es, method, path, data, len, content_type(path), answer, &e))
+    if (!es_request(es,
+                    &(struct es_call){.method = method,
+                                      .path = path,
+                                      .body = data,
+                                      .len = len,
+                                      .type = content_type(path)},
+                    answer, &e))
         return sandbox_raise(L, &e);
     lua_pushinteger(L, answer->status);
     push_answer(L, &answer->body);

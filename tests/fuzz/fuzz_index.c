@@ -8,10 +8,9 @@
 static const char *at, *end;
 
 /* In place of es.c. */
-bool es_request(struct es *es, const char *method, const char *path, const void *body, size_t len,
-                const char *type, struct es_answer *a, struct err *e)
+bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, struct err *e)
 {
-    (void)es, (void)method, (void)path, (void)body, (void)len, (void)type;
+    (void)es, (void)c;
     if (at == end)
         return err_set(e, ERR_FINAL, "no answer");
     const char *stop = memchr(at, 0xFF, (size_t)(end - at));
@@ -23,12 +22,6 @@ bool es_request(struct es *es, const char *method, const char *path, const void 
     buf_add(&a->body, at, n);
     at = stop ? stop + 1 : end;
     return true;
-}
-
-void es_answer_free(struct es_answer *a)
-{
-    buf_free(&a->body);
-    *a = (struct es_answer){0};
 }
 
 void es_add_escaped(struct buf *b, const char *text)

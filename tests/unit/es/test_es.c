@@ -41,7 +41,7 @@ static bool get(const char *url, struct es_answer *a, struct err *e)
     s.limits.max_body = 1 << 20;
     struct es *es = es_open(&s, e);
     assert_non_null(es);
-    bool ok = es_request(es, "GET", "/", NULL, 0, NULL, a, e);
+    bool ok = es_request(es, &(struct es_call){.method = "GET", .path = "/"}, a, e);
     es_close(es);
     es_server_free(&s);
     return ok;
@@ -90,7 +90,8 @@ static void requests_go_round_the_nodes_each_with_its_own_password(void **state)
     assert_true(es_server_init(&s, &(struct es_config){.url = urls}, &e));
     struct es *es = es_open(&s, &e);
     for (int i = 0; i < 6; i++)
-        assert_true(es_request(es, "POST", "/x", "{}", 2, NULL, &a, &e));
+        assert_true(es_request(
+            es, &(struct es_call){.method = "POST", .path = "/x", .body = "{}", .len = 2}, &a, &e));
     assert_int_equal(atomic_load(&fake.served), 3);
     assert_int_equal(atomic_load(&other.served), 3);
     assert_int_equal(atomic_load(&fake.accepted), 1);
@@ -200,7 +201,8 @@ static void each_connection_asks_where_the_name_is_now(void **state)
     assert_true(es_server_init(&s, &(struct es_config){.url = url}, &e));
     struct es *es = es_open(&s, &e);
     for (int i = 0; i < 6; i++) /* fake listens on 127.0.0.1 alone */
-        assert_int_equal(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e), i % 3 == 2);
+        assert_int_equal(es_request(es, &(struct es_call){.method = "GET", .path = "/"}, &a, &e),
+                         i % 3 == 2);
     assert_int_equal(atomic_load(&asked), 6);
     unsetenv("no_proxy");
     es_answer_free(&a);
@@ -221,7 +223,7 @@ static void a_connection_is_not_used_for_ever(void **state)
     struct es *es = es_open(&s, &e);
     int64_t begun = clock_mono_us();
     while (atomic_load(&fake.accepted) < 2 && clock_mono_us() - begun < 60 * 1000 * 1000) {
-        assert_true(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+        assert_true(es_request(es, &(struct es_call){.method = "GET", .path = "/"}, &a, &e));
         usleep(10 * 1000);
     }
     assert_int_equal(atomic_load(&fake.accepted), 2);
@@ -260,7 +262,10 @@ static void sends(int compress, const char *body, bool packed)
     struct es_answer a = {0};
     assert_true(es_server_init(&s, &(struct es_config){.url = fake.url, .compress = compress}, &e));
     struct es *es = es_open(&s, &e);
-    assert_true(es_request(es, "POST", "/_bulk", body, strlen(body), NULL, &a, &e));
+    assert_true(es_request(
+        es,
+        &(struct es_call){.method = "POST", .path = "/_bulk", .body = body, .len = strlen(body)},
+        &a, &e));
     fake_look(&fake);
     assert_int_equal(strstr(fake.head, "Accept-Encoding: gzip\r\n") != NULL, compress > 0);
     assert_int_equal(strstr(fake.head, "Content-Encoding: gzip\r\n") != NULL, packed);
@@ -324,7 +329,13 @@ static void requests_share_one_connection_and_carry_what_they_should(void **stat
     struct es_answer a = {0};
     assert_true(es_server_init(&s, &(struct es_config){.url = url}, &e));
     struct es *es = es_open(&s, &e);
-    assert_true(es_request(es, "POST", "/x/_bulk", "{}\n", 3, "application/x-ndjson", &a, &e));
+    assert_true(es_request(es,
+                           &(struct es_call){.method = "POST",
+                                             .path = "/x/_bulk",
+                                             .body = "{}\n",
+                                             .len = 3,
+                                             .type = "application/x-ndjson"},
+                           &a, &e));
     assert_int_equal(a.status, 200);
     assert_string_equal(buf_cstr(&a.body), "first");
     fake_look(&fake);
@@ -334,17 +345,17 @@ static void requests_share_one_connection_and_carry_what_they_should(void **stat
     assert_non_null(strstr(fake.head, "User-Agent: etl-engine\r\n"));
     assert_null(strcasestr(fake.head, "Expect:"));
     assert_string_equal(fake.body, "{}\n");
-    assert_true(es_request(es, "PUT", "/y", NULL, 0, NULL, &a, &e));
+    assert_true(es_request(es, &(struct es_call){.method = "PUT", .path = "/y"}, &a, &e));
     assert_int_equal(a.status, 404);
     assert_int_equal(a.body.len, 0);
     fake_look(&fake);
     assert_memory_equal(fake.head, "PUT /prefix/y ", 14);
     assert_non_null(strstr(fake.head, "Content-Length: 0\r\n"));
-    assert_true(es_request(es, "DELETE", "/y", NULL, 0, NULL, &a, &e));
+    assert_true(es_request(es, &(struct es_call){.method = "DELETE", .path = "/y"}, &a, &e));
     fake_look(&fake);
     assert_memory_equal(fake.head, "DELETE /prefix/y ", 17);
-    assert_true(es_request(es, "HEAD", "/y", NULL, 0, NULL, &a, &e));
-    assert_true(es_request(es, "GET", "/y", NULL, 0, NULL, &a, &e));
+    assert_true(es_request(es, &(struct es_call){.method = "HEAD", .path = "/y"}, &a, &e));
+    assert_true(es_request(es, &(struct es_call){.method = "GET", .path = "/y"}, &a, &e));
     fake_look(&fake);
     assert_memory_equal(fake.head, "GET /prefix/y ", 14);
     assert_string_equal(buf_cstr(&a.body), "3");
@@ -750,13 +761,13 @@ static void an_answer_has_a_ceiling(void **state)
     assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     s.limits.max_body = sizeof large - 2;
     struct es *es = es_open(&s, &e);
-    assert_false(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    assert_false(es_request(es, &(struct es_call){.method = "GET", .path = "/"}, &a, &e));
     assert_int_equal(e.kind, ERR_FINAL);
     es_answer_free(&a);
     es_close(es);
     s.limits.max_body = sizeof large - 1;
     es = es_open(&s, &e);
-    assert_true(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    assert_true(es_request(es, &(struct es_call){.method = "GET", .path = "/"}, &a, &e));
     es_answer_free(&a);
     es_close(es);
     es_server_free(&s);
@@ -815,7 +826,10 @@ static int send_large(struct fake_step step)
     struct es *es = es_open(&s, &e);
     int seen = 0;
     for (int i = 0; i < 10; i++) {
-        bool ok = es_request(es, "POST", "/", large, sizeof large, NULL, &a, &e);
+        bool ok = es_request(
+            es,
+            &(struct es_call){.method = "POST", .path = "/", .body = large, .len = sizeof large},
+            &a, &e);
         assert_true(ok ? a.status == 413 : e.kind == ERR_PASSING);
         seen += ok;
     }
@@ -868,7 +882,7 @@ static void child_in_flight(void)
     pthread_t t;
     pthread_create(&t, NULL, stop_soon, NULL);
     int64_t start = clock_mono_us();
-    CHECK(!es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    CHECK(!es_request(es, &(struct es_call){.method = "GET", .path = "/"}, &a, &e));
     int64_t spent = clock_mono_us() - start;
     pthread_join(t, NULL);
     CHECK(e.kind == ERR_STOPPED);
@@ -885,7 +899,7 @@ static void child_after_stop(void)
     CHECK(stop_init(&e) && es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     struct es *es = es_open(&s, &e);
     raise(SIGTERM);
-    CHECK(es_request(es, "GET", "/", NULL, 0, NULL, &a, &e));
+    CHECK(es_request(es, &(struct es_call){.method = "GET", .path = "/"}, &a, &e));
     CHECK(a.status == 200);
     fake_stop(&fake);
 }
@@ -925,7 +939,10 @@ static bool walk(struct err *e)
     bool ok = es_server_init(&s, &(struct es_config){.url = urls, .compress = 1}, e);
     if (ok) {
         struct es *es = es_open(&s, e);
-        ok = es && es_request(es, "POST", "/", body, sizeof body, NULL, &a, e);
+        ok = es && es_request(es,
+                              &(struct es_call){
+                                  .method = "POST", .path = "/", .body = body, .len = sizeof body},
+                              &a, e);
         es_close(es);
     }
     es_answer_free(&a);

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "es/es_security.h"
+#include "es/sigv4.h"
 #include "torture.h"
 
 #include <stdlib.h>
@@ -131,7 +132,8 @@ static const char *headers(const struct es_security *given)
     struct err e;
     struct curl_slist *list = NULL;
     assert_true(es_security_read(&s, given, false, &e));
-    assert_true(es_security_headers(&s, "GET", "http://h:1/x", NULL, 0, &list, &e));
+    assert_true(es_security_headers(&s, &(struct sigv4_request){"GET", "http://h:1/x", NULL, 0},
+                                    &list, &e));
     text[0] = '\0';
     size_t len = 0;
     for (struct curl_slist *i = list; i; i = i->next)
@@ -250,7 +252,8 @@ static void reading_bears_any_allocation_to_fail(void **state)
         struct curl_slist *list = NULL;
         allocations_left = n;
         done = es_security_read(&s, GIVEN(.aws_sigv4 = "aws:amz:r:es", .user = "u"), false, &e) &&
-               es_security_headers(&s, "GET", "http://h/", NULL, 0, &list, &e);
+               es_security_headers(&s, &(struct sigv4_request){"GET", "http://h/", NULL, 0}, &list,
+                                   &e);
         allocations_left = -1;
         assert_true(done || e.kind == ERR_FINAL);
         curl_slist_free_all(list);

@@ -32,7 +32,8 @@ static void assert_signature(const char *method, const char *url, const char *bo
     struct buf out;
     struct err e;
     buf_init(&out, 10000);
-    assert_true(sigv4_sign(&s, method, url, body, strlen(body), THEN, &out, &e));
+    assert_true(
+        sigv4_sign(&s, &(struct sigv4_request){method, url, body, strlen(body)}, THEN, &out, &e));
     const char *text = buf_cstr(&out), *found = strstr(text, "Signature=");
     assert_non_null(found);
     assert_memory_equal(found + 10, signature, 64);
@@ -98,7 +99,8 @@ static void signing_bears_any_allocation_to_fail(void **state)
         struct err e;
         buf_init(&out, 10000);
         allocations_left = n;
-        done = sigv4_sign(&s, "GET", "http://h/x?a=1&b", NULL, 0, THEN, &out, &e);
+        done = sigv4_sign(&s, &(struct sigv4_request){"GET", "http://h/x?a=1&b", NULL, 0}, THEN,
+                          &out, &e);
         allocations_left = -1;
         assert_true(done || e.kind == ERR_FINAL);
         buf_free(&out);

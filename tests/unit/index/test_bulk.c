@@ -794,7 +794,11 @@ static void call(const char *method, const char *path, const char *text)
     struct es_answer a = {0};
     assert_true(es_server_init(&s, &(struct es_config){.url = real}, &e));
     struct es *es = es_open(&s, &e);
-    assert_true(es_request(es, method, path, text, text ? strlen(text) : 0, NULL, &a, &e));
+    assert_true(es_request(
+        es,
+        &(struct es_call){
+            .method = method, .path = path, .body = text, .len = text ? strlen(text) : 0},
+        &a, &e));
     if (a.status >= 300 && a.status != 404)
         fail_msg("%s %s: %d %s", method, path, a.status, buf_cstr(&a.body));
     es_answer_free(&a);

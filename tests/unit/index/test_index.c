@@ -233,7 +233,11 @@ static int call(const char *method, const char *path, const char *text)
 {
     struct err e;
     struct es_answer a = {0};
-    assert_true(es_request(es, method, path, text, text ? strlen(text) : 0, NULL, &a, &e));
+    assert_true(es_request(
+        es,
+        &(struct es_call){
+            .method = method, .path = path, .body = text, .len = text ? strlen(text) : 0},
+        &a, &e));
     int status = a.status;
     es_answer_free(&a);
     return status;

@@ -852,7 +852,11 @@ static int call(const char *method, const char *path, const char *text)
 {
     struct err e;
     struct es_answer a = {0};
-    assert_true(es_request(es, method, path, text, text ? strlen(text) : 0, NULL, &a, &e));
+    assert_true(es_request(
+        es,
+        &(struct es_call){
+            .method = method, .path = path, .body = text, .len = text ? strlen(text) : 0},
+        &a, &e));
     int status = a.status;
     es_answer_free(&a);
     return status;
@@ -994,8 +998,13 @@ static void fill(size_t n)
     buf_init(&b, 10 << 20);
     for (size_t i = 0; i < n; i++)
         buf_addf(&b, "{\"index\":{\"_id\":\"%zu\"}}\n{\"n\":%zu}\n", i, i);
-    assert_true(
-        es_request(es, "POST", "/" NAME "/_bulk", b.data, b.len, "application/x-ndjson", &a, &e));
+    assert_true(es_request(es,
+                           &(struct es_call){.method = "POST",
+                                             .path = "/" NAME "/_bulk",
+                                             .body = b.data,
+                                             .len = b.len,
+                                             .type = "application/x-ndjson"},
+                           &a, &e));
     assert_int_equal(a.status, 200);
     es_answer_free(&a);
     buf_free(&b);
