@@ -1,10 +1,10 @@
 #include "run/sweep_due.h"
 
-struct sweep_due sweep_due_after(int64_t swept_us, bool broken_off, int64_t wall_us,
+struct sweep_due sweep_due_after(int64_t swept_us, bool interrupted, int64_t wall_us,
                                  int64_t mono_us)
 {
     bool known = swept_us > 0 && swept_us <= wall_us;
-    return (struct sweep_due){.at_once = broken_off || !known,
+    return (struct sweep_due){.at_once = interrupted || !known,
                               .swept_us = known ? mono_us - (wall_us - swept_us) : mono_us};
 }
 

@@ -1,20 +1,20 @@
-/* sweep_due: when an engine that follows sweeps next.
+/* sweep_due: when a run that follows sweeps next.
  *
  * Uses     nothing; the caller reads the clocks.
  *
  * The rule. An interval runs from the end of a sweep (or of the first load) to the beginning of the
- * next one: however long a sweep takes, or waits for a server, two are never back to back.
+ * next one. However long a sweep takes, or waits for a server, two are never back to back.
  *
- * Within a process the monotonic clock measures the interval, so a wall clock that steps matters in
- * neither direction. From one process to the next only the state's `swept` is left: wall time, by
- * the clock of whichever host wrote it. What has passed since then is taken off the first interval.
- * One in the future, or none, says nothing: a sweep is due at once, and notes a better time when it
- * ends. So no noted time keeps a sweep away for longer than an interval.
+ * Within a process the monotonic clock measures the interval, so that steps of the wall clock do not
+ * matter. The next process knows only the state's `swept`: wall time, by the clock of the host that
+ * wrote it. The time since then shortens its first interval. If there is no such time, or it is in
+ * the future, a sweep is due at once, and saves a better time when it ends. So no saved time delays a
+ * sweep for longer than an interval.
  *
- * A sweep that was broken off (a stop, a crash) is due at once, and goes on behind the last key
- * that it noted. Rows before that key may have changed since: the sweep after it, an interval
- * later, sees those. A script that was reloaded, or another index, makes a sweep due at once that
- * begins at the first row.
+ * A sweep that was interrupted (a stop, a crash) is due at once, and resumes after the last key that
+ * it saved. Rows before that key may have changed since: the next sweep, an interval later, sees
+ * them. After a reload of the script, or in another index, a sweep is due at once, from the first
+ * row.
  */
 #pragma once
 #include <stdbool.h>
@@ -27,7 +27,7 @@ struct sweep_due {
 };
 
 /* swept_us: the state's, wall time; 0: never. */
-struct sweep_due sweep_due_after(int64_t swept_us, bool broken_off, int64_t wall_us,
+struct sweep_due sweep_due_after(int64_t swept_us, bool interrupted, int64_t wall_us,
                                  int64_t mono_us);
 /* A sweep has just ended. */
 struct sweep_due sweep_due_swept(int64_t mono_us);

@@ -15,9 +15,9 @@ enum { SECOND = 1000 * 1000, EVERY = 60 };
 static const int64_t NOW = 1764000000LL * SECOND,
                      UP = 5 * SECOND; /* wall time; since the machine was started */
 
-static bool due(int64_t swept_us, bool broken_off, int64_t later_s)
+static bool due(int64_t swept_us, bool interrupted, int64_t later_s)
 {
-    struct sweep_due d = sweep_due_after(swept_us, broken_off, NOW, UP);
+    struct sweep_due d = sweep_due_after(swept_us, interrupted, NOW, UP);
     return sweep_is_due(&d, EVERY, UP + later_s * SECOND);
 }
 
