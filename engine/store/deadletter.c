@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 enum {
-    MAX_BYTES = 1 << 30, /* of memory: some millions of entries */
+    MAX_BYTES = 1 << 30, /* of memory: enough for millions of entries */
     MAX_LINE = 16 << 20, /* bytes */
-    MAX_REASON = 4000,   /* bytes: what a server quotes may be a whole document */
+    MAX_REASON = 4000,   /* bytes: a server may quote a whole document */
     CHUNK = 64 << 10,    /* bytes read or written at once */
 };
 
@@ -31,18 +31,17 @@ struct deadletters {
     struct atomic_file file;
     char *pipeline;       /* owned, valid UTF-8 */
     struct keyset *lines; /* key: its line, without the line break */
-    /* lines to be appended; those of `lines` that the file has not, unless `replace` */
+    /* the lines to append: all lines that the file does not have; unused if `replace` */
     struct buf pending;
-    size_t size;  /* of the file, as we left it; 0: there is none */
-    bool replace; /* the file says what is no longer so */
-    /* an entry could not be kept: the file must not be taken for complete, nor be replaced */
-    bool lost;
+    size_t size;  /* of the file after our last write; 0: there is none */
+    bool replace; /* the file has lines that are out of date */
+    bool lost;    /* an entry could not be kept: nothing may be written any more */
 };
 
 /* ---- lines ---- */
 
-/* The text as valid UTF-8 of at most max bytes, "?" for each byte that is not, "…" for what was cut
- * off. NULL: no memory. */
+/* The text as valid UTF-8: "?" for each byte that is not, at most max bytes, then "…" if it was cut.
+ * Owned by the caller. NULL: no memory. */
 static char *valid_text(const char *text, size_t max)
 {
     size_t len = strlen(text), n = 0;
@@ -108,7 +107,7 @@ static enum found read_fields(struct json_reader *r, char **key, char **pipeline
     return r->token == JSON_OBJECT_END && json_end(r) && *key ? WHOLE : DAMAGED;
 }
 
-/* key, pipeline: owned by the caller, whatever was found; NULL where the line has none. */
+/* *key, *pipeline: owned by the caller, in any case; NULL if the line has none. */
 static enum found read_line(const char *line, size_t len, char **key, char **pipeline)
 {
     struct json_reader r;
@@ -126,77 +125,84 @@ static bool no_room(const struct deadletters *d, struct err *e)
 {
     err_set(e, ERR_FINAL, "cannot keep more than %zu dead letters in memory",
             keyset_count(d->lines));
-    return err_hint(e, "see to the reasons in '%s', then retry its keys", d->file.path);
+    return err_hint(e, "fix the causes named in '%s', then load its keys again", d->file.path);
 }
 
 static bool damaged(const struct deadletters *d, size_t number, struct err *e)
 {
     err_set(e, ERR_FINAL, "cannot read " NAME " '%s': line %zu is damaged", d->file.path, number);
-    return err_hint(e, "it is left as it is; correct or remove that line");
+    return err_hint(e, "the file is unchanged; correct or remove that line");
 }
 
 static bool foreign(const struct deadletters *d, size_t number, const char *pipeline, struct err *e)
 {
-    err_set(e, ERR_FINAL, "cannot use " NAME " '%s' for pipeline '%s': line %zu is of '%s'",
+    err_set(e, ERR_FINAL,
+            "cannot use " NAME " '%s' for pipeline '%s': line %zu belongs to pipeline '%s'",
             d->file.path, d->pipeline, number, pipeline);
-    return err_hint(e, "give each script a file of its own");
+    return err_hint(e, "give each script its own dead-letter file");
 }
 
 static bool keep(struct deadletters *d, const char *key, const char *line, struct err *e)
 {
     if (keyset_has(d->lines, key)) {
-        keyset_remove(d->lines, key); /* so that the last to come stands last */
+        keyset_remove(d->lines, key); /* so that the new entry is the last one */
         d->replace = true;
     }
     return keyset_put(d->lines, key, line, 0) || no_room(d, e);
 }
 
-/* line[len] is zero. last: no line break ends it, so it may have been cut short. */
-static bool take_line(struct deadletters *d, const char *line, size_t len, size_t number, bool last,
-                      struct err *e)
+struct line {
+    const char *text; /* a zero byte follows it */
+    size_t len;
+    size_t number; /* from 1 */
+    bool cut;      /* without a line break, so it may be incomplete */
+};
+
+static bool keep_line(struct deadletters *d, const struct line *line, struct err *e)
 {
-    if (len == 0)
+    if (line->len == 0)
         return true;
     char *key = NULL, *pipeline = NULL;
-    enum found found = read_line(line, len, &key, &pipeline);
+    enum found found = read_line(line->text, line->len, &key, &pipeline);
     bool ok = true;
     if (found == NO_MEMORY)
         ok = err_memory(e);
-    else if (found == DAMAGED && last)
-        log_warn(NAME " '%s': dropped line %zu, the last one, which is cut short", d->file.path,
-                 number);
+    else if (found == DAMAGED && line->cut)
+        log_warn(NAME " '%s': dropped the last line (%zu), which is incomplete", d->file.path,
+                 line->number);
     else if (found == DAMAGED)
-        ok = damaged(d, number, e);
+        ok = damaged(d, line->number, e);
     else if (pipeline && strcmp(pipeline, d->pipeline) != 0)
-        ok = foreign(d, number, pipeline, e);
+        ok = foreign(d, line->number, pipeline, e);
     else
-        ok = keep(d, key, line, e);
+        ok = keep(d, key, line->text, e);
     free(key);
     free(pipeline);
     return ok;
 }
 
-/* The whole lines at the text's beginning; what follows them stays. */
-static bool take_lines(struct deadletters *d, struct buf *text, size_t *number, struct err *e)
+/* Keeps the complete lines of `text`, and leaves what follows them. *number: of the last line. */
+static bool keep_lines(struct deadletters *d, struct buf *text, size_t *number, struct err *e)
 {
     char *from = text->data, *end = text->data + text->len;
     bool ok = true;
     for (char *stop; ok && (stop = memchr(from, '\n', (size_t)(end - from))); from = stop + 1) {
         *stop = '\0';
-        ok = take_line(d, from, (size_t)(stop - from), ++*number, false, e);
+        struct line line = {.text = from, .len = (size_t)(stop - from), .number = ++*number};
+        ok = keep_line(d, &line, e);
     }
     text->len = (size_t)(end - from);
     memmove(text->data, from, text->len);
     return ok;
 }
 
-static bool take_rest(struct deadletters *d, struct buf *text, size_t number, struct err *e)
+static bool keep_rest(struct deadletters *d, struct buf *text, size_t number, struct err *e)
 {
-    const char *line = buf_cstr(text);
-    if (!line)
+    struct line line = {.text = buf_cstr(text), .len = text->len, .number = number, .cut = true};
+    if (!line.text)
         return err_memory(e);
-    d->replace |= text->len > 0; /* or the next line would be appended to this one */
-    return take_line(d, line, text->len, number, true, e);
+    d->replace |= line.len > 0; /* an append would continue this line */
+    return keep_line(d, &line, e);
 }
 
 static bool read_open_file(struct deadletters *d, int fd, struct buf *text, struct err *e)
@@ -207,7 +213,7 @@ static bool read_open_file(struct deadletters *d, int fd, struct buf *text, stru
     while (ok && buf_reserve(text, CHUNK) && (n = read(fd, text->data + text->len, CHUNK)) > 0) {
         text->len += (size_t)n;
         d->size += (size_t)n;
-        ok = take_lines(d, text, &number, e);
+        ok = keep_lines(d, text, &number, e);
     }
     if (!ok)
         return false;
@@ -215,7 +221,7 @@ static bool read_open_file(struct deadletters *d, int fd, struct buf *text, stru
         return file_error(e, "read " NAME, d->file.path);
     if (text->failed)
         return text->len > MAX_LINE - CHUNK ? damaged(d, number + 1, e) : err_memory(e);
-    return take_rest(d, text, number + 1, e);
+    return keep_rest(d, text, number + 1, e);
 }
 
 static bool read_file(struct deadletters *d, struct err *e)
@@ -261,7 +267,7 @@ void deadletters_close(struct deadletters *d)
 
 /* ---- changes ---- */
 
-/* What cannot be made ready for appending has the whole file replaced: the entry itself is kept. */
+/* Without memory for the pending lines, the next sync replaces the whole file. */
 static void make_pending(struct deadletters *d, const char *line)
 {
     if (!d->replace && (!buf_adds(&d->pending, line) || !buf_addc(&d->pending, '\n')))
@@ -334,8 +340,8 @@ static bool replace_file(const struct deadletters *d, struct err *e)
     return atomic_file_end(&d->file, fd, ok, e);
 }
 
-/* What could not be written whole is taken back. After a failed fsync the system may take for
- * written what is not: then the next attempt starts from scratch. */
+/* Cuts off an incomplete write. After a failed fsync the kernel may believe that lost data was
+ * written, so the next sync replaces the whole file. */
 static bool append(struct deadletters *d, struct err *e)
 {
     int fd = open(d->file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
@@ -358,8 +364,8 @@ static size_t size_of(const char *path)
     return stat(path, &info) == 0 ? (size_t)info.st_size : 0;
 }
 
-/* A file that has gone is written anew. One that somebody else has written to is theirs, too: what
- * stands in it is not to be lost. */
+/* A file that was removed is written again. A file of another size has lines of another process,
+ * which must not be lost. */
 static bool check_unchanged(struct deadletters *d, struct err *e)
 {
     size_t size = size_of(d->file.path);
@@ -368,14 +374,13 @@ static bool check_unchanged(struct deadletters *d, struct err *e)
         return true;
     err_set(e, ERR_FINAL, "cannot write " NAME " '%s': it was changed by another process",
             d->file.path);
-    return err_hint(e, "give each script a file of its own; the next run reads what is in it");
+    return err_hint(e, "give each script its own dead-letter file; the next run reads the changes");
 }
 
 bool deadletters_sync(struct deadletters *d, struct err *e)
 {
     if (d->lost)
-        return err_set(e, ERR_FINAL,
-                       "cannot write " NAME " '%s': an entry is missing, out of memory",
+        return err_set(e, ERR_FINAL, "cannot write " NAME " '%s': an entry was lost, out of memory",
                        d->file.path);
     if (!d->replace && d->pending.len == 0)
         return true;

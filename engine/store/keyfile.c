@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Puts the value of the field "key", which is the first one, into key. */
+/* Reads a dead letter; `key` becomes the value of its field "key". */
 static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
 {
     json_next(r); /* the '{' */
@@ -25,7 +25,7 @@ static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
             break;
         if (token != JSON_STRING)
             return err_set(e, ERR_USAGE, "its \"key\" is not a string");
-        buf_clear(key); /* of equal names the last one counts */
+        buf_clear(key); /* of several fields of that name, the last one counts */
         if (r->len > 0 && !buf_add(key, r->text, r->len))
             return err_memory(e);
     }
@@ -36,27 +36,26 @@ static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
     return err_set(e, ERR_USAGE, "not a JSON object on one line: %s at byte %zu", r->error, r->at);
 }
 
-/* The row of an empty key, or of none, had to be rejected, and cannot be asked for by its key. */
-static bool skip_letter(const char *place)
+/* A row whose key is empty or NULL was rejected; it cannot be fetched by its key. */
+static bool skip_letter(const char *location)
 {
-    log_warn(
-        "%s: a dead letter without a key: its row is looked at again by the next sweep, or --full",
-        place);
+    log_warn("%s: skipped a dead letter without a key; the next sweep or --full checks its row",
+             location);
     return true;
 }
 
-static bool add_letter(struct batch *to, const char *line, size_t len, const char *place,
+static bool add_letter(struct batch *to, const char *line, size_t len, const char *location,
                        struct err *e)
 {
     struct json_reader r;
     struct buf key;
     json_open(&r, line, len);
-    buf_init(&key, len); /* being unescaped, it is no longer than its line */
+    buf_init(&key, len); /* an unescaped string is never longer than its JSON */
     bool ok = read_fields(&r, &key, e);
     if (ok && key.len > 0 && memchr(key.data, '\0', key.len))
         ok = err_set(e, ERR_USAGE, "its \"key\" holds a zero byte");
     if (ok && key.len == 0) {
-        ok = skip_letter(place);
+        ok = skip_letter(location);
     } else if (ok) {
         const char *text = buf_cstr(&key);
         ok = (text && batch_add_key(to, text)) || err_memory(e);
@@ -66,45 +65,45 @@ static bool add_letter(struct batch *to, const char *line, size_t len, const cha
     return ok || (e->kind == ERR_USAGE && err_wrap(e, "cannot read a dead letter"));
 }
 
-static bool add_line(struct batch *to, char *line, size_t len, const char *place, struct err *e)
+static bool add_line(struct batch *to, char *line, size_t len, const char *location, struct err *e)
 {
     while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
         line[--len] = '\0';
     if (len == 0)
         return true;
-    static const char letter[] = "{\"key\":"; /* an array's text may begin with a brace, too */
+    static const char letter[] = "{\"key\":"; /* a key may begin with '{', too: an array's text */
     if (strncmp(line, letter, sizeof letter - 1) == 0)
-        return add_letter(to, line, len, place, e);
+        return add_letter(to, line, len, location, e);
     if (strlen(line) != len)
         return err_set(e, ERR_USAGE, "the key holds a zero byte");
     return batch_add_key(to, line) || err_memory(e);
 }
 
-/* Why getline gave no line. */
+/* getline returned no line: whether it was the end of the file. */
 static bool end_of_file(FILE *f, const char *name, struct err *e)
 {
     int reason = errno;
-    if (feof(f) && !ferror(f)) /* getline sets neither where memory is gone */
+    if (feof(f) && !ferror(f)) /* getline sets neither if there is no memory */
         return true;
     return err_set(e, ERR_USAGE, "cannot read keys from '%s': %s", name, strerror(reason));
 }
 
 static bool read_lines(struct batch *to, FILE *f, const char *name, struct err *e)
 {
-    char *line = NULL, place[300];
+    char *line = NULL, location[300];
     size_t cap = 0, number = 0;
     ssize_t len = 0;
     bool ok = true;
     while (ok && (len = getline(&line, &cap, f)) >= 0) {
-        snprintf(place, sizeof place, "%s:%zu", name, ++number);
-        /* An editor's mark of UTF-8 is no part of the first key. */
+        snprintf(location, sizeof location, "%s:%zu", name, ++number);
+        /* a byte order mark is not part of the first key */
         size_t mark = number == 1 && len >= 3 && memcmp(line, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
         bool wide = number == 1 && len >= 2 &&
                     (memcmp(line, "\xFF\xFE", 2) == 0 || memcmp(line, "\xFE\xFF", 2) == 0);
         ok = wide ? err_set(e, ERR_USAGE, "the file is UTF-16, and has to be saved as UTF-8")
-                  : add_line(to, line + mark, (size_t)len - mark, place, e);
+                  : add_line(to, line + mark, (size_t)len - mark, location, e);
         if (!ok && e->kind == ERR_USAGE)
-            err_wrap(e, "%s", place);
+            err_wrap(e, "%s", location);
     }
     if (ok)
         ok = end_of_file(f, name, e);

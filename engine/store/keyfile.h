@@ -1,10 +1,11 @@
-/* keyfile: reads keys, one a line, or dead letters.
+/* keyfile: reads a file of keys, one per line, or a dead-letter file.
  *
- * Uses     queue (batches), json, buf, log, err.
+ * Uses     batch, json, buf, log, err.
+ * Threads  one.
  *
- * A line that begins with {"key": is a dead letter, a JSON object whose key it is; each other one
- * is a key as it is, without its line break. Empty lines are passed over, as is, with a warning, a
- * dead letter whose key is empty.
+ * A line that begins with {"key": is a dead letter: a JSON object with the key. Every other line is
+ * a key as it is, without its line break. Empty lines are skipped; so is, with a warning, a dead
+ * letter whose key is empty.
  */
 #pragma once
 #include <stdbool.h>
@@ -12,6 +13,6 @@
 struct batch;
 struct err;
 
-/* Adds the file's keys to `to`; path "-" is stdin. False: e says why ("FILE:LINE: ..." where a line
- * is damaged), and `to` may hold some of the keys. */
+/* Adds the file's keys to `to`; path "-" is stdin. False: e says why, as "FILE:LINE: ..." if a line
+ * is damaged, and `to` may have some of the keys. */
 bool keyfile_read(struct batch *to, const char *path, struct err *e);

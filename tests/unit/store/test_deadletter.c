@@ -516,7 +516,7 @@ static void another_pipeline_is_kept_out(void **state)
     fill("a");
     assert_null(deadletters_open(path, "persons", &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_non_null(strstr(e.text, "line 1 is of 'movies'"));
+    assert_non_null(strstr(e.text, "line 1 belongs to pipeline 'movies'"));
     assert_stored(" a");
 }
 
