@@ -114,14 +114,15 @@ run-fuzzers: $(FUZZERS)
 
 BANNED = strcpy|strcat|strncpy|strncat|sprintf|vsprintf|strtok|atoi|atol|atof|gets|localtime|gmtime|ctime|asctime|alloca
 C_FILES = $(wildcard engine/*/*.[ch] tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch])
-lint:  ## check format, banned functions, scripts
+lint: $(BUILD)/engine.a  ## check format, the arrows between wings (engine/ARROWS), banned functions, scripts
 	@vendor/install lint
+	tests/lint/arrows.py $(BUILD)/obj
 	clang-format --dry-run -Werror $(C_FILES)
 	@! grep -nEw '($(BANNED)) *\(' $(C_FILES) /dev/null || { echo 'lint: a banned function'; exit 1; }
 	@for script in $(wildcard scripts/*.lua); do luac5.4 -p $$script || exit 1; done  # 5.4.4 aborts on several at once
 	shellcheck $(SCRIPTS)
 	/usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
-	    vendor/services $(wildcard tests/*.py tests/bench/*.py)
+	    vendor/services $(wildcard tests/*.py tests/*/*.py)
 
 format:  ## let clang-format have its way
 	clang-format -i $(C_FILES)
