@@ -69,7 +69,7 @@ def test_a_new_index_takes_the_old_ones_place(engine, things, search, script):
     path = script(text_of())
     done = ok(engine("reindex", path))
     first = target(search)
-    assert re.fullmatch(r"things-\d{8}-\d{6}", first) and f"'things' stands for '{first}' now" in done.stderr
+    assert re.fullmatch(r"things-\d{8}-\d{6}", first) and f"'things' points to '{first}' now" in done.stderr
     assert "reading changes" in ok(engine(path)).stderr  # the state was handed over
     update(things, "id <= 5")
     things.execute("DELETE FROM things WHERE id = 6")
@@ -127,7 +127,7 @@ def test_who_follows_goes_on_with_the_new_index_and_the_present_script(engine, t
     update(things, "id <= 5")
     things.execute("DELETE FROM things WHERE id = 6")
     done = ok(engine("reindex", path))
-    assert "goes on with the new index by itself" in done.stderr and "does not hold still" not in done.stderr
+    assert "continues with the new index" in done.stderr and "did not pause" not in done.stderr
     wait_until(lambda: f"index '{target(search)}' has taken the place" in following.stderr)
     wait_until(lambda: "reloaded" in following.stderr)
     update(things, "id = 7", "newer")
@@ -191,7 +191,7 @@ def test_what_was_begun_by_another_script_is_cleared_away(engine, things, search
     half = state(engine, ".reindex")["index"]
     script(text_of("keyword"))
     done = ok(engine("reindex", path))
-    assert f"removing '{half}', which an earlier reindex has begun" in done.stderr
+    assert f"removing '{half}', which an earlier reindex began" in done.stderr
     assert made(search_one) == [first, target(search_one)]
     assert_true_to(search_one, things)
 

@@ -1,3 +1,52 @@
+/* How a reindex works, and why it loses nothing.
+ *
+ * The new index, "movies-20261124-133005", is loaded like a first run loads: by a pipeline of its
+ * own, whose state is in the file STATE.reindex next to the script's file STATE, in the same format.
+ * That state names the index before the index is created, so that no index is ever left unknown.
+ *
+ *     1. catch up   poll the changes since the load began, from the checkpoints in STATE.reindex
+ *     2. check      sweep: compare every row with the new index, and every id in it with the rows
+ *     3. metadata   write to the new index's _meta which indexes it replaces (its predecessors)
+ *     4. swap       in one request: the alias never points to both indexes, nor to none
+ *     5. hand over  the new index's state becomes STATE
+ *
+ * STATE.reindex is to the new index what STATE is to the old one: all that was committed below its
+ * checkpoints is in the new index. So a process that writes to the alias may continue from these
+ * checkpoints once the alias points to the new index. It misses nothing, wherever its requests from
+ * before the swap went: their rows had been committed by then.
+ *
+ * Nobody else holds the lock of STATE: we take it before the swap, and save our state as STATE after
+ * it. If we die between the two, the next run finds an index that is not the one in STATE, but that
+ * names that one among its predecessors, and STATE.reindex: run_adopt continues from its checkpoints.
+ *
+ * Another process holds the lock:
+ *
+ *     reindex                          run --follow
+ *
+ *     asks for a pause (quiesce) ----> finishes its requests, pauses
+ *     polls for the last time
+ *     swaps the alias
+ *     releases ----------------------> looks at the index: a predecessor's place was taken
+ *     polls once more                  adopts: takes the checkpoints of STATE.reindex, if it is there
+ *     removes STATE.reindex            reloads the script, sweeps
+ *
+ *   During the pause no request is in progress, and no search finds less in the new index than it
+ *   found in the old one a moment before. It reloads the script because the new index was made by the
+ *   present one. It sweeps because rows that only a sweep sees may have been deleted from the old
+ *   index alone.
+ *
+ *   A follower that does not pause in time, or a run without --follow, sees the new index a little
+ *   later. What it wrote through the alias to the old index before the swap, even if the answer came
+ *   after it, was committed before the swap. We poll once more after the swap, and only then remove
+ *   STATE.reindex. So either the other process finds that file and continues from its checkpoints, or
+ *   our last poll has brought all those changes.
+ *
+ *   A late request, ours or the other's, carries rows that were read earlier: its versions are lower,
+ *   and lose.
+ *
+ * A process whose state is several reindexes old adopts in the same way: an index names the
+ * predecessors of its predecessors, too, 16 in all.
+ */
 #include "run/reindex.h"
 
 #include "base/clock.h"
@@ -29,21 +78,21 @@
 #include <string.h>
 
 enum {
-    HOLD_MS = 30 * 1000, /* how long a follower may take to let go of what it has under way */
-    SWEEPS = 3,          /* until the counts agree */
+    PAUSE_MS = 30 * 1000, /* how long a follower may take to finish its requests */
+    SWEEPS = 3,           /* until the counts agree */
 };
 
 struct reindex {
     struct run run; /* of the new index */
     const struct reindex_options *o;
-    char *alias, *main_path; /* owned: sink.index and state, as the script has them */
-    struct index_info old;   /* what the alias stands for */
-    struct index_meta old_meta;
-    struct state_data main_data; /* as it was at the beginning */
-    struct state_file *main;     /* owned; NULL: somebody else's */
-    bool resumed, swapped;       /* by an earlier call */
-    size_t rejected;             /* documents, by the new index */
-    long long kept;              /* while old ones are removed */
+    char *alias, *main_path;     /* owned: sink.index and state, as the script has them */
+    struct index_info old;       /* what the alias points to */
+    struct index_meta old_meta;  /* and its metadata */
+    struct state_data main_data; /* STATE as it was at the beginning */
+    struct state_file *main;     /* owned: the lock of STATE; NULL: another process holds it */
+    bool resumed, swapped; /* the new index is an earlier call's; that call swapped the alias */
+    size_t rejected;       /* documents, by the new index */
+    long long kept;        /* old indexes, while others are removed */
 };
 
 static const char *name_of(const struct reindex *x)
@@ -57,9 +106,9 @@ static bool patiently(struct reindex *x, bool (*step)(void *arg, struct err *e),
     return retry_until(x->run.servers.give_up_after, step, x, e);
 }
 
-/* ---- what there is ---- */
+/* ---- the old index ---- */
 
-static bool look_at_old(void *arg, struct err *e)
+static bool check_old(void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct run *r = &x->run;
@@ -73,10 +122,8 @@ static bool look_at_old(void *arg, struct err *e)
         return run_refuse_owner(r, x->old.name, x->old_meta.pipeline, e);
     if (!x->old.exists || strcmp(x->old.name, x->alias) != 0 || x->o->replace_index)
         return true;
-    err_set(e, ERR_USAGE,
-            "cannot put a new index in the place of '%s': it is an index itself, not an alias",
-            x->alias);
-    return err_hint(e, "--replace-index removes it in the moment in which an alias takes its name");
+    err_set(e, ERR_USAGE, "cannot swap '%s': it is an index itself, not an alias", x->alias);
+    return err_hint(e, "--replace-index removes it, and makes an alias of its name, in one step");
 }
 
 static bool read_main(struct reindex *x, struct err *e)
@@ -88,7 +135,7 @@ static bool read_main(struct reindex *x, struct err *e)
         return true;
     err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path,
             d->pipeline, name_of(x));
-    return err_hint(e, "if '%s' has been renamed: etl-engine run %s --take-over", d->pipeline,
+    return err_hint(e, "if '%s' was renamed: etl-engine run %s --take-over", d->pipeline,
                     x->run.user.text.path);
 }
 
@@ -107,9 +154,10 @@ static bool has_rejected(const struct reindex *x)
     return some;
 }
 
-/* What to do with the index that an earlier call has begun: go on with it (x->resumed), or begin
- * anew, and then (*clear) remove it. */
-static bool judge_begun(struct reindex *x, const struct state_data *d, bool *clear, struct err *e)
+/* What to do with the index that an earlier call began: continue with it (x->resumed), or remove it
+ * (*clear) and build another one. */
+static bool judge_unfinished(struct reindex *x, const struct state_data *d, bool *clear,
+                             struct err *e)
 {
     struct index_info begun;
     struct index_meta m = {0};
@@ -118,17 +166,17 @@ static bool judge_begun(struct reindex *x, const struct state_data *d, bool *cle
         (begun.exists && !index_read_meta(x->run.servers.es, d->index, &m, e)))
         return false;
     bool same = begun.exists && strcmp(begun.uuid, d->index_uuid) == 0;
-    /* but that was not noted any more */
+    /* the call ended before it could save the uuid */
     bool created = begun.exists && !*d->index_uuid && is_ours(x, &m);
     bool by_this_script = strcmp(m.fingerprint, x->run.user.fingerprint) == 0;
     bool serves = begun.exists && x->old.exists && strcmp(begun.uuid, x->old.uuid) == 0;
-    if (serves) { /* it was swapped, but perhaps not handed over */
+    if (serves) { /* swapped, but perhaps not handed over */
         bool handed_over =
             x->main_data.index_uuid && strcmp(x->main_data.index_uuid, x->old.uuid) == 0;
         x->resumed = x->swapped = same && by_this_script && !handed_over;
     } else {
-        /* What was rejected then is right by now, perhaps by a module that the fingerprint does not
-         * know. */
+        /* Documents that were rejected then may be valid now: a module of the script, which the
+         * fingerprint does not cover, may have changed. */
         bool try_again = d->phase == STATE_FOLLOWING && !x->o->allow_rejected && has_rejected(x);
         x->resumed = same && by_this_script && !try_again;
         *clear = (same || created) && !x->resumed;
@@ -136,7 +184,7 @@ static bool judge_begun(struct reindex *x, const struct state_data *d, bool *cle
     return true;
 }
 
-/* "movies-20261124-133005"; a second later, if that is taken. */
+/* "movies-20261124-133005"; if that is taken, a second later. */
 static bool choose_name(struct reindex *x, char out[INDEX_NAME], struct err *e)
 {
     struct index_info taken = {.exists = true};
@@ -147,15 +195,15 @@ static bool choose_name(struct reindex *x, char out[INDEX_NAME], struct err *e)
                          t + 11, t + 14, t + 17);
         if (n >= INDEX_NAME)
             return err_set(e, ERR_USAGE,
-                           "index name '%.100s...' is too long to be followed by a time", x->alias);
+                           "index name '%.100s...' is too long: a time is added to it", x->alias);
         if (!index_get_info(x->run.servers.es, out, &taken, e))
             return false;
     }
     return true;
 }
 
-/* The state names the index before there is one. */
-static bool begin_anew(struct reindex *x, struct err *e)
+/* The state names the index before the index exists. */
+static bool begin(struct reindex *x, struct err *e)
 {
     char name[INDEX_NAME];
     struct state_data d = {.phase = STATE_SNAPSHOT};
@@ -182,16 +230,16 @@ static bool choose_index(void *arg, struct err *e)
     x->resumed = x->swapped = false;
     bool ok = state_file_read(r->user.pipeline.state, &d, e);
     bool begun = ok && d.phase != STATE_NEW && d.index && d.index_uuid;
-    ok = ok && (!begun || judge_begun(x, &d, &clear, e));
+    ok = ok && (!begun || judge_unfinished(x, &d, &clear, e));
     if (ok && clear) {
-        log_info("%s: removing '%s', which an earlier reindex has begun", name_of(x), d.index);
+        log_info("%s: removing '%s', which an earlier reindex began", name_of(x), d.index);
         ok = index_delete(r->servers.es, d.index, e);
     }
     if (ok && x->resumed) {
-        log_info("%s: going on with '%s', which an earlier reindex has begun", name_of(x), d.index);
+        log_info("%s: continuing with '%s', which an earlier reindex began", name_of(x), d.index);
         ok = pipeline_set_index(&r->user.pipeline, d.index, e);
     } else if (ok) {
-        ok = begin_anew(x, e);
+        ok = begin(x, e);
     }
     state_data_free(&d);
     return ok;
@@ -214,7 +262,7 @@ static bool set_serving(void *arg, struct err *e)
                              r->user.pipeline.sink.settings, e);
 }
 
-/* Whose place it takes; their formers are its own, too. */
+/* The indexes that this one replaces: the old one, and those that it replaced. */
 static bool save_predecessors(void *arg, struct err *e)
 {
     struct reindex *x = arg;
@@ -234,7 +282,8 @@ static bool save_predecessors(void *arg, struct err *e)
     }
     if (e->kind == ERR_PASSING)
         return false;
-    log_warn("%s; whoever writes to '%s' meanwhile will load everything again", e->text, x->alias);
+    log_warn("%s; other processes that write to '%s' will load everything again", e->text,
+             x->alias);
     return true;
 }
 
@@ -249,14 +298,13 @@ static bool count_old(void *arg, struct err *e)
     if (x->o->allow_deletes || gone <= RUN_FREE_DELETES || gone <= count / 2)
         return true;
     err_set(e, ERR_FINAL,
-            "index '%s' stays as it is: it has %" PRId64
-            " documents, its successor '%s' only %" PRId64,
+            "not swapping '%s': it has %" PRId64 " documents, its successor '%s' only %" PRId64,
             x->alias, count, r->index.info.name, r->state.data.documents);
     return err_hint(e, DELETE_BUDGET_HINT);
 }
 
-/* Every row and every id is compared; then there are as many documents as rows that have one, up to
- * those that changed meanwhile. */
+/* A sweep compares every row and every id. After it the index has as many documents as there are rows
+ * with one, give or take those that changed during the sweep. */
 static bool check(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
@@ -274,7 +322,8 @@ static bool check(struct reindex *x, struct err *e)
             return patiently(x, count_old, e);
         if (i == SWEEPS)
             return err_set(e, ERR_FINAL,
-                           "index '%s' has %" PRId64 " documents, but %" PRId64 " rows have one",
+                           "index '%s' has %" PRId64 " documents, but %" PRId64
+                           " rows have a document",
                            r->index.info.name, r->state.data.documents, seen);
     }
 }
@@ -286,7 +335,7 @@ static bool check_rejected(struct reindex *x, struct err *e)
     if (x->rejected == 0 || x->o->allow_rejected)
         return true;
     err_set(e, ERR_FINAL,
-            "index '%s' stays as it is: its successor '%s' has rejected %zu document%s (see '%s')",
+            "not swapping '%s': its successor '%s' has rejected %zu document%s (see '%s')",
             x->alias, x->run.index.info.name, x->rejected, x->rejected == 1 ? "" : "s",
             deadletters_path(dead));
     return err_hint(e, "correct the script or the rows, and reindex again; or --allow-rejected");
@@ -312,7 +361,7 @@ static bool refresh(void *arg, struct err *e)
     return index_refresh(r->servers.es, r->index.info.name, e);
 }
 
-/* Each try looks anew: somebody may have swapped, too. */
+/* Each try looks the alias up again: somebody else may have changed it. */
 static bool swap_alias(void *arg, struct err *e)
 {
     struct reindex *x = arg;
@@ -323,8 +372,9 @@ static bool swap_alias(void *arg, struct err *e)
     if (now.exists && strcmp(now.uuid, r->index.info.uuid) == 0)
         return true;
     if (now.exists != x->old.exists || strcmp(now.uuid, x->old.uuid) != 0)
-        return err_set(e, ERR_FINAL, "'%s' has come to stand for another index meanwhile: '%s'",
-                       x->alias, now.exists ? now.name : "none");
+        return err_set(e, ERR_FINAL,
+                       "alias '%s' was changed during the reindex: it points to '%s' now", x->alias,
+                       now.exists ? now.name : "none");
     return index_swap(r->servers.es, x->alias, now.exists ? now.name : NULL, r->index.info.name, e);
 }
 
@@ -332,20 +382,20 @@ static bool swap(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
     struct err taken;
-    bool still = true;
+    bool paused = true;
     int asked = -1;
     x->main = state_file_open(x->main_path, &taken);
     if (!x->main)
-        asked = quiesce_ask(x->main_path, HOLD_MS, &still);
-    if (!still)
-        log_warn("%s: whoever uses state file '%s' does not hold still: going on", name_of(x),
-                 x->main_path);
+        asked = quiesce_ask(x->main_path, PAUSE_MS, &paused);
+    if (!paused)
+        log_warn("%s: the process that holds state file '%s' did not pause within %d s; continuing",
+                 name_of(x), x->main_path, PAUSE_MS / 1000);
     bool ok = run_changes(r, e) && check_rejected(x, e) && patiently(x, refresh, e) &&
               patiently(x, swap_alias, e);
     quiesce_release(asked);
     if (ok)
-        log_info("%s: '%s' stands for '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
-                 x->old.exists ? ", no longer for " : "",
+        log_info("%s: '%s' points to '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
+                 x->old.exists ? ", no longer to " : "",
                  !x->old.exists                       ? ""
                  : strcmp(x->old.name, x->alias) == 0 ? "an index of that name"
                                                       : x->old.name);
@@ -354,8 +404,7 @@ static bool swap(struct reindex *x, struct err *e)
 
 /* ---- handing over ---- */
 
-/* The dead letters are the index's: they become those of the script, before the state passes
- * them. */
+/* The new index's dead letters become the script's, before the state passes the rejected rows. */
 static bool hand_over_rejected(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
@@ -364,7 +413,7 @@ static bool hand_over_rejected(struct reindex *x, struct err *e)
         return err_memory(e);
     bool ok = deadletters_move(r->state.dead, to, e);
     if (ok && x->rejected > 0)
-        log_warn("%s: %zu dead letters wait in '%s'", name_of(x), x->rejected, to);
+        log_warn("%s: %zu dead letters in '%s'", name_of(x), x->rejected, to);
     free(to);
     deadletters_close(r->state.dead);
     r->state.dead = r->work.coordinator.dead = NULL;
@@ -382,14 +431,14 @@ static bool hand_over(struct reindex *x, struct err *e)
         if (!hand_over_rejected(x, e) || !state_file_save(x->main, &r->state.data, e))
             return false;
     } else {
-        log_info("%s: whoever uses state file '%s' goes on with the new index by itself",
+        log_info("%s: the process that holds state file '%s' continues with the new index",
                  name_of(x), x->main_path);
     }
     return state_file_remove(r->state.file, e);
 }
 
-/* One that has served, and was replaced: known by its uuid. What merely bears such a name may be
- * anybody's. */
+/* Removes an index that this one has replaced, which its uuid tells: an index that merely has such a
+ * name may be anybody's. */
 static bool remove_old(const char *index, void *arg, struct err *e)
 {
     struct reindex *x = arg;
@@ -412,12 +461,12 @@ static bool finish(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
     struct err ignored;
-    if (!x->main) /* in a call that goes on after the swap */
+    if (!x->main) /* this call resumes after the swap; or try again */
         x->main = state_file_open(x->main_path, &ignored);
     if (!run_changes(r, e) || !hand_over(x, e))
         return false;
     if (!index_each_old(r->servers.es, x->alias, remove_old, x, &ignored))
-        log_warn("old indexes not removed: %s", ignored.text);
+        log_warn("could not remove old indexes: %s", ignored.text);
     return true;
 }
 
@@ -434,7 +483,7 @@ static bool work(void *arg, struct err *e)
     return ok;
 }
 
-/* Versions go on above those of the index that it replaces. */
+/* Versions continue above those in the index that is replaced. */
 static void raise_version(struct reindex *x)
 {
     struct state_data *d = &x->run.state.data;
@@ -451,18 +500,18 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
     if (!run_open_script(&r->user, script, e) || !run_open_servers(&r->servers, p, false, e))
         return false;
     if (strcmp(p->sink.indices, p->sink.index) != 0)
-        return err_set(e, ERR_USAGE,
-                       "%s: cannot reindex documents that choose among several indexes "
-                       "(sink.indices): one takes "
-                       "another's place",
-                       p->script);
+        return err_set(
+            e, ERR_USAGE,
+            "%s: cannot reindex with sink.indices: documents choose among several indexes, "
+            "and a reindex replaces one",
+            p->script);
     if (!text_set(&x->alias, p->sink.index))
         return err_memory(e);
     x->main_path = p->state;
     p->state = run_reindex_path(x->main_path);
     if (!p->state)
         return err_memory(e);
-    if (!run_reach(r, RUN_SEARCH, look_at_old, x, e) || !read_main(x, e) ||
+    if (!run_reach(r, RUN_SEARCH, check_old, x, e) || !read_main(x, e) ||
         !(r->state.file = state_file_open(p->state, e)) || !patiently(x, choose_index, e) ||
         !run_open_rest(r, e))
         return false;

@@ -119,7 +119,7 @@ def test_a_run_that_a_reindex_overtakes_brings_the_new_index_up_to_date(search_o
     run = items.start()
     wait_until(lambda: held)
     done = items.engine("reindex", items.script, env=direct)
-    assert done.returncode == 0 and "goes on with the new index by itself" in done.stderr, done
+    assert done.returncode == 0 and "continues with the new index" in done.stderr, done
     gateway.answer = lambda request: None
     done = run.wait()
     assert done.returncode == 0 and "has taken the place of the one that was loaded" in done.stderr, done
