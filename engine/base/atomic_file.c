@@ -12,10 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- where it is ---- */
+/* ---- paths ---- */
 
-/* What a link names that is not there yet, seen from the link's folder; path itself, if it is no
- * link. */
+/* The target of a link whose file does not exist yet, relative to the link's folder; `path` itself
+ * if it is not a link. */
 static char *behind_link(const char *path)
 {
     char target[PATH_MAX], *out;
@@ -29,8 +29,7 @@ static char *behind_link(const char *path)
     return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, target) < 0 ? NULL : out;
 }
 
-/* The file behind a symbolic link, so that a save replaces the file and not the link. */
-static char *real_path(const char *path)
+char *atomic_file_real_path(const char *path)
 {
     char *real = realpath(path, NULL);
     return real ? real : behind_link(path);
@@ -38,7 +37,7 @@ static char *real_path(const char *path)
 
 static bool set_paths(struct atomic_file *f, const char *path, struct err *e)
 {
-    f->path = real_path(path);
+    f->path = atomic_file_real_path(path);
     if (!f->path)
         return err_memory(e);
     if (asprintf(&f->temporary, "%s.new", f->path) < 0) {
@@ -92,7 +91,7 @@ void atomic_file_free(struct atomic_file *f)
     *f = (struct atomic_file){0};
 }
 
-/* ---- what is in it ---- */
+/* ---- content ---- */
 
 static bool sync_folder(const char *path, struct err *e)
 {

@@ -102,7 +102,10 @@ int state_file_lock(const struct state_file *f)
 int state_file_open_lock(const char *path)
 {
     struct err e;
-    return open_lock(path, &e);
+    char *real = atomic_file_real_path(path);
+    int fd = real ? open_lock(real, &e) : -1;
+    free(real);
+    return fd;
 }
 
 /* ---- reading ---- */
@@ -176,7 +179,7 @@ static bool compare_mtime(const char *path, const struct stat *info, struct stat
     if (us < root->us)
         return go_back(d, us, path, e);
     log_warn(
-        "state file '%s' has a later time (%s) than the position in it (%s): the position counts",
+        "state file '%s' has a later time (%s) than the position in it (%s); using the position",
         path, clock_text(us, text), clock_text(root->us, other));
     return true;
 }

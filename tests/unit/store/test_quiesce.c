@@ -75,10 +75,30 @@ static void a_request_waits_until_the_holder_pauses(void **state)
     state_file_close(s);
 }
 
+/* The lock belongs to the file, not to the link. */
+static void a_holder_behind_a_link_is_asked_too(void **state)
+{
+    (void)state;
+    char link_path[PATH_MAX + 8];
+    struct err e;
+    bool paused;
+    snprintf(link_path, sizeof link_path, "%s.link", path);
+    assert_int_equal(symlink(path, link_path), 0);
+    struct state_file *s = state_file_open(link_path, &e);
+    assert_non_null(s);
+    quiesce_allow(s);
+    int request = quiesce_ask(link_path, 0, &paused);
+    assert_false(paused);
+    assert_true(quiesce_is_asked(s));
+    quiesce_release(request);
+    state_file_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_waits_until_the_holder_pauses),
+        cmocka_unit_test(a_holder_behind_a_link_is_asked_too),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
