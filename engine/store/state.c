@@ -310,7 +310,7 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
 static bool damaged(size_t at, struct err *e)
 {
     err_set(e, ERR_FINAL, "damaged at byte %zu", at);
-    return err_hint(e, "it is left as it is; 'etl-engine state reset SCRIPT' removes it, and the "
+    return err_hint(e, "the file is unchanged; 'etl-engine state reset SCRIPT' removes it, and the "
                        "next run loads everything");
 }
 
