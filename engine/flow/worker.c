@@ -19,20 +19,14 @@ enum { BODY_MAX = 256 << 20 }; /* bytes; one document beyond it is rejected */
 
 /* ---- what it needs ---- */
 
-static int64_t latest_version(void *versions)
-{
-    return versions_last(versions);
-}
-
 bool worker_open(struct worker *w, struct err *e)
 {
     const struct worker_config *c = w->config;
     pg_pool_init(&w->pool, c->pg);
-    bulk_init(&w->bulk, BODY_MAX);
-    w->bulk.latest = latest_version;
-    w->bulk.latest_arg = w->flow->versions;
     buf_init(&w->output, BODY_MAX);
     buf_init(&w->key, BODY_MAX);
+    if (!(w->bulk = bulk_new(BODY_MAX, e)))
+        return false;
     if (c->es && !(w->es = es_open(c->es, e)))
         return false;
     stale_copies_init(&w->gone, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
@@ -49,7 +43,7 @@ void worker_close(struct worker *w)
     script_close(w->script); /* first: its collector may still give a connection back */
     es_close(w->es);
     pg_pool_free(&w->pool);
-    bulk_free(&w->bulk);
+    bulk_free(w->bulk);
     stale_copies_free(&w->gone);
     stale_copies_free(&w->sent);
     keyset_free(w->known);

@@ -64,7 +64,7 @@ struct worker {
     struct script *script;
     struct pg_pool pool;
     struct es *es;
-    struct bulk bulk;
+    struct bulk *bulk;        /* owned */
     struct keyset *known;     /* indexes known to exist; NULL: none */
     struct stale_copies gone; /* of a multi_index pipeline: keys without a document */
     struct stale_copies sent; /* likewise: keys whose document was sent */

@@ -38,14 +38,14 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
  * nothing. */
 bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
 {
-    struct bulk *b = &w->bulk;
-    const char **keys = malloc(b->n * sizeof *keys);
-    struct doc_location *places = malloc(b->n * sizeof *places);
-    size_t *items = malloc(b->n * sizeof *items), n = 0;
+    struct bulk *b = w->bulk;
+    const char **keys = malloc(bulk_count(b) * sizeof *keys);
+    struct doc_location *places = malloc(bulk_count(b) * sizeof *places);
+    size_t *items = malloc(bulk_count(b) * sizeof *items), n = 0;
     bool multi_index = w->config->pipeline->sink.multi_index,
          ok = (keys && items && places) || err_memory(e);
-    for (size_t i = 0; ok && i < b->n; i++)
-        if (!deletes_only || b->items[i].is_delete) {
+    for (size_t i = 0; ok && i < bulk_count(b); i++)
+        if (!deletes_only || bulk_is_delete(b, i)) {
             items[n] = i;
             places[n] = (struct doc_location){bulk_index(b, i), bulk_routing(b, i)};
             keys[n++] = bulk_key(b, i);

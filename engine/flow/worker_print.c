@@ -48,7 +48,7 @@ static bool write_out(struct worker *w, const char *data, size_t len, struct err
 
 bool worker_print(struct worker *w, struct err *e)
 {
-    struct buf *b = w->config->output == WORKER_BULK ? &w->bulk.body : &w->output;
+    struct buf *b = w->config->output == WORKER_BULK ? bulk_body(w->bulk) : &w->output;
     bool ok = true;
     if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
@@ -56,6 +56,6 @@ bool worker_print(struct worker *w, struct err *e)
     worker_count(w, &w->attempt.printed); /* of an index, the search server's answer counts */
     w->attempt.printed = (struct counts){0};
     buf_clear(&w->output);
-    bulk_clear(&w->bulk);
+    bulk_clear(w->bulk);
     return ok;
 }

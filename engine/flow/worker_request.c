@@ -37,7 +37,7 @@ static bool check_age(struct worker *w, struct err *e)
 static bool retry_after_other_writer(struct worker *w, struct err *e)
 {
     int64_t clock_us = w->attempt.version + (clock_mono_us() - w->attempt.read_at_us),
-            foreign = w->bulk.foreign;
+            foreign = bulk_foreign_version(w->bulk);
     bool passed = foreign <= clock_us + CLOCK_STEP_US;
     if (e->kind != ERR_FINAL || foreign == 0 ||
         (!passed && (!w->config->index_is_ours || foreign - clock_us > FARTHEST_US)))
@@ -54,19 +54,24 @@ static bool retry_after_other_writer(struct worker *w, struct err *e)
                     (long long)((foreign - clock_us) / 1000000));
 }
 
+static int64_t latest_version(void *worker)
+{
+    return versions_last(((struct worker *)worker)->flow->versions);
+}
+
 /* One try, in its turn. *fresh: the rows were not too old for it. */
 static bool send_once(struct worker *w, struct counts *counts, bool *fresh, struct err *e)
 {
     struct throttle_turn turn;
-    if (!throttle_enter(w->throttle, w->bulk.n, queue_is_over, w->flow->queue, &turn, e))
+    if (!throttle_enter(w->throttle, bulk_count(w->bulk), queue_is_over, w->flow->queue, &turn, e))
         return false;
     bool ok = false;
     enum throttle_outcome outcome = THROTTLE_FAILED;
-    w->bulk.enough = throttle_bytes(w->throttle);
+    bulk_set_request_bytes(w->bulk, throttle_bytes(w->throttle));
     if ((*fresh = check_age(w, e))) {
-        int64_t issued = versions_last(w->flow->versions);
-        ok = bulk_send(&w->bulk, w->es, w->config->pipeline->sink.index, issued, counts,
-                       worker_report, w, e);
+        struct bulk_sink sink = {counts, worker_report, latest_version, w,
+                                 versions_last(w->flow->versions)};
+        ok = bulk_send(w->bulk, w->es, w->config->pipeline->sink.index, &sink, e);
         outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
     }
     throttle_leave(w->throttle, &turn, outcome);
@@ -78,13 +83,13 @@ bool worker_request(struct worker *w, struct counts *counts, struct err *e)
     struct retry retry;
     bool fresh = true;
     worker_start_retry(w, &retry);
-    while (w->bulk.n > 0) {
-        size_t before = w->bulk.n;
+    while (bulk_count(w->bulk) > 0) {
+        size_t before = bulk_count(w->bulk);
         if (send_once(w, counts, &fresh, e))
             break;
         if (!fresh) /* it will not get younger */
             return false;
-        if (w->bulk.n < before)
+        if (bulk_count(w->bulk) < before)
             retry_moved(&retry);
         if (!retry_again(&retry, e)) {
             w->attempt.gave_up = e->kind == ERR_PASSING;
@@ -92,6 +97,6 @@ bool worker_request(struct worker *w, struct counts *counts, struct err *e)
         }
     }
     retry_done(&retry);
-    assert(w->bulk.n == 0);
+    assert(bulk_count(w->bulk) == 0);
     return true;
 }

@@ -51,8 +51,9 @@ static bool flush(struct worker *w, struct err *e)
 static bool flush_if_full(struct worker *w, struct err *e)
 {
     bool full = w->config->output == WORKER_INDEX
-                    ? throttle_is_full(w->throttle, w->bulk.body.len + w->gone.keys.len, w->bulk.n)
-                    : w->bulk.body.len >= WORKER_AHEAD || w->output.len >= WORKER_AHEAD;
+                    ? throttle_is_full(w->throttle, bulk_bytes(w->bulk) + w->gone.keys.len,
+                                       bulk_count(w->bulk))
+                    : bulk_bytes(w->bulk) >= WORKER_AHEAD || w->output.len >= WORKER_AHEAD;
     return !full || flush(w, e);
 }
 
@@ -78,7 +79,7 @@ static bool add_delete(struct worker *w, const char *key, struct err *e)
         return true;
     }
     return w->config->output == WORKER_DOCUMENTS ||
-           bulk_delete(&w->bulk, key, w->attempt.version, e);
+           bulk_delete(w->bulk, key, w->attempt.version, e);
 }
 
 /* With a note whose it is, so that no other pipeline takes it for its own. */
@@ -133,7 +134,7 @@ static bool place(struct worker *w, struct err *e)
     if (m->index[0] && !ensure_index(w, m->index, e))
         return false;
     if (w->config->output != WORKER_DOCUMENTS && (m->index[0] || m->routing[0] || m->pipeline[0]))
-        bulk_place(&w->bulk, m->index, m->routing, m->pipeline);
+        bulk_set_location(w->bulk, m->index, m->routing, m->pipeline);
     return true;
 }
 
@@ -142,8 +143,8 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
 {
     bool print = w->config->output == WORKER_DOCUMENTS;
     if (!print)
-        bulk_begin(&w->bulk, key, w->attempt.version);
-    struct buf *out = print ? &w->output : &w->bulk.body;
+        bulk_begin(w->bulk, key, w->attempt.version);
+    struct buf *out = print ? &w->output : bulk_body(w->bulk);
     size_t before = out->len;
     struct script_row from = {&w->config->source->columns, row, 0, key};
     bool ok = script_document(w->script, &from, out, &w->doc, e);
@@ -152,11 +153,11 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
     if (ok && present && print)
         ok = buf_addc(out, '\n') || err_memory(e);
     else if (ok && present)
-        ok = bulk_commit(&w->bulk, e);
+        ok = bulk_commit(w->bulk, e);
     else if (print)
         buf_cut(out, before);
     else
-        bulk_abort(&w->bulk);
+        bulk_abort(w->bulk);
     w->attempt.nothing += ok && w->doc.nothing;
     if (ok && present) {
         if (w->made == 0)
@@ -305,7 +306,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
 bool worker_try(struct worker *w, struct err *e)
 {
     struct batch *b = w->batch;
-    bulk_clear(&w->bulk);
+    bulk_clear(w->bulk);
     buf_clear(&w->output);
     stale_copies_clear(&w->gone);
     stale_copies_clear(&w->sent);

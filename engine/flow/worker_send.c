@@ -16,8 +16,8 @@ enum { SENT_MAX = 8 << 20 }; /* bytes of keys whose older copies are looked for 
 static int64_t count_deletes(const struct bulk *b)
 {
     int64_t n = 0;
-    for (size_t i = 0; i < b->n; i++)
-        n += b->items[i].is_delete;
+    for (size_t i = 0; i < bulk_count(b); i++)
+        n += bulk_is_delete(b, i);
     return n;
 }
 
@@ -27,13 +27,13 @@ static int64_t count_deletes(const struct bulk *b)
 static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
 {
     struct delete_budget *budget = w->flow->deletes;
-    *taken = count_deletes(&w->bulk);
+    *taken = count_deletes(w->bulk);
     if (*taken == 0 || delete_budget_reserve(budget, *taken))
         return true;
     *taken = 0;
     if (!worker_drop_unchanged(w, true, e))
         return false;
-    int64_t n = count_deletes(&w->bulk);
+    int64_t n = count_deletes(w->bulk);
     if (delete_budget_reserve(budget, n)) {
         *taken = n;
         return true;
@@ -51,18 +51,18 @@ static bool guard_deletes(struct worker *w, int64_t *taken, struct err *e)
 static bool add_gone(struct worker *w, struct err *e)
 {
     return stale_copies_find(&w->gone, e) &&
-           stale_copies_drop_all(&w->gone, &w->bulk, w->attempt.version, e);
+           stale_copies_drop_all(&w->gone, w->bulk, w->attempt.version, e);
 }
 
 /* What has moved is sent, and noted: its older copies go once it is there. */
 static bool prepare_multi_index(struct worker *w, struct err *e)
 {
     bool compare_them = w->batch->skip_unchanged;
-    for (size_t i = 0; i < w->bulk.n; i++)
-        stale_copies_note(&w->sent, bulk_key(&w->bulk, i));
+    for (size_t i = 0; i < bulk_count(w->bulk); i++)
+        stale_copies_note(&w->sent, bulk_key(w->bulk, i));
     if (compare_them && !stale_copies_find(&w->sent, e))
         return false;
-    return (!compare_them || w->bulk.n == 0 || worker_drop_unchanged(w, false, e)) &&
+    return (!compare_them || bulk_count(w->bulk) == 0 || worker_drop_unchanged(w, false, e)) &&
            add_gone(w, e);
 }
 
@@ -73,7 +73,7 @@ static bool drop_older(struct worker *w, struct counts *sums, struct err *e)
     struct counts others = {0};
     if (!w->attempt.is_last_flush && !w->batch->skip_unchanged && w->sent.keys.len < SENT_MAX)
         return true;
-    bool ok = stale_copies_find(&w->sent, e) && stale_copies_drop_older(&w->sent, &w->bulk, e) &&
+    bool ok = stale_copies_find(&w->sent, e) && stale_copies_drop_older(&w->sent, w->bulk, e) &&
               worker_request(w, &others, e);
     sums->requests += others.requests;
     sums->bytes += others.bytes;
@@ -99,17 +99,17 @@ bool worker_send(struct worker *w, struct err *e)
     int64_t taken = 0;
     bool multi_index = w->config->pipeline->sink.multi_index;
     bool ok = multi_index ? prepare_multi_index(w, e)
-                          : !w->batch->skip_unchanged || w->bulk.n == 0 ||
+                          : !w->batch->skip_unchanged || bulk_count(w->bulk) == 0 ||
                                 worker_drop_unchanged(w, false, e);
-    bool moved = w->bulk.n > 0 || !w->batch->skip_unchanged;
+    bool moved = bulk_count(w->bulk) > 0 || !w->batch->skip_unchanged;
     if (ok && wants_echo(w))
-        echo_take(&sample, &w->bulk);
+        echo_take(&sample, w->bulk);
     ok = ok && guard_deletes(w, &taken, e) && worker_request(w, &sums, e) &&
          (!multi_index || !moved || drop_older(w, &sums, e));
     delete_budget_refund(w->flow->deletes, taken - (int64_t)sums.deleted);
     sums.rejected = 0; /* worker_report counted them */
     worker_count(w, &sums);
-    bulk_clear(&w->bulk);
+    bulk_clear(w->bulk);
     if (ok)
         echo_hear(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
     echo_free(&sample);

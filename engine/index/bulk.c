@@ -1,10 +1,13 @@
-#include "index/bulk.h"
+#include "index/bulk_internal.h"
 
 #include "base/err.h"
 #include "base/grow.h"
 #include "base/json.h"
 #include "es/es.h"
+#include "index/doc_location.h"
+#include "model/counts.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,45 +22,58 @@ enum { REASON = 300 };
 
 /* ---- building ---- */
 
-void bulk_init(struct bulk *b, size_t max_bytes)
+struct bulk *bulk_new(size_t max_bytes, struct err *e)
 {
-    *b = (struct bulk){0};
+    struct bulk *b = calloc(1, sizeof *b);
+    if (!b) {
+        err_memory(e);
+        return NULL;
+    }
     buf_init(&b->body, max_bytes);
-    buf_init(&b->keys, max_bytes);
+    buf_init(&b->names, max_bytes);
+    return b;
 }
 
 void bulk_free(struct bulk *b)
 {
+    if (!b)
+        return;
     buf_free(&b->body);
-    buf_free(&b->keys);
+    buf_free(&b->names);
     free(b->items);
-    b->items = NULL;
-    b->n = b->cap = 0;
+    free(b);
 }
 
 void bulk_clear(struct bulk *b)
 {
     buf_clear(&b->body);
-    buf_clear(&b->keys);
+    buf_clear(&b->names);
     b->n = 0;
+    b->is_open = false;
+}
+
+/* Adds a text with its zero byte. */
+static size_t add_text(struct bulk *b, const char *text, size_t len)
+{
+    size_t at = b->names.len;
+    buf_add(&b->names, text, len + 1);
+    return at;
 }
 
 static void begin(struct bulk *b, const char *key, int64_t version, bool is_delete)
 {
-    size_t key_len = strlen(key);
-    b->open = (struct bulk_item){.at = b->body.len,
-                                 .key_at = b->keys.len,
-                                 .key_len = key_len,
-                                 .names_len = key_len + 1,
-                                 .version = version,
-                                 .is_delete = is_delete};
-    buf_add(&b->keys, key, key_len + 1);
+    size_t len = strlen(key);
+    assert(!b->is_open);
+    b->is_open = true;
+    b->open = (struct bulk_item){
+        .at = b->body.len, .key_len = len, .version = version, .is_delete = is_delete};
+    b->open.key_at = add_text(b, key, len);
     buf_adds(&b->body, is_delete ? "{\"delete\":{\"_id\":" : "{\"index\":{\"_id\":");
-    b->bad = json_add_string(&b->body, key, key_len) ? NULL : "key";
+    b->bad = json_add_string(&b->body, key, len) ? NULL : "key";
     buf_adds(&b->body, ",\"version\":");
     json_add_int(&b->body, version);
     buf_adds(&b->body, ",\"version_type\":\"external_gte\"");
-    b->open_line = b->body.len;
+    b->action_end = b->body.len;
     buf_adds(&b->body, "}}\n");
 }
 
@@ -75,22 +91,23 @@ static void add_name(struct bulk *b, struct buf *to, const char *name, const cha
         b->bad = name;
 }
 
-/* Puts the text in the middle of the action, before what stands there of its document. */
+/* Inserts text at the end of the open item's action, and moves its document, if any, along. */
 static void insert(struct bulk *b, const struct buf *text)
 {
     if (text->failed || !buf_reserve(&b->body, text->len)) {
         b->body.failed = true;
         return;
     }
-    char *at = b->body.data + b->open_line;
-    memmove(at + text->len, at, b->body.len - b->open_line);
+    char *at = b->body.data + b->action_end;
+    memmove(at + text->len, at, b->body.len - b->action_end);
     memcpy(at, text->data, text->len);
     b->body.len += text->len;
 }
 
-void bulk_place(struct bulk *b, const char *index, const char *routing, const char *pipeline)
+void bulk_set_location(struct bulk *b, const char *index, const char *routing, const char *pipeline)
 {
     struct buf text;
+    assert(b->is_open);
     buf_init(&text, MAX_NAMES);
     add_name(b, &text, "_index", index);
     add_name(b, &text, "routing", routing);
@@ -98,17 +115,18 @@ void bulk_place(struct bulk *b, const char *index, const char *routing, const ch
     if (text.len > 0 || text.failed)
         insert(b, &text);
     buf_free(&text);
-    buf_adds(&b->keys, index ? index : "");
-    buf_addc(&b->keys, '\0');
-    buf_adds(&b->keys, routing ? routing : "");
-    buf_addc(&b->keys, '\0');
-    b->open.names_len = b->keys.len - b->open.key_at;
+    if (index && *index)
+        b->open.index_at = add_text(b, index, strlen(index));
+    if (routing && *routing)
+        b->open.routing_at = add_text(b, routing, strlen(routing));
 }
 
 void bulk_abort(struct bulk *b)
 {
+    assert(b->is_open);
     buf_cut(&b->body, b->open.at);
-    buf_cut(&b->keys, b->open.key_at);
+    buf_cut(&b->names, b->open.key_at);
+    b->is_open = false;
 }
 
 static bool keep_open(struct bulk *b)
@@ -117,22 +135,24 @@ static bool keep_open(struct bulk *b)
     if (!items)
         return false;
     b->items = items;
+    assert(b->n == 0 || b->items[b->n - 1].at + b->items[b->n - 1].len == b->open.at);
     b->open.len = b->body.len - b->open.at;
     b->items[b->n++] = b->open;
+    b->is_open = false;
     return true;
 }
 
-/* Why the open item cannot be kept, into e. */
+/* Removes the open item, and says why in e. */
 static bool take_back(struct bulk *b, bool too_large, struct err *e)
 {
-    if (b->keys.failed)
+    if (b->names.failed)
         err_memory(e);
     else if (b->bad)
         err_set(e, ERR_FINAL, "cannot send document '%.100s': its %s is not UTF-8",
-                b->keys.data + b->open.key_at, b->bad);
+                b->names.data + b->open.key_at, b->bad);
     else if (too_large)
         err_set(e, ERR_FINAL, "document '%.200s' is larger than %zu MB, or than memory",
-                b->keys.data + b->open.key_at, b->body.max >> 20);
+                b->names.data + b->open.key_at, b->body.max >> 20);
     else
         err_memory(e);
     bulk_abort(b);
@@ -141,7 +161,8 @@ static bool take_back(struct bulk *b, bool too_large, struct err *e)
 
 static bool commit(struct bulk *b, struct err *e)
 {
-    if (b->body.failed || b->keys.failed || b->bad)
+    assert(b->is_open);
+    if (b->body.failed || b->names.failed || b->bad)
         return take_back(b, b->body.failed, e);
     return keep_open(b) || take_back(b, false, e);
 }
@@ -158,49 +179,72 @@ bool bulk_delete(struct bulk *b, const char *key, int64_t version, struct err *e
     return commit(b, e);
 }
 
-bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const char *index,
-                    const char *routing, struct err *e)
+bool bulk_delete_at(struct bulk *b, const char *key, int64_t version, const struct doc_location *at,
+                    struct err *e)
 {
     begin(b, key, version, true);
-    bulk_place(b, index, routing, NULL);
+    bulk_set_location(b, at->index, at->routing, NULL);
     return commit(b, e);
 }
 
-/* ---- letting go ---- */
+struct buf *bulk_body(struct bulk *b)
+{
+    return &b->body;
+}
+
+/* ---- the items ---- */
+
+size_t bulk_count(const struct bulk *b)
+{
+    return b->n;
+}
+
+size_t bulk_bytes(const struct bulk *b)
+{
+    return b->body.len;
+}
+
+static const struct bulk_item *item_of(const struct bulk *b, size_t i)
+{
+    assert(i < b->n);
+    return &b->items[i];
+}
 
 static const char *key_of(const struct bulk *b, const struct bulk_item *item)
 {
-    return b->keys.data + item->key_at;
+    return b->names.data + item->key_at;
 }
 
 const char *bulk_key(const struct bulk *b, size_t i)
 {
-    return key_of(b, &b->items[i]);
-}
-
-static const char *name_behind(const struct bulk *b, size_t i, const char *before)
-{
-    const struct bulk_item *item = &b->items[i];
-    const char *name = before + strlen(before) + 1;
-    bool any = name < b->keys.data + item->key_at + item->names_len && *name;
-    return any ? name : NULL;
+    return key_of(b, item_of(b, i));
 }
 
 const char *bulk_index(const struct bulk *b, size_t i)
 {
-    return name_behind(b, i, bulk_key(b, i));
+    size_t at = item_of(b, i)->index_at;
+    return at ? b->names.data + at : NULL;
 }
 
 const char *bulk_routing(const struct bulk *b, size_t i)
 {
-    const struct bulk_item *item = &b->items[i];
-    const char *key = bulk_key(b, i);
-    return item->names_len == item->key_len + 1 ? NULL : name_behind(b, i, key + item->key_len + 1);
+    size_t at = item_of(b, i)->routing_at;
+    return at ? b->names.data + at : NULL;
+}
+
+int64_t bulk_version(const struct bulk *b, size_t i)
+{
+    return item_of(b, i)->version;
+}
+
+bool bulk_is_delete(const struct bulk *b, size_t i)
+{
+    return item_of(b, i)->is_delete;
 }
 
 const char *bulk_document(const struct bulk *b, size_t i, size_t *len)
 {
-    const struct bulk_item *item = &b->items[i];
+    const struct bulk_item *item = item_of(b, i);
     if (item->is_delete)
         return NULL;
     const char *lines = b->body.data + item->at,
@@ -211,28 +255,29 @@ const char *bulk_document(const struct bulk *b, size_t i, size_t *len)
 
 void bulk_drop(struct bulk *b, size_t i)
 {
+    assert(i < b->n);
     b->items[i].done = true;
 }
 
-/* Takes out the items that are done. The others keep their order and move down in place. */
+/* The items that stay keep their order and move down in place. Their names stay where they are
+ * until no item is left. */
 void bulk_compact(struct bulk *b)
 {
-    size_t n = 0, body = 0, keys = 0;
+    size_t n = 0, body = 0;
+    assert(!b->is_open);
     for (size_t i = 0; i < b->n; i++) {
         struct bulk_item item = b->items[i];
         if (item.done)
             continue;
         memmove(b->body.data + body, b->body.data + item.at, item.len);
-        memmove(b->keys.data + keys, b->keys.data + item.key_at, item.names_len);
         item.at = body;
-        item.key_at = keys;
         body += item.len;
-        keys += item.names_len;
         b->items[n++] = item;
     }
     b->n = n;
     buf_cut(&b->body, body);
-    buf_cut(&b->keys, keys);
+    if (n == 0)
+        buf_cut(&b->names, 0);
 }
 
 /* ---- judging ---- */
@@ -273,17 +318,17 @@ static bool current_version(const char *reason, int64_t *out)
 
 /* Superseded by a version of ours is a success. Above all of ours: the index was written by
  * somebody else. */
-static enum verdict judge_conflict(const struct bulk *b, const char *reason, int64_t issued)
+static enum verdict judge_conflict(const struct bulk_sink *sink, const char *reason)
 {
     int64_t current;
-    if (!current_version(reason, &current) || current <= issued)
+    if (!current_version(reason, &current) || current <= sink->issued)
         return UNCHANGED;
-    return b->latest && current <= b->latest(b->latest_arg) ? UNCHANGED : FOREIGN;
+    return sink->latest && current <= sink->latest(sink->arg) ? UNCHANGED : FOREIGN;
 }
 
 /* Without an error there is 200, 201 and, for a delete, 404. What an error means stands in
  * es_answer.c. */
-static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued)
+static enum verdict judge(const struct bulk_sink *sink, struct answer *a)
 {
     if (!a->has_error && a->is_delete && a->status == 404)
         return UNCHANGED;
@@ -300,7 +345,7 @@ static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued
     case ES_AGAIN:
         return AGAIN;
     case ES_STALE:
-        return judge_conflict(b, a->error.reason, issued);
+        return judge_conflict(sink, a->error.reason);
     case ES_REJECTED:
         return REJECTED;
     case ES_BROKEN:
@@ -313,11 +358,8 @@ static enum verdict judge(const struct bulk *b, struct answer *a, int64_t issued
 struct judging {
     struct bulk *b;
     size_t first, n; /* the items that were sent */
-    int64_t issued;
-    bool apply; /* false: only looks whether the answer fits the request */
-    struct counts *sums;
-    bulk_rejected *rejected;
-    void *arg;
+    const struct bulk_sink *sink;
+    bool apply; /* false: only checks that the answer fits the request */
     /* found: */
     size_t errors, put_off;
     bool overloaded;   /* that is why some were put off */
@@ -398,9 +440,9 @@ static bool read_item(struct json_reader *r, const struct bulk_item *item, struc
 static void reject(struct judging *j, struct bulk_item *item, int status, const char *reason)
 {
     item->done = true;
-    j->sums->rejected++;
-    if (j->rejected)
-        j->rejected(key_of(j->b, item), status, reason, j->arg);
+    j->sink->counts->rejected++;
+    if (j->sink->rejected)
+        j->sink->rejected(key_of(j->b, item), status, reason, j->sink->arg);
 }
 
 static void apply(struct judging *j, struct bulk_item *item, const struct answer *a,
@@ -416,11 +458,11 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
     switch (verdict) {
     case DONE:
         item->done = true;
-        *(a->is_delete ? &j->sums->deleted : &j->sums->indexed) += 1;
+        *(a->is_delete ? &j->sink->counts->deleted : &j->sink->counts->indexed) += 1;
         break;
     case UNCHANGED:
         item->done = true;
-        j->sums->superseded++;
+        j->sink->counts->superseded++;
         break;
     case REJECTED:
         reject(j, item, (int)a->status, reason);
@@ -459,7 +501,7 @@ static bool read_items(struct json_reader *r, struct judging *j)
         struct answer a;
         if (!read_item(r, item, &a, j))
             return r->token == JSON_ERROR ? false : damaged(j, "its item %zu does not fit", i + 1);
-        enum verdict verdict = judge(j->b, &a, j->issued);
+        enum verdict verdict = judge(j->sink, &a);
         if (verdict == DAMAGED)
             return damaged(j, "its item %zu has status %" PRId64 " with%s error", i + 1, a.status,
                            a.has_error ? "" : "out");
@@ -533,9 +575,9 @@ static void apply_all(struct judging *j)
     for (size_t i = 0; i < j->n; i++) {
         struct bulk_item *item = &j->b->items[j->first + i];
         item->done = true;
-        *(item->absent      ? &j->sums->superseded
-          : item->is_delete ? &j->sums->deleted
-                            : &j->sums->indexed) += 1;
+        *(item->absent      ? &j->sink->counts->superseded
+          : item->is_delete ? &j->sink->counts->deleted
+                            : &j->sink->counts->indexed) += 1;
     }
 }
 
@@ -565,11 +607,10 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
     return false;
 }
 
-bool bulk_judge(struct bulk *b, const char *answer, size_t len, int64_t issued, struct counts *sums,
-                bulk_rejected *rejected, void *arg, struct err *e)
+bool bulk_judge(struct bulk *b, const char *answer, size_t len, const struct bulk_sink *sink,
+                struct err *e)
 {
-    struct judging j = {
-        .b = b, .n = b->n, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg};
+    struct judging j = {.b = b, .n = b->n, .sink = sink};
     bool ok = judge_part(&j, answer, len, e);
     bulk_compact(b);
     return ok;
@@ -589,7 +630,7 @@ static size_t count_fitting(const struct bulk *b, size_t first, size_t n)
 {
     const struct bulk_item *from = &b->items[first];
     size_t fit = 1, len = from->len;
-    while (fit < n && (b->enough == 0 || len < b->enough) &&
+    while (fit < n && (b->request_bytes == 0 || len < b->request_bytes) &&
            (b->most == 0 || from[fit].len + len <= b->most))
         len += from[fit++].len;
     return fit;
@@ -635,8 +676,8 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
                                       .type = "application/x-ndjson"},
                     &s->answer, e))
         return false;
-    j->sums->requests++;
-    j->sums->bytes += len;
+    j->sink->counts->requests++;
+    j->sink->counts->bytes += len;
     if (s->answer.status == 413)
         return split(s, first, n, len, e);
     if (!es_check_documents(&s->answer, e))
@@ -673,19 +714,29 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
     return ok || err_wrap(e, "bulk request to index '%s'", index);
 }
 
-bool bulk_send(struct bulk *b, struct es *es, const char *index, int64_t issued,
-               struct counts *sums, bulk_rejected *rejected, void *arg, struct err *e)
+bool bulk_send(struct bulk *b, struct es *es, const char *index, const struct bulk_sink *sink,
+               struct err *e)
 {
-    struct sending s = {
-        .es = es,
-        .judging = {.b = b, .issued = issued, .sums = sums, .rejected = rejected, .arg = arg}};
+    struct sending s = {.es = es, .judging = {.b = b, .sink = sink}};
+    assert(!b->is_open);
     b->foreign = 0;
     if (b->n == 0)
         return true;
     reject_long_keys(&s.judging);
     bool ok = b->n == 0 || send_all(&s, index, e);
     es_answer_free(&s.answer);
+    assert(!ok || b->n == 0);
     if (!ok && e->kind == ERR_PASSING)
-        sums->retried_items += b->n;
+        sink->counts->retried_items += b->n;
     return ok;
+}
+
+void bulk_set_request_bytes(struct bulk *b, size_t bytes)
+{
+    b->request_bytes = bytes;
+}
+
+int64_t bulk_foreign_version(const struct bulk *b)
+{
+    return b->foreign;
 }

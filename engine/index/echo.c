@@ -12,7 +12,7 @@
  * nothing. */
 static bool is_alone(const struct bulk *b, size_t item)
 {
-    for (size_t i = 0; i < b->n; i++)
+    for (size_t i = 0; i < bulk_count(b); i++)
         if (i != item && strcmp(bulk_key(b, i), bulk_key(b, item)) == 0)
             return false;
     return true;
@@ -26,7 +26,7 @@ static char *copy(const char *text)
 void echo_take(struct echo_sample *s, const struct bulk *b)
 {
     /* the last one: what this key had in earlier requests of the batch is overwritten */
-    size_t i = b->n;
+    size_t i = bulk_count(b);
     const char *document = NULL;
     *s = (struct echo_sample){0};
     while (i > 0 && !(document = bulk_document(b, i - 1, &s->len)))
@@ -37,7 +37,7 @@ void echo_take(struct echo_sample *s, const struct bulk *b)
     s->index = copy(bulk_index(b, i - 1));
     s->routing = copy(bulk_routing(b, i - 1));
     s->document = malloc(s->len + 1);
-    s->version = b->items[i - 1].version;
+    s->version = bulk_version(b, i - 1);
     if (s->document)
         memcpy(s->document, document, s->len);
     if (!s->key || !s->document || (bulk_index(b, i - 1) && !s->index) ||

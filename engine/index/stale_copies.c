@@ -147,8 +147,8 @@ static bool drop(const struct stale_copies *c, size_t i, struct bulk *to, int64_
                  struct err *e)
 {
     const struct copy *copy = &c->list[i];
-    return bulk_delete_at(to, text_at(c, copy->key), version, text_at(c, copy->index),
-                          text_at(c, copy->routing), e);
+    struct doc_location at = {text_at(c, copy->index), text_at(c, copy->routing)};
+    return bulk_delete_at(to, text_at(c, copy->key), version, &at, e);
 }
 
 bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_t version,

@@ -19,8 +19,10 @@
 #include "base/stop.h"
 #include "es/es.h"
 #include "fake_http.h"
-#include "index/bulk.h"
+#include "index/bulk_internal.h"
+#include "index/doc_location.h"
 #include "index/index.h"
+#include "model/counts.h"
 #include "torture.h"
 
 static struct fake_http fake;
@@ -30,7 +32,8 @@ static struct fake_http fake;
         sizeof((struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step)
 
 struct fixture {
-    struct bulk b;
+    struct bulk *b;
+    int64_t (*latest)(void *arg);
     struct counts sums;
     struct err e;
     size_t told;
@@ -47,27 +50,34 @@ static void on_rejected(const char *key, int status, const char *reason, void *a
     snprintf(f->reason, sizeof f->reason, "%s", reason);
 }
 
+static struct bulk_sink sink(struct fixture *f, int64_t issued)
+{
+    return (struct bulk_sink){&f->sums, on_rejected, f->latest, f, issued};
+}
+
 static void setup(struct fixture *f)
 {
     memset(f, 0, sizeof *f);
-    bulk_init(&f->b, 1 << 20);
+    f->b = bulk_new(1 << 20, &f->e);
+    assert_non_null(f->b);
 }
 
 static void add(struct fixture *f, const char *key, int64_t version, const char *document)
 {
-    bulk_begin(&f->b, key, version);
-    buf_adds(&f->b.body, document);
-    assert_true(bulk_commit(&f->b, &f->e));
+    bulk_begin(f->b, key, version);
+    buf_adds(&f->b->body, document);
+    assert_true(bulk_commit(f->b, &f->e));
 }
 
 static void gone(struct fixture *f, const char *key, int64_t version)
 {
-    assert_true(bulk_delete(&f->b, key, version, &f->e));
+    assert_true(bulk_delete(f->b, key, version, &f->e));
 }
 
 static bool judge(struct fixture *f, const char *answer, int64_t issued)
 {
-    return bulk_judge(&f->b, answer, strlen(answer), issued, &f->sums, on_rejected, f, &f->e);
+    struct bulk_sink to = sink(f, issued);
+    return bulk_judge(f->b, answer, strlen(answer), &to, &f->e);
 }
 
 /* One index item "1", version 5, of which the server says this; returns what bulk_judge does. */
@@ -84,7 +94,7 @@ static bool judge_one(struct fixture *f, const char *says)
 
 static const char *body(struct fixture *f)
 {
-    const char *text = buf_cstr(&f->b.body);
+    const char *text = buf_cstr(&f->b->body);
     assert_non_null(text);
     return text;
 }
@@ -103,12 +113,12 @@ static void body_is_what_the_server_wants(void **state)
         "{\"index\":{\"_id\":\"a\\\"b\\n\xD0\xB6\",\"version\":1700000000000001,\"version_type\":"
         "\"external_gte\"}}\n{\"x\":1}\n"
         "{\"delete\":{\"_id\":\"2\",\"version\":5,\"version_type\":\"external_gte\"}}\n");
-    assert_int_equal(f.b.n, 2);
-    bulk_clear(&f.b);
-    assert_int_equal(f.b.n, 0);
-    assert_int_equal(f.b.body.len, 0);
-    bulk_free(&f.b);
-    bulk_free(&f.b);
+    assert_int_equal(f.b->n, 2);
+    bulk_clear(f.b);
+    assert_int_equal(f.b->n, 0);
+    assert_int_equal(f.b->body.len, 0);
+    bulk_free(f.b);
+    bulk_free(NULL);
 }
 
 static void an_aborted_item_leaves_nothing(void **state)
@@ -117,14 +127,14 @@ static void an_aborted_item_leaves_nothing(void **state)
     struct fixture f;
     setup(&f);
     add(&f, "1", 5, "{}");
-    size_t len = f.b.body.len, keys = f.b.keys.len;
-    bulk_begin(&f.b, "2", 5);
-    buf_adds(&f.b.body, "{\"half\":");
-    bulk_abort(&f.b);
-    assert_int_equal(f.b.n, 1);
-    assert_int_equal(f.b.body.len, len);
-    assert_int_equal(f.b.keys.len, keys);
-    bulk_free(&f.b);
+    size_t len = f.b->body.len, keys = f.b->names.len;
+    bulk_begin(f.b, "2", 5);
+    buf_adds(&f.b->body, "{\"half\":");
+    bulk_abort(f.b);
+    assert_int_equal(f.b->n, 1);
+    assert_int_equal(f.b->body.len, len);
+    assert_int_equal(f.b->names.len, keys);
+    bulk_free(f.b);
 }
 
 static void an_item_may_have_a_place_of_its_own(void **state)
@@ -132,17 +142,17 @@ static void an_item_may_have_a_place_of_its_own(void **state)
     (void)state;
     struct fixture f;
     setup(&f);
-    bulk_begin(&f.b, "1", 5);
-    buf_adds(&f.b.body, "{\"x\":1}");
-    bulk_place(&f.b, "films-\"24", "r", "p");
-    assert_true(bulk_commit(&f.b, &f.e));
-    bulk_begin(&f.b, "2", 5);
-    bulk_place(&f.b, NULL, "", "p");
-    buf_adds(&f.b.body, "{}");
-    assert_true(bulk_commit(&f.b, &f.e));
+    bulk_begin(f.b, "1", 5);
+    buf_adds(&f.b->body, "{\"x\":1}");
+    bulk_set_location(f.b, "films-\"24", "r", "p");
+    assert_true(bulk_commit(f.b, &f.e));
+    bulk_begin(f.b, "2", 5);
+    bulk_set_location(f.b, NULL, "", "p");
+    buf_adds(&f.b->body, "{}");
+    assert_true(bulk_commit(f.b, &f.e));
     add(&f, "3", 5, "{}");
-    assert_true(bulk_delete_at(&f.b, "4", 6, "y", NULL, &f.e));
-    assert_true(bulk_delete_at(&f.b, "5", 6, NULL, "\xD0\xB6", &f.e));
+    assert_true(bulk_delete_at(f.b, "4", 6, &(struct doc_location){"y", NULL}, &f.e));
+    assert_true(bulk_delete_at(f.b, "5", 6, &(struct doc_location){NULL, "\xD0\xB6"}, &f.e));
     assert_string_equal(
         body(&f),
         "{\"index\":{\"_id\":\"1\",\"version\":5,\"version_type\":\"external_gte\",\"_index\":"
@@ -155,22 +165,22 @@ static void an_item_may_have_a_place_of_its_own(void **state)
         "{\"delete\":{\"_id\":\"5\",\"version\":6,\"version_type\":\"external_gte\",\"routing\":"
         "\"\xD0\xB6\"}"
         "}\n");
-    bulk_drop(&f.b, 1);
-    bulk_compact(&f.b);
+    bulk_drop(f.b, 1);
+    bulk_compact(f.b);
     static const char *const places[][3] = {
         {"1", "films-\"24", "r"}, {"3", NULL, NULL}, {"4", "y", NULL}, {"5", NULL, "\xD0\xB6"}};
-    assert_int_equal(f.b.n, 4);
+    assert_int_equal(f.b->n, 4);
     for (size_t i = 0; i < 4; i++) {
-        const char *is[] = {bulk_key(&f.b, i), bulk_index(&f.b, i), bulk_routing(&f.b, i)};
+        const char *is[] = {bulk_key(f.b, i), bulk_index(f.b, i), bulk_routing(f.b, i)};
         for (size_t j = 0; j < 3; j++)
             assert_true(is[j] == places[i][j] || strcmp(is[j], places[i][j]) == 0);
     }
-    size_t len, whole = f.b.body.len;
-    assert_memory_equal(bulk_document(&f.b, 0, &len), "{\"x\":1}", 7);
-    assert_false(bulk_delete_at(&f.b, "6", 6, "y", "\xFF", &f.e));
+    size_t len, whole = f.b->body.len;
+    assert_memory_equal(bulk_document(f.b, 0, &len), "{\"x\":1}", 7);
+    assert_false(bulk_delete_at(f.b, "6", 6, &(struct doc_location){"y", "\xFF"}, &f.e));
     assert_string_equal(f.e.text, "cannot send document '6': its routing is not UTF-8");
-    assert_int_equal(f.b.body.len, whole);
-    bulk_free(&f.b);
+    assert_int_equal(f.b->body.len, whole);
+    bulk_free(f.b);
 }
 
 static void a_document_too_large_is_taken_back(void **state)
@@ -179,17 +189,17 @@ static void a_document_too_large_is_taken_back(void **state)
     struct fixture f;
     setup(&f);
     add(&f, "1", 5, "{}");
-    size_t len = f.b.body.len;
-    bulk_begin(&f.b, "2", 5);
+    size_t len = f.b->body.len;
+    bulk_begin(f.b, "2", 5);
     for (int i = 0; i < (1 << 20); i++)
-        buf_addc(&f.b.body, ' ');
-    assert_false(bulk_commit(&f.b, &f.e));
+        buf_addc(&f.b->body, ' ');
+    assert_false(bulk_commit(f.b, &f.e));
     assert_int_equal(f.e.kind, ERR_FINAL);
     assert_non_null(strstr(f.e.text, "document '2' is larger than 1 MB"));
-    assert_int_equal(f.b.n, 1);
-    assert_int_equal(f.b.body.len, len);
+    assert_int_equal(f.b->n, 1);
+    assert_int_equal(f.b->body.len, len);
     add(&f, "3", 5, "{}");
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void a_key_that_is_not_text_is_refused(void **state)
@@ -197,13 +207,13 @@ static void a_key_that_is_not_text_is_refused(void **state)
     (void)state;
     struct fixture f;
     setup(&f);
-    bulk_begin(&f.b, "\xFF", 5);
-    assert_false(bulk_commit(&f.b, &f.e));
+    bulk_begin(f.b, "\xFF", 5);
+    assert_false(bulk_commit(f.b, &f.e));
     assert_int_equal(f.e.kind, ERR_FINAL);
-    assert_false(bulk_delete(&f.b, "\xFF", 5, &f.e));
-    assert_int_equal(f.b.n, 0);
-    assert_int_equal(f.b.body.len, 0);
-    bulk_free(&f.b);
+    assert_false(bulk_delete(f.b, "\xFF", 5, &f.e));
+    assert_int_equal(f.b->n, 0);
+    assert_int_equal(f.b->body.len, 0);
+    bulk_free(f.b);
 }
 
 static bool build(struct bulk *b, struct err *e)
@@ -214,7 +224,7 @@ static bool build(struct bulk *b, struct err *e)
         bulk_begin(b, key, 5);
         buf_adds(&b->body, "{}");
         if (i % 3 == 0)
-            bulk_place(b, "x", key, NULL);
+            bulk_set_location(b, "x", key, NULL);
         if (!bulk_commit(b, e))
             return false;
         if (!bulk_delete(b, key, 6, e))
@@ -228,15 +238,15 @@ static void every_allocation_may_fail_while_building(void **state)
     (void)state;
     bool done = false;
     for (int n = 0; !done; n++) {
-        struct bulk b;
         struct err e = {0};
-        bulk_init(&b, 1 << 20);
         allocations_left = n;
-        done = build(&b, &e);
+        struct bulk *b = bulk_new(1 << 20, &e);
+        done = b && build(b, &e);
         allocations_left = -1;
         assert_true(done || e.kind == ERR_FINAL);
-        assert_true(b.n == 0 || b.items[b.n - 1].at + b.items[b.n - 1].len == b.body.len);
-        bulk_free(&b);
+        assert_true(!b || b->n == 0 ||
+                    b->items[b->n - 1].at + b->items[b->n - 1].len == b->body.len);
+        bulk_free(b);
     }
 }
 
@@ -312,14 +322,14 @@ static void each_item_gets_what_it_deserves(void **state)
         enum fate fate = cases[i].fate;
 
         assert_int_equal(ok, fate <= LEFT_REJECTED);
-        assert_int_equal(f.b.n, fate > LEFT_REJECTED);
+        assert_int_equal(f.b->n, fate > LEFT_REJECTED);
         assert_int_equal(f.sums.indexed, fate == LEFT_DONE);
         assert_int_equal(f.sums.superseded, fate == LEFT_UNCHANGED);
         assert_int_equal(f.sums.rejected, fate == LEFT_REJECTED);
         assert_int_equal(f.told, fate == LEFT_REJECTED);
         if (!ok)
             assert_int_equal(f.e.kind, fate == STAYS_PASSING ? ERR_PASSING : ERR_FINAL);
-        bulk_free(&f.b);
+        bulk_free(f.b);
     }
 }
 
@@ -340,10 +350,10 @@ static void a_version_issued_meanwhile_by_another_worker_is_ours(void **state)
     assert_false(judge(&f, answer, 7));
     assert_int_equal(f.e.kind, ERR_FINAL);
     assert_true(f.e.hint[0]);
-    f.b.latest = nine;
+    f.latest = nine;
     assert_true(judge(&f, answer, 7));
     assert_int_equal(f.sums.superseded, 1);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void a_rejected_item_is_told_with_its_reason(void **state)
@@ -358,7 +368,7 @@ static void a_rejected_item_is_told_with_its_reason(void **state)
     assert_string_equal(f.key, "1");
     assert_string_equal(f.reason, "mapper_parsing_exception: failed to parse field [a] (caused by "
                                   "number_format_exception: For input string: \"x\")");
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void a_rejected_item_always_has_a_reason(void **state)
@@ -367,7 +377,7 @@ static void a_rejected_item_always_has_a_reason(void **state)
     struct fixture f;
     assert_true(judge_one(&f, "\"status\":400,\"error\":{}"));
     assert_string_equal(f.reason, "the search server gave no reason (400)");
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 /* Six items, of every kind; what is left is the 429 alone. */
@@ -407,14 +417,14 @@ static void only_what_was_put_off_remains(void **state)
     assert_int_equal(f.sums.superseded, 2);
     assert_int_equal(f.sums.rejected, 1);
     assert_string_equal(f.key, "bad");
-    assert_int_equal(f.b.n, 1);
+    assert_int_equal(f.b->n, 1);
     assert_string_equal(body(&f), "{\"index\":{\"_id\":\"busy\",\"version\":5,\"version_type\":"
                                   "\"external_gte\"}}\n{\"n\":22}\n");
     assert_true(judge(
         &f, "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"busy\",\"status\":200}}]}", 7));
     assert_int_equal(f.sums.indexed, 2);
-    assert_int_equal(f.b.body.len, 0);
-    bulk_free(&f.b);
+    assert_int_equal(f.b->body.len, 0);
+    bulk_free(f.b);
 }
 
 static void an_answer_cut_anywhere_changes_nothing(void **state)
@@ -425,13 +435,14 @@ static void an_answer_cut_anywhere_changes_nothing(void **state)
         fill_six(&f);
         char *exact = malloc(n + 1); /* the sanitizer sees a read behind it */
         memcpy(exact, six, n);
-        assert_false(bulk_judge(&f.b, exact, n, 7, &f.sums, on_rejected, &f, &f.e));
+        assert_false(bulk_judge(f.b, exact, n,
+                                &(struct bulk_sink){&f.sums, on_rejected, NULL, &f, 7}, &f.e));
         assert_int_equal(f.e.kind, ERR_PASSING);
-        assert_int_equal(f.b.n, 6);
+        assert_int_equal(f.b->n, 6);
         assert_int_equal(f.told, 0);
         assert_int_equal(f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 0);
         free(exact);
-        bulk_free(&f.b);
+        bulk_free(f.b);
     }
 }
 
@@ -447,15 +458,16 @@ static void an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not(void 
             fill_six(&f);
             memcpy(text, six, sizeof six);
             text[at] = (char)byte;
-            bulk_judge(&f.b, text, sizeof six - 1, 7, &f.sums, on_rejected, &f, &f.e);
+            bulk_judge(f.b, text, sizeof six - 1,
+                       &(struct bulk_sink){&f.sums, on_rejected, NULL, &f, 7}, &f.e);
             bool busy = strstr(body(&f), "busy") != NULL;
             if (!busy && strcmp(f.key, "busy") != 0 && f.told < 2)
                 fail_msg("byte %d at %zu lost an item", byte, at);
             if (f.sums.indexed > 1 || f.sums.deleted > 1 || f.sums.superseded > 3)
                 fail_msg("byte %d at %zu counts too much", byte, at);
             assert_int_equal(
-                f.b.n + f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 6);
-            bulk_free(&f.b);
+                f.b->n + f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 6);
+            bulk_free(f.b);
         }
 }
 
@@ -521,9 +533,9 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
         assert_int_equal(f.e.kind, ERR_PASSING);
         if (!strstr(f.e.text, answers[i].what))
             fail_msg("'%s' lacks '%s'", f.e.text, answers[i].what);
-        assert_int_equal(f.b.n, 2);
+        assert_int_equal(f.b->n, 2);
         assert_int_equal(f.told + f.sums.indexed + f.sums.deleted + f.sums.superseded, 0);
-        bulk_free(&f.b);
+        bulk_free(f.b);
     }
 }
 
@@ -538,10 +550,10 @@ static void every_allocation_may_fail_while_judging(void **state)
         bool ok = judge(&f, six, 7);
         allocations_left = -1;
         assert_false(ok);
-        done = f.b.n == 1;
+        done = f.b->n == 1;
         assert_int_equal(
-            f.b.n + f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 6);
-        bulk_free(&f.b);
+            f.b->n + f.sums.indexed + f.sums.deleted + f.sums.superseded + f.sums.rejected, 6);
+        bulk_free(f.b);
     }
 }
 
@@ -554,7 +566,8 @@ static bool deliver(struct fixture *f, const char *url, const char *index, int64
     s.limits.stall_s = 1;
     struct es *es = es_open(&s, &f->e);
     assert_non_null(es);
-    bool ok = bulk_send(&f->b, es, index, issued, &f->sums, on_rejected, f, &f->e);
+    struct bulk_sink to = sink(f, issued);
+    bool ok = bulk_send(f->b, es, index, &to, &f->e);
     es_close(es);
     es_server_free(&s);
     return ok;
@@ -566,10 +579,11 @@ static void a_request_is_sent_and_emptied(void **state)
     struct fixture f;
     setup(&f);
     /* nothing to send */
-    assert_true(bulk_send(&f.b, NULL, "x", 7, &f.sums, on_rejected, &f, &f.e));
+    assert_true(
+        bulk_send(f.b, NULL, "x", &(struct bulk_sink){&f.sums, on_rejected, NULL, &f, 7}, &f.e));
     add(&f, "1", 5, "{}");
     gone(&f, "2", 5);
-    size_t len = f.b.body.len;
+    size_t len = f.b->body.len;
     fake_start(&fake, STEPS({.status = 200}));
     assert_true(deliver(&f, fake.url, "mov/ies", 7));
     fake_look(&fake);
@@ -579,9 +593,9 @@ static void a_request_is_sent_and_emptied(void **state)
     assert_int_equal(f.sums.deleted, 1);
     assert_int_equal(f.sums.requests, 1);
     assert_int_equal(f.sums.bytes, len);
-    assert_int_equal(f.b.n, 0);
+    assert_int_equal(f.b->n, 0);
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void fails_as(struct fake_step step, enum err_kind kind, int64_t retry_ms, const char *part)
@@ -597,12 +611,12 @@ static void fails_as(struct fake_step step, enum err_kind kind, int64_t retry_ms
     if (!strstr(f.e.text, part))
         fail_msg("'%s' lacks '%s'", f.e.text, part);
     assert_non_null(strstr(f.e.text, "'movies'"));
-    assert_int_equal(f.b.n, 2);
+    assert_int_equal(f.b->n, 2);
     assert_int_equal(f.sums.retried_items, kind == ERR_PASSING ? 2 : 0);
     assert_int_equal(f.told, 0);
     assert_int_equal(f.e.overloaded, step.status == 429);
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void a_failed_request_keeps_all_its_items(void **state)
@@ -658,7 +672,7 @@ static void a_request_too_large_is_split_down_to_the_item_that_never_fits(void *
     fake_start(&fake, STEPS({.status = 200}));
     fake.limit = 2000;
     assert_true(deliver(&f, fake.url, "movies", 7));
-    assert_int_equal(f.b.n, 0);
+    assert_int_equal(f.b->n, 0);
     assert_int_equal(f.told, 1);
     assert_string_equal(f.key, "large");
     assert_non_null(strstr(f.reason, "larger than the server takes"));
@@ -666,7 +680,7 @@ static void a_request_too_large_is_split_down_to_the_item_that_never_fits(void *
     assert_int_equal(f.sums.deleted, 34);
     assert_int_equal(f.sums.indexed, 65);
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 /* What the server refused once is not tried again: neither by the rest of this request, nor by the
@@ -686,11 +700,11 @@ static void the_servers_limit_is_remembered(void **state)
         }
         assert_true(deliver(&f, fake.url, "movies", 7));
         assert_int_equal(f.sums.indexed, 100 * (round + 1));
-        assert_in_range(f.b.most, 1000, 2000);
+        assert_in_range(f.b->most, 1000, 2000);
         assert_in_range(f.sums.requests, round == 0 ? 6 : 10, round == 0 ? 7 : 12);
     }
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void what_a_split_has_delivered_is_not_sent_again(void **state)
@@ -705,13 +719,13 @@ static void what_a_split_has_delivered_is_not_sent_again(void **state)
     assert_false(deliver(&f, fake.url, "movies", 7));
     assert_int_equal(f.e.kind, ERR_PASSING);
     assert_int_equal(f.sums.indexed, 2);
-    assert_int_equal(f.b.n, 2);
+    assert_int_equal(f.b->n, 2);
     assert_non_null(strstr(body(&f), "{\"_id\":\"2\""));
     assert_null(strstr(body(&f), "{\"_id\":\"1\""));
     assert_true(deliver(&f, fake.url, "movies", 7));
     assert_int_equal(f.sums.indexed, 4);
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void requests_end_with_the_item_that_is_enough(void **state)
@@ -721,18 +735,19 @@ static void requests_end_with_the_item_that_is_enough(void **state)
     setup(&f);
     for (int i = 0; i < 5; i++)
         add(&f, i == 0 ? "0" : i == 1 ? "1" : i == 2 ? "2" : i == 3 ? "3" : "4", 5, "{}");
-    f.b.enough = f.b.body.len / 5 + 1; /* so much that an item and a part of the next reach it */
+    bulk_set_request_bytes(f.b, f.b->body.len / 5 +
+                                    1); /* so much that an item and a part of the next reach it */
     fake_start(&fake, STEPS({.status = 200}, {.status = 429, .body = ""}, {.status = 200}));
     assert_false(deliver(&f, fake.url, "movies", 7));
     assert_true(f.e.overloaded);
-    assert_int_equal(f.b.n, 3);
+    assert_int_equal(f.b->n, 3);
     assert_int_equal(f.sums.requests, 2);
-    f.b.enough = 1; /* no item is so small */
+    bulk_set_request_bytes(f.b, 1); /* no item is so small */
     assert_true(deliver(&f, fake.url, "movies", 7));
     assert_int_equal(f.sums.requests, 5);
     assert_int_equal(f.sums.indexed, 5);
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static bool put_off_by(int status, const char *type, const char *reason)
@@ -748,7 +763,7 @@ static bool put_off_by(int status, const char *type, const char *reason)
              status, type, reason);
     assert_false(judge(&f, answer, 7));
     assert_int_equal(f.e.kind, ERR_PASSING);
-    bulk_free(&f.b);
+    bulk_free(f.b);
     return f.e.overloaded;
 }
 
@@ -779,7 +794,7 @@ static void a_key_too_long_for_any_server_is_rejected_alone(void **state)
     assert_string_equal(f.key, key);
     assert_int_equal(f.sums.indexed, 1);
     fake_stop(&fake);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 /* ---- on a real server ---- */
@@ -862,8 +877,8 @@ static void server_refuses_what_is_stale(void **state)
     assert_false(really(&f, 8)); /* as if we had never issued a 12 */
     assert_int_equal(f.e.kind, ERR_FINAL);
     assert_non_null(strstr(f.e.text, "cannot index document '2'"));
-    assert_int_equal(f.b.n, 1);
-    bulk_free(&f.b);
+    assert_int_equal(f.b->n, 1);
+    bulk_free(f.b);
 }
 
 static void server_rejects_what_does_not_fit_the_mapping(void **state)
@@ -890,7 +905,7 @@ static void server_rejects_what_does_not_fit_the_mapping(void **state)
     assert_true(really(&f, 10));
     assert_int_equal(f.told, 4);
     assert_int_equal(f.sums.indexed, 1);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void server_with_a_full_disk_is_waited_for(void **state)
@@ -913,7 +928,7 @@ static void server_with_a_full_disk_is_waited_for(void **state)
     add(&f, "1", 11, "{\"n\":1}");
     assert_false(really(&f, 11));
     assert_int_equal(f.e.kind, ERR_FINAL);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void server_short_of_memory_is_waited_for(void **state)
@@ -933,7 +948,7 @@ static void server_short_of_memory_is_waited_for(void **state)
     assert_int_equal(f.e.kind, ERR_PASSING);
     assert_non_null(strstr(f.e.text, "429: circuit_breaking_exception"));
     assert_true(really(&f, 10));
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void server_with_too_many_fields_rejects_the_document(void **state)
@@ -951,7 +966,7 @@ static void server_with_too_many_fields_rejects_the_document(void **state)
     assert_int_equal(f.sums.indexed, 1);
     assert_string_equal(f.key, "2");
     assert_non_null(strstr(f.reason, "Limit of total fields [1]"));
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 static void server_without_the_index_ends_it(void **state)
@@ -973,8 +988,8 @@ static void server_without_the_index_ends_it(void **state)
     assert_int_equal(f.e.kind, ERR_FINAL);
     assert_non_null(strstr(f.e.text, "index_not_found_exception"));
     assert_true(f.e.hint[0]);
-    assert_int_equal(f.b.n, 1);
-    bulk_free(&f.b);
+    assert_int_equal(f.b->n, 1);
+    bulk_free(f.b);
 }
 
 static void server_takes_ten_thousand_items(void **state)
@@ -984,7 +999,7 @@ static void server_takes_ten_thousand_items(void **state)
         skip();
     struct fixture f;
     setup(&f);
-    f.b.body.max = 10 << 20;
+    f.b->body.max = 10 << 20;
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 10000; i++) {
             char key[40];
@@ -998,7 +1013,7 @@ static void server_takes_ten_thousand_items(void **state)
     }
     assert_int_equal(f.sums.indexed, 16000);
     assert_int_equal(f.sums.superseded, 4000);
-    bulk_free(&f.b);
+    bulk_free(f.b);
 }
 
 int main(void)

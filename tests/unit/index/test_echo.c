@@ -46,7 +46,7 @@ static void add(struct bulk *b, const char *key, const char *document)
         return;
     }
     bulk_begin(b, key, 7);
-    buf_adds(&b->body, document);
+    buf_adds(bulk_body(b), document);
     assert_true(bulk_commit(b, &e));
 }
 
@@ -54,12 +54,12 @@ static void add(struct bulk *b, const char *key, const char *document)
 static void hear(struct echo *echo, const char *answer)
 {
     struct fake_step steps[] = {{.status = 200, .body = answer}, {.status = 503, .body = ""}};
-    struct bulk b;
+    struct err e;
+    struct bulk *b = bulk_new(1 << 20, &e);
     struct echo_sample s;
-    bulk_init(&b, 1 << 20);
-    add(&b, "k", "{\"a\":1,\"b\":2}");
-    echo_take(&s, &b);
-    bulk_free(&b);
+    add(b, "k", "{\"a\":1,\"b\":2}");
+    echo_take(&s, b);
+    bulk_free(b);
     begin(steps, 2);
     echo_hear(echo, &s, es, "movies");
     echo_free(&s);
@@ -105,12 +105,12 @@ static void the_last_document_of_a_key_of_its_own_is_taken(void **state)
         {{{0}}, NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct bulk b;
+        struct err e;
+        struct bulk *b = bulk_new(1 << 20, &e);
         struct echo_sample s;
-        bulk_init(&b, 1 << 20);
         for (size_t k = 0; cases[i].pairs[k][0]; k++)
-            add(&b, cases[i].pairs[k][0], cases[i].pairs[k][1]);
-        echo_take(&s, &b);
+            add(b, cases[i].pairs[k][0], cases[i].pairs[k][1]);
+        echo_take(&s, b);
         assert_int_equal(s.key != NULL, cases[i].key != NULL);
         if (s.key) {
             assert_string_equal(s.key, cases[i].key);
@@ -118,7 +118,7 @@ static void the_last_document_of_a_key_of_its_own_is_taken(void **state)
             assert_memory_equal(s.document, "{\"n\":1}", 7);
         }
         echo_free(&s);
-        bulk_free(&b);
+        bulk_free(b);
     }
 }
 
@@ -159,20 +159,20 @@ static void why_is_read_from_mapping_and_settings(void **state)
 static void without_memory_there_is_no_sample_or_a_whole_one(void **state)
 {
     (void)state;
-    struct bulk b;
-    bulk_init(&b, 1 << 20);
-    add(&b, "k", "{}");
+    struct err e;
+    struct bulk *b = bulk_new(1 << 20, &e);
+    add(b, "k", "{}");
     bool done = false;
     for (int n = 0; !done; n++) {
         struct echo_sample s;
         allocations_left = n;
-        echo_take(&s, &b);
+        echo_take(&s, b);
         allocations_left = -1;
         done = s.key != NULL;
         assert_int_equal(done, s.document != NULL);
         echo_free(&s);
     }
-    bulk_free(&b);
+    bulk_free(b);
 }
 
 int main(void)

@@ -35,7 +35,7 @@ struct fixture {
     struct es_server server;
     struct es *es;
     struct stale_copies copies;
-    struct bulk bulk;
+    struct bulk *bulk;
     struct err e;
 };
 
@@ -59,7 +59,8 @@ static void set_up_answers(struct fixture *f, const char *found, size_t n)
     f->copies.ours = keyset_new(1000); /* x and y were looked at before */
     keyset_put(f->copies.ours, "x", NULL, 0);
     keyset_put(f->copies.ours, "y", NULL, 0);
-    bulk_init(&f->bulk, 1 << 20);
+    f->bulk = bulk_new(1 << 20, &f->e);
+    assert_non_null(f->bulk);
 }
 
 static void set_up(struct fixture *f, const char *found)
@@ -70,7 +71,7 @@ static void set_up(struct fixture *f, const char *found)
 static void tear_down(struct fixture *f)
 {
     stale_copies_free(&f->copies);
-    bulk_free(&f->bulk);
+    bulk_free(f->bulk);
     es_close(f->es);
     es_server_free(&f->server);
     fake_stop(&fake);
@@ -99,20 +100,20 @@ static void the_newest_copy_stays(void **state)
     assert_int_equal(stale_copies_count(&f.copies, "a\""), 3);
     assert_int_equal(stale_copies_count(&f.copies, "b"), 1);
     assert_int_equal(stale_copies_count(&f.copies, "d"), 0);
-    assert_true(stale_copies_drop_older(&f.copies, &f.bulk, &f.e));
+    assert_true(stale_copies_drop_older(&f.copies, f.bulk, &f.e));
     /* Of c both: nothing tells which of them is older. */
-    assert_string_equal(buf_cstr(&f.bulk.body),
+    assert_string_equal(buf_cstr(bulk_body(f.bulk)),
                         "{\"delete\":{\"_id\":\"a\\\"\",\"version\":8,\"version_type\":\"external_"
                         "gte\",\"_index\":\"x\"}}\n"
                         "{\"delete\":{\"_id\":\"a\\\"\",\"version\":7,\"version_type\":\"external_"
                         "gte\",\"_index\":\"y\","
                         "\"routing\":\"r1\"}}\n");
-    bulk_clear(&f.bulk);
-    assert_true(stale_copies_drop_all(&f.copies, &f.bulk, 12, &f.e));
-    assert_int_equal(f.bulk.n, 6);
-    assert_string_equal(bulk_index(&f.bulk, 0), "y");
-    assert_string_equal(bulk_routing(&f.bulk, 0), "r2");
-    assert_int_equal(f.bulk.items[0].version, 12);
+    bulk_clear(f.bulk);
+    assert_true(stale_copies_drop_all(&f.copies, f.bulk, 12, &f.e));
+    assert_int_equal(bulk_count(f.bulk), 6);
+    assert_string_equal(bulk_index(f.bulk, 0), "y");
+    assert_string_equal(bulk_routing(f.bulk, 0), "r2");
+    assert_int_equal(bulk_version(f.bulk, 0), 12);
     stale_copies_clear(&f.copies);
     assert_int_equal(stale_copies_count(&f.copies, "b"), 0);
     tear_down(&f);
@@ -197,9 +198,9 @@ static void nothing_noted_asks_nothing(void **state)
     struct fixture f;
     set_up(&f, "");
     assert_true(stale_copies_find(&f.copies, &f.e));
-    assert_true(stale_copies_drop_all(&f.copies, &f.bulk, 5, &f.e) &&
-                stale_copies_drop_older(&f.copies, &f.bulk, &f.e));
-    assert_int_equal(f.bulk.n, 0);
+    assert_true(stale_copies_drop_all(&f.copies, f.bulk, 5, &f.e) &&
+                stale_copies_drop_older(&f.copies, f.bulk, &f.e));
+    assert_int_equal(bulk_count(f.bulk), 0);
     assert_int_equal(atomic_load(&fake.served), 0);
     stale_copies_note(&f.copies, "\xFF");
     assert_false(stale_copies_find(&f.copies, &f.e));
@@ -217,11 +218,11 @@ static void every_allocation_may_fail(void **state)
         allocations_left = n;
         stale_copies_note(&f.copies, "b");
         stale_copies_note(&f.copies, "c");
-        done = stale_copies_find(&f.copies, &f.e) &&
-               stale_copies_drop_all(&f.copies, &f.bulk, 5, &f.e);
+        done =
+            stale_copies_find(&f.copies, &f.e) && stale_copies_drop_all(&f.copies, f.bulk, 5, &f.e);
         allocations_left = -1;
         assert_true(done || f.e.kind == ERR_FINAL || f.e.kind == ERR_PASSING);
-        assert_true(!done || f.bulk.n == 6);
+        assert_true(!done || bulk_count(f.bulk) == 6);
         tear_down(&f);
     }
 }
