@@ -306,7 +306,7 @@ def test_a_fan_that_was_killed_goes_on_where_it_was(engine, many, search_one, sc
     wait_until(lambda: "fan" in state(engine)["tables"]["public.genre"], what="a fan in the state")
     running.kill()
     shown = engine("state", "show", path)
-    assert "amid what changed" in shown.stdout, shown
+    assert "in progress: fan-out of changes" in shown.stdout, shown
     done = run(engine, path)
     assert 0 < indexed(done) < MANY
     assert "fan" not in state(engine)["tables"]["public.genre"]

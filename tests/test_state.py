@@ -259,7 +259,7 @@ def test_set_takes_what_the_cursor_is(engine, pg, search_one, script):
                "INSERT INTO things SELECT i, 'v', i FROM generate_series(1, 9) i")
     path = script(pipeline())
     ok(engine(path))
-    assert "the cursor of this pipeline is no time: it stands at 9" in ok(engine("state", "set", path, "2025-01-01"), 2).stderr
+    assert "the cursor of this pipeline is not a time: it is at 9" in ok(engine("state", "set", path, "2025-01-01"), 2).stderr
     ok(engine("state", "set", path, "6"))
     assert "4 documents indexed" in ok(engine(path)).stderr  # 6 itself, too
 

@@ -15,7 +15,7 @@
 
 enum { MAX_OPTIONS = 40, HELP_COLUMN = 26 };
 
-/* A whole number within a range; all of text must be it. */
+/* Reads a whole number within a range; text must be nothing else. */
 static bool read_number(const char *text, long long min, long long max, long long *out)
 {
     char *end;
@@ -47,7 +47,7 @@ static void print_help(const struct cli_command *c)
     printf("usage: etl-engine %s\n\n%s\n\noptions:\n", c->usage, c->summary);
     for (const struct cli_option *o = c->options; o->name; o++)
         print_option(o);
-    printf("%-*s  %s\n", HELP_COLUMN, "  -h, --help", "show this");
+    printf("%-*s  %s\n", HELP_COLUMN, "  -h, --help", "show this help");
 }
 
 static bool set_option(const struct cli_command *c, const struct cli_option *o, const char *arg,
@@ -71,11 +71,11 @@ static bool set_option(const struct cli_command *c, const struct cli_option *o, 
     return true;
 }
 
-/* getopt's tables, from ours; the value of option i is 256 + i, or its letter. */
+/* Makes getopt's tables from ours; the value of option i is 256 + i, or its letter. */
 static void make_tables(const struct cli_option *options, struct option longs[], char shorts[])
 {
     size_t n = 0, s = 0;
-    shorts[s++] = ':'; /* a missing argument is told apart from an unknown option */
+    shorts[s++] = ':'; /* tells a missing argument from an unknown option */
     shorts[s++] = 'h';
     for (; options[n].name && n < MAX_OPTIONS - 2; n++) {
         const struct cli_option *o = &options[n];
@@ -130,20 +130,19 @@ static bool unknown(struct err *e, const struct cli_command *c, const char *word
     return usage(e, c);
 }
 
-bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first,
-               bool *help, struct err *e)
+bool cli_parse(const struct cli_command *c, struct cli_line *line, void *options, struct err *e)
 {
     struct option longs[MAX_OPTIONS];
     char shorts[2 * MAX_OPTIONS + 3];
     make_tables(c->options, longs, shorts);
     opterr = 0;
     optind = 1;
-    *help = false;
-    for (int value; (value = getopt_long(argc, argv, shorts, longs, NULL)) != -1;) {
-        const char *word = argv[optind - 1];
+    line->help = false;
+    for (int value; (value = getopt_long(line->argc, line->argv, shorts, longs, NULL)) != -1;) {
+        const char *word = line->argv[optind - 1];
         if (value == 'h') {
             print_help(c);
-            return *help = true;
+            return line->help = true;
         }
         if (value == ':') {
             err_set(e, ERR_USAGE, "option '%s' needs a value", word);
@@ -152,16 +151,16 @@ bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, in
         if (value == '?')
             return unknown(e, c, word);
         const struct cli_option *o = find_option(c->options, value);
-        if (!set_option(c, o, optarg, out, e))
+        if (!set_option(c, o, optarg, options, e))
             return false;
     }
-    *first = optind;
+    line->first = optind;
     return true;
 }
 
 int cli_fail(const struct err *e)
 {
-    if (e->kind == ERR_STOPPED) /* as it was asked to: no error */
+    if (e->kind == ERR_STOPPED) /* as requested: not an error */
         log_info("%s", e->text);
     else
         log_fatal(e);
@@ -179,7 +178,8 @@ int cli_fail(const struct err *e)
     return EXIT_FAILED;
 }
 
-bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e)
+/* *terminal: a progress line may be drawn. */
+static bool set_log_up(const struct cli_log *o, bool *terminal, struct err *e)
 {
     if (o->format && strcmp(o->format, "text") != 0 && strcmp(o->format, "json") != 0) {
         err_set(e, ERR_USAGE, "option --log-format takes 'text' or 'json', not '%s'", o->format);
@@ -196,4 +196,42 @@ bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e)
     });
     *terminal = tty && !json && !o->quiet;
     return true;
+}
+
+static bool check_script(const struct cli_command *c, int n, struct err *e)
+{
+    if (n == 1)
+        return true;
+    err_set(e, ERR_USAGE, n == 0 ? "no script given" : "more than one script given");
+    return usage(e, c);
+}
+
+static int call(const struct cli_command *c, struct cli_line *line, void *options)
+{
+    struct err e = {0};
+    if (c->defaults)
+        memcpy(options, c->defaults, c->size);
+    if (!cli_parse(c, line, options, &e))
+        return cli_fail(&e);
+    if (line->help)
+        return EXIT_DONE;
+    int n = line->argc - line->first;
+    struct cli_call call = {.options = options, .words = line->argv + line->first};
+    bool ok = (c->check_words ? c->check_words(n, call.words, &e) : check_script(c, n, &e)) &&
+              set_log_up(options, &call.terminal, &e);
+    return ok ? c->main(&call, &e) : cli_fail(&e);
+}
+
+int cli_run(const struct cli_command *c, int argc, char **argv)
+{
+    struct cli_line line = {.argc = argc, .argv = argv};
+    struct err e;
+    void *options = calloc(1, c->size);
+    if (!options) {
+        err_memory(&e);
+        return cli_fail(&e);
+    }
+    int status = call(c, &line, options);
+    free(options);
+    return status;
 }

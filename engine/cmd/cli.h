@@ -1,10 +1,11 @@
-/* cli: the command line: one table for each command feeds both the parser and --help, so they
- * cannot part.
+/* cli: the command line. One table for each command feeds both the parser and --help, so that they
+ * cannot differ.
  *
- * Uses     err.
+ * Uses     err, log, stop, suggest.
+ * Threads  one, the main thread.
  *
  *     static const struct cli_option options[] = {
- *         {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_options, workers), 1, 64,
+ *         {"workers", 0, "N", CLI_NUMBER, offsetof(struct run_command, run.workers), 1, 64,
  *          "worker threads (default 2)"},
  *         {0},
  *     };
@@ -33,27 +34,45 @@ struct cli_option {
     const char *help;
 };
 
-struct cli_command {
-    const char *name;                   /* "run" */
-    const char *usage;                  /* "[run] SCRIPT [options]" */
-    const char *summary;                /* one line, for the list of commands */
-    const struct cli_option *options;   /* ends with a zeroed one */
-    int (*main)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
+/* A command, called: its words are checked, and logging is set up. */
+struct cli_call {
+    const void *options; /* the command's struct */
+    char **words;        /* the arguments that are no options; ends with NULL */
+    bool terminal;       /* a progress line may be drawn on stderr */
 };
 
-/* Fills `out` from argv; *first: index of the first argument that is no option (they are moved to
- * the end, in order). False, ERR_USAGE: a hint names the help. --help prints the help on stdout and
- * sets *help. */
-bool cli_parse(const struct cli_command *c, int argc, char **argv, void *out, int *first,
-               bool *help, struct err *e);
+struct cli_command {
+    const char *name;                 /* "run" */
+    const char *usage;                /* "[run] SCRIPT [options]" */
+    const char *summary;              /* one line, for the list of commands */
+    const struct cli_option *options; /* ends with a zeroed one */
+    const void *defaults;             /* of its struct, which begins with a cli_log; NULL: zeroed */
+    size_t size;                      /* of that struct */
+    /* Checks the n words; false: ERR_USAGE. NULL: they must be one script. */
+    bool (*check_words)(int n, char **words, struct err *e);
+    int (*main)(const struct cli_call *call, struct err *e); /* returns the exit status */
+};
 
-/* Prints e as the command's last word, and returns the exit status that belongs to it. */
+/* Runs a command to its end: parses argv (argv[0] is the command's name), prints its help if that is
+ * asked for, or calls its main. Returns the exit status. */
+int cli_run(const struct cli_command *c, int argc, char **argv);
+
+struct cli_line {
+    int argc;
+    char **argv; /* argv[0] is the command's name; options are moved before the other words */
+    int first;   /* out: the index of the first word that is no option */
+    bool help;   /* out: --help was given, and the help was printed on stdout */
+};
+/* Fills options, the command's struct. False, ERR_USAGE: a hint names the help. */
+bool cli_parse(const struct cli_command *c, struct cli_line *line, void *options, struct err *e);
+
+/* Prints e as the command's last message, and returns the exit status for it. */
 int cli_fail(const struct err *e);
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2, EXIT_GAVE_UP = 3, EXIT_REJECTED = 4 };
 
-/* The options that every command knows: how to log. A command's options struct begins with this
- * one, its table with CLI_LOG_OPTIONS. */
+/* How to log: the options that every command has. A command's struct begins with this one, and its
+ * table ends with CLI_LOG_OPTIONS. */
 struct cli_log {
     const char *format; /* "text", "json", or NULL */
     bool quiet, verbose;
@@ -74,11 +93,8 @@ struct cli_log {
          offsetof(struct cli_log, quiet),                                                          \
          0,                                                                                        \
          0,                                                                                        \
-         "log warnings and errors alone"},                                                         \
+         "log only warnings and errors"},                                                          \
     {                                                                                              \
-        "verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0, "log details too" \
+        "verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0,                   \
+            "also log details"                                                                     \
     }
-/* Sets logging up. *terminal: a progress line may be drawn. */
-bool cli_log_setup(const struct cli_log *o, bool *terminal, struct err *e);
-
-extern const struct cli_command cmd_run, cmd_reindex, cmd_state;

@@ -1,8 +1,8 @@
-/* cmd_state: looks at a pipeline's state, sets its watermark, removes it. */
+/* cmd_state: the command "state": shows a pipeline's state, sets its watermark, or removes it. */
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/suggest.h"
-#include "cmd/cli.h"
+#include "cmd/commands.h"
 #include "script/pipeline.h"
 #include "script/script.h"
 #include "store/state.h"
@@ -23,9 +23,9 @@ static void show_table(const struct state_table *t)
     printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning",
            m->at.key ? ", up to key " : "", m->at.key ? m->at.key : "");
     if (m->window.from.cursor && !position_same(&m->window.from, &m->at))
-        printf("; looked at again from %s", m->window.from.cursor);
+        printf("; read again from %s", m->window.from.cursor);
     if (m->fanout.cursor)
-        printf("; amid what changed up to %s", m->fanout.cursor);
+        printf("; in progress: fan-out of changes up to %s", m->fanout.cursor);
     printf("\n");
 }
 
@@ -37,10 +37,10 @@ static bool show(const struct pipeline *p, struct err *e)
         return false;
     printf("state      %s\n", p->state);
     if (d.phase == STATE_NEW) {
-        printf("phase      new: there is no such file, the next run loads everything\n");
+        printf("phase      new: the file does not exist, the next run loads everything\n");
     } else if (d.mtime_only) {
-        printf("phase      following: the file has no content, its time of last modification "
-               "counts\n");
+        printf(
+            "phase      following: the file is empty, so its modification time is the watermark\n");
         printf("watermark  %s\n", clock_text(d.mtime.us, text));
     } else {
         printf("pipeline   %s\n", d.pipeline);
@@ -59,8 +59,8 @@ static bool show(const struct pipeline *p, struct err *e)
     return true;
 }
 
-/* A watermark set by hand goes for every table, and is all that the user vouches for: it leaves a
- * file without JSON, or corrects the one that is there. */
+/* A time set by hand applies to every table. Without a state the file becomes an empty one with that
+ * modification time; otherwise the checkpoints of its tables are changed. */
 static bool set(const struct pipeline *p, struct state_file *s, const char *text, struct err *e)
 {
     struct state_data d;
@@ -69,13 +69,13 @@ static bool set(const struct pipeline *p, struct state_file *s, const char *text
         return false;
     char utc[CLOCK_TEXT];
     at.has_us = clock_parse(text, &at.us);
-    if (at.has_us) /* in UTC: a timestamp column has no eye for a zone */
+    if (at.has_us) /* in UTC: a timestamp column ignores a zone */
         at.cursor = clock_text(at.us, utc);
     bool known = d.phase != STATE_NEW && !d.mtime_only;
     const struct position *root = known && d.n_tables > 0 ? &d.tables[0].checkpoint.at : NULL;
     bool is_number = root && root->cursor && !root->has_us, ok = true;
     if (is_number && at.has_us)
-        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is no time: it stands at %s",
+        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is not a time: it is at %s",
                      root->cursor);
     else if (!is_number && !at.has_us)
         ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z",
@@ -120,7 +120,8 @@ static bool check_words(int n, char **words, struct err *e)
     if (near && !known)
         err_set(e, ERR_USAGE, "unknown action '%s' of state, did you mean '%s'?", words[0], near);
     else if (!known)
-        err_set(e, ERR_USAGE, n ? "unknown action '%s' of state" : "state of what?",
+        err_set(e, ERR_USAGE,
+                n ? "unknown action '%s' of state" : "missing action: show, set or reset",
                 n ? words[0] : "");
     else
         err_set(e, ERR_USAGE, "state %s takes %s", words[0],
@@ -128,34 +129,26 @@ static bool check_words(int n, char **words, struct err *e)
     return err_hint(e, "etl-engine state show|set|reset SCRIPT [TIME]");
 }
 
-static int state_main(int argc, char **argv)
+static int state_main(const struct cli_call *call, struct err *e)
 {
-    struct cli_log log = {0};
     struct script_text text = {0};
     struct script *script = NULL;
     struct pipeline pipeline = {0};
-    struct err e = {0};
-    int first;
-    bool help, terminal;
-    if (!cli_parse(&cmd_state, argc, argv, &log, &first, &help, &e))
-        return cli_fail(&e);
-    if (help)
-        return EXIT_DONE;
-    bool ok = check_words(argc - first, argv + first, &e) && cli_log_setup(&log, &terminal, &e) &&
-              script_text_read(&text, argv[first + 1], &e) && (script = script_open(&text, &e)) &&
-              pipeline_read(&pipeline, script, &e) &&
-              act(&pipeline, argv[first], argv[first + 2], &e);
+    char **words = call->words;
+    bool ok = script_text_read(&text, words[1], e) && (script = script_open(&text, e)) &&
+              pipeline_read(&pipeline, script, e) && act(&pipeline, words[0], words[2], e);
     pipeline_free(&pipeline);
     script_close(script);
     script_text_free(&text);
-    return ok ? EXIT_DONE : cli_fail(&e);
+    return ok ? EXIT_DONE : cli_fail(e);
 }
 
 const struct cli_command cmd_state = {
     .name = "state",
     .usage = "state show|set|reset SCRIPT [TIME]",
-    .summary =
-        "Shows how far a script's pipeline has come, sets its watermark to TIME, or forgets it.",
+    .summary = "Shows how far a pipeline has come, sets its watermark to TIME, or forgets both.",
     .options = options,
+    .size = sizeof(struct cli_log),
+    .check_words = check_words,
     .main = state_main,
 };

@@ -1,7 +1,7 @@
-/* main: which command. */
+/* main: chooses the command. */
 #include "base/err.h"
 #include "base/suggest.h"
-#include "cmd/cli.h"
+#include "cmd/commands.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,17 +13,19 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int help(void)
 {
-    printf("usage: etl-engine [COMMAND] SCRIPT [options]\n\n"
-           "Keeps an Elasticsearch or OpenSearch index true to a PostgreSQL database, as a Lua "
-           "script says.\n\n"
-           "commands (run, if left out):\n");
+    printf(
+        "usage: etl-engine [COMMAND] SCRIPT [options]\n\n"
+        "Keeps an Elasticsearch or OpenSearch index in sync with a PostgreSQL database, as a Lua "
+        "script says.\n\n"
+        "commands (default: run):\n");
     for (int i = 0; i < COMMANDS; i++)
         printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
     printf("\netl-engine COMMAND --help shows the options; etl-engine --version the version.\n");
     return EXIT_DONE;
 }
 
-/* A word that is no file, with a script behind it or none at all: a command, misspelt. */
+/* A word that is no file and is followed by a script, or that resembles a command: a misspelt
+ * command. */
 static bool unknown_command(int argc, char **argv, struct err *e)
 {
     const char *names[COMMANDS], *word = argv[1];
@@ -43,8 +45,8 @@ static bool unknown_command(int argc, char **argv, struct err *e)
     return true;
 }
 
-/* A closed stdin, stdout or stderr is opened to where nothing can be written, or the next socket
- * would take its number, and documents would go into it. */
+/* Opens a closed stdin, stdout or stderr where nothing can be written. Otherwise the next socket
+ * would get its number, and documents would be written to it. */
 static void occupy_standard_files(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -52,7 +54,7 @@ static void occupy_standard_files(void)
             _exit(EXIT_FAILED);
 }
 
-/* Output that never arrived (a full disk) is a failure, even if nobody looked. */
+/* Output that was not written (a full disk) is a failure. */
 static int finish(int status)
 {
     struct err e;
@@ -79,8 +81,8 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < COMMANDS; i++)
         if (strcmp(argv[1], commands[i]->name) == 0)
-            return finish(commands[i]->main(argc - 1, argv + 1));
+            return finish(cli_run(commands[i], argc - 1, argv + 1));
     if (unknown_command(argc, argv, &e))
         return cli_fail(&e);
-    return finish(cmd_run.main(argc, argv));
+    return finish(cli_run(&cmd_run, argc, argv));
 }

@@ -1,0 +1,16 @@
+/* run_pipeline: one pipeline, from opening it to its last save.
+ *
+ * Uses     run, run_open, run_execute, run_load, run_follow, run_alter.
+ * Threads  one, the main thread; its workers are threads of their own.
+ */
+#pragma once
+#include <stdbool.h>
+
+struct err;
+struct run;
+
+/* Opens the pipeline of the script at path, brings its index up to date, and with --follow keeps it
+ * in sync until a stop is asked for (ERR_STOPPED) or an error is final. Fill r->options, keys,
+ * terminal, started_us and servers.give_up_after before. The caller calls run_close afterwards, also
+ * after a failure. */
+bool run_pipeline(struct run *r, const char *path, struct err *e);
