@@ -1,0 +1,65 @@
+/* wal_keys: which keys a change in the log announces.
+ *
+ * Uses     pgoutput (events), key, buf, err. No connection: events in, keys out.
+ * Threads  one.
+ * Promise  a change of a table that is followed announces every document that it can be known to
+ *          affect: by the new row, and by the old one as far as the log has it.
+ *
+ * The rules, for each table of the script that an event's relation is (one relation may be
+ * several, such as a root that a related table names again):
+ *
+ *   root               the key of the new row, and that of the old one
+ *   affects = columns  their values in the new row and in the old one: the root's key
+ *   affects = query    the table's own key, old and new: the query tells the root's keys later
+ *   TRUNCATE           everything: a sweep
+ *
+ * An old row is in the log whole with REPLICA IDENTITY FULL; else only its identity's columns are,
+ * and only if one of them changed or the row was deleted. A column whose old value is not in the
+ * log is passed over: a sweep finds what that hides. A value of the new row that is not in the log
+ * (large, and unchanged) is taken from the old one, or the table's key takes its place.
+ */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct pgoutput_event;
+struct wal_keys;
+
+enum wal_kind {
+    WAL_ROOT = 1, /* a key of the root */
+    WAL_RELATED,  /* a key of the related table `table` */
+    WAL_SWEEP,    /* no key: anything may have changed */
+};
+
+struct wal_names { /* columns, unquoted; borrowed */
+    const char *const *list;
+    size_t n;
+};
+
+struct wal_table {
+    const char *schema, *name; /* unquoted; copied */
+    bool is_root;
+    struct wal_names key;
+    struct wal_names affects; /* n 0: none; of a related table: it is a query */
+};
+
+/* What wal_keys_event announces. table: the number that wal_keys_add gave; key: NULL for a sweep;
+ * borrowed. False: e says why; it ends the event. */
+typedef bool wal_announce(void *arg, enum wal_kind kind, size_t table, const char *key,
+                          struct err *e);
+
+struct wal_keys *wal_keys_new(void); /* NULL: no memory */
+void wal_keys_free(struct wal_keys *k);
+/* Adds a table: numbers begin with 0. Its names are borrowed until wal_keys_free, but for schema
+ * and name. */
+bool wal_keys_add(struct wal_keys *k, const struct wal_table *table, struct err *e);
+
+/* A RELATION, INSERT, UPDATE, DELETE or TRUNCATE; other events announce nothing. False, ERR_FINAL:
+ * a change of a relation that was not described, or a column of the script that the relation does
+ * not have. */
+bool wal_keys_event(struct wal_keys *k, const struct pgoutput_event *event, wal_announce *announce,
+                    void *arg, struct err *e);
+/* The relations are described anew on another connection. */
+void wal_keys_forget(struct wal_keys *k);
