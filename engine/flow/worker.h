@@ -13,8 +13,8 @@
  */
 #pragma once
 #include "base/buf.h"
+#include "base/repeats.h"
 #include "feed/chunk_size.h"
-#include "flow/repeats.h"
 #include "flow/worker_config.h"
 #include "index/bulk.h"
 #include "index/stale_copies.h"

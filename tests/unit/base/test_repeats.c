@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#include "flow/repeats.h"
+#include "base/repeats.h"
 #include "torture.h"
 
 static bool add(struct repeats *r, int n)

@@ -1,4 +1,4 @@
-#include "flow/repeats.h"
+#include "base/repeats.h"
 
 #include <stdlib.h>
 #include <string.h>
