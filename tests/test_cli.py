@@ -157,10 +157,10 @@ def test_a_script_that_does_not_fit_the_database_is_told_where(engine, pg, scrip
 @pytest.mark.parametrize(
     "change, hint",
     [
-        ({"table": "FilmWork", "query": 'SELECT * FROM "FilmWork"'}, """did you mean "FilmWork"? A name with capital letters is written with its quotes: table = '"FilmWork"'"""),
+        ({"table": "FilmWork", "query": 'SELECT * FROM "FilmWork"'}, """did you mean "FilmWork"? A name with capital letters needs its quotes: table = '"FilmWork"'"""),
         ({"table": '"FilmWork"', "query": "SELECT * FROM FilmWork"}, 'did you mean "FilmWork"?'),
         ({"table": "shelf", "query": "SELECT * FROM stock.shelf"}, "did you mean stock.shelf?"),
-        ({"table": "stock.Shelf", "query": "SELECT * FROM stock.shelf", "key": "ID"}, "did you mean 'id'? Columns are named as they are"),
+        ({"table": "stock.Shelf", "query": "SELECT * FROM stock.shelf", "key": "ID"}, "did you mean 'id'? Column names are case-sensitive"),
         ({"key": "filmid"}, "did you mean 'filmId'?"),
         ({"key": '"filmId"'}, "did you mean 'filmId'?"),
         ({"cursor": "changedat"}, "did you mean 'changedAt'?"),

@@ -134,7 +134,7 @@ MISTAKES_IN_SQL = [
     ("SELECT id,", "SELECT id::text AS id,", ":11: cannot use source.query: its column 'id' has type text, but in table 'films' that is integer"),
     ("SELECT id,", "SELECT id::numeric AS id,", ":11: cannot use source.query: its column 'id' has type numeric, but in table 'films' that is integer"),
     ("SELECT id,", "SELECT id, id,", ":11: cannot use source.query: it returns column 'id' twice"),
-    ("title,", "$1::text AS title,", ":11: cannot use source.query: it has a placeholder, $1, and nothing to put there"),
+    ("title,", "$1::text AS title,", ":11: cannot use source.query: it has a placeholder, $1, but gets no parameters"),
     ("SELECT id, title,\n             modified\n        FROM films", "DELETE FROM films RETURNING id", ":11: cannot use source.query: "),
     ("SELECT id, title,\n             modified\n        FROM films", "WITH d AS (DELETE FROM films RETURNING id) SELECT id FROM d", ":11: cannot use source.query: "),
     ("SELECT id, title,\n             modified\n        FROM films", "VACUUM", ":11: cannot use source.query: "),
@@ -144,7 +144,7 @@ MISTAKES_IN_SQL = [
     ("key = \"id\",\n    cursor", "key = 'ID',\n    cursor", ":8: cannot use source.key: column \"ID\" does not exist"),
     ("key = \"id\",\n    cursor", "key = 'tags',\n    cursor", ":8: cannot use source.key: column 'tags' is an array (text[]), and cannot be a key"),
     ("cursor = \"modified\",\n    query", "cursor = 'changed',\n    query", ":9: cannot use source.cursor: column \"changed\" does not exist"),
-    ("cursor = \"modified\",\n    query", "cursor = 'title',\n    query", ":9: cannot use source.cursor: column 'title' has type text, and has to be a time or a number"),
+    ("cursor = \"modified\",\n    query", "cursor = 'title',\n    query", ":9: cannot use source.cursor: column 'title' has type text, but a cursor must be a time or a number"),
 ]  # fmt: skip
 
 
@@ -689,7 +689,7 @@ def test_a_key_that_may_come_twice_is_told(engine, pg, script):
         "CREATE VIEW v AS SELECT * FROM u;"
         "CREATE TABLE p (a int, b int, PRIMARY KEY (a, b)) PARTITION BY LIST (b)"
     )
-    told = "nothing keeps rows of table '{}' from having the same key"
+    told = "several rows of table '{}' may have the same key"
     for table, key, twice in (
         ("u", "'a'", '("a")'), ("u", "'d'", '("d")'), ("u", "{ 'a', 'b' }", '("a", "b")'), ("u", "'c'", None), ("u", "{ 'c', 'b' }", None),
         ("u", "{ 'd', 'c' }", None), ("v", "'a'", None), ("p", "'a'", None), ("p", "'b'", '("b")'),

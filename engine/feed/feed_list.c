@@ -23,8 +23,9 @@ struct list {
 static bool canonical(struct list *l, struct err *e)
 {
     struct pg *pg = pg_acquire(l->feed.pool, e);
-    bool ok = pg && source_canonical(l->feed.source, pg, (const char *const *)l->given->keys,
-                                     l->given->n, &l->keys, e);
+    struct source_reader root = source_reader(l->feed.source, 0, pg);
+    bool ok = pg && source_canonical(&root, (const char *const *)l->given->keys, l->given->n,
+                                     &l->keys, e);
     pg_release(l->feed.pool, pg);
     return ok;
 }

@@ -174,33 +174,34 @@ static bool read_version(struct poll *p, const PGresult *page, int row)
 {
     buf_clear(&p->version);
     return buf_addf(&p->version, "%s %s", p->end.cursor,
-                    source_page_version(p->feed.source, p->table, page, row)) &&
+                    source_page_version(table_of(p), page, row)) &&
            buf_cstr(&p->version);
 }
 
 /* Takes the rows of a page that have not been delivered yet. */
 static bool take_rows(struct poll *p, const PGresult *page)
 {
-    const struct source *s = p->feed.source;
+    const struct source_table *t = table_of(p);
     struct position highest = {0};
     bool ok = true;
     p->rows_hash = 14695981039346656037u;
     for (int i = 0; ok && i < PQntuples(page); i++) {
-        if (!source_page_position(s, p->table, page, i, &p->end) || !read_version(p, page, i))
+        if (!source_page_position(t, page, i, &p->end) || !read_version(p, page, i))
             ok = false;
-        else if (source_page_above(s, p->table, page, i))
+        else if (source_page_is_above(t, page, i))
             ok = position_copy(&highest, &p->end);
         if (!ok || (!p->no_versions &&
                     keyset_match(p->memory, p->end.key, p->version.data, p->generation)))
             continue;
         /* without room: again, then */
-        if (!p->whole || source_page_returns(s, p->table, page, i, &p->began))
+        if (!p->whole || source_page_returns(t, page, i, &p->began))
             keyset_put(p->memory, p->end.key, p->version.data, p->generation);
         add_to_hash(&p->rows_hash, p->end.key);
         add_to_hash(&p->rows_hash, p->version.data);
         ok = keylist_add(&p->rows, p->end.key);
     }
-    ok = ok && (!highest.cursor || watermark_see(&p->rule, &p->mark, &highest, &p->report.mark));
+    ok = ok &&
+         (!highest.cursor || watermark_see(&p->rule, &p->mark, &highest, &p->report.watermark));
     position_free(&highest);
     return ok && position_copy(&p->behind, &p->end);
 }
@@ -210,7 +211,8 @@ static bool check_server(struct poll *p, struct pg *pg, struct err *e)
 {
     if (!p->failed || !p->server)
         return true;
-    char *server = source_server(p->feed.source, pg, e);
+    struct source_reader r = source_reader(p->feed.source, p->table, pg);
+    char *server = source_server(&r, e);
     if (!server)
         return false;
     if (strcmp(server, p->server) != 0) {
@@ -235,17 +237,19 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
                                        .seen = checkpoint_highest(&p->mark),
                                        .xid = m->window.xid,
                                        .behind = &p->behind,
+                                       .rows = PAGE,
                                        .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
                                        .sessions = p->whole && first && !p->resumed,
                                        .no_versions = p->no_versions};
-    if (look.sessions && p->report.mark.clock_us != 0) /* not the very first report */
-        look.sessions = watermark_wants_sessions(&p->rule, m, p->report.mark.clock_us);
+    if (look.sessions && p->report.watermark.clock_us != 0) /* not the very first report */
+        look.sessions = watermark_wants_sessions(&p->rule, m, p->report.watermark.clock_us);
     struct pg *pg = pg_acquire(p->feed.pool, e);
     bool ok = pg && check_server(p, pg, e);
     int64_t began_us = clock_mono_us();
-    ok = ok && source_page(p->feed.source, pg, p->table, &look, PAGE, &p->report, page, e);
+    struct source_reader r = source_reader(p->feed.source, p->table, pg);
+    ok = ok && source_page(&r, &look, &p->report, page, e);
     p->took_us += clock_mono_us() - began_us;
-    p->report.mark.mono_us = began_us;
+    p->report.watermark.mono_us = began_us;
     pg_release(p->feed.pool, pg);
     p->failed = !ok;
     return ok;
@@ -255,9 +259,9 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
  * had ended. */
 static bool begin_with(struct poll *p, const PGresult *page)
 {
-    p->began = p->report.mark;
+    p->began = p->report.watermark;
     if (PQntuples(page) > 0) {
-        uint64_t xid = source_page_xid(p->feed.source, p->table, page);
+        uint64_t xid = source_page_xid(table_of(p), page);
         p->began.xid = xid > p->began.xid ? xid : p->began.xid;
     }
     free(p->sessions);
@@ -282,7 +286,7 @@ static void begin_fan(struct poll *p, bool resumed)
 static bool judge_report(struct poll *p)
 {
     bool again;
-    bool ok = watermark_judge(&p->rule, &p->mark, &p->report.mark, &again);
+    bool ok = watermark_judge(&p->rule, &p->mark, &p->report.watermark, &again);
     p->void_pass |= again;
     return ok;
 }
@@ -331,8 +335,9 @@ static bool ask_about(struct poll *p, char *const *rows, size_t n, const char *a
                       struct keylist *affected, struct err *e)
 {
     struct pg *pg = pg_acquire(p->feed.pool, e);
-    bool ok = pg && source_affected(p->feed.source, pg, p->table, (const char *const *)rows, n,
-                                    after, FAN_PAGE, affected, e);
+    struct source_reader r = source_reader(p->feed.source, p->table, pg);
+    struct source_changed changed = {(const char *const *)rows, n, after, FAN_PAGE};
+    bool ok = pg && source_affected(&r, &changed, affected, e);
     pg_release(p->feed.pool, pg);
     return ok;
 }
@@ -580,8 +585,9 @@ bool feed_poll_start_read(const struct source *s, struct pg_pool *pool, size_t t
 {
     struct pg *pg = pg_acquire(pool, e);
     feed_poll_start_free(place);
-    bool ok = pg && source_last(s, pg, table, &place->last, &place->report, e);
-    if (ok && !(place->server = source_server(s, pg, e)))
+    struct source_reader r = source_reader(s, table, pg);
+    bool ok = pg && source_last(&r, &place->last, &place->report, e);
+    if (ok && !(place->server = source_server(&r, e)))
         ok = e->kind == ERR_FINAL; /* not every server tells; then nobody compares */
     pg_release(pool, pg);
     return ok;

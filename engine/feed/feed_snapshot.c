@@ -20,7 +20,8 @@ struct snapshot {
 static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
 {
     struct pg *pg = pg_acquire(s->feed.pool, e);
-    bool ok = pg && source_chunk_end(s->feed.source, pg, s->after, keys, to, e);
+    struct source_reader root = source_reader(s->feed.source, 0, pg);
+    bool ok = pg && source_chunk_end(&root, s->after, keys, to, e);
     pg_release(s->feed.pool, pg);
     return ok;
 }

@@ -30,11 +30,11 @@ struct sweep {
     char *after;      /* owned: the last key delivered */
     bool resumed;     /* one that was broken off, and no page of it has come yet */
     bool rows_over;
-    const char *index;                /* borrowed: what is searched for ids */
-    struct index_scan *scan;          /* owned; NULL: not begun */
-    struct keylist absent, malformed; /* owned: ids to be deleted */
-    const struct deadletters *dead;   /* borrowed; NULL: none */
-    struct chunk_size *chunk;         /* borrowed */
+    const char *index;              /* borrowed: what is searched for ids */
+    struct index_scan *scan;        /* owned; NULL: not begun */
+    struct source_rowless rowless;  /* owned: ids to be deleted */
+    const struct deadletters *dead; /* borrowed; NULL: none */
+    struct chunk_size *chunk;       /* borrowed */
     bool ids_over, finished;
 };
 
@@ -68,7 +68,8 @@ static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
     struct keylist page = {0};
     int64_t least = chunk_size_least(s->chunk), most = least < MOST ? least : MOST;
     struct pg *pg = pg_acquire(s->feed.pool, e);
-    bool ok = pg && source_walk(s->feed.source, pg, s->after, most > PAGE ? most : PAGE, &page, e);
+    struct source_reader root = source_reader(s->feed.source, 0, pg);
+    bool ok = pg && source_walk(&root, s->after, most > PAGE ? most : PAGE, &page, e);
     pg_release(s->feed.pool, pg);
     char *after = ok && page.n > 0 ? strdup(page.keys[page.n - 1]) : NULL;
     bool any = ok && page.n > 0;
@@ -104,15 +105,15 @@ static bool next_ids(struct sweep *s, bool *any, struct err *e)
         return false;
     bool ok = index_scan_next(s->scan, &ids, &n, e);
     struct pg *pg = ok ? pg_acquire(s->feed.pool, e) : NULL;
-    ok = pg && source_missing(s->feed.source, pg, ids, n, &s->absent, &s->malformed, e);
+    struct source_reader root = source_reader(s->feed.source, 0, pg);
+    ok = pg && source_find_rowless(&root, ids, n, &s->rowless, e);
     pg_release(s->feed.pool, pg);
     *any = n > 0;
     if (ok)
         return true;
     index_scan_close(s->scan); /* a page was lost: from the first one, then */
     s->scan = NULL;
-    keylist_free(&s->absent);
-    keylist_free(&s->malformed);
+    source_rowless_free(&s->rowless);
     return false;
 }
 
@@ -129,13 +130,12 @@ static bool take_dead(struct sweep *s, struct err *e)
         if (*key) /* else the key itself was what is wrong */
             keys[n++] = key;
     struct pg *pg = keys ? pg_acquire(s->feed.pool, e) : NULL;
-    bool ok = (keys || err_memory(e)) && pg &&
-              source_missing(s->feed.source, pg, keys, n, &s->absent, &s->malformed, e);
+    struct source_reader root = source_reader(s->feed.source, 0, pg);
+    bool ok = (keys || err_memory(e)) && pg && source_find_rowless(&root, keys, n, &s->rowless, e);
     pg_release(s->feed.pool, pg);
     free(keys);
     if (!ok) {
-        keylist_free(&s->absent);
-        keylist_free(&s->malformed);
+        source_rowless_free(&s->rowless);
     }
     return ok;
 }
@@ -144,10 +144,10 @@ static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
 {
     struct sweep *s = (struct sweep *)f;
     while (!s->finished) {
-        if (s->absent.n > 0)
-            return give_ids(s, &s->absent, out, e);
-        if (s->malformed.n > 0) {
-            bool ok = give_ids(s, &s->malformed, out, e);
+        if (s->rowless.missing.n > 0)
+            return give_ids(s, &s->rowless.missing, out, e);
+        if (s->rowless.malformed.n > 0) {
+            bool ok = give_ids(s, &s->rowless.malformed, out, e);
             if (ok)
                 (*out)->no_rows = true;
             return ok;
@@ -163,7 +163,7 @@ static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
         } else {
             if (!take_dead(s, e))
                 return false;
-            s->finished = s->absent.n == 0 && s->malformed.n == 0;
+            s->finished = s->rowless.missing.n == 0 && s->rowless.malformed.n == 0;
             s->dead = NULL;
         }
     }
@@ -174,8 +174,7 @@ static void sweep_free(struct feed *f)
 {
     struct sweep *s = (struct sweep *)f;
     index_scan_close(s->scan);
-    keylist_free(&s->absent);
-    keylist_free(&s->malformed);
+    source_rowless_free(&s->rowless);
     free(s->after);
     free(s);
 }

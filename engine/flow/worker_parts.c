@@ -90,7 +90,8 @@ static bool find_bound(struct worker *w, const char *from, int64_t keys, char **
     worker_start_retry(w, &retry);
     do {
         struct pg *pg = pg_acquire(&w->pool, e);
-        ok = pg && source_chunk_end(w->config->source, pg, from, keys, to, e);
+        struct source_reader root = source_reader(w->config->source, 0, pg);
+        ok = pg && source_chunk_end(&root, from, keys, to, e);
         pg_release(&w->pool, pg);
     } while (!ok && retry_again(&retry, e));
     if (ok)
@@ -154,7 +155,8 @@ static bool probe(struct worker *w, struct err *e)
 {
     struct err found;
     struct pg *pg = pg_acquire(&w->pool, &found);
-    bool ok = pg && source_probe(w->config->source, pg, &found);
+    struct source_reader root = source_reader(w->config->source, 0, pg);
+    bool ok = pg && source_probe(&root, &found);
     pg_release(&w->pool, pg);
     if (!ok)
         *e = found;

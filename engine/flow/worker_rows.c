@@ -287,8 +287,8 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     struct queue *q = w->flow->queue;
     int64_t reserved = versions_reserve(w->flow->versions), clock;
     w->attempt.read_at_us = clock_mono_us();
-    if (!source_fetch(w->config->source, pg, w->batch, w->config->output != WORKER_INDEX, &clock,
-                      e))
+    struct source_reader root = source_reader(w->config->source, 0, pg);
+    if (!source_fetch(&root, w->batch, w->config->output != WORKER_INDEX, &clock, e))
         return false;
     w->attempt.version = versions_issue(w->flow->versions, clock, reserved);
     if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)))

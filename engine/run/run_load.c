@@ -99,8 +99,8 @@ static bool begin_table(struct run *r, size_t table, const struct feed_poll_star
     const struct source_report *report = &start->report;
     struct watermark_rule rule = source_rule(&r->user.source, table, report->standby);
     bool known =
-        !report->standby && !report->hidden && (rule.is_time || report->mark.oldest_us == 0);
-    return watermark_begin(&rule, &report->mark, &start->last, known,
+        !report->standby && !report->hidden && (rule.is_time || report->watermark.oldest_us == 0);
+    return watermark_begin(&rule, &report->watermark, &start->last, known,
                            &r->state.data.tables[table].checkpoint) ||
            err_memory(e);
 }
@@ -195,10 +195,10 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
     bool covered = false;
     if (!t->cursor || (table > 0 && !t->cursor_is_time))
         return true; /* a time says nothing about a cursor that is a number */
-    bool ok = source_since(&r->user.source, pg, table, r->options.since, &since, e);
+    struct source_reader reader = source_reader(&r->user.source, table, pg);
+    bool ok = source_since(&reader, r->options.since, &since, e);
     if (ok && table == 0 && loaded)
-        ok = source_not_above(&r->user.source, pg, &since, &r->state.data.tables[0].checkpoint.at,
-                              &covered, e);
+        ok = source_not_above(&reader, &since, &r->state.data.tables[0].checkpoint.at, &covered, e);
     if (ok && table == 0 && !covered && r->state.file) {
         log_info("the state stays as it is: changes before %s may not be in the index",
                  r->options.since);

@@ -28,12 +28,18 @@ bool run_open_script_dry(struct run_script *s, const char *path, struct err *e)
     return true;
 }
 
+static bool estimate_rows(const struct source *s, struct pg *pg, int64_t *expected, struct err *e)
+{
+    struct source_reader root = source_reader(s, 0, pg);
+    return source_estimate(&root, expected, e);
+}
+
 bool run_bind_script(struct run_script *s, struct pg_pool *pool, int64_t *expected, struct err *e)
 {
     struct pg *pg = pg_acquire(pool, e);
     *expected = 0;
     bool ok = pg && source_open(&s->source, &s->pipeline, pg, e) &&
-              source_estimate(&s->source, pg, expected, e) && source_warn(&s->source, pg, e);
+              estimate_rows(&s->source, pg, expected, e) && source_warn(&s->source, pg, e);
     pg_release(pool, pg);
     if (!ok)
         source_free(&s->source); /* a retry begins with an empty one */

@@ -184,8 +184,9 @@ static bool key_still_fits(struct run *r, const struct state_table *t, bool *fit
     const char *last = r->state.data.after ? r->state.data.after : t->checkpoint.at.key;
     struct keylist list = {0};
     struct pg *pg = last ? pg_acquire(&r->servers.pool, e) : NULL;
-    *fits = !last || (pg && source_canonical(&r->user.source, pg, &last, 1, &list, e) &&
-                      list.n == 1 && strcmp(list.keys[0], last) == 0);
+    struct source_reader root = source_reader(&r->user.source, 0, pg);
+    *fits = !last || (pg && source_canonical(&root, &last, 1, &list, e) && list.n == 1 &&
+                      strcmp(list.keys[0], last) == 0);
     bool ok = *fits || !pg || list.n > 0 || e->kind == ERR_USAGE;
     keylist_free(&list);
     pg_release(&r->servers.pool, pg);

@@ -17,11 +17,11 @@
 void run_warn_horizon(const struct run *r, const struct source_report *report)
 {
     struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
-    if (watermark_is_over_limit(&rule, &report->mark))
+    if (watermark_is_over_limit(&rule, &report->watermark))
         log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
                  "its changes are read after it ends",
                  r->user.pipeline.name, report->who,
-                 (long long)((report->mark.clock_us - report->mark.oldest_us) / 1000000));
+                 (long long)((report->watermark.clock_us - report->watermark.oldest_us) / 1000000));
 }
 
 struct rows_query {
@@ -35,7 +35,8 @@ static bool look_for_rows(void *arg, struct err *e)
     struct rows_query *q = arg;
     struct pg_pool *pool = &q->run->servers.pool;
     struct pg *pg = pg_acquire(pool, e);
-    bool ok = pg && source_has_rows(&q->run->user.source, pg, q->table, &q->any, e);
+    struct source_reader reader = source_reader(&q->run->user.source, q->table, pg);
+    bool ok = pg && source_has_rows(&reader, &q->any, e);
     pg_release(pool, pg);
     return ok;
 }
@@ -78,8 +79,9 @@ bool run_report_table(struct run *r, size_t table, bool standby, struct err *e)
     bool unseen, indexed;
     struct pg *pg = pg_acquire(&r->servers.pool, e);
     buf_init(&sql, 1 << 16);
-    bool ok = pg && source_has_index(s, pg, table, &indexed, &sql, e) &&
-              source_unseen(s, pg, table, &unseen, e);
+    struct source_reader reader = source_reader(s, table, pg);
+    bool ok = pg && source_has_index(&reader, &indexed, &sql, e) &&
+              source_has_unseen(&reader, &unseen, e);
     pg_release(&r->servers.pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
         log_info("table '%s' has no index on its cursor: every poll scans the whole table; "

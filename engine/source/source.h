@@ -1,12 +1,14 @@
-/* source: the script's query and its tables as SQL: what each feed and each fetch sends to
- * PostgreSQL.
+/* source: the script's query and its tables as SQL: every statement that reads the user's rows.
  *
- * Uses     pipeline, pg, keytext, state (positions).
- * Threads  read-only after source_open, and shared.
+ * Uses     pipeline, pg, key, keylist, batch, checkpoint (positions), watermark.
+ * Threads  a source is read-only after source_open, and shared by all threads; a reader belongs to
+ *          one thread, as its connection does.
  * Promise  the query is wrapped, never edited: SELECT * FROM ( <query> ) q WHERE <a condition on
  *          the key>.
  *
- * A key is a text: the document's _id (keytext.h). Three files: see source_internal.h.
+ * A key is a text: the document's _id (model/key.h). The root is the table that documents are made
+ * from, one for each row; related tables are those whose changes affect documents of the root.
+ * source_internal.h lists the files of this module.
  */
 #pragma once
 #include "base/buf.h"
@@ -27,161 +29,182 @@ enum { SOURCE_KEY_MAX = 32 }; /* columns of a composite key: PostgreSQL's own li
 
 struct source_key {
     size_t n;
-    bool nullable;               /* of the root: a row may be without one, which is no document's */
+    bool nullable;               /* of the root: a row may lack a key, and is then no document's */
     char *names[SOURCE_KEY_MAX]; /* owned; quoted */
     char *types[SOURCE_KEY_MAX]; /* owned */
     Oid oids[SOURCE_KEY_MAX];
+    char *columns; /* owned; SQL: the names, "a, b" */
+    char *aliases; /* owned; SQL: as columns of a list of keys, "k0, k1" */
 };
 
 /* A table whose changes are followed. */
 struct source_table {
-    const char *label; /* borrowed: as the script writes it */
-    char *name;        /* all owned: with its schema, quoted */
-    /* its name in the state: `name`, with "#2" and so on where the script names the table again */
-    char *state_name;
-    struct source_key key;
-    char *cursor, *cursor_type; /* NULL: none */
-    /* instant: it has a time zone, so that it can be compared with the server's clock */
-    bool cursor_is_time, cursor_is_instant;
-    bool row_security; /* it may hide rows from us */
-    /* static: the least number of its type; NULL: it has none, or is a time */
-    const char *cursor_floor;
-    bool has_xmin; /* it tells one version of a row from another; a view has none */
-    /* its rows appear by commits on this server: not those of a view, a subscription */
-    bool is_ruled;
-    char *version;                          /* SQL: what tells a row's versions from each other */
+    const char *label; /* borrowed: the name as the script writes it */
+    char *name;        /* owned; with its schema, quoted */
+    char *state_name;  /* owned; in the state: `name`, with "#2" and so on if it is named again */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
-    /* SQL: the keys of the root that some of this table's keys affect; NULL for the root */
-    char *affected;
-    size_t parameters;          /* of it: $1 to this one stand for the key's first columns */
-    Oid arrays[SOURCE_KEY_MAX]; /* their types; 0: the server's guess */
+    bool row_security;                      /* policies may hide rows from us */
+    bool has_xmin; /* xmin changes with each version of a row; a view has none */
+    bool is_ruled; /* rows appear by commits on this server: not of a view, a subscription */
+    struct source_key key;
+
+    char *cursor, *cursor_type;     /* owned; NULL: none */
+    bool cursor_is_time;            /* a timestamp or a date */
+    bool cursor_is_instant;         /* it has a time zone, so the server's clock compares with it */
+    const char *cursor_lowest;      /* static; the lowest number of its type; NULL: no such limit */
+    char *cursor_us, *has_position; /* owned; SQL: see source_table.c */
+    char *version;                  /* owned; SQL: a value that differs between versions of a row */
+
+    char *affected;             /* owned; SQL: the root's keys that given rows affect; NULL: root */
+    size_t parameters;          /* of `affected`: $1 to $n are arrays of the key's columns */
+    Oid arrays[SOURCE_KEY_MAX]; /* the types of these arrays; 0: the server infers it */
 };
 
 struct source {
     const struct pipeline *pipeline; /* borrowed */
     struct pg_columns columns;       /* the query's */
-    int key[SOURCE_KEY_MAX];         /* the root's key columns among them */
+    int key[SOURCE_KEY_MAX];         /* which of them are the root's key */
     struct source_table *tables;     /* owned; the first is the root */
     size_t n_tables;
     char *select; /* owned: SELECT * FROM ( <query> ) q WHERE */
 };
 
-/* Asks the server about the tables, their keys and cursors, and the query. ERR_USAGE, with file and
- * line, where the script does not fit the database. */
+/* Looks up the tables, their keys and cursors, and the query. ERR_USAGE, with file and line: the
+ * script does not fit the database. On failure *s is freed. */
 bool source_open(struct source *s, const struct pipeline *p, struct pg *pg, struct err *e);
-void source_free(struct source *s); /* bears a zeroed struct */
-/* Warns of what is seldom meant: a key that may come twice; a query that has to be run whole for
- * each batch of keys, such as one with a LIMIT. */
+void source_free(struct source *s); /* safe on a zeroed struct */
+/* Warns of what is allowed but seldom meant: a key that several rows may share; a query that
+ * PostgreSQL runs whole for each batch of keys, such as one with a LIMIT. */
 bool source_warn(const struct source *s, struct pg *pg, struct err *e);
 
-/* ---- fetching ---- */
+/* A table of the source, and the connection to read it with. All borrowed. */
+struct source_reader {
+    const struct source *source;
+    const struct source_table *table;
+    struct pg *pg;
+};
+/* table: an index into s->tables; 0: the root. */
+static inline struct source_reader source_reader(const struct source *s, size_t table,
+                                                 struct pg *pg)
+{
+    return (struct source_reader){s, &s->tables[table], pg};
+}
 
-/* Starts to fetch a batch's rows; ordered: by the key. clock_us as in pg_stream. */
-bool source_fetch(const struct source *s, struct pg *pg, const struct batch *b, bool ordered,
+/* ---- documents' rows: readers of the root ---- */
+
+/* Starts to fetch a batch's rows, which pg_next returns. ordered: by the key. clock_us: as in
+ * pg_stream. */
+bool source_fetch(const struct source_reader *root, const struct batch *b, bool ordered,
                   int64_t *clock_us, struct err *e);
-/* Whether the query runs where no key is asked for. False: e says why not: it is no row's fault. */
-bool source_probe(const struct source *s, struct pg *pg, struct err *e);
-/* The key of a row of the query, into text (cleared first): borrowed until text changes. NULL: a
- * part of it is NULL, or there is no memory. */
+/* Whether the query runs when no key is asked for. False: e says why not; no row is to blame. */
+bool source_probe(const struct source_reader *root, struct err *e);
+/* The key of a row of the query, in `text`: borrowed until text changes. NULL: a part of the key is
+ * NULL, or there is no memory (text->failed). */
 const char *source_key(const struct source *s, const PGresult *row, struct buf *text);
 
-/* ---- walking the root table ---- */
+/* ---- keys of the root table: readers of the root ---- */
 
-/* Whether we can see any row of a table. */
-bool source_has_rows(const struct source *s, struct pg *pg, size_t table, bool *any, struct err *e);
-/* How many rows the root table has, by the planner's estimate; 0: not known. */
-bool source_estimate(const struct source *s, struct pg *pg, int64_t *rows, struct err *e);
-/* The end of a chunk of `rows` keys above `after` (NULL: from the first): *to, owned by the
- * caller; NULL: fewer are left. */
-bool source_chunk_end(const struct source *s, struct pg *pg, const char *after, int64_t rows,
-                      char **to, struct err *e);
-
-/* The next `rows` keys above `after` (NULL: the first ones), in order. */
-bool source_walk(const struct source *s, struct pg *pg, const char *after, int64_t rows,
+/* How many rows the table has, by the planner's estimate; 0: not known. */
+bool source_estimate(const struct source_reader *root, int64_t *rows, struct err *e);
+/* The last of the next `rows` keys above `after` (NULL: from the first): *to, owned by the caller;
+ * NULL: fewer keys are left. */
+bool source_chunk_end(const struct source_reader *root, const char *after, int64_t rows, char **to,
+                      struct err *e);
+/* Adds the next `rows` keys above `after` (NULL: from the first), in order. */
+bool source_walk(const struct source_reader *root, const char *after, int64_t rows,
                  struct keylist *out, struct err *e);
-/* The given keys as the server writes them, without doubles; ERR_USAGE for one that is no such
- * key. */
-bool source_canonical(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
+/* Adds the given keys as the server writes them, each once. ERR_USAGE: one of them cannot be a key
+ * of the table. */
+bool source_canonical(const struct source_reader *root, const char *const *keys, size_t n,
                       struct keylist *out, struct err *e);
-/* Of the given keys (an index's ids) those that the root table does not have: absent; and those
- * that cannot be keys of it at all: malformed. */
-bool source_missing(const struct source *s, struct pg *pg, const char *const *keys, size_t n,
-                    struct keylist *absent, struct keylist *malformed, struct err *e);
 
-/* ---- following the tables' cursors ---- */
+struct source_rowless {       /* keys (ids of an index) that no row of the root table has */
+    struct keylist missing;   /* keys without a row */
+    struct keylist malformed; /* texts that cannot be a key of the table */
+};
+void source_rowless_free(struct source_rowless *r); /* safe on a zeroed struct */
+/* Adds those of the given keys that no row has. */
+bool source_find_rowless(const struct source_reader *root, const char *const *keys, size_t n,
+                         struct source_rowless *out, struct err *e);
 
-/* What the server says in the round trip of a page, before the page's snapshot. */
-struct source_report {            /* bears being zeroed */
-    struct watermark_report mark; /* its sessions are `sessions` */
-    char *sessions;               /* owned; NULL: not asked */
-    bool hidden; /* there are sessions whose start may not be seen, or prepared transactions */
-    bool standby;
-    char who[200]; /* the oldest one's: "process 1234 (psql)" */
+/* ---- a table's cursor ---- */
+
+/* How the table's rows appear, and where its window begins: see watermark.h. standby: the server is
+ * one. */
+struct watermark_rule source_rule(const struct source *s, size_t table, bool standby);
+/* Whether we can see any row of the table. */
+bool source_has_rows(const struct source_reader *r, bool *any, struct err *e);
+/* Whether some rows have no cursor, or an infinite one: only a sweep finds them. */
+bool source_has_unseen(const struct source_reader *r, bool *some, struct err *e);
+/* Whether an index begins with the table's cursor. If not, adds the CREATE INDEX that helps to
+ * sql. */
+bool source_has_index(const struct source_reader *r, bool *has, struct buf *sql, struct err *e);
+/* A cursor given by the user as a position without a key. ERR_USAGE: the server cannot read it. */
+bool source_since(const struct source_reader *r, const char *text, struct position *out,
+                  struct err *e);
+/* Whether position a lies at or below b. */
+bool source_not_above(const struct source_reader *r, const struct position *a,
+                      const struct position *b, bool *out, struct err *e);
+
+/* ---- following a table: what the server reports ---- */
+
+/* The open transactions and the clock, read in the round trip of a page, before the page's
+ * snapshot. */
+struct source_report {                 /* a zeroed one is empty */
+    struct watermark_report watermark; /* its sessions are `sessions` */
+    char *sessions;                    /* owned; NULL: not asked for */
+    bool hidden;   /* a session's start cannot be seen, or a transaction is prepared */
+    bool standby;  /* the server is one */
+    char who[200]; /* the session of the oldest transaction: "process 1234 (psql)" */
 };
 void source_report_free(struct source_report *r);
+/* The cluster and its timeline, to which transaction ids belong. Owned by the caller. NULL: e says
+ * why. */
+char *source_server(const struct source_reader *r, struct err *e);
+/* The position of the table's last row (cursor NULL: it has none), and the report before it. */
+bool source_last(const struct source_reader *r, struct position *last, struct source_report *report,
+                 struct err *e);
 
-/* How the rows of a table appear, and when its window begins: see watermark.h. standby: the server
- * is one. */
-struct watermark_rule source_rule(const struct source *s, size_t table, bool standby);
+/* ---- following a table: pages of rows, ordered by cursor and key ---- */
 
-/* What a page is read of. */
+/* Which rows a page is read from. All borrowed; a position whose cursor is NULL sets no limit. */
 struct source_page_request {
-    /* from: cursor NULL: the first row. Borrowed, as are all of these */
-    const struct position *from, *seen;
-    int64_t slack; /* below from, see watermark_slack; 0: from's key counts */
-    /* rows not above seen count if their xmin is not below it */
-    uint64_t xid;
-    /* a page before ended here; cursor NULL: this is the first one */
-    const struct position *behind;
-    /* rows above it do not count, unless they were seen; cursor NULL: no end */
-    const struct position *to;
-    bool sessions; /* is the report to name the open transactions? */
-    /* the rows' versions cannot be read: a column of a view raises on one of them */
-    bool no_versions;
+    const struct position *from; /* the window's lower end */
+    int64_t slack; /* how far below `from` to begin, see watermark_slack; 0: from's key counts */
+    const struct position *seen;   /* the highest row seen before */
+    uint64_t xid;                  /* rows up to `seen` count only if their xmin is not below it */
+    const struct position *behind; /* the end of the page before this one */
+    const struct position *to;     /* rows above it do not count, unless they are at most `seen` */
+    int64_t rows;                  /* at most */
+    bool sessions;                 /* name the open transactions in the report */
+    bool no_versions;              /* a column of a view raises: do not read the rows' versions */
 };
-/* The next page of rows that may be new, ordered by cursor and key. *report: read in the same round
- * trip, before the page's snapshot; freed first. */
-bool source_page(const struct source *s, struct pg *pg, size_t table,
-                 const struct source_page_request *look, int64_t rows, struct source_report *report,
-                 PGresult **out, struct err *e);
-/* Whether a page's row lies above what was seen. */
-bool source_page_above(const struct source *s, size_t table, const PGresult *page, int row);
-/* Tells this version of the row from a later one, even if its cursor did not move. Borrowed from
- * the page. */
-const char *source_page_version(const struct source *s, size_t table, const PGresult *page,
-                                int row);
-/* Whether a later page may bring this version of the row again, as the window moves on from a look
- * that began with `report`. */
-bool source_page_returns(const struct source *s, size_t table, const PGresult *page, int row,
+/* The next page of rows that may be new: *page, owned by the caller (PQclear); *report, freed
+ * first. The functions below read the page; t is its table. */
+bool source_page(const struct source_reader *r, const struct source_page_request *request,
+                 struct source_report *report, PGresult **page, struct err *e);
+/* The position of a row. False: no memory. */
+bool source_page_position(const struct source_table *t, const PGresult *page, int row,
+                          struct position *out);
+/* Whether a row lies above request.seen. */
+bool source_page_is_above(const struct source_table *t, const PGresult *page, int row);
+/* Differs between versions of a row, even if the cursor did not move. Borrowed from the page. */
+const char *source_page_version(const struct source_table *t, const PGresult *page, int row);
+/* Whether a page of a later pass may contain this version of the row again. began: the report that
+ * the present pass began with. */
+bool source_page_returns(const struct source_table *t, const PGresult *page, int row,
                          const struct watermark_report *began);
 /* Of a page with rows: all transactions below it had ended when the page was read. */
-uint64_t source_page_xid(const struct source *s, size_t table, const PGresult *page);
-/* The place of a page's row. False: no memory. */
-bool source_page_position(const struct source *s, size_t table, const PGresult *page, int row,
-                          struct position *out);
+uint64_t source_page_xid(const struct source_table *t, const PGresult *page);
 
-/* The place of the table's last row (cursor NULL: it has none), and the report, read before. */
-bool source_last(const struct source *s, struct pg *pg, size_t table, struct position *last,
-                 struct source_report *report, struct err *e);
-/* What transaction ids belong to: the cluster and its timeline. Owned by the caller. NULL: e says
- * why. */
-char *source_server(const struct source *s, struct pg *pg, struct err *e);
-/* The root's keys that `keys` of a related table affect: those above `after` (NULL: from the
- * first), `rows` at most, in order, each once. */
-bool source_affected(const struct source *s, struct pg *pg, size_t table, const char *const *keys,
-                     size_t n, const char *after, int64_t rows, struct keylist *out, struct err *e);
+/* ---- following a table: the documents that its rows affect ---- */
 
-/* How many rows have no cursor, or an infinite one, and are found by the sweep alone: *some,
- * whether there are any. */
-bool source_unseen(const struct source *s, struct pg *pg, size_t table, bool *some, struct err *e);
-/* Whether an index begins with the table's cursor. If not, the CREATE INDEX that helps is added to
- * sql. */
-bool source_has_index(const struct source *s, struct pg *pg, size_t table, bool *has,
-                      struct buf *sql, struct err *e);
-
-/* A value given by the user as a position; ERR_USAGE if the server cannot read it. */
-bool source_since(const struct source *s, struct pg *pg, size_t table, const char *text,
-                  struct position *out, struct err *e);
-/* Whether position a of the root lies at or below b. */
-bool source_not_above(const struct source *s, struct pg *pg, const struct position *a,
-                      const struct position *b, bool *out, struct err *e);
+struct source_changed {      /* rows of a related table; borrowed */
+    const char *const *keys; /* of the related table */
+    size_t n;
+    const char *after; /* root keys above it; NULL: from the first */
+    int64_t rows;      /* root keys at most */
+};
+/* Adds the root's keys that the changed rows affect, in order, each once. */
+bool source_affected(const struct source_reader *r, const struct source_changed *changed,
+                     struct keylist *out, struct err *e);

@@ -1,5 +1,4 @@
-/* source_check: what the database says about a script that is no mistake, but seldom what was
- * meant. */
+/* source_check: warnings about what is allowed in a script, but seldom meant. */
 #include "base/err.h"
 #include "base/json_tree.h"
 #include "base/log.h"
@@ -8,16 +7,16 @@
 
 #include <string.h>
 
-/* ---- keys that may come twice ---- */
+/* ---- keys that several rows may share ---- */
 
-/* Views and foreign tables have no indexes to tell by. A partitioned table can only have unique
- * indexes that hold what it is partitioned by, too. */
-static const char UNIQUE[] =
+/* Whether some unique index makes the key unique ($1: the table, $2: the key's columns): one whose
+ * columns are all of the key. A partitioned table's also have the columns that partition it. Views
+ * and foreign tables have no indexes to judge by: they count as unique. */
+static const char is_unique_sql[] =
     "SELECT c.relkind NOT IN ('r', 'p', 'm') OR EXISTS (SELECT FROM pg_catalog.pg_index i"
     "  LEFT JOIN pg_catalog.pg_partitioned_table p ON p.partrelid = c.oid"
-    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND "
-    "i.indexprs IS "
-    "NULL"
+    "  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid"
+    "  AND i.indpred IS NULL AND i.indexprs IS NULL"
     "  AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, coalesce("
     /* not before PostgreSQL 11 */
     "      (pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) n"
@@ -25,32 +24,33 @@ static const char UNIQUE[] =
     "    WHERE a.attname <> ALL ($2) AND NOT coalesce(a.attnum = ANY (p.partattrs), false)))"
     " FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass";
 
-static bool tell_key(const struct source *s, struct pg *pg, struct err *e)
+static bool warn_of_key(const struct source_reader *root, struct err *e)
 {
-    const struct pipeline *p = s->pipeline;
-    struct buf list, columns;
-    PGresult *res = NULL;
-    buf_init(&list, SOURCE_SQL_MAX);
-    buf_init(&columns, SOURCE_SQL_MAX);
-    pg_add_array(&list, (const char *const *)p->source.key.list, p->source.key.n);
-    source_add_columns(&columns, &s->tables[0].key, "");
-    const char *params[] = {s->tables[0].name, buf_cstr(&list)}, *key = buf_cstr(&columns);
-    bool ok = params[1] && key ? pg_query(pg, UNIQUE, 2, params, &res, e) : err_memory(e);
-    if (ok && PQntuples(res) == 1 && PQgetvalue(res, 0, 0)[0] == 'f')
-        log_warn(
-            "%s:%d: nothing keeps rows of table '%s' from having the same key: of such rows one, "
-            "whichever, becomes the document; if none have: CREATE UNIQUE INDEX ON %s (%s)",
-            p->script, p->source.key_line, s->tables[0].label, s->tables[0].name, key);
+    const struct pipeline *p = root->source->pipeline;
+    const struct source_table *t = root->table;
+    struct source_statement st;
+    struct buf names;
+    PGresult *res;
+    source_statement_init(&st, SOURCE_ANY_ROWS, 1);
+    buf_adds(&st.sql, is_unique_sql);
+    source_bind(&st, t->name);
+    buf_init(&names, SOURCE_SQL_MAX);
+    pg_add_array(&names, (const char *const *)p->source.key.list, p->source.key.n);
+    source_bind_taken(&st, source_finish(&names, e));
+    if (!source_run(root->pg, &st, &res, e))
+        return false;
+    if (PQntuples(res) == 1 && PQgetvalue(res, 0, 0)[0] == 'f')
+        log_warn("%s:%d: several rows of table '%s' may have the same key, and any one of them "
+                 "becomes the document; if the key is unique: CREATE UNIQUE INDEX ON %s (%s)",
+                 p->script, p->source.key_line, t->label, t->name, t->key.columns);
     PQclear(res);
-    buf_free(&list);
-    buf_free(&columns);
-    return ok;
+    return true;
 }
 
-/* ---- queries that a condition on the key does not get into ---- */
+/* ---- queries that PostgreSQL runs whole for each batch of keys ---- */
 
-static const char MARK[] =
-    "'{NULL}'"; /* the keys that are asked for: no condition of the script's is like it */
+/* The keys in the plan, which no condition of a script has. */
+static const char MARK[] = "'{NULL}'";
 
 static bool holds_mark(const struct json_tree *t, size_t node)
 {
@@ -71,7 +71,7 @@ static size_t type_of(const struct json_tree *t, size_t plan)
     return json_tree_find(t, plan, "Node Type");
 }
 
-/* There the condition is where it should be: at a table. */
+/* A plan that reads rows: the condition on the key belongs there. */
 static bool is_table(const struct json_tree *t, size_t plan)
 {
     static const char *const types[] = {"Seq Scan",        "Sample Scan",       "Index Scan",
@@ -81,8 +81,8 @@ static bool is_table(const struct json_tree *t, size_t plan)
     return is_one_of(t, type_of(t, plan), types);
 }
 
-/* The first plan, from this one down, that filters by key what others have read whole; 0: none
- * does. */
+/* The first plan, from this one down, that filters by the key what plans below it have read whole;
+ * 0: none. */
 static size_t find_filter(const struct json_tree *t, size_t plan)
 {
     if (holds_mark(t, json_tree_find(t, plan, "Filter")) && !is_table(t, plan))
@@ -95,8 +95,8 @@ static size_t find_filter(const struct json_tree *t, size_t plan)
     return 0;
 }
 
-/* What keeps the condition above it. */
-static const char *cause(const struct json_tree *t, size_t plan)
+/* What PostgreSQL does not push the condition through. */
+static const char *cause_of(const struct json_tree *t, size_t plan)
 {
     static const char *const passed[] = {"Subquery Scan", "Sort",   "Incremental Sort", "Gather",
                                          "Gather Merge",  "Result", "Materialize",      NULL};
@@ -107,9 +107,9 @@ static const char *cause(const struct json_tree *t, size_t plan)
                   {"Unique", "DISTINCT without the key"},
                   {"Aggregate", "GROUP BY or DISTINCT without the key"},
                   {"Group", "GROUP BY without the key"},
-                  {"CTE Scan", "a WITH query that is made by itself (MATERIALIZED, or used twice)"},
+                  {"CTE Scan", "a WITH query that is materialized (MATERIALIZED, or used twice)"},
                   {"Function Scan", "a function in FROM"},
-                  {"ProjectSet", "a function that gives several rows"},
+                  {"ProjectSet", "a function that returns several rows"},
                   {"LockRows", "FOR UPDATE"}};
     while (plan && is_one_of(t, type_of(t, plan), passed))
         plan = json_tree_first(t, json_tree_find(t, plan, "Plans"));
@@ -119,59 +119,55 @@ static const char *cause(const struct json_tree *t, size_t plan)
     return "its form";
 }
 
-static void tell_plan(const struct source *s, const struct json_tree *t)
+static void warn_of_plan(const struct pipeline *p, const struct json_tree *t)
 {
-    const struct pipeline *p = s->pipeline;
     size_t filter = find_filter(t, json_tree_find(t, json_tree_first(t, 1), "Plan"));
     if (!filter)
         return;
-    const char *why = cause(t, filter);
-    if (strcmp(why, "LIMIT") == 0)
+    const char *cause = cause_of(t, filter);
+    if (strcmp(cause, "LIMIT") == 0)
         log_warn("%s:%d: the query has a LIMIT (or OFFSET, FETCH): rows that it leaves out get no "
-                 "document, and "
-                 "PostgreSQL runs the whole query for each batch of keys; for a trial there is "
-                 "--limit N",
+                 "document, and PostgreSQL runs the whole query for each batch of keys; to try a "
+                 "few documents, use --limit N",
                  p->script, p->source.query_line);
     else
-        log_warn("%s:%d: PostgreSQL runs the whole query for each batch of keys: %s keeps the "
-                 "condition on the "
-                 "key out of it",
-                 p->script, p->source.query_line, why);
+        log_warn("%s:%d: PostgreSQL runs the whole query for each batch of keys: because of %s, it "
+                 "cannot push the condition on the key into the query",
+                 p->script, p->source.query_line, cause);
 }
 
-static bool explain(const struct source *s, struct pg *pg, PGresult **res, struct err *e)
+/* EXPLAIN (FORMAT JSON, COSTS OFF) <select> q.id = ANY($1::uuid[])   with $1 = '{NULL}' */
+static bool explain(const struct source_reader *root, PGresult **res, struct err *e)
 {
-    const struct source_key *k = &s->tables[0].key;
-    const char *params[SOURCE_KEY_MAX];
-    struct buf sql;
-    buf_init(&sql, SOURCE_SQL_MAX);
-    buf_addf(&sql, "EXPLAIN (FORMAT JSON, COSTS OFF) %s", s->select);
-    source_add_choice(&sql, k, "q.", 1);
+    const struct source_key *k = &root->table->key;
+    struct source_statement st;
+    source_statement_init(&st, 1, 1);
+    buf_addf(&st.sql, "EXPLAIN (FORMAT JSON, COSTS OFF) %s", root->source->select);
+    source_add_choice(&st.sql, k, "q.");
     for (size_t i = 0; i < k->n; i++)
-        params[i] = "{NULL}";
-    const char *text = buf_cstr(&sql);
-    bool ok = text ? pg_query(pg, text, (int)k->n, params, res, e) : err_memory(e);
-    buf_free(&sql);
-    return ok;
+        source_bind(&st, "{NULL}");
+    return source_run(root->pg, &st, res, e);
 }
 
-static bool tell_query(const struct source *s, struct pg *pg, struct err *e)
+static bool warn_of_query(const struct source_reader *root, struct err *e)
 {
-    PGresult *res = NULL;
     struct json_tree t = {0};
-    bool ok = explain(s, pg, &res, e);
-    if (ok && PQntuples(res) == 1 && PQnfields(res) == 1 &&
-        json_tree_read(&t, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0), e))
-        tell_plan(s, &t);
+    PGresult *res;
+    if (!explain(root, &res, e)) {
+        if (e->kind != ERR_FINAL)
+            return false;
+        log_debug("cannot explain the query: %s", e->text); /* the query itself works */
+        return true;
+    }
+    if (json_tree_read(&t, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0), e))
+        warn_of_plan(root->source->pipeline, &t);
     json_tree_free(&t);
     PQclear(res);
-    if (ok || e->kind != ERR_FINAL)
-        return ok;
-    log_debug("the query's plan cannot be looked at: %s", e->text); /* the query itself works */
     return true;
 }
 
 bool source_warn(const struct source *s, struct pg *pg, struct err *e)
 {
-    return tell_key(s, pg, e) && tell_query(s, pg, e);
+    struct source_reader root = source_reader(s, 0, pg);
+    return warn_of_key(&root, e) && warn_of_query(&root, e);
 }
