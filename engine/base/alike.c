@@ -12,14 +12,15 @@
 #include <string.h>
 
 enum { TEXT = 1000 }; /* bytes of a line that are kept */
-/* between two lines of a kind, once it is known */
+/* between two lines of one kind, after the first few */
 static const int64_t PAUSE_US = (int64_t)60 * 1000000;
 
 struct kind {
     uint64_t hash;
-    uint64_t logged, untold; /* untold: since the last line of it */
-    int64_t logged_us;       /* when that was */
-    char text[TEXT];         /* the last one that was not logged */
+    uint64_t logged;
+    int64_t logged_us; /* when the last line was logged; monotonic */
+    uint64_t left_out; /* lines since then */
+    char text[TEXT];   /* the last of these */
 };
 
 struct alike {
@@ -30,35 +31,35 @@ struct alike {
 
 struct alike *alike_new(struct err *e)
 {
-    struct alike *r = calloc(1, sizeof *r);
-    if (!r) {
+    struct alike *a = calloc(1, sizeof *a);
+    if (!a) {
         err_memory(e);
         return NULL;
     }
-    pthread_mutex_init(&r->lock, NULL);
-    return r;
+    pthread_mutex_init(&a->lock, NULL);
+    return a;
 }
 
-static void tell_rest(struct kind *k)
+static void log_rest(struct kind *k)
 {
-    if (k->untold == 1)
+    if (k->left_out == 1)
         log_warn("%s", k->text);
-    else if (k->untold > 1)
-        log_warn("%s (and %" PRIu64 " more like it)", k->text, k->untold - 1);
-    k->untold = 0;
+    else if (k->left_out > 1)
+        log_warn("%s (and %" PRIu64 " more like it)", k->text, k->left_out - 1);
+    k->left_out = 0;
 }
 
-void alike_free(struct alike *r)
+void alike_free(struct alike *a)
 {
-    if (!r)
+    if (!a)
         return;
-    for (size_t i = 0; i < r->n; i++)
-        tell_rest(&r->kinds[i]);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
+    for (size_t i = 0; i < a->n; i++)
+        log_rest(&a->kinds[i]);
+    pthread_mutex_destroy(&a->lock);
+    free(a);
 }
 
-/* FNV-1a, of what makes a line's kind. */
+/* FNV-1a of the characters that count. */
 static uint64_t hash_kind(const char *text)
 {
     uint64_t hash = 14695981039346656037u;
@@ -76,35 +77,35 @@ static uint64_t hash_kind(const char *text)
     return hash;
 }
 
-static struct kind *find(struct alike *r, const char *text)
+static struct kind *find(struct alike *a, const char *text)
 {
     uint64_t hash = hash_kind(text);
     size_t i = 0;
-    while (i < r->n && r->kinds[i].hash != hash)
+    while (i < a->n && a->kinds[i].hash != hash)
         i++;
     if (i == ALIKE_KINDS)
-        return &r->kinds[ALIKE_KINDS - 1];
-    if (i == r->n)
-        r->kinds[r->n++] = (struct kind){.hash = hash};
-    return &r->kinds[i];
+        return &a->kinds[ALIKE_KINDS - 1];
+    if (i == a->n)
+        a->kinds[a->n++] = (struct kind){.hash = hash};
+    return &a->kinds[i];
 }
 
-void alike_warn(struct alike *r, const char *kind, const char *format, ...)
+void alike_warn(struct alike *a, const char *kind, const char *format, ...)
 {
     char text[TEXT];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    pthread_mutex_lock(&r->lock);
-    struct kind *k = find(r, kind);
+    pthread_mutex_lock(&a->lock);
+    struct kind *k = find(a, kind);
     int64_t now_us = clock_mono_us();
-    k->untold++;
+    k->left_out++;
     memcpy(k->text, text, sizeof text);
     if (k->logged < ALIKE_WHOLE || now_us - k->logged_us >= PAUSE_US) {
-        tell_rest(k);
+        log_rest(k);
         k->logged++;
         k->logged_us = now_us;
     }
-    pthread_mutex_unlock(&r->lock);
+    pthread_mutex_unlock(&a->lock);
 }

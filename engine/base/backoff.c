@@ -3,11 +3,11 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 
-/* Where a sequence without a limit stops growing: 30 years, which still is a whole number of
- * milliseconds. */
+/* The longest wait without a limit, in seconds: 30 years, whose milliseconds are still exact. */
 static const double LONGEST = 1e9;
 
 void backoff_start(struct backoff *b, const struct backoff_policy *policy, uint64_t seed)
@@ -15,19 +15,19 @@ void backoff_start(struct backoff *b, const struct backoff_policy *policy, uint6
     *b = (struct backoff){.policy = policy, .started_us = clock_mono_us(), .random = seed};
 }
 
-/* b->a: the exponent. */
+/* b->a is the exponent. */
 static double next_expo(struct backoff *b, double limit)
 {
     double base = b->policy->base != 0 ? b->policy->base : 2;
     double factor = b->policy->factor != 0 ? b->policy->factor : 1;
     double value = factor * pow(base, b->a);
-    if (!(value < limit)) /* infinity too */
+    if (!(value < limit)) /* also if it is infinite */
         return limit;
     b->a++;
     return value;
 }
 
-/* b->a, b->b: this value and the next, less one, so that they begin as zeros. */
+/* b->a and b->b are this value and the next one, less one: so they start as zeros. */
 static double next_fibo(struct backoff *b, double limit)
 {
     double value = b->a + 1;
@@ -53,7 +53,7 @@ double backoff_next(struct backoff *b)
     return b->policy->interval != 0 ? b->policy->interval : 1;
 }
 
-/* Uniform in [0, 1), by splitmix64: small, and any seed will do, neighbours and 0 too. */
+/* Uniform in [0, 1), by splitmix64: it is small and takes any seed, even 0 or consecutive ones. */
 static double next_random(struct backoff *b)
 {
     uint64_t z = b->random += 0x9E3779B97F4A7C15;
@@ -88,7 +88,7 @@ static bool used_up(const struct backoff *b, double seconds)
            (p->max_time > 0 && seconds >= p->max_time);
 }
 
-static bool hopeless(const struct backoff_policy *p, const struct err *error)
+static bool is_final(const struct backoff_policy *p, const struct err *error)
 {
     return p->giveup ? p->giveup(error, p->arg) : error->kind != ERR_PASSING;
 }
@@ -110,7 +110,7 @@ double backoff_failed(struct backoff *b, const struct err *error)
     if (error && error->kind == ERR_STOPPED)
         return -1;
     struct backoff_details d = {.tries = b->tries, .elapsed = elapsed(b), .error = error};
-    if ((error && hopeless(p, error)) || used_up(b, d.elapsed))
+    if ((error && is_final(p, error)) || used_up(b, d.elapsed))
         return give_up(p, &d);
 
     double wait = with_jitter(b, backoff_next(b));
@@ -119,6 +119,7 @@ double backoff_failed(struct backoff *b, const struct err *error)
     if (p->max_time > 0 && wait > p->max_time - d.elapsed)
         wait = p->max_time - d.elapsed;
     d.wait = wait > 0 ? fmin(wait, LONGEST) : 0;
+    assert(d.wait >= 0 && d.wait <= LONGEST);
     if (p->on_backoff)
         p->on_backoff(&d, p->arg);
     return d.wait;

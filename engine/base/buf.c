@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,23 +27,24 @@ void buf_clear(struct buf *b)
 
 void buf_cut(struct buf *b, size_t len)
 {
+    assert(len <= b->len);
     b->len = len;
     b->failed = false;
 }
 
-/* There is always room for one byte more than asked: buf_cstr's zero, which thus cannot fail once
- * there is data. */
+/* There is always room for one byte more than asked, for the zero byte of buf_cstr. */
 bool buf_grow(struct buf *b, size_t more)
 {
-    if (b->failed || more > b->max - b->len) /* len <= max always; len + more could wrap */
+    assert(b->len <= b->max && (b->data ? b->len < b->cap : b->len == 0 && b->cap == 0));
+    if (b->failed || more > b->max - b->len) /* len + more could wrap */
         return !(b->failed = true);
-    /* more than realloc can give; below it, nothing in here can wrap */
+    /* realloc cannot give that much; below it, nothing here can wrap */
     if (more >= SIZE_MAX / 2 - b->len)
         return !(b->failed = true);
     size_t need = b->len + more + 1, cap = b->cap < FIRST_CAP ? FIRST_CAP : b->cap;
     while (cap < need)
         cap *= 2;
-    if (cap > b->max) /* so that buf_reserve need not look at max */
+    if (cap > b->max) /* so that buf_reserve need not check max */
         cap = b->max + 1;
     char *data = realloc(b->data, cap);
     if (!data)
@@ -66,7 +68,7 @@ bool buf_addf(struct buf *b, const char *format, ...)
     if (n < 0)
         return !(b->failed = true);
     size_t len = (size_t)n;
-    if (!buf_reserve(b, len)) /* and the byte behind, where vsnprintf writes a zero */
+    if (!buf_reserve(b, len)) /* and one byte more, for the zero that vsnprintf writes */
         return false;
     va_start(args, format);
     vsnprintf(b->data + b->len, len + 1, format, args);

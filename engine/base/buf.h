@@ -1,9 +1,10 @@
 /* buf: a byte string that grows, up to a ceiling.
  *
  * Uses     nothing.
- * Promise  len <= cap <= max + 1, and len <= max, always. Sticky: once an addition failed (ceiling
- *          or memory), the buffer is `failed`, every further addition does nothing, and one
- *          question at the end is enough.
+ * Threads  any, each with a buffer of its own.
+ * Promise  len <= max, and len < cap <= max + 1 once there is data. Errors are sticky: once an
+ *          addition has failed (ceiling or memory), the buffer is `failed` and every further
+ *          addition does nothing, so one check at the end is enough.
  *
  *     struct buf b;
  *     buf_init(&b, 5 << 20);
@@ -20,29 +21,33 @@
 #include <string.h>
 
 struct buf {
-    char *data; /* owned; NULL while nothing was added */
+    char *data; /* owned; NULL until something is added */
     size_t len, cap, max;
     bool failed;
 };
 
-/* max: bytes that the buffer may never pass. Allocates nothing. */
+/* max: the ceiling of len, in bytes. Allocates nothing. */
 void buf_init(struct buf *b, size_t max);
-/* bears a zeroed struct; leaves an empty buffer with the same ceiling */
+/* Leaves an empty buffer with the same ceiling. Safe on a zeroed struct. */
 void buf_free(struct buf *b);
 
-void buf_clear(struct buf *b);           /* empty and no longer failed; keeps the memory */
-void buf_cut(struct buf *b, size_t len); /* back to an earlier length; no longer failed */
+/* Empties the buffer, which is no longer failed; keeps the memory. */
+void buf_clear(struct buf *b);
+/* Cuts the content to an earlier length; the buffer is no longer failed. */
+void buf_cut(struct buf *b, size_t len);
+/* All additions return whether the buffer is not failed. */
 bool buf_adds(struct buf *b, const char *text);
 bool buf_addf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The content as a C string: borrowed, until the next call. NULL if failed. */
+/* The content with a zero byte after it; borrowed until the next call. NULL: the buffer is
+ * failed. */
 const char *buf_cstr(struct buf *b);
 
-/* ---- the rest is inline, because documents are written by it, a few bytes at a time ---- */
+/* ---- inline, because documents are written with these, a few bytes at a time ---- */
 
-bool buf_grow(struct buf *b, size_t more); /* buf_reserve's own, where memory has to be found */
+bool buf_grow(struct buf *b, size_t more); /* for buf_reserve only: when there is too little room */
 
-/* Room for `more` bytes at data + len; the caller then adds to len. */
+/* Makes room for `more` bytes at data + len; the caller then adds to len. */
 static inline bool buf_reserve(struct buf *b, size_t more)
 {
     return (more < b->cap - b->len && !b->failed) || buf_grow(b, more);

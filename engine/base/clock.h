@@ -1,24 +1,24 @@
 /* clock: time, as whole microseconds.
  *
  * Uses     nothing.
- * Promise  durations come from the monotonic clock; the wall clock is only ever shown, or compared
- *          with a file's mtime.
+ * Threads  any.
+ * Promise  durations come from the monotonic clock; the wall clock is only shown, or compared with
+ *          the times of files and servers.
  */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CLOCK_TEXT = 80 };
+enum { CLOCK_TEXT = 80 }; /* bytes of a text; enough for any int64 */
 
-int64_t clock_mono_us(void);   /* for durations and deadlines */
-int64_t clock_thread_us(void); /* what the calling thread has worked so far */
-int64_t clock_wall_us(void);   /* since the epoch */
+int64_t clock_mono_us(void);   /* for durations and deadlines; never steps */
+int64_t clock_thread_us(void); /* the CPU time of the calling thread */
+int64_t clock_wall_us(void);   /* since 1970 */
 
-/* "2021-06-16T20:14:09.221855Z" (UTC) into out, which holds CLOCK_TEXT bytes; returns out. Any
- * int64 is fine. */
+/* Writes microseconds since 1970 as "2021-06-16T20:14:09.221855Z" (UTC) to out; returns out. */
 char *clock_text(int64_t us, char out[CLOCK_TEXT]);
 
-/* "350 ms", "4.2 s", "3 min 20 s", "2 h 5 min": a duration for people; returns out. */
+/* Writes a duration for people: "350 ms", "4.2 s", "3 min 20 s", "2 h 5 min"; returns out. */
 char *clock_duration(int64_t us, char out[CLOCK_TEXT]);
 
 /* Reads "2021-06-16", "2021-06-16T20:14:09.221855Z", "2021-06-16 20:14:09+03:00"; without a zone it

@@ -4,9 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What vsnprintf cut off may have ended in the middle of a UTF-8 character: half of one would make
- * the whole line unreadable to some terminals, and to JSON. A text that was not cut stays as it
- * is. */
+/* vsnprintf may have cut a text in the middle of a UTF-8 character; some terminals, and JSON, could
+ * not read the rest of that character. A text that was not cut is left unchanged. */
 static void trim_partial_character(char *text, size_t size)
 {
     size_t len = strlen(text), i = len;
@@ -47,7 +46,7 @@ bool err_set(struct err *e, enum err_kind kind, const char *format, ...)
 
 bool err_wrap(struct err *e, const char *format, ...)
 {
-    char context[sizeof e->text / 2]; /* half at most: it never pushes the reason out */
+    char context[sizeof e->text / 2]; /* half at most, so that the reason is always kept */
     va_list args;
     va_start(args, format);
     print(context, sizeof context, format, args);

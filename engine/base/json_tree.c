@@ -3,10 +3,11 @@
 #include "base/err.h"
 #include "base/grow.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Adds a node as the last one of parent's. 0: no memory. */
+/* Adds a node as the last one of `parent`. 0: no memory. */
 static size_t add(struct json_tree *t, size_t parent)
 {
     struct json_tree_node *nodes = grow(t->nodes, t->n, &t->cap, 64, sizeof *nodes);
@@ -36,9 +37,9 @@ struct reading {
     struct json_tree_text name; /* of the next value */
 };
 
-/* Takes one token. False: no memory. */
-static bool take(struct json_tree *t, struct reading *w, const struct json_reader *r,
-                 const char *text)
+/* Adds what one token means. False: no memory. */
+static bool add_token(struct json_tree *t, struct reading *w, const struct json_reader *r,
+                      const char *text)
 {
     if (r->token == JSON_KEY) {
         w->name = slice(r, text);
@@ -47,6 +48,7 @@ static bool take(struct json_tree *t, struct reading *w, const struct json_reade
         return true;
     }
     if (r->token == JSON_OBJECT_END || r->token == JSON_ARRAY_END) {
+        assert(w->depth > 0);
         struct json_tree_node *node = &t->nodes[w->parents[w->depth--]];
         node->value.len = (size_t)(text + json_offset(r) - node->value.at);
         return true;
@@ -68,11 +70,11 @@ bool json_tree_read(struct json_tree *t, const char *text, size_t len, struct er
     struct json_reader r;
     struct reading w = {0};
     *t = (struct json_tree){0};
-    add(t, 0); /* no node; if there is no memory for it, there will be none for the first one */
+    add(t, 0); /* node 0; without memory for it, t->nodes stays NULL */
     bool ok = t->nodes != NULL;
     json_open_loose(&r, text, len);
     do
-        ok = ok && json_next(&r) != JSON_ERROR && take(t, &w, &r, text);
+        ok = ok && json_next(&r) != JSON_ERROR && add_token(t, &w, &r, text);
     while (ok && w.depth > 0);
     bool damaged = (r.error && strcmp(r.error, "out of memory") != 0) || (ok && !json_end(&r));
     json_close(&r);

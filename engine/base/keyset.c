@@ -1,31 +1,32 @@
 #include "base/keyset.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FIRST_SLOTS = 16 };
 
 struct entry {
-    const char *value; /* behind the key, or NULL */
+    const char *value; /* stored after the key; or NULL */
     uint64_t hash;
     uint32_t generation;
     char key[];
 };
 
-/* slots is a hash table of numbers in entries, by linear probing and at most half full; entries has
- * room for half as many. Thus a walk over the set passes entries alone, and removing one moves none
- * of the others. */
+/* `slots` is a hash table of indexes into `entries`, with linear probing and at most half full, so
+ * `entries` has room for half as many. A walk over the set reads only `entries`, and removing an
+ * entry does not move the others. */
 struct keyset {
-    struct entry **entries; /* in the order in which they came; NULL: removed */
-    uint32_t *slots;        /* the entry's number + 1; 0: free */
+    struct entry **entries; /* in the order in which they were added; NULL: removed */
+    uint32_t *slots;        /* the entry's index + 1; 0: free */
     size_t n_slots;         /* 0, or a power of two */
-    size_t used;            /* of entries, removed ones included */
+    size_t used;            /* length of `entries`, including removed ones */
     size_t count, bytes, max;
 };
 
 /* ---- sizes ---- */
 
-/* What malloc takes for itself is memory too. */
+/* The bytes that malloc uses for a block of this size. */
 static size_t allocated(size_t size)
 {
     return (size + 8 + 15) / 16 * 16;
@@ -50,8 +51,8 @@ static size_t table_bytes(size_t n_slots)
 
 /* ---- the table ---- */
 
-/* FNV-1a, which mixes its last bytes into the upper half alone; the finaliser (MurmurHash3's)
- * brings them to the lower bits, of which the slot is made. */
+/* FNV-1a mixes its last bytes only into the upper half; the finaliser of MurmurHash3 brings them to
+ * the lower bits, which choose the slot. */
 static uint64_t hash_of(const char *key)
 {
     uint64_t h = 0xcbf29ce484222325;
@@ -62,9 +63,10 @@ static uint64_t hash_of(const char *key)
     return h ^ h >> 33;
 }
 
-/* The slot of that key, or the free one where it belongs. There must be slots. */
+/* The slot of the key, or the free slot where it belongs. */
 static size_t find_slot(const struct keyset *s, const char *key, uint64_t hash)
 {
+    assert(s->n_slots > 0 && s->used <= s->n_slots / 2);
     size_t at = hash & (s->n_slots - 1);
     while (s->slots[at]) {
         const struct entry *n = s->entries[s->slots[at] - 1];
@@ -83,17 +85,18 @@ static struct entry *find(const struct keyset *s, const char *key)
     return slot ? s->entries[slot - 1] : NULL;
 }
 
-/* Closes up the entries, and fills the slots anew. */
-static void squeeze(struct keyset *s)
+/* Removes the gaps in `entries`, and fills `slots` again. */
+static void compact(struct keyset *s)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->used; i++)
         if (s->entries[i])
             s->entries[n++] = s->entries[i];
+    assert(n == s->count);
     s->used = n;
     memset(s->slots, 0, s->n_slots * sizeof *s->slots);
     for (size_t i = 0; i < n; i++) {
-        /* all keys differ: any free slot will do */
+        /* all keys differ, so the first free slot is right */
         size_t at = s->entries[i]->hash & (s->n_slots - 1);
         while (s->slots[at])
             at = (at + 1) & (s->n_slots - 1);
@@ -111,9 +114,10 @@ static void release_table(struct keyset *s)
     s->n_slots = s->used = 0;
 }
 
-/* To n_slots, which hold all entries. Until the old table has gone, both count. */
+/* Changes the table to n_slots, enough for all entries. While both tables exist, both count. */
 static bool resize(struct keyset *s, size_t n_slots)
 {
+    assert(s->count <= n_slots / 2);
     if (n_slots > UINT32_MAX || table_bytes(n_slots) > s->max - s->bytes)
         return false;
     struct entry **entries = malloc(n_slots / 2 * sizeof *entries);
@@ -133,13 +137,13 @@ static bool resize(struct keyset *s, size_t n_slots)
     s->n_slots = n_slots;
     s->used = n;
     s->bytes += table_bytes(n_slots);
-    squeeze(s);
+    compact(s);
     return true;
 }
 
-/* For one entry more. Squeezing pays only where it gains a good part of the table: for each single
- * place, a set at its ceiling would be gone through with every key. */
-static bool make_place(struct keyset *s)
+/* Makes room for one more entry. Compacts only if that frees a good part of the table; otherwise a
+ * set at its ceiling would be compacted for every key. */
+static bool make_room(struct keyset *s)
 {
     if (s->used < s->n_slots / 2)
         return true;
@@ -148,18 +152,19 @@ static bool make_place(struct keyset *s)
         return true;
     if (removed <= s->used / 4)
         return false;
-    squeeze(s);
+    compact(s);
     return true;
 }
 
 static void release_entry(struct keyset *s, struct entry *n)
 {
+    assert(s->count > 0 && s->bytes >= entry_bytes(n->key, n->value));
     s->bytes -= entry_bytes(n->key, n->value);
     s->count--;
     free(n);
 }
 
-/* Moves back the entries that stand behind the slot because it was taken. */
+/* Frees a slot, and moves back the entries after it that did not get their own slot. */
 static void free_slot(struct keyset *s, size_t hole)
 {
     size_t mask = s->n_slots - 1;
@@ -210,8 +215,8 @@ static struct entry *new_entry(const char *key, uint64_t hash, const char *value
     return n;
 }
 
-/* The new one is made before the old one goes, as key and value may lie in that one; the ceiling
- * counts one of the two. */
+/* Makes the new entry before freeing the old one, because key and value may point into the old one;
+ * only one of them counts for the ceiling. */
 static bool replace(struct keyset *s, size_t slot, const char *key, const char *value,
                     uint32_t generation)
 {
@@ -236,7 +241,7 @@ bool keyset_put(struct keyset *s, const char *key, const char *value, uint32_t g
         if (s->slots[slot])
             return replace(s, slot, key, value, generation);
     }
-    if (!make_place(s))
+    if (!make_room(s))
         return false;
     size_t size = entry_bytes(key, value);
     struct entry *n = size <= s->max - s->bytes ? new_entry(key, hash, value, generation) : NULL;
@@ -278,7 +283,7 @@ void keyset_remove(struct keyset *s, const char *key)
         s->used = 0;
 }
 
-/* A set that was large gives its table back, too: one may be walked through each second. */
+/* Also shrinks the table, because a walk over a large empty one takes time. */
 void keyset_drop(struct keyset *s, uint32_t generation)
 {
     size_t before = s->count;
@@ -295,7 +300,7 @@ void keyset_drop(struct keyset *s, uint32_t generation)
     else if (s->n_slots / 4 >= n_slots && resize(s, n_slots))
         return;
     else if (s->count < before)
-        squeeze(s);
+        compact(s);
 }
 
 size_t keyset_count(const struct keyset *s)

@@ -1,15 +1,16 @@
-/* keyset: a set of keys, each perhaps with a value: which rows a poll has delivered already, which
- * keys are dead letters.
+/* keyset: a set of keys, each with an optional value, such as the rows that a poll delivered or the
+ * keys of dead letters.
  *
  * Uses     nothing.
- * Promise  never holds more than its ceiling of bytes: what does not fit is not remembered, and
+ * Threads  any, each with a set of its own.
+ * Promise  a set never holds more bytes than its ceiling. A key that does not fit is not kept, and
  *          keyset_put says so.
  *
- * Entries bear the generation that keyset_put last saw them in; keyset_drop forgets all older ones,
- * so that a set can be cleared of what a pass over the table has not met again.
+ * Each entry has the generation in which it was last put or matched. keyset_drop removes all other
+ * generations: after a pass over a table, the entries that the pass has not met again.
  *
- * An entry costs about 60 bytes beyond its texts (79 in the worst case, 95 for the moment in which
- * the table grows): a million keys of 36 bytes, with values of 29, take 130 MB.
+ * An entry costs about 60 bytes beyond its texts (at most 79, and 95 while the table grows): a
+ * million keys of 36 bytes with values of 29 take 130 MB.
  */
 #pragma once
 #include <stdbool.h>
@@ -21,18 +22,19 @@ struct keyset;
 struct keyset *keyset_new(size_t max_bytes); /* NULL: no memory */
 void keyset_free(struct keyset *s);          /* NULL is fine */
 
-/* Adds key with value (NULL: none), or replaces its value; both copied. False: no room or memory;
- * an older entry of that key is then gone. */
+/* Adds the key with its value (NULL: none), or replaces its value; copies both. False: no room or
+ * no memory; an older entry of the key is removed then. */
 bool keyset_put(struct keyset *s, const char *key, const char *value, uint32_t generation);
-/* Whether key is there with this very value (NULL matches NULL); if so it now bears
- * `generation`. */
+/* Whether the set has the key with this value (NULL matches NULL); if so, gives the entry this
+ * generation. */
 bool keyset_match(struct keyset *s, const char *key, const char *value, uint32_t generation);
 bool keyset_has(const struct keyset *s, const char *key);
+/* Removes the key, if the set has it. */
 void keyset_remove(struct keyset *s, const char *key);
-/* all entries whose generation is another one */
+/* Removes all entries of other generations. */
 void keyset_drop(struct keyset *s, uint32_t generation);
 size_t keyset_count(const struct keyset *s);
-/* The entries, in the order in which their keys came: *at begins as 0. False: no more. key and
- * value: borrowed until the set changes. What was returned may be removed before the next call;
- * nothing may be added. */
+/* The entries, in the order in which their keys were added: *at begins as 0. False: there are no
+ * more. key and value: borrowed until the set changes. The entry that was returned may be removed
+ * before the next call; nothing may be added. */
 bool keyset_next(const struct keyset *s, size_t *at, const char **key, const char **value);
