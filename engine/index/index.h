@@ -120,11 +120,15 @@ struct index_other {
     const char *remedy;
 };
 void index_why_other(struct es *es, const char *index, struct index_other *o);
-/* Looks for an index that another pipeline keeps, by its note, among those that `indices` names:
- * one, an alias, or several with * and commas. *owner "": there is none. An index without a note is
- * nobody's. */
+struct index_owner {
+    char index[INDEX_NAME];
+    char pipeline[INDEX_PIPELINE]; /* empty: there is none */
+};
+/* Finds an index that another pipeline keeps, according to its metadata, among those that `indices`
+ * names: one, an alias, or several with * and commas. An index without metadata belongs to no
+ * pipeline. */
 bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
-                      char index[INDEX_NAME], char owner[INDEX_PIPELINE], struct err *e);
+                      struct index_owner *out, struct err *e);
 /* Whether a note with that name of a pipeline is of the pipeline of this name: a note cuts a long
  * one. */
 bool index_is_of(const char *noted, const char *pipeline);

@@ -13,6 +13,7 @@
 enum { MAX_REQUEST = 16 << 20 };
 
 struct aliases { /* {"INDEX":{"aliases":{"ALIAS":{...}}}, ...} */
+    struct es *es;
     struct es_answer answer;
     struct json_tree tree;
 };
@@ -23,9 +24,9 @@ static void close_aliases(struct aliases *a)
     es_answer_free(&a->answer);
 }
 
-static bool ask(struct aliases *a, struct es *es, const char *path, struct err *e)
+static bool ask(struct aliases *a, const char *path, struct err *e)
 {
-    if (!es_request(es, &(struct es_call){.method = "GET", .path = path}, &a->answer, e))
+    if (!es_request(a->es, &(struct es_call){.method = "GET", .path = path}, &a->answer, e))
         return false;
     if (a->answer.status == 404)
         return true;
@@ -33,25 +34,24 @@ static bool ask(struct aliases *a, struct es *es, const char *path, struct err *
            json_tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
 }
 
-/* What stands at the path of name, which is escaped, between two parts. A 404 says that there is no
- * such alias, or index: the tree stays empty. */
-static bool open_aliases(struct aliases *a, struct es *es, const char *before, const char *name,
-                         const char *behind, struct err *e)
+/* Asks for the path BEFORE NAME AFTER, where name gets escaped. After a 404 (there is no such alias
+ * or index) the tree is empty. */
+static bool read_aliases(struct aliases *a, const char *before, const char *name, const char *after,
+                         struct err *e)
 {
     struct buf path;
-    *a = (struct aliases){0};
     buf_init(&path, 1 << 12);
     buf_adds(&path, before);
     es_add_escaped(&path, name);
-    buf_adds(&path, behind);
-    bool ok = (buf_cstr(&path) || err_memory(e)) && ask(a, es, buf_cstr(&path), e);
+    buf_adds(&path, after);
+    bool ok = (buf_cstr(&path) || err_memory(e)) && ask(a, buf_cstr(&path), e);
     buf_free(&path);
     return ok;
 }
 
-static bool ask_alias(struct aliases *a, struct es *es, const char *alias, struct err *e)
+static bool read_alias(struct aliases *a, const char *alias, struct err *e)
 {
-    return open_aliases(a, es, "/_alias/", alias, "", e) || err_wrap(e, "alias '%s'", alias);
+    return read_aliases(a, "/_alias/", alias, "", e) || err_wrap(e, "alias '%s'", alias);
 }
 
 static size_t first_index(const struct aliases *a)
@@ -74,8 +74,8 @@ static void copy_name(const struct aliases *a, size_t index, char *out)
 
 bool index_write_target(struct es *es, const char *alias, char *out, struct err *e)
 {
-    struct aliases a;
-    bool ok = ask_alias(&a, es, alias, e);
+    struct aliases a = {.es = es};
+    bool ok = read_alias(&a, alias, e);
     *out = '\0';
     for (size_t i = ok ? first_index(&a) : 0; i; i = a.tree.nodes[i].next)
         if (json_tree_is(&a.tree,
@@ -118,18 +118,22 @@ static void add_properties(struct buf *b, const struct json_tree *t, size_t prop
     buf_add(b, t->nodes[properties].value.at + 1, t->nodes[properties].value.len - 2);
 }
 
-/* An index that is removed takes its aliases with it: the new one gets them. */
-static bool keep_aliases(struct buf *b, struct es *es, const char *old, const char *fresh,
-                         struct err *e)
+struct swap {
+    struct es *es;
+    const char *alias, *old, *fresh; /* see index_swap */
+};
+
+/* Removing an index removes its aliases, too: the new index gets them. */
+static bool keep_aliases(struct buf *b, const struct swap *s, struct err *e)
 {
-    struct aliases a;
-    bool ok = open_aliases(&a, es, "/", old, "/_alias", e);
+    struct aliases a = {.es = s->es};
+    bool ok = read_aliases(&a, "/", s->old, "/_alias", e);
     size_t first =
         ok ? json_tree_first(&a.tree, json_tree_find(&a.tree, first_index(&a), "aliases")) : 0;
     for (size_t i = first; i; i = a.tree.nodes[i].next) {
         char name[INDEX_NAME];
         copy_name(&a, i, name);
-        add_action(b, "add", fresh, name);
+        add_action(b, "add", s->fresh, name);
         add_properties(b, &a.tree, i);
         buf_adds(b, "}},");
     }
@@ -137,26 +141,25 @@ static bool keep_aliases(struct buf *b, struct es *es, const char *old, const ch
     return ok;
 }
 
-/* The alias keeps what it had at the old index. */
-static bool add_actions(struct buf *b, struct es *es, const struct aliases *a, const char *alias,
-                        const char *old, const char *fresh, struct err *e)
+/* The alias keeps the properties that it had at the old index. */
+static bool add_actions(struct buf *b, const struct aliases *a, const struct swap *s, struct err *e)
 {
-    bool replace = old && strcmp(old, alias) == 0;
+    bool replace = s->old && strcmp(s->old, s->alias) == 0;
     buf_adds(b, "{\"actions\":[");
     for (size_t i = replace ? 0 : first_index(a); i; i = a->tree.nodes[i].next) {
         char name[INDEX_NAME];
         copy_name(a, i, name);
-        add_action(b, "remove", name, alias);
+        add_action(b, "remove", name, s->alias);
         buf_adds(b, "}},");
     }
     if (replace) {
-        if (!keep_aliases(b, es, old, fresh, e))
+        if (!keep_aliases(b, s, e))
             return false;
-        add_action(b, "remove_index", old, NULL);
+        add_action(b, "remove_index", s->old, NULL);
         buf_adds(b, "}},");
     }
-    add_action(b, "add", fresh, alias);
-    add_properties(b, &a->tree, properties(a, first_index(a), alias));
+    add_action(b, "add", s->fresh, s->alias);
+    add_properties(b, &a->tree, properties(a, first_index(a), s->alias));
     buf_adds(b, "}}]}");
     return !b->failed || err_memory(e);
 }
@@ -178,12 +181,13 @@ static bool send_actions(struct es *es, const struct buf *body, struct err *e)
 
 bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh, struct err *e)
 {
-    struct aliases a;
+    struct aliases a = {.es = es};
+    struct swap s = {es, alias, old, fresh};
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    bool ok = ask_alias(&a, es, alias, e);
+    bool ok = read_alias(&a, alias, e);
     if (ok && !is_swapped(&a, fresh))
-        ok = add_actions(&body, es, &a, alias, old, fresh, e) && send_actions(es, &body, e);
+        ok = add_actions(&body, &a, &s, e) && send_actions(es, &body, e);
     buf_free(&body);
     close_aliases(&a);
     return ok || err_wrap(e, "could not have alias '%s' stand for '%s'", alias, fresh);
@@ -230,11 +234,10 @@ static bool list_old(const struct aliases *a, const char *alias, char (**names)[
 bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, void *arg,
                     struct err *e)
 {
-    struct aliases a;
+    struct aliases a = {.es = es};
     char(*names)[INDEX_NAME] = NULL;
     size_t n = 0;
-    bool ok =
-        open_aliases(&a, es, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
+    bool ok = read_aliases(&a, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
     for (size_t i = 0; ok && i < n; i++)
         ok = visit(names[i], arg, e);
     free(names);

@@ -188,7 +188,11 @@ bool index_add_meta(struct buf *out, const char *mappings, const struct index_me
     struct buf note;
     buf_init(&note, 1 << 16);
     bool ok = add_note(&note, meta, e) &&
-              mapping_add_meta(out, NULL, 0, mappings, true, NOTE, buf_cstr(&note), e);
+              mapping_add_meta(
+                  out,
+                  &(struct mapping_meta){
+                      .wants = mappings, .whole = true, .name = NOTE, .value = buf_cstr(&note)},
+                  e);
     buf_free(&note);
     return ok;
 }
@@ -203,28 +207,27 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
 }
 
 /* {"INDEX":{"mappings":{"_meta":{"etl_engine":{"pipeline":".."}}}},..} */
-static void find_owner(const struct json_tree *t, const char *pipeline, char index[INDEX_NAME],
-                       char owner[INDEX_PIPELINE])
+static void find_owner(const struct json_tree *t, const char *pipeline, struct index_owner *out)
 {
     for (size_t i = json_tree_first(t, 1); i; i = t->nodes[i].next) {
         size_t meta = json_tree_find(t, json_tree_find(t, i, "mappings"), "_meta");
-        copy(owner, INDEX_PIPELINE, t,
+        copy(out->pipeline, sizeof out->pipeline, t,
              json_tree_find(t, json_tree_find(t, meta, NOTE), "pipeline"));
         struct json_tree_text name = t->nodes[i].name;
         if (name.len > 2) /* quotes, and no escapes: it is an index's */
-            snprintf(index, INDEX_NAME, "%.*s", (int)(name.len - 2), name.at + 1);
-        if (!index_is_of(owner, pipeline))
+            snprintf(out->index, sizeof out->index, "%.*s", (int)(name.len - 2), name.at + 1);
+        if (!index_is_of(out->pipeline, pipeline))
             return;
-        *owner = '\0';
+        out->pipeline[0] = '\0';
     }
 }
 
 bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
-                      char index[INDEX_NAME], char owner[INDEX_PIPELINE], struct err *e)
+                      struct index_owner *out, struct err *e)
 {
     struct es_answer a = {0};
     struct json_tree t = {0};
-    *index = *owner = '\0';
+    *out = (struct index_owner){0};
     bool ok = index_ask(
         es,
         &(struct index_request){
@@ -237,7 +240,7 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
     if (!ok)
         err_wrap(e, "mapping of index '%s'", indices);
     else if (t.n > 0)
-        find_owner(&t, pipeline, index, owner);
+        find_owner(&t, pipeline, out);
     json_tree_free(&t);
     es_answer_free(&a);
     return ok;
@@ -245,10 +248,9 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
 
 /* ---- putting ---- */
 
-static bool put(struct es *es, const char *index, const char *what, const struct buf *body,
-                struct es_answer *a, struct err *e)
+static bool put(struct es *es, const struct index_request *r, struct es_answer *a, struct err *e)
 {
-    if (!index_ask(es, &(struct index_request){"PUT", index, what, body}, a, e) || !es_check(a, e))
+    if (!index_ask(es, r, a, e) || !es_check(a, e))
         return false;
     return !index_unacknowledged(a) || err_set(e, ERR_PASSING, "not acknowledged in time");
 }
@@ -261,12 +263,16 @@ bool index_write_meta(struct es *es, const char *index, const char *mappings,
     struct buf note, body;
     buf_init(&note, 1 << 16);
     buf_init(&body, MAX_REQUEST);
-    bool ok =
-        open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
-        mapping_add_meta(&body, &s.tree, s.mappings, mappings, false, NOTE, buf_cstr(&note), e) &&
-        (put(es, index, "/_mapping", &body, &a, e) ||
-         err_wrap(e, "%s note anything in index '%s'",
-                  e->kind == ERR_PASSING ? "could not" : "cannot", index));
+    bool ok = open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
+              mapping_add_meta(&body,
+                               &(struct mapping_meta){.has = {&s.tree, s.mappings},
+                                                      .wants = mappings,
+                                                      .name = NOTE,
+                                                      .value = buf_cstr(&note)},
+                               e) &&
+              (put(es, &(struct index_request){"PUT", index, "/_mapping", &body}, &a, e) ||
+               err_wrap(e, "%s note anything in index '%s'",
+                        e->kind == ERR_PASSING ? "could not" : "cannot", index));
     close_schema(&s);
     es_answer_free(&a);
     buf_free(&note);
@@ -288,7 +294,7 @@ bool index_set_loading(struct es *es, const char *index, bool loading, const cha
                         : mapping_add_setting(&body, settings, "number_of_replicas", e));
     buf_adds(&body, "}");
     ok = ok && (!body.failed || err_memory(e)) &&
-         (put(es, index, "/_settings", &body, &a, e) ||
+         (put(es, &(struct index_request){"PUT", index, "/_settings", &body}, &a, e) ||
           err_wrap(e, "settings of index '%s'", index));
     buf_free(&body);
     es_answer_free(&a);
@@ -317,9 +323,10 @@ static bool misfit(struct fitting *f, const char *difference, struct err *e)
 static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a,
                           struct err *e)
 {
-    char reason[300], told[400];
+    char reason[300], told[MAPPING_TEXT];
     es_reason(a, reason, sizeof reason);
-    if (!mapping_difference(&f->s->tree, f->s->mappings, mappings, reason, told, sizeof told, e))
+    if (!mapping_difference(&(struct mapping_part){&f->s->tree, f->s->mappings}, mappings, reason,
+                            told, e))
         return false;
     return *told ? err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, told)
                  : misfit(f, reason, e);
@@ -331,9 +338,10 @@ static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
     struct buf body;
     bool certain;
     buf_init(&body, MAX_REQUEST);
-    bool ok = mapping_lacking(&f->s->tree, f->s->mappings, mappings, &body, &certain, e);
+    bool ok = mapping_lacking(&(struct mapping_part){&f->s->tree, f->s->mappings}, mappings, &body,
+                              &certain, e);
     if (ok && body.len > 0) {
-        ok = put(f->es, f->index, "/_mapping", &body, &a, e);
+        ok = put(f->es, &(struct index_request){"PUT", f->index, "/_mapping", &body}, &a, e);
         f->fit->added = ok && certain;
         if (!ok && a.status == 400)
             ok = judge_refusal(f, mappings, &a, e);
@@ -350,8 +358,9 @@ static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
 
 static bool compare_settings(struct fitting *f, const char *settings, struct err *e)
 {
-    char told[400];
-    if (!mapping_settings_difference(&f->s->tree, f->s->settings, settings, told, sizeof told, e))
+    char told[MAPPING_TEXT];
+    if (!mapping_settings_difference(&(struct mapping_part){&f->s->tree, f->s->settings}, settings,
+                                     told, e))
         return false;
     f->fit->of_settings = *told;
     return !*told || misfit(f, told, e);

@@ -74,7 +74,6 @@ struct walk {
     char path[PATH_MAX_LEN]; /* of the field at hand: "actors.name" */
     const char *reason;      /* why the server refused it; NULL: it was not asked */
     char *told;              /* the difference in words, as far as reason is about it */
-    size_t told_size;
     int told_score;
     bool certain; /* see mapping_lacking */
 };
@@ -122,15 +121,15 @@ static void tell(struct walk *w, struct json_tree_text name, struct json_tree_te
         return;
     w->told_score = score;
     const char *of = *w->path ? "field" : "its mapping";
-    int n = *w->path ? snprintf(w->told, w->told_size, "%s '%s' has ", of, w->path)
-                     : snprintf(w->told, w->told_size, "%s has ", of);
-    size_t at = n > 0 && (size_t)n < w->told_size ? (size_t)n : 0;
+    int n = *w->path ? snprintf(w->told, MAPPING_TEXT, "%s '%s' has ", of, w->path)
+                     : snprintf(w->told, MAPPING_TEXT, "%s has ", of);
+    size_t at = n > 0 && (size_t)n < MAPPING_TEXT ? (size_t)n : 0;
     if (has.len > 0)
-        snprintf(w->told + at, w->told_size - at, "%.*s '%.*s', the script wants '%.*s'",
+        snprintf(w->told + at, MAPPING_TEXT - at, "%.*s '%.*s', the script wants '%.*s'",
                  (int)name.len, name.at, has.len > 100 ? 100 : (int)has.len, has.at,
                  wants.len > 100 ? 100 : (int)wants.len, wants.at);
     else
-        snprintf(w->told + at, w->told_size - at, "no %.*s, the script wants '%.*s'", (int)name.len,
+        snprintf(w->told + at, MAPPING_TEXT - at, "no %.*s, the script wants '%.*s'", (int)name.len,
                  name.at, wants.len > 100 ? 100 : (int)wants.len, wants.at);
 }
 
@@ -275,15 +274,15 @@ static bool add_root(struct walk *w, size_t has)
     return differs;
 }
 
-bool mapping_lacking(const struct json_tree *t, size_t has, const char *wants, struct buf *out,
+bool mapping_lacking(const struct mapping_part *has, const char *wants, struct buf *out,
                      bool *certain, struct err *e)
 {
     struct json_tree wanted;
     if (!json_tree_read(&wanted, wants, strlen(wants), e))
         return false;
-    struct walk w = {.has = t, .wants = &wanted, .out = out};
+    struct walk w = {.has = has->tree, .wants = &wanted, .out = out};
     size_t mark = out->len;
-    bool differs = add_root(&w, has), ok = !out->failed || err_memory(e);
+    bool differs = add_root(&w, has->node), ok = !out->failed || err_memory(e);
     if (ok && !differs)
         buf_cut(out, mark);
     *certain = w.certain;
@@ -291,8 +290,8 @@ bool mapping_lacking(const struct json_tree *t, size_t has, const char *wants, s
     return ok;
 }
 
-bool mapping_difference(const struct json_tree *t, size_t has, const char *wants,
-                        const char *reason, char *out, size_t size, struct err *e)
+bool mapping_difference(const struct mapping_part *has, const char *wants, const char *reason,
+                        char out[MAPPING_TEXT], struct err *e)
 {
     struct json_tree wanted;
     struct buf ignored;
@@ -300,13 +299,9 @@ bool mapping_difference(const struct json_tree *t, size_t has, const char *wants
     if (!json_tree_read(&wanted, wants, strlen(wants), e))
         return false;
     buf_init(&ignored, 64 << 20);
-    struct walk w = {.has = t,
-                     .wants = &wanted,
-                     .out = &ignored,
-                     .reason = reason,
-                     .told = out,
-                     .told_size = size};
-    add_root(&w, has);
+    struct walk w = {
+        .has = has->tree, .wants = &wanted, .out = &ignored, .reason = reason, .told = out};
+    add_root(&w, has->node);
     bool ok = !ignored.failed || err_memory(e);
     buf_free(&ignored);
     json_tree_free(&wanted);
@@ -322,7 +317,6 @@ struct settings_walk {
     const struct json_tree *has;
     size_t has_node;
     char *told;
-    size_t told_size;
     const char *name; /* of the one to find */
     size_t found;
 };
@@ -369,17 +363,17 @@ static bool compare_setting(struct settings_walk *w, size_t node)
     struct json_tree_text is = json_tree_plain(w->has, has),
                           wants = json_tree_plain(w->wants, node);
     if (has)
-        snprintf(w->told, w->told_size, "setting '%s' is '%.*s', the script wants '%.*s'", w->path,
-                 is.len > 100 ? 100 : (int)is.len, is.at, wants.len > 100 ? 100 : (int)wants.len,
-                 wants.at);
-    else
-        snprintf(w->told, w->told_size, "it has no setting '%s', the script wants '%.*s'", w->path,
+        snprintf(w->told, MAPPING_TEXT, "setting '%.200s' is '%.*s', the script wants '%.*s'",
+                 w->path, is.len > 100 ? 100 : (int)is.len, is.at,
                  wants.len > 100 ? 100 : (int)wants.len, wants.at);
+    else
+        snprintf(w->told, MAPPING_TEXT, "it has no setting '%.200s', the script wants '%.*s'",
+                 w->path, wants.len > 100 ? 100 : (int)wants.len, wants.at);
     return false;
 }
 
-bool mapping_settings_difference(const struct json_tree *t, size_t has, const char *wants,
-                                 char *out, size_t size, struct err *e)
+bool mapping_settings_difference(const struct mapping_part *has, const char *wants,
+                                 char out[MAPPING_TEXT], struct err *e)
 {
     struct json_tree wanted;
     *out = '\0';
@@ -387,10 +381,9 @@ bool mapping_settings_difference(const struct json_tree *t, size_t has, const ch
         return false;
     struct settings_walk w = {.wants = &wanted,
                               .visit = compare_setting,
-                              .has = t,
-                              .has_node = has,
-                              .told = out,
-                              .told_size = size};
+                              .has = has->tree,
+                              .has_node = has->node,
+                              .told = out};
     walk_settings(&w, 1);
     json_tree_free(&wanted);
     return true;
@@ -435,26 +428,26 @@ static void add_members(struct walk *w, const struct json_tree *t, size_t node, 
     }
 }
 
-bool mapping_add_meta(struct buf *out, const struct json_tree *t, size_t has, const char *wants,
-                      bool whole, const char *name, const char *value, struct err *e)
+bool mapping_add_meta(struct buf *out, const struct mapping_meta *m, struct err *e)
 {
-    static const char none[] = "{}";
+    const char *wants = m->wants ? m->wants : "{}";
+    const struct json_tree *t = m->has.tree;
     struct json_tree wanted;
-    if (!json_tree_read(&wanted, wants ? wants : none, strlen(wants ? wants : none), e))
+    if (!json_tree_read(&wanted, wants, strlen(wants), e))
         return false;
     struct walk w = {.has = t, .wants = &wanted, .out = out};
     size_t meta = json_tree_find(&wanted, 1, "_meta");
     buf_addc(out, '{');
-    if (whole)
+    if (m->whole)
         add_members(&w, &wanted, 1, 0, "_meta");
     add_name(&w, (struct json_tree_text){"\"_meta\"", 7});
     buf_addc(out, '{');
     if (t)
-        add_members(&w, t, json_tree_find(t, has, "_meta"), meta, name);
-    add_members(&w, &wanted, meta, 0, name);
+        add_members(&w, t, json_tree_find(t, m->has.node, "_meta"), meta, m->name);
+    add_members(&w, &wanted, meta, 0, m->name);
     if (out->len > 0 && !out->failed && out->data[out->len - 1] != '{')
         buf_addc(out, ',');
-    buf_addf(out, "\"%s\":%s}}", name, value);
+    buf_addf(out, "\"%s\":%s}}", m->name, m->value);
     json_tree_free(&wanted);
     return !out->failed || err_memory(e);
 }

@@ -98,16 +98,17 @@ static bool take_over(struct run *r, const char *index, const char *owner, struc
 bool run_check_owner(struct run *r, bool may_take_over, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    char index[INDEX_NAME], owner[INDEX_PIPELINE], before[INDEX_PIPELINE] = "";
+    struct index_owner owner;
+    char before[INDEX_PIPELINE] = "";
     for (;;) {
-        if (!index_find_owner(r->servers.es, p->sink.indices, p->name, index, owner, e))
+        if (!index_find_owner(r->servers.es, p->sink.indices, p->name, &owner, e))
             return false;
-        if (!*owner)
+        if (!owner.pipeline[0])
             return true;
-        if (!may_take_over || (*before && strcmp(before, owner) != 0))
-            return run_refuse_owner(r, index, owner, e);
-        memcpy(before, owner, sizeof before);
-        if (!take_over(r, index, owner, e))
+        if (!may_take_over || (*before && strcmp(before, owner.pipeline) != 0))
+            return run_refuse_owner(r, owner.index, owner.pipeline, e);
+        memcpy(before, owner.pipeline, sizeof before);
+        if (!take_over(r, owner.index, owner.pipeline, e))
             return false;
     }
 }

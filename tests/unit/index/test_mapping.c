@@ -87,7 +87,8 @@ static void what_is_lacking_is_put(void **state)
         struct err e;
         bool certain;
         buf_init(&out, 10000);
-        assert_true(mapping_lacking(&t, 1, cases[i].wants, &out, &certain, &e));
+        assert_true(
+            mapping_lacking(&(struct mapping_part){&t, 1}, cases[i].wants, &out, &certain, &e));
         assert_string_equal(buf_cstr(&out) ? buf_cstr(&out) : "", cases[i].put);
         assert_int_equal(certain, cases[i].certain);
         buf_free(&out);
@@ -121,9 +122,10 @@ static void a_refusal_is_told_by_its_field(void **state)
     };
     struct json_tree t = tree_of(has);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char told[300];
+        char told[MAPPING_TEXT];
         struct err e;
-        assert_true(mapping_difference(&t, 1, wants, cases[i].reason, told, sizeof told, &e));
+        assert_true(
+            mapping_difference(&(struct mapping_part){&t, 1}, wants, cases[i].reason, told, &e));
         assert_string_equal(told, cases[i].told);
     }
     json_tree_free(&t);
@@ -152,9 +154,10 @@ static void settings_that_are_fixed_are_compared(void **state)
     };
     struct json_tree t = tree_of(has);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        char told[300];
+        char told[MAPPING_TEXT];
         struct err e;
-        assert_true(mapping_settings_difference(&t, 1, cases[i].wants, told, sizeof told, &e));
+        assert_true(
+            mapping_settings_difference(&(struct mapping_part){&t, 1}, cases[i].wants, told, &e));
         assert_string_equal(told, cases[i].told);
     }
     json_tree_free(&t);
@@ -187,8 +190,11 @@ static bool add_meta(const char *has, const char *wants, bool whole, struct buf 
 {
     struct json_tree t = {0};
     bool ok = !has || json_tree_read(&t, has, strlen(has), e);
-    ok = ok &&
-         mapping_add_meta(out, has ? &t : NULL, has ? 1 : 0, wants, whole, "us", "{\"v\":2}", e);
+    ok =
+        ok && mapping_add_meta(out,
+                               &(struct mapping_meta){
+                                   {has ? &t : NULL, has ? 1 : 0}, wants, whole, "us", "{\"v\":2}"},
+                               e);
     json_tree_free(&t);
     return ok;
 }
@@ -223,13 +229,13 @@ static bool everything(struct err *e)
     static const char wants[] = "{\"properties\":{\"a\":{\"type\":\"text\"},\"b\":{}}}";
     struct json_tree t;
     struct buf out;
-    char told[100];
+    char told[MAPPING_TEXT];
     bool certain;
     buf_init(&out, 1000);
     bool ok = json_tree_read(&t, has, strlen(has), e) &&
-              mapping_lacking(&t, 1, wants, &out, &certain, e) &&
-              mapping_difference(&t, 1, wants, "[a]", told, sizeof told, e) &&
-              mapping_settings_difference(&t, 1, wants, told, sizeof told, e) &&
+              mapping_lacking(&(struct mapping_part){&t, 1}, wants, &out, &certain, e) &&
+              mapping_difference(&(struct mapping_part){&t, 1}, wants, "[a]", told, e) &&
+              mapping_settings_difference(&(struct mapping_part){&t, 1}, wants, told, e) &&
               mapping_add_setting(&out, wants, "x", e) && add_meta(has, wants, true, &out, e);
     buf_free(&out);
     json_tree_free(&t);
