@@ -5,24 +5,24 @@
 #include "base/log.h"
 #include "base/stop.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 enum {
-    /* how often a wait looks again: little against a request that the server puts off */
-    LOOK_MS = 20,
-    LEAST_PART = 64, /* a request weighs at least this part of the most: of 5 MB, 80 KB */
-    BYTE_STEPS = 32, /* requests taken, from nothing to the most that one may weigh */
+    CHECK_MS = 20,   /* how often a wait checks again: short compared with a rejected request */
+    LEAST_PART = 64, /* a request may always have this part of the full size: of 5 MB, 80 KB */
+    BYTE_STEPS = 32, /* successful requests, from the least size to the full size */
 };
-static const double PLACE_STEPS = 16; /* requests taken, until one more may be under way */
+static const double PLACE_STEPS = 16; /* successful requests, until one more may be under way */
 
 struct throttle {
     pthread_mutex_t lock;
-    size_t most_bytes, bytes;
-    double most_places, places; /* the whole part of it may be under way */
+    size_t most_bytes, bytes;   /* of a request; 0 < bytes <= most_bytes */
+    double most_places, places; /* the whole part of places may be under way; at least 1 */
     int under_way;
-    unsigned round; /* how often they were halved */
+    unsigned round; /* how often both were halved */
     double max_rate;
     int64_t due_us; /* when max_rate lets the next request begin */
 };
@@ -45,6 +45,7 @@ void throttle_free(struct throttle *t)
 {
     if (!t)
         return;
+    assert(t->under_way == 0);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -57,36 +58,35 @@ size_t throttle_bytes(struct throttle *t)
     return bytes;
 }
 
-/* With a rate, a second's worth at most: an even flow rather than bursts. */
+/* With a rate, one second's items at most: an even flow rather than bursts. */
 bool throttle_is_full(struct throttle *t, size_t bytes, size_t items)
 {
     return bytes >= throttle_bytes(t) || (t->max_rate > 0 && (double)items >= t->max_rate);
 }
 
-/* 0: it may begin, and has. Else: how many milliseconds to wait before asking again. */
-static int64_t try_to_enter(struct throttle *t, size_t items, struct throttle_turn *turn)
+/* 0: the request has begun. Else: how many milliseconds to wait before the next try. */
+static int64_t try_to_enter(struct throttle *t, struct throttle_request *r)
 {
     int64_t now = clock_mono_us(), wait = 0;
     pthread_mutex_lock(&t->lock);
     if (t->under_way >= (int)t->places) {
-        wait = LOOK_MS;
+        wait = CHECK_MS;
     } else if (t->max_rate > 0 && now < t->due_us) {
         wait = (t->due_us - now + 999) / 1000;
     } else {
         t->under_way++;
-        turn->round = t->round;
+        r->round = t->round;
         if (t->max_rate > 0)
-            t->due_us = now + (int64_t)ceil((double)items / t->max_rate * 1e6);
+            t->due_us = now + (int64_t)ceil((double)r->items / t->max_rate * 1e6);
     }
     pthread_mutex_unlock(&t->lock);
     return wait;
 }
 
-bool throttle_enter(struct throttle *t, size_t items, bool (*over)(void *arg), void *arg,
-                    struct throttle_turn *turn, struct err *e)
+bool throttle_enter(struct throttle *t, struct throttle_request *r, struct err *e)
 {
-    for (int64_t wait; (wait = try_to_enter(t, items, turn)) > 0;)
-        if ((over && over(arg)) || !stop_sleep(wait < LOOK_MS ? wait : LOOK_MS))
+    for (int64_t wait; (wait = try_to_enter(t, r)) > 0;)
+        if ((r->over && r->over(r->arg)) || !stop_sleep(wait < CHECK_MS ? wait : CHECK_MS))
             return stop_err(e);
     return true;
 }
@@ -106,16 +106,19 @@ static void rise(struct throttle *t)
     t->places = fmin(t->places + 1 / PLACE_STEPS, t->most_places);
 }
 
-void throttle_leave(struct throttle *t, const struct throttle_turn *turn,
+void throttle_leave(struct throttle *t, const struct throttle_request *r,
                     enum throttle_outcome outcome)
 {
     pthread_mutex_lock(&t->lock);
+    assert(t->under_way > 0);
     t->under_way--;
     size_t before = t->bytes;
     if (outcome == THROTTLE_TAKEN)
         rise(t);
-    else if (outcome == THROTTLE_OVERLOADED && turn->round == t->round)
+    else if (outcome == THROTTLE_OVERLOADED && r->round == t->round)
         fall(t);
+    assert(t->bytes > 0 && t->bytes <= t->most_bytes);
+    assert(t->places >= 1 && t->places <= t->most_places);
     size_t bytes = t->bytes;
     int places = (int)t->places;
     pthread_mutex_unlock(&t->lock);

@@ -62,8 +62,9 @@ static int64_t latest_version(void *worker)
 /* One try, in its turn. *fresh: the rows were not too old for it. */
 static bool send_once(struct worker *w, struct counts *counts, bool *fresh, struct err *e)
 {
-    struct throttle_turn turn;
-    if (!throttle_enter(w->throttle, bulk_count(w->bulk), queue_is_over, w->flow->queue, &turn, e))
+    struct throttle_request turn = {
+        .items = bulk_count(w->bulk), .over = queue_is_over, .arg = w->flow->queue};
+    if (!throttle_enter(w->throttle, &turn, e))
         return false;
     bool ok = false;
     enum throttle_outcome outcome = THROTTLE_FAILED;

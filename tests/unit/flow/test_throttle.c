@@ -33,17 +33,18 @@ static bool at_once(void *arg)
 }
 
 /* Whether a request may begin now. */
-static bool enters(struct throttle *t, struct throttle_turn *turn)
+static bool enters(struct throttle *t, struct throttle_request *turn)
 {
     struct err e = {0};
-    bool ok = throttle_enter(t, 1, at_once, NULL, turn, &e);
+    *turn = (struct throttle_request){.items = 1, .over = at_once};
+    bool ok = throttle_enter(t, turn, &e);
     assert_int_equal(e.kind, ok ? ERR_NONE : ERR_STOPPED);
     return ok;
 }
 
 static void one_request(struct throttle *t, enum throttle_outcome outcome)
 {
-    struct throttle_turn turn;
+    struct throttle_request turn;
     assert_true(enters(t, &turn));
     throttle_leave(t, &turn, outcome);
 }
@@ -51,7 +52,7 @@ static void one_request(struct throttle *t, enum throttle_outcome outcome)
 /* How many may be under way. */
 static int places(struct throttle *t)
 {
-    struct throttle_turn turns[100];
+    struct throttle_request turns[100];
     int n = 0;
     while (n < 100 && enters(t, &turns[n]))
         n++;
@@ -105,7 +106,7 @@ static void requests_that_were_under_way_together_count_as_one(void **state)
 {
     (void)state;
     struct throttle *t = make(8, 0);
-    struct throttle_turn turns[8];
+    struct throttle_request turns[8];
     for (int i = 0; i < 8; i++)
         assert_true(enters(t, &turns[i]));
     for (int i = 0; i < 8; i++)
@@ -119,11 +120,11 @@ static void a_rate_spreads_requests_by_their_items(void **state)
 {
     (void)state;
     struct throttle *t = make(2, 1000);
-    struct throttle_turn turn;
+    struct throttle_request turn = {.items = 50};
     struct err e = {0};
     int64_t begun = clock_mono_us();
     for (int i = 0; i < 4; i++) {
-        assert_true(throttle_enter(t, 50, NULL, NULL, &turn, &e));
+        assert_true(throttle_enter(t, &turn, &e));
         throttle_leave(t, &turn, THROTTLE_TAKEN);
     }
     assert_true(clock_mono_us() - begun >= 3 * 50 * 1000);
@@ -141,10 +142,10 @@ static atomic_int under_way, most;
 
 static void *use(void *arg)
 {
-    struct throttle_turn turn;
+    struct throttle_request turn = {.items = 1};
     struct err e;
     for (int i = 0; i < 200; i++) {
-        if (!throttle_enter(arg, 1, NULL, NULL, &turn, &e))
+        if (!throttle_enter(arg, &turn, &e))
             abort();
         int now = atomic_fetch_add(&under_way, 1) + 1;
         if (now > atomic_load(&most))
