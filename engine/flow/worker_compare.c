@@ -5,23 +5,46 @@
 #include "index/index.h"
 #include "script/pipeline.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* The items to ask about. */
 struct comparison {
     struct bulk *bulk;
-    const size_t *items; /* the ones asked for, of bulk */
-    size_t next;
+    size_t *items;                  /* their numbers in bulk; owned, as keys and locations */
+    const char **keys;              /* of each; the texts are borrowed from bulk */
+    struct doc_location *locations; /* likewise */
+    size_t n, next;
     uint64_t unchanged;
-    const struct stale_copies *copies; /* of a multi_index pipeline */
+    const struct stale_copies *copies; /* of a multi_index pipeline; NULL: of any other */
 };
 
-/* Drops an item that would change nothing: a document that is there, byte for byte, and nowhere
- * else, or the delete of one that is not. */
+static bool choose(struct comparison *c, bool deletes_only, struct err *e)
+{
+    const struct bulk *b = c->bulk;
+    c->items = malloc(bulk_count(b) * sizeof *c->items);
+    c->keys = malloc(bulk_count(b) * sizeof *c->keys);
+    c->locations = malloc(bulk_count(b) * sizeof *c->locations);
+    if (!c->items || !c->keys || !c->locations)
+        return err_memory(e);
+    for (size_t i = 0; i < bulk_count(b); i++) {
+        if (deletes_only && !bulk_is_delete(b, i))
+            continue;
+        c->items[c->n] = i;
+        c->keys[c->n] = bulk_key(b, i);
+        c->locations[c->n++] = (struct doc_location){bulk_index(b, i), bulk_routing(b, i)};
+    }
+    return true;
+}
+
+/* Drops an item that would change nothing: a document that the index holds byte for byte, and only
+ * once, or the delete of a document that does not exist. */
 static bool compare(const struct index_document *d, void *arg, struct err *e)
 {
     struct comparison *c = arg;
     (void)e;
+    assert(c->next < c->n);
     size_t i = c->items[c->next++], len;
     const char *document = bulk_document(c->bulk, i, &len);
     bool same =
@@ -34,38 +57,30 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
     return true;
 }
 
-/* Asks the index about all items, or about the deletes alone, and drops those that would change
- * nothing. */
+static bool ask_index(struct worker *w, struct comparison *c, bool with_source, struct err *e)
+{
+    struct index_lookup lookup = {.keys = c->keys,
+                                  .locations = c->copies ? c->locations : NULL,
+                                  .n = c->n,
+                                  .with_source = with_source,
+                                  .visit = compare,
+                                  .arg = c};
+    return c->n == 0 || index_get_documents(w->es, w->config->pipeline->sink.index, &lookup, e);
+}
+
 bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
 {
-    struct bulk *b = w->bulk;
-    const char **keys = malloc(bulk_count(b) * sizeof *keys);
-    struct doc_location *places = malloc(bulk_count(b) * sizeof *places);
-    size_t *items = malloc(bulk_count(b) * sizeof *items), n = 0;
-    bool multi_index = w->config->pipeline->sink.multi_index,
-         ok = (keys && items && places) || err_memory(e);
-    for (size_t i = 0; ok && i < bulk_count(b); i++)
-        if (!deletes_only || bulk_is_delete(b, i)) {
-            items[n] = i;
-            places[n] = (struct doc_location){bulk_index(b, i), bulk_routing(b, i)};
-            keys[n++] = bulk_key(b, i);
-        }
-    struct comparison c = {.bulk = b, .items = items, .copies = multi_index ? &w->sent : NULL};
-    ok = ok && (n == 0 ||
-                index_get_documents(w->es, w->config->pipeline->sink.index,
-                                    &(struct index_lookup){.keys = keys,
-                                                           .locations = multi_index ? places : NULL,
-                                                           .n = n,
-                                                           .with_source = !deletes_only,
-                                                           .visit = compare,
-                                                           .arg = &c},
-                                    e));
-    free(places);
-    free(keys);
-    free(items);
+    struct comparison c = {.bulk = w->bulk,
+                           .copies = w->config->pipeline->sink.multi_index ? &w->sent : NULL};
+    if (bulk_count(w->bulk) == 0)
+        return true;
+    bool ok = choose(&c, deletes_only, e) && ask_index(w, &c, !deletes_only, e);
+    free(c.items);
+    free(c.keys);
+    free(c.locations);
     if (!ok)
         return false;
-    bulk_compact(b);
+    bulk_compact(w->bulk);
     if (!w->batch->again)
         worker_count(w, &(struct counts){.unchanged = c.unchanged});
     return true;
