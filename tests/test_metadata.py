@@ -96,7 +96,7 @@ def test_an_emptied_table_empties_no_index_of_many(engine, films, search_one, sc
     run(engine, path)
     films.execute("DELETE FROM films")
     done = run(engine, path, "--sweep", code=1)
-    assert "refused to delete so many documents" in done.stderr, done
+    assert "refusing to delete" in done.stderr and "their rows are gone" in done.stderr, done
     assert len(places(search_one)) > ROWS
     run(engine, path, "--sweep", "--allow-deletes")
     assert places(search_one) == {}
@@ -112,7 +112,7 @@ MISTAKES = [
     ("{ routing = '\\xff' }", "its routing is not UTF-8"),
     ("{ 'films-2020' }", "returned a list as metadata"),
     ("'films-2020'", "returned a string as its second value"),
-    ("{ index = 'movies' }", "returned index 'movies', which is none of sink.indices (films,films-*)"),
+    ("{ index = 'movies' }", "returned index 'movies', which does not match sink.indices (films,films-*)"),
 ]
 
 
@@ -129,7 +129,7 @@ def test_wrong_metadata_is_a_dead_letter_that_says_what_is_wrong(engine, films, 
 
 def test_without_sink_indices_documents_choose_no_place(engine, films, search_one, script):
     done = run(engine, script(SCRIPT % (PLACED, "")), code=4)
-    assert "document() returned an index, and sink has no field 'indices'" in done.stderr, done
+    assert "document() returned an index, but sink.indices is not set" in done.stderr, done
     assert places(search_one) == {}
 
 

@@ -140,7 +140,7 @@ def test_a_stretch_that_is_broken_off_is_read_in_smaller_ones(engine, pg, search
     path = script(films.plain(columns="id, v, pg_sleep(0.02)::text AS s", extra=""))
     url = pg.url_at(pg.port, options="-c%20statement_timeout%3D1000")
     done = run(engine, path, "--workers", "1", env={"DATABASE_URL": url}, timeout=120)
-    assert search_one.count("t") == 400 and "going on with fewer than" in done.stderr, done
+    assert search_one.count("t") == 400 and "continuing with fewer than" in done.stderr, done
     keys = script(films.plain(columns="id, v || 'x' AS v, pg_sleep(0.02)::text AS s"), name="keys.lua")
     done = run(engine, keys, "--sweep", "--workers", "1", env={"DATABASE_URL": url}, timeout=120)
     assert search_one.get("t", "400") == {"v": "v400x"}, done

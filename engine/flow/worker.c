@@ -15,9 +15,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-enum { BODY_MAX = 256 << 20 }; /* bytes; one document beyond it is rejected */
+enum { BODY_MAX = 256 << 20 }; /* bytes; a larger document is rejected */
 
-/* ---- what it needs ---- */
+/* ---- opening and closing ---- */
 
 bool worker_open(struct worker *w, struct err *e)
 {
@@ -40,7 +40,7 @@ bool worker_open(struct worker *w, struct err *e)
 
 void worker_close(struct worker *w)
 {
-    script_close(w->script); /* first: its collector may still give a connection back */
+    script_close(w->script); /* first: its garbage collector may still release a connection */
     es_close(w->es);
     pg_pool_free(&w->pool);
     bulk_free(w->bulk);
@@ -53,7 +53,7 @@ void worker_close(struct worker *w)
     buf_free(&w->key);
 }
 
-/* ---- what it reports ---- */
+/* ---- counts and reports ---- */
 
 void worker_begin_attempt(struct worker *w)
 {
@@ -65,7 +65,7 @@ void worker_begin_attempt(struct worker *w)
 void worker_count(struct worker *w, const struct counts *delta)
 {
     counts_add(&w->attempt.counts, delta);
-    /* a request was sent, whatever becomes of the try */
+    /* the requests were sent, even if the try fails */
     w->attempt.counts.bytes = w->attempt.counts.requests = w->attempt.counts.retried_items = 0;
     tally_add(w->flow->tally, delta);
 }
@@ -75,19 +75,19 @@ void worker_uncount(struct worker *w)
     struct counts back = counts_negative(&w->attempt.counts);
     tally_add(w->flow->tally, &back);
     w->attempt.counts = (struct counts){0};
-    w->made -= (int64_t)w->attempt.printed.indexed; /* what has been printed stays so */
+    w->made -= (int64_t)w->attempt.printed.indexed; /* what was printed before remains */
     w->failed = 0;
 }
 
 void worker_report(const char *key, int status, const char *reason, void *arg)
 {
     struct worker *w = arg;
-    bool news = !*key || tally_reject(w->flow->tally, key);
+    bool is_new = !*key || tally_reject(w->flow->tally, key);
     if (!*key)
         worker_count(w, &(struct counts){.rejected = 1});
-    if (news && status == 0) /* of document(): a mistake in it comes with every row */
+    if (is_new && status == 0) /* document() failed: probably it fails on every row */
         alike_warn(w->shared->alike, reason, "document '%s' rejected: %s", key, reason);
-    else if (news)
+    else if (is_new)
         log_warn("document '%s' rejected: %s", key, reason);
     else
         log_debug("document '%s' rejected again: %s", key, reason);
@@ -106,7 +106,7 @@ bool worker_check_rejected(struct worker *w, struct err *e)
             (unsigned long long)max);
     return err_hint(
         e,
-        "correct document() or the mapping, and run again: the state did not pass the last ones");
+        "correct document() or the mapping, and run again: the rejected documents are read again");
 }
 
 bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e)

@@ -15,14 +15,14 @@
 #include <string.h>
 
 enum {
-    UNKNOWN_SIZE = 1 << 20, /* keys of a range that nobody has counted */
-    PAUSE_MS = 100,
+    UNKNOWN_SIZE = 1 << 20, /* keys of a range that was not counted */
+    PAUSE_MS = 100,         /* before smaller queries: a replay conflict passes by itself */
 };
 
-/* One key is left of it: its row is the one. */
+/* What is known about the batch, or the part of it, that is loaded. */
 struct reading {
-    bool single;
-    bool probed; /* it is known to be a row's fault */
+    bool single; /* it cannot be split: the query fails on its one row */
+    bool probed; /* the query succeeds without keys: a row is at fault */
 };
 
 static bool load(struct worker *w, struct reading how, struct err *e);
@@ -39,14 +39,14 @@ static bool can_split(const struct worker *w, struct reading how)
 
 /* ---- parts ---- */
 
-/* part: its keys and bounds are borrowed from whoever made it. */
+/* part: its keys and bounds are borrowed from the caller. */
 static bool load_part(struct worker *w, struct batch *part, bool *seen, struct reading how,
                       struct err *e)
 {
     struct batch *whole = w->batch;
     bool *all_seen = w->seen;
     if (queue_ended(w->flow->queue))
-        return true; /* whoever ended it knows why */
+        return true; /* the error, if any, is the queue's */
     w->batch = part;
     w->seen = seen;
     bool ok = load(w, how, e);
@@ -58,7 +58,7 @@ static bool load_part(struct worker *w, struct batch *part, bool *seen, struct r
     return ok;
 }
 
-/* A part as its batch is, but for the keys. */
+/* A part of b, like b but without keys. */
 static struct batch part_of(const struct batch *b)
 {
     return (struct batch){.lane = b->lane,
@@ -99,7 +99,7 @@ static bool find_bound(struct worker *w, const char *from, int64_t keys, char **
     return ok;
 }
 
-/* Keys up to `to`, and those above it, up to the range's end. */
+/* Loads the range in two parts: up to `to`, and above it. */
 static bool load_ranges(struct worker *w, char *to, int64_t keys, struct reading how, struct err *e)
 {
     const struct batch *b = w->batch;
@@ -114,8 +114,9 @@ static bool load_ranges(struct worker *w, char *to, int64_t keys, struct reading
     return load_part(w, &first, NULL, lower, e) && load_part(w, &second, NULL, how, e);
 }
 
-/* The key that ends the lower half; where fewer are left than were counted, of what is left. *to:
- * NULL: no key is left at all. */
+/* *to: the key that ends the lower half, which has *keys keys; owned by the caller. If the range has
+ * fewer keys than was assumed, halves again until the half is smaller than the range. *to NULL: the
+ * table has no key above b->from. */
 static bool find_middle(struct worker *w, int64_t *keys, char **to, struct err *e)
 {
     const struct batch *b = w->batch;
@@ -148,9 +149,9 @@ static bool split(struct worker *w, struct reading how, struct err *e)
     return ok;
 }
 
-/* ---- why ---- */
+/* ---- whose fault an error is ---- */
 
-/* False: no key is needed for it to fail. */
+/* False: the query fails without any key, too: no row is at fault. *e is that error. */
 static bool probe(struct worker *w, struct err *e)
 {
     struct err found;
@@ -163,7 +164,7 @@ static bool probe(struct worker *w, struct err *e)
     return ok;
 }
 
-/* Of a batch of one row; NULL: its key is none of the table's. */
+/* The key of a batch that cannot be split; NULL: the row's key is not in the table. */
 static const char *key_of(const struct batch *b)
 {
     return !b->is_range ? b->keys[0] : b->to;
@@ -178,25 +179,25 @@ static bool reject_row(struct worker *w, struct err *e)
     if (key)
         err_wrap(&full, "the query fails on its row");
     else if (b->from)
-        err_wrap(&full, "the query fails on a row behind key '%.100s' that the table does not have",
+        err_wrap(&full, "the query fails on a row after key '%.100s' whose key is not in the table",
                  b->from);
     else
-        err_wrap(&full, "the query fails on a row that the table does not have");
+        err_wrap(&full, "the query fails on a row whose key is not in the table");
     memcpy(reason, full.text, sizeof reason);
     return worker_reject(w, key ? key : "", reason, e);
 }
 
-/* What a standby replays may break off several queries one after the other, of whatever size: that
- * is let pass. */
+/* A standby may cancel several queries in a row, whatever their size, because of what it replays: a
+ * pause lets that pass. */
 static bool make_smaller(struct worker *w, struct err *e)
 {
     long long keys = size_of(w->batch);
-    bool tell = chunk_size_too_large(w->config->chunk, keys);
-    if (tell)
-        log_warn("%s; going on with fewer than %lld keys at a time%s%s%s", e->text, keys,
+    bool warn = chunk_size_too_large(w->config->chunk, keys);
+    if (warn)
+        log_warn("%s; continuing with fewer than %lld keys at a time%s%s%s", e->text, keys,
                  e->hint[0] ? " (hint: " : "", e->hint, e->hint[0] ? ")" : "");
     else
-        log_debug("%s; going on with fewer than %lld keys at a time", e->text, keys);
+        log_debug("%s; continuing with fewer than %lld keys at a time", e->text, keys);
     return stop_sleep(PAUSE_MS) || stop_err(e);
 }
 
@@ -216,8 +217,7 @@ static bool load(struct worker *w, struct reading how, struct err *e)
             how.probed = true;
             return can_split(w, how) ? split(w, how, e) : reject_row(w, e);
         }
-        if (e->fault == ERR_FAULT_SIZE && size_of(w->batch) == 1 &&
-            key_of(w->batch)) /* it will not get smaller */
+        if (e->fault == ERR_FAULT_SIZE && size_of(w->batch) == 1 && key_of(w->batch))
             err_wrap(e, "the row of key '%.100s' alone", key_of(w->batch));
         if (!retry_again(&retry, e))
             return false;

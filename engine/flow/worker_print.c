@@ -14,15 +14,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How much standard output takes at once without waiting for anybody: a file, or /dev/null, much; a
- * pipe that is ready, no more than this: a reader that has stalled must not keep us when we are
- * asked to stop. */
+/* How many bytes one write may have so that it does not block. A file or /dev/null never blocks; a
+ * pipe that is ready takes PIPE_BUF bytes. So a stalled reader cannot keep us when a stop is
+ * asked. */
 static size_t portion(void)
 {
     struct stat s;
-    bool waits = fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) ||
-                 isatty(STDOUT_FILENO);
-    return waits ? PIPE_BUF : 1 << 20;
+    bool blocks = fstat(STDOUT_FILENO, &s) != 0 || !(S_ISREG(s.st_mode) || S_ISCHR(s.st_mode)) ||
+                  isatty(STDOUT_FILENO);
+    return blocks ? PIPE_BUF : 1 << 20;
 }
 
 static bool write_out(struct worker *w, const char *data, size_t len, struct err *e)
@@ -33,7 +33,7 @@ static bool write_out(struct worker *w, const char *data, size_t len, struct err
             return stop_err(e);
         ssize_t n = write(STDOUT_FILENO, data, len < most ? len : most);
         if (n < 0 && errno == EPIPE) {
-            queue_enough(w->flow->queue); /* `| head` has seen what it wanted */
+            queue_enough(w->flow->queue); /* `| head` has read enough */
             return true;
         }
         if (n < 0 && errno != EINTR && errno != EAGAIN)
@@ -53,7 +53,7 @@ bool worker_print(struct worker *w, struct err *e)
     if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
     tally_add(w->flow->tally, &(struct counts){.bytes = b->len});
-    worker_count(w, &w->attempt.printed); /* of an index, the search server's answer counts */
+    worker_count(w, &w->attempt.printed);
     w->attempt.printed = (struct counts){0};
     buf_clear(&w->output);
     bulk_clear(w->bulk);

@@ -12,28 +12,27 @@
 
 #include <assert.h>
 
-enum {
-    CLOCK_STEP_US = 1000 * 1000
-}; /* what the database's clock may gain on ours within a batch */
+/* How much the database's clock may gain on ours during a batch. */
+enum { CLOCK_STEP_US = 1000 * 1000 };
 
-/* no clock goes back by more than a year */
+/* A year: a version that is further ahead does not come from a clock that was set back. */
 static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000;
 
-/* The index may have forgotten that a document was deleted since we read it: what is too old is not
- * sent. */
+/* Rows that are too old are not sent: a document may have been deleted since they were read, and the
+ * index remembers a delete for a limited time (index.gc_deletes). */
 static bool check_age(struct worker *w, struct err *e)
 {
     int64_t max = w->config->max_age_us;
     if (max == 0 || clock_mono_us() - w->attempt.read_at_us < max)
         return true;
     return err_set(e, ERR_PASSING,
-                   "rows grew too old while they waited for the search server; reading them again");
+                   "rows became too old while waiting for the search server; reading them again");
 }
 
-/* A version that is not ours stands in the way. If the database's clock has passed it by now, it is
- * another run's, which has read from this database after us: what is read again is as new as that,
- * and gets a higher version. If the clock has not, but only this pipeline writes to the index, the
- * clock went back, and a state that knew better was lost: versions go on above that one. */
+/* The document has a version that we did not issue. If the database's clock has passed it by now,
+ * another run has read the row after us: read again, the row is as new, and gets a higher version.
+ * If the clock has not passed it, and only this pipeline writes to the index, the clock was set back
+ * and the state that knew the version was lost: further versions are issued above it. */
 static bool retry_after_other_writer(struct worker *w, struct err *e)
 {
     int64_t clock_us = w->attempt.version + (clock_mono_us() - w->attempt.read_at_us),
@@ -47,11 +46,11 @@ static bool retry_after_other_writer(struct worker *w, struct err *e)
     if (passed)
         return err_wrap(e, "another run is writing to the index; reading again");
     versions_raise(w->flow->versions, foreign);
-    return err_wrap(e,
-                    "PostgreSQL's clock is %lld s behind the versions of this pipeline that the "
-                    "index holds: it "
-                    "went back; reading again, for versions above them",
-                    (long long)((foreign - clock_us) / 1000000));
+    return err_wrap(
+        e,
+        "PostgreSQL's clock is %lld s behind the versions that this pipeline has written "
+        "to the index: the clock was set back; reading again with higher versions",
+        (long long)((foreign - clock_us) / 1000000));
 }
 
 static int64_t latest_version(void *worker)
@@ -59,7 +58,7 @@ static int64_t latest_version(void *worker)
     return versions_last(((struct worker *)worker)->flow->versions);
 }
 
-/* One try, in its turn. *fresh: the rows were not too old for it. */
+/* One try, once the throttle allows it. *fresh: the rows were not too old for it. */
 static bool send_once(struct worker *w, struct counts *counts, bool *fresh, struct err *e)
 {
     struct throttle_request turn = {
@@ -88,7 +87,7 @@ bool worker_request(struct worker *w, struct counts *counts, struct err *e)
         size_t before = bulk_count(w->bulk);
         if (send_once(w, counts, &fresh, e))
             break;
-        if (!fresh) /* it will not get younger */
+        if (!fresh)
             return false;
         if (bulk_count(w->bulk) < before)
             retry_moved(&retry);

@@ -26,12 +26,12 @@
 
 enum { KNOWN_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
 
-/* ---- passing on ---- */
+/* ---- sending and printing ---- */
 
-/* A document() may end without a return for some rows, as if it had returned nil. But where there
- * is none in it, it was forgotten; and where it ends with `return make(row)`, and make() gave
- * nothing for all the rows of a load so far, make() has forgotten its own. Nothing is deleted
- * then. */
+/* document() may end without a return for some rows, as if it had returned nil. But if it has no
+ * return statement at all, the user forgot it; and if it ends with `return make(row)`, and make()
+ * has returned nothing for any row of a load so far, the user forgot the one in make(). Nothing is
+ * deleted then. */
 static bool check_returns(struct worker *w, struct err *e)
 {
     bool forgotten =
@@ -82,7 +82,7 @@ static bool add_delete(struct worker *w, const char *key, struct err *e)
            bulk_delete(w->bulk, key, w->attempt.version, e);
 }
 
-/* With a note whose it is, so that no other pipeline takes it for its own. */
+/* Its _meta names this pipeline, so that no other one takes it for its own. */
 static bool create_index(struct worker *w, const char *index, struct err *e)
 {
     const struct pipeline *p = w->config->pipeline;
@@ -99,7 +99,7 @@ static bool create_index(struct worker *w, const char *index, struct err *e)
     return ok;
 }
 
-/* The index that a document names is made like sink.index, if it is missing. */
+/* Creates the index that a document names, like sink.index, if it does not exist. */
 static bool ensure_index(struct worker *w, const char *index, struct err *e)
 {
     struct index_info info;
@@ -111,25 +111,24 @@ static bool ensure_index(struct worker *w, const char *index, struct err *e)
         return false;
     if (!info.exists && !create_index(w, index, e))
         return false;
-    keyset_put(w->known, index, NULL, 0); /* without room: looked at again */
+    keyset_put(w->known, index, NULL, 0); /* without room, it is asked for again */
     return true;
 }
 
-/* Where document() says that this one goes. */
+/* Puts the open item where document() says. */
 static bool place(struct worker *w, struct err *e)
 {
     const struct pipeline *p = w->config->pipeline;
     const struct script_made *m = &w->doc;
     if ((m->index[0] || m->routing[0]) && !p->sink.multi_index)
         return err_set(e, ERR_FINAL,
-                       "document() returned %s, and sink has no field 'indices', where such "
-                       "documents are looked "
-                       "for later: indices = \"%s\"",
+                       "document() returned %s, but sink.indices is not set; set indices = "
+                       "\"%s\", so that such documents are found later",
                        m->index[0] ? "an index" : "a routing",
                        m->index[0] ? "NAME-*" : p->sink.index);
     if (m->index[0] && !pipeline_has_index(p, m->index))
         return err_set(e, ERR_FINAL,
-                       "document() returned index '%s', which is none of sink.indices (%s)",
+                       "document() returned index '%s', which does not match sink.indices (%s)",
                        m->index, p->sink.indices);
     if (m->index[0] && !ensure_index(w, m->index, e))
         return false;
@@ -138,7 +137,7 @@ static bool place(struct worker *w, struct err *e)
     return true;
 }
 
-/* Writes the document straight into the request's body, or into the output. */
+/* Writes the document directly into the request's body, or into the output. */
 static bool add_document(struct worker *w, const PGresult *row, const char *key, struct err *e)
 {
     bool print = w->config->output == WORKER_DOCUMENTS;
@@ -170,7 +169,7 @@ static bool add_document(struct worker *w, const PGresult *row, const char *key,
 
 /* ---- keys ---- */
 
-/* Whether another row had the same key. */
+/* Remembers that there is a row with the key. True: another row had it, too. */
 static bool mark_seen(struct worker *w, const char *key)
 {
     struct batch *b = w->batch;
@@ -184,10 +183,10 @@ static bool mark_seen(struct worker *w, const char *key)
     return before;
 }
 
-/* The query has several rows for one key. Of given keys the first row counts, so that a sweep does
- * not send a document again and again. A chunk of the table is not searched that closely: there
- * the last one counts. */
-static bool note_repeated(struct worker *w, const char *key, struct err *e)
+/* The query has several rows for one key. In a list of keys the first row is used, so that a sweep
+ * does not alternate between two documents. In a chunk a repeated key may be missed: there the last
+ * row is used. */
+static bool keep_repeated(struct worker *w, const char *key, struct err *e)
 {
     w->attempt.repeated++;
     if (!w->attempt.repeated_key && !(w->attempt.repeated_key = strdup(key)))
@@ -195,11 +194,11 @@ static bool note_repeated(struct worker *w, const char *key, struct err *e)
     return true;
 }
 
-/* What was sent twice is one document. */
+/* A document that was sent twice counts once. */
 static void count_repeated(struct worker *w)
 {
     uint64_t twice = w->seen || w->config->output != WORKER_INDEX ? 0 : w->attempt.repeated;
-    if (twice > w->attempt.counts.indexed) /* some were rejected */
+    if (twice > w->attempt.counts.indexed) /* some of them were rejected */
         twice = w->attempt.counts.indexed;
     if (w->attempt.repeated == 0)
         return;
@@ -207,8 +206,8 @@ static void count_repeated(struct worker *w)
     tally_set_repeated(w->flow->tally, w->attempt.repeated_key);
 }
 
-/* A dead letter that has succeeded, or has gone, is one no more: unless the server rejects it after
- * all, which comes behind. */
+/* Reports that a dead letter has succeeded or its row is gone. If the server rejects the document
+ * all the same, that is reported later, and counts. */
 static bool clear_dead(struct worker *w, const char *key, struct err *e)
 {
     return w->config->output != WORKER_INDEX || !dead_keys_has(w->flow->dead, key) ||
@@ -219,7 +218,7 @@ static bool clear_dead(struct worker *w, const char *key, struct err *e)
 
 static bool columns_changed(struct err *e)
 {
-    err_set(e, ERR_FINAL, "the columns of the query have changed while it ran: run again");
+    err_set(e, ERR_FINAL, "the columns of the query have changed since the start: run again");
     e->fault = ERR_FAULT_SCHEMA;
     return false;
 }
@@ -234,7 +233,7 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
     if (!key)
         return w->key.failed ? err_memory(e) : worker_reject(w, "", "its key is NULL", e);
     bool repeated = mark_seen(w, key);
-    if (repeated && !note_repeated(w, key, e))
+    if (repeated && !keep_repeated(w, key, e))
         return false;
     if (repeated && w->seen)
         return true;
@@ -264,7 +263,7 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
     return true;
 }
 
-/* A key that was asked for and has no row any more: its document goes. */
+/* Deletes the documents of keys that have no row. */
 static bool delete_unseen(struct worker *w, struct err *e)
 {
     for (size_t i = 0; w->seen && i < w->batch->n; i++)

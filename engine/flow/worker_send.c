@@ -71,8 +71,8 @@ static bool reserve_deletes(struct worker *w, int64_t *reserved, struct err *e)
         n = count_deletes(w->bulk);
         if (!delete_budget_reserve(budget, n)) {
             err_set(e, ERR_FINAL,
-                    "refused to delete so many documents of index '%s': %lld more have no row",
-                    w->config->pipeline->sink.index, (long long)n);
+                    "refusing to delete %lld more documents from index '%s': their rows are gone",
+                    (long long)n, w->config->pipeline->sink.index);
             return err_hint(e, DELETE_BUDGET_HINT);
         }
     }
