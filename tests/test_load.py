@@ -2,6 +2,7 @@
 changes, deletes, rejections, and what a dry run prints instead."""
 import json
 import os
+import signal
 import subprocess
 import uuid
 
@@ -233,6 +234,21 @@ def test_a_since_after_the_state_does_not_move_the_state(engine, movies, loaded)
     assert loaded.get("movies", skipped)["title"] == STALKER
     ok(engine(MOVIES))
     assert loaded.get("movies", skipped)["title"] == "later"
+
+
+def test_a_since_after_the_state_does_not_move_it_by_a_reload_either(engine, movies, loaded, wait_until):
+    def state():
+        with open(engine.state, encoding="utf-8") as f:
+            return f.read()
+
+    ok(engine("state", "set", MOVIES, "2022-01-01"))
+    before = state()
+    following = engine.start(MOVIES, "--since", "2026-01-01", "--follow")
+    wait_until(lambda: ": following" in following.stderr)
+    following.signal(signal.SIGHUP)
+    wait_until(lambda: "reloaded" in following.stderr)
+    assert following.stop().returncode == 143
+    assert state() == before
 
 
 def test_a_since_without_a_state_does_not_make_one(engine, movies, search):

@@ -461,7 +461,7 @@ static bool finish(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
     struct err ignored;
-    if (!x->main) /* this call resumes after the swap; or try again */
+    if (!x->main) /* resumed after the swap; or the other process has ended since */
         x->main = state_file_open(x->main_path, &ignored);
     if (!run_changes(r, e) || !hand_over(x, e))
         return false;

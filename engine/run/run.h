@@ -1,13 +1,23 @@
-/* run: a pipeline at work: everything that is open while it runs, and the ways to carry its rows.
+/* run: a pipeline at work: everything that is open while it runs.
  *
- *     cmd_run.c     the options, the beginning and the end (cmd_reindex.c and reindex.c are another
- *                   user)
- *     run_open.c    opening: the script, both servers, the state; the workers
- *     run_index.c   the index: that it is there, fits the script, and is still the same
- *     run_load.c    until all is up to date: the first load, what changed, a sweep, given keys
- *     run_alter.c    a table that is altered under a run
- *     run_follow.c  for ever: looking again, sweeping, reloading the script
- *     run_execute.c the hooks round the work, and what it came to
+ * Uses     what the parts below are made of.
+ * Threads  one, the main thread. The workers get what they share with it in a worker_config.
+ * Promise  nothing of a run is outside its struct run, so that one process can have several.
+ *
+ * The modules of this wing, from the ground up; each uses those before it:
+ *
+ *     run_script, run_servers   parts of a run that know nothing of the others
+ *     run                       the parts together, and patience with the servers
+ *     run_state                 the state: opened, bound to the script, whether it is enough
+ *     run_meta, run_index       the index: whose it is, whether it exists, fits, is still the same
+ *     run_guard, run_warn       how much may be deleted; what a run warns of
+ *     run_workers               the queue and the workers, started and stopped
+ *     run_open                  opens and closes all of that
+ *     run_load                  until the index is up to date
+ *     run_reload, run_alter     another script in a run that goes on; a table that was altered
+ *     run_follow                keeps the index in sync
+ *     run_execute               the hooks before and after, and the summary
+ *     run_pipeline, reindex     what the commands call
  */
 #pragma once
 #include "flow/coordinator.h"
@@ -43,16 +53,16 @@ struct run_state {
     bool frozen;              /* data must not be saved: it skips rows that were never read */
 };
 
-/* The index that is written to. run_index.c alone changes it, once it is open. */
+/* The index that is written to. run_index and run_meta alone change it. */
 struct run_index {
     struct index_info info;
     struct index_meta meta, saved_meta; /* what its _meta is to say, and what it says */
     bool meta_readonly;                 /* its _meta is not ours to write, or cannot be written */
-    bool is_new;   /* created by this run, and the state does not know it yet */
-    bool filtered; /* sink.index is an alias with a filter: see run_index_to_search */
-    bool replaced; /* by an index that reindex has made: run_adopt is due */
-    char *
-        alias; /* owned; sink.index as the script has it, if that is an alias of several; or NULL */
+    bool is_new;                        /* created by this run, and the state does not know it */
+    bool filtered;                      /* sink.index is an alias with a filter */
+    bool replaced;                      /* by an index that reindex has built: run_adopt is due */
+    /* owned; sink.index as the script has it, if that is an alias of several indexes; or NULL */
+    char *alias;
     struct echo echo;
 };
 
@@ -90,7 +100,8 @@ bool run_is_partial(const struct run *r);
 /* The lane of feeds that go over the whole table: the first load, a sweep, given keys. */
 size_t run_scan_lane(const struct run *r);
 
-/* A step that is repeated until it succeeds, with waits while its error is passing. */
+/* Repeats step until it succeeds, and waits between two tries. False: its error is final, time is
+ * up (servers.give_up_after), or a stop was asked. */
 bool run_patiently(struct run *r, bool (*step)(struct run *, struct err *), struct err *e);
 
 enum run_server { RUN_POSTGRES, RUN_SEARCH };

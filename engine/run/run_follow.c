@@ -97,7 +97,7 @@ static void warn_regularly(struct following *f, int64_t now)
     run_warn_repeated(f->run);
     for (size_t i = 0; i < source_of(f)->n_tables; i++)
         if (f->feeds[i]) {
-            run_warn_horizon(f->run, feed_poll_report(f->feeds[i]));
+            run_warn_horizon(&f->run->user, feed_poll_report(f->feeds[i]));
             return; /* the sessions are the same for all tables */
         }
 }

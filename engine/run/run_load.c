@@ -59,7 +59,7 @@ struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, stru
     if (retry_until(r->servers.give_up_after, read_poll_start, &q, e) &&
         run_bind_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* run_follow warns of it regularly */
-            run_warn_horizon(r, &start.report);
+            run_warn_horizon(&r->user, &start.report);
         f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,
                       &r->state.data.tables[table].checkpoint, &start, to_the_limit, e);
     }
@@ -117,7 +117,7 @@ static bool begin_snapshot(struct run *r, struct err *e)
             continue;
         bool ok = feed_poll_start_read(&r->user.source, &r->servers.pool, i, &start, e);
         ok = ok && run_bind_server(r, start.server, e) && begin_table(r, i, &start, e) &&
-             run_report_table(r, i, start.report.standby, e);
+             run_report_table(&r->user.source, &r->servers.pool, i, start.report.standby, e);
         feed_poll_start_free(&start);
         if (!ok)
             return false;

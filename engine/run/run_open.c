@@ -10,6 +10,7 @@
 #include "store/deadletter.h"
 #include "store/state_file.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 bool run_open(struct run *r, const char *path, struct err *e)
@@ -17,7 +18,6 @@ bool run_open(struct run *r, const char *path, struct err *e)
     bool (*open)(struct run_script *, const char *, struct err *) =
         r->options.dry_run ? run_open_script_dry : run_open_script;
     return open(&r->user, path, e) &&
-           /* before anything is touched */
            (!r->options.follow || run_can_follow(&r->user.pipeline, e)) &&
            run_open_servers(&r->servers, &r->user.pipeline, r->options.dry_run, e) &&
            run_open_rest(r, e);
@@ -47,6 +47,7 @@ bool run_open_rest(struct run *r, struct err *e)
 
 void run_close(struct run *r)
 {
+    assert(!r->work.workers); /* they use what is freed here */
     coordinator_free(&r->work.coordinator);
     flow_close(&r->work.flow);
     chunk_size_free(r->work.chunk);

@@ -14,13 +14,13 @@
 
 /* ---- what delays a poll, and what it cannot see ---- */
 
-void run_warn_horizon(const struct run *r, const struct source_report *report)
+void run_warn_horizon(const struct run_script *s, const struct source_report *report)
 {
-    struct watermark_rule rule = source_rule(&r->user.source, 0, report->standby);
+    struct watermark_rule rule = source_rule(&s->source, 0, report->standby);
     if (watermark_is_over_limit(&rule, &report->watermark))
         log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
                  "its changes are read after it ends",
-                 r->user.pipeline.name, report->who,
+                 s->pipeline.name, report->who,
                  (long long)((report->watermark.clock_us - report->watermark.oldest_us) / 1000000));
 }
 
@@ -70,19 +70,19 @@ bool run_report_hidden(struct run *r, bool at_start, struct err *e)
     return true;
 }
 
-bool run_report_table(struct run *r, size_t table, bool standby, struct err *e)
+bool run_report_table(const struct source *s, struct pg_pool *pool, size_t table, bool standby,
+                      struct err *e)
 {
-    const struct source *s = &r->user.source;
     struct watermark_rule rule = source_rule(s, table, standby);
     const char *label = s->tables[table].label;
     struct buf sql;
     bool unseen, indexed;
-    struct pg *pg = pg_acquire(&r->servers.pool, e);
+    struct pg *pg = pg_acquire(pool, e);
     buf_init(&sql, 1 << 16);
     struct source_reader reader = source_reader(s, table, pg);
     bool ok = pg && source_has_index(&reader, &indexed, &sql, e) &&
               source_has_unseen(&reader, &unseen, e);
-    pg_release(&r->servers.pool, pg);
+    pg_release(pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
         log_info("table '%s' has no index on its cursor: every poll scans the whole table; "
                  "consider: %s",

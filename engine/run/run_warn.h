@@ -10,16 +10,20 @@
 #include <stddef.h>
 
 struct err;
+struct pg_pool;
 struct run;
+struct run_script;
+struct source;
 struct source_report;
 
 /* Warns of a session whose transaction has been open for longer than horizon_limit. */
-void run_warn_horizon(const struct run *r, const struct source_report *report);
+void run_warn_horizon(const struct run_script *s, const struct source_report *report);
 /* Warns, once, of tables that show no row because of row security; at_start: logs also where it may
  * hide some rows. Waits for PostgreSQL. */
 bool run_report_hidden(struct run *r, bool at_start, struct err *e);
-/* Logs what makes polls of the table slow, or blind to some changes. */
-bool run_report_table(struct run *r, size_t table, bool standby, struct err *e);
+/* Logs why polls of the table are slow, or miss some changes. standby: of the server. */
+bool run_report_table(const struct source *s, struct pg_pool *pool, size_t table, bool standby,
+                      struct err *e);
 /* Warns if there is no state, but the index was loaded by this pipeline: perhaps the wrong folder. */
 void run_warn_lost_state(const struct run *r);
 /* Warns if the load made no document, although the table has rows. */

@@ -10,6 +10,7 @@
 #include "run/run_state.h"
 #include "store/deadletter.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,23 +20,22 @@ enum {
     SCAN_WINDOW = 2, /* of the scan's lane: a chunk's size is measured only when it is done */
     /* bytes of a chunk: a worker that is ahead of its turn to print should not have to wait */
     PRINT_CHUNK = WORKER_AHEAD * 3 / 4,
-    LOAD_CHUNK = 2, /* requests: with more, workers are idle at the end, a crash repeats more */
-    CHUNK_ROWS =
-        1 << 20,      /* at most: with more, the last rows would be too old when they are sent */
+    /* requests: with more, workers are idle at the end, and a crash repeats more */
+    LOAD_CHUNK = 2,
+    /* at most: with more, the last rows would be too old when they are sent */
+    CHUNK_ROWS = 1 << 20,
     LIMIT_ROWS = 100, /* at least, with --limit: a search for the first few documents */
 };
 static const double CHUNK_S = 60; /* of the script's rate, at most: for the same reason */
 
-static int64_t max_age_us(const struct run *r)
+/* name: of the index, for people. */
+static int64_t max_age_us(const struct index_info *index, const char *name)
 {
-    if (r->options.dry_run)
-        return 0;
-    if (r->index.info.gc_deletes_ms >= MIN_GC_DELETES_MS)
-        return r->index.info.gc_deletes_ms * 1000 / 2;
+    if (index->gc_deletes_ms >= MIN_GC_DELETES_MS)
+        return index->gc_deletes_ms * 1000 / 2;
     log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, "
-             "so that a slow "
-             "request cannot bring one back",
-             r->user.pipeline.sink.index, (long long)(r->index.info.gc_deletes_ms / 1000));
+             "so that a slow request cannot restore one",
+             name, (long long)(index->gc_deletes_ms / 1000));
     return 0;
 }
 
@@ -52,39 +52,48 @@ static bool open_flow(struct run *r, int workers, struct err *e)
     return ok;
 }
 
-static void load_dead_keys(struct run *r)
+/* letters: NULL: there are none. */
+static void load_dead_keys(struct dead_keys *keys, const struct deadletters *letters)
 {
     const char *key;
     size_t at = 0;
-    while (r->state.dead && deadletters_next(r->state.dead, &at, &key))
-        dead_keys_set(r->work.flow.dead, key, true);
+    while (letters && deadletters_next(letters, &at, &key))
+        dead_keys_set(keys, key, true);
+}
+
+/* The most rows that a chunk may have. */
+static int64_t chunk_rows(const struct run_options *o, double rate)
+{
+    int64_t most = CHUNK_ROWS;
+    if (rate > 0 && rate * CHUNK_S < (double)most)
+        most = (int64_t)(rate * CHUNK_S);
+    if (o->limit > 0 && o->limit < most)
+        most = o->limit;
+    return most > LIMIT_ROWS ? most : LIMIT_ROWS;
 }
 
 static bool make_chunk(struct run *r, int workers, struct err *e)
 {
     const struct pipeline *p = &r->user.pipeline;
-    size_t bytes = r->options.dry_run ? PRINT_CHUNK : (size_t)p->sink.batch_bytes * LOAD_CHUNK;
-    int64_t most = CHUNK_ROWS;
-    double rate = r->options.dry_run ? 0 : p->sink.max_rate / workers;
-    if (rate > 0 && rate * CHUNK_S < (double)most)
-        most = (int64_t)(rate * CHUNK_S);
-    if (r->options.limit > 0 && r->options.limit < most)
-        most = r->options.limit;
-    struct chunk_size_config config = {.bytes = bytes,
-                                       .most = most > LIMIT_ROWS ? most : LIMIT_ROWS,
-                                       .expected = r->work.progress.expected,
-                                       .workers = workers};
+    bool dry = r->options.dry_run;
+    struct chunk_size_config config = {
+        .bytes = dry ? PRINT_CHUNK : (size_t)p->sink.batch_bytes * LOAD_CHUNK,
+        .most = chunk_rows(&r->options, dry ? 0 : p->sink.max_rate / workers),
+        .expected = r->work.progress.expected,
+        .workers = workers,
+    };
     r->work.chunk = chunk_size_new(&config, e);
     return r->work.chunk != NULL;
 }
 
 bool run_start_workers(struct run *r, struct err *e)
 {
+    assert(!r->work.workers && !r->work.flow.queue); /* ended by run_stop_workers, run_restart */
     int workers = r->options.limit > 0 ? 1 : (int)r->options.workers;
     bool bulk = r->options.format && strcmp(r->options.format, "bulk") == 0;
     if (!open_flow(r, workers, e) || !make_chunk(r, workers, e))
         return false;
-    load_dead_keys(r);
+    load_dead_keys(r->work.flow.dead, r->state.dead);
     r->work.coordinator = (struct coordinator){
         .flow = &r->work.flow,
         .source = &r->user.source,
@@ -110,7 +119,8 @@ bool run_start_workers(struct run *r, struct err *e)
         .limit = r->options.limit,
         .index_is_ours = r->index.saved_meta.known &&
                          strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) == 0,
-        .max_age_us = max_age_us(r),
+        .max_age_us =
+            r->options.dry_run ? 0 : max_age_us(&r->index.info, r->user.pipeline.sink.index),
         .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
         .give_up_after = r->servers.give_up_after,
     };
