@@ -17,56 +17,54 @@
 #include <stdlib.h>
 
 enum {
-    /* how often progress is looked at while nothing else happens */
-    TICK_MS = 250,
-    /* without a question to a server, until its connection is given up */
-    REST_TICKS = 8,
-    CLOCK_BEHIND_US = 1000 * 1000, /* less is no step of a clock, and passes by itself */
-    /* a full disk is not emptied at once, and the log may lie on it */
+    TICK_MS = 250,                 /* between two rounds while nothing happens */
+    IDLE_TICKS = 8,                /* until idle connections are closed */
+    CLOCK_BEHIND_US = 1000 * 1000, /* less is drift, not a clock that was set back */
+    /* A full disk takes a while to be emptied, and the log may be on it. */
     SAVE_AGAIN_US = 10 * 1000 * 1000,
 };
 
-bool coordinator_init(struct coordinator *p, struct err *e)
+bool coordinator_init(struct coordinator *c, struct err *e)
 {
-    p->n_lanes = p->source->n_tables + 1;
-    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
-    return p->lanes || err_memory(e);
+    c->n_lanes = c->source->n_tables + 1;
+    c->lanes = calloc(c->n_lanes, sizeof *c->lanes);
+    return c->lanes || err_memory(e);
 }
 
-void coordinator_free(struct coordinator *p)
+void coordinator_free(struct coordinator *c)
 {
-    free(p->lanes);
-    p->lanes = NULL;
-    state_data_free(&p->clean);
+    free(c->lanes);
+    c->lanes = NULL;
+    state_data_free(&c->clean);
 }
 
-void coordinator_begin_window(struct coordinator *p)
+void coordinator_begin_window(struct coordinator *c)
 {
-    tally_begin_window(p->flow->tally);
-    state_data_free(&p->clean);
+    tally_begin_window(c->flow->tally);
+    state_data_free(&c->clean);
 }
 
-void coordinator_set(struct coordinator *p, size_t lane, struct feed *f)
+void coordinator_set_feed(struct coordinator *c, size_t lane, struct feed *f)
 {
-    p->lanes[lane] = (struct coordinator_lane){.feed = f};
+    c->lanes[lane] = (struct coordinator_lane){.feed = f};
 }
 
 /* ---- acknowledgements ---- */
 
-static bool keep_checkpoint(struct coordinator *p, size_t lane, struct checkpoint *done,
-                            struct err *e)
+static bool apply_checkpoint(struct coordinator *c, size_t lane, struct checkpoint *done,
+                             struct err *e)
 {
-    struct state_data *d = p->data;
-    if (lane < p->source->n_tables) {
-        struct state_table *t = state_table(d, p->source->tables[lane].state_name);
+    struct state_data *d = c->data;
+    if (lane < c->source->n_tables) {
+        struct state_table *t = state_table(d, c->source->tables[lane].state_name);
         if (!t)
             return err_memory(e);
         checkpoint_move(&t->checkpoint, done);
         return true;
     }
     char **to = d->phase == STATE_SNAPSHOT ? &d->after : &d->sweep_after;
-    /* the last part has no upper bound: who began the pass ends it, and until then a stop must not
-     * read as "nothing is done" */
+    /* The last chunk has no upper bound. The caller ends the pass; until then `after` stays, since
+     * NULL would mean that nothing is done. */
     if (!done->after)
         return true;
     free(*to);
@@ -75,104 +73,102 @@ static bool keep_checkpoint(struct coordinator *p, size_t lane, struct checkpoin
     return true;
 }
 
-static bool note_rejections(struct coordinator *p, struct err *e)
+static bool collect_rejections(struct coordinator *c, struct err *e)
 {
-    struct rejections reports = queue_rejections(p->flow->queue);
+    struct rejections reports = queue_rejections(c->flow->queue);
     bool ok = true;
-    for (size_t i = 0; ok && p->dead && i < reports.n; i++) {
+    for (size_t i = 0; ok && c->dead && i < reports.n; i++) {
         const struct rejection *r = &reports.list[i];
         if (r->reason)
-            ok = deadletters_add(p->dead, r->key, r->reason, r->status, e);
+            ok = deadletters_add(c->dead, r->key, r->reason, r->status, e);
         else
-            deadletters_clear(p->dead, r->key);
-        dead_keys_set(p->flow->dead, r->key, r->reason != NULL);
+            deadletters_clear(c->dead, r->key);
+        dead_keys_set(c->flow->dead, r->key, r->reason != NULL);
     }
-    p->unsaved |= reports.n > 0;
+    c->unsaved |= reports.n > 0;
     rejections_free(&reports);
     return ok;
 }
 
-/* Keeps the state as it is before the marks pass the first rejected document. A rejection counts
+/* Copies the state before a checkpoint passes the first rejected document. A rejection is counted
  * before its batch is acknowledged. */
-static bool keep_clean(struct coordinator *p, struct err *e)
+static bool keep_clean(struct coordinator *c, struct err *e)
 {
-    if (p->clean.tables || tally_rejected_in_window(p->flow->tally) == 0)
+    if (c->clean.tables || tally_rejected_in_window(c->flow->tally) == 0)
         return true;
-    return state_data_copy(&p->clean, p->data) || err_memory(e);
+    return state_data_copy(&c->clean, c->data) || err_memory(e);
 }
 
-/* The rejected documents of a run that failed come again, when what was wrong has been
- * corrected. */
-static void go_back(struct coordinator *p)
+/* After a failed run: the next one reads the rejected documents again, once the user has corrected
+ * what was wrong. */
+static void restore_clean(struct coordinator *c)
 {
-    if (!p->clean.tables)
+    if (!c->clean.tables)
         return;
-    state_data_free(p->data);
-    *p->data = p->clean;
-    p->clean = (struct state_data){0};
-    p->unsaved = true;
+    state_data_free(c->data);
+    *c->data = c->clean;
+    c->clean = (struct state_data){0};
+    c->unsaved = true;
 }
 
-/* The marks first, so that the rejections of what they pass are among those that follow. */
-bool coordinator_note(struct coordinator *p, struct err *e)
+/* Checkpoints first: then the reports of all batches that they pass are among those collected. */
+bool coordinator_collect(struct coordinator *c, struct err *e)
 {
-    bool ok = !p->state || keep_clean(p, e);
-    for (size_t i = 0; ok && p->state && i < p->n_lanes; i++) {
+    bool ok = !c->state || keep_clean(c, e);
+    for (size_t i = 0; ok && c->state && i < c->n_lanes; i++) {
         struct checkpoint done = {0};
-        if (queue_low_water(p->flow->queue, i, &done)) {
-            ok = keep_checkpoint(p, i, &done, e);
-            p->unsaved = true;
+        if (queue_low_water(c->flow->queue, i, &done)) {
+            ok = apply_checkpoint(c, i, &done, e);
+            c->unsaved = true;
         }
         checkpoint_free(&done);
     }
-    return ok && note_rejections(p, e);
+    return ok && collect_rejections(c, e);
 }
 
-static bool save(struct coordinator *p, struct err *e)
+static bool save(struct coordinator *c, struct err *e)
 {
-    if (p->dead && !deadletters_sync(p->dead, e))
+    if (c->dead && !deadletters_sync(c->dead, e))
         return false;
-    p->data->version = versions_last(p->flow->versions);
-    if (p->state && !state_file_save(p->state, p->data, e))
+    c->data->version = versions_last(c->flow->versions);
+    if (c->state && !state_file_save(c->state, c->data, e))
         return false;
-    p->unsaved = false;
+    c->unsaved = false;
     return true;
 }
 
-/* Between batches: a state that cannot be saved just now is saved at a later batch. */
-static bool tick(struct coordinator *p, struct err *e)
+/* After each round. If the state cannot be saved for the moment, a later round tries again. */
+static bool report_and_save(struct coordinator *c, struct err *e)
 {
-    struct counts sums = tally_counts(p->flow->tally);
-    int64_t behind = versions_clock_behind(p->flow->versions);
-    progress_show(p->progress, &sums);
+    struct counts counts = tally_counts(c->flow->tally);
+    int64_t behind = versions_clock_behind(c->flow->versions);
+    progress_show(c->progress, &counts);
     if (behind >= CLOCK_BEHIND_US)
-        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: it "
-                 "went back, "
-                 "or another server "
-                 "answers; versions go on above that one",
+        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: the "
+                 "clock was set back, or another server answers; continuing with versions above it",
                  (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
-    if (!coordinator_note(p, e))
+    if (!coordinator_collect(c, e))
         return false;
-    if (!p->unsaved || clock_mono_us() < p->save_at_us || save(p, e))
+    if (!c->unsaved || clock_mono_us() < c->save_at_us || save(c, e))
         return true;
     if (e->kind != ERR_PASSING)
         return false;
-    log_warn("%s; going on", e->text);
-    p->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
+    log_warn("%s; continuing", e->text);
+    c->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
     return true;
 }
 
 /* ---- feeding ---- */
 
-static bool next_batch(struct coordinator *p, struct feed *f, struct batch **b, struct err *e)
+static bool next_batch(struct coordinator *c, struct feed *f, struct batch **b, struct err *e)
 {
     struct retry retry;
-    retry_start(&retry, p->give_up_after);
+    retry_start(&retry, c->give_up_after);
     retry.over = queue_is_over;
-    retry.arg = p->flow->queue;
+    retry.arg = c->flow->queue;
     while (!feed_next(f, b, e))
         if (!retry_again(&retry, e)) {
-            if (queue_ended(p->flow->queue)) /* by somebody else's error: none of ours */
+            if (queue_ended(c->flow->queue)) /* by a worker's error, which the queue has */
                 e->kind = ERR_NONE;
             return false;
         }
@@ -180,102 +176,102 @@ static bool next_batch(struct coordinator *p, struct feed *f, struct batch **b, 
     return true;
 }
 
-/* Nothing is asked for a while: lets go of idle connections, for which a worker may be waiting. */
-static void rest(struct coordinator *p)
+/* Closes connections that have been idle for a while, so that workers can have the slots. */
+static void release_idle(struct coordinator *c)
 {
-    for (size_t i = 0; i < p->n_lanes; i++)
-        if (p->lanes[i].feed)
-            feed_release_idle(p->lanes[i].feed);
+    for (size_t i = 0; i < c->n_lanes; i++)
+        if (c->lanes[i].feed)
+            feed_release_idle(c->lanes[i].feed);
 }
 
-bool coordinator_round(struct coordinator *p, bool *moved, struct err *e)
+bool coordinator_round(struct coordinator *c, bool *moved, struct err *e)
 {
     *moved = false;
-    for (size_t i = 0; i < p->n_lanes; i++) {
-        struct coordinator_lane *l = &p->lanes[i];
+    for (size_t i = 0; i < c->n_lanes; i++) {
+        struct coordinator_lane *l = &c->lanes[i];
         struct batch *b;
-        if (!l->feed || l->over || !queue_room(p->flow->queue, i))
+        if (!l->feed || l->over || !queue_room(c->flow->queue, i))
             continue;
-        if (!next_batch(p, l->feed, &b, e))
+        if (!next_batch(c, l->feed, &b, e))
             return false;
         l->over = !b;
         if (!b)
             continue;
-        b->again = p->again;
-        b->skip_unchanged |= p->again;
-        queue_put(p->flow->queue, i, b);
+        b->again = c->again;
+        b->skip_unchanged |= c->again;
+        queue_put(c->flow->queue, i, b);
         *moved = true;
     }
-    if (!tick(p, e))
+    if (!report_and_save(c, e))
         return false;
     e->kind = ERR_NONE;
-    return !queue_ended(p->flow->queue);
+    return !queue_ended(c->flow->queue);
 }
 
-bool coordinator_done(const struct coordinator *p, size_t lane)
+bool coordinator_lane_is_done(const struct coordinator *c, size_t lane)
 {
-    return (!p->lanes[lane].feed || p->lanes[lane].over) && queue_idle(p->flow->queue, lane);
+    return (!c->lanes[lane].feed || c->lanes[lane].over) && queue_idle(c->flow->queue, lane);
 }
 
-static bool all_done(const struct coordinator *p)
+static bool all_done(const struct coordinator *c)
 {
-    for (size_t i = 0; i < p->n_lanes; i++)
-        if (!coordinator_done(p, i))
+    for (size_t i = 0; i < c->n_lanes; i++)
+        if (!coordinator_lane_is_done(c, i))
             return false;
     return true;
 }
 
-bool coordinator_drain(struct coordinator *p, struct err *e)
+bool coordinator_drain(struct coordinator *c, struct err *e)
 {
     bool moved;
-    for (int ticks = 0; coordinator_round(p, &moved, e); ticks++) {
-        if (all_done(p))
-            return coordinator_note(p, e) && (!p->unsaved || coordinator_save(p, e));
-        if (moved || queue_wait(p->flow->queue, TICK_MS))
+    for (int ticks = 0; coordinator_round(c, &moved, e); ticks++) {
+        if (all_done(c))
+            return coordinator_collect(c, e) && (!c->unsaved || coordinator_save(c, e));
+        if (moved || queue_wait(c->flow->queue, TICK_MS))
             ticks = 0;
-        if (ticks == REST_TICKS)
-            rest(p);
+        if (ticks == IDLE_TICKS)
+            release_idle(c);
     }
     if (e->kind != ERR_NONE)
-        queue_fail(p->flow->queue, e);
-    coordinator_keep(p, e);
-    return e->kind == ERR_NONE; /* enough */
+        queue_fail(c->flow->queue, e);
+    coordinator_abort(c, e);
+    return e->kind == ERR_NONE; /* queue_enough */
 }
 
-bool coordinator_settle(struct coordinator *p, struct err *e)
+bool coordinator_settle(struct coordinator *c, struct err *e)
 {
-    struct coordinator_lane *lanes = p->lanes;
-    p->lanes = calloc(p->n_lanes, sizeof *p->lanes);
-    bool ok = p->lanes ? coordinator_drain(p, e) : err_memory(e);
-    free(p->lanes);
-    p->lanes = lanes;
+    struct coordinator_lane *lanes = c->lanes;
+    c->lanes = calloc(c->n_lanes, sizeof *c->lanes);
+    bool ok = c->lanes ? coordinator_drain(c, e) : err_memory(e);
+    free(c->lanes);
+    c->lanes = lanes;
     return ok;
 }
 
-void coordinator_must_save(struct coordinator *p)
+void coordinator_must_save(struct coordinator *c)
 {
-    p->unsaved = true;
+    c->unsaved = true;
 }
 
-void coordinator_keep(struct coordinator *p, struct err *e)
+void coordinator_abort(struct coordinator *c, struct err *e)
 {
     struct err ignored;
-    if (!p->lanes) /* it did not come to that again */
+    if (!c->lanes) /* the workers could not be started again */
         return;
-    bool noted = coordinator_note(p, &ignored);
-    if (queue_error(p->flow->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
-        go_back(p);
-    if ((!noted || p->unsaved) && !save(p, &ignored))
-        log_warn("%s", ignored.text); /* the next run repeats it */
+    bool noted = coordinator_collect(c, &ignored);
+    if (queue_error(c->flow->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
+        restore_clean(c);
+    if ((!noted || c->unsaved) && !save(c, &ignored))
+        log_warn("%s", ignored.text); /* the next run reads the changes again */
 }
 
-bool coordinator_save(struct coordinator *p, struct err *e)
+bool coordinator_save(struct coordinator *c, struct err *e)
 {
     struct retry retry;
-    if (!p->state && !p->dead)
+    if (!c->state && !c->dead)
         return true;
-    retry_start(&retry, p->give_up_after);
-    while (!save(p, e))
+    retry_start(&retry, c->give_up_after);
+    while (!save(c, e))
         if (!retry_again(&retry, e))
             return false;
     retry_done(&retry);

@@ -1,17 +1,17 @@
-/* coordinator: moves the feeds' batches into the queue, and the low-water marks of their acknowledgements
+/* coordinator: moves the feeds' batches into the queue, and the checkpoints of acknowledged batches
  * into the state.
  *
- * Uses     feed, queue, state, deadletter, progress, retry, log.
+ * Uses     feed, flow, queue, state, deadletter, progress, retry, log.
  * Threads  one, the main thread.
- * Promise  the state never says more than what is acknowledged, nor passes a rejection that is not
- *          on disk. A state that could not be saved costs a repetition, not a loss. A run that
- *          fails for good leaves the state before its first rejected document: what was wrong (with
- *          the script, the mapping) is corrected, and those come again by themselves. One that
- *          follows does so for a while (coordinator_begin_window) alone: what was rejected before stands
- *          among the dead letters, and is not worth days of changes once more.
+ * Promise  the state never passes a batch that is not acknowledged, nor a rejected document that is
+ *          not on disk as a dead letter. If the state cannot be saved, work is repeated, never lost.
+ *          A run that fails for good leaves the state before its first rejected document: once the
+ *          user has corrected the script or the mapping, the next run reads those documents again.
+ *          While following, that holds for a window of time only (coordinator_begin_window): older
+ *          rejected documents remain dead letters, so that days of changes are not read again.
  *
- * Lane i of the queue is that of tracked table i; the last lane is for what goes over the whole:
- * the first load, a sweep, given keys.
+ * Lane i of the queue is that of tracked table i. The last lane is for what concerns all rows: the
+ * first load, a sweep, given keys.
  */
 #pragma once
 #include "flow/progress.h"
@@ -29,10 +29,10 @@ struct source;
 
 struct coordinator_lane {
     struct feed *feed; /* borrowed; NULL: none */
-    bool over;         /* it has no more, for now */
+    bool over;         /* the feed has no more batches for now */
 };
 
-struct coordinator { /* all borrowed, but for lanes */
+struct coordinator { /* all borrowed, except lanes and clean */
     const struct flow *flow;
     const struct source *source;
     struct state_file *state; /* NULL: nothing is saved */
@@ -41,42 +41,42 @@ struct coordinator { /* all borrowed, but for lanes */
     struct progress *progress;
     double give_up_after; /* seconds; 0: never */
     bool unsaved;         /* data is ahead of the file */
-    int64_t save_at_us;   /* not tried before: it has just failed */
-    /* owned: data as it was before the window's first rejection; has no tables until then */
+    int64_t save_at_us;   /* clock_mono_us before which saving is not tried again */
+    /* owned: data as it was before the window's first rejection; without tables until then */
     struct state_data clean;
-    /* what the feeds bring was loaded a moment ago, and is compared first */
-    bool again;
+    bool again; /* the feeds' rows were loaded a moment ago: compare them first, see struct batch */
     struct coordinator_lane *lanes; /* owned */
     size_t n_lanes;
 };
 
-/* makes the lanes, as many as source has tables and one more */
-bool coordinator_init(struct coordinator *p, struct err *e);
-void coordinator_free(struct coordinator *p); /* bears a zeroed struct */
-/* Rejections before now count no more: neither for max_rejected nor for where the state goes back
- * to. */
-void coordinator_begin_window(struct coordinator *p);
-void coordinator_set(struct coordinator *p, size_t lane, struct feed *f);
+/* Makes the lanes: one for each table of the source, and the last one. False: no memory. */
+bool coordinator_init(struct coordinator *c, struct err *e);
+void coordinator_free(struct coordinator *c); /* safe on a zeroed struct */
+/* Begins a window: earlier rejections no longer count, neither towards max_rejected nor for the
+ * position to which a failed run returns. */
+void coordinator_begin_window(struct coordinator *c);
+/* The feed of that lane (borrowed), from now on; NULL: none. */
+void coordinator_set_feed(struct coordinator *c, size_t lane, struct feed *f);
 
-/* One round over the lanes: moves a batch from each feed that has one, where there is room; saves
- * the state if it advanced. *moved: whether anything was put. False: e says why; ERR_NONE: the
- * queue has ended by itself. */
-bool coordinator_round(struct coordinator *p, bool *moved, struct err *e);
-/* Whether the lane's feed has no more and all of it is acknowledged: perhaps just now, so that data
- * does not say it yet (coordinator_note). */
-bool coordinator_done(const struct coordinator *p, size_t lane);
-/* Takes over what is acknowledged by now into data. */
-bool coordinator_note(struct coordinator *p, struct err *e);
-/* Rounds until all feeds have no more and all is acknowledged; then the state is saved. */
-bool coordinator_drain(struct coordinator *p, struct err *e);
-/* The same for what has been put so far: the feeds stay where they are, and bring nothing more. */
-bool coordinator_settle(struct coordinator *p, struct err *e);
-/* The caller has changed data: it is saved with the next round. */
-void coordinator_must_save(struct coordinator *p);
-/* After a failure: keeps what was acknowledged before it, if that can be saved now. *e becomes the
- * queue's error, if it has one. */
-void coordinator_keep(struct coordinator *p, struct err *e);
+/* One round over the lanes: moves a batch from each feed that has one into the queue, if there is
+ * room; saves the state if it has advanced. *moved: whether there was any batch. False: e says why;
+ * ERR_NONE: the queue has ended, see queue_error. */
+bool coordinator_round(struct coordinator *c, bool *moved, struct err *e);
+/* Whether the lane's feed has no more batches and all of them are acknowledged. Data may lack the
+ * last ones until the next coordinator_collect. */
+bool coordinator_lane_is_done(const struct coordinator *c, size_t lane);
+/* Puts the checkpoints and reports of the batches acknowledged by now into data and dead. */
+bool coordinator_collect(struct coordinator *c, struct err *e);
+/* Repeats rounds until all feeds have no more batches and all are acknowledged, then saves the
+ * state. True, too, once the queue has ended without an error. */
+bool coordinator_drain(struct coordinator *c, struct err *e);
+/* The same for the batches in the queue: the feeds stay as they are and are not asked for more. */
+bool coordinator_settle(struct coordinator *c, struct err *e);
+/* The caller has changed data: the next round saves it. */
+void coordinator_must_save(struct coordinator *c);
+/* After a failure: saves what was acknowledged before it, if that is possible at once. *e becomes
+ * the queue's error, if it has one. */
+void coordinator_abort(struct coordinator *c, struct err *e);
 
-/* Saves what is acknowledged by now; if it cannot be saved for the moment, waits and tries
- * again. */
-bool coordinator_save(struct coordinator *p, struct err *e);
+/* Saves data and the dead letters; waits and tries again after a passing error. */
+bool coordinator_save(struct coordinator *c, struct err *e);

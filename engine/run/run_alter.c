@@ -62,7 +62,7 @@ bool run_recover_altered(struct run *r, struct err *e)
     run_stop_workers(r);
     if (!stop_sleep(PAUSE_MS))
         return stop_err(e);
-    bool ok = coordinator_note(&r->work.coordinator, e) &&
+    bool ok = coordinator_collect(&r->work.coordinator, e) &&
               retry_until(r->servers.give_up_after, open_successor, &next, e) &&
               run_restart(r, &next.script, e);
     run_close_script(&next.script);

@@ -52,7 +52,7 @@ static void free_feeds(struct following *f)
 {
     struct run *r = f->run;
     for (size_t i = 0; i < r->work.coordinator.n_lanes && r->work.coordinator.lanes; i++)
-        coordinator_set(&r->work.coordinator, i, NULL);
+        coordinator_set_feed(&r->work.coordinator, i, NULL);
     for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++)
         feed_free(f->feeds[i]);
     free(f->feeds);
@@ -73,7 +73,7 @@ static bool open_feeds(struct following *f, struct err *e)
         f->feeds[i] = run_poll_table(r, i, false, e);
         if (!f->feeds[i])
             return false;
-        coordinator_set(&r->work.coordinator, i, f->feeds[i]);
+        coordinator_set_feed(&r->work.coordinator, i, f->feeds[i]);
     }
     return true;
 }
@@ -133,9 +133,9 @@ static bool end_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
     /* the sweep's last checkpoint: taken later, it would stand for a sweep that is running */
-    if (!coordinator_note(&r->work.coordinator, e))
+    if (!coordinator_collect(&r->work.coordinator, e))
         return false;
-    coordinator_set(&r->work.coordinator, run_scan_lane(r), NULL);
+    coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), NULL);
     feed_free(f->sweep);
     f->sweep = NULL;
     run_state_swept(&r->state);
@@ -156,7 +156,7 @@ static bool begin_sweep(struct following *f, struct err *e)
     f->sweep_is_whole = !r->state.data.sweep_after;
     f->sweep = feed_sweep(source_of(f), &r->servers.pool, r->servers.es, run_index_to_search(r),
                           r->state.dead, r->work.chunk, r->state.data.sweep_after, e);
-    coordinator_set(&r->work.coordinator, run_scan_lane(r), f->sweep);
+    coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);
     return f->sweep != NULL;
@@ -165,7 +165,8 @@ static bool begin_sweep(struct following *f, struct err *e)
 static bool advance_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
-    if (f->sweep && coordinator_done(&r->work.coordinator, run_scan_lane(r)) && !end_sweep(f, e))
+    if (f->sweep && coordinator_lane_is_done(&r->work.coordinator, run_scan_lane(r)) &&
+        !end_sweep(f, e))
         return false;
     return f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()) ||
            begin_sweep(f, e);
@@ -195,7 +196,7 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
     struct run *r = f->run;
     bool reloaded = fresh;
     for (size_t i = 0; i < r->work.coordinator.n_lanes; i++)
-        coordinator_set(&r->work.coordinator, i, NULL);
+        coordinator_set_feed(&r->work.coordinator, i, NULL);
     if (!coordinator_drain(&r->work.coordinator, e))
         return false;
     free_feeds(f);
@@ -305,7 +306,7 @@ static void end(struct run *r, struct err *e)
     struct err why = *e;
     if (e->kind != ERR_NONE)
         queue_fail(r->work.flow.queue, e);
-    coordinator_keep(&r->work.coordinator, e);
+    coordinator_abort(&r->work.coordinator, e);
     /* that the script no longer fits says more than what failed because of it */
     if (why.kind == ERR_USAGE)
         *e = why;

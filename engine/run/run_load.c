@@ -24,9 +24,9 @@ static bool drain_scan(struct run *r, struct feed *f, struct err *e)
 {
     if (!f)
         return false;
-    coordinator_set(&r->work.coordinator, run_scan_lane(r), f);
+    coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f);
     bool ok = coordinator_drain(&r->work.coordinator, e);
-    coordinator_set(&r->work.coordinator, run_scan_lane(r), NULL);
+    coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), NULL);
     feed_free(f);
     return ok;
 }
@@ -76,14 +76,14 @@ bool run_changes(struct run *r, struct err *e)
         if (!r->user.source.tables[i].cursor)
             continue;
         ok = (feeds[i] = run_poll_table(r, i, true, e));
-        coordinator_set(&r->work.coordinator, i, feeds[i]);
+        coordinator_set_feed(&r->work.coordinator, i, feeds[i]);
         if (ok && r->options.dry_run) /* one after the other: the output is in order */
             ok = coordinator_drain(&r->work.coordinator, e);
     }
     r->work.progress.expected = 0;
     ok = ok && coordinator_drain(&r->work.coordinator, e);
     for (size_t i = 0; feeds && i < n; i++) {
-        coordinator_set(&r->work.coordinator, i, NULL);
+        coordinator_set_feed(&r->work.coordinator, i, NULL);
         feed_free(feeds[i]);
     }
     free(feeds);
