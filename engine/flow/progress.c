@@ -7,8 +7,8 @@
 #include <string.h>
 
 enum {
-    DRAW_US = 250 * 1000,      /* often enough to look alive */
-    LOG_US = 30 * 1000 * 1000, /* seldom enough not to fill a journal */
+    DRAW_US = 250 * 1000,      /* often enough to be seen moving */
+    LOG_US = 30 * 1000 * 1000, /* rarely enough not to fill a journal */
 };
 
 char *progress_number(uint64_t n, char out[PROGRESS_TEXT])
@@ -52,13 +52,13 @@ static void describe(const struct progress *p, uint64_t done, double rate, char 
              per_second, clock_duration((int64_t)(remaining * 1e6), left));
 }
 
-void progress_show(struct progress *p, const struct counts *sums)
+void progress_show(struct progress *p, const struct counts *counts)
 {
     int64_t now = clock_mono_us();
     if (now - p->shown_us < (p->terminal ? DRAW_US : LOG_US))
         return;
     p->shown_us = now;
-    uint64_t done = sums->indexed + sums->deleted + sums->superseded + sums->rejected;
+    uint64_t done = counts->indexed + counts->deleted + counts->superseded + counts->rejected;
     char line[300];
     describe(p, done, (double)done * 1e6 / (double)(now - p->started_us + 1), line, sizeof line);
     if (p->terminal)

@@ -1,5 +1,5 @@
-/* progress: how far it is, for people: a line on a terminal that is overwritten, now and then a log
- * line elsewhere.
+/* progress: how many documents are done, for people: a line that is redrawn on a terminal, a log line
+ * from time to time elsewhere.
  *
  * Uses     log, clock, counts.
  * Threads  one, the main thread.
@@ -12,16 +12,16 @@
 
 struct progress {
     const char *name; /* borrowed: the pipeline's */
-    int64_t expected; /* documents, about; 0: not known */
+    int64_t expected; /* documents, approximately; 0: not known */
     int64_t started_us, shown_us;
-    bool terminal; /* stderr is one, and nobody asked for quiet */
+    bool terminal; /* stderr is one, and the user did not ask for silence */
 };
 
-/* terminal: whether to draw a line in place. */
+/* name: borrowed. terminal: whether to redraw one line. */
 void progress_start(struct progress *p, const char *name, bool terminal);
-/* Shows the sums so far, if it is time to. Cheap: call it often. */
-void progress_show(struct progress *p, const struct counts *sums);
-void progress_end(struct progress *p); /* takes the line away */
+/* Shows the counts so far, if the last time was long enough ago. Cheap: call it often. */
+void progress_show(struct progress *p, const struct counts *counts);
+void progress_end(struct progress *p); /* removes the line */
 
 enum { PROGRESS_TEXT = 64 };
 /* "12,345" into out, which holds PROGRESS_TEXT bytes; returns out. */
