@@ -5,11 +5,14 @@
 
 #include "base/stop.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 enum {
     SQL_MAX = 4096,
@@ -23,6 +26,7 @@ static const int64_t EPOCH_US = 946684800000000;
 
 struct pg_replication {
     struct pg *pg; /* owned */
+    int wake;      /* readable once pg_replication_interrupt was called */
     char *copy;    /* libpq's: what the last message lies in */
     uint64_t confirmed;
 };
@@ -122,6 +126,22 @@ static bool wait_result(struct pg_replication *r, struct err *e)
     }
 }
 
+/* As pg.c's for all other sessions, so that a key has one text. This protocol has no statements
+ * with parameters, and several of these would be one message. */
+static const char settings_sql[] =
+    "SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO'; SET IntervalStyle TO 'postgres'; "
+    "SET bytea_output TO 'hex'; SET extra_float_digits TO 3";
+
+static bool set_up(struct pg_replication *r, struct err *e)
+{
+    if (!PQsendQuery(r->pg->conn, settings_sql))
+        return start_error(r, NULL, e);
+    bool ok = true;
+    for (PGresult *res; ok && wait_result(r, e) && (res = PQgetResult(r->pg->conn)); PQclear(res))
+        ok = PQresultStatus(res) == PGRES_COMMAND_OK || start_error(r, res, e);
+    return ok && !stop_asked();
+}
+
 static bool begin_copy(struct pg_replication *r, const char *command, struct err *e)
 {
     if (!PQsendQuery(r->pg->conn, command))
@@ -142,10 +162,12 @@ struct pg_replication *pg_replication_start(struct pg_server *server,
     struct buf b;
     buf_init(&b, SQL_MAX);
     bool ok = r || err_memory(e);
+    if (ok && (r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        ok = err_set(e, ERR_FINAL, "cannot make an event: %s", strerror(errno));
     ok = ok && (r->pg = pg_open_replication(server, e));
     if (ok) {
         const char *command = make_command(&b, options);
-        ok = command ? begin_copy(r, command, e) : err_memory(e);
+        ok = command ? set_up(r, e) && begin_copy(r, command, e) : err_memory(e);
         ok = ok || err_wrap(e, "could not read the log of slot '%s'", options->slot);
     }
     buf_free(&b);
@@ -161,6 +183,8 @@ void pg_replication_end(struct pg_replication *r)
         return;
     PQfreemem(r->copy);
     pg_close(r->pg);
+    if (r->wake > 0)
+        close(r->wake);
     free(r);
 }
 
@@ -207,20 +231,19 @@ static bool ended(struct pg_replication *r, struct err *e)
     return false;
 }
 
-/* Waits for more input. *late: there is none in time. */
+/* Waits for more input. *late: there is none in time, or nobody wants it any more. */
 static bool wait_input(struct pg_replication *r, int64_t deadline_us, bool *late, struct err *e)
 {
     PGconn *conn = r->pg->conn;
-    int64_t left_us = deadline_us - clock_mono_us();
-    *late = left_us <= 0;
-    if (*late)
-        return true;
     short events = PQflush(conn) > 0 ? POLLIN | POLLOUT : POLLIN;
-    enum stop_wait waited = stop_wait_fd(PQsocket(conn), events, (left_us + 999) / 1000);
-    if (waited == STOP_ASKED)
+    struct pollfd fds[] = {
+        {PQsocket(conn), events, 0}, {r->wake, POLLIN, 0}, {stop_fd(), POLLIN, 0}};
+    int64_t left_us = deadline_us - clock_mono_us();
+    int n = left_us > 0 ? poll(fds, 3, (int)((left_us + 999) / 1000)) : 0;
+    if (stop_asked())
         return stop_err(e);
-    *late = waited == STOP_TIMEOUT;
-    return *late || PQconsumeInput(conn) || pg_error(r->pg, NULL, NULL, e);
+    *late = left_us <= 0 || n == 0 || fds[1].revents;
+    return *late || n < 0 || PQconsumeInput(conn) || pg_error(r->pg, NULL, NULL, e);
 }
 
 bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,
@@ -242,14 +265,20 @@ bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,
     return true;
 }
 
-bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, struct err *e)
+bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e)
 {
     char status[STATUS_LENGTH] = {'r'};
     r->confirmed = lsn > r->confirmed ? lsn : r->confirmed;
     for (int i = 0; i < 3; i++) /* written, flushed, applied */
         put_number(status + 1 + 8 * i, r->confirmed);
     put_number(status + 25, (uint64_t)(clock_wall_us() - EPOCH_US));
+    status[33] = ask;
     if (PQputCopyData(r->pg->conn, status, STATUS_LENGTH) <= 0 || PQflush(r->pg->conn) < 0)
         return pg_error(r->pg, NULL, NULL, e);
     return true;
+}
+
+void pg_replication_interrupt(struct pg_replication *r)
+{
+    eventfd_write(r->wake, 1);
 }

@@ -11,7 +11,7 @@
  *     struct pg_replication *r = pg_replication_start(server, &options, e);
  *     while (pg_replication_next(r, 10000, &message, e)) {
  *         if (message.kind == PG_REPLICATION_DATA) ... // borrowed until the next call
- *         if (message.reply) pg_replication_confirm(r, durable, e);
+ *         if (message.reply) pg_replication_confirm(r, durable, false, e);
  *     }
  *     pg_replication_end(r);
  */
@@ -52,9 +52,12 @@ void pg_replication_end(struct pg_replication *r);
  * (ERR_PASSING: it was lost, or the server shuts down), or a stop was asked. */
 bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,
                          struct pg_replication_message *message, struct err *e);
-/* Tells the server that it may forget the log below `lsn`; also keeps the connection alive. 0:
- * nothing is confirmed yet. */
-bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, struct err *e);
+/* Tells the server that it may forget the log below `lsn` (lower than before: as before); also
+ * keeps the connection alive. ask: the server is to answer with a keepalive. */
+bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e);
+/* Ends a wait of pg_replication_next, now and from now on; a last confirmation can still be sent.
+ * For another thread, while the connection exists. */
+void pg_replication_interrupt(struct pg_replication *r);
 
 /* "16/B374D848", as PostgreSQL writes a position, into out; returns out. */
 enum { PG_LSN_TEXT = 24 };

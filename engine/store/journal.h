@@ -10,7 +10,7 @@
  *          memory.
  *
  *     journal_append(j, &record, e);             // one write; the reader can have it at once
- *     journal_sync(j, &lsn, e);                  // the log up to lsn may be forgotten by the server
+ *     journal_sync(j, e);                        // the server may forget what was appended
  *
  *     while (journal_next(j, &record, &found, e) && found) ... // record: until the next call
  *     journal_release(j, &record.end, e);        // all up to there is delivered
@@ -37,7 +37,7 @@ struct journal_position {
 
 /* Keys of one table that one transaction changed, or a part of them. */
 struct journal_record {
-    uint64_t xid;      /* of 64 bits */
+    uint64_t xid;      /* as the log has it */
     uint64_t lsn;      /* the end of the commit, in the last record of a transaction; else 0 */
     int64_t commit_us; /* since the epoch */
     uint32_t kind;     /* the caller's own */
@@ -55,9 +55,8 @@ void journal_close(struct journal *j);
 
 /* False, ERR_PASSING: the disk is full, or the like; nothing of it was appended. */
 bool journal_append(struct journal *j, const struct journal_record *record, struct err *e);
-/* Syncs what was appended. *lsn: the end of the last transaction that is whole in the journal, now
- * or once, also if it is released; 0: none yet. */
-bool journal_sync(struct journal *j, uint64_t *lsn, struct err *e);
+/* Syncs what was appended. */
+bool journal_sync(struct journal *j, struct err *e);
 
 /* The next record. *found: whether there is one yet. False, ERR_FINAL: the journal is damaged
  * there. */

@@ -142,7 +142,7 @@ static void changes_stream_in_and_are_forgotten_once_confirmed(void **state)
     expect(r, PGOUTPUT_COMMIT, &commit);
     runs(NULL, "INSERT INTO %s VALUES (2)", name);
     expect_insert(r, "2");
-    assert_true(pg_replication_confirm(r, commit.end, &e));
+    assert_true(pg_replication_confirm(r, commit.end, false, &e));
     pg_lsn_text(commit.end, text);
     for (int64_t end = clock_mono_us() + SOON_US; clock_mono_us() < end; usleep(10000))
         if (runs(is,

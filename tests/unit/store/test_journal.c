@@ -139,11 +139,9 @@ static void another_process_goes_on_where_the_state_says(void **state)
     (void)state;
     struct journal *j = reopen(NULL, (struct journal_position){0, 0});
     struct err e = {0};
-    uint64_t lsn = 0;
     for (int i = 1; i <= 3; i++)
         append(j, i, 2);
-    assert_true(journal_sync(j, &lsn, &e));
-    assert_int_equal(lsn, 30);
+    assert_true(journal_sync(j, &e));
     struct journal_position first = expect(j, 1, 2);
     j = reopen(j, first);
     expect(j, 2, 2);
@@ -154,8 +152,6 @@ static void another_process_goes_on_where_the_state_says(void **state)
     j = reopen(j, last);
     expect_no_more(j);
     assert_int_equal(journal_bytes(j), 0);
-    assert_true(journal_sync(j, &lsn, &e));
-    assert_int_equal(lsn, 40);
     journal_close(j);
 }
 
