@@ -394,7 +394,7 @@ static bool swap(struct reindex *x, struct err *e)
               patiently(x, swap_alias, e);
     quiesce_release(asked);
     if (ok)
-        log_info("%s: '%s' points to '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
+        log_info("%s: alias '%s' points to '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
                  x->old.exists ? ", no longer to " : "",
                  !x->old.exists                       ? ""
                  : strcmp(x->old.name, x->alias) == 0 ? "an index of that name"

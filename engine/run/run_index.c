@@ -106,7 +106,7 @@ static bool refuse_filter(const struct run *r, int64_t hidden, struct err *e)
                 "not make: a sweep would delete those without a row",
                 p->sink.index, progress_count((uint64_t)hidden, "document", n), r->index.info.name);
     pipeline_at_line(e, p, p->sink.index_line);
-    return err_hint(e, "index = \"%s\" is the whole index", r->index.info.name);
+    return err_hint(e, "to use the whole index: index = \"%s\"", r->index.info.name);
 }
 
 /* Documents that an alias's filter hides are kept in sync, too: a row that changes may make its

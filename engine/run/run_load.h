@@ -18,6 +18,6 @@ bool run_load(struct run *r, struct err *e);
 bool run_changes(struct run *r, struct err *e);
 /* Compares every row with the index. */
 bool run_sweep(struct run *r, struct err *e);
-/* Opens a feed of the table's changes, from its mark on; see feed_poll. Waits for PostgreSQL. NULL: e
+/* Opens a feed of the table's changes, from its checkpoint on; see feed_poll. Waits for PostgreSQL. NULL: e
  * says why. */
 struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e);

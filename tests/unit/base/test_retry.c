@@ -98,6 +98,24 @@ static void a_stop_ends_the_wait_and_says_so(void **state)
     assert_int_equal(status, 0);
 }
 
+static bool succeed_third(void *arg, struct err *e)
+{
+    int *tries = arg;
+    return ++*tries == 3 || err_set(e, *tries < 0 ? ERR_FINAL : ERR_PASSING, "not yet");
+}
+
+static void a_step_is_repeated_until_it_succeeds_or_its_error_is_final(void **state)
+{
+    (void)state;
+    struct err e;
+    int tries = 0;
+    assert_true(retry_until(0, succeed_third, &tries, &e));
+    assert_int_equal(tries, 3);
+    tries = -10;
+    assert_false(retry_until(0, succeed_third, &tries, &e));
+    assert_int_equal(tries, -9);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -106,6 +124,7 @@ int main(void)
         cmocka_unit_test(a_wait_ends_when_nobody_wants_another_try),
         cmocka_unit_test(what_is_final_is_not_tried_again),
         cmocka_unit_test(a_stop_ends_the_wait_and_says_so),
+        cmocka_unit_test(a_step_is_repeated_until_it_succeeds_or_its_error_is_final),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ static bool due(int64_t swept_us, bool interrupted, int64_t later_s)
     return sweep_is_due(&d, EVERY, UP + later_s * SECOND);
 }
 
-static void the_first_interval_is_shorter_by_what_passed_before(void **state)
+static void the_first_interval_is_shorter_by_the_time_that_has_passed(void **state)
 {
     (void)state;
     assert_false(due(NOW - 40 * SECOND, false, 19));
@@ -29,7 +29,7 @@ static void the_first_interval_is_shorter_by_what_passed_before(void **state)
     assert_true(due(NOW - 4000LL * SECOND, false, 0));
 }
 
-static void what_was_noted_in_the_future_or_never_makes_one_due_at_once(void **state)
+static void a_saved_time_in_the_future_or_none_makes_one_due_at_once(void **state)
 {
     (void)state;
     assert_true(due(NOW + 1, false, 0));
@@ -39,7 +39,7 @@ static void what_was_noted_in_the_future_or_never_makes_one_due_at_once(void **s
     assert_true(due(INT64_MIN, false, 0));
 }
 
-static void one_that_was_broken_off_goes_on_at_once(void **state)
+static void one_that_was_interrupted_resumes_at_once(void **state)
 {
     (void)state;
     assert_true(due(NOW, true, 0));
@@ -84,9 +84,9 @@ any_steps_of_the_wall_clock_neither_stop_sweeps_nor_make_them_run_back_to_back(v
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_first_interval_is_shorter_by_what_passed_before),
-        cmocka_unit_test(what_was_noted_in_the_future_or_never_makes_one_due_at_once),
-        cmocka_unit_test(one_that_was_broken_off_goes_on_at_once),
+        cmocka_unit_test(the_first_interval_is_shorter_by_the_time_that_has_passed),
+        cmocka_unit_test(a_saved_time_in_the_future_or_none_makes_one_due_at_once),
+        cmocka_unit_test(one_that_was_interrupted_resumes_at_once),
         cmocka_unit_test(no_interval_means_never),
         cmocka_unit_test(
             any_steps_of_the_wall_clock_neither_stop_sweeps_nor_make_them_run_back_to_back),
