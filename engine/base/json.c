@@ -8,9 +8,9 @@
 
 /* ---- text ---- */
 
-/* Whether 8 bytes need no second look: ASCII, no control character, no quote, no backslash. A
- * subtraction sets the top bit of the lowest byte that would go below zero; a borrow can only reach
- * bytes above that one. */
+/* Whether 8 bytes can be copied unchanged: ASCII without control characters, quotes and
+ * backslashes. A subtraction sets the top bit of the lowest byte that would become negative; its
+ * borrow only reaches the bytes above that one. */
 static inline bool plain_word(uint64_t w)
 {
     const uint64_t each = 0x0101010101010101, top = each * 0x80;
@@ -25,7 +25,7 @@ static inline bool plain8(const char *p)
     return plain_word(w);
 }
 
-/* The same of 4, and of 4 others. */
+/* The same for 4 bytes and 4 others. */
 static inline bool plain4s(const char *p, const char *q)
 {
     uint32_t w[2];
@@ -34,8 +34,8 @@ static inline bool plain4s(const char *p, const char *q)
     return plain_word((uint64_t)w[0] << 32 | w[1]);
 }
 
-/* The same of 16, which most processors look at at once; compared as signed bytes, those beyond
- * ASCII are the smallest. */
+/* The same for 16 bytes, which most processors compare at once; as signed bytes, those beyond ASCII
+ * are below 0x20, too. */
 typedef signed char bytes16 __attribute__((vector_size(16)));
 
 static inline bool plain16(const char *p)
@@ -53,8 +53,8 @@ static inline bool plain(unsigned char c)
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/* The length of the UTF-8 character at s; 0: there is none; -1: it may be one, but is cut off. No
- * overlong forms, no surrogates, nothing beyond U+10FFFF: that is decided by the second byte. */
+/* The length of the UTF-8 character at s; 0: not valid; -1: it may be valid, but is cut off. The
+ * second byte excludes overlong forms, surrogates, and all beyond U+10FFFF. */
 static int character(const char *s, size_t left)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -73,7 +73,7 @@ static int character(const char *s, size_t left)
     return left < n ? -1 : (int)n;
 }
 
-/* A character of two bytes, as most outside ASCII are: Cyrillic, Greek, accents. */
+/* Whether a character of two bytes begins at p, such as Cyrillic, Greek and accented letters. */
 static inline bool pair(const char *p, const char *end)
 {
     unsigned char lead = (unsigned char)*p;
@@ -106,8 +106,8 @@ static size_t write_escape(char out[6], unsigned char c)
     return 6;
 }
 
-/* The writers of a string keep its next free byte in o; len is set when they are done. NULL: the
- * buffer is full. */
+/* Writes an escape at o, the string's next free byte; b->len is set at the string's end. rest: how
+ * many bytes are still to be written. Returns the next free byte. NULL: the buffer is full. */
 static char *put_escape(struct buf *b, char *o, unsigned char c, size_t rest)
 {
     char escape[6];
@@ -120,8 +120,8 @@ static char *put_escape(struct buf *b, char *o, unsigned char c, size_t rest)
     return o + n;
 }
 
-/* Reserves what the rest of the text needs if nothing in it is escaped; each escape asks again for
- * its own excess. Thus a text that just fits under the ceiling does. */
+/* Reserves what the text needs without escapes; each escape reserves what it needs more. So a text
+ * that just fits below the ceiling is written. False: not valid UTF-8. */
 static bool put_string(struct buf *b, const char *p, size_t len)
 {
     if (!buf_reserve(b, len + 2))
@@ -135,7 +135,7 @@ static bool put_string(struct buf *b, const char *p, size_t len)
             p += 8;
             o += 8;
         }
-        const char *near = end - p > 16 ? p + 16 : end; /* look closely only for a while */
+        const char *near = end - p > 16 ? p + 16 : end; /* then try 8 bytes at once again */
         while (p < near) {
             unsigned char c = (unsigned char)*p;
             if (plain(c)) {
@@ -170,8 +170,8 @@ static bool add_closely(struct buf *b, const char *text, size_t len)
     return valid;
 }
 
-/* Copies the text if all of it is plain. Its end is looked at together with bytes in front of it,
- * which are copied twice. */
+/* Copies the text if all of it is plain. The last 4 or 8 bytes are checked and copied together with
+ * some that were copied before. */
 static bool copy_plain(char *o, const char *p, size_t len)
 {
     size_t n = 0;
@@ -201,7 +201,7 @@ static bool copy_plain(char *o, const char *p, size_t len)
     return n == len;
 }
 
-/* Nearly every text is plain. */
+/* Nearly every text is plain, so that is tried first. */
 bool json_add_string(struct buf *b, const char *text, size_t len)
 {
     if (!buf_reserve(b, len + 2) || !copy_plain(b->data + b->len + 1, text, len))
@@ -212,7 +212,7 @@ bool json_add_string(struct buf *b, const char *text, size_t len)
     return true;
 }
 
-/* Writes n in front of end; returns where it begins. */
+/* Writes n so that it ends before `end`; returns its first digit. */
 static char *write_digits(char *end, uint64_t n)
 {
     do {
@@ -231,15 +231,15 @@ void json_add_int(struct buf *b, int64_t n)
     buf_add(b, p, (size_t)(end - p));
 }
 
-/* Beyond, an exponent is the shorter form. */
+/* Outside this range, a form with an exponent is shorter. */
 static bool is_plain_size(double size)
 {
     return size >= 1e-4 && size < 1e15;
 }
 
 /* Most floats in databases are short decimals: n / 10^k with n < 10^15. Both are exact doubles, and
- * one division rounds correctly, so if it gives x, then "n / 10^k" reads back as x; the smallest k
- * is the shortest text. False: it has more than 15 digits, or is not of a plain size. */
+ * one division rounds correctly; if it gives x, the decimal is read as x, and the smallest k gives
+ * the shortest text. False: x has more than 15 digits, or needs an exponent. */
 static bool add_short_decimal(struct buf *b, double x)
 {
     static const double power[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
@@ -266,7 +266,7 @@ static bool add_short_decimal(struct buf *b, double x)
     return false;
 }
 
-/* A script may have set a locale: whatever it puts for the point, of how many bytes ever, becomes a
+/* A script may have set a locale: its decimal separator, of any number of bytes, becomes a
  * point. */
 static void use_point(char *text)
 {
@@ -289,7 +289,7 @@ bool json_add_double(struct buf *b, double x)
     int precision = fabs(x) < DBL_MIN ? 1 : is_plain_size(fabs(x)) ? 16 : 15;
     for (; precision <= 17; precision++) {
         snprintf(text, sizeof text, "%.*g", precision, x);
-        if (strtod(text, NULL) == x) /* in the locale that snprintf used */
+        if (strtod(text, NULL) == x) /* both use the same locale */
             break;
     }
     use_point(text);
@@ -310,14 +310,14 @@ void json_add_raw(struct buf *b, const char *text, size_t len)
             *p = ' ';
 }
 
-/* ---- numbers, as JSON writes them ---- */
+/* ---- numbers ---- */
 
 static bool digit_at(const char *p, const char *end)
 {
     return p < end && *p >= '0' && *p <= '9';
 }
 
-/* These two move *p: behind what they passed, or to where it is wrong. */
+/* These two move *p to the first byte after the number, or to the byte that is wrong. */
 static bool pass_digits(const char **p, const char *end)
 {
     if (!digit_at(*p, end))
@@ -367,7 +367,7 @@ void json_open(struct json_reader *r, const char *text, size_t len)
     *r = (struct json_reader){.token = JSON_NULL, .want_value = true};
     r->start = r->p = len > 0 ? text : "";
     r->end = r->start + len;
-    buf_init(&r->scratch, len); /* a string never grows by being unescaped */
+    buf_init(&r->scratch, len); /* an unescaped string is never longer */
 }
 
 void json_open_loose(struct json_reader *r, const char *text, size_t len)
@@ -390,14 +390,14 @@ static enum json_token fail(struct json_reader *r, const char *error)
     return r->token = JSON_ERROR;
 }
 
-/* What stands at r->p should not; or something should stand there. */
+/* The byte at r->p is not allowed there, or the text ends too early. */
 static enum json_token unexpected(struct json_reader *r)
 {
     return fail(r, r->p == r->end ? "cut off" : "damaged");
 }
 
-/* Over a comment, which search servers take and give back. False: there is none; one that does not
- * end ends the text. */
+/* Skips a comment: search servers accept comments and return them. One without an end reaches to
+ * the end of the text. False: there is none. */
 static bool pass_comment(struct json_reader *r)
 {
     size_t left = (size_t)(r->end - r->p);
@@ -425,7 +425,7 @@ static bool pass(struct json_reader *r, char c)
     return true;
 }
 
-/* Over characters that stand for themselves in a string. */
+/* Skips the characters of a string up to an escape, its end, or a byte that is not allowed. */
 static void pass_run(struct json_reader *r)
 {
     for (;;) {
@@ -475,16 +475,16 @@ static void add_character(struct buf *b, unsigned c)
     buf_addc(b, (char)(c < 0x80 ? c : 0x80 | (c & 0x3F)));
 }
 
-/* Half of a surrogate pair; behind: where to go on, or what is wrong. */
-static bool half_pair(struct json_reader *r, const char *behind)
+/* Half of a surrogate pair; next: where to continue, or the byte that is wrong. */
+static bool half_pair(struct json_reader *r, const char *next)
 {
-    r->p = behind;
+    r->p = next;
     if (r->loose)
         add_character(&r->scratch, 0xFFFD);
     return r->loose;
 }
 
-/* Behind "\u": a character beyond U+FFFF is a pair of these; half of a pair is nothing. */
+/* After "\u". A character beyond U+FFFF is a pair of these; half of a pair is an error. */
 static bool pass_unicode(struct json_reader *r)
 {
     unsigned c, low;
@@ -494,21 +494,21 @@ static bool pass_unicode(struct json_reader *r)
     if (c >= 0xDC00 && c <= 0xDFFF)
         return half_pair(r, r->loose ? r->p : digits);
     if (c >= 0xD800 && c <= 0xDBFF) {
-        const char *behind = r->p;
+        const char *next = r->p;
         if (!pass(r, '\\') || !pass(r, 'u'))
-            return half_pair(r, r->loose ? behind : r->p);
+            return half_pair(r, r->loose ? next : r->p);
         digits = r->p;
         if (!hex4(r, &low))
             return false;
         if (low < 0xDC00 || low > 0xDFFF)
-            return half_pair(r, r->loose ? behind : digits);
+            return half_pair(r, r->loose ? next : digits);
         c = 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00);
     }
     add_character(&r->scratch, c);
     return true;
 }
 
-/* Behind a backslash. */
+/* After a backslash. */
 static bool pass_escape(struct json_reader *r)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
@@ -522,8 +522,8 @@ static bool pass_escape(struct json_reader *r)
     return true;
 }
 
-/* From the opening quote to behind the closing one. Without escapes it is borrowed from the input
- * as it stands. */
+/* Reads a string, from its opening quote to its closing one. Without escapes, r->text is a slice of
+ * the input. */
 static bool pass_string(struct json_reader *r)
 {
     const char *run = ++r->p;
@@ -625,7 +625,7 @@ static enum json_token read_key(struct json_reader *r)
     return r->token = JSON_KEY;
 }
 
-/* Within an object or array: its end, or the next key or value. */
+/* Reads the end of the open object or array, or its next key or value. */
 static enum json_token read_member(struct json_reader *r)
 {
     bool object = in_object(r);
@@ -655,7 +655,7 @@ enum json_token json_next(struct json_reader *r)
     return r->depth > 0 ? read_member(r) : unexpected(r);
 }
 
-/* Over a string, from its opening quote on, whatever is in it. */
+/* Skips a string, from its opening quote, without checking its content. */
 static bool pass_quotes(struct json_reader *r)
 {
     for (r->p++; r->p < r->end; r->p++) {
@@ -669,7 +669,7 @@ static bool pass_quotes(struct json_reader *r)
     return false;
 }
 
-/* To the bracket that ends what is open, by counting. */
+/* Skips to the end of the open object or array, by counting brackets. */
 static bool leave_loosely(struct json_reader *r)
 {
     size_t open = 1;

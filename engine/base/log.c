@@ -16,11 +16,10 @@
 #include <unistd.h>
 
 enum {
-    /* bytes: with time and name below 4096, so that a pipe takes a text line whole */
+    /* bytes; with time and name a text line is below 4096, so a write to a pipe is atomic */
     MESSAGE = 3800,
-    ROOM = 2 * MESSAGE +
-           /* as JSON each byte may become two; then a hint, or a status line and its escapes */
-           600,
+    /* as JSON each byte may become two; 600 for a hint, or for a status line with its escapes */
+    ROOM = 2 * MESSAGE + 600,
     STATUS = 400,
 };
 
@@ -28,9 +27,9 @@ static const char CLEAR[] = "\r\x1b[K";
 static const char *const names[] = {"error", "warn", "info", "debug"};
 static const char *const colors[] = {"\x1b[31m", "\x1b[33m", "", "\x1b[2m"};
 
-static struct log_options how = {.level = LOG_INFO}; /* read-only once threads run */
+static struct log_options how = {.level = LOG_INFO}; /* read-only once threads have started */
 static _Thread_local char thread[16];
-/* of the terminal: status, and every write */
+/* guards `status`, and every write */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char status[STATUS];
 
@@ -49,9 +48,9 @@ void log_thread(const char *name)
     snprintf(thread, sizeof thread, "%s", name ? name : "");
 }
 
-/* One event, one line, whatever is in it: control characters (those of two bytes too) become
- * spaces, what is not UTF-8 '?'. No text grows. cut: the end may be half a character, which
- * goes. */
+/* Makes the text one line of valid UTF-8: control characters (also those of two bytes) become
+ * spaces, and bytes that are not UTF-8 become '?'. The text never grows. cut: the text may end with
+ * an incomplete character, which is removed. */
 static void clean(char *text, bool cut)
 {
     char *o = text;
@@ -73,8 +72,8 @@ static void clean(char *text, bool cut)
     *o = '\0';
 }
 
-/* The buffers live on the stack: an error is told even when memory is gone. They never grow, so are
- * never freed. */
+/* A buffer on the stack, so that errors are logged without memory. It never grows, so it is never
+ * freed. */
 static struct buf on_stack(char *memory, size_t size)
 {
     return (struct buf){.data = memory, .cap = size, .max = size - 1};
@@ -114,20 +113,20 @@ static void write_all(const char *data, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(STDERR_FILENO, data, len);
-        /* somebody made the terminal non-blocking: give it a second */
+        /* another process made the terminal non-blocking: wait a second */
         if (n < 0 && errno == EAGAIN)
             n = poll(&(struct pollfd){.fd = STDERR_FILENO, .events = POLLOUT}, 1, 1000) > 0 ? 0
                                                                                             : -1;
         else if (n < 0 && errno == EINTR)
             n = 0;
         if (n < 0)
-            return; /* there is nobody left to tell */
+            return; /* nowhere to report it */
         data += n;
         len -= (size_t)n;
     }
 }
 
-/* The buffer's lines, above the status line. */
+/* Writes the lines above the status line. */
 static void write_lines(const struct buf *lines)
 {
     pthread_mutex_lock(&lock);
@@ -188,7 +187,7 @@ void log_fatal(const struct err *e)
     errno = saved;
 }
 
-/* A line that wraps could not be cleared again: it ends one column before the terminal does. */
+/* A line that wraps could not be cleared: cuts it to one column less than the terminal has. */
 static void cut_to_terminal(char *text)
 {
     struct winsize size;

@@ -1,10 +1,10 @@
 /* log: one event, one line, on stderr.
  *
- * Uses     clock, err, buf, json (to write JSON lines). Never allocates: it works when memory is
- *          gone.
+ * Uses     clock, err, buf, json (to write JSON lines). It never allocates, so it works without
+ *          memory.
  * Threads  any; each line is one write.
- * Promise  a message is one line of valid UTF-8, whatever is in it; one above 3,800 bytes is cut,
- *          and ends in "…". errno is left as it was.
+ * Promise  every message becomes one line of valid UTF-8; a message above 3,800 bytes is cut, and
+ *          ends in "…". errno is unchanged.
  *
  *     log_warn("document '%s' rejected: %s", key, reason);
  *
@@ -20,15 +20,15 @@ struct err;
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
 struct log_options {
-    enum log_level level; /* what is less urgent is not printed */
+    enum log_level level; /* less urgent messages are not logged */
     bool json;
-    bool color; /* the caller has looked at NO_COLOR and at the terminal */
+    bool color; /* the caller has checked NO_COLOR and the terminal */
 };
 
-/* once, from main, before any thread; until then LOG_INFO, text */
+/* Called once, from main, before any thread starts. The default is text, from LOG_INFO on. */
 void log_setup(const struct log_options *options);
 bool log_enabled(enum log_level level);
-/* names this thread in its lines ("w1"); copied, at most 15 bytes */
+/* Sets the calling thread's name in its lines ("w1"); copied, at most 15 bytes. NULL: none. */
 void log_thread(const char *name);
 
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -37,10 +37,10 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
-/* The error that ends the command: "etl-engine: error: TEXT", then "hint: HINT" on a line of its
- * own (as JSON: one object with "hint"). Printed on every level. */
+/* Logs the error that ends the command: "etl-engine: error: TEXT", then "hint: HINT" on a line of
+ * its own (as JSON: one object with "hint"). Logged at every level. */
 void log_fatal(const struct err *e);
 
-/* A line that is overwritten in place, below all others, for a terminal, and no wider than it. NULL
- * takes it away. */
+/* Shows a status line on the terminal, below all log lines; it replaces the last one, and is cut to
+ * the terminal's width. NULL removes it. */
 void log_status(const char *text);

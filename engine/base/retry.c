@@ -5,18 +5,19 @@
 #include "base/log.h"
 #include "base/stop.h"
 
+#include <assert.h>
 #include <math.h>
 
-/* Seconds: quick enough that a restarted server is noticed at once, slow enough not to burden one
- * that is struggling. */
+/* In seconds: short enough to notice a restarted server at once, long enough not to burden a server
+ * that is overloaded. */
 static const double first_wait = 0.1, longest_wait = 10;
 
-enum { LOOK_MS = 250 }; /* how often a wait looks whether it is over */
+enum { CHECK_MS = 250 }; /* how often a wait calls over() */
 
 static void log_wait(const struct backoff_details *d, void *arg)
 {
     (void)arg;
-    const char *hint = d->tries == 1 ? d->error->hint : ""; /* told once, not with every try */
+    const char *hint = d->tries == 1 ? d->error->hint : ""; /* logged once, not with every try */
     log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "",
              hint, hint[0] ? ")" : "");
 }
@@ -25,7 +26,7 @@ static void log_success(const struct backoff_details *d, void *arg)
 {
     (void)arg;
     if (d->tries > 1)
-        log_info("going on after %d tries", d->tries);
+        log_info("succeeded after %d tries", d->tries);
 }
 
 void retry_start(struct retry *r, double give_up_after)
@@ -41,18 +42,19 @@ void retry_start(struct retry *r, double give_up_after)
         .on_success = log_success,
     };
     backoff_start(&r->backoff, &r->policy, (uint64_t)clock_mono_us() ^ (uint64_t)(uintptr_t)r);
-    r->backoff.started_us = -1; /* a try may have served for hours before it fails */
+    r->backoff.started_us = -1; /* a try may run for hours before it fails */
 }
 
 bool retry_again(struct retry *r, struct err *e)
 {
+    assert(r->backoff.policy == &r->policy); /* r has not moved */
     double wait = backoff_failed(&r->backoff, e);
     if (wait < 0)
         return false;
     for (int64_t left = (int64_t)ceil(wait * 1000), nap; left > 0; left -= nap) {
         if (r->over && r->over(r->arg))
             return false;
-        nap = r->over && left > LOOK_MS ? LOOK_MS : left;
+        nap = r->over && left > CHECK_MS ? CHECK_MS : left;
         if (!stop_sleep(nap))
             return stop_err(e);
     }

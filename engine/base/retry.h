@@ -1,7 +1,8 @@
-/* retry: the engine's own patience with its servers: exponential backoff with full jitter, and a
- * log line for each wait.
+/* retry: how the engine retries requests to its servers: exponential backoff with full jitter, and
+ * one log line for each wait.
  *
- * Uses     backoff, log.
+ * Uses     backoff, clock, stop, log, err.
+ * Threads  a struct retry belongs to one thread.
  *
  *     struct retry r;
  *     retry_start(&r, give_up_after);
@@ -16,20 +17,20 @@
 struct retry {
     struct backoff_policy policy;
     struct backoff backoff;
-    /* Asked now and then while waiting: true ends the wait, because nobody wants another try. NULL:
-     * never. */
+    /* called several times a second while waiting: true ends the wait without another try; NULL:
+     * never */
     bool (*over)(void *arg);
     void *arg; /* borrowed */
 };
 
-/* give_up_after: seconds from the first failure on; 0: never. r must stay where it is. */
+/* give_up_after: seconds since the first failure; 0: never. r must not move until it is done. */
 void retry_start(struct retry *r, double give_up_after);
-/* Waits if e is passing. False: e is final, time is up, it is over (e is unchanged), or a stop was
- * asked (e says so). */
+/* After a failed try: logs the error and waits, if e is passing. False: e is final, time is up, or
+ * over() ended the wait (e is unchanged); or a stop was asked (e is ERR_STOPPED). */
 bool retry_again(struct retry *r, struct err *e);
-/* That failed, but not wholly: the server is there, and the time to give up begins anew. */
+/* After a try that failed only in part: the server works, so give_up_after starts again. */
 void retry_moved(struct retry *r);
-void retry_done(struct retry *r);
+void retry_done(struct retry *r); /* after a try that succeeded */
 /* All of that around one step: repeats it until it succeeds. False: as retry_again. */
 bool retry_until(double give_up_after, bool (*step)(void *arg, struct err *e), void *arg,
                  struct err *e);

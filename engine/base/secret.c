@@ -21,15 +21,15 @@ static const char *variable(const char *name)
     return value && *value ? value : NULL;
 }
 
-/* ---- where it is ---- */
+/* ---- where the secret is ---- */
 
-struct place {
-    const char *value; /* the variable's own; NULL: it is a file */
+struct origin {
+    const char *value; /* of the variable NAME; NULL: the secret is a file */
     char path[PATH_LEN];
     bool found;
 };
 
-/* False: no such file there. */
+/* Whether systemd's folder has a file of that name; sets its path. */
 static bool in_credentials(const char *name, char path[PATH_LEN])
 {
     const char *folder = variable("CREDENTIALS_DIRECTORY");
@@ -41,13 +41,13 @@ static bool in_credentials(const char *name, char path[PATH_LEN])
     return access(path, F_OK) == 0 || errno != ENOENT;
 }
 
-static bool find(const char *name, struct place *at, struct err *e)
+static bool find(const char *name, struct origin *at, struct err *e)
 {
     char file[NAME_MAX_LEN];
-    *at = (struct place){0};
+    *at = (struct origin){0};
     int n = snprintf(file, sizeof file, "%s_FILE", name);
     if (n >= (int)sizeof file || strpbrk(name, "/="))
-        return err_set(e, ERR_USAGE, "'%.40s' is no name of a secret", name);
+        return err_set(e, ERR_USAGE, "'%.40s' is not a valid name of a secret", name);
     at->value = variable(name);
     const char *path = variable(file);
     if (at->value && path)
@@ -58,14 +58,14 @@ static bool find(const char *name, struct place *at, struct err *e)
     return true;
 }
 
-/* ---- what is in it ---- */
+/* ---- the file ---- */
 
 static bool bad_file(const char *what, const char *path, const char *why, struct err *e)
 {
     return err_set(e, ERR_USAGE, "cannot read %s from file '%s': %s", what, path, why);
 }
 
-/* Opened without waiting, should it be a pipe. -1: e says why. */
+/* Does not wait if the path is a pipe without a writer. -1: e says why. */
 static int open_file(const char *what, const char *path, struct stat *info, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -90,7 +90,7 @@ bool secret_check_file(const char *what, const char *path, struct err *e)
     return fd >= 0;
 }
 
-/* All of it. The FIFO of a shell's <(...) is read to its end, too. */
+/* Reads to the end; a pipe, such as a shell's <(...), until it is closed. */
 static bool read_all(int fd, const char *what, const char *path, struct buf *out, struct err *e)
 {
     enum file_end end = file_read(fd, out);
@@ -109,7 +109,7 @@ static bool trim(const char *what, const char *path, struct buf *out, size_t fro
     if (out->len == from)
         return bad_file(what, path, "it is empty", e);
     return !memchr(out->data + from, '\0', out->len - from) ||
-           bad_file(what, path, "it holds a zero byte", e);
+           bad_file(what, path, "it has a zero byte", e);
 }
 
 static bool read_file(const char *name, const char *path, struct buf *out, struct err *e)
@@ -124,14 +124,14 @@ static bool read_file(const char *name, const char *path, struct buf *out, struc
     close(fd);
     if (ok && S_ISREG(info.st_mode) && (info.st_mode & S_IROTH))
         log_warn(
-            "file '%s' holds a secret, %s, and everybody may read it: chmod 600 keeps it to you",
+            "every user can read file '%s', which holds the secret %s; restrict it with chmod 600",
             path, name);
     return ok;
 }
 
 bool secret_read(const char *name, struct buf *out, bool *found, struct err *e)
 {
-    struct place at;
+    struct origin at;
     if (!find(name, &at, e))
         return false;
     *found = at.found;
@@ -142,7 +142,7 @@ bool secret_read(const char *name, struct buf *out, bool *found, struct err *e)
 
 bool secret_path(const char *name, struct buf *out, bool *found, struct err *e)
 {
-    struct place at;
+    struct origin at;
     if (!find(name, &at, e))
         return false;
     *found = at.found;

@@ -1,16 +1,18 @@
-/* secret: a value that is given by name, and not written where others would read it.
+/* secret: a value that is given by name, so that it is not written where others can read it.
  *
- * Uses     buf, err, log.
+ * Uses     file, buf, err, log.
+ * Threads  any; they read the environment.
  * Promise  no message holds the value.
  *
- * The secret NAME is, the first of these that is there:
+ * The secret NAME is the first of these that exists:
  *
  *     the environment variable NAME
- *     what is in the file that the variable NAME_FILE names (as Docker's and Kubernetes' images
- *     have it) what is in the file "name", in lower case, in the folder $CREDENTIALS_DIRECTORY
- *     (systemd's LoadCredential=)
+ *     the content of the file that the variable NAME_FILE names, as in images for Docker and
+ *     Kubernetes
+ *     the content of the file "name", in lower case, in the folder $CREDENTIALS_DIRECTORY, as of
+ *     systemd's LoadCredential=
  *
- * An empty variable counts as none. A file's final line break does not belong to it.
+ * An empty variable does not count. A line break at the end of a file is not part of the value.
  */
 #pragma once
 #include "base/buf.h"
@@ -19,16 +21,17 @@
 
 struct err;
 
-enum { SECRET_MAX = 1 << 16 }; /* bytes: the longest tokens have some kilobytes */
+enum { SECRET_MAX = 1 << 16 }; /* bytes; the longest tokens have a few kilobytes */
 
-/* Adds the secret to out, whose ceiling is SECRET_MAX or more. *found false: there is none. False,
- * ERR_USAGE: variable and file are both given; the file cannot be read, is empty, or holds a zero
- * byte. Warns of a file that everybody may read. */
+/* Adds the secret to out, whose ceiling is SECRET_MAX or more. *found: it exists. False, ERR_USAGE:
+ * both variables are set, or the file cannot be read, is empty, or has a zero byte. Warns of a file
+ * that every user can read. */
 bool secret_read(const char *name, struct buf *out, bool *found, struct err *e);
 
-/* The same for what is a file by its nature, such as a certificate: adds the path. NAME and
- * NAME_FILE both hold it, then. The file is looked at. */
+/* The same for a secret that is used as a file, such as a certificate: adds its path, which NAME or
+ * NAME_FILE holds. The file is checked as by secret_check_file. */
 bool secret_path(const char *name, struct buf *out, bool *found, struct err *e);
 
-/* That the path is a file, which is not empty and may be read. what: "sink.ca", for the message. */
+/* Checks that the path is a file that can be read and is not empty. what: "sink.ca", for the
+ * message. */
 bool secret_check_file(const char *what, const char *path, struct err *e);

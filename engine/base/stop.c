@@ -21,15 +21,15 @@ static void on_stop(int sig)
     int saved = errno;
     int64_t never = 0;
     atomic_compare_exchange_strong(&asked_us, &never, clock_mono_us());
-    if (atomic_exchange(&asked, sig) != 0 || write(wake[1], "", 1) < 0) /* never read: wakes all */
-        _exit(128 + sig);                                               /* the second time: now */
+    if (atomic_exchange(&asked, sig) != 0 || write(wake[1], "", 1) < 0) /* wakes all */
+        _exit(128 + sig);                                               /* the second signal */
     errno = saved;
 }
 
 static bool catch (int sig, void (*handler)(int), struct err *e)
 {
     struct sigaction action = {.sa_handler = handler,
-                               .sa_flags = SA_RESTART}; /* poll is woken all the same */
+                               .sa_flags = SA_RESTART}; /* poll is interrupted all the same */
     sigemptyset(&action.sa_mask);
     if (sigaction(sig, &action, NULL) < 0)
         return err_set(e, ERR_FINAL, "cannot catch signal %d: %s", sig, strerror(errno));
@@ -68,7 +68,7 @@ int stop_asked(void)
 
 int64_t stop_left_ms(int64_t grace_ms)
 {
-    enum { LEAST_MS = 100 }; /* for what is begun late: a healthy server is quicker */
+    enum { LEAST_MS = 100 }; /* for requests that start late; a healthy server is faster */
     if (!stop_asked())
         return INT64_MAX;
     int64_t left = grace_ms - (clock_mono_us() - atomic_load(&asked_us)) / 1000;
@@ -85,7 +85,7 @@ bool stop_sleep(int64_t ms)
     return stop_wait_fd(-1, 0, ms < 0 ? 0 : ms) != STOP_ASKED;
 }
 
-/* When to end, as clock_mono_us tells it; INT64_MAX: never. */
+/* The monotonic time at which a wait ends; INT64_MAX: never. */
 static int64_t deadline(int64_t timeout_ms)
 {
     int64_t now = clock_mono_us();
@@ -94,7 +94,7 @@ static int64_t deadline(int64_t timeout_ms)
     return now + timeout_ms * 1000;
 }
 
-/* For poll: rounded up, or the last part of a millisecond would be a busy loop. */
+/* For poll: rounded up, to avoid a busy loop in the last part of a millisecond. */
 static int ms_until(int64_t end)
 {
     if (end == INT64_MAX)
@@ -110,7 +110,7 @@ enum stop_wait stop_wait_fd(int fd, short events, int64_t timeout_ms)
     int64_t end = deadline(timeout_ms);
     for (;;) {
         struct pollfd fds[2] = {{.fd = wake[0], .events = POLLIN}, {.fd = fd, .events = events}};
-        int n = poll(fds, 2, ms_until(end)); /* passes over an fd below 0 */
+        int n = poll(fds, 2, ms_until(end)); /* ignores an fd below 0 */
         if (stop_asked())
             return STOP_ASKED;
         if (n > 0 || (n < 0 && errno != EINTR))

@@ -1,10 +1,10 @@
-/* stop: the signals that end us, and every wait.
+/* stop: the signals that end the process, and every wait.
  *
- * Uses     nothing.
- * Threads  any. The handler notes and wakes, no more; the pipe is never read, so it wakes
- *          everybody.
- * Promise  no wait outlives a SIGINT or SIGTERM: each polls the pipe. The second signal ends the
- *          process at once.
+ * Uses     clock, err.
+ * Threads  any. The signal handler only sets a flag and writes to a pipe. The pipe is never read,
+ *          so it wakes every wait.
+ * Promise  SIGINT and SIGTERM end every wait, because each wait polls the pipe. The second signal
+ *          ends the process at once.
  */
 #pragma once
 #include <stdbool.h>
@@ -12,29 +12,29 @@
 
 struct err;
 
-/* Installs the handlers (SIGINT, SIGTERM; SIGPIPE is ignored). Once, from main, before any
- * thread. */
+/* Installs the handlers of SIGINT and SIGTERM, and ignores SIGPIPE. Called once, from main, before
+ * any thread starts. */
 bool stop_init(struct err *e);
 
-int stop_asked(void); /* the signal's number, or 0 */
-/* What is left, and be it little, of the time in which what is under way may still end: `grace`
- * from when the stop was asked on. INT64_MAX: none was. */
+int stop_asked(void); /* the number of the signal that asked; 0: none has */
+/* How long requests that are under way may still take: what is left of grace_ms since the stop was
+ * asked, but always some time. INT64_MAX: no stop was asked. */
 int64_t stop_left_ms(int64_t grace_ms);
-/* readable once a stop was asked: for poll, and curl's extra descriptors; -1 before stop_init */
+/* A descriptor that is readable once a stop was asked, for poll and curl; -1 before stop_init. */
 int stop_fd(void);
 
-/* Sleeps. False: a stop was asked, the sleep is cut short. */
+/* Sleeps. False: a stop was asked, which ends the sleep. */
 bool stop_sleep(int64_t ms);
 
 enum stop_wait { STOP_READY, STOP_TIMEOUT, STOP_ASKED };
 
 /* Waits until fd is ready for `events` (POLLIN, POLLOUT) or in error, timeout_ms have passed (-1:
- * for ever), or a stop was asked. */
+ * no limit), or a stop was asked. */
 enum stop_wait stop_wait_fd(int fd, short events, int64_t timeout_ms);
 
-/* From now on SIGHUP asks for a reload, rather than ending the process. */
+/* From now on SIGHUP asks for a reload, and does not end the process. */
 bool stop_catch_reload(struct err *e);
-bool stop_reload_asked(void); /* since the last call */
+bool stop_reload_asked(void); /* whether a SIGHUP came since the last call */
 
 /* Sets ERR_STOPPED with the signal's name. Always returns false. */
 bool stop_err(struct err *e);

@@ -2,14 +2,14 @@
 
 #include <string.h>
 
-enum { LONGEST = 32 }; /* letters; our names are shorter */
+enum { LONGEST = 32 }; /* letters; the known names are shorter */
 
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-/* Optimal string alignment: insertions, deletions, changes, and swaps of neighbours count one
+/* Optimal string alignment: an insertion, a deletion, a change and a swap of neighbours count one
  * each. */
 static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
 {

@@ -34,9 +34,9 @@ bool key_join(struct buf *out, const char *const *parts, size_t n)
     return !out->failed;
 }
 
-/* Copies one part, unescaped, and a zero byte to *to, and moves both behind it. False: a bad
- * escape. */
-static bool take_part(const char **key, char **to)
+/* Copies one value, unescaped, and a zero byte to *to, and moves both pointers past it. False: a
+ * wrong escape. */
+static bool copy_part(const char **key, char **to)
 {
     const char *from = *key;
     char *out = *to;
@@ -54,7 +54,7 @@ static bool take_part(const char **key, char **to)
 bool key_split(const char *key, size_t n, struct buf *block, const char **parts)
 {
     assert(n > 0);
-    size_t size = strlen(key) + 1; /* enough: the ':' behind a part leaves room for its zero byte */
+    size_t size = strlen(key) + 1; /* enough: the ':' after a value becomes its zero byte */
     buf_clear(block);
     if (!buf_reserve(block, size))
         return false;
@@ -66,7 +66,7 @@ bool key_split(const char *key, size_t n, struct buf *block, const char **parts)
     char *to = block->data;
     for (size_t i = 0; i < n; i++) {
         parts[i] = to;
-        if (!take_part(&key, &to) || *key != (i + 1 < n ? ':' : '\0'))
+        if (!copy_part(&key, &to) || *key != (i + 1 < n ? ':' : '\0'))
             return false;
         key += *key == ':';
     }

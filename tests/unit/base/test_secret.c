@@ -115,7 +115,7 @@ static void what_cannot_be_read_is_told(void **state)
     refuses(folder, "it is a folder");
     refuses(write_file("file", "", 0), "it is empty");
     refuses(write_file("file", "\n", 1), "it is empty");
-    refuses(write_file("file", "a\0s3cret", 8), "it holds a zero byte");
+    refuses(write_file("file", "a\0s3cret", 8), "it has a zero byte");
     memset(large, 'x', sizeof large);
     refuses(write_file("file", large, sizeof large), "it is too long");
     struct err e;

@@ -137,7 +137,7 @@ static void a_secret_is_read(void **state)
         "same(etl.secret 'NO_SECRET_THERE', nil)\n"
         "raises('cannot read SOME_SECRET from file \\'/no/such/file\\': No such file', etl.secret, "
         "'SOME_SECRET')\n"
-        "raises('is no name of a secret', etl.secret, '../passwd')");
+        "raises('is not a valid name of a secret', etl.secret, '../passwd')");
     unsetenv("SOME_SECRET_FILE");
     setenv("SOME_SECRET", "s3cret", 1);
     claim("same(etl.secret 'SOME_SECRET', 's3cret')");
