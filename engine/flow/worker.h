@@ -5,7 +5,8 @@
  *
  *     workers.c         the threads
  *     worker_parts.c    a batch, as a whole or in parts
- *     worker_rows.c     one try at it: keys to rows to documents
+ *     worker_rows.c     one try at it: keys to rows
+ *     worker_document.c rows to documents
  *     worker_send.c     documents to the index: the guard against mass deletion, stale copies
  *     worker_compare.c  which items need not be sent, because they would change nothing
  *     worker_request.c  bulk requests: when, and how often
@@ -34,7 +35,7 @@ struct throttle;
 
 struct worker_shared {          /* what one worker has seen, and all should know */
     atomic_bool gave_documents; /* document() has returned one */
-    struct alike *alike;        /* owned by the workers' struct */
+    struct alike *alike;        /* owned by struct workers */
 };
 
 /* One try at a batch, or at a part of it. */
@@ -64,7 +65,7 @@ struct worker {
     struct script *script;
     struct pg_pool pool;
     struct es *es;
-    struct bulk *bulk;        /* owned */
+    struct bulk *bulk;
     struct keyset *known;     /* indexes known to exist; NULL: none */
     struct stale_copies gone; /* of a multi_index pipeline: keys without a document */
     struct stale_copies sent; /* likewise: keys whose document was sent */
@@ -76,11 +77,10 @@ struct worker {
     struct attempt attempt;
     /* for config->limit */
     int64_t made;
-    int64_t
-        failed; /* rows whose document could not be made: they count, or the run might not end */
+    int64_t failed; /* rows whose document could not be made; else the run might not end */
 };
 
-/* Connects to nothing yet. False: e says why; worker_close is due all the same. */
+/* Connects to nothing yet. False: e says why; worker_close is needed in either case. */
 bool worker_open(struct worker *w, struct err *e);
 void worker_close(struct worker *w);
 

@@ -46,11 +46,12 @@ static bool retry_after_other_writer(struct worker *w, struct err *e)
     if (passed)
         return err_wrap(e, "another run is writing to the index; reading again");
     versions_raise(w->flow->versions, foreign);
-    return err_wrap(
-        e,
-        "PostgreSQL's clock is %lld s behind the versions that this pipeline has written "
-        "to the index: the clock was set back; reading again with higher versions",
-        (long long)((foreign - clock_us) / 1000000));
+    long long behind_s = (foreign - clock_us) / 1000000;
+    return err_wrap(e,
+                    "PostgreSQL's clock is %lld s behind the versions that this pipeline has "
+                    "written to the index: the clock was set back; reading again with higher "
+                    "versions",
+                    behind_s);
 }
 
 static int64_t latest_version(void *worker)

@@ -2,8 +2,6 @@
 
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/keyset.h"
-#include "base/log.h"
 #include "base/stop.h"
 #include "flow/dead_keys.h"
 #include "flow/flow.h"
@@ -12,19 +10,15 @@
 #include "flow/throttle.h"
 #include "flow/versions.h"
 #include "flow/worker.h"
+#include "flow/worker_document.h"
 #include "flow/worker_print.h"
 #include "flow/worker_send.h"
-#include "index/index.h"
 #include "pg/pg.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 
-#include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { KNOWN_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
 
 /* ---- sending and printing ---- */
 
@@ -57,114 +51,9 @@ static bool flush_if_full(struct worker *w, struct err *e)
     return !full || flush(w, e);
 }
 
-/* ---- rows to documents ---- */
-
-static void count_made(struct worker *w, bool present)
-{
-    w->made += present;
-    w->attempt.printed.indexed += present;
-    w->attempt.printed.deleted += !present;
-}
-
 static bool limit_reached(const struct worker *w)
 {
     return w->config->limit > 0 && w->made + w->failed >= w->config->limit;
-}
-
-static bool add_delete(struct worker *w, const char *key, struct err *e)
-{
-    count_made(w, false);
-    if (w->config->output == WORKER_INDEX && w->config->pipeline->sink.multi_index) {
-        stale_copies_note(&w->gone, key);
-        return true;
-    }
-    return w->config->output == WORKER_DOCUMENTS ||
-           bulk_delete(w->bulk, key, w->attempt.version, e);
-}
-
-/* Its _meta names this pipeline, so that no other one takes it for its own. */
-static bool create_index(struct worker *w, const char *index, struct err *e)
-{
-    const struct pipeline *p = w->config->pipeline;
-    struct index_meta m = {0};
-    struct buf mappings;
-    buf_init(&mappings, 64 << 20);
-    snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
-    bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) &&
-              (buf_cstr(&mappings) || err_memory(e)) &&
-              index_create(w->es, index, p->sink.settings, buf_cstr(&mappings), e);
-    buf_free(&mappings);
-    if (ok)
-        log_info("created index '%s'", index);
-    return ok;
-}
-
-/* Creates the index that a document names, like sink.index, if it does not exist. */
-static bool ensure_index(struct worker *w, const char *index, struct err *e)
-{
-    struct index_info info;
-    if (w->config->output != WORKER_INDEX || (w->known && keyset_has(w->known, index)))
-        return true;
-    if (!w->known && !(w->known = keyset_new(KNOWN_MAX)))
-        return err_memory(e);
-    if (!index_get_info(w->es, index, &info, e))
-        return false;
-    if (!info.exists && !create_index(w, index, e))
-        return false;
-    keyset_put(w->known, index, NULL, 0); /* without room, it is asked for again */
-    return true;
-}
-
-/* Puts the open item where document() says. */
-static bool place(struct worker *w, struct err *e)
-{
-    const struct pipeline *p = w->config->pipeline;
-    const struct script_made *m = &w->doc;
-    if ((m->index[0] || m->routing[0]) && !p->sink.multi_index)
-        return err_set(e, ERR_FINAL,
-                       "document() returned %s, but sink.indices is not set; set indices = "
-                       "\"%s\", so that such documents are found later",
-                       m->index[0] ? "an index" : "a routing",
-                       m->index[0] ? "NAME-*" : p->sink.index);
-    if (m->index[0] && !pipeline_has_index(p, m->index))
-        return err_set(e, ERR_FINAL,
-                       "document() returned index '%s', which does not match sink.indices (%s)",
-                       m->index, p->sink.indices);
-    if (m->index[0] && !ensure_index(w, m->index, e))
-        return false;
-    if (w->config->output != WORKER_DOCUMENTS && (m->index[0] || m->routing[0] || m->pipeline[0]))
-        bulk_set_location(w->bulk, m->index, m->routing, m->pipeline);
-    return true;
-}
-
-/* Writes the document directly into the request's body, or into the output. */
-static bool add_document(struct worker *w, const PGresult *row, const char *key, struct err *e)
-{
-    bool print = w->config->output == WORKER_DOCUMENTS;
-    if (!print)
-        bulk_begin(w->bulk, key, w->attempt.version);
-    struct buf *out = print ? &w->output : bulk_body(w->bulk);
-    size_t before = out->len;
-    struct script_row from = {&w->config->source->columns, row, 0, key};
-    bool ok = script_document(w->script, &from, out, &w->doc, e);
-    bool present = w->doc.present;
-    ok = ok && (!present || place(w, e));
-    if (ok && present && print)
-        ok = buf_addc(out, '\n') || err_memory(e);
-    else if (ok && present)
-        ok = bulk_commit(w->bulk, e);
-    else if (print)
-        buf_cut(out, before);
-    else
-        bulk_abort(w->bulk);
-    w->attempt.nothing += ok && w->doc.nothing;
-    if (ok && present) {
-        if (w->made == 0)
-            atomic_store(&w->shared->gave_documents, true);
-        count_made(w, true);
-        w->attempt.took.bytes += out->len - before;
-    }
-    return ok && (present || add_delete(w, key, e));
 }
 
 /* ---- keys ---- */
@@ -237,7 +126,7 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
         return false;
     if (repeated && w->seen)
         return true;
-    if (add_document(w, row, key, e))
+    if (worker_add_document(w, row, key, e))
         return clear_dead(w, key, e) && flush_if_full(w, e);
     return e->kind == ERR_FINAL && worker_reject(w, key, e->text, e) && flush_if_full(w, e);
 }
@@ -267,7 +156,7 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
 static bool delete_unseen(struct worker *w, struct err *e)
 {
     for (size_t i = 0; w->seen && i < w->batch->n; i++)
-        if (!w->seen[i] && !(add_delete(w, w->batch->keys[i], e) &&
+        if (!w->seen[i] && !(worker_add_delete(w, w->batch->keys[i], e) &&
                              clear_dead(w, w->batch->keys[i], e) && flush_if_full(w, e)))
             return false;
     return true;
