@@ -142,7 +142,7 @@ def test_options_may_stand_anywhere(engine, movies):
         ({"query": "SELECT v FROM things"}, "cannot use source.query: it does not return the key column 'id'"),
         ({"query": "SELECT id::text, v FROM things"}, "its column 'id' has type text, but in table 'things' that is integer"),
         ({"query": "SELECT id, v, v FROM things"}, "it returns column 'v' twice"),
-        ({"query": "SELECT 1 AS id; SELECT 2 AS id"}, "one statement only"),
+        ({"query": "SELECT 1 AS id; SELECT 2 AS id"}, "there is more than one statement"),
         ({"table": "things_id_seq"}, "'things_id_seq' is not a table or view"),
     ],
 )
@@ -221,8 +221,8 @@ def test_the_samples_name_their_defaults_themselves(engine, tmp_path):
     "url, complaint, hint",
     [
         ("jdbc:postgresql://h:5432/d?user=u&password=hush", "it is a JDBC URL", "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"),
-        ("JDBC:postgresql:d", "it is a JDBC URL", "leave 'jdbc:' out"),
-        ("postgresql+psycopg2://u:hush@h/d", "it names a driver", "leave out what stands between postgresql and ://"),
+        ("JDBC:postgresql:d", "it is a JDBC URL", "leave out 'jdbc:'"),
+        ("postgresql+psycopg2://u:hush@h/d", "it names a driver", "leave out what is between 'postgresql' and '://'"),
     ],
 )
 def test_the_urls_of_others_are_known(engine, script, url, complaint, hint):

@@ -111,12 +111,12 @@ MISTAKES = [
     ("SELECT id, title,\n             modified\n        FROM films", "-- nothing", ":10: field 'query' in source is empty"),
     ("table = \"films\"", "table = 'fi\\0lms'", ":7: field 'table' in source holds a zero byte"),
     # SQL, before PostgreSQL is asked
-    ("FROM films\n", "FROM films; SELECT 1\n", ":13: field 'query' in source: one statement only"),
-    ("FROM films\n", "FROM films;\n\n DROP TABLE films\n", ":15: field 'query' in source: one statement only"),
+    ("FROM films\n", "FROM films; SELECT 1\n", ":13: field 'query' in source: there is more than one statement"),
+    ("FROM films\n", "FROM films;\n\n DROP TABLE films\n", ":15: field 'query' in source: there is more than one statement"),
     ("title,", "'title,", ":11: field 'query' in source: a quote is not closed"),
     ("title,", "/* title,", ":11: field 'query' in source: a comment is not closed"),
     ("title,", "$x$ title,", ":11: field 'query' in source: a quote is not closed"),
-    ("FROM films\n", "FROM films); DROP TABLE films; --\n", ":13: field 'query' in source: one statement only"),
+    ("FROM films\n", "FROM films); DROP TABLE films; --\n", ":13: field 'query' in source: there is more than one statement"),
     # servers' addresses
     ("url = os.getenv \"DATABASE_URL\"", "url = 'postgresql://u:secret@h:port/d'", ":6: "),
     ("url = os.getenv \"ELASTICSEARCH_URL\"", "url = 'ftp://u:secret@h/'", ":25: "),

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 static void *run_cancel(void *arg)
 {
     PGcancel *request = arg;
-    char reason[256]; /* the size that libpq recommends */
+    char reason[256]; /* the size that libpq's documentation recommends */
     if (!PQcancel(request, reason, sizeof reason))
         log_debug("could not cancel a query: %s",
                   pg_one_line(reason, (char[PG_REASON]){0}, PG_REASON));
@@ -25,9 +26,9 @@ static void *run_cancel(void *arg)
     return NULL;
 }
 
-/* PQcancel connects and waits without a limit: a server that is frozen accepts and never answers.
- * So it has a thread of its own, which is left to itself after a second: the connection is closed
- * in any case. */
+/* PQcancel connects and waits without a limit, and a frozen server accepts and never answers. So it
+ * runs in a thread of its own, which is detached after a second: the connection is closed in any
+ * case. */
 static void cancel(struct pg *pg)
 {
     enum { LIMIT_MS = 1000 };
@@ -49,8 +50,9 @@ static void cancel(struct pg *pg)
         pthread_detach(thread);
 }
 
-void pg_note_session(struct pg *pg, int64_t began_us)
+void pg_remember_session(struct pg *pg, int64_t began_us)
 {
+    assert(pg->pid == 0);
     pg->pid = PQbackendPID(pg->conn);
     for (size_t i = 0; i < PG_PIDS; i++) {
         int none = 0;
@@ -75,7 +77,7 @@ void pg_close(struct pg *pg)
     if (!pg)
         return;
     if (PQstatus(pg->conn) == CONNECTION_OK && PQtransactionStatus(pg->conn) == PQTRANS_ACTIVE)
-        cancel(pg); /* or the server would notice only when it has rows to send */
+        cancel(pg); /* otherwise the server notices only when it has rows to send */
     forget_pid(pg);
     PQclear(pg->row);
     PQfinish(pg->conn);
@@ -91,17 +93,16 @@ const struct pg_server *pg_server_of(const struct pg *pg)
 /* ---- waiting ---- */
 
 enum {
-    /* of a stream: after the first so many, and before the last, by the size of the stream
-     * before */
+    /* rows: the first ones of a stream, and as many before its expected end, are not gathered */
     GATHER_ROWS = 250,
-    GATHER_BYTES = 64 << 10, /* to wait for, rather than for the next 8 KB that the server sends */
-    GATHER_MS = 5,           /* at most: the last rows are fewer */
+    GATHER_BYTES = 64 << 10, /* to wait for, rather than for each 8 KB that the server sends */
+    GATHER_MS = 5,           /* at most: the last rows may be fewer bytes */
 };
 
-/* The server sends 8 KB at a time. To be woken for each of these, while it works on the next, takes
- * more time than to read them, and as much of the server's: two thirds of a dry run's system calls,
- * 30 % of its processor time. So in the midst of a long stream the kernel wakes us less often.
- * (Where it knows no such mark, as on a local socket, nothing changes.) */
+/* The server sends 8 KB at a time. Waking up for each of them, while the server works on the next,
+ * costs more time than reading them, and as much of the server's time: two thirds of a dry run's
+ * system calls, 30 % of its processor time. So in the middle of a long stream the kernel wakes us
+ * less often. (Where SO_RCVLOWAT has no effect, as on a local socket, nothing changes.) */
 static void gather(struct pg *pg, bool on)
 {
     int bytes = on ? GATHER_BYTES : 1;
@@ -116,8 +117,8 @@ static bool arrived(struct pg *pg)
     return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
-/* Waits until PQgetResult would not block. False: a stop was asked. A connection that broke is
- * ready, too: PQgetResult then tells what the server said last. */
+/* Waits until PQgetResult would not block. False: a stop was requested. A broken connection counts
+ * as ready: PQgetResult then returns what the server said last. */
 static bool wait_ready(struct pg *pg, struct err *e)
 {
     for (;;) {
@@ -125,13 +126,14 @@ static bool wait_ready(struct pg *pg, struct err *e)
         if (unsent < 0 || !PQisBusy(pg->conn))
             return true;
         if (pg->gathers &&
-            (!PQconsumeInput(pg->conn) || !PQisBusy(pg->conn))) /* what is left below the mark */
+            /* what is left is less than the kernel waits for */
+            (!PQconsumeInput(pg->conn) || !PQisBusy(pg->conn)))
             return true;
         short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
         enum stop_wait waited =
             stop_wait_fd(PQsocket(pg->conn), events, pg->gathers ? GATHER_MS : -1);
         if (waited == STOP_ASKED) {
-            pg->broken = true; /* the query is cancelled when the connection is closed */
+            pg->broken = true; /* pg_close cancels the query */
             return stop_err(e);
         }
         if (waited == STOP_TIMEOUT && !arrived(pg))
@@ -141,7 +143,8 @@ static bool wait_ready(struct pg *pg, struct err *e)
     }
 }
 
-/* *res: the next result, owned by the caller; NULL at a query's end. False: a stop was asked. */
+/* *res: the next result, owned by the caller; NULL at a query's end. False: a stop was
+ * requested. */
 static bool next_result(struct pg *pg, PGresult **res, struct err *e)
 {
     *res = NULL;
@@ -151,14 +154,14 @@ static bool next_result(struct pg *pg, PGresult **res, struct err *e)
     return true;
 }
 
-/* Reads what is left of a pipeline, up to its end and out of it. Where that cannot be, the
- * connection is broken, and pg_release closes it. False: a stop was asked, or the transaction failed
- * at its end (a deferred constraint). */
+/* Reads the rest of a pipeline and leaves pipeline mode. If that fails, the connection is marked as
+ * broken, and pg_release closes it. False: a stop was requested, or the transaction failed at its
+ * end (a deferred constraint). */
 static bool drain(struct pg *pg, struct err *e)
 {
     PGresult *res;
     bool ok = true;
-    int ends = 0; /* each statement has one */
+    int ends = 0; /* results that are NULL, in a row: each statement ends with one */
     while (!pg->broken && PQstatus(pg->conn) == CONNECTION_OK) {
         if (!next_result(pg, &res, e))
             return false;
@@ -184,13 +187,13 @@ static bool drain(struct pg *pg, struct err *e)
 
 static bool damaged(struct pg *pg, struct err *e)
 {
-    pg->broken = true; /* whose answers come next is not known */
+    pg->broken = true; /* which answers come next is unknown */
     return err_set(e, ERR_PASSING,
-                   "could not use an answer of PostgreSQL %s: it is not what was asked for",
+                   "could not use an answer of PostgreSQL %s: it does not fit the request",
                    pg->server->label);
 }
 
-/* Whether res is what a query may give: rows, or a command's end. Else e says what it is. */
+/* Checks that res is what a query may return: rows, or a command's end. */
 static bool check_result(struct pg *pg, const PGresult *res, const char *sql, struct err *e)
 {
     switch (PQresultStatus(res)) {
@@ -203,8 +206,8 @@ static bool check_result(struct pg *pg, const PGresult *res, const char *sql, st
     case PGRES_COPY_IN:
     case PGRES_COPY_OUT:
     case PGRES_COPY_BOTH:
-        pg->broken = true; /* amid the protocol of COPY, which we don't speak */
-        return err_set(e, ERR_FINAL, "cannot run COPY here: use a SELECT");
+        pg->broken = true; /* in the middle of the COPY protocol, which is not implemented here */
+        return err_set(e, ERR_FINAL, "cannot run COPY: use SELECT");
     case PGRES_FATAL_ERROR:
         return pg_error(pg, res, sql, e);
     default:
@@ -217,7 +220,7 @@ bool pg_check_free(struct pg *pg, struct err *e)
     if (pg->streaming)
         return err_set(
             e, ERR_FINAL,
-            "cannot run a query while another one's rows are read on the same connection");
+            "cannot run a query while the rows of another are being read on the same connection");
     if (pg->broken)
         return err_set(e, ERR_PASSING, "could not use the connection to PostgreSQL %s again",
                        pg->server->label);
@@ -226,20 +229,19 @@ bool pg_check_free(struct pg *pg, struct err *e)
 
 /* ---- queries ---- */
 
-/* Each round trip is one pipeline, and so one transaction: a pooler that gives every transaction
- * another session (PgBouncer's transaction and statement pooling) cannot tear it apart. It begins
- * with the settings that texts of values depend on, for this transaction alone: those of user,
- * database, server or of the session's other users don't matter, and ours don't reach them.
- *
- * In READ COMMITTED each statement takes a snapshot of its own when it begins. It can be chosen
- * only before the first snapshot, thus by a statement of its own: SET without LOCAL, which would
- * warn that there is no transaction block; of this setting nothing is left behind after the
+/* Each round trip is one pipeline, and so one transaction: a pooler that assigns a session for each
+ * transaction (PgBouncer's transaction and statement pooling) cannot split it. It begins with the
+ * settings that the text form of values depends on, for this transaction alone: the settings of
+ * user, database, server and of the session's other users do not matter, and ours do not affect
+ * them. In READ COMMITTED each statement takes its own snapshot when it begins. The isolation level
+ * can only be set before the first snapshot, so by a statement of its own: SET without LOCAL, since
+ * SET LOCAL would warn that there is no transaction block. This setting does not outlive the
  * transaction. */
 static const char isolation_sql[] = "SET transaction_isolation TO 'read committed'";
 
 #define LOCAL(name, value) " pg_catalog.set_config('" name "', '" value "', true)"
-/* A server that does not know what its bytes mean (SQL_ASCII) would refuse each row with one that
- * is not UTF-8: from such a one they come as they are, and it is we who look at each text. */
+/* A server whose encoding is SQL_ASCII would refuse every row with a text that is not UTF-8: it
+ * sends texts as they are, and we check each one. */
 #define ENCODING                                                                                   \
     " pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')" \
     " WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)"
@@ -256,9 +258,9 @@ static const char isolation_sql[] = "SET transaction_isolation TO 'read committe
                                                "3") "," LOCAL("standard_conforming_strings",       \
                                                               "on") "," JIT
 
-/* A fetch is planned for a part of the rows: with PostgreSQL's own price of a random page (4, a
- * spinning disk's) it would rather read related tables as a whole, by several processes, for each
- * thousand keys. */
+/* A fetch is planned for part of the rows: with PostgreSQL's default random_page_cost (4, for
+ * spinning disks) the server would rather read related tables completely, with several processes,
+ * for each thousand keys. */
 static const char settings_sql[] = SETTINGS,
                   fetch_settings_sql[] = SETTINGS
                   ", pg_catalog.set_config('random_page_cost',"
@@ -275,12 +277,12 @@ bool pg_begin(struct pg *pg, bool fetch)
 
 static bool not_sent(struct pg *pg, const char *sql, struct err *e)
 {
-    pg->broken = true; /* half a pipeline may be on its way */
+    pg->broken = true; /* half a pipeline may have been sent */
     return pg_error(pg, NULL, sql, e);
 }
 
-/* VACUUM, CREATE DATABASE, a procedure that commits: they refuse to run in a transaction with
- * anything else. */
+/* VACUUM, CREATE DATABASE, a procedure that commits: they refuse to run in a transaction with other
+ * statements. */
 static bool refuses_company(const PGresult *res)
 {
     const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -307,7 +309,7 @@ bool pg_result(struct pg *pg, const char *sql, PGresult **out, struct err *e)
     return ok;
 }
 
-/* The answers to what pg_begin has sent. */
+/* Receives the answers to what pg_begin sent. */
 static bool begun(struct pg *pg, int64_t *clock_us, struct err *e)
 {
     PGresult *res = NULL;
@@ -347,7 +349,7 @@ static int send_statement(struct pg *pg, const struct pg_statement *s)
     return PQsendQueryParams(pg->conn, s->sql, s->n, s->types, s->params, NULL, NULL, 0);
 }
 
-/* Without settings: what has to be alone gives no rows. */
+/* Without settings: a statement that must run alone returns no rows. */
 static bool query_alone(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e)
 {
     if (!PQsendQueryParams(pg->conn, s->sql, s->n, NULL, s->params, NULL, NULL, 0))
@@ -390,14 +392,14 @@ bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct e
     pg->broken = true; /* whose answers come next is not known */
     return err_set(
         e, ERR_PASSING,
-        "could not use an answer of PostgreSQL %s: it has %d rows of %d columns, which is not what "
-        "was asked for",
+        "could not use an answer of PostgreSQL %s: it has %d rows of %d columns, which does not "
+        "fit the request",
         pg->server->label, n, fields);
 }
 
 int64_t pg_int(const PGresult *res, int row, int column)
 {
-    const int64_t most = INT64_MAX / 2; /* as microseconds: the year 148,000 */
+    const int64_t most = INT64_MAX / 2; /* in microseconds: the year 148,000 */
     const char *text = PQgetvalue(res, row, column);
     int64_t n = text ? strtoll(text, NULL, 10) : 0;
     return n > most ? most : n < -most ? -most : n;
@@ -420,8 +422,8 @@ bool pg_query_pair(struct pg *pg, const struct pg_statement s[2], PGresult *out[
     return pg_finish(pg, sent, &(struct pg_answers){sql, out, 2}, e);
 }
 
-/* The clock comes with the settings, and is sent at once; then the query, whose snapshot is the
- * later one. */
+/* The clock is sent with the settings, at once; the query comes after them, so its snapshot is
+ * later. */
 bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, struct err *e)
 {
     struct err ignored;
@@ -430,7 +432,7 @@ bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, s
     free(pg->sql);
     pg->sql = strdup(s->sql);
     if (!pg_begin(pg, clock_us != NULL) ||
-        !PQsendFlushRequest(pg->conn) || /* or it would wait for the query's first rows */
+        !PQsendFlushRequest(pg->conn) || /* otherwise the answer waits for the query's first rows */
         !send_statement(pg, s) || !PQpipelineSync(pg->conn))
         return not_sent(pg, s->sql, e);
     pg->streaming = true;
@@ -474,7 +476,7 @@ void pg_add_array(struct buf *b, const char *const *texts, size_t n)
         if (i > 0)
             buf_addc(b, ',');
         if (!texts[i]) {
-            buf_adds(b, "NULL"); /* without quotes: the word in quotes is a text */
+            buf_adds(b, "NULL"); /* without quotes: in quotes it would be a text */
             continue;
         }
         buf_addc(b, '"');
@@ -492,8 +494,8 @@ void pg_add_array(struct buf *b, const char *const *texts, size_t n)
     buf_addc(b, '}');
 }
 
-/* A slot that is being filled gives a pair that is nobody's: then a session of ours counts as
- * another one, once. */
+/* A slot that is being filled gives a pair that matches no session: our own session then counts as
+ * somebody else's, once. */
 void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began)
 {
     size_t n = 0;

@@ -26,38 +26,39 @@ struct err;
 enum { PG_PIDS = 256 };
 
 struct pg_server {
-    char *url;   /* owned; may hold a password: never printed */
+    char *url;   /* owned; may contain a password, so it is never printed */
     char *label; /* owned; "'movies' at 127.0.0.1:5432", for messages */
-    /* owned; the URL's password, plain and as it is written there, kept out of messages */
+    /* owned; the URL's password, decoded and as written there: kept out of messages */
     char *secrets[2];
-    /* of the server's processes that serve our connections; 0: free */
+    /* of the server processes of our sessions; 0: a free slot */
     _Atomic int pids[PG_PIDS];
-    /* when they began, in microseconds since the epoch: a restarted server gives the pids that we
-     * still remember to others */
+    /* when those processes started, in microseconds since the epoch: after a restart, the server
+     * may give a pid that is still listed here to somebody else's session */
     _Atomic int64_t began[PG_PIDS];
-    /* has let us in once in this run: from then on, a refusal is passing */
+    /* a connection has succeeded in this run: from then on, a refusal is passing */
     _Atomic bool accepted;
 };
 
-/* url: anything libpq takes ("postgresql://...", "host=... dbname=..."); the PG* variables fill in
- * what it leaves out. False, ERR_USAGE: not a connection string. Does not connect. */
+/* url: anything that libpq accepts ("postgresql://...", "host=... dbname=..."); the PG* variables
+ * supply what it leaves out. Does not connect. False, ERR_USAGE: not a connection string. */
 bool pg_server_init(struct pg_server *s, const char *url, struct err *e);
-void pg_server_free(struct pg_server *s); /* bears a zeroed struct */
+void pg_server_free(struct pg_server *s); /* safe on a zeroed struct */
 
 struct pg; /* a connection: see pg_pool.h */
 
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
-/* ---- queries ---- */
 
-/* Each call is one transaction, READ COMMITTED, with UTC, ISO dates, UTF-8, jit off, whatever the
- * session has: it may be a pooler's, which serves others, too. Parameters are text; NULL is NULL;
- * their types are the server's guess, so cast in the SQL. */
+/* ----  queries ---- */
+
+/* Each call is one transaction, READ COMMITTED, with UTC, ISO dates, UTF-8 and jit off, whatever
+ * the session's own settings are: behind a pooler, other programs use the same session. Parameters
+ * are text, and NULL is NULL; the server infers their types, so cast them in the SQL. */
 
 struct pg_statement { /* borrowed, for the time of the call */
     const char *sql;
     int n; /* parameters */
     const char *const *params;
-    const Oid *types; /* of the parameters; NULL, or 0 for one: the server's guess */
+    const Oid *types; /* of the parameters; NULL, or 0 for one of them: inferred by the server */
 };
 
 /* Runs one statement to its end. *out: owned by the caller (PQclear); NULL on failure. */
@@ -65,9 +66,9 @@ bool pg_query(struct pg *pg, const char *sql, int n, const char *const *params, 
               struct err *e);
 bool pg_query_statement(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e);
 
-/* Whether an answer has so many columns, and so many rows (-1: any number): only then may they be
- * read. Else it is cleared (*res: NULL), and e says so: a pooler or a broken server may give
- * another statement's answer. */
+/* Checks that an answer has this many rows (-1: any number) and columns; read it only then. False,
+ * passing: it has not (a pooler or a broken server may send the answer to another statement); *res
+ * is cleared and set to NULL. */
 bool pg_expect(struct pg *pg, PGresult **res, int rows, size_t columns, struct err *e);
 
 /* A whole number in an answer; 0 for NULL. Limited to half of int64_t's range, so that the sum of
@@ -76,33 +77,34 @@ int64_t pg_int(const PGresult *res, int row, int column);
 /* A boolean in an answer; false for NULL. */
 bool pg_bool(const PGresult *res, int row, int column);
 
-/* Runs two statements in one round trip; the second one's snapshot is taken after the first one has
- * ended. Both results: owned by the caller; NULL on failure. */
+/* Runs two statements in one round trip; the second takes its snapshot after the first has ended.
+ * Both results are owned by the caller; NULL on failure. */
 bool pg_query_pair(struct pg *pg, const struct pg_statement statements[2], PGresult *out[2],
                    struct err *e);
 
-/* Starts a query whose rows stream: never more than one row of it is held here. clock_us, if not
- * NULL, receives the server's clock_timestamp() in microseconds since the epoch, read in the same
- * round trip, before the query's snapshot; the query is then planned as one for part of a table's
- * rows. Returns while the query runs: its own errors come from pg_next. */
+/* Starts a query whose rows are streamed: at most one is held here at a time. If clock_us is not
+ * NULL, it receives the server's clock_timestamp() in microseconds since the epoch, read in the
+ * same round trip before the query's snapshot, and the query is planned as one that reads part of a
+ * table. Returns while the query runs: its own errors come from pg_next. */
 bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, struct err *e);
 /* *row: the next row, as a result of one row, borrowed until the next call; NULL after the last
- * one. After the last one, or an error that was not of the connection, the next query may begin. */
+ * one. After the last row, or an error that did not break the connection, the connection is free
+ * for the next query. */
 bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
 
-/* Adds the n texts as one array literal: {"a","b"}: the text of a parameter for `= ANY($1::T[])`.
- * NULL is NULL. */
+/* Appends the n texts as one array literal, {"a","b"}: a parameter's text for `= ANY($1::T[])`. A
+ * NULL text becomes NULL. */
 void pg_add_array(struct buf *b, const char *const *texts, size_t n);
-/* Adds the pids of our own sessions, and when they began (bigint), as two array literals. */
+/* Appends the pids of our own sessions, and when they began (bigint), as two array literals. */
 void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began);
-/* Adds text as an SQL identifier: "like ""this""". */
+/* Appends text as an SQL identifier: "like ""this""". */
 void pg_add_identifier(struct buf *b, const char *text);
 
 /* ---- types ---- */
 
 /* How a column's text becomes a value. */
 enum pg_kind {
-    /* also all types that are not named below: uuid, enum, inet, interval, ranges, composites ... */
+    /* also every type not listed below: uuid, enum, inet, interval, ranges, composites ... */
     PG_TEXT,
     PG_INT,   /* int2, int4, int8, oid */
     PG_FLOAT, /* float4, float8 */
@@ -118,12 +120,13 @@ enum pg_kind {
 struct pg_column {
     char *name; /* owned */
     Oid oid;
-    enum pg_kind kind; /* of the element, for an array */
+    enum pg_kind kind; /* of an array's elements */
     bool array;
-    /* floats come in the fewest digits that read back the same: not before PostgreSQL 12 */
+    /* floats are written with the fewest digits that read back the same: not before PostgreSQL
+     * 12 */
     bool shortest;
-    char delimiter; /* between an array's elements: ',' for all but box */
-    char *type;     /* owned; the type's name, fit for a cast: "timestamp with time zone" */
+    char delimiter; /* between an array's elements: ',' for every type but box */
+    char *type;     /* owned; the type's name, as a cast takes it: "timestamp with time zone" */
 };
 
 struct pg_columns {
@@ -132,14 +135,14 @@ struct pg_columns {
     int parameters; /* of the query: $1, $2 */
 };
 
-/* The columns that sql would return; it is parsed and planned, not run. Domains count as what they
- * are made of, also as elements of arrays. */
+/* Describes the columns that sql would return; it is parsed and planned, not run. A domain counts
+ * as its base type, also as the element of an array. */
 bool pg_describe(struct pg *pg, const char *sql, struct pg_columns *out, struct err *e);
 /* Likewise, with the types of its first n parameters; params are not used. */
 bool pg_describe_statement(struct pg *pg, const struct pg_statement *s, struct pg_columns *out,
                            struct err *e);
-void pg_columns_free(struct pg_columns *c); /* bears a zeroed struct */
-/* The column's index, or -1. */
+void pg_columns_free(struct pg_columns *c); /* safe on a zeroed struct */
+/* Returns the column's index, or -1. */
 int pg_column(const struct pg_columns *c, const char *name);
 /* Whether res has just these columns (names and types): a table may be altered between pg_describe
  * and a query. */

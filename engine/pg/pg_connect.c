@@ -1,4 +1,4 @@
-/* pg_connect: the server's name and parameters, connecting, and what a failed connect means. */
+/* pg_connect: the server's label and parameters, connecting, and what a failed connect means. */
 #include "pg/pg_internal.h"
 
 #include "base/log.h"
@@ -11,22 +11,22 @@
 #include <sys/socket.h>
 
 enum {
-    /* of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
+    /* seconds of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
     CONNECT_TIMEOUT_S = 10,
     OLDEST_SERVER = 100000, /* version 10 */
-    LABEL_MAX = 4096,       /* bytes; err cuts what is too long to print */
+    LABEL_MAX = 4096,       /* bytes; err cuts off what is too long to print */
 };
 
-/* ---- the server's name ---- */
+/* ---- the server's label ---- */
 
-/* As libpq decides whether a dbname is one, or a whole connection string. */
+/* Decides as libpq does whether a dbname is a name or a whole connection string. */
 static bool is_connection_string(const char *url)
 {
     return strchr(url, '=') || strncmp(url, "postgresql://", 13) == 0 ||
            strncmp(url, "postgres://", 11) == 0;
 }
 
-/* Where in the URL the password stands, as written, or NULL. */
+/* Finds the password in the URL, as written; NULL: none. */
 static const char *find_written_password(const char *url, size_t *len)
 {
     const char *authority = strstr(url, "://");
@@ -47,7 +47,7 @@ static const char *find_written_password(const char *url, size_t *len)
     return name + 9;
 }
 
-/* A '/' in a password that is not percent-encoded makes libpq take what precedes it for host and
+/* A '/' in a password that is not percent-encoded makes libpq take the text before it for host and
  * port, and the rest for the database: its messages, and our label, would then print the
  * password. */
 static bool is_torn_url(const char *url)
@@ -60,7 +60,7 @@ static bool is_torn_url(const char *url)
     return at && *at == '@';
 }
 
-/* "mysql://h/db", "POSTGRES://h/db": libpq would take it for a database's name, or for words. */
+/* "mysql://h/db", "POSTGRES://h/db": libpq would take it for a database name, or for keywords. */
 static bool is_other_scheme(const char *url)
 {
     size_t len = strspn(url, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.");
@@ -68,8 +68,7 @@ static bool is_other_scheme(const char *url)
            strncmp(url, "postgres:", 9) != 0;
 }
 
-/* "user:secret@host/name", its scheme forgotten: libpq would take all of it for a database's
- * name. */
+/* "user:secret@host/name", without its scheme: libpq would take all of it for a database name. */
 static bool is_bare_address(const char *url)
 {
     return !is_connection_string(url) && strpbrk(url, "@:/");
@@ -77,16 +76,15 @@ static bool is_bare_address(const char *url)
 
 static bool bad_url(const char *url, const char *reason, struct err *e)
 {
-    err_set(e, ERR_USAGE, "cannot understand the connection string of the source: %s", reason);
+    err_set(e, ERR_USAGE, "invalid source.url: %s", reason);
     if (!strstr(url, "://") || is_other_scheme(url))
-        return err_hint(
-            e,
-            "it is a URL, postgresql://user@host:port/name, or words such as host=... dbname=...");
-    return err_hint(e, "characters such as / ? # @ : %% in a password have to be percent-encoded "
-                       "in a URL: %%2F for /");
+        return err_hint(e, "expected is a URL, postgresql://user@host:port/name, or keywords such "
+                           "as host=... dbname=...");
+    return err_hint(e, "percent-encode characters such as / ? # @ : %% in the password of a "
+                       "URL: %%2F for /");
 }
 
-/* What others make of such a URL: "jdbc:postgresql://h/db?user=u", SQLAlchemy's
+/* URLs of other programs: "jdbc:postgresql://h/db?user=u", SQLAlchemy's
  * "postgresql+psycopg2://...". */
 static bool is_foreign_url(const char *url, struct err *e)
 {
@@ -94,21 +92,21 @@ static bool is_foreign_url(const char *url, struct err *e)
     bool jdbc = strncasecmp(url, "jdbc:", 5) == 0;
     if (!jdbc && strncmp(url, "postgresql+", 11) != 0 && strncmp(url, "postgres+", 9) != 0)
         return false;
-    bad_url(url, jdbc ? "it is a JDBC URL" : "it names a driver, as SQLAlchemy's do", e);
+    bad_url(url, jdbc ? "it is a JDBC URL" : "it names a driver, as SQLAlchemy's URLs do", e);
     err_hint(e, "%s%s", form,
-             jdbc ? "leave 'jdbc:' out; user and password stand in front of the host, or in PGUSER "
+             jdbc ? "leave out 'jdbc:'; write user and password before the host, or set PGUSER "
                     "and PGPASSWORD"
-                  : "leave out what stands between postgresql and ://");
+                  : "leave out what is between 'postgresql' and '://'");
     return true;
 }
 
-/* libpq's reason for refusing the string, without what it quotes: that may be a part of the
+/* libpq's reason for refusing the string, without the parts that it quotes: they may be part of the
  * password. */
 static bool refuse_url(const char *url, const char *libpq_says, struct err *e)
 {
     char text[PG_REASON], shown[PG_REASON];
     pg_one_line(libpq_says ? libpq_says : "out of memory", text, sizeof text);
-    if (!strstr(url, "://") && !strstr(url, "pas")) /* "pasword=x y" has one, too */
+    if (!strstr(url, "://") && !strstr(url, "pas")) /* such as "pasword=x y" */
         return bad_url(url, text, e);
     size_t n = 0;
     bool quoted = false;
@@ -145,7 +143,7 @@ static bool ports_are_numbers(const char *ports)
     return true;
 }
 
-/* "a:5432,b:5433"; a folder stands for the socket in it. */
+/* "a:5432,b:5433"; a folder means the socket in it. */
 static void add_hosts(struct buf *b, const char *hosts, const char *ports)
 {
     const char *port = ports;
@@ -161,8 +159,8 @@ static void add_hosts(struct buf *b, const char *hosts, const char *ports)
     }
 }
 
-/* given: what the URL says; rest: what the environment and libpq's defaults fill in. A service in
- * the URL may fill in anything, but only libpq reads service files. */
+/* given: what the URL says; rest: what the environment and libpq's defaults supply. A service in
+ * the URL may set anything, but only libpq reads service files. */
 static char *make_label(const PQconninfoOption *given, const PQconninfoOption *rest,
                         const char *plain_name)
 {
@@ -174,7 +172,7 @@ static char *make_label(const PQconninfoOption *given, const PQconninfoOption *r
     host = host ? host : option(fill, "host") ? option(fill, "host") : option(fill, "hostaddr");
     port = port ? port : option(fill, "port") ? option(fill, "port") : "5432";
     name = name ? name : plain_name[0] ? plain_name : option(fill, "dbname");
-    if (!name && !service) /* the database is called like the user */
+    if (!name && !service) /* the database has the user's name */
         name = option(given, "user") ? option(given, "user") : option(fill, "user");
     struct buf b;
     buf_init(&b, LABEL_MAX);
@@ -214,7 +212,7 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     if (is_foreign_url(url, e))
         return false;
     if (is_other_scheme(url))
-        return bad_url(url, "it begins with neither postgresql:// nor postgres://", e);
+        return bad_url(url, "it begins neither with postgresql:// nor with postgres://", e);
     if (is_bare_address(url))
         return bad_url(url, "it does not begin with postgresql://", e);
     if (is_torn_url(url))
@@ -254,32 +252,33 @@ void pg_server_free(struct pg_server *s)
 static const struct {
     const char *sqlstate, *hint;
 } remedies[] = {
-    {"28P01", "check the password: source.url, PGPASSWORD or the passfile"},
+    {"28P01", "check the password in source.url, PGPASSWORD or the passfile"},
     {"28000", "check the user in source.url, and pg_hba.conf on the server"},
-    {"3D000", "check the database's name in source.url, or create it: createdb NAME"},
-    {"42501", "let the user in: GRANT CONNECT ON DATABASE ... TO ..."},
-    {"53300", "fewer --workers need fewer connections; the server's limits are max_connections and "
-              "the user's own"},
+    {"3D000", "check the database name in source.url, or create the database: createdb NAME"},
+    {"42501", "allow the user to connect: GRANT CONNECT ON DATABASE ... TO ..."},
+    {"53300", "use fewer --workers, or raise the server's max_connections or the user's connection "
+              "limit"},
 };
 
-/* Remedies by what is said; the first that fits. They know more than those by SQLSTATE. */
+/* Remedies by the text of the reason; the first match counts. They are more precise than those by
+ * SQLSTATE. */
 static const struct {
     const char *words, *hint;
 } tls_remedies[] = {
     {"certificate verify failed",
-     "sslrootcert in source.url has to name the certificate of the authority that signed "
-     "the server's, which must not have expired"},
+     "sslrootcert in source.url must name the certificate of the authority that signed the "
+     "server's, and neither may have expired"},
     {"does not match host name",
-     "the host in source.url has to be one that the server's certificate names"},
-    {"requires a valid client certificate", "sslcert and sslkey in source.url name it"},
+     "the host in source.url must be one that the server's certificate names"},
+    {"requires a valid client certificate", "set sslcert and sslkey in source.url"},
     {"alert unknown ca",
      "the server does not know the authority of the certificate that sslcert in source.url names"},
-    {"no encryption", "sslmode=require, or better verify-full, in source.url"},
+    {"no encryption", "set sslmode=require, or better verify-full, in source.url"},
 };
 
-/* Failures on our side of the wire which libpq gives no code for. Its texts are not translated as
- * long as nobody calls setlocale for messages; a text that is missed here only means that we go on
- * trying, and say so. */
+/* Failures on our side, for which libpq gives no code. Its texts are not translated unless a
+ * program calls setlocale for messages. If a text is missing here, we only keep trying, and say
+ * so. */
 static const char *const refusals[] = {"does not support SSL",    "certificate",
                                        "private key file",        "alert unknown ca",
                                        "alert handshake failure", "alert protocol version"};
@@ -290,24 +289,24 @@ static const char *const losses[] = {"server closed the connection",
                                      "Connection reset",
                                      "unexpected eof"};
 
-/* PgBouncer has one code, 08P01, for all that it has to say: for these, which are final, and for a
- * server that is away. */
+/* PgBouncer uses one code, 08P01, for everything: for these errors, which are final, and for a
+ * server that is down. */
 static const char pooler_says[] = "08P01";
 static const struct {
     const char *words, *hint;
 } pooler_refusals[] = {
     {"unsupported startup parameter",
-     "leave it out of source.url (options, PGOPTIONS) and give it to the "
-     "role: ALTER ROLE ... SET ... TO ...; a "
-     "pooler that shall drop it has ignore_startup_parameters"},
-    {"no such database", "check the database's name in source.url, and [databases] of the pooler"},
-    {"no such user", "check the user in source.url, and auth_file of the pooler"},
-    {"authentication failed", "check the password: source.url, PGPASSWORD or the passfile"},
-    {"SSL required", "sslmode=require, or better verify-full, in source.url"},
+     "remove it from source.url (options, PGOPTIONS) and set it for the role: ALTER ROLE ... SET "
+     "... TO ...; or have the pooler ignore it: ignore_startup_parameters"},
+    {"no such database",
+     "check the database name in source.url, and [databases] in the pooler's settings"},
+    {"no such user", "check the user in source.url, and auth_file in the pooler's settings"},
+    {"authentication failed", "check the password in source.url, PGPASSWORD or the passfile"},
+    {"SSL required", "set sslmode=require, or better verify-full, in source.url"},
 };
 
 struct failure {
-    char sqlstate[6];       /* the one that decides; empty: none was given */
+    char sqlstate[6];       /* the one that decides; empty: none */
     char reason[PG_REASON]; /* one line */
     size_t len;
 };
@@ -320,8 +319,8 @@ static bool has_one_of(const char *text, const char *const *words, size_t n)
     return false;
 }
 
-/* Where "SEVERITY:  CODE: " ends, which verbose messages have in every language; code then holds
- *                   the SQLSTATE. */
+/* Finds where "SEVERITY: CODE: " (with two spaces) ends, which verbose messages have in every
+ * language, and copies the SQLSTATE into code. NULL: it is not there. */
 static const char *find_sqlstate(const char *line, char code[6])
 {
     for (const char *p = line; (p = strstr(p, ":  ")); p++)
@@ -336,7 +335,8 @@ static const char *find_sqlstate(const char *line, char code[6])
 
 static void add_reason(struct failure *f, const char *where, size_t where_len, const char *what)
 {
-    if (f->len > 0 && strstr(f->reason, what)) /* the same for each address of a host */
+    /* the same reason is repeated for each address of a host */
+    if (f->len > 0 && strstr(f->reason, what))
         return;
     int n = snprintf(f->reason + f->len, sizeof f->reason - f->len, "%s%.*s%s",
                      f->len > 0 ? "; " : "", (int)where_len, where, what);
@@ -344,10 +344,9 @@ static void add_reason(struct failure *f, const char *where, size_t where_len, c
         n < 0 || (size_t)n >= sizeof f->reason - f->len ? sizeof f->reason - 1 : f->len + (size_t)n;
 }
 
-/* A line of libpq's message: "connection to server at "h" (a), port p failed: WHY", a continuation,
- * advice
- * (indented), or a field of the server's error ("LOCATION:  auth_failed, auth.c:326", in any
- *                                                           language). */
+/* Reads a line of libpq's message: "connection to server at "h" (a), port p failed: WHY", a
+ * continuation, advice (indented), or a field of the server's error ("LOCATION: auth_failed,
+ * auth.c:326", in any language). */
 static void read_line(struct failure *f, const char *line, bool several_hosts)
 {
     char code[6];
@@ -358,7 +357,7 @@ static void read_line(struct failure *f, const char *line, bool several_hosts)
     if (line[0] == '\t' || line[0] == '\0' || (!primary && strstr(line, ":  ")))
         return;
     if (primary &&
-        /* one host that may come back is enough */
+        /* one host that may become available is enough */
         (!f->sqlstate[0] || pg_error_kind(code) == ERR_PASSING))
         memcpy(f->sqlstate, code, sizeof code);
     add_reason(f, line, where, primary ? primary : what);
@@ -376,8 +375,8 @@ static void read_failure(struct failure *f, const char *message, bool several_ho
     }
 }
 
-/* The parameters, ours first, so that the URL's win; client_encoding and replication after it, so
- * that ours win. */
+/* The parameters: ours first, so that the URL overrides them; client_encoding after it, so that it
+ * is always UTF-8. */
 struct parameters {
     const char *keywords[12], *values[12];
 };
@@ -388,8 +387,8 @@ static struct parameters make_parameters(const char *url, const char *replicatio
         .keywords = {"fallback_application_name", "keepalives", "keepalives_idle",
                      "keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname",
                      "client_encoding", "replication"},
-        /* A peer that is gone is noticed within a minute: 30 s of silence, then 3 probes; 60,000 ms
-         * for what we sent. */
+        /* A lost peer is noticed within a minute: after 30 s of silence and 3 probes, or 60,000 ms
+         * without an acknowledgement. */
         .values = {"etl-engine", "1", "30", "10", "3", "60000", url, "UTF8", replication},
     };
 }
@@ -403,15 +402,15 @@ static void set_timeout(struct parameters *p, const char *seconds)
     p->values[n] = seconds;
 }
 
-/* Whether the server refuses us, where no SQLSTATE tells. PQping blocks, so it is asked only where
- * nothing else knows, and for 2 s a host at most, the least that libpq allows. */
+/* Whether the server refuses us, when no SQLSTATE says so. PQping blocks, so it is called only if
+ * nothing else decides, and for at most 2 s a host, libpq's minimum. */
 static bool is_refusal(struct pg *pg, const struct failure *f, bool any_session)
 {
     if (PQconnectionNeedsPassword(pg->conn) ||
         has_one_of(f->reason, refusals, sizeof refusals / sizeof refusals[0]))
         return true;
     if (!any_session || has_one_of(f->reason, losses, sizeof losses / sizeof losses[0]))
-        return false; /* a primary was asked for, and a standby answered: it may be promoted */
+        return false; /* a primary was requested, and a standby answered: it may be promoted */
     struct parameters p = make_parameters(pg->server->url, NULL);
     set_timeout(&p, "2");
     PGPing ping = PQpingParams(p.keywords, p.values, 1);
@@ -419,13 +418,13 @@ static bool is_refusal(struct pg *pg, const struct failure *f, bool any_session)
 }
 
 struct attempt {
-    int64_t timeout_ms; /* of silence; -1: none */
+    int64_t timeout_ms; /* of silence; -1: no limit */
     bool several_hosts, any_session;
-    bool silent;  /* it ended by the timeout */
-    bool reached; /* something beyond a socket to nobody: worth a PQping */
+    bool silent;  /* the timeout ended it */
+    bool reached; /* more than an unanswered socket: worth a PQping */
 };
 
-/* The remedy for what a pooler refuses for good, or NULL. */
+/* The remedy for a pooler's final refusal, or NULL. */
 static const char *find_pooler_remedy(const struct failure *f)
 {
     for (size_t i = 0; i < sizeof pooler_refusals / sizeof pooler_refusals[0]; i++)
@@ -447,7 +446,7 @@ static const char *find_remedy(const struct failure *f)
     return NULL;
 }
 
-static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
+static bool report_refusal(struct pg *pg, const struct attempt *a, struct err *e)
 {
     struct failure f;
     read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
@@ -456,7 +455,8 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
                  (long long)a->timeout_ms / 1000);
     else if (PQconnectionNeedsPassword(pg->conn) && !a->several_hosts)
         snprintf(f.reason, sizeof f.reason,
-                 "it asks for a password, and there is none"); /* libpq: fe_sendauth */
+                 /* instead of libpq's "fe_sendauth: ..." */
+                 "it requires a password, and none is set");
     pg_scrub(pg->server, pg->conn, f.reason);
     bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL || find_pooler_remedy(&f)
                                : a->reached && !a->silent && is_refusal(pg, &f, a->any_session);
@@ -471,13 +471,16 @@ static bool refused(struct pg *pg, const struct attempt *a, struct err *e)
     else if (PQconnectionNeedsPassword(pg->conn))
         err_hint(e, "%s", remedies[0].hint);
     else if (!f.sqlstate[0] && !final && !pg->server->accepted)
-        err_hint(e, "is the server running? host and port come from source.url, PGHOST and PGPORT");
+        err_hint(
+            e,
+            "check that the server is running, and host and port in source.url, PGHOST and PGPORT");
     return false;
 }
 
 /* ---- connecting ---- */
 
-/* As libpq's blocking connect would read them: from the URL, a service file, or the environment. */
+/* Reads the settings as libpq's blocking connect does: from the URL, a service file, or the
+ * environment. */
 static void read_attempt(PGconn *conn, struct attempt *a)
 {
     PQconninfoOption *list = PQconninfo(conn);
@@ -493,29 +496,30 @@ static void read_attempt(PGconn *conn, struct attempt *a)
     PQconninfoFree(list);
 }
 
-/* A host that does not even take the connection: with its socket shut down, libpq goes on to the
- * next host or address, which its asynchronous interface would do only after the kernel's own two
+/* A host that does not accept the connection: when its socket is shut down, libpq tries the next
+ * host or address, which its asynchronous interface would otherwise do only after the kernel's two
  * minutes. */
 static bool skip_silent_host(PGconn *conn)
 {
     return PQstatus(conn) == CONNECTION_STARTED && shutdown(PQsocket(conn), SHUT_RDWR) == 0;
 }
 
-/* The names of hosts are resolved within PQconnectStart and PQconnectPoll, blocking; all else waits
- * here. */
+/* Host names are resolved within PQconnectStart and PQconnectPoll, which block; all other waiting
+ * is done here. */
 static bool finish_connect(struct pg *pg, struct attempt *a, struct err *e)
 {
-    PostgresPollingStatusType next = PGRES_POLLING_WRITING; /* as libpq asks to begin with */
+    /* as libpq's documentation prescribes */
+    PostgresPollingStatusType next = PGRES_POLLING_WRITING;
     while (next != PGRES_POLLING_OK) {
         if (next == PGRES_POLLING_FAILED || PQstatus(pg->conn) == CONNECTION_BAD)
-            return refused(pg, a, e);
+            return report_refusal(pg, a, e);
         short events = next == PGRES_POLLING_READING ? POLLIN : POLLOUT;
         enum stop_wait waited = stop_wait_fd(PQsocket(pg->conn), events, a->timeout_ms);
         if (waited == STOP_ASKED)
             return stop_err(e);
         a->silent = waited == STOP_TIMEOUT;
         if (a->silent && !skip_silent_host(pg->conn))
-            return refused(pg, a, e);
+            return report_refusal(pg, a, e);
         next = PQconnectPoll(pg->conn);
         a->reached |=
             PQstatus(pg->conn) != CONNECTION_STARTED && PQstatus(pg->conn) != CONNECTION_BAD;
@@ -523,8 +527,8 @@ static bool finish_connect(struct pg *pg, struct attempt *a, struct err *e)
     return true;
 }
 
-/* Whether libpq gave up before it tried: its parameters are wrong. What it tried and could not
- * reach has these texts. */
+/* Whether libpq gave up before it connected, because its parameters are wrong. If it tried, the
+ * message begins with one of these texts. */
 static bool was_not_tried(PGconn *conn)
 {
     const char *message = PQerrorMessage(conn);
@@ -546,7 +550,7 @@ static bool connect_to(struct pg *pg, const char *replication, struct err *e)
     pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
     if (!pg->conn)
         return err_memory(e);
-    /* or there would be no SQLSTATE in a refusal */
+    /* otherwise a refusal has no SQLSTATE */
     PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE);
     PQsetNoticeProcessor(pg->conn, log_notice, NULL);
     read_attempt(pg->conn, &a);
@@ -559,7 +563,7 @@ static bool connect_to(struct pg *pg, const char *replication, struct err *e)
         const char *version = PQparameterStatus(pg->conn, "server_version");
         return err_set(
             e, ERR_FINAL,
-            "cannot use PostgreSQL %s: version %s is too old, 10 is the oldest that will do",
+            "cannot use PostgreSQL %s: version %s is too old; at least version 10 is required",
             pg->server->label, version ? version : "unknown");
     }
     if (PQsetnonblocking(pg->conn, 1) != 0)
@@ -568,8 +572,8 @@ static bool connect_to(struct pg *pg, const char *replication, struct err *e)
 }
 
 /* Behind a pooler, the process that answers now is not ours: it may serve another program's next
- * transaction. */
-static bool note_session(struct pg *pg, struct err *e)
+ * transaction, and is not listed. */
+static bool list_session(struct pg *pg, struct err *e)
 {
     PGresult *res = NULL;
     if (!pg_query(
@@ -580,12 +584,12 @@ static bool note_session(struct pg *pg, struct err *e)
         !pg_expect(pg, &res, 1, 2, e))
         return false;
     if (pg_int(res, 0, 0) == PQbackendPID(pg->conn))
-        pg_note_session(pg, pg_int(res, 0, 1));
+        pg_remember_session(pg, pg_int(res, 0, 1));
     PQclear(res);
     return true;
 }
 
-/* replication: as libpq's parameter of that name; NULL: an ordinary session. */
+/* replication: the value of libpq's parameter of that name; NULL: an ordinary session. */
 static struct pg *open_session(struct pg_server *s, const char *replication, struct err *e)
 {
     struct pg *pg = calloc(1, sizeof *pg);
@@ -604,7 +608,7 @@ static struct pg *open_session(struct pg_server *s, const char *replication, str
 struct pg *pg_open(struct pg_server *s, struct err *e)
 {
     struct pg *pg = open_session(s, NULL, e);
-    if (!pg || note_session(pg, e))
+    if (!pg || list_session(pg, e))
         return pg;
     err_wrap(e, "session with PostgreSQL %s", s->label);
     pg_close(pg);

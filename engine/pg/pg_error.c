@@ -1,13 +1,12 @@
-/* pg_error: what libpq reports, as a struct err: the one classification of PostgreSQL's
- * failures. */
+/* pg_error: what libpq reports, as a struct err. PostgreSQL's failures are classified here and
+ * nowhere else. */
 #include "pg/pg_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* SQLSTATEs that pass, by their first characters; all others are final: the same again fails
- * again. */
+/* SQLSTATEs that are passing, by prefix; all others are final: the same statement fails again. */
 static const struct {
     const char *prefix, *what;
 } passing[] = {
@@ -28,16 +27,15 @@ enum err_kind pg_error_kind(const char *sqlstate)
     return ERR_FINAL;
 }
 
-/* SQLSTATEs that tell what was at fault, by their first characters. What stands in no row says
- * nothing, and neither does a class of PostgreSQL's own that is about the server, the session or
- * the statement. */
+/* What was at fault, by prefix of the SQLSTATE. What no row matches is unknown, and so is any class
+ * about the server, the session or the statement. */
 static const struct {
     const char *prefix;
     enum err_fault fault;
     const char *what;
 } faults[] = {
     {"40001", ERR_FAULT_SIZE,
-     "a standby has to replay what a long query still needs; serialization"},
+     "a long query conflicts with what a standby has to replay; serialization"},
     {"40P01", ERR_FAULT_SIZE, "deadlock"},
     {"57014", ERR_FAULT_SIZE, "query canceled: statement_timeout"},
     {"25P04", ERR_FAULT_SIZE, "transaction_timeout"},
@@ -46,22 +44,21 @@ static const struct {
     {"53400", ERR_FAULT_SIZE, "configuration limit exceeded: temp_file_limit"},
     {"21", ERR_FAULT_ROW, "more than one row returned by a subquery used as an expression"},
     {"22", ERR_FAULT_ROW,
-     "data exception: casts, divisions, ranges, characters without a place in UTF-8"},
+     "data exception: casts, divisions, ranges, characters that UTF-8 does not have"},
     {"23", ERR_FAULT_ROW, "constraint of a domain"},
     {"2F", ERR_FAULT_ROW, "SQL routine exception"},
     {"38", ERR_FAULT_ROW, "external routine exception: plpython, plperl"},
-    {"39", ERR_FAULT_ROW, "the same: what it returned"},
+    {"39", ERR_FAULT_ROW, "external routine invocation exception: what it returned"},
     {"42501", ERR_FAULT_UNKNOWN, "a privilege"},
-    {"42", ERR_FAULT_ROW,
-     "without a place in the query: text that was to become a tsquery, a regclass, ..."},
+    {"42", ERR_FAULT_ROW, "without a position in the query: a text cast to tsquery, regclass, ..."},
     {"44", ERR_FAULT_ROW, "check option"},
     {"54", ERR_FAULT_ROW, "a text too long for a tsvector, a value too large, a function too deep"},
     {"P0", ERR_FAULT_ROW, "RAISE, no data found, assertions"},
-    {"XX", ERR_FAULT_ROW, "what is damaged on disk, or larger than memory can be asked for"},
+    {"XX", ERR_FAULT_ROW, "damaged on disk, or larger than memory that can be requested"},
 };
 
-/* A SQLSTATE that somebody's function made up: the standard and PostgreSQL keep to 0 to 4 and A to
- * H as a class's first character, but for these. */
+/* Whether a user's function made up this SQLSTATE: the class of a code of the standard or of
+ * PostgreSQL begins with 0 to 4 or A to H, with these exceptions. */
 static bool is_made_up(const char *sqlstate)
 {
     static const char *const known[] = {"53", "54", "55", "57", "58", "72", "P0", "XX"};
@@ -72,8 +69,8 @@ static bool is_made_up(const char *sqlstate)
     return (first >= '5' && first <= '9') || first >= 'I';
 }
 
-/* at: where in the query the server sees the mistake: then it did so before it read a row. inner:
- * another query, within a function, that cannot run for any row. */
+/* at: the position of the mistake in the query; if there is one, the server found it before it read
+ * a row. inner: the text of another query, within a function, which cannot run for any row. */
 static enum err_fault find_fault(const char *sqlstate, const char *at, const char *inner)
 {
     bool is_statement = strncmp(sqlstate, "42", 2) == 0;
@@ -92,7 +89,8 @@ char *pg_one_line(const char *text, char *out, size_t size)
     size_t n = 0;
     while (*text) {
         size_t len = strcspn(text, "\n");
-        bool advice = text[0] == '\t'; /* "This probably means the server terminated abnormally" */
+        /* such as "This probably means the server terminated abnormally" */
+        bool advice = text[0] == '\t';
         if (len > 0 && !advice && n + 1 < size) {
             int added = snprintf(out + n, size - n, "%s%.*s", n > 0 ? "; " : "", (int)len, text);
             n = added < 0 || (size_t)added >= size - n ? size - 1 : n + (size_t)added;
@@ -106,7 +104,7 @@ char *pg_one_line(const char *text, char *out, size_t size)
     return out;
 }
 
-/* Bytes: to hide a shorter secret would mangle the text and hide nothing. */
+/* Bytes: hiding a shorter secret would mangle the text and hide nothing. */
 enum { SHORTEST_SECRET = 3 };
 
 static void hide(char *text, const char *secret)
@@ -118,8 +116,8 @@ static void hide(char *text, const char *secret)
     }
 }
 
-/* A password that is just the user's or the database's name stays: those are printed anyway, and a
- * message with holes would only tell that it is so. */
+/* A password that equals the user's or the database's name is not hidden: those names are printed
+ * anyway, and hiding them would only reveal that they are equal. */
 static bool is_worth_hiding(const char *secret, const PGconn *conn)
 {
     const char *user = PQuser(conn), *db = PQdb(conn);
@@ -130,7 +128,7 @@ static bool is_worth_hiding(const char *secret, const PGconn *conn)
 void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text)
 {
     const char *secrets[] = {s->secrets[0], s->secrets[1],
-                             PQpass(conn)}; /* the last: from PGPASSWORD or a passfile */
+                             PQpass(conn)}; /* the last one: from PGPASSWORD or a passfile */
     for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
         if (is_worth_hiding(secrets[i], conn))
             hide(text, secrets[i]);
@@ -144,11 +142,11 @@ static const char *next_character(const char *p)
     return p;
 }
 
-/* " (line 3: fw.titel, fw.id)": the place in the query; position counts characters from 1, as the
- * server does. */
-static void tell_place(const char *sql, const char *position, char *out, size_t size)
+/* " (line 3: fw.titel, fw.id)": where in the query the mistake is. position counts characters from
+ * 1, as the server does. */
+static void format_location(const char *sql, const char *position, char *out, size_t size)
 {
-    enum { EXCERPT = 40 }; /* characters: enough to find the spot */
+    enum { EXCERPT = 40 }; /* characters: enough to find it */
     const char *p = sql;
     int line = 1;
     for (long at = strtol(position, NULL, 10); at > 1 && *p; at--) {
@@ -164,9 +162,8 @@ static void tell_place(const char *sql, const char *position, char *out, size_t 
         snprintf(out, size, " (line %d: %.*s)", line, (int)(end - p), p);
 }
 
-/* libpq gives neither SQLSTATE nor primary message for a connection that broke: its own text is all
- * there is. */
-static bool lost(struct pg *pg, const char *primary, struct err *e)
+/* For a broken connection, libpq gives neither SQLSTATE nor primary message, only its own text. */
+static bool report_lost(struct pg *pg, const char *primary, struct err *e)
 {
     char reason[PG_REASON];
     pg_one_line(primary ? primary : PQerrorMessage(pg->conn), reason, sizeof reason);
@@ -176,14 +173,14 @@ static bool lost(struct pg *pg, const char *primary, struct err *e)
                    reason[0] ? reason : "no reason given");
 }
 
-/* A FATAL ends the session, though libpq may not have seen the end yet. */
+/* A FATAL error ends the session, even if libpq has not noticed yet. */
 static bool ends_session(const PGresult *res)
 {
     const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
     return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
-/* Where the server's words are translated, they have to do. */
+/* Only PostgreSQL's English words are recognized; without a match there is no hint. */
 static bool hint_privilege(const char *primary, struct err *e)
 {
     if (strstr(primary, "for schema"))
@@ -195,25 +192,25 @@ static bool hint_privilege(const char *primary, struct err *e)
 
 bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e)
 {
-    char reason[PG_REASON], place[200] = "";
+    char reason[PG_REASON], location[200] = "";
     const char *primary = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY); /* NULL if res is */
     const char *sqlstate = PQresultErrorField(res, PG_DIAG_SQLSTATE);
     if (PQstatus(pg->conn) == CONNECTION_BAD || ends_session(res)) {
-        lost(pg, primary, e);
+        report_lost(pg, primary, e);
         if (sqlstate && find_fault(sqlstate, NULL, NULL) == ERR_FAULT_SIZE)
             e->fault = ERR_FAULT_SIZE;
         return false;
     }
-    if (!sqlstate) { /* libpq's own: out of memory, too many parameters */
+    if (!sqlstate) { /* an error of libpq's own: out of memory, too many parameters */
         pg->broken = true;
         return err_set(e, res ? ERR_PASSING : ERR_FINAL, "%s",
                        pg_one_line(PQerrorMessage(pg->conn), reason, sizeof reason));
     }
     const char *position = PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION);
     if (position && sql)
-        tell_place(sql, position, place, sizeof place);
+        format_location(sql, position, location, sizeof location);
     err_set(e, pg_error_kind(sqlstate), "%s%s",
-            pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), place);
+            pg_one_line(primary ? primary : sqlstate, reason, sizeof reason), location);
     e->fault = find_fault(sqlstate, position, PQresultErrorField(res, PG_DIAG_INTERNAL_QUERY));
     if (strcmp(sqlstate, "57014") == 0)
         return err_hint(

@@ -2,6 +2,7 @@
 
 #include "pg/pg_internal.h"
 
+#include <assert.h>
 #include <poll.h>
 
 void pg_pool_init(struct pg_pool *p, struct pg_server *server)
@@ -18,8 +19,8 @@ void pg_pool_free(struct pg_pool *p)
     }
 }
 
-/* Nobody has asked an idle connection for anything: if there is something to read, it is the
- * server's farewell. */
+/* Nothing was requested on an idle connection: if there is something to read, the server has closed
+ * the connection. */
 static bool is_quiet(const struct pg *pg)
 {
     struct pollfd fd = {.fd = PQsocket(pg->conn), .events = POLLIN};
@@ -32,6 +33,7 @@ struct pg *pg_acquire(struct pg_pool *p, struct err *e)
         struct pg *pg = p->idle;
         p->idle = pg->next;
         pg->next = NULL;
+        assert(!pg->streaming && !pg->broken);
         if (is_quiet(pg))
             return pg;
         pg_close(pg);
@@ -56,6 +58,7 @@ void pg_release(struct pg_pool *p, struct pg *pg)
     }
     PQclear(pg->row);
     pg->row = NULL;
+    assert(!pg->next && pg->server == p->server);
     pg->next = p->idle;
     p->idle = pg;
 }

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The types that are more than text, by the OIDs that PostgreSQL fixed for ever. What doesn't stand
- * here is text. */
+/* The types that are more than text, by OID, which PostgreSQL never changes. Every other type is
+ * text. */
 static const struct {
     const char *name;
     Oid oid;
@@ -27,10 +27,10 @@ static const struct {
     {"jsonb", 3802, PG_JSON},
 };
 
-/* Each type's name, good for a cast ("character" would mean character(1), so -1 makes it bpchar),
- * and what the type comes down to: from a domain to its base, from an array to its element, and on
- * from there. Only what array_in reads is an array: int2vector and point have elements too, but
- * another form. */
+/* For each type: its name as a cast takes it ("character" would mean character(1), so -1 makes it
+ * bpchar), and the type that it comes down to: from a domain to its base type, from an array to its
+ * element, and so on. Only what array_in reads is an array: int2vector and point have elements,
+ * too, but another text form. */
 static const char types_sql[] =
     "WITH RECURSIVE walk(i, oid, arrays, delimiter, depth) AS (\n"
     "  SELECT i, o, 0, ','::pg_catalog.text, 0\n"
@@ -56,8 +56,8 @@ static enum pg_kind kind_of(Oid oid)
     return PG_TEXT;
 }
 
-/* The server parses sql and tells its columns. In one round trip: behind a pooler, the statement
- * without a name would be another one in the next. */
+/* The server parses sql and describes its columns, in one round trip: behind a pooler, the unnamed
+ * statement could be another one in the next. */
 static bool describe(struct pg *pg, const struct pg_statement *s, PGresult **out, struct err *e)
 {
     PGresult *results[2];
@@ -96,7 +96,7 @@ static bool add_type(struct pg *pg, struct pg_column *column, const PGresult *ty
     int arrays = PQgetvalue(types, row, 2)[0] - '0';
     Oid oid = (Oid)strtoul(PQgetvalue(types, row, 1), NULL, 10);
     column->array = arrays > 0;
-    /* an array of a domain over arrays: literals within a literal */
+    /* an array of a domain over arrays is a literal within a literal: text */
     column->kind = arrays > 1 ? PG_TEXT : kind_of(oid);
     column->shortest = PQserverVersion(pg->conn) >= SHORTEST_SERVER;
     column->delimiter = PQgetvalue(types, row, 3)[0];

@@ -23,7 +23,7 @@ static bool is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Behind an opening '/' and '*'; comments nest. */
+/* After an opening '/' and '*'; comments nest. */
 static bool skip_comment(struct scanner *s)
 {
     for (int depth = 1; s->p < s->end;) {
@@ -41,7 +41,8 @@ static bool skip_comment(struct scanner *s)
     return false;
 }
 
-/* Behind an opening quote; a doubled one opens again, which comes to the same. */
+/* After an opening quote. A doubled quote ends the text and opens it again, which has the same
+ * effect. */
 static bool skip_quoted(struct scanner *s, char quote, bool escapes)
 {
     while (s->p < s->end) {
@@ -54,7 +55,7 @@ static bool skip_quoted(struct scanner *s, char quote, bool escapes)
     return false;
 }
 
-/* At "$tag$": its length with both signs; 0: it is none ("$1", or a dollar within a word). */
+/* At "$tag$": its length with both dollar signs; 0: no tag ("$1", or a dollar within a word). */
 static size_t dollar_tag(const struct scanner *s)
 {
     size_t n = 1;
@@ -76,7 +77,7 @@ static bool skip_dollar_quoted(struct scanner *s, size_t n)
     return false;
 }
 
-/* A word, and the string that may follow it at once: E'...' knows backslashes. */
+/* A word, and a string that follows it at once: E'...' has backslash escapes. */
 static bool skip_word(struct scanner *s)
 {
     const char *word = s->p;
@@ -89,7 +90,7 @@ static bool skip_word(struct scanner *s)
     return skip_quoted(s, '\'', true);
 }
 
-/* One token, no space and no comment. False: it does not end. */
+/* One token that is neither space nor comment. False: it does not end. */
 static bool skip_token(struct scanner *s)
 {
     char c = *s->p;
@@ -149,7 +150,8 @@ bool sqltext_read(struct sqltext *sql, const char *text, size_t len)
             continue;
         }
         if (ended)
-            return mistake(sql, &s, here, "one statement only: there is more behind a semicolon");
+            return mistake(sql, &s, here,
+                           "there is more than one statement: text follows a semicolon");
         if (!skip_token(&s))
             return mistake(sql, &s, here, "a quote is not closed");
         sql->len = (size_t)(s.p - text);

@@ -324,7 +324,7 @@ static void a_wrong_password_is_final_until_the_server_has_let_us_in(void **stat
     snprintf(url, TEXT, "host=%s port=%s user=%s dbname=%s passfile=/dev/null", host, port, role,
              database);
     if (host[0] != '/')
-        refuses(url, false, ERR_FINAL, "it asks for a password, and there is none");
+        refuses(url, false, ERR_FINAL, "it requires a password, and none is set");
 }
 
 static void a_wrong_user_or_database_is_final(void **state)
@@ -606,11 +606,11 @@ static void a_command_has_no_rows_and_copy_is_refused(void **state)
     assert_string_equal(PQgetvalue(res, 0, 0), "8");
     assert_true(PQgetisnull(res, 0, 1));
     PQclear(res);
-    fails(&s, "COPY t FROM STDIN", ERR_FINAL, "cannot run COPY here");
+    fails(&s, "COPY t FROM STDIN", ERR_FINAL, "cannot run COPY");
     fails(&s, "SELECT 1", ERR_PASSING, "could not use the connection");
     pg_release(&s.pool, s.pg);
     assert_non_null(s.pg = pg_acquire(&s.pool, &s.e));
-    fails(&s, "COPY (SELECT 1) TO STDOUT", ERR_FINAL, "cannot run COPY here");
+    fails(&s, "COPY (SELECT 1) TO STDOUT", ERR_FINAL, "cannot run COPY");
     close_session(&s);
 }
 

@@ -389,7 +389,8 @@ static void every_mistake_is_one_line_that_names_its_place(void **state)
         {"type = 'keyword'", "type = print",
          "x.lua:21: field 'mappings' in sink: properties.id.type: cannot encode a function"},
         {"FROM film_work; -- the end", "FROM film_work; SELECT 2",
-         "x.lua:9: field 'query' in source: one statement only: there is more behind a semicolon"},
+         "x.lua:9: field 'query' in source: there is more than one statement: text follows a "
+         "semicolon"},
         {"FROM film_work; -- the end", "FROM 'film_work",
          "x.lua:9: field 'query' in source: a quote is not closed"},
         {"*/ */", "*/", "x.lua:9: field 'query' in source: a comment is not closed"},
