@@ -31,6 +31,7 @@ enum wal_kind {
     WAL_ROOT = 1, /* a key of the root */
     WAL_RELATED,  /* a key of the related table `table` */
     WAL_SWEEP,    /* no key: anything may have changed */
+    WAL_POSITION, /* no key: the log has nothing of ours up to there */
 };
 
 struct wal_names { /* columns, unquoted; borrowed */

@@ -198,10 +198,19 @@ static void take_keepalive(struct wal_receiver *r, const struct pg_replication_m
     r->config.wake(r->config.arg);
 }
 
+static bool append_position(struct wal_receiver *r, struct err *e)
+{
+    const struct journal_record record = {
+        .lsn = r->complete, .kind = WAL_POSITION, .label = "", .keys = ""};
+    return append(r, &record, e);
+}
+
 /* Syncs, and confirms what that covers. */
 static bool confirm(struct wal_receiver *r, struct err *e)
 {
     bool ask = atomic_exchange(&r->asked, false);
+    if (r->complete > journal_lsn(r->config.journal) && !append_position(r, e))
+        return false;
     if (r->unsynced && !journal_sync(r->config.journal, e))
         return false;
     r->unsynced = false;

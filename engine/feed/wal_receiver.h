@@ -4,7 +4,8 @@
  * Uses     pg_replication, pgoutput, wal_keys, journal, repeats, retry, log.
  * Threads  its own; the functions below are for the one thread that owns it.
  * Promise  a position is confirmed to the server once all before it is in the journal and synced,
- *          and never within a transaction: what the server has forgotten is on disk here. What was
+ *          and never within a transaction: what the server has forgotten is on disk here, and so is
+ *          the position itself, so that a slot that others have moved is noticed. What was
  *          received and not confirmed comes again after a crash or a lost connection. The server's
  *          keepalives are answered, whatever the delivery, the disk or the script hold up.
  *

@@ -39,6 +39,7 @@ struct journal {
     /* Who appends. */
     int to;                        /* the last segment; -1: none is open */
     struct journal_position wrote; /* under the lock: what the reader may read */
+    uint64_t lsn;
     struct buf out;
     /* Who reads. */
     int from;                     /* the segment of `read`; -1: none is open */
@@ -287,6 +288,7 @@ static bool find_end(struct journal *j, uint64_t last, struct err *e)
     j->read = (struct journal_position){last, 0};
     while ((outcome = read_record(j, e)) == RECORD) {
         fill_record(j, &r);
+        j->lsn = r.lsn ? r.lsn : j->lsn;
         j->read = r.end;
     }
     bool ok =
@@ -400,6 +402,7 @@ bool journal_append(struct journal *j, const struct journal_record *record, stru
         return err_memory(e);
     if (!open_to_append(j, e) || !write_at(j, j->wrote.offset, e))
         return false;
+    j->lsn = record->lsn ? record->lsn : j->lsn;
     set_wrote(j, (struct journal_position){j->wrote.segment, j->wrote.offset + j->out.len});
     return true;
 }
@@ -407,6 +410,11 @@ bool journal_append(struct journal *j, const struct journal_record *record, stru
 bool journal_sync(struct journal *j, struct err *e)
 {
     return j->to < 0 || fdatasync(j->to) == 0 || file_error(e, "write", j->prefix);
+}
+
+uint64_t journal_lsn(const struct journal *j)
+{
+    return j->lsn;
 }
 
 /* ---- reading ---- */

@@ -57,6 +57,9 @@ void journal_close(struct journal *j);
 bool journal_append(struct journal *j, const struct journal_record *record, struct err *e);
 /* Syncs what was appended. */
 bool journal_sync(struct journal *j, struct err *e);
+/* The last position that a record in the journal has named, also one that is released or was read
+ * when the journal was opened; 0: none. For the thread that appends. */
+uint64_t journal_lsn(const struct journal *j);
 
 /* The next record. *found: whether there is one yet. False, ERR_FINAL: the journal is damaged
  * there. */

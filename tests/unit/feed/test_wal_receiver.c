@@ -166,7 +166,7 @@ static struct journal_record next(struct work *w)
         bool found;
         if (!journal_next(w->journal, &r, &found, &e) || wal_receiver_failed(w->receiver, &e))
             fail_msg("%s", e.text);
-        if (found)
+        if (found && r.kind != WAL_POSITION)
             return r;
     }
     fail_msg("no record");
@@ -286,6 +286,29 @@ static void nothing_is_lost_with_a_connection(void **state)
     stop(&w);
 }
 
+static void a_position_that_is_confirmed_stands_in_the_journal(void **state)
+{
+    (void)state;
+    struct work w;
+    char confirmed[SQL];
+    uint64_t lsn;
+    start(&w);
+    runs(NULL, "CREATE TABLE %s.other AS SELECT generate_series(1, 10000)", name);
+    runs(confirmed, "SELECT pg_current_wal_flush_lsn()");
+    waits_until("SELECT confirmed_flush_lsn >= '%s' FROM pg_replication_slots"
+                " WHERE slot_name = '%s'",
+                confirmed, name);
+    stop(&w);
+    runs(confirmed, "SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = '%s'",
+         name);
+    assert_true(pg_lsn_read(confirmed, &lsn));
+    struct err e = {0};
+    w.journal = journal_open(prefix, (struct journal_position){0, 0}, &e);
+    assert_non_null(w.journal);
+    assert_true(journal_lsn(w.journal) >= lsn);
+    journal_close(w.journal);
+}
+
 static void what_is_confirmed_does_not_come_again(void **state)
 {
     (void)state;
@@ -325,6 +348,7 @@ int main(void)
         WITH_SLOT(a_large_transaction_is_several_records),
         WITH_SLOT(the_slot_follows_what_is_synced),
         WITH_SLOT(nothing_is_lost_with_a_connection),
+        WITH_SLOT(a_position_that_is_confirmed_stands_in_the_journal),
         WITH_SLOT(what_is_confirmed_does_not_come_again),
         WITH_SLOT(a_missing_slot_ends_it),
     };

@@ -142,8 +142,10 @@ static void another_process_goes_on_where_the_state_says(void **state)
     for (int i = 1; i <= 3; i++)
         append(j, i, 2);
     assert_true(journal_sync(j, &e));
+    assert_int_equal(journal_lsn(j), 30);
     struct journal_position first = expect(j, 1, 2);
     j = reopen(j, first);
+    assert_int_equal(journal_lsn(j), 30);
     expect(j, 2, 2);
     append(j, 4, 1);
     expect(j, 3, 2);
