@@ -32,8 +32,7 @@ static bool unknown_command(int argc, char **argv, struct err *e)
     for (int i = 0; i < COMMANDS; i++)
         names[i] = commands[i]->name;
     const char *near = suggest(word, names, COMMANDS);
-    bool plain =
-        strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-") == strlen(word);
+    bool plain = !word[strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-")];
     bool followed = argc > 2 && argv[2][0] != '-';
     if (word[0] == '-' || !plain || access(word, F_OK) == 0 || (!near && !followed))
         return false;

@@ -49,6 +49,17 @@ void coordinator_set_feed(struct coordinator *c, size_t lane, struct feed *f)
     c->lanes[lane] = (struct coordinator_lane){.feed = f};
 }
 
+void coordinator_clear(struct coordinator *p)
+{
+    for (size_t i = 0; p->lanes && i < p->n_lanes; i++)
+        coordinator_set_feed(p, i, NULL);
+}
+
+bool coordinator_is_over(const struct coordinator *p, size_t lane)
+{
+    return p->lanes[lane].feed && p->lanes[lane].over;
+}
+
 /* ---- acknowledgements ---- */
 
 static bool apply_checkpoint(struct coordinator *c, size_t lane, struct checkpoint *done,

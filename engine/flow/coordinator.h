@@ -57,6 +57,10 @@ void coordinator_free(struct coordinator *c); /* safe on a zeroed struct */
 void coordinator_begin_window(struct coordinator *c);
 /* The feed of that lane (borrowed), from now on; NULL: none. */
 void coordinator_set_feed(struct coordinator *c, size_t lane, struct feed *f);
+/* Removes all feeds; safe before coordinator_init, too. */
+void coordinator_clear(struct coordinator *p);
+/* Whether the lane has a feed that brings nothing more, for now. */
+bool coordinator_is_over(const struct coordinator *p, size_t lane);
 
 /* One round over the lanes: moves a batch from each feed that has one into the queue, if there is
  * room; saves the state if it has advanced. *moved: whether there was any batch. False: e says why;

@@ -13,6 +13,7 @@
  *     run_guard, run_warn       how much may be deleted; what a run warns of
  *     run_workers               the queue and the workers, started and stopped
  *     run_open                  opens and closes all of that
+ *     run_feeds                 the feeds of changes, one for each table
  *     run_load                  until the index is up to date
  *     run_reload, run_alter     another script in a run that goes on; a table that was altered
  *     run_follow                keeps the index in sync

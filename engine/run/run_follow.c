@@ -8,6 +8,7 @@
 #include "flow/queue.h"
 #include "run/run.h"
 #include "run/run_alter.h"
+#include "run/run_feeds.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_load.h"
@@ -18,7 +19,6 @@
 #include "run/sweep_due.h"
 #include "store/quiesce.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -33,7 +33,7 @@ enum {
 
 struct following {
     struct run *run;
-    struct feed **feeds; /* owned, each; NULL for a table without a cursor */
+    struct run_feeds feeds;
     struct feed *sweep;  /* owned; NULL: none is running */
     bool sweep_is_whole; /* it began at the first row, and by this script */
     struct sweep_due due;
@@ -48,58 +48,22 @@ static const struct source *source_of(const struct following *f)
 
 /* ---- polling ---- */
 
-static void free_feeds(struct following *f)
+static void close_feeds(struct following *f)
 {
-    struct run *r = f->run;
-    for (size_t i = 0; i < r->work.coordinator.n_lanes && r->work.coordinator.lanes; i++)
-        coordinator_set_feed(&r->work.coordinator, i, NULL);
-    for (size_t i = 0; f->feeds && i < source_of(f)->n_tables; i++)
-        feed_free(f->feeds[i]);
-    free(f->feeds);
-    f->feeds = NULL;
+    run_feeds_close(&f->feeds, f->run);
     feed_free(f->sweep);
     f->sweep = NULL;
 }
 
-static bool open_feeds(struct following *f, struct err *e)
-{
-    struct run *r = f->run;
-    f->feeds = calloc(source_of(f)->n_tables, sizeof *f->feeds);
-    if (!f->feeds)
-        return err_memory(e);
-    for (size_t i = 0; i < source_of(f)->n_tables; i++) {
-        if (!source_of(f)->tables[i].cursor)
-            continue;
-        f->feeds[i] = run_poll_table(r, i, false, e);
-        if (!f->feeds[i])
-            return false;
-        coordinator_set_feed(&r->work.coordinator, i, f->feeds[i]);
-    }
-    return true;
-}
-
-static void poll_again(struct following *f)
-{
-    struct run *r = f->run;
-    for (size_t i = 0; i < source_of(f)->n_tables; i++) {
-        if (!f->feeds[i] || !r->work.coordinator.lanes[i].over)
-            continue;
-        feed_poll_again(f->feeds[i]);
-        r->work.coordinator.lanes[i].over = false;
-    }
-}
-
 static void warn_regularly(struct following *f, int64_t now)
 {
+    const struct source_report *report = run_feeds_report(&f->feeds);
     if (now - f->warned_us < WARN_US)
         return;
     f->warned_us = now;
     run_warn_repeated(f->run);
-    for (size_t i = 0; i < source_of(f)->n_tables; i++)
-        if (f->feeds[i]) {
-            run_warn_horizon(&f->run->user, feed_poll_report(f->feeds[i]));
-            return; /* the sessions are the same for all tables */
-        }
+    if (report)
+        run_warn_horizon(&f->run->user, report);
 }
 
 /* ---- sweeping ---- */
@@ -186,7 +150,7 @@ static bool resume(struct following *f, bool reloaded, struct err *e)
         if (r->user.pipeline.sweep == 0) /* else a sweep compares all documents */
             run_warn_script(r);
     }
-    return open_feeds(f, e);
+    return run_feeds_open(&f->feeds, r, false, e);
 }
 
 /* Continues with another script (NULL: with the same one) or in another index (run_check_index).
@@ -195,11 +159,10 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
 {
     struct run *r = f->run;
     bool reloaded = fresh;
-    for (size_t i = 0; i < r->work.coordinator.n_lanes; i++)
-        coordinator_set_feed(&r->work.coordinator, i, NULL);
+    coordinator_clear(&r->work.coordinator);
     if (!coordinator_drain(&r->work.coordinator, e))
         return false;
-    free_feeds(f);
+    close_feeds(f);
     run_state_want_sweep(&r->state);
     return run_restart(r, fresh, e) && resume(f, reloaded, e);
 }
@@ -207,7 +170,7 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
 /* After a failure: if a table was altered, and the script still fits it, the run goes on. */
 static bool recover(struct following *f, struct err *e)
 {
-    free_feeds(f);
+    close_feeds(f);
     if (!run_recover_altered(f->run, e))
         return false;
     run_state_want_sweep(&f->run->state);
@@ -289,7 +252,7 @@ static bool take_round(struct following *f, struct err *e)
         return false;
     if (now >= f->poll_at_us) {
         f->poll_at_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
-        poll_again(f);
+        run_feeds_poll_again(&f->feeds, r);
     }
     if (!run_checks(f, now, e) || !advance_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
         !coordinator_round(&r->work.coordinator, &moved, e))
@@ -324,12 +287,12 @@ bool run_follow(struct run *r, struct err *e)
     quiesce_allow(r->state.file);
     report_sweeps(r);
     schedule_sweep(&f);
-    bool ok = open_feeds(&f, e);
+    bool ok = run_feeds_open(&f.feeds, r, false, e);
     do
         while (ok)
             ok = take_round(&f, e);
     while ((ok = recover(&f, e)));
-    free_feeds(&f);
+    close_feeds(&f);
     end(r, e);
     return false;
 }

@@ -2,10 +2,10 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "base/retry.h"
 #include "feed/feed.h"
 #include "model/batch.h"
 #include "run/run.h"
+#include "run/run_feeds.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_meta.h"
@@ -38,55 +38,13 @@ static bool drain_snapshot(struct run *r, struct err *e)
     return drain_scan(r, f, e);
 }
 
-struct start_query {
-    struct run *run;
-    size_t table;
-    struct feed_poll_start *start;
-};
-
-static bool read_poll_start(void *arg, struct err *e)
-{
-    struct start_query *q = arg;
-    struct run *r = q->run;
-    return feed_poll_start_read(&r->user.source, &r->servers.pool, q->table, q->start, e);
-}
-
-struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e)
-{
-    struct feed_poll_start start = {0};
-    struct feed *f = NULL;
-    struct start_query q = {r, table, &start};
-    if (retry_until(r->servers.give_up_after, read_poll_start, &q, e) &&
-        run_bind_server(r, start.server, e)) {
-        if (table == 0 && to_the_limit) /* run_follow warns of it regularly */
-            run_warn_horizon(&r->user, &start.report);
-        f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,
-                      &r->state.data.tables[table].checkpoint, &start, to_the_limit, e);
-    }
-    feed_poll_start_free(&start);
-    return f;
-}
-
 bool run_changes(struct run *r, struct err *e)
 {
-    size_t n = r->user.source.n_tables;
-    struct feed **feeds = calloc(n, sizeof *feeds);
-    bool ok = feeds || err_memory(e);
-    for (size_t i = 0; ok && i < n; i++) {
-        if (!r->user.source.tables[i].cursor)
-            continue;
-        ok = (feeds[i] = run_poll_table(r, i, true, e));
-        coordinator_set_feed(&r->work.coordinator, i, feeds[i]);
-        if (ok && r->options.dry_run) /* one after the other: the output is in order */
-            ok = coordinator_drain(&r->work.coordinator, e);
-    }
+    struct run_feeds f;
+    bool ok = run_feeds_open(&f, r, true, e);
     r->work.progress.expected = 0;
     ok = ok && coordinator_drain(&r->work.coordinator, e);
-    for (size_t i = 0; feeds && i < n; i++) {
-        coordinator_set_feed(&r->work.coordinator, i, NULL);
-        feed_free(feeds[i]);
-    }
-    free(feeds);
+    run_feeds_close(&f, r);
     return ok;
 }
 

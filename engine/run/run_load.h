@@ -1,15 +1,13 @@
 /* run_load: until the index is up to date: the first load, what changed, a sweep, given keys.
  *
- * Uses     run, run_state, run_index, run_guard, run_warn, feed, coordinator.
+ * Uses     run, run_state, run_index, run_guard, run_warn, run_feeds, coordinator.
  * Threads  one, the main thread.
  * Promise  a load that was interrupted continues after the last chunk that was complete.
  */
 #pragma once
 #include <stdbool.h>
-#include <stddef.h>
 
 struct err;
-struct feed;
 struct run;
 
 /* Brings everything up to date, as the options and the state say. False: e says why. */
@@ -18,6 +16,3 @@ bool run_load(struct run *r, struct err *e);
 bool run_changes(struct run *r, struct err *e);
 /* Compares every row with the index. */
 bool run_sweep(struct run *r, struct err *e);
-/* Opens a feed of the table's changes, from its checkpoint on; see feed_poll. Waits for PostgreSQL. NULL: e
- * says why. */
-struct feed *run_poll_table(struct run *r, size_t table, bool to_the_limit, struct err *e);
