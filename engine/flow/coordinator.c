@@ -129,7 +129,8 @@ bool coordinator_collect(struct coordinator *c, struct err *e)
     for (size_t i = 0; ok && c->state && i < c->n_lanes; i++) {
         struct checkpoint done = {0};
         if (queue_low_water(c->flow->queue, i, &done)) {
-            ok = apply_checkpoint(c, i, &done, e);
+            /* again: a worker may have rejected a document since */
+            ok = keep_clean(c, e) && apply_checkpoint(c, i, &done, e);
             c->unsaved = true;
         }
         checkpoint_free(&done);
