@@ -13,10 +13,11 @@
  * time; the headers and checks that tell one product from another. No request has a parameter that
  * is not written here, for servers refuse those they do not know.
  *
- * POST    /INDEX/_bulk            filter_path "Bulk API". In an action: _id, version, version_type
- *         "external_gte", and where a document has its own: _index, routing, pipeline (not for a
- *         delete). In an answer: errors, and of each item _id, status and error. The page of the
- *         index API on external_gte: an equal version is written again.
+ * POST    /INDEX/_bulk            filter_path
+ *         "Bulk API". In an action: _id, version, version_type "external_gte", and where a document
+ *         has its own: _index, routing, pipeline (not for a delete). In an answer: errors, and of
+ *         each item _id, status and error. The page of the index API on external_gte: an equal
+ *         version is written again.
  *
  * POST    /INDEX/_mget            _source filter_path
  *         "Multi get (mget) API". A body of ids, or of docs with _id, _index, routing. Realtime.
@@ -24,13 +25,14 @@
  * POST    /INDEX/_count           filter_path
  *         "Count API".
  *
- * POST    /INDEX/_search          scroll allow_partial_search_results filter_path "Search API". In
- *         a body: size (up to index.max_result_window, 10,000), sort ["_doc"], _source, version,
- *         track_total_hits, and as the query: ids, terms, bool, nested.
+ * POST    /INDEX/_search          scroll allow_partial_search_results filter_path
+ *         "Search API". In a body: size (up to index.max_result_window, 10,000), sort ["_doc"],
+ *         _source, version, track_total_hits, and as the query: ids, terms, bool, nested.
  *
- * POST    /_search/scroll         filter_path "Scroll API", with scroll and scroll_id in the body.
- *         "No longer recommended" for deep paging, yet neither deprecated nor removed, and the only
- *         walk over an index that all these servers share.
+ * POST    /_search/scroll         filter_path
+ *         "Scroll API", with scroll and scroll_id in the body. "No longer recommended" for deep
+ *         paging, yet neither deprecated nor removed, and the only walk over an index that all these
+ *         servers share.
  *
  * DELETE  /_search/scroll
  *         "Clear scroll API", with scroll_id in the body.
@@ -44,14 +46,16 @@
  * GET     /INDEX                  flat_settings
  *         "Get index API". Of its answer: mappings and settings.
  *
- * PUT     /INDEX "Create index API". settings and mappings are the user's; of ours are
- *         index.gc_deletes, and _meta.
+ * PUT     /INDEX
+ *         "Create index API". settings and mappings are the user's; of ours are index.gc_deletes,
+ *         and _meta.
  *
  * PUT     /INDEX/_mapping
  *         "Update mapping API": what the script's mappings name beyond the index's, and _meta.
  *
- * PUT     /INDEX/_settings "Update index settings API": index.refresh_interval and
- *         index.number_of_replicas; null resets them.
+ * PUT     /INDEX/_settings
+ *         "Update index settings API": index.refresh_interval and index.number_of_replicas; null
+ *         resets them.
  *
  * DELETE  /INDEX
  *         "Delete index API". Of one index, by its own name.
