@@ -10,37 +10,37 @@
 #include "store/deadletter.h"
 
 #include <stdio.h>
+#include <string.h>
+
+/* Adds "12 unchanged, ", or nothing: what is seldom counted would only puzzle. */
+static void add_count(char *out, size_t size, uint64_t n, const char *what)
+{
+    char number[PROGRESS_TEXT];
+    size_t len = strlen(out);
+    if (n > 0)
+        snprintf(out + len, size - len, "%s %s, ", progress_number(n, number), what);
+}
 
 static void log_summary(const struct run *r, const struct counts *s)
 {
-    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT],
-        requests[PROGRESS_TEXT];
-    char rate[PROGRESS_TEXT], retried[PROGRESS_TEXT], n[PROGRESS_TEXT],
-        sent[3 * PROGRESS_TEXT] = "";
-    char superseded[2 * PROGRESS_TEXT] = "", unchanged[2 * PROGRESS_TEXT] = "",
-                        repeated[2 * PROGRESS_TEXT] = "";
-    char duration[CLOCK_TEXT];
+    char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT];
+    char requests[PROGRESS_TEXT], retried[PROGRESS_TEXT], rate[PROGRESS_TEXT];
+    char others[6 * PROGRESS_TEXT] = "", sent[3 * PROGRESS_TEXT] = "", duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
-    if (s->superseded > 0) /* seldom: otherwise a riddle to newcomers */
-        snprintf(superseded, sizeof superseded, "%s already newer or gone, ",
-                 progress_number(s->superseded, n));
-    if (s->unchanged > 0) /* after a sweep */
-        snprintf(unchanged, sizeof unchanged, "%s unchanged, ", progress_number(s->unchanged, n));
-    if (s->repeated > 0)
-        snprintf(repeated, sizeof repeated, "%s repeating a key, ",
-                 progress_count(s->repeated, "row", n));
+    double a_second = (double)(s->indexed + s->deleted + s->superseded) * 1e6 / (double)(us + 1);
+    add_count(others, sizeof others, s->superseded, "already newer or gone");
+    add_count(others, sizeof others, s->unchanged, "unchanged"); /* by a sweep */
+    add_count(others, sizeof others, s->repeated,
+              s->repeated == 1 ? "row repeating a key" : "rows repeating a key");
     if (!r->options.dry_run)
         snprintf(sent, sizeof sent, " in %s, %s retried",
                  progress_count(s->requests, "request", requests),
                  progress_count(s->retried_items, "item", retried));
-    progress_number(
-        (uint64_t)((double)(s->indexed + s->deleted + s->superseded) * 1e6 / (double)(us + 1)),
-        rate);
-    log_info("%s: %s %s, %s deleted, %s%s%s%s rejected, in %s (%s/s); %.1f MB%s",
-             r->user.pipeline.name, progress_count(s->indexed, "document", documents),
+    log_info("%s: %s %s, %s deleted, %s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
+             progress_count(s->indexed, "document", documents),
              r->options.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
-             superseded, unchanged, repeated, progress_number(s->rejected, rejected),
-             clock_duration(us, duration), rate, (double)s->bytes / 1e6, sent);
+             others, progress_number(s->rejected, rejected), clock_duration(us, duration),
+             progress_number((uint64_t)a_second, rate), (double)s->bytes / 1e6, sent);
 }
 
 static struct script_run hook_info(const struct run *r, const struct counts *s, bool ended, bool ok)
