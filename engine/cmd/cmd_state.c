@@ -29,8 +29,25 @@ static void show_table(const struct state_table *t)
     printf("\n");
 }
 
-static bool show(const struct pipeline *p, struct err *e)
+static void show_data(const struct state_data *d)
 {
+    char text[CLOCK_TEXT];
+    printf("pipeline   %s\n", d->pipeline);
+    printf("index      %s (%s)\n", d->index, d->index_uuid);
+    if (d->phase == STATE_SNAPSHOT)
+        printf("phase      snapshot: loaded up to key %s\n", d->after ? d->after : "(none yet)");
+    else
+        printf("phase      following\n");
+    printf("version    %lld\n", (long long)d->version);
+    printf("swept      %s\n", d->swept_us ? clock_text(d->swept_us, text) : "never");
+    printf("watermarks\n");
+    for (size_t i = 0; i < d->n_tables; i++)
+        show_table(&d->tables[i]);
+}
+
+static bool show(const struct pipeline *p, const char *none, struct err *e)
+{
+    (void)none;
     struct state_data d;
     char text[CLOCK_TEXT];
     if (!state_file_read(p->state, &d, e))
@@ -43,89 +60,112 @@ static bool show(const struct pipeline *p, struct err *e)
             "phase      following: the file is empty, so its modification time is the watermark\n");
         printf("watermark  %s\n", clock_text(d.mtime.us, text));
     } else {
-        printf("pipeline   %s\n", d.pipeline);
-        printf("index      %s (%s)\n", d.index, d.index_uuid);
-        if (d.phase == STATE_SNAPSHOT)
-            printf("phase      snapshot: loaded up to key %s\n", d.after ? d.after : "(none yet)");
-        else
-            printf("phase      following\n");
-        printf("version    %lld\n", (long long)d.version);
-        printf("swept      %s\n", d.swept_us ? clock_text(d.swept_us, text) : "never");
-        printf("watermarks\n");
-        for (size_t i = 0; i < d.n_tables; i++)
-            show_table(&d.tables[i]);
+        show_data(&d);
     }
     state_data_free(&d);
     return true;
 }
 
-/* A time set by hand applies to every table. Without a state the file becomes an empty one with that
- * modification time; otherwise the checkpoints of its tables are changed. */
-static bool set(const struct pipeline *p, struct state_file *s, const char *text, struct err *e)
+/* Reads the time, or the number, that a user has set, as a cursor of the pipeline. utc: holds its
+ * text. */
+static bool read_cursor(const struct state_data *d, const char *text, char utc[CLOCK_TEXT],
+                        struct position *at, struct err *e)
 {
-    struct state_data d;
-    struct position at = {.cursor = (char *)text};
-    if (!state_file_read(p->state, &d, e))
-        return false;
-    char utc[CLOCK_TEXT];
-    at.has_us = clock_parse(text, &at.us);
-    if (at.has_us) /* in UTC: a timestamp column ignores a zone */
-        at.cursor = clock_text(at.us, utc);
-    bool known = d.phase != STATE_NEW && !d.mtime_only;
-    const struct position *root = known && d.n_tables > 0 ? &d.tables[0].checkpoint.at : NULL;
-    bool is_number = root && root->cursor && !root->has_us, ok = true;
-    if (is_number && at.has_us)
-        ok = err_set(e, ERR_USAGE, "the cursor of this pipeline is not a time: it is at %s",
-                     root->cursor);
-    else if (!is_number && !at.has_us)
-        ok = err_set(e, ERR_USAGE, "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z",
-                     text);
-    d.phase = STATE_FOLLOWING;
-    d.mtime_only = !known;
-    free(d.after);
-    d.after = NULL;
-    ok = ok && (position_copy(&d.mtime, &at) || err_memory(e));
-    for (size_t i = 0; ok && i < d.n_tables; i++) {
-        struct checkpoint *m = &d.tables[i].checkpoint;
-        if (i > 0 && m->at.has_us != at.has_us)
-            continue; /* another kind of cursor */
-        ok = checkpoint_begin(m, &at) || err_memory(e);
-    }
-    ok = ok && state_file_save(s, &d, e);
-    state_data_free(&d);
-    return ok;
+    const struct position *root = d->n_tables > 0 ? &d->tables[0].checkpoint.at : NULL;
+    bool is_number = root && root->cursor && !root->has_us;
+    *at = (struct position){.cursor = (char *)text};
+    at->has_us = clock_parse(text, &at->us);
+    if (at->has_us) /* in UTC: a timestamp column ignores a zone */
+        at->cursor = clock_text(at->us, utc);
+    if (is_number && at->has_us)
+        return err_set(e, ERR_USAGE, "the cursor of this pipeline is not a time: it is at %s",
+                       root->cursor);
+    if (!is_number && !at->has_us)
+        return err_set(e, ERR_USAGE,
+                       "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
+    return true;
 }
 
-static bool act(const struct pipeline *p, const char *verb, const char *value, struct err *e)
+/* A time set by hand applies to every table. Without a state the file becomes an empty one with that
+ * modification time; otherwise the checkpoints of its tables are changed. */
+static bool move_to(struct state_data *d, const struct position *at, struct err *e)
 {
-    if (strcmp(verb, "show") == 0)
-        return show(p, e);
+    d->mtime_only |= d->phase == STATE_NEW;
+    d->phase = STATE_FOLLOWING;
+    free(d->after);
+    d->after = NULL;
+    bool ok = position_copy(&d->mtime, at);
+    for (size_t i = 0; ok && i < d->n_tables; i++) {
+        struct checkpoint *c = &d->tables[i].checkpoint;
+        if (i > 0 && c->at.has_us != at->has_us)
+            continue; /* another kind of cursor */
+        ok = checkpoint_begin(c, at);
+    }
+    return ok || err_memory(e);
+}
+
+static bool set(const struct pipeline *p, const char *text, struct err *e)
+{
+    struct state_data d = {0};
+    struct position at;
+    char utc[CLOCK_TEXT];
     struct state_file *s = state_file_open(p->state, e);
-    if (!s)
-        return false;
-    bool ok = strcmp(verb, "set") == 0 ? set(p, s, value, e) : state_file_remove(s, e);
+    bool ok = s && state_file_read(p->state, &d, e) && read_cursor(&d, text, utc, &at, e) &&
+              move_to(&d, &at, e) && state_file_save(s, &d, e);
+    state_data_free(&d);
     state_file_close(s);
     return ok;
 }
 
+static bool reset(const struct pipeline *p, const char *none, struct err *e)
+{
+    (void)none;
+    struct state_file *s = state_file_open(p->state, e);
+    bool ok = s && state_file_remove(s, e);
+    state_file_close(s);
+    return ok;
+}
+
+/* ---- the command ---- */
+
+static const struct action {
+    const char *name;
+    int words; /* its own, the script, and perhaps a time */
+    bool (*act)(const struct pipeline *p, const char *time, struct err *e);
+} actions[] = {{"show", 2, show}, {"set", 3, set}, {"reset", 2, reset}};
+enum { ACTIONS = sizeof actions / sizeof *actions };
+
+static const struct action *find_action(const char *name)
+{
+    for (size_t i = 0; i < ACTIONS; i++)
+        if (strcmp(actions[i].name, name) == 0)
+            return &actions[i];
+    return NULL;
+}
+
+static bool unknown_action(const char *name, struct err *e)
+{
+    const char *names[ACTIONS];
+    for (size_t i = 0; i < ACTIONS; i++)
+        names[i] = actions[i].name;
+    const char *near = suggest(name, names, ACTIONS);
+    return near ? err_set(e, ERR_USAGE, "unknown action '%s' of state, did you mean '%s'?", name,
+                          near)
+                : err_set(e, ERR_USAGE, "unknown action '%s' of state", name);
+}
+
 static bool check_words(int n, char **words, struct err *e)
 {
-    bool known = n > 0 && (strcmp(words[0], "show") == 0 || strcmp(words[0], "set") == 0 ||
-                           strcmp(words[0], "reset") == 0);
-    int want = known && strcmp(words[0], "set") == 0 ? 3 : 2;
-    if (known && n == want)
+    const struct action *a = n > 0 ? find_action(words[0]) : NULL;
+    if (a && n == a->words)
         return true;
-    static const char *const verbs[] = {"show", "set", "reset"};
-    const char *near = n ? suggest(words[0], verbs, 3) : NULL;
-    if (near && !known)
-        err_set(e, ERR_USAGE, "unknown action '%s' of state, did you mean '%s'?", words[0], near);
-    else if (!known)
-        err_set(e, ERR_USAGE,
-                n ? "unknown action '%s' of state" : "missing action: show, set or reset",
-                n ? words[0] : "");
+    if (n == 0)
+        err_set(e, ERR_USAGE, "missing action: show, set or reset");
+    else if (!a)
+        unknown_action(words[0], e);
     else
-        err_set(e, ERR_USAGE, "state %s takes %s", words[0],
-                want == 3 ? "a script and a time" : "a script");
+        err_set(e, ERR_USAGE, "state %s takes %s", a->name,
+                a->words == 3 ? "a script and a time" : "a script");
     return err_hint(e, "etl-engine state show|set|reset SCRIPT [TIME]");
 }
 
@@ -136,7 +176,8 @@ static int state_main(const struct cli_call *call, struct err *e)
     struct pipeline pipeline = {0};
     char **words = call->words;
     bool ok = script_text_read(&text, words[1], e) && (script = script_open(&text, e)) &&
-              pipeline_read(&pipeline, script, e) && act(&pipeline, words[0], words[2], e);
+              pipeline_read(&pipeline, script, e) &&
+              find_action(words[0])->act(&pipeline, words[2], e);
     pipeline_free(&pipeline);
     script_close(script);
     script_text_free(&text);
