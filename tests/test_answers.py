@@ -76,8 +76,8 @@ def test_another_program_at_the_address_ends_it_and_is_told(engine, pg, script, 
     films.table(pg)
     front(inside=inside)
     done = run(engine, script(films.plain()), code=1)
-    assert re.search(r"what answers at http://127\.0\.0\.1:\d+ is no search server: " + re.escape(told), done.stderr), done
-    assert "hint: sink.url has to be the address" in done.stderr and done.stderr.count("\n") < 5, done
+    assert re.search(r"the server at http://127\.0\.0\.1:\d+ is not a search server: " + re.escape(told), done.stderr), done
+    assert "hint: sink.url must be the address" in done.stderr and done.stderr.count("\n") < 5, done
 
 
 # What the search server refuses of the script

@@ -50,14 +50,15 @@ bool es_server_init(struct es_server *s, const struct es_config *c, struct err *
     return false;
 }
 
-/* Told once: it goes on all the same, for the network may be one that is trusted. */
+/* Warns once and continues, since the network may be a trusted one. */
 static void warn_of_plain_text(const struct es_server *s)
 {
     for (size_t i = 0; i < s->n_urls; i++) {
         const struct es_url *u = &s->urls[i];
         bool secret = u->userpwd || es_security_is_secret(&s->security);
         if (secret && !u->loopback && strncmp(u->text, "http:", 5) == 0) {
-            log_warn("credentials go to %s unencrypted: is there no https:// one?", u->text);
+            log_warn("credentials go to %s unencrypted; use https:// if the server offers it",
+                     u->text);
             return;
         }
     }
@@ -103,12 +104,12 @@ void es_server_free(struct es_server *s)
 /* ---- the connection ---- */
 
 struct es {
-    const struct es_server *server; /* borrowed, as its parts */
-    const struct es_url *node;      /* the one that the request goes to */
-    int64_t node_ms;                /* what it has for it */
+    const struct es_server *server; /* borrowed, like its parts */
+    const struct es_url *node;      /* that the request is sent to */
+    int64_t node_ms;                /* its time for the request */
     struct curl_slist *headers;     /* owned; of the request */
     struct es_handshake handshake;
-    struct gzip *gzip; /* owned; NULL: bodies go as they are */
+    struct gzip *gzip; /* owned; NULL: bodies are not compressed */
     CURL *easy;
     CURLM *multi;
 };
@@ -120,15 +121,15 @@ static void set_up(CURL *h, const struct es_server *s)
     curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(h, CURLOPT_USERAGENT, "etl-engine");
-    /* Not asked for: yet a gateway's is understood. */
+    /* Not requested, but a gateway's is understood. */
     curl_easy_setopt(h, CURLOPT_ACCEPT_ENCODING, s->compress ? "gzip" : "identity");
-    /* A name is asked for when a connection is made, which is seldom; never is an old answer
-     * believed. */
+    /* A name is resolved when a connection is made, which is rare; old addresses are never
+     * reused. */
     curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, 0L);
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, s->limits.connect_ms);
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second */
     curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, s->limits.stall_s);
-    /* a body has megabytes: fewer writes */
+    /* a body has megabytes: this makes fewer writes */
     curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10);
 #if LIBCURL_VERSION_NUM >= 0x075000
     curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, s->limits.connection_s);
@@ -159,7 +160,7 @@ struct es *es_open(const struct es_server *s, struct err *e)
         es_close(es);
         return NULL;
     }
-    if (s->n_urls > 3) /* one for each node; libcurl's own is four */
+    if (s->n_urls > 3) /* one for each node; libcurl's default is four */
         curl_multi_setopt(es->multi, CURLMOPT_MAXCONNECTS, (long)s->n_urls + 1);
     return es;
 }
@@ -168,7 +169,7 @@ void es_close(struct es *es)
 {
     if (!es)
         return;
-    curl_multi_cleanup(es->multi); /* both bear NULL */
+    curl_multi_cleanup(es->multi); /* both accept NULL */
     curl_easy_cleanup(es->easy);
     curl_slist_free_all(es->headers);
     gzip_free(es->gzip);
@@ -177,7 +178,7 @@ void es_close(struct es *es)
 
 /* ---- why there was no answer ---- */
 
-/* The one table of libcurl's codes that mean "later perhaps"; all others are final. */
+/* libcurl's codes that are passing; all others are final. */
 static const struct {
     CURLcode code;
     const char *why;
@@ -189,7 +190,7 @@ static const struct {
     {CURLE_SEND_ERROR, "the connection broke while sending"},
     {CURLE_RECV_ERROR, "the connection broke while receiving"},
     {CURLE_PARTIAL_FILE, "the answer was cut off"},
-    {CURLE_BAD_CONTENT_ENCODING, "the answer is compressed, and damaged"},
+    {CURLE_BAD_CONTENT_ENCODING, "the compressed answer is damaged"},
     {CURLE_GOT_NOTHING, "it closed the connection without an answer"},
     {CURLE_PROXY, "the proxy failed"},
     {CURLE_AGAIN, "the connection was not ready"},
@@ -203,7 +204,7 @@ static const char *passing_why(CURLcode code)
     return NULL;
 }
 
-static bool timed_out(struct es *es, struct err *e)
+static bool report_timeout(struct es *es, struct err *e)
 {
     const char *url = es->node->text;
     curl_off_t connect_us = 0, total_us = 0;
@@ -222,8 +223,8 @@ static bool timed_out(struct es *es, struct err *e)
                    url, clock_duration(spent, text));
 }
 
-/* Never libcurl's own error buffer: that may quote a proxy's URL, password and all. */
-static bool no_answer(struct es *es, CURLcode code, struct err *e)
+/* Never uses libcurl's own error buffer: it may quote a proxy's URL with its password. */
+static bool report_no_answer(struct es *es, CURLcode code, struct err *e)
 {
     const char *url = es->node->text;
     long number = 0;
@@ -231,7 +232,7 @@ static bool no_answer(struct es *es, CURLcode code, struct err *e)
     if (code == CURLE_OUT_OF_MEMORY)
         return err_memory(e);
     if (code == CURLE_OPERATION_TIMEDOUT)
-        return timed_out(es, e);
+        return report_timeout(es, e);
     if (code == CURLE_COULDNT_CONNECT && number != 0)
         return err_set(e, ERR_PASSING, "could not reach %s: %s", url, strerror((int)number));
     if (es_security_failed(&es->handshake, es->easy, code, url, e))
@@ -240,13 +241,13 @@ static bool no_answer(struct es *es, CURLcode code, struct err *e)
     if (why) {
         err_set(e, ERR_PASSING, "could not reach %s: %s", url, why);
         if (code == CURLE_GOT_NOTHING &&
-            strncmp(url, "http:", 5) == 0) /* so Elasticsearch 8 does, by default */
-            err_hint(e, "does it take nothing but https://?");
+            strncmp(url, "http:", 5) == 0) /* Elasticsearch 8 does this by default */
+            err_hint(e, "the server may accept https:// only");
         return false;
     }
     err_set(e, ERR_FINAL, "cannot reach %s: %s", url, curl_easy_strerror(code));
     if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY)
-        err_hint(e, "what answers there does not speak HTTP: is it the right port?");
+        err_hint(e, "the server does not speak HTTP: check the port");
     return false;
 }
 
@@ -255,11 +256,11 @@ static bool no_answer(struct es *es, CURLcode code, struct err *e)
 static size_t keep_body(char *data, size_t size, size_t n, void *arg)
 {
     struct buf *body = arg;
-    /* 0: ends the transfer with CURLE_WRITE_ERROR */
+    /* 0 ends the transfer with CURLE_WRITE_ERROR */
     return buf_add(body, data, size * n) ? size * n : 0;
 }
 
-struct request { /* as it is sent: the body perhaps compressed */
+struct request { /* as it is sent: the body may be compressed */
     struct es_call call;
     bool packed;
 };
@@ -307,15 +308,16 @@ static bool add_header(struct es *es, const char *line)
     return longer != NULL;
 }
 
-/* A signature is of one node: they are made anew for each. */
+/* A signature is valid for one node, so the headers are built for each. */
 static bool set_headers(struct es *es, const struct request *r, const char *url, struct err *e)
 {
     char type[200];
     snprintf(type, sizeof type, "Content-Type: %s",
              r->call.type ? r->call.type : "application/json");
     drop_headers(es);
-    if (!add_header(es, type) || !add_header(es, "Expect:") /* or large bodies wait for a 100 */
-        || (r->packed && !add_header(es, "Content-Encoding: gzip")))
+    /* otherwise large bodies wait for a 100 */
+    if (!add_header(es, type) || !add_header(es, "Expect:") ||
+        (r->packed && !add_header(es, "Content-Encoding: gzip")))
         return err_memory(e);
     if (!es_security_headers(
             &es->server->security,
@@ -326,8 +328,8 @@ static bool set_headers(struct es *es, const struct request *r, const char *url,
     return true;
 }
 
-/* All requests together have the time from when the stop was asked on. Nor do we wait for a thread
- * that resolves a name: nothing ends it. */
+/* All requests together have stop_ms from the request to stop. Nor do we wait for a thread that
+ * resolves a name, which cannot be interrupted. */
 static int64_t end_of_stop(struct es *es)
 {
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -336,7 +338,7 @@ static int64_t end_of_stop(struct es *es)
     return clock_mono_us() + stop_left_ms(es->server->limits.stop_ms) * 1000;
 }
 
-/* Until the transfer ends, or has had its time after a stop. False: it was stopped. */
+/* Runs until the transfer ends, or its time after a stop is over. False: it was stopped. */
 static bool drive(struct es *es, CURLMcode *failed)
 {
     int64_t end = INT64_MAX;
@@ -351,7 +353,7 @@ static bool drive(struct es *es, CURLMcode *failed)
         int64_t left = end == INT64_MAX ? 10000 : (end - clock_mono_us() + 999) / 1000;
         if (left <= 0)
             return false;
-        /* The pipe stays readable for ever: once we know, it must not wake us again. */
+        /* The pipe stays readable for ever: once a stop was noticed, it must not wake us again. */
         struct curl_waitfd wake = {.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
         bool listen = !stopping && wake.fd >= 0;
         *failed = curl_multi_poll(es->multi, &wake, listen ? 1 : 0,
@@ -385,8 +387,8 @@ static bool perform(struct es *es, CURLcode *code, struct err *e)
     return true;
 }
 
-/* Of a URL that the server names, what may be shown: scheme, host and port. */
-static void note_redirect(const char *url, struct es_answer *a)
+/* Keeps the parts of a URL from the server that may be shown: scheme, host and port. */
+static void keep_redirect(const char *url, struct es_answer *a)
 {
     CURLU *u = curl_url();
     char *shown = NULL;
@@ -414,15 +416,15 @@ static void read_head(CURL *h, struct es_answer *a)
     a->status = (int)status;
     a->redirect[0] = '\0';
     if (curl_easy_getinfo(h, CURLINFO_REDIRECT_URL, &url) == CURLE_OK && url)
-        note_redirect(url, a);
+        keep_redirect(url, a);
     a->retry_after_ms =
         wait <= 0 ? 0 : (int64_t)(wait < MAX_RETRY_AFTER_S ? wait : MAX_RETRY_AFTER_S) * 1000;
 }
 
-static bool body_failed(const struct es *es, const struct es_answer *a, struct err *e)
+static bool report_lost_body(const struct es *es, const struct es_answer *a, struct err *e)
 {
     if (a->body.len <
-        /* curl hands out 16 KB at a time: far from the ceiling, so it was memory */
+        /* curl hands over 16 KB at a time: far from the limit, so memory is exhausted */
         a->body.max / 2)
         return err_memory(e);
     return err_set(e, ERR_FINAL, "cannot take an answer of more than %zu MB from %s",
@@ -439,12 +441,12 @@ static bool send_once(struct es *es, struct es_answer *a, struct err *e)
     if (code == CURLE_OK && a->status >= 100)
         return true;
     if (a->body.failed)
-        return body_failed(es, a, e);
-    /* A server that refuses a body for its size need not read it: it may reset the connection
-     * behind its answer. */
+        return report_lost_body(es, a, e);
+    /* A server that refuses a body because of its size need not read it: it may reset the
+     * connection after its answer. */
     if (a->status == 413 && passing_why(code))
         return true;
-    return no_answer(es, code, e);
+    return report_no_answer(es, code, e);
 }
 
 static void clear(struct es_answer *a)
@@ -456,8 +458,8 @@ static void clear(struct es_answer *a)
 }
 
 /* Points the handle at a node. */
-static bool aim(struct es *es, const struct es_url *node, int64_t ms, const struct request *r,
-                struct err *e)
+static bool point_at(struct es *es, const struct es_url *node, int64_t ms, const struct request *r,
+                     struct err *e)
 {
     char *url = NULL;
     if (asprintf(&url, "%s%s", node->text, r->call.path) < 0)
@@ -468,15 +470,16 @@ static bool aim(struct es *es, const struct es_url *node, int64_t ms, const stru
     bool ok = set == CURLE_OK ? set_headers(es, r, url, e) : err_memory(e);
     free(url);
     curl_easy_setopt(es->easy, CURLOPT_TIMEOUT_MS, (long)ms);
-    /* Unset, it is what the environment says; a proxy is never asked for this machine itself. */
+    /* If unset, libcurl uses the environment's proxy; this machine itself is never reached by a
+     * proxy. */
     set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
     if (ok && set != CURLE_OK)
         ok = err_memory(e);
     return ok && es_security_login(&es->server->security, es->easy, node->userpwd, e);
 }
 
-/* What another node may do better: no answer for whatever reason, its own certificate too, or a
- * gateway's word that there is nobody. With one node it is the caller who judges. */
+/* Whether another node may do better: there was no answer for any reason (including this node's
+ * certificate), or a gateway says that no node answered. With one node, the caller judges. */
 static bool is_unhealthy(const struct es_server *s, bool answered, const struct es_answer *a,
                          const struct err *e)
 {
@@ -494,7 +497,8 @@ static void warn_unhealthy(const struct es *es, bool answered, const struct es_a
         log_warn("%s; going on with other nodes", e->text);
 }
 
-/* One node after the other, until one is well, none is left that is, or the time is over. */
+/* Tries one node after the other, until one succeeds, no healthy one is left, or the time is
+ * over. */
 static bool send_to_nodes(struct es *es, const struct request *r, struct es_answer *a,
                           struct err *e)
 {
@@ -502,7 +506,7 @@ static bool send_to_nodes(struct es *es, const struct request *r, struct es_answ
     int64_t begun_us = clock_mono_us(), now_us = begun_us, left_ms = s->limits.request_ms;
     for (;;) {
         size_t node = es_nodes_pick(s->nodes, now_us);
-        if (!aim(es, &s->urls[node], left_ms, r, e))
+        if (!point_at(es, &s->urls[node], left_ms, r, e))
             return false;
         e->kind = ERR_NONE;
         bool ok = send_once(es, a, e), unhealthy = is_unhealthy(s, ok, a, e);
@@ -548,12 +552,12 @@ bool es_unknown(const struct es *es, const struct es_answer *a, bool first_conta
     if (!first_contact || (json && !es_is_whole(a)))
         return err_set(e, ERR_PASSING, "damaged answer from %s: status %d, %s: %s", es->node->text,
                        a->status, *a->type ? a->type : "no content type", words);
-    err_set(e, ERR_FINAL, "what answers at %s is no search server: status %d, %s: %s",
+    err_set(e, ERR_FINAL, "the server at %s is not a search server: status %d, %s: %s",
             es->node->text, a->status, *a->type ? a->type : "no content type", words);
     return err_hint(
         e,
-        "sink.url has to be the address of Elasticsearch or OpenSearch itself; its port is 9200, "
-        "unless it was given another one");
+        "sink.url must be the address of Elasticsearch or OpenSearch itself; the default port is "
+        "9200");
 }
 
 void es_add_escaped(struct buf *b, const char *text)

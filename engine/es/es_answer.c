@@ -16,9 +16,9 @@ void es_answer_free(struct es_answer *a)
     *a = (struct es_answer){0};
 }
 
-/* text as one line into out, cut at a character. A server that could not parse a request may quote
- * it, headers and credentials too (Elasticsearch 7.10 does, in "[Source: (byte[])..."): nothing is
- * taken from there on. */
+/* Copies text as one line into out, cut at a character. A server that could not parse a request may
+ * quote it, including headers and credentials (Elasticsearch 7.10 does, in "[Source: (byte[])..."):
+ * the copy ends before such a quotation. */
 static void copy_words(char *out, size_t size, const char *text, size_t len)
 {
     const char *source = memmem(text, len, "[Source:", 8);
@@ -39,8 +39,8 @@ static void copy_words(char *out, size_t size, const char *text, size_t len)
     out[len] = '\0';
 }
 
-/* The value of one member of an error object, whose name was the last token. depth 1 is the error
- * itself, deeper ones are its causes: the innermost is kept. */
+/* Reads the value of one member of an error object, whose name was the last token. depth 1 is the
+ * error itself, deeper ones are its causes: the innermost is kept. */
 static bool read_error_member(struct json_reader *r, int depth, char *cause_type, size_t size,
                               struct es_error *out)
 {
@@ -65,8 +65,8 @@ static bool read_error_member(struct json_reader *r, int depth, char *cause_type
     return true;
 }
 
-/* The rest of an error object whose brace was the last token. No recursion: depth counts the causes
- * that are open. */
+/* Reads the rest of an error object whose brace was the last token. Not recursive: depth counts the
+ * causes that are open. */
 static bool read_error_object(struct json_reader *r, struct es_error *out)
 {
     char cause_type[sizeof out->type] = "";
@@ -108,7 +108,7 @@ void es_error_text(const struct es_error *error, char *out, size_t size)
     char text[sizeof *error + 40];
     int n = snprintf(text, sizeof text, "%s%s%s", error->type,
                      error->type[0] && error->reason[0] ? ": " : "", error->reason);
-    /* The cause is the more telling half: a long reason gives way to it. */
+    /* The cause says more: a long reason is cut in its favour. */
     char cause[sizeof error->cause + 20] = "";
     const char *told = strstr(error->cause, ": ");
     /* "Failed to parse mapping: WHY", because of WHY */
@@ -123,77 +123,72 @@ void es_error_text(const struct es_error *error, char *out, size_t size)
 
 /* ---- what it means ---- */
 
-static const char FORBIDDEN[] = "the user needs more privileges"; /* better: the request's own */
+/* replaced by the request's own privilege if it is known */
+static const char FORBIDDEN[] = "the user needs more privileges";
 
 enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
 
-/* The table. The first row that fits decides; NULL fits anything. What stands in no row is damaged:
- * an item's 2xx with an error, a status below 200. Not looked at, on purpose:
+/* The first row that matches decides; NULL matches anything. What no row matches is a damaged
+ * answer: an item's 2xx with an error, a status below 200. Ignored on purpose:
  *
- *   _index of an item   an alias, or an ingest pipeline of the index, may have it otherwise than
- *                       the request; operation, id and order say whose answer it is
- *   _shards.failed      the primary has written the document, or else the item had an error; a
- *                       replica that failed is the cluster's to repair, from the primary, and
- *                       sending again would not help
- *   result              "noop" where an ingest pipeline dropped the document: as it was told to
+ *   _index of an item   an alias, or an ingest pipeline of the index, may have another one than the
+ *                       request; operation, id and order identify the item
+ *   _shards.failed      the primary has written the document, or else the item had an error; the
+ *                       cluster repairs a failed replica from the primary, and sending again would
+ *                       not help
+ *   result              "noop" where an ingest pipeline dropped the document, as it was told to
  */
 static const struct es_rule rules[] = {
-    /* ---- the disk is nearly full; the server lifts the block by itself ---- */
+    /* ---- the disk is nearly full; the server removes the block itself ---- */
     {ANY, 400, 429, "cluster_block_exception", "/12/", ES_AGAIN, NULL},
-    /* OpenSearch: of all its nodes */
+    /* OpenSearch: on all of its nodes */
     {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL},
 
-    /* ---- too much at once, of whatever: queues, memory (circuit breakers), a gateway's limit
-     * ---- */
+    /* ---- too much at once: queues, memory (circuit breakers), a gateway's limit ---- */
     {ANY, 429, 429, NULL, NULL, ES_OVERLOADED, NULL},
     {ANY, 400, 599, "es_rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
     /* OpenSearch's name for it */
     {ANY, 400, 599, "rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
     {ES_DOCUMENTS, 413, 413, NULL, NULL, ES_TOO_LARGE, NULL},
 
-    /* ---- a shard or a node that is elsewhere by now, a server that starts, a gateway without one
-     * ---- */
+    /* ---- a shard or node has moved, a server is starting, a gateway has no node ---- */
     {ANY, 408, 408, NULL, NULL, ES_AGAIN, NULL},
     {REQUEST, 425, 425, NULL, NULL, ES_AGAIN, NULL}, /* a gateway: too early on this connection */
     {ES_ITEM, 404, 404, "shard_not_found_exception", NULL, ES_AGAIN, NULL},
-    /* a pipeline that refuses it */
+    /* an ingest pipeline refuses the document */
     {ES_ITEM, 500, 500, "fail_processor_exception", NULL, ES_REJECTED, NULL},
-    /* 500 comes from a node that leaves, too. Of a request about the index itself it is the
+    /* A node that shuts down answers 500, too. For a request about the index itself, 500 is the
      * request's fault. */
     {ES_ITEM | ES_DOCUMENTS, 500, 599, NULL, NULL, ES_AGAIN, NULL},
     {ES_WHOLE, 502, 504, NULL, NULL, ES_AGAIN, NULL},
 
-    /* ---- a document that has a newer version, or that the server will never take ---- */
+    /* ---- the document has a newer version, or is rejected for good ---- */
     {ES_ITEM, 409, 409, "version_conflict_engine_exception", NULL, ES_STALE, NULL},
 
-    /* ---- nothing gets through: no document's fault, and no waiting helps ---- */
+    /* ---- nothing succeeds: no document is at fault, and waiting does not help ---- */
     {ANY, 401, 401, NULL, NULL, ES_BROKEN,
-     "who we are stands in sink (user and password, api_key, bearer_token), or in "
-     "ELASTICSEARCH_USER and the "
-     "like"},
+     "set credentials in sink (user and password, api_key, bearer_token) or by variables such as "
+     "ELASTICSEARCH_USER"},
     {ANY, 403, 403, "cluster_block_exception", NULL, ES_BROKEN,
-     "somebody made the index read-only (index.blocks.write, index.blocks.read_only), or closed "
-     "it"},
+     "the index was made read-only (index.blocks.write, index.blocks.read_only) or closed"},
     {ANY, 400, 403, "index_closed_exception", NULL, ES_BROKEN, "open the index: POST /INDEX/_open"},
     {ES_ITEM, 403, 403, NULL, NULL, ES_BROKEN,
-     "it takes the privilege 'write' on the index (in OpenSearch indices:data/write/*)"},
+     "it requires the privilege 'write' on the index (in OpenSearch indices:data/write/*)"},
     {REQUEST, 403, 403, NULL, NULL, ES_BROKEN, FORBIDDEN},
     {REQUEST, 407, 407, NULL, NULL, ES_BROKEN,
-     "the proxy wants a user and a password: see http_proxy"},
+     "the proxy requires a user and a password: see http_proxy"},
     {ES_ITEM, 404, 404, "index_not_found_exception", NULL, ES_BROKEN,
-     "the index vanished while it was written to; the next run creates it and loads everything"},
+     "the index was deleted while it was written to; the next run creates it and loads everything"},
     {ES_ITEM, 400, 400, "illegal_argument_exception", "no write index", ES_BROKEN,
      "set is_write_index on one index of the alias"},
     {ES_ITEM, 400, 400, "illegal_argument_exception", "data stream", ES_BROKEN,
-     "a data stream only ever grows, and its documents cannot be replaced: name an index"},
+     "documents of a data stream cannot be replaced: name an index instead"},
     {REQUEST, 300, 399, NULL, NULL, ES_BROKEN,
-     "redirects are not followed, credentials would go with them: if it leads to your search "
-     "server, name "
-     "that"},
+     "redirects are not followed, since credentials would go with them: set sink.url to the "
+     "address of the search server itself"},
     {REQUEST, 400, 599, NULL, NULL, ES_BROKEN, NULL},
 
-    /* ---- all else that an item may be refused for: mapping, field limit, ingest pipeline, id, ...
-     * ---- */
+    /* ---- every other reason to refuse an item: mapping, field limit, pipeline, id, ... ---- */
     {ES_ITEM, 400, 499, NULL, NULL, ES_REJECTED, NULL},
 };
 
@@ -217,8 +212,8 @@ const struct es_rule *es_rules(size_t *n)
 
 /* ---- a whole answer ---- */
 
-/* The error of a whole answer, and the status that it tells (0: none). False: the body has no error
- * that can be read. */
+/* Reads the error of a whole answer, and the status in its body (0: none). False: the body has no
+ * readable error. */
 static bool read_answer_error(const char *text, size_t len, struct es_error *out, int64_t *status)
 {
     struct json_reader r;
@@ -239,7 +234,7 @@ static bool read_answer_error(const char *text, size_t len, struct es_error *out
     return found && (out->type[0] || out->reason[0]);
 }
 
-/* Of a page, as a gateway answers with one: its title. */
+/* Copies the title of a page, such as a gateway's. */
 static bool page_title(const char *text, size_t len, char *out, size_t size)
 {
     const char *title = len > 0 ? memmem(text, len, "<title>", 7) : NULL;
@@ -251,7 +246,7 @@ static bool page_title(const char *text, size_t len, char *out, size_t size)
     return out[0] != '\0';
 }
 
-/* Of a body that is no JSON: its first line. */
+/* Copies the first line of a body that is not JSON. */
 static void first_line(const char *text, size_t len, char *out, size_t size)
 {
     while (len > 0 && (unsigned char)*text <= ' ')
@@ -321,7 +316,7 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
     e->retry_after_ms = later ? a->retry_after_ms : 0;
     e->overloaded = rule && rule->verdict == ES_OVERLOADED;
     if (rule && rule->hint == FORBIDDEN && a->privilege)
-        return err_hint(e, "it takes the privilege %s", a->privilege);
+        return err_hint(e, "it requires the privilege %s", a->privilege);
     return rule && rule->hint ? err_hint(e, "%s", rule->hint) : false;
 }
 

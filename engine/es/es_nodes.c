@@ -2,21 +2,22 @@
 
 #include "base/err.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
 enum {
     /* a restarted node is back in some ten seconds, a cut connection at once */
     SHORTEST_US = 1000 * 1000,
-    LONGEST_US = 60 * 1000 * 1000, /* a node that has been gone for long costs one try a minute */
-    DOUBLINGS = 6,                 /* from the one to the other */
+    LONGEST_US = 60 * 1000 * 1000, /* a node that is down for long costs one attempt a minute */
+    DOUBLINGS = 6,                 /* from the shortest to the longest */
 };
 
 struct node {
     unsigned failures; /* since it last worked */
-    bool tried;        /* a request has gone there since the last failure */
-    int64_t since_us;  /* when the rest began */
-    int64_t until_us;
+    bool tried;        /* a request was sent there since the last failure */
+    int64_t since_us;  /* skipped from ... */
+    int64_t until_us;  /* ... until then */
 };
 
 struct es_nodes {
@@ -28,13 +29,14 @@ struct es_nodes {
 
 struct es_nodes *es_nodes_new(size_t n, struct err *e)
 {
+    assert(n > 0);
     struct es_nodes *s = calloc(1, sizeof *s + n * sizeof *s->nodes);
     if (!s) {
         err_memory(e);
         return NULL;
     }
     pthread_mutex_init(&s->lock, NULL);
-    s->random = (uint64_t)(uintptr_t)s; /* another in each process */
+    s->random = (uint64_t)(uintptr_t)s; /* another seed in each process */
     s->n = n;
     return s;
 }
@@ -47,30 +49,31 @@ void es_nodes_free(struct es_nodes *s)
     free(s);
 }
 
-static bool rests(const struct node *node, int64_t now_us)
+static bool is_skipped(const struct node *node, int64_t now_us)
 {
     return node->failures > 0 && now_us < node->until_us;
 }
 
-/* Half of it is left to chance, so that many workers, or many engines, do not come back in step. */
-static int64_t rest_us(struct es_nodes *s, const struct node *node)
+/* Half of it is random, so that many workers, or many engines, do not come back at the same
+ * time. */
+static int64_t skip_us(struct es_nodes *s, const struct node *node)
 {
     unsigned doublings = node->failures - 1 < DOUBLINGS ? node->failures - 1 : DOUBLINGS;
     int64_t most = (int64_t)SHORTEST_US << doublings;
     if (most > LONGEST_US)
         most = LONGEST_US;
-    /* Knuth's; the high bits are good */
+    /* Knuth's generator: its high bits are the random ones */
     s->random = s->random * 6364136223846793005u + 1442695040888963407u;
     return most / 2 + (int64_t)((s->random >> 33) % (uint64_t)(most / 2 + 1));
 }
 
-static void begin_rest(struct es_nodes *s, struct node *node, int64_t now_us)
+static void skip(struct es_nodes *s, struct node *node, int64_t now_us)
 {
     node->since_us = now_us;
-    node->until_us = now_us + rest_us(s, node);
+    node->until_us = now_us + skip_us(s, node);
 }
 
-static size_t longest_rested(const struct es_nodes *s)
+static size_t longest_skipped(const struct es_nodes *s)
 {
     size_t best = 0;
     for (size_t i = 1; i < s->n; i++)
@@ -83,10 +86,10 @@ static size_t choose(const struct es_nodes *s, int64_t now_us)
 {
     for (size_t i = 0; i < s->n; i++) {
         size_t node = (s->next + i) % s->n;
-        if (!rests(&s->nodes[node], now_us))
+        if (!is_skipped(&s->nodes[node], now_us))
             return node;
     }
-    return longest_rested(s);
+    return longest_skipped(s);
 }
 
 size_t es_nodes_pick(struct es_nodes *s, int64_t now_us)
@@ -94,9 +97,9 @@ size_t es_nodes_pick(struct es_nodes *s, int64_t now_us)
     pthread_mutex_lock(&s->lock);
     size_t node = choose(s, now_us);
     s->next = (node + 1) % s->n;
-    if (s->nodes[node].failures > 0) { /* this one request tries it; for the others it rests on */
+    if (s->nodes[node].failures > 0) { /* only this request tries it; others still skip it */
         s->nodes[node].tried = true;
-        begin_rest(s, &s->nodes[node], now_us);
+        skip(s, &s->nodes[node], now_us);
     }
     pthread_mutex_unlock(&s->lock);
     return node;
@@ -105,30 +108,33 @@ size_t es_nodes_pick(struct es_nodes *s, int64_t now_us)
 bool es_nodes_alive(struct es_nodes *s, int64_t now_us)
 {
     pthread_mutex_lock(&s->lock);
-    bool alive = !rests(&s->nodes[choose(s, now_us)], now_us);
+    bool alive = !is_skipped(&s->nodes[choose(s, now_us)], now_us);
     pthread_mutex_unlock(&s->lock);
     return alive;
 }
 
 bool es_nodes_failed(struct es_nodes *s, size_t i, int64_t now_us)
 {
+    assert(i < s->n);
     pthread_mutex_lock(&s->lock);
     struct node *node = &s->nodes[i];
-    bool was_well = node->failures == 0;
-    if (was_well || node->tried) { /* else several requests were under way, and failed as one */
+    bool was_healthy = node->failures == 0;
+    /* otherwise several requests were under way, and their failures count as one */
+    if (was_healthy || node->tried) {
         node->failures += node->failures <= DOUBLINGS;
         node->tried = false;
-        begin_rest(s, node, now_us);
+        skip(s, node, now_us);
     }
     pthread_mutex_unlock(&s->lock);
-    return was_well;
+    return was_healthy;
 }
 
 bool es_nodes_worked(struct es_nodes *s, size_t i)
 {
+    assert(i < s->n);
     pthread_mutex_lock(&s->lock);
-    bool was_ill = s->nodes[i].failures > 0;
+    bool had_failed = s->nodes[i].failures > 0;
     s->nodes[i].failures = 0;
     pthread_mutex_unlock(&s->lock);
-    return was_ill;
+    return had_failed;
 }

@@ -1,9 +1,9 @@
-/* es_privilege: what a request needs, for who is told that it is forbidden. */
+/* es_privilege: the privilege that a forbidden request requires, for its hint. */
 #include "es/es_security.h"
 
 #include <string.h>
 
-/* By the path's last part that begins with '_'; "": the index itself. The first that fits. */
+/* By the path's part that begins with '_'; "": the index itself. The first match counts. */
 static const struct {
     const char *method, *part, *privilege;
 } privileges[] = {
@@ -22,7 +22,8 @@ static const struct {
     {NULL, "_", "'manage' on the index (in OpenSearch indices:admin/*)"},
 };
 
-/* The first part of the path that begins with '_', up to the next '/' or '?'; "" if none does. */
+/* Finds the first part of the path that begins with '_', up to the next '/' or '?'; "": none
+ * does. */
 static const char *special_part(const char *path, size_t *len)
 {
     const char *end = path + strcspn(path, "?");

@@ -11,11 +11,11 @@
 #include <string.h>
 #include <time.h>
 
-/* ---- what is given ---- */
+/* ---- settings ---- */
 
 enum kind { TEXT, FILE_PATH };
 
-/* All that may be set, but for verify. */
+/* All settings but verify. */
 static const struct setting {
     const char *field, *variable;
     enum kind kind;
@@ -32,7 +32,7 @@ static const struct setting {
     {"sink.client_cert", "ELASTICSEARCH_CLIENT_CERT", FILE_PATH, AT(client_cert)},
     {"sink.client_key", "ELASTICSEARCH_CLIENT_KEY", FILE_PATH, AT(client_key)},
 };
-/* These three go together: a key's halves from different places would fit nobody. */
+/* These three are read together, so that one key's parts cannot come from different places. */
 static const struct setting amazon[] = {
     {"sink.user", "AWS_ACCESS_KEY_ID", TEXT, AT(user)},
     {"sink.password", "AWS_SECRET_ACCESS_KEY", TEXT, AT(password)},
@@ -50,8 +50,9 @@ static bool check_text(const struct setting *t, const char *text, struct err *e)
 {
     for (const char *p = text; *p; p++)
         if ((unsigned char)*p < ' ' || *p == 0x7F)
-            return err_set(e, ERR_USAGE, "%s (%s) holds a line break or another control character",
-                           t->field, t->variable);
+            return err_set(e, ERR_USAGE,
+                           "%s (%s) contains a line break or another control character", t->field,
+                           t->variable);
     return true;
 }
 
@@ -90,16 +91,16 @@ static bool read_verify(struct es_security *s, const struct es_security *given, 
          off = !none && strcmp(text, "false") == 0;
     s->verify = on || (!off && given->verify);
     return none || on || off ||
-           err_set(e, ERR_USAGE, "ELASTICSEARCH_VERIFY is 'true' or 'false', not '%.40s'", text);
+           err_set(e, ERR_USAGE, "ELASTICSEARCH_VERIFY must be 'true' or 'false', not '%.40s'",
+                   text);
 }
 
-/* ---- what goes together ---- */
+/* ---- settings that exclude or require each other ---- */
 
 static bool exclude(const char *a, const char *b, struct err *e)
 {
-    err_set(e, ERR_USAGE, "the search server is given %s and %s: they exclude each other", a, b);
-    return err_hint(
-        e, "they come from sink in the script, and from ELASTICSEARCH_... in the environment");
+    err_set(e, ERR_USAGE, "the search server is given %s and %s, which exclude each other", a, b);
+    return err_hint(e, "look in sink in the script, and at ELASTICSEARCH_... in the environment");
 }
 
 static bool check_who(const struct es_security *s, bool in_url, struct err *e)
@@ -119,7 +120,7 @@ static bool check_who(const struct es_security *s, bool in_url, struct err *e)
         return exclude("aws_sigv4", "a user in the url", e);
     if (s->password && !s->user && !in_url)
         return err_set(e, ERR_USAGE, "the search server is given a password, but no user") ||
-               err_hint(e, "user = \"...\" in sink, or ELASTICSEARCH_USER");
+               err_hint(e, "set user = \"...\" in sink, or ELASTICSEARCH_USER");
     return true;
 }
 
@@ -129,14 +130,15 @@ static bool check_amazon(const struct es_security *s, struct err *e)
     if (!s->aws_sigv4)
         return true;
     if (!sigv4_scope(&scope, s->aws_sigv4)) {
-        err_set(e, ERR_USAGE, "sink.aws_sigv4 is '%.60s', not aws:amz:REGION:SERVICE",
+        err_set(e, ERR_USAGE, "sink.aws_sigv4 is '%.60s' instead of aws:amz:REGION:SERVICE",
                 s->aws_sigv4);
-        return err_hint(e, "such as aws:amz:eu-central-1:es");
+        return err_hint(e, "for example aws:amz:eu-central-1:es");
     }
     if (s->user && s->password)
         return true;
-    err_set(e, ERR_USAGE, "sink.aws_sigv4 needs an access key, and there is none");
-    return err_hint(e, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or user and password in sink");
+    err_set(e, ERR_USAGE, "sink.aws_sigv4 needs an access key, and none is set");
+    return err_hint(
+        e, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or user and password in sink");
 }
 
 static bool is_fingerprint(const char *text)
@@ -160,8 +162,9 @@ static bool check_certificates(const struct es_security *s, struct err *e)
         return err_set(e, ERR_USAGE, "the search server is given client_key, but no client_cert");
     if (!s->ca_fingerprint || is_fingerprint(s->ca_fingerprint))
         return true;
-    err_set(e, ERR_USAGE, "sink.ca_fingerprint is no SHA-256 fingerprint: 64 hexadecimal digits");
-    return err_hint(e, "openssl x509 -fingerprint -sha256 -noout -in CA.pem");
+    err_set(e, ERR_USAGE,
+            "sink.ca_fingerprint is not a SHA-256 fingerprint of 64 hexadecimal digits");
+    return err_hint(e, "it is printed by: openssl x509 -fingerprint -sha256 -noout -in CA.pem");
 }
 
 static bool read_all(struct es_security *s, const struct es_security *given, struct err *e)
@@ -187,10 +190,9 @@ bool es_security_read(struct es_security *s, const struct es_security *given, bo
         return false;
     }
     if (!s->verify)
-        log_warn("the search server's certificate is not verified (verify = false): whoever can "
-                 "reach the "
-                 "network in "
-                 "between can read all documents and credentials, and change them");
+        log_warn(
+            "the search server's certificate is not verified (verify = false): anybody with access "
+            "to the network in between can read and change all documents and credentials");
     return true;
 }
 
@@ -238,7 +240,7 @@ static bool add_line(struct curl_slist **list, const char *line, struct err *e)
     return true;
 }
 
-/* "id:key" as a base64, if it is not one yet: the server gives both forms. */
+/* "id:key" in base64, unless it is encoded: the server issues both forms. */
 static bool add_api_key(struct buf *line, const char *key)
 {
     size_t len = strlen(key);

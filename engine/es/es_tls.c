@@ -1,5 +1,5 @@
-/* es_tls: certificates: which of the server's we believe, ours, and what is wrong when a handshake
- * fails. */
+/* es_tls: certificates: which of the server's are trusted, our own, and what is wrong when a
+ * handshake fails. */
 #include "es/es_security.h"
 
 #include "base/err.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- while the handshake lasts ---- */
+/* ---- during the handshake ---- */
 
 static void watch(int sent, int version, int type, const void *data, size_t len, SSL *ssl,
                   void *arg)
@@ -37,7 +37,7 @@ static void write_fingerprint(const X509 *certificate, char out[65])
             snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }
 
-/* Colons and case aside. */
+/* Ignores colons and case. */
 static bool same_fingerprint(const char *given, const char *found)
 {
     for (; *given; given++)
@@ -46,9 +46,8 @@ static bool same_fingerprint(const char *given, const char *found)
     return *found == '\0';
 }
 
-/* The certificate with the fingerprint becomes the only one that is trusted, and the chain is then
- * verified as ever. Only to look whether it is there would do for anybody who sends a copy of
- * it. */
+/* The certificate with the fingerprint becomes the only trusted one, and the chain is then verified
+ * as usual. Checking only that it is in the chain would accept anybody who sends a copy of it. */
 static int verify_by_fingerprint(X509_STORE_CTX *ctx, void *arg)
 {
     struct es_handshake *h = arg;
@@ -59,7 +58,8 @@ static int verify_by_fingerprint(X509_STORE_CTX *ctx, void *arg)
             sk_X509_push(trusted, sk_X509_value(sent, i));
     }
     h->unknown_fingerprint = sk_X509_num(trusted) <= 0;
-    X509_STORE_CTX_set0_trusted_stack(ctx, trusted); /* the certificates are still the chain's */
+    /* the certificates still belong to the chain */
+    X509_STORE_CTX_set0_trusted_stack(ctx, trusted);
     X509_VERIFY_PARAM_set_flags(X509_STORE_CTX_get0_param(ctx), X509_V_FLAG_PARTIAL_CHAIN);
     int ok = trusted ? X509_verify_cert(ctx) : 0;
     sk_X509_free(trusted);
@@ -82,16 +82,16 @@ static CURLcode prepare(CURL *curl, void *ssl, void *arg)
 static CURLcode set_certificates(const struct es_security *s, CURL *curl)
 {
     CURLcode code = CURLE_OK;
-    if (s->ca || s->ca_fingerprint) { /* instead of the system's, not besides */
+    if (s->ca || s->ca_fingerprint) { /* instead of the system's list, not in addition */
         code = curl_easy_setopt(curl, CURLOPT_CAINFO, s->ca);
         curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
     }
     if (code == CURLE_OK && s->client_cert)
         code = curl_easy_setopt(curl, CURLOPT_SSLCERT, s->client_cert);
-    if (code == CURLE_OK && s->client_cert) /* the same file may hold both */
+    if (code == CURLE_OK && s->client_cert) /* one file may contain both */
         code =
             curl_easy_setopt(curl, CURLOPT_SSLKEY, s->client_key ? s->client_key : s->client_cert);
-    if (code == CURLE_OK) /* or an encrypted key would be asked for on the terminal */
+    if (code == CURLE_OK) /* otherwise OpenSSL asks for a key's password on the terminal */
         code = curl_easy_setopt(curl, CURLOPT_KEYPASSWD, "");
     return code;
 }
@@ -129,8 +129,8 @@ static bool is_unknown_authority(long result)
            result == X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE;
 }
 
-static bool tell_certificate(const struct es_handshake *h, CURL *curl, const char *url,
-                             struct err *e)
+static bool report_certificate(const struct es_handshake *h, CURL *curl, const char *url,
+                               struct err *e)
 {
     const struct es_security *s = h->security;
     long result = 0;
@@ -138,61 +138,65 @@ static bool tell_certificate(const struct es_handshake *h, CURL *curl, const cha
     if (h->unknown_fingerprint) {
         err_set(e, ERR_FINAL, "cannot trust %s: none of its certificates has the ca_fingerprint",
                 url);
-        return err_hint(e, "the last one that it presents has %s", h->found);
+        return err_hint(e, "the last one that the server presents has %s", h->found);
     }
-    /* libcurl's own look at the names */
+    /* libcurl compares the names itself */
     if (result == X509_V_OK || result == X509_V_ERR_UNSPECIFIED) {
         err_set(e, ERR_FINAL, "cannot trust %s: its certificate is for another host name", url);
-        return err_hint(e, "the host in sink.url has to be one that the certificate names");
+        return err_hint(e, "the host in sink.url must be one that the certificate names");
     }
     const char *reason = X509_verify_cert_error_string(result);
     if (is_unknown_authority(result) && s->ca) {
         err_set(e, ERR_FINAL,
-                "cannot trust %s: the authority in '%s' has not signed its certificate (%s)", url,
+                "cannot trust %s: the authority in '%s' did not sign its certificate (%s)", url,
                 s->ca, reason);
         return err_hint(
-            e, "ca = \"FILE\" in sink (or ELASTICSEARCH_CA) has to name the authority that did");
+            e, "set ca = \"FILE\" in sink (or ELASTICSEARCH_CA) to the authority that did");
     }
     if (is_unknown_authority(result)) {
-        err_set(e, ERR_FINAL, "cannot trust %s: no known authority has signed its certificate (%s)",
+        err_set(e, ERR_FINAL, "cannot trust %s: no known authority signed its certificate (%s)",
                 url, reason);
         return err_hint(
-            e, "ca = \"FILE\" in sink (or ELASTICSEARCH_CA) names the authority's certificate");
+            e, "set ca = \"FILE\" in sink (or ELASTICSEARCH_CA) to the authority's certificate");
     }
     err_set(e, ERR_FINAL, "cannot trust %s: %s", url, reason);
     if (result == X509_V_ERR_CERT_HAS_EXPIRED || result == X509_V_ERR_CERT_NOT_YET_VALID)
-        err_hint(e, "the server needs a new certificate, unless this machine's clock is wrong");
+        err_hint(e, "renew the server's certificate, or correct this machine's clock");
     return false;
 }
 
 enum { CERTIFICATE_REQUIRED = 116, INTERNAL_ERROR = 80 }; /* of TLS 1.3; RFC 8446, section 6 */
 
-static bool tell_alert(const struct es_handshake *h, const char *url, struct err *e)
+static bool report_alert(const struct es_handshake *h, const char *url, struct err *e)
 {
     const char *reason = h->alert == CERTIFICATE_REQUIRED ? "certificate required"
                                                           : SSL_alert_desc_string_long(h->alert);
     bool ours = h->alert == CERTIFICATE_REQUIRED || (h->alert >= 42 && h->alert <= 46) ||
                 h->alert == 48 ||
-                h->alert == 40; /* all that is said of certificates; 40: handshake failure */
+                h->alert == 40; /* all alerts about certificates; 40: handshake failure */
     if (h->alert == INTERNAL_ERROR)
         return err_set(e, ERR_PASSING, "could not reach %s: the TLS handshake broke off (%s)", url,
                        reason);
     err_set(e, ERR_FINAL, "cannot reach %s: it refuses our TLS handshake (%s)", url, reason);
-    return !ours ? false
-                 : err_hint(e,
-                            "it may want %s client certificate: client_cert and client_key in sink",
-                            h->security->client_cert ? "another" : "a");
+    return !ours
+               ? false
+               : err_hint(
+                     e,
+                     "it may require %s client certificate: set client_cert and client_key in sink",
+                     h->security->client_cert ? "another" : "a");
 }
 
-static bool tell_broken(const struct es_handshake *h, const char *url, struct err *e)
+static bool report_handshake(const struct es_handshake *h, const char *url, struct err *e)
 {
     if (h->not_tls) {
-        err_set(e, ERR_FINAL, "cannot reach %s: what answers there does not speak TLS", url);
-        return err_hint(e, "is it http:// rather than https://, or another port?");
+        err_set(e, ERR_FINAL, "cannot reach %s: the server does not speak TLS", url);
+        return err_hint(e, "check the port, or use http:// instead of https://");
     }
     if (h->our_alert)
-        return err_set(e, ERR_FINAL,
-                       "cannot reach %s: it speaks no TLS that OpenSSL would accept here", url);
+        return err_set(
+            e, ERR_FINAL,
+            "cannot reach %s: OpenSSL on this machine accepts none of its TLS versions and ciphers",
+            url);
     return err_set(e, ERR_PASSING, "could not reach %s: the TLS handshake broke off", url);
 }
 
@@ -202,24 +206,24 @@ bool es_security_failed(const struct es_handshake *h, CURL *curl, CURLcode code,
     const struct es_security *s = h->security;
     switch (code) {
     case CURLE_PEER_FAILED_VERIFICATION:
-        tell_certificate(h, curl, url, e);
+        report_certificate(h, curl, url, e);
         return true;
     case CURLE_SSL_CERTPROBLEM:
         err_set(e, ERR_FINAL, "cannot use the client certificate '%s' with the key '%s'",
                 s->client_cert, s->client_key ? s->client_key : s->client_cert);
-        err_hint(e, "both have to be PEM, belong to each other, and the key must not be encrypted");
+        err_hint(e,
+                 "both must be PEM files that belong together, and the key must not be encrypted");
         return true;
     case CURLE_SSL_CACERT_BADFILE:
         err_set(e, ERR_FINAL, "cannot read certificates from %s%s%s",
                 s->ca ? "'" : "the system's list", s->ca ? s->ca : "", s->ca ? "'" : "");
-        err_hint(
-            e, s->ca ? "ca has to name a file of certificates in PEM"
-                     : "the package ca-certificates brings it; or name one: ca = \"FILE\" in sink");
+        err_hint(e, s->ca ? "ca must name a file of certificates in PEM"
+                          : "install the package ca-certificates, or set ca = \"FILE\" in sink");
         return true;
     case CURLE_SSL_CONNECT_ERROR:
-        h->alert ? tell_alert(h, url, e) : tell_broken(h, url, e);
+        h->alert ? report_alert(h, url, e) : report_handshake(h, url, e);
         return true;
-    default: /* TLS 1.3 tells what it thinks of our certificate only afterwards */
-        return h->alert && !tell_alert(h, url, e);
+    default: /* with TLS 1.3, the server refuses our certificate only after the handshake */
+        return h->alert && !report_alert(h, url, e);
     }
 }

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool bad_url(struct err *e, const char *why) /* without the URL: it may hold a password */
+/* does not quote the URL: it may contain a password */
+static bool bad_url(struct err *e, const char *why)
 {
     return err_set(e, ERR_USAGE, "not a search server's URL (http://HOST:9200): %s", why);
 }
@@ -20,7 +21,7 @@ static bool is_loopback(const char *host)
            (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
 }
 
-/* One part of the URL into *out: owned; NULL where there is none. */
+/* Copies one part of the URL into *out: owned; NULL if it has none. */
 static bool take_part(CURLU *u, CURLUPart part, unsigned flags, char **out, struct err *e)
 {
     char *text = NULL;
@@ -65,13 +66,13 @@ static bool refuse_part(CURLU *u, CURLUPart part, const char *why, struct err *e
     return ok;
 }
 
-static bool look_at_host(CURLU *u, struct es_url *s, struct err *e)
+static bool read_host(CURLU *u, struct es_url *s, struct err *e)
 {
     char *scheme = NULL, *host = NULL;
     bool ok =
         take_part(u, CURLUPART_SCHEME, 0, &scheme, e) && take_part(u, CURLUPART_HOST, 0, &host, e);
     if (ok && strcasecmp(scheme, "http") != 0 && strcasecmp(scheme, "https") != 0)
-        ok = bad_url(e, "it begins with neither http:// nor https://");
+        ok = bad_url(e, "it begins neither with http:// nor with https://");
     if (ok)
         s->loopback = is_loopback(host);
     free(scheme);
@@ -79,15 +80,16 @@ static bool look_at_host(CURLU *u, struct es_url *s, struct err *e)
     return ok;
 }
 
-/* The end of the URL that text begins with; *next: where the one behind it begins, or NULL. */
+/* Returns the length of the URL at the beginning of text; *next: where the next one begins, or
+ * NULL. */
 static size_t url_length(const char *text, const char **next)
 {
     *next = NULL;
     for (const char *comma = text; (comma = strchr(comma, ',')); comma++) {
-        const char *behind = comma + 1 + strspn(comma + 1, " ");
-        if (strncasecmp(behind, "http://", 7) != 0 && strncasecmp(behind, "https://", 8) != 0)
+        const char *after = comma + 1 + strspn(comma + 1, " ");
+        if (strncasecmp(after, "http://", 7) != 0 && strncasecmp(after, "https://", 8) != 0)
             continue;
-        *next = behind;
+        *next = after;
         while (comma > text && comma[-1] == ' ')
             comma--;
         return (size_t)(comma - text);
@@ -95,18 +97,18 @@ static size_t url_length(const char *text, const char **next)
     return strlen(text);
 }
 
-/* What is shown, and asked, has to mean the same when it is read again: libcurl takes anything for
- * an IPv6 zone, an '@' too. */
+/* What is shown and requested must mean the same when it is parsed again: libcurl accepts anything
+ * as an IPv6 zone, even an '@'. */
 static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
 {
     char *again = NULL;
     const char *second;
     url_length(s->text, &second);
     if (second)
-        return bad_url(e, "its path holds another URL");
-    /* a '/' in the password: what precedes it was taken for host and port */
+        return bad_url(e, "its path contains another URL");
+    /* a '/' in the password: the text before it was taken for host and port */
     if (strchr(s->text, '@'))
-        return bad_url(e, "there is an '@' behind its host");
+        return bad_url(e, "there is an '@' after its host");
     CURLUcode code = curl_url_set(u, CURLUPART_URL, s->text, 0);
     bool ok = code == CURLUE_OK &&
               refuse_part(u, CURLUPART_USER, "there is an '@' in its host", e) &&
@@ -114,7 +116,7 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
     if (code != CURLUE_OK || (ok && strcmp(again, s->text) != 0))
-        ok = bad_url(e, "its host is none");
+        ok = bad_url(e, "its host is invalid");
     free(again);
     return ok;
 }
@@ -125,10 +127,10 @@ static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
     if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(url, "://")))
-        return bad_url(e, "it begins with neither http:// nor https://");
+        return bad_url(e, "it begins neither with http:// nor with https://");
     if (code != CURLUE_OK)
         return bad_url(e, curl_url_strerror(code));
-    if (!look_at_host(u, s, e) || !take_credentials(u, s, e) ||
+    if (!read_host(u, s, e) || !take_credentials(u, s, e) ||
         !refuse_part(u, CURLUPART_QUERY, "it has a query (?...)", e) ||
         !refuse_part(u, CURLUPART_FRAGMENT, "it has a fragment (#...)", e) ||
         !take_part(u, CURLUPART_URL, 0, &s->text, e) || !check_whole(u, s, e))

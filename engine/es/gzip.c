@@ -6,20 +6,20 @@
 #include <zlib.h>
 
 enum {
-    LEAST = 1200,          /* bytes: less fits into one packet anyway */
-    GZIP_WINDOW = 15 + 16, /* zlib's way to say: the largest window, and gzip's head */
+    LEAST = 1200,          /* bytes: a shorter body fits in one packet anyway */
+    GZIP_WINDOW = 15 + 16, /* zlib's notation for the largest window with a gzip header */
     MEMORY = 8,            /* zlib's default */
-    PASSES = 32,           /* bodies that go as they are behind one that hardly shrank */
+    PASSES = 32,           /* bodies sent uncompressed after one that hardly shrank */
 };
 
 struct gzip {
     z_stream stream;
-    bool ready; /* the stream is to be freed */
-    int passes; /* bodies that need not be tried */
+    bool ready; /* the stream needs deflateEnd */
+    int passes; /* bodies still to be sent without trying */
     struct buf out;
 };
 
-/* Our own, so that tests can let them fail. */
+/* Our own, so that tests can make them fail. */
 static void *allocate(void *arg, unsigned n, unsigned size)
 {
     (void)arg;
@@ -58,7 +58,7 @@ void gzip_free(struct gzip *g)
     free(g);
 }
 
-/* Into room for a tenth less than it was: what does not fit is not worth it. */
+/* Compresses into room for nine tenths of the data: what does not fit is not worth it. */
 static bool deflate_all(struct gzip *g, const void *data, size_t len)
 {
     size_t room = len - len / 10;
@@ -78,7 +78,7 @@ static bool deflate_all(struct gzip *g, const void *data, size_t len)
 
 const struct buf *gzip_pack(struct gzip *g, const void *data, size_t len)
 {
-    if (len < LEAST || len > INT_MAX) /* zlib counts in an unsigned int */
+    if (len < LEAST || len > INT_MAX) /* zlib counts in unsigned int */
         return NULL;
     if (g->passes > 0) {
         g->passes--;

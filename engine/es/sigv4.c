@@ -11,7 +11,7 @@
 enum {
     DIGEST = 32, /* bytes of a SHA-256 */
     HEX = 2 * DIGEST + 1,
-    PARAMETERS = 64, /* in a query: ours have 3 */
+    PARAMETERS = 64, /* in a query: ours have at most 3 */
     REQUEST_MAX = 1 << 20,
     DATE = 17, /* "20150830T123600Z" */
 };
@@ -66,7 +66,7 @@ static void add_encoded(struct buf *out, char c)
         buf_addf(out, "%%%02X", (unsigned char)c);
 }
 
-/* Encoded once more than it is sent: so it is for all services but S3. */
+/* Encodes the path once more than it is sent, as every service but S3 requires. */
 static void add_path(struct buf *out, const char *path, size_t len)
 {
     if (len == 0)
@@ -86,7 +86,7 @@ static int hex_digit(char c)
                                   : -1;
 }
 
-/* Part of a query, encoded afresh: what is written as %2c, %2C and ',' becomes one and the same. */
+/* Encodes a part of a query again: what is written as %2c, %2C and ',' becomes the same. */
 static void add_parameter(struct buf *out, const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
@@ -114,7 +114,7 @@ static void add_query(struct buf *out, const char *query)
         size_t len = strcspn(query, "&#"), name = strcspn(query, "=&#");
         starts[n++] = all.len;
         add_parameter(&all, query, name);
-        buf_addc(&all, '\1'); /* for '=', until they are sorted: below all that a name may hold */
+        buf_addc(&all, '\1'); /* in place of '=' for sorting: it is lower than any byte of a name */
         if (name < len)
             add_parameter(&all, query + name + 1, len - name - 1);
         buf_addc(&all, '\0');
@@ -164,7 +164,7 @@ static bool seal(const void *key, size_t key_len, const char *text, size_t len,
            n == DIGEST;
 }
 
-/* HMAC over HMAC: the key of this day, region and service, then the signature. */
+/* Signs: HMAC over HMAC makes the key of this day, region and service, then the signature. */
 static bool sign(const struct sigv4 *s, const char *date, const struct buf *text, char out[HEX])
 {
     unsigned char k[DIGEST];
@@ -182,7 +182,7 @@ static bool sign(const struct sigv4 *s, const char *date, const struct buf *text
     return ok;
 }
 
-struct parts { /* what is signed, and said again in the headers */
+struct parts { /* what is signed and repeated in the headers */
     struct buf host;
     char date[DATE], body[HEX];
 };

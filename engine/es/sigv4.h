@@ -1,10 +1,10 @@
-/* sigv4: signs a request as Amazon's services ask for it (AWS Signature Version 4).
+/* sigv4: signs a request for Amazon's services (AWS Signature Version 4).
  *
  * Uses     libcrypto, buf, err.
- * Promise  the secret itself is in nothing that leaves.
+ * Promise  the secret key itself is never part of the output.
  *
- * libcurl has CURLOPT_AWS_SIGV4, but signs a request as it is written (7.88, Debian 12's): a comma
- * in the path or parameters out of order, which AWS puts into a canonical form first, are then
+ * libcurl has CURLOPT_AWS_SIGV4, but (in 7.88, Debian 12) signs a request as it is written, while
+ * AWS first puts it into a canonical form: a comma in the path, or unsorted parameters, would be
  * refused.
  */
 #pragma once
@@ -23,20 +23,20 @@ struct sigv4 {
     char region[SIGV4_NAME], service[SIGV4_NAME];
 };
 
-/* Reads "aws:amz:REGION:SERVICE", as curl has it, into region and service. */
+/* Reads "aws:amz:REGION:SERVICE", curl's notation, into region and service. */
 bool sigv4_scope(struct sigv4 *s, const char *text);
 
-/* The value of the header Host that libcurl sends for this URL: without the scheme's own port. Adds
- * it to out. */
+/* Appends the value of the header Host as libcurl sends it for this URL: without the scheme's
+ * default port. */
 void sigv4_add_host(struct buf *out, const char *url);
 
 struct sigv4_request { /* borrowed, for the time of the call */
     const char *method;
-    const char *url;  /* whole, as it is sent */
+    const char *url;  /* complete, as it is sent */
     const void *body; /* NULL: none */
     size_t len;
 };
-/* Adds the headers that the request needs, each a line that ends in a line break: Host, X-Amz-Date,
- * X-Amz-Content-Sha256, X-Amz-Security-Token, Authorization. */
+/* Appends the headers that the request needs, each a line that ends in a line break: Host,
+ * X-Amz-Date, X-Amz-Content-Sha256, X-Amz-Security-Token, Authorization. */
 bool sigv4_sign(const struct sigv4 *s, const struct sigv4_request *r, time_t now, struct buf *out,
                 struct err *e);

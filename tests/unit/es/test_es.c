@@ -645,7 +645,7 @@ static void refusals_have_a_hint(void **state)
     a.status = 403;
     a.privilege = "'write'";
     assert_false(es_check(&a, &e));
-    assert_string_equal(e.hint, "it takes the privilege 'write'");
+    assert_string_equal(e.hint, "it requires the privilege 'write'");
 }
 
 /* Elasticsearch 7.10 quotes the request it could not parse, with its headers. */

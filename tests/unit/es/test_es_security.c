@@ -80,7 +80,7 @@ static void verification_is_off_only_where_that_is_said(void **state)
     }
     setenv("ELASTICSEARCH_VERIFY", "no", 1);
     assert_false(es_security_read(&s, GIVEN(.user = NULL), false, &e));
-    assert_string_equal(e.text, "ELASTICSEARCH_VERIFY is 'true' or 'false', not 'no'");
+    assert_string_equal(e.text, "ELASTICSEARCH_VERIFY must be 'true' or 'false', not 'no'");
 }
 
 static void refuses(const struct es_security *given, bool in_url, const char *text)
@@ -96,7 +96,7 @@ static void refuses(const struct es_security *given, bool in_url, const char *te
 static void contradictions_are_told(void **state)
 {
     (void)state;
-#define BOTH(a, b) "the search server is given " a " and " b ": they exclude each other"
+#define BOTH(a, b) "the search server is given " a " and " b ", which exclude each other"
     refuses(GIVEN(.api_key = "k", .password = "s3cret"), false, BOTH("api_key", "password"));
     refuses(GIVEN(.api_key = "k", .user = "u"), false, BOTH("api_key", "user"));
     refuses(GIVEN(.api_key = "k", .bearer_token = "t"), false, BOTH("api_key", "bearer_token"));
@@ -107,13 +107,14 @@ static void contradictions_are_told(void **state)
     refuses(GIVEN(.password = "s3cret"), false,
             "the search server is given a password, but no user");
     refuses(GIVEN(.aws_sigv4 = "aws:amz:r:es"), false,
-            "sink.aws_sigv4 needs an access key, and there is none");
+            "sink.aws_sigv4 needs an access key, and none is set");
     refuses(GIVEN(.aws_sigv4 = "es", .user = "u", .password = "p"), false,
-            "sink.aws_sigv4 is 'es', not aws:amz:REGION:SERVICE");
-    refuses(GIVEN(.api_key = "a\r\nX: y"), false,
-            "sink.api_key (ELASTICSEARCH_API_KEY) holds a line break or another control character");
+            "sink.aws_sigv4 is 'es' instead of aws:amz:REGION:SERVICE");
+    refuses(
+        GIVEN(.api_key = "a\r\nX: y"), false,
+        "sink.api_key (ELASTICSEARCH_API_KEY) contains a line break or another control character");
     refuses(GIVEN(.ca_fingerprint = "00:11"), false,
-            "sink.ca_fingerprint is no SHA-256 fingerprint: 64 hexadecimal digits");
+            "sink.ca_fingerprint is not a SHA-256 fingerprint of 64 hexadecimal digits");
     refuses(GIVEN(.ca_fingerprint = FINGERPRINT, .ca = "/etc/hostname"), false,
             BOTH("ca", "ca_fingerprint"));
     refuses(GIVEN(.client_key = "/etc/hostname"), false,
@@ -209,9 +210,11 @@ static void a_failed_handshake_is_final_only_if_somebody_refused(void **state)
     fails_as((struct es_handshake){.alert = 70}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
              "cannot reach https://h: it refuses our TLS handshake (protocol version)", false);
     fails_as((struct es_handshake){.our_alert = true}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
-             "cannot reach https://h: it speaks no TLS that OpenSSL would accept here", false);
+             "cannot reach https://h: OpenSSL on this machine accepts none of its TLS versions and "
+             "ciphers",
+             false);
     fails_as((struct es_handshake){.not_tls = true}, CURLE_SSL_CONNECT_ERROR, ERR_FINAL,
-             "cannot reach https://h: what answers there does not speak TLS", true);
+             "cannot reach https://h: the server does not speak TLS", true);
 }
 
 static void a_forbidden_request_names_its_privilege(void **state)
