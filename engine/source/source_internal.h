@@ -9,6 +9,7 @@
  *     source_cursor.c    a table's cursor: values, an index for it, rows it does not show
  *     source_report.c    the open transactions and the clock of the server
  *     source_page.c      pages of changed rows, and their positions
+ *     source_capture.c   the publication and the slot (source_capture.h)
  *     source_sql.c       statements, their parameters, keys in results
  */
 #pragma once

@@ -1,0 +1,59 @@
+/* source_capture: what capturing changes from the write-ahead log needs on the server: a
+ * publication of the script's tables, and a slot.
+ *
+ * Uses     source, pg, log.
+ * Threads  one, the main thread.
+ * Promise  nothing that is made here breaks a user's write: a table whose rows have no replica
+ *          identity, and which would refuse UPDATE and DELETE once it is published, is not
+ *          published. A slot is made before any row is read. What cannot be made for want of a
+ *          privilege or a setting is ERR_USAGE, with the SQL to run.
+ *
+ *     source_capture_check(s, pg, e)                    // once a run: settings, tables, warnings
+ *     source_capture_publish(s, pg, &names, &grew, e)   // grew: tables whose past is not in the log
+ *     source_capture_find_slot(pg, names.slot, &slot, e)
+ *     source_capture_make_slot(pg, names.slot, e)       // waits for transactions that are open now
+ */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+struct err;
+struct pg;
+struct source;
+
+struct source_capture_names {
+    const char *slot, *publication; /* unquoted */
+};
+
+/* Whether the server writes a log that can be decoded, and which of the tables' changes it will not
+ * tell: ERR_USAGE for the root, a warning for a related table. */
+bool source_capture_check(const struct source *s, struct pg *pg, struct err *e);
+
+/* Makes the publication, or adds the script's tables to it. *grew: it has a table now that it did
+ * not have before. */
+bool source_capture_publish(const struct source *s, struct pg *pg,
+                            const struct source_capture_names *names, bool *grew, struct err *e);
+
+struct source_slot {
+    enum {
+        SOURCE_SLOT_MISSING,
+        SOURCE_SLOT_READY,
+        SOURCE_SLOT_LOST,    /* it needs a part of the log that the server has removed */
+        SOURCE_SLOT_FOREIGN, /* of another plugin or another database */
+    } status;
+    uint64_t confirmed; /* READY: the position from which it streams */
+    int64_t held_bytes; /* READY: of the log, which the server keeps for it */
+    int pid;            /* of the process that reads it; 0: none */
+};
+bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
+                              struct err *e);
+
+/* Makes the slot. The server waits for every transaction that has written and is still open: the
+ * log names the oldest. A stop ends the wait, and leaves no slot. */
+bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
+/* Drops the slot, if there is one that nobody reads. */
+bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e);
+/* Drops the publication, if there is one. */
+bool source_capture_drop_publication(struct pg *pg, const char *publication, struct err *e);
+/* How far the log goes now. */
+bool source_capture_position(struct pg *pg, uint64_t *lsn, struct err *e);
