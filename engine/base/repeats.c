@@ -5,14 +5,14 @@
 
 enum {
     SETS = 8192,
-    WAYS = 8, /* a line of the processor's memory */
+    WAYS = 8, /* a set is one cache line */
 };
 
 void repeats_begin(struct repeats *r)
 {
     if (!r->slots)
         r->slots = calloc((size_t)SETS * WAYS, sizeof *r->slots);
-    r->salt += 0x9e3779b97f4a7c15u; /* odd: it comes back after 2^64 times */
+    r->salt += 0x9e3779b97f4a7c15u; /* odd, so all 2^64 values come before one repeats */
 }
 
 static uint64_t mix(uint64_t hash, uint64_t word)
@@ -41,7 +41,7 @@ bool repeats_add(struct repeats *r, const char *key, size_t len)
     for (size_t i = 0; i < WAYS; i++)
         if (set[i] == hash)
             return true;
-    memmove(set + 1, set, (WAYS - 1) * sizeof *set); /* the oldest goes */
+    memmove(set + 1, set, (WAYS - 1) * sizeof *set); /* drops the oldest */
     set[0] = hash;
     return false;
 }

@@ -51,6 +51,7 @@ bool delete_budget_reserve(struct delete_budget *b, int64_t n)
 
 void delete_budget_refund(struct delete_budget *b, int64_t n)
 {
+    assert(n >= 0);
     pthread_mutex_lock(&b->mutex);
     if (b->left >= 0)
         b->left += n;
