@@ -248,7 +248,7 @@ def test_documents_of_others_behind_the_filter_of_an_alias_are_left_alone(engine
     search.request("PUT", "real/_doc/1000", {"tenant": 2})
     search.refresh("real")
     done = run(engine, script(films.plain()), code=2)
-    assert "1 document of index 'real'" in done.stderr and "hint: index = \"real\"" in done.stderr, done
+    assert "1 document of index 'real'" in done.stderr and "hint: to use the whole index: index = \"real\"" in done.stderr, done
     assert search.count("real") == 1
 
 
