@@ -5,6 +5,7 @@
 #include "base/stop.h"
 #include "base/suggest.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -14,6 +15,27 @@
 #include <unistd.h>
 
 enum { MAX_OPTIONS = 40, HELP_COLUMN = 26 };
+
+static const struct cli_option log_options[] = {
+    {"log-format", 0, "FORMAT", CLI_TEXT, offsetof(struct cli_log, format), 0, 0,
+     "text (default) or json"},
+    {"quiet", 'q', NULL, CLI_FLAG, offsetof(struct cli_log, quiet), 0, 0,
+     "log only warnings and errors"},
+    {"verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0, "also log details"},
+    {0},
+};
+
+/* Option i: the command's own ones come first. NULL: there are no more. */
+static const struct cli_option *option_at(const struct cli_command *c, size_t i)
+{
+    size_t own = 0;
+    while (c->options && c->options[own].name)
+        own++;
+    const struct cli_option *o = i < own ? &c->options[i] : &log_options[i - own];
+    assert(i <
+           MAX_OPTIONS - 2); /* the tables of getopt have room for it, for --help, and the end */
+    return o->name ? o : NULL;
+}
 
 /* Reads a whole number within a range; text must be nothing else. */
 static bool read_number(const char *text, long long min, long long max, long long *out)
@@ -45,7 +67,8 @@ static void print_option(const struct cli_option *o)
 static void print_help(const struct cli_command *c)
 {
     printf("usage: etl-engine %s\n\n%s\n\noptions:\n", c->usage, c->summary);
-    for (const struct cli_option *o = c->options; o->name; o++)
+    const struct cli_option *o;
+    for (size_t i = 0; (o = option_at(c, i)); i++)
         print_option(o);
     printf("%-*s  %s\n", HELP_COLUMN, "  -h, --help", "show this help");
 }
@@ -72,13 +95,13 @@ static bool set_option(const struct cli_command *c, const struct cli_option *o, 
 }
 
 /* Makes getopt's tables from ours; the value of option i is 256 + i, or its letter. */
-static void make_tables(const struct cli_option *options, struct option longs[], char shorts[])
+static void make_tables(const struct cli_command *c, struct option longs[], char shorts[])
 {
     size_t n = 0, s = 0;
     shorts[s++] = ':'; /* tells a missing argument from an unknown option */
     shorts[s++] = 'h';
-    for (; options[n].name && n < MAX_OPTIONS - 2; n++) {
-        const struct cli_option *o = &options[n];
+    const struct cli_option *o;
+    for (; (o = option_at(c, n)); n++) {
         longs[n] =
             (struct option){o->name, o->arg ? required_argument : no_argument, NULL, 256 + (int)n};
         if (o->letter) {
@@ -92,13 +115,14 @@ static void make_tables(const struct cli_option *options, struct option longs[],
     shorts[s] = '\0';
 }
 
-static const struct cli_option *find_option(const struct cli_option *options, int value)
+static const struct cli_option *find_option(const struct cli_command *c, int value)
 {
+    const struct cli_option *o;
     if (value >= 256)
-        return &options[value - 256];
-    for (; options->name; options++)
-        if (options->letter == value)
-            return options;
+        return option_at(c, (size_t)value - 256);
+    for (size_t i = 0; (o = option_at(c, i)); i++)
+        if (o->letter == value)
+            return o;
     return NULL;
 }
 
@@ -111,7 +135,8 @@ static const char *near_option(const struct cli_command *c, const char *word)
     if (len >= sizeof name)
         return NULL;
     snprintf(name, sizeof name, "%.*s", (int)len, word + dashes);
-    for (const struct cli_option *o = c->options; o->name && n < MAX_OPTIONS; o++)
+    const struct cli_option *o;
+    for (size_t i = 0; (o = option_at(c, i)); i++)
         names[n++] = o->name;
     return suggest(name, names, n);
 }
@@ -120,7 +145,7 @@ static bool unknown(struct err *e, const struct cli_command *c, const char *word
 {
     const char *near = near_option(c, word);
     if (optopt >= 256) /* --quiet=3 */
-        err_set(e, ERR_USAGE, "option '--%s' takes no value", c->options[optopt - 256].name);
+        err_set(e, ERR_USAGE, "option '--%s' takes no value", find_option(c, optopt)->name);
     else if (near)
         err_set(e, ERR_USAGE, "unknown option '%s', did you mean '--%s'?", word, near);
     else if (optopt) /* a letter, maybe one of several: "-nqx" */
@@ -134,7 +159,7 @@ bool cli_parse(const struct cli_command *c, struct cli_line *line, void *options
 {
     struct option longs[MAX_OPTIONS];
     char shorts[2 * MAX_OPTIONS + 3];
-    make_tables(c->options, longs, shorts);
+    make_tables(c, longs, shorts);
     opterr = 0;
     optind = 1;
     line->help = false;
@@ -150,7 +175,7 @@ bool cli_parse(const struct cli_command *c, struct cli_line *line, void *options
         }
         if (value == '?')
             return unknown(e, c, word);
-        const struct cli_option *o = find_option(c->options, value);
+        const struct cli_option *o = find_option(c, value);
         if (!set_option(c, o, optarg, options, e))
             return false;
     }

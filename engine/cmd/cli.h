@@ -45,7 +45,7 @@ struct cli_command {
     const char *name;                 /* "run" */
     const char *usage;                /* "[run] SCRIPT [options]" */
     const char *summary;              /* one line, for the list of commands */
-    const struct cli_option *options; /* ends with a zeroed one */
+    const struct cli_option *options; /* its own; ends with a zeroed one; NULL: none */
     const void *defaults;             /* of its struct, which begins with a cli_log; NULL: zeroed */
     size_t size;                      /* of that struct */
     /* Checks the n words; false: ERR_USAGE. NULL: they must be one script. */
@@ -71,30 +71,8 @@ int cli_fail(const struct err *e);
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2, EXIT_GAVE_UP = 3, EXIT_REJECTED = 4 };
 
-/* How to log: the options that every command has. A command's struct begins with this one, and its
- * table ends with CLI_LOG_OPTIONS. */
+/* How to log: the options that every command has besides its own. A command's struct begins with it. */
 struct cli_log {
     const char *format; /* "text", "json", or NULL */
     bool quiet, verbose;
 };
-#define CLI_LOG_OPTIONS                                                                            \
-    {"log-format",                                                                                 \
-     0,                                                                                            \
-     "FORMAT",                                                                                     \
-     CLI_TEXT,                                                                                     \
-     offsetof(struct cli_log, format),                                                             \
-     0,                                                                                            \
-     0,                                                                                            \
-     "text (default) or json"},                                                                    \
-        {"quiet",                                                                                  \
-         'q',                                                                                      \
-         NULL,                                                                                     \
-         CLI_FLAG,                                                                                 \
-         offsetof(struct cli_log, quiet),                                                          \
-         0,                                                                                        \
-         0,                                                                                        \
-         "log only warnings and errors"},                                                          \
-    {                                                                                              \
-        "verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0,                   \
-            "also log details"                                                                     \
-    }

@@ -22,7 +22,6 @@ static const struct cli_option options[] = {
      "worker threads (default 2)"},
     {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct reindex_command, reindex.give_up_after),
      0, 1LL << 31, "stop after S seconds without a server (default 0: never)"},
-    CLI_LOG_OPTIONS,
     {0},
 };
 

@@ -43,7 +43,6 @@ static const struct cli_option options[] = {
      "worker threads (default 2)"},
     {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct run_command, run.give_up_after), 0,
      1LL << 31, "stop after S seconds without a server (default 0: never)"},
-    CLI_LOG_OPTIONS,
     {0},
 };
 

@@ -12,11 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct cli_option options[] = {
-    CLI_LOG_OPTIONS,
-    {0},
-};
-
 static void show_table(const struct state_table *t)
 {
     const struct checkpoint *m = &t->checkpoint;
@@ -188,7 +183,6 @@ const struct cli_command cmd_state = {
     .name = "state",
     .usage = "state show|set|reset SCRIPT [TIME]",
     .summary = "Shows how far a pipeline has come, sets its watermark to TIME, or forgets both.",
-    .options = options,
     .size = sizeof(struct cli_log),
     .check_words = check_words,
     .main = state_main,
