@@ -4,11 +4,12 @@
  * Uses     feed, flow, queue, state, deadletter, progress, retry, log.
  * Threads  one, the main thread.
  * Promise  the state never passes a batch that is not acknowledged, nor a rejected document that is
- *          not on disk as a dead letter. If the state cannot be saved, work is repeated, never lost.
- *          A run that fails for good leaves the state before its first rejected document: once the
- *          user has corrected the script or the mapping, the next run reads those documents again.
- *          While following, that holds for a window of time only (coordinator_begin_window): older
- *          rejected documents remain dead letters, so that days of changes are not read again.
+ *          not on disk as a dead letter. If the state cannot be saved, work is repeated, never
+ *          lost. A run that fails for good leaves the state before its first rejected document:
+ *          once the user has corrected the script or the mapping, the next run reads those
+ *          documents again. While following, that holds for a window of time only
+ *          (coordinator_begin_window): older rejected documents remain dead letters, so that days
+ *          of changes are not read again.
  *
  * Lane i of the queue is that of tracked table i. The last lane is for what concerns all rows: the
  * first load, a sweep, given keys.

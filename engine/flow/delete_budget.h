@@ -18,8 +18,7 @@
  * reason. */
 #define DELETE_BUDGET_HINT                                                                         \
     "is the table empty, the query's join wrong, or are rows hidden from this user? if the rows "  \
-    "are really "                                                                                  \
-    "gone: --allow-deletes"
+    "are really gone: --allow-deletes"
 
 struct delete_budget;
 struct err;

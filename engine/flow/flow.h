@@ -2,8 +2,8 @@
  * between pipelines.
  *
  * Uses     queue, versions, tally, delete_budget, dead_keys.
- * Threads  each part is safe for any thread; opening and closing belong to the main thread, while no
- *          worker runs.
+ * Threads  each part is safe for any thread; opening and closing belong to the main thread, while
+ *          no worker runs.
  */
 #pragma once
 #include <stdbool.h>

@@ -1,5 +1,5 @@
-/* progress: how many documents are done, for people: a line that is redrawn on a terminal, a log line
- * from time to time elsewhere.
+/* progress: how many documents are done, for people: a line that is redrawn on a terminal, a log
+ * line from time to time elsewhere.
  *
  * Uses     log, clock, counts.
  * Threads  one, the main thread.

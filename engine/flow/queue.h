@@ -34,8 +34,8 @@ bool queue_room(struct queue *q, size_t lane);
 void queue_put(struct queue *q, size_t lane, struct batch *b); /* taken; after queue_room */
 /* Whether all batches of the lane are acknowledged. */
 bool queue_idle(struct queue *q, size_t lane);
-/* Waits until a batch is acknowledged or the queue has ended, timeout_ms at most. An event since the
- * last call counts, too. False: there was none. */
+/* Waits until a batch is acknowledged or the queue has ended, timeout_ms at most. An event since
+ * the last call counts, too. False: there was none. */
 bool queue_wait(struct queue *q, int64_t timeout_ms);
 /* No more batches will come: queue_get returns NULL once the queue is empty. NULL is fine. */
 void queue_close(struct queue *q);

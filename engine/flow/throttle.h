@@ -1,5 +1,5 @@
-/* throttle: how much is sent to the search server at a time: no more than it can take, and no faster
- * than the user wants.
+/* throttle: how much is sent to the search server at a time: no more than it can take, and no
+ * faster than the user wants.
  *
  * Uses     stop, clock, log, err.
  * Threads  any: one throttle for all workers of a pipeline. One mutex, never held while waiting.

@@ -1,12 +1,13 @@
 /* versions: the numbers that order the documents of one key.
  *
- * A document's version is PostgreSQL's clock, in microseconds, when its row was read. A clock may go
- * back, so no version is issued twice, and none below those of earlier runs.
+ * A document's version is PostgreSQL's clock, in microseconds, when its row was read. A clock may
+ * go back, so no version is issued twice, and none below those of earlier runs.
  *
  * Uses     err.
  * Threads  any. One mutex, never held while calling out.
- * Promise  a fetch that begins once another one has its version gets a higher one. Two fetches never
- *          share a version: documents of equal versions would overwrite each other in any order.
+ * Promise  a fetch that begins once another one has its version gets a higher one. Two fetches
+ *          never share a version: documents of equal versions would overwrite each other in any
+ *          order.
  *
  *     int64_t reserved = versions_reserve(v);
  *     ... the query, which also reads PostgreSQL's clock

@@ -12,8 +12,8 @@ struct err;
 struct worker;
 
 /* Makes the document of a row and writes it directly into the request's body, or into the output;
- * where document() returned nil, adds a delete. False: nothing is added; ERR_FINAL: of this document
- * alone, which the caller rejects. */
+ * where document() returned nil, adds a delete. False: nothing is added; ERR_FINAL: of this
+ * document alone, which the caller rejects. */
 bool worker_add_document(struct worker *w, const PGresult *row, const char *key, struct err *e);
 /* The document of that key is to be deleted. */
 bool worker_add_delete(struct worker *w, const char *key, struct err *e);

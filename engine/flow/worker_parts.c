@@ -114,9 +114,9 @@ static bool load_ranges(struct worker *w, char *to, int64_t keys, struct reading
     return load_part(w, &first, NULL, lower, e) && load_part(w, &second, NULL, how, e);
 }
 
-/* *to: the key that ends the lower half, which has *keys keys; owned by the caller. If the range has
- * fewer keys than was assumed, halves again until the half is smaller than the range. *to NULL: the
- * table has no key above b->from. */
+/* *to: the key that ends the lower half, which has *keys keys; owned by the caller. If the range
+ * has fewer keys than was assumed, halves again until the half is smaller than the range. *to NULL:
+ * the table has no key above b->from. */
 static bool find_middle(struct worker *w, int64_t *keys, char **to, struct err *e)
 {
     const struct batch *b = w->batch;

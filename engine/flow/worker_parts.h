@@ -6,8 +6,8 @@
  *          server is asked for less.
  *
  * Two errors are cured by asking for less. A row on which the query raises (a cast, a division, an
- * invalid byte) fails all others of its batch with it: halving the batch finds it, it becomes a dead
- * letter, and the rest goes on. A query that the server cancels because it takes too long
+ * invalid byte) fails all others of its batch with it: halving the batch finds it, it becomes a
+ * dead letter, and the rest goes on. A query that the server cancels because it takes too long
  * (statement_timeout, a standby with a replay conflict) would be cancelled again at the same size:
  * its halves are not, and the next chunks begin smaller.
  *

@@ -9,6 +9,6 @@
 struct err;
 struct worker;
 
-/* Waits for the turn of the worker's batch, then prints what the worker has collected. A reader that
- * has closed the pipe ends the queue without an error. */
+/* Waits for the turn of the worker's batch, then prints what the worker has collected. A reader
+ * that has closed the pipe ends the queue without an error. */
 bool worker_print(struct worker *w, struct err *e);

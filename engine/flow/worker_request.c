@@ -18,8 +18,8 @@ enum { CLOCK_STEP_US = 1000 * 1000 };
 /* A year: a version that is further ahead does not come from a clock that was set back. */
 static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000;
 
-/* Rows that are too old are not sent: a document may have been deleted since they were read, and the
- * index remembers a delete for a limited time (index.gc_deletes). */
+/* Rows that are too old are not sent: a document may have been deleted since they were read, and
+ * the index remembers a delete for a limited time (index.gc_deletes). */
 static bool check_age(struct worker *w, struct err *e)
 {
     int64_t max = w->config->max_age_us;
@@ -31,8 +31,8 @@ static bool check_age(struct worker *w, struct err *e)
 
 /* The document has a version that we did not issue. If the database's clock has passed it by now,
  * another run has read the row after us: read again, the row is as new, and gets a higher version.
- * If the clock has not passed it, and only this pipeline writes to the index, the clock was set back
- * and the state that knew the version was lost: further versions are issued above it. */
+ * If the clock has not passed it, and only this pipeline writes to the index, the clock was set
+ * back and the state that knew the version was lost: further versions are issued above it. */
 static bool retry_after_other_writer(struct worker *w, struct err *e)
 {
     int64_t clock_us = w->attempt.version + (clock_mono_us() - w->attempt.read_at_us),

@@ -1,5 +1,5 @@
-/* worker_request: a worker's bulk requests: sent when the throttle allows, and again after a passing
- * error.
+/* worker_request: a worker's bulk requests: sent when the throttle allows, and again after a
+ * passing error.
  *
  * Uses     worker, bulk, throttle, versions, retry.
  * Threads  the worker's.

@@ -32,8 +32,8 @@ static bool prepare_multi_index(struct worker *w, struct err *e)
     return add_gone(w, e);
 }
 
-/* Not after each request of a large batch: a search needs a refresh first, and finds the copies of a
- * thousand keys. If the batch fails before its search, it is read again. */
+/* Not after each request of a large batch: a search needs a refresh first, and finds the copies of
+ * a thousand keys. If the batch fails before its search, it is read again. */
 static bool drop_older(struct worker *w, struct counts *counts, struct err *e)
 {
     struct counts deletes = {0};

@@ -1,5 +1,5 @@
-/* workers: the threads that take batches from the queue: keys to rows to documents to bulk requests,
- * acknowledged.
+/* workers: the threads that take batches from the queue: keys to rows to documents to bulk
+ * requests, acknowledged.
  *
  * Uses     worker, worker_parts, queue, throttle.
  * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection.

@@ -1,7 +1,7 @@
 /* batch: the keys that a worker processes together, and its report about them.
  *
- * A batch holds either a list of keys or a range of the table's keys (a chunk). A feed makes it, the
- * queue hands it to a worker, and the worker's acknowledgement releases its checkpoint.
+ * A batch holds either a list of keys or a range of the table's keys (a chunk). A feed makes it,
+ * the queue hands it to a worker, and the worker's acknowledgement releases its checkpoint.
  *
  * Uses     checkpoint.
  * Threads  none of its own: a batch has one owner at a time.
@@ -35,7 +35,8 @@ struct batch {
     bool again;          /* its documents were loaded a moment ago: equal ones are not counted */
     bool no_rows;        /* its keys cannot be keys of the table: delete without reading rows */
     char *from, *to;     /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
-    /* of a range whose time matters: its size in keys (the query may have fewer rows); 0: any other */
+    /* of a range whose time matters: its size in keys (the query may have fewer rows); 0: any
+     * other */
     int64_t chunk;
     char **keys; /* of a list; it may be empty. Owned, each */
     size_t n;
