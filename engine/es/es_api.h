@@ -31,8 +31,8 @@
  *
  * POST    /_search/scroll         filter_path
  *         "Scroll API", with scroll and scroll_id in the body. "No longer recommended" for deep
- *         paging, yet neither deprecated nor removed, and the only walk over an index that all these
- *         servers share.
+ *         paging, yet neither deprecated nor removed, and the only walk over an index that all
+ *         these servers share.
  *
  * DELETE  /_search/scroll
  *         "Clear scroll API", with scroll_id in the body.
