@@ -209,8 +209,8 @@ bool coordinator_round(struct coordinator *c, bool *moved, struct err *e)
         l->over = !b;
         if (!b)
             continue;
-        b->again = c->again;
-        b->skip_unchanged |= c->again;
+        b->just_loaded = c->just_loaded;
+        b->skip_unchanged |= c->just_loaded;
         queue_put(c->flow->queue, i, b);
         *moved = true;
     }

@@ -45,7 +45,8 @@ struct coordinator { /* all borrowed, except lanes and clean */
     int64_t save_at_us;   /* clock_mono_us before which saving is not tried again */
     /* owned: data as it was before the window's first rejection; without tables until then */
     struct state_data clean;
-    bool again; /* the feeds' rows were loaded a moment ago: compare them first, see struct batch */
+    /* the feeds' rows were loaded a moment ago: they are compared first, see struct batch */
+    bool just_loaded;
     struct coordinator_lane *lanes; /* owned */
     size_t n_lanes;
 };

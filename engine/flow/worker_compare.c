@@ -81,7 +81,7 @@ bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
     if (!ok)
         return false;
     bulk_compact(w->bulk);
-    if (!w->batch->again)
+    if (!w->batch->just_loaded)
         worker_count(w, &(struct counts){.unchanged = c.unchanged});
     return true;
 }

@@ -66,7 +66,7 @@ static bool ensure_index(struct worker *w, const char *index, struct err *e)
 }
 
 /* Puts the open item where document() says. */
-static bool place(struct worker *w, struct err *e)
+static bool set_location(struct worker *w, struct err *e)
 {
     const struct pipeline *p = w->config->pipeline;
     const struct script_made *m = &w->doc;
@@ -99,7 +99,7 @@ bool worker_add_document(struct worker *w, const PGresult *row, const char *key,
     struct script_row from = {&w->config->source->columns, row, 0, key};
     bool ok = script_document(w->script, &from, out, &w->doc, e);
     bool present = w->doc.present;
-    ok = ok && (!present || place(w, e));
+    ok = ok && (!present || set_location(w, e));
     if (ok && present && print)
         ok = buf_addc(out, '\n') || err_memory(e);
     else if (ok && present)

@@ -65,7 +65,7 @@ static struct batch part_of(const struct batch *b)
                           .seq = b->seq,
                           .is_range = b->is_range,
                           .skip_unchanged = b->skip_unchanged,
-                          .again = b->again,
+                          .just_loaded = b->just_loaded,
                           .no_rows = b->no_rows};
 }
 

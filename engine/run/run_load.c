@@ -119,7 +119,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
         return false;
     run_state_end_load(&r->state);
     /* the changes until then were mostly loaded, and must not be counted twice */
-    r->work.coordinator.again = true;
+    r->work.coordinator.just_loaded = true;
     /* the guard counted the index while it was empty */
     return coordinator_save(&r->work.coordinator, e) && run_patiently(r, run_guard, e) &&
            run_patiently(r, check_fields, e) && run_patiently(r, run_warn_nothing_made, e);
@@ -250,6 +250,6 @@ bool run_load(struct run *r, struct err *e)
     else if (!load_everything(r, why, e))
         return false;
     bool ok = catch_up(r, e);
-    r->work.coordinator.again = false;
+    r->work.coordinator.just_loaded = false;
     return ok && (!needs_sweep(r, why) || run_sweep(r, e));
 }
