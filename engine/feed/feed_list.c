@@ -22,11 +22,11 @@ struct list {
 
 static bool canonical(struct list *l, struct err *e)
 {
-    struct pg *pg = pg_acquire(l->feed.pool, e);
-    struct source_reader root = source_reader(l->feed.source, 0, pg);
+    struct pg *pg = pg_acquire(l->feed.origin.pool, e);
+    struct source_reader root = source_reader(l->feed.origin.source, 0, pg);
     bool ok = pg && source_canonical(&root, (const char *const *)l->given->keys, l->given->n,
                                      &l->keys, e);
-    pg_release(l->feed.pool, pg);
+    pg_release(l->feed.origin.pool, pg);
     return ok;
 }
 
@@ -61,8 +61,8 @@ static void list_free(struct feed *f)
     free(l);
 }
 
-struct feed *feed_list(const struct source *source, struct pg_pool *pool, const char *const *keys,
-                       size_t n, struct err *e)
+struct feed *feed_list(const struct feed_origin *origin, const char *const *keys, size_t n,
+                       struct err *e)
 {
     struct list *l = calloc(1, sizeof *l);
     bool ok = l && (l->given = batch_new());
@@ -74,6 +74,6 @@ struct feed *feed_list(const struct source *source, struct pg_pool *pool, const 
         err_memory(e);
         return NULL;
     }
-    l->feed = (struct feed){list_next, list_free, source, pool, NULL};
+    l->feed = (struct feed){.origin = *origin, .next = list_next, .free = list_free};
     return &l->feed;
 }

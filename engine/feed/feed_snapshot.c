@@ -19,10 +19,10 @@ struct snapshot {
 
 static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
 {
-    struct pg *pg = pg_acquire(s->feed.pool, e);
-    struct source_reader root = source_reader(s->feed.source, 0, pg);
+    struct pg *pg = pg_acquire(s->feed.origin.pool, e);
+    struct source_reader root = source_reader(s->feed.origin.source, 0, pg);
     bool ok = pg && source_chunk_end(&root, s->after, keys, to, e);
-    pg_release(s->feed.pool, pg);
+    pg_release(s->feed.origin.pool, pg);
     return ok;
 }
 
@@ -57,12 +57,12 @@ static void snapshot_free(struct feed *f)
     free(f);
 }
 
-struct feed *feed_snapshot(const struct source *source, struct pg_pool *pool, const char *after,
+struct feed *feed_snapshot(const struct feed_origin *origin, const char *after,
                            struct chunk_size *chunk, struct err *e)
 {
     struct snapshot *s = calloc(1, sizeof *s);
     if (s) {
-        s->feed = (struct feed){snapshot_next, snapshot_free, source, pool, NULL};
+        s->feed = (struct feed){.origin = *origin, .next = snapshot_next, .free = snapshot_free};
         s->after = after ? strdup(after) : NULL;
         s->chunk = chunk;
     }

@@ -1,14 +1,20 @@
-/* feed_sweep: everything, for what a poll cannot see: deleted rows, deleted links, rows whose
- * cursor did not move.
+/* feed_sweep: all rows, all documents of the index, all dead letters: finds what a poll cannot:
+ * deleted rows, deleted links, rows whose cursor did not move.
  *
- * First all rows of the root table, in pages of the key: the worker compares each document with
- * what the index holds, and sends only what differs. Then all ids of the index: those that the root
- * table does not have become deletes. A sweep that was broken off goes on behind the last page of
- * rows; the ids, which cost little, are walked again. Where all rows had been looked at, it begins
- * at the first one again: an engine that is stopped time and again while it walks over the ids
- * would otherwise compare no row ever after. When one is due: sweep_due.h.
+ *   SWEEP_RESUMED   the rows after the last key of a sweep that was broken off. If there are none,
+ *                   the rows from the first one on: an engine that is stopped again and again during
+ *                   the next stage would otherwise never compare a row again
+ *   SWEEP_ROWS      the rows of the root table, in pages of the key; workers compare each document
+ *                   with the index, and send only what differs
+ *   SWEEP_IDS       the ids of the index: those without a row are deleted. They cost little, so a
+ *                   resumed sweep walks over all of them again
+ *   SWEEP_DEAD      the keys of dead letters: those without a row, likewise
+ *   SWEEP_OVER
+ *
+ * run/sweep_due.h says when a sweep is due.
  */
 #include "base/err.h"
+#include "base/text.h"
 #include "feed/chunk_size.h"
 #include "feed/feed.h"
 #include "index/index.h"
@@ -20,154 +26,169 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { /* keys of a page */
-       PAGE = 1000,
-       MOST = 100 * 1000
+enum { /* keys of a page of rows */
+       PAGE_MIN = 1000,
+       PAGE_MAX = 100 * 1000
 };
+
+enum sweep_stage { SWEEP_RESUMED, SWEEP_ROWS, SWEEP_IDS, SWEEP_DEAD, SWEEP_OVER };
 
 struct sweep {
     struct feed feed; /* first */
-    char *after;      /* owned: the last key delivered */
-    bool resumed;     /* one that was broken off, and no page of it has come yet */
-    bool rows_over;
-    const char *index;              /* borrowed: what is searched for ids */
-    struct index_scan *scan;        /* owned; NULL: not begun */
-    struct source_rowless rowless;  /* owned: ids to be deleted */
+    enum sweep_stage stage;
+    const char *index;              /* borrowed: whose ids are compared */
     const struct deadletters *dead; /* borrowed; NULL: none */
     struct chunk_size *chunk;       /* borrowed */
-    bool ids_over, finished;
+    char *after;                    /* owned: the last key of a row delivered so far; NULL: none */
+    struct index_scan *scan;        /* owned; NULL: not begun */
+    struct source_rowless rowless;  /* owned: ids and keys without a row, to be delivered */
 };
 
-static bool give(struct keylist *from, struct batch **out, struct err *e)
+/* Delivers the keys, which are freed. after: what the checkpoint says. False: no memory. */
+static bool deliver(struct keylist *keys, const char *after, struct batch **out)
 {
     struct batch *b = batch_new();
-    bool ok = b != NULL;
-    for (size_t i = 0; ok && i < from->n; i++)
-        ok = batch_add_key(b, from->keys[i]);
+    bool ok = b && text_set(&b->done.after, after);
+    for (size_t i = 0; ok && i < keys->n; i++)
+        ok = batch_add_key(b, keys->keys[i]);
     if (!ok) {
         batch_free(b);
-        return err_memory(e);
+        return false;
     }
     b->skip_unchanged = true;
-    keylist_free(from);
+    keylist_free(keys);
     *out = b;
     return true;
 }
 
-/* Ids come behind all rows: so stands the mark. */
-static bool give_ids(struct sweep *s, struct keylist *from, struct batch **out, struct err *e)
+/* ---- rows ---- */
+
+static bool deliver_rows(struct sweep *s, struct keylist *page, struct batch **out)
 {
-    if (!give(from, out, e))
+    int64_t keys = (int64_t)page->n;
+    char *after = strdup(page->keys[page->n - 1]);
+    if (!after || !deliver(page, after, out)) {
+        free(after);
         return false;
-    (*out)->done.after = s->after ? strdup(s->after) : NULL;
+    }
+    free(s->after);
+    s->after = after;
+    s->stage = SWEEP_ROWS;
+    (*out)->chunk = keys;
     return true;
 }
 
+/* No row is left: the stage is over. False: no memory. */
+static bool end_rows(struct sweep *s)
+{
+    if (s->stage == SWEEP_ROWS) {
+        s->stage = SWEEP_IDS;
+        return true;
+    }
+    s->stage = SWEEP_ROWS;
+    return text_set(&s->after, NULL);
+}
+
+/* *out stays NULL if the stage is over. */
 static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
 {
     struct keylist page = {0};
-    int64_t least = chunk_size_least(s->chunk), most = least < MOST ? least : MOST;
-    struct pg *pg = pg_acquire(s->feed.pool, e);
-    struct source_reader root = source_reader(s->feed.source, 0, pg);
-    bool ok = pg && source_walk(&root, s->after, most > PAGE ? most : PAGE, &page, e);
-    pg_release(s->feed.pool, pg);
-    char *after = ok && page.n > 0 ? strdup(page.keys[page.n - 1]) : NULL;
-    bool any = ok && page.n > 0;
-    int64_t keys = (int64_t)page.n;
-    if (any)
-        ok = after ? give(&page, out, e) : err_memory(e);
-    if (ok && any) {
-        (*out)->chunk = keys;
-        (*out)->done.after = strdup(after);
-        free(s->after);
-        s->after = after;
-        after = NULL;
-    }
-    s->rows_over = ok && !any && !s->resumed;
-    if (ok && !any && s->resumed) {
-        free(s->after);
-        s->after = NULL;
-    }
-    s->resumed = s->resumed && !ok;
-    free(after);
+    int64_t least = chunk_size_least(s->chunk);
+    int64_t rows = least < PAGE_MIN ? PAGE_MIN : least > PAGE_MAX ? PAGE_MAX : least;
+    struct pg *pg = pg_acquire(s->feed.origin.pool, e);
+    struct source_reader root = source_reader(s->feed.origin.source, 0, pg);
+    bool ok = pg && source_walk(&root, s->after, rows, &page, e);
+    pg_release(s->feed.origin.pool, pg);
+    if (ok)
+        ok = (page.n > 0 ? deliver_rows(s, &page, out) : end_rows(s)) || err_memory(e);
     keylist_free(&page);
     return ok;
 }
 
-/* The next page of ids, of which those without a row are kept. *any: there was one. */
-static bool next_ids(struct sweep *s, bool *any, struct err *e)
+/* ---- ids and dead letters without a row ---- */
+
+/* Keeps those of the keys that have no row. */
+static bool find_rowless(struct sweep *s, const char *const *keys, size_t n, struct err *e)
+{
+    struct pg *pg = pg_acquire(s->feed.origin.pool, e);
+    struct source_reader root = source_reader(s->feed.origin.source, 0, pg);
+    bool ok = pg && source_find_rowless(&root, keys, n, &s->rowless, e);
+    pg_release(s->feed.origin.pool, pg);
+    if (!ok)
+        source_rowless_free(&s->rowless);
+    return ok;
+}
+
+static bool next_ids(struct sweep *s, struct err *e)
 {
     const char *const *ids;
     size_t n = 0;
     if (!s->scan)
-        s->scan = index_scan_open(s->feed.es, s->index, NULL, NULL, 0, e);
+        s->scan = index_scan_open(s->feed.origin.es, s->index, NULL, NULL, 0, e);
     if (!s->scan)
         return false;
-    bool ok = index_scan_next(s->scan, &ids, &n, e);
-    struct pg *pg = ok ? pg_acquire(s->feed.pool, e) : NULL;
-    struct source_reader root = source_reader(s->feed.source, 0, pg);
-    ok = pg && source_find_rowless(&root, ids, n, &s->rowless, e);
-    pg_release(s->feed.pool, pg);
-    *any = n > 0;
-    if (ok)
-        return true;
-    index_scan_close(s->scan); /* a page was lost: from the first one, then */
-    s->scan = NULL;
-    source_rowless_free(&s->rowless);
-    return false;
+    if (!index_scan_next(s->scan, &ids, &n, e) || !find_rowless(s, ids, n, e)) {
+        index_scan_close(s->scan); /* a page is lost: the scan starts over */
+        s->scan = NULL;
+        return false;
+    }
+    if (n == 0)
+        s->stage = SWEEP_DEAD;
+    return true;
 }
 
-/* A dead letter whose row has gone may have no document either, and would wait for ever. */
-static bool take_dead(struct sweep *s, struct err *e)
+/* A dead letter whose row is gone may have no document either: it would never be resolved. */
+static bool next_dead(struct sweep *s, struct err *e)
 {
     const char *key;
-    const char **keys = NULL;
     size_t at = 0, n = 0, count = s->dead ? deadletters_count(s->dead) : 0;
-    if (count == 0)
-        return true;
-    keys = malloc(count * sizeof *keys);
-    while (keys && n < count && deadletters_next(s->dead, &at, &key))
-        if (*key) /* else the key itself was what is wrong */
+    const char **keys = malloc((count + 1) * sizeof *keys);
+    if (!keys)
+        return err_memory(e);
+    while (n < count && deadletters_next(s->dead, &at, &key))
+        if (*key) /* else the row had no key */
             keys[n++] = key;
-    struct pg *pg = keys ? pg_acquire(s->feed.pool, e) : NULL;
-    struct source_reader root = source_reader(s->feed.source, 0, pg);
-    bool ok = (keys || err_memory(e)) && pg && source_find_rowless(&root, keys, n, &s->rowless, e);
-    pg_release(s->feed.pool, pg);
+    bool ok = count == 0 || find_rowless(s, keys, n, e);
     free(keys);
-    if (!ok) {
-        source_rowless_free(&s->rowless);
-    }
+    if (ok)
+        s->stage = SWEEP_OVER;
     return ok;
+}
+
+/* They come after all rows, so the checkpoint says that no row need be compared again. */
+static bool deliver_rowless(struct sweep *s, struct batch **out, struct err *e)
+{
+    bool missing = s->rowless.missing.n > 0;
+    if (!deliver(missing ? &s->rowless.missing : &s->rowless.malformed, s->after, out))
+        return err_memory(e);
+    (*out)->no_rows = !missing;
+    return true;
 }
 
 static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
 {
     struct sweep *s = (struct sweep *)f;
-    while (!s->finished) {
-        if (s->rowless.missing.n > 0)
-            return give_ids(s, &s->rowless.missing, out, e);
-        if (s->rowless.malformed.n > 0) {
-            bool ok = give_ids(s, &s->rowless.malformed, out, e);
-            if (ok)
-                (*out)->no_rows = true;
-            return ok;
-        }
-        bool any = true;
-        if (!s->rows_over) {
+    for (;;) {
+        if (s->rowless.missing.n > 0 || s->rowless.malformed.n > 0)
+            return deliver_rowless(s, out, e);
+        switch (s->stage) {
+        case SWEEP_RESUMED:
+        case SWEEP_ROWS:
             if (!next_rows(s, out, e) || *out)
                 return *out != NULL;
-        } else if (!s->ids_over) {
-            if (!next_ids(s, &any, e))
+            break;
+        case SWEEP_IDS:
+            if (!next_ids(s, e))
                 return false;
-            s->ids_over = !any;
-        } else {
-            if (!take_dead(s, e))
+            break;
+        case SWEEP_DEAD:
+            if (!next_dead(s, e))
                 return false;
-            s->finished = s->rowless.missing.n == 0 && s->rowless.malformed.n == 0;
-            s->dead = NULL;
+            break;
+        case SWEEP_OVER:
+            return true;
         }
     }
-    return true;
 }
 
 static void sweep_free(struct feed *f)
@@ -179,23 +200,19 @@ static void sweep_free(struct feed *f)
     free(s);
 }
 
-struct feed *feed_sweep(const struct source *source, struct pg_pool *pool, struct es *es,
-                        const char *index, const struct deadletters *dead, struct chunk_size *chunk,
-                        const char *after, struct err *e)
+struct feed *feed_sweep(const struct feed_origin *origin, const struct feed_sweep_config *config,
+                        struct err *e)
 {
     struct sweep *s = calloc(1, sizeof *s);
-    if (s) {
-        s->feed = (struct feed){sweep_next, sweep_free, source, pool, es};
-        s->index = index;
-        s->dead = dead;
-        s->chunk = chunk;
-        s->resumed = after != NULL;
-        s->after = after ? strdup(after) : NULL;
-    }
-    if (!s || (after && !s->after)) {
+    if (!s || !text_set(&s->after, config->after)) {
         free(s);
         err_memory(e);
         return NULL;
     }
+    s->feed = (struct feed){.origin = *origin, .next = sweep_next, .free = sweep_free};
+    s->stage = config->after ? SWEEP_RESUMED : SWEEP_ROWS;
+    s->index = config->index;
+    s->dead = config->dead;
+    s->chunk = config->chunk;
     return &s->feed;
 }

@@ -21,6 +21,7 @@
  *     run_pipeline, reindex     what the commands call
  */
 #pragma once
+#include "feed/feed.h"
 #include "flow/coordinator.h"
 #include "flow/flow.h"
 #include "flow/progress.h"
@@ -100,6 +101,8 @@ struct run {
 bool run_is_partial(const struct run *r);
 /* The lane of feeds that go over the whole table: the first load, a sweep, given keys. */
 size_t run_scan_lane(const struct run *r);
+/* What the run's feeds read from: for its main thread. */
+struct feed_origin run_feed_origin(struct run *r);
 
 /* Repeats step until it succeeds, and waits between two tries. False: its error is final, time is
  * up (servers.give_up_after), or a stop was asked. */

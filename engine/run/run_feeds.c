@@ -19,7 +19,8 @@ static bool read_poll_start(void *arg, struct err *e)
 {
     struct start_query *q = arg;
     struct run *r = q->run;
-    return feed_poll_start_read(&r->user.source, &r->servers.pool, q->table, q->start, e);
+    struct feed_origin origin = run_feed_origin(r);
+    return feed_poll_start_read(&origin, q->table, q->start, e);
 }
 
 static struct feed *open_poll(struct run *r, size_t table, bool to_the_limit, struct err *e)
@@ -31,8 +32,8 @@ static struct feed *open_poll(struct run *r, size_t table, bool to_the_limit, st
         run_bind_server(r, start.server, e)) {
         if (table == 0 && to_the_limit) /* run_follow warns of it regularly */
             run_warn_horizon(&r->user, &start.report);
-        f = feed_poll(&r->user.source, &r->servers.pool, r->servers.es, table,
-                      &r->state.data.tables[table].checkpoint, &start, to_the_limit, e);
+        struct feed_origin origin = run_feed_origin(r);
+        f = feed_poll(&origin, &start, &r->state.data.tables[table].checkpoint, to_the_limit, e);
     }
     feed_poll_start_free(&start);
     return f;
@@ -63,17 +64,17 @@ void run_feeds_poll_again(struct run_feeds *f, struct run *r)
     for (size_t i = 0; i < f->n; i++) {
         if (!f->list[i] || !coordinator_is_over(c, i))
             continue;
-        feed_poll_again(f->list[i]);
+        feed_again(f->list[i]);
         coordinator_set_feed(c, i, f->list[i]);
     }
 }
 
 const struct source_report *run_feeds_report(const struct run_feeds *f)
 {
-    for (size_t i = 0; i < f->n; i++)
-        if (f->list[i])
-            return feed_poll_report(f->list[i]);
-    return NULL;
+    const struct source_report *report = NULL;
+    for (size_t i = 0; i < f->n && !report; i++)
+        report = f->list[i] ? feed_report(f->list[i]) : NULL;
+    return report;
 }
 
 void run_feeds_close(struct run_feeds *f, struct run *r)

@@ -41,11 +41,6 @@ struct following {
     int64_t warned_us, checked_us, guarded_us, window_us; /* when each was done last */
 };
 
-static const struct source *source_of(const struct following *f)
-{
-    return &f->run->user.source;
-}
-
 /* ---- polling ---- */
 
 static void close_feeds(struct following *f)
@@ -118,8 +113,12 @@ static bool begin_sweep(struct following *f, struct err *e)
     if (!run_report_hidden(r, false, e))
         return false;
     f->sweep_is_whole = !r->state.data.sweep_after;
-    f->sweep = feed_sweep(source_of(f), &r->servers.pool, r->servers.es, run_index_to_search(r),
-                          r->state.dead, r->work.chunk, r->state.data.sweep_after, e);
+    struct feed_origin origin = run_feed_origin(r);
+    struct feed_sweep_config config = {.index = run_index_to_search(r),
+                                       .dead = r->state.dead,
+                                       .chunk = r->work.chunk,
+                                       .after = r->state.data.sweep_after};
+    f->sweep = feed_sweep(&origin, &config, e);
     coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);

@@ -33,8 +33,8 @@ static bool drain_scan(struct run *r, struct feed *f, struct err *e)
 
 static bool drain_snapshot(struct run *r, struct err *e)
 {
-    struct feed *f =
-        feed_snapshot(&r->user.source, &r->servers.pool, r->state.data.after, r->work.chunk, e);
+    struct feed_origin origin = run_feed_origin(r);
+    struct feed *f = feed_snapshot(&origin, r->state.data.after, r->work.chunk, e);
     return drain_scan(r, f, e);
 }
 
@@ -73,7 +73,8 @@ static bool begin_snapshot(struct run *r, struct err *e)
         struct feed_poll_start start = {0};
         if (!r->user.source.tables[i].cursor)
             continue;
-        bool ok = feed_poll_start_read(&r->user.source, &r->servers.pool, i, &start, e);
+        struct feed_origin origin = run_feed_origin(r);
+        bool ok = feed_poll_start_read(&origin, i, &start, e);
         ok = ok && run_bind_server(r, start.server, e) && begin_table(r, i, &start, e) &&
              run_report_table(&r->user.source, &r->servers.pool, i, start.report.standby, e);
         feed_poll_start_free(&start);
@@ -134,8 +135,10 @@ bool run_sweep(struct run *r, struct err *e)
     if (!run_report_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
-    struct feed *f = feed_sweep(&r->user.source, &r->servers.pool, r->servers.es,
-                                run_index_to_search(r), r->state.dead, r->work.chunk, NULL, e);
+    struct feed_origin origin = run_feed_origin(r);
+    struct feed_sweep_config config = {
+        .index = run_index_to_search(r), .dead = r->state.dead, .chunk = r->work.chunk};
+    struct feed *f = feed_sweep(&origin, &config, e);
     if (!drain_scan(r, f, e))
         return false;
     run_state_swept(&r->state);
@@ -234,7 +237,8 @@ bool run_load(struct run *r, struct err *e)
         return false;
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
-        return drain_scan(r, feed_list(&r->user.source, &r->servers.pool, keys, r->keys->n, e), e);
+        struct feed_origin origin = run_feed_origin(r);
+        return drain_scan(r, feed_list(&origin, keys, r->keys->n, e), e);
     }
     if (r->options.since)
         return run_since(r, e);
