@@ -8,29 +8,30 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Keys: large rows must not make a large chunk, and the fewer come first, the sooner it is known
- * what the query costs without them. */
+/* Keys of the first chunk. Rows may be large; and the smaller it is, the sooner the query's own cost
+ * is known. */
 static const double FIRST = 100;
-static const double STEP = 8;  /* times larger or smaller than the last one, at most */
-static const double WORTH = 5; /* times as long as the query takes until its first row */
-/* No key counts for less: query or script may leave out nearly all of them. */
+static const double STEP = 8;  /* a chunk is at most 8 times larger or smaller than the last one */
+static const double WORTH = 5; /* a chunk takes 5 times as long as the query up to its first row */
+/* The least bytes that a key counts for: query or script may leave out nearly all rows. */
 static const double KEY_BYTES = 16;
-static const double SHARE = 2; /* of what is left, each worker's part in so many chunks */
-/* the last ones have no fewer keys than this part, nor than the first */
-static const double LAST = 8;
-/* of a ceiling: by this part of it, with each chunk that comes near it */
-static const double RISE = 10;
+static const double SHARE = 2; /* each worker does its part of the rest in that many chunks */
+static const double LAST =
+    8; /* the last chunks have at least 1/8 of the present size, and FIRST keys */
+static const double RISE = 10; /* each chunk near the ceiling raises it by 1/10 */
 
-enum { TELL_US = 60 * 1000 * 1000 };
+enum { WARN_US = 60 * 1000 * 1000 };
 
 struct chunk_size {
     pthread_mutex_t lock;
-    double bytes, most, keys;
-    double left, workers;
-    int64_t begin_us; /* the least time to a first row; -1: none is known */
-    double key_us;    /* what a key of the last one took */
-    int64_t told_us;  /* when somebody was told of it; 0: never */
-    double ceiling;   /* keys: what is left of `most` where the server had too many at once */
+    double bytes, most; /* of the configuration */
+    double workers;
+    double keys;       /* of a chunk, at present */
+    double left;       /* keys that are expected, and in no chunk yet; negative: more have come */
+    int64_t begin_us;  /* the shortest time to a first row; -1: none is known */
+    double key_us;     /* the time for a key of the last chunk */
+    int64_t warned_us; /* when the last warning was due; 0: never */
+    double ceiling;    /* keys; lowered where the server had too many at once */
 };
 
 struct chunk_size *chunk_size_new(const struct chunk_size_config *config, struct err *e)
@@ -73,7 +74,7 @@ int64_t chunk_size_least(struct chunk_size *s)
     return keys;
 }
 
-/* A share of what is left, unless that would be too few to be worth a query. */
+/* A worker's share of the rest, unless that is too small to be worth a query. */
 static double share(const struct chunk_size *s)
 {
     double least = fmax(fmax(s->keys / LAST, FIRST), worth(s));
@@ -83,14 +84,14 @@ static double share(const struct chunk_size *s)
 int64_t chunk_size_next(struct chunk_size *s)
 {
     pthread_mutex_lock(&s->lock);
-    /* What was expected is an estimate. Where more come, nothing is known any more. */
+    /* The expected number is an estimate: if more keys come, nothing is known about the rest. */
     double keys = fmax(floor(fmin(s->left > 0 ? share(s) : s->keys, s->ceiling)), 1);
     s->left -= keys;
     pthread_mutex_unlock(&s->lock);
     return (int64_t)keys;
 }
 
-/* How many keys would have been right, by one chunk. */
+/* How many keys would have been right, by what one chunk took. */
 static double fitting(const struct chunk_size *s, const struct chunk_time *t)
 {
     double keys = (double)t->keys, bytes = fmax((double)t->bytes, keys * KEY_BYTES);
@@ -107,7 +108,7 @@ void chunk_size_report(struct chunk_size *s, const struct chunk_time *t)
         s->begin_us = t->first_us;
     s->key_us = (double)t->all_us / (double)t->keys;
     double fit = fmax(fitting(s, t), 1);
-    /* one that was small takes longer for each key */
+    /* a small chunk takes longer for each key: it says little about larger ones */
     if (fit > s->keys || (double)t->keys * 2 > s->keys)
         s->keys = fit;
     if ((double)t->keys * 2 > s->ceiling)
@@ -124,12 +125,12 @@ bool chunk_size_too_large(struct chunk_size *s, int64_t keys)
 {
     int64_t now = clock_mono_us();
     pthread_mutex_lock(&s->lock);
-    bool tell = s->told_us == 0 || now - s->told_us > TELL_US;
-    if (tell)
-        s->told_us = now;
+    bool warn = s->warned_us == 0 || now - s->warned_us > WARN_US;
+    if (warn)
+        s->warned_us = now;
     s->ceiling = fmin(s->ceiling, fmax((double)keys / 2, 1));
     pthread_mutex_unlock(&s->lock);
-    return tell;
+    return warn;
 }
 
 bool chunk_size_fits(struct chunk_size *s, int64_t keys)

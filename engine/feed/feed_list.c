@@ -1,6 +1,5 @@
-/* feed_list: keys given by hand. The server writes them its own way first ("A-B" and "a-b" are one
- * uuid), without doubles, so that a key without a row is deleted under the very name that its
- * document has. */
+/* feed_list: keys given by hand. The server first writes them as it would return them ("A-B" and
+ * "a-b" are one uuid), each once: a key without a row must be deleted under its document's _id. */
 #include "base/err.h"
 #include "feed/feed.h"
 #include "model/batch.h"
@@ -15,9 +14,9 @@ enum { BATCH = 1000 }; /* keys */
 struct list {
     struct feed feed;    /* first */
     struct batch *given; /* owned */
-    struct keylist keys; /* owned; as the server writes them */
+    struct keylist keys; /* owned; as the server writes them, once checked */
     bool checked;
-    size_t next;
+    size_t next; /* of `keys` */
 };
 
 static bool canonical(struct list *l, struct err *e)

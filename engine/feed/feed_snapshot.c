@@ -1,5 +1,5 @@
-/* feed_snapshot: all keys of the root table, as successive chunks: (after, bound], the last one
- * without an upper bound. */
+/* feed_snapshot: all rows of the root table, as successive chunks of the key: above `after`, up to
+ * the chunk's last key. The last chunk has no upper bound. */
 #include "base/err.h"
 #include "feed/chunk_size.h"
 #include "feed/feed.h"
@@ -12,12 +12,12 @@
 
 struct snapshot {
     struct feed feed; /* first */
-    char *after;      /* owned */
+    char *after;      /* owned: the last key of the last chunk; NULL: none yet */
     struct chunk_size *chunk;
     bool finished;
 };
 
-static bool find_bound(const struct snapshot *s, int64_t keys, char **to, struct err *e)
+static bool find_end(const struct snapshot *s, int64_t keys, char **to, struct err *e)
 {
     struct pg *pg = pg_acquire(s->feed.origin.pool, e);
     struct source_reader root = source_reader(s->feed.origin.source, 0, pg);
@@ -33,8 +33,8 @@ static bool snapshot_next(struct feed *f, struct batch **out, struct err *e)
     if (s->finished)
         return true;
     int64_t keys = chunk_size_next(s->chunk);
-    if (!find_bound(s, keys, &to, e)) {
-        /* to count so many keys takes too long: the next try is for fewer */
+    if (!find_end(s, keys, &to, e)) {
+        /* counting that many keys takes too long: the next try is for fewer */
         if (e->fault == ERR_FAULT_SIZE)
             chunk_size_too_large(s->chunk, keys);
         return false;

@@ -5,24 +5,24 @@
 
 static const int64_t MS = 1000, SECOND = 1000 * 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE;
 static const uint64_t COMPARABLE_XIDS = 1u << 30; /* 2^31 is PostgreSQL's own limit */
-/* a local time may be that far from the server's clock */
+/* A local time is at most that far from the server's clock. */
 static const int64_t FARTHEST_ZONE = 14 * HOUR;
 
-int64_t watermark_slack(const struct watermark_rule *r, const struct checkpoint *m)
+int64_t watermark_slack(const struct watermark_rule *r, const struct checkpoint *c)
 {
-    if (m->window.xid == 0)
+    if (c->window.xid == 0)
         return 0;
     if (!r->is_time)
         return WATERMARK_NUMBERS;
-    return (r->is_instant ? 0 : HOUR) + (r->is_ruled ? 0 : r->lookback_us);
+    return (r->is_instant ? 0 : HOUR) + (r->commits_here ? 0 : r->lookback_us);
 }
 
 /* ---- values that come again ---- */
 
-/* For how long after it a writer that truncates its clock may write this very time. Whoever
- * truncates to 10 ms also writes whole seconds, so the next coarser unit counts; and a quarter of
- * an hour is midnight somewhere, of a day or of a month. */
-static int64_t lasts_us(int64_t us)
+/* The resolution of the clock that wrote a time: for that long, a writer that truncates may write
+ * the same value again. A clock of 10 ms also writes whole seconds, so the next larger unit counts.
+ * A quarter of an hour is midnight somewhere, of a day or of a month. */
+static int64_t resolution_us(int64_t us)
 {
     return us % MS != 0              ? MS
            : us % SECOND != 0        ? SECOND
@@ -36,13 +36,14 @@ static bool may_come_again(const struct watermark_rule *r, const struct position
 {
     if (!r->is_time || !p->has_us)
         return true;
-    int64_t over = p->us + lasts_us(p->us) + r->lookback_us + (r->is_instant ? 0 : FARTHEST_ZONE);
-    return over >= clock_us;
+    int64_t end_us =
+        p->us + resolution_us(p->us) + r->lookback_us + (r->is_instant ? 0 : FARTHEST_ZONE);
+    return end_us >= clock_us;
 }
 
-/* *to: the lower end that a window would have. */
-static bool settle(const struct watermark_rule *r, const struct position *p, int64_t clock_us,
-                   struct position *to)
+/* The watermark that follows from a position, if nothing below it can appear. */
+static bool watermark_of(const struct watermark_rule *r, const struct position *p, int64_t clock_us,
+                         struct position *to)
 {
     if (r->is_instant && p->has_us && p->us > clock_us)
         return position_set_time(to, clock_us);
@@ -67,7 +68,7 @@ static bool make_fence(struct fence *f, const struct watermark_report *now)
     return true;
 }
 
-/* Behind the name at p, whose length is *len; the next one, or the list's end. */
+/* The name after the one at p, or the list's end. *len: the length of the one at p. */
 static const char *next_name(const char *p, size_t *len)
 {
     *len = strcspn(p, " ");
@@ -85,7 +86,8 @@ static bool has_name(const char *list, const char *name, size_t name_len)
     return false;
 }
 
-/* A prepared transaction's name, which begins with p, does not tell which session it came from. */
+/* Whether all transactions of the fence have ended. A prepared transaction's name begins with p, and
+ * does not say which session began it: the fence waits for it in any case. */
 static bool is_over(const struct fence *f, const struct watermark_report *now)
 {
     if (now->xid < f->xid)
@@ -99,7 +101,7 @@ static bool is_over(const struct fence *f, const struct watermark_report *now)
     return true;
 }
 
-/* Those of the fence that are still open. A standby knows but the oldest one's id. */
+/* The transactions of the fence that are still open, and all prepared ones. Owned by the caller. */
 static char *still_open(const struct fence *f, const struct watermark_report *now)
 {
     char *list = calloc(strlen(now->sessions) + 1, 1), *end = list;
@@ -114,7 +116,8 @@ static char *still_open(const struct fence *f, const struct watermark_report *no
     return list;
 }
 
-/* As soon as one has ended: before the ids that count pass its own. */
+/* Whether a transaction of the fence has ended. On a standby, which knows only the oldest one's id:
+ * whether the oldest one has. */
 static bool has_shrunk(const struct fence *f, const struct watermark_report *now)
 {
     if (!*f->sessions)
@@ -130,58 +133,59 @@ static bool has_shrunk(const struct fence *f, const struct watermark_report *now
 
 /* ---- the window ---- */
 
-static bool lower_to_clock(struct checkpoint *m, int64_t us)
+static bool lower_to_clock(struct checkpoint *c, int64_t us)
 {
-    window_free(&m->candidate);
-    return position_set_time(&m->window.from, us);
+    window_free(&c->candidate);
+    return position_set_time(&c->window.from, us);
 }
 
-/* The highest position seen, unless the window begins there already. */
-static bool note_candidate(const struct watermark_rule *r, struct checkpoint *m,
-                           const struct watermark_report *now)
+/* The highest position read so far, unless the window begins there already. */
+static bool choose_candidate(const struct watermark_rule *r, struct checkpoint *c,
+                             const struct watermark_report *now)
 {
+    const struct position *highest = checkpoint_highest(c);
     struct position from = {0};
-    window_free(&m->candidate);
-    if (!checkpoint_highest(m)->cursor)
+    window_free(&c->candidate);
+    if (!highest->cursor)
         return true;
-    bool ok = settle(r, checkpoint_highest(m), now->clock_us, &from),
-         is_news = ok && !position_same(&from, &m->window.from);
-    if (is_news &&
-        from.us == checkpoint_highest(m)->us) /* its key may count by the time it is taken */
-        ok = position_copy(&from, checkpoint_highest(m));
-    if (!is_news || !ok) {
+    bool ok = watermark_of(r, highest, now->clock_us, &from),
+         rises = ok && !position_same(&from, &c->window.from);
+    if (rises && from.us == highest->us) /* with its key, which may count when the window moves */
+        ok = position_copy(&from, highest);
+    if (!rises || !ok) {
         position_free(&from);
         return ok;
     }
-    m->candidate.from = from;
-    m->candidate.us = now->clock_us;
-    m->candidate.mono_us = now->mono_us;
+    c->candidate.from = from;
+    c->candidate.us = now->clock_us;
+    c->candidate.mono_us = now->mono_us;
     return true;
 }
 
-static bool adopt(const struct watermark_rule *r, struct checkpoint *m,
-                  const struct watermark_report *now)
+/* The candidate becomes the watermark. */
+static bool move_window(const struct watermark_rule *r, struct checkpoint *c,
+                        const struct watermark_report *now)
 {
     struct position from = {0};
-    if (!settle(r, &m->candidate.from, now->clock_us, &from)) {
+    if (!watermark_of(r, &c->candidate.from, now->clock_us, &from)) {
         position_free(&from);
         return false;
     }
-    position_move(&m->window.from, &from);
-    return note_candidate(r, m, now);
+    position_move(&c->window.from, &from);
+    return choose_candidate(r, c, now);
 }
 
-/* The transactions that are still open may fill the window as it is now: it is kept for when one
- * has ended. Where one of them has written already, its rows are below the ids that count from now
- * on. */
-static bool give_up(const struct watermark_rule *r, struct checkpoint *m,
-                    const struct watermark_report *now)
+/* The limit is reached. Transactions that are still open may write to the present window, which is
+ * kept for when one of them has ended. If one of them has an id already, its rows are below the
+ * window's id from now on. */
+static bool stop_waiting(const struct watermark_rule *r, struct checkpoint *c,
+                         const struct watermark_report *now)
 {
-    struct window *rewind = &m->rewind;
-    const struct fence *fence = &m->candidate.fence;
+    struct window *rewind = &c->rewind;
+    const struct fence *fence = &c->candidate.fence;
     char *sessions = still_open(fence, now);
     bool first = !rewind->fence.sessions;
-    if (!sessions || (first && !position_copy(&rewind->from, &m->window.from))) {
+    if (!sessions || (first && !position_copy(&rewind->from, &c->window.from))) {
         free(sessions);
         return false;
     }
@@ -189,11 +193,11 @@ static bool give_up(const struct watermark_rule *r, struct checkpoint *m,
     rewind->fence = (struct fence){.sessions = sessions, .xid = now->xid, .us = fence->us};
     if (now->xid < fence->xid) {
         if (rewind->xid == 0)
-            rewind->xid = m->window.xid;
-        if (m->window.xid < fence->xid)
-            m->window.xid = fence->xid;
+            rewind->xid = c->window.xid;
+        if (c->window.xid < fence->xid)
+            c->window.xid = fence->xid;
     }
-    return adopt(r, m, now);
+    return move_window(r, c, now);
 }
 
 bool watermark_is_over_limit(const struct watermark_rule *r, const struct watermark_report *now)
@@ -202,66 +206,66 @@ bool watermark_is_over_limit(const struct watermark_rule *r, const struct waterm
 }
 
 bool watermark_begin(const struct watermark_rule *r, const struct watermark_report *now,
-                     const struct position *last, bool known, struct checkpoint *m)
+                     const struct position *last, bool known, struct checkpoint *c)
 {
-    checkpoint_free(m);
-    m->window.xid = now->xid;
+    checkpoint_free(c);
+    c->window.xid = now->xid;
     if (!last->cursor)
         return true;
-    bool ok = watermark_see(r, m, last, now) && note_candidate(r, m, now);
+    bool ok = watermark_see(r, c, last, now) && choose_candidate(r, c, now);
     if (!ok || !known)
         return ok;
     if (!r->is_time)
-        return settle(r, last, now->clock_us, &m->window.from);
+        return watermark_of(r, last, now->clock_us, &c->window.from);
     int64_t open_us = now->oldest_us != 0 ? now->clock_us - now->oldest_us : 0;
     int64_t us = r->is_instant && last->us > now->clock_us ? now->clock_us : last->us;
-    return position_set_time(&m->window.from, us - r->lookback_us - (open_us > 0 ? open_us : 0));
+    return position_set_time(&c->window.from, us - r->lookback_us - (open_us > 0 ? open_us : 0));
 }
 
-bool watermark_wants_sessions(const struct watermark_rule *r, const struct checkpoint *m,
+bool watermark_wants_sessions(const struct watermark_rule *r, const struct checkpoint *c,
                               int64_t clock_us)
 {
-    return m->rewind.fence.sessions || m->candidate.fence.sessions ||
-           (m->candidate.us != 0 && clock_us - m->candidate.us >= r->lookback_us);
+    return c->rewind.fence.sessions || c->candidate.fence.sessions ||
+           (c->candidate.us != 0 && clock_us - c->candidate.us >= r->lookback_us);
 }
 
-bool watermark_judge(const struct watermark_rule *r, struct checkpoint *m,
-                     const struct watermark_report *now, bool *again)
+bool watermark_judge(const struct watermark_rule *r, struct checkpoint *c,
+                     const struct watermark_report *now, bool *too_small)
 {
-    struct window *w = &m->window;
+    struct window *w = &c->window;
     int64_t highest = now->clock_us - r->lookback_us;
-    *again = false;
-    if (now->clock_us < m->candidate.us || now->clock_us < m->candidate.fence.us)
-        window_free(&m->candidate); /* the clock went back: what is written now may lie below it */
-    /* A server that has gone back in time; or a state so old that the 32 bits of a row's id have
-     * come round. */
+    *too_small = false;
+    if (now->clock_us < c->candidate.us || now->clock_us < c->candidate.fence.us)
+        window_free(&c->candidate); /* the clock went back: new rows may be below the candidate */
+    /* The server was restored from a backup; or the state is so old that the 32 bits of a row's id
+     * no longer compare. */
     if (w->xid > WATERMARK_ANY && (now->xmax < w->xid || now->xmax - w->xid >= COMPARABLE_XIDS)) {
-        watermark_forget_xids(m);
-        *again = true;
+        watermark_forget_xids(c);
+        *too_small = true;
     }
-    if (now->sessions && m->rewind.fence.sessions && has_shrunk(&m->rewind.fence, now)) {
-        position_move(&w->from, &m->rewind.from);
-        if (m->rewind.xid != 0)
-            w->xid = m->rewind.xid;
-        window_free(&m->rewind);
-        window_free(&m->candidate);
-        *again = true;
+    if (now->sessions && c->rewind.fence.sessions && has_shrunk(&c->rewind.fence, now)) {
+        position_move(&w->from, &c->rewind.from);
+        if (c->rewind.xid != 0)
+            w->xid = c->rewind.xid;
+        window_free(&c->rewind);
+        window_free(&c->candidate);
+        *too_small = true;
     }
     if (r->is_instant && w->from.has_us && w->from.us > highest) {
-        *again = true;
-        return lower_to_clock(m, highest);
+        *too_small = true;
+        return lower_to_clock(c, highest);
     }
     return true;
 }
 
-/* A time that no clock can show yet is a mistake, and no position: all that changes from now on is
- * below. */
+/* A time that no clock can show yet is a mistake, and no position: later changes would all be below
+ * it. */
 static bool is_position(const struct watermark_rule *r, const struct position *p, int64_t clock_us)
 {
     return !r->is_time || r->is_instant || !p->has_us || p->us <= clock_us + FARTHEST_ZONE;
 }
 
-bool watermark_see(const struct watermark_rule *r, struct checkpoint *m, const struct position *end,
+bool watermark_see(const struct watermark_rule *r, struct checkpoint *c, const struct position *end,
                    const struct watermark_report *now)
 {
     bool held =
@@ -270,62 +274,62 @@ bool watermark_see(const struct watermark_rule *r, struct checkpoint *m, const s
     if (!is_position(r, end, now->clock_us))
         return true;
     if (!r->is_instant || !end->has_us || end->us <= open_us) {
-        position_free(&m->seen);
-        return position_copy(&m->at, end);
+        position_free(&c->seen);
+        return position_copy(&c->at, end);
     }
-    bool goes_back = m->at.has_us && m->at.us > open_us;
-    return position_copy(&m->seen, end) && (goes_back || position_set_time(&m->at, open_us));
+    bool goes_back = c->at.has_us && c->at.us > open_us;
+    return position_copy(&c->seen, end) && (goes_back || position_set_time(&c->at, open_us));
 }
 
-/* A server's clock that jumps forward makes nothing older. */
-static bool is_of_age(const struct watermark_rule *r, const struct window *candidate,
-                      const struct watermark_report *now)
+/* By both clocks: the server's may jump forward. */
+static bool is_old_enough(const struct watermark_rule *r, const struct window *candidate,
+                          const struct watermark_report *now)
 {
     return now->clock_us - candidate->us >= r->lookback_us &&
            (candidate->mono_us == 0 || now->mono_us - candidate->mono_us >= r->lookback_us);
 }
 
-bool watermark_end_pass(const struct watermark_rule *r, struct checkpoint *m,
+bool watermark_end_pass(const struct watermark_rule *r, struct checkpoint *c,
                         const struct watermark_report *began)
 {
-    struct window *c = &m->candidate;
-    if (m->window.xid < began->xid)
-        m->window.xid = began->xid;
-    if (m->seen.cursor) {
-        struct position seen = m->seen;
-        m->seen = (struct position){0};
-        bool ok = watermark_see(r, m, &seen, began);
+    struct window *candidate = &c->candidate;
+    if (c->window.xid < began->xid)
+        c->window.xid = began->xid;
+    if (c->seen.cursor) {
+        struct position seen = c->seen;
+        c->seen = (struct position){0};
+        bool ok = watermark_see(r, c, &seen, began);
         position_free(&seen);
         if (!ok)
             return false;
     }
-    if (c->us == 0)
-        return note_candidate(r, m, began);
-    if (!began->sessions || !is_of_age(r, c, began))
+    if (candidate->us == 0)
+        return choose_candidate(r, c, began);
+    if (!began->sessions || !is_old_enough(r, candidate, began))
         return true;
-    if (!c->fence.sessions && !make_fence(&c->fence, began))
+    if (!candidate->fence.sessions && !make_fence(&candidate->fence, began))
         return false;
-    if (is_over(&c->fence, began))
-        return adopt(r, m, began);
-    return began->clock_us - c->fence.us < r->limit_us || give_up(r, m, began);
+    if (is_over(&candidate->fence, began))
+        return move_window(r, c, began);
+    return began->clock_us - candidate->fence.us < r->limit_us || stop_waiting(r, c, began);
 }
 
-void watermark_end_resumed(struct checkpoint *m)
+void watermark_end_resumed(struct checkpoint *c)
 {
-    if (m->window.xid < m->pass_xid)
-        m->window.xid = m->pass_xid;
-    position_free(&m->pass);
-    m->pass_xid = 0;
+    if (c->window.xid < c->pass_xid)
+        c->window.xid = c->pass_xid;
+    position_free(&c->pass);
+    c->pass_xid = 0;
 }
 
-void watermark_forget_xids(struct checkpoint *m)
+void watermark_forget_xids(struct checkpoint *c)
 {
-    m->window.xid = m->window.xid != 0 ? WATERMARK_ANY : 0;
-    m->pass_xid = 0;
-    position_free(&m->pass);
-    window_free(&m->candidate);
-    if (m->rewind.fence.sessions) { /* whoever was open there is gone */
-        position_move(&m->window.from, &m->rewind.from);
-        window_free(&m->rewind);
+    c->window.xid = c->window.xid != 0 ? WATERMARK_ANY : 0;
+    c->pass_xid = 0;
+    position_free(&c->pass);
+    window_free(&c->candidate);
+    if (c->rewind.fence.sessions) { /* the transactions that it waited for are gone */
+        position_move(&c->window.from, &c->rewind.from);
+        window_free(&c->rewind);
     }
 }

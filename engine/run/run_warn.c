@@ -91,7 +91,7 @@ bool run_report_table(const struct source *s, struct pg_pool *pool, size_t table
         log_info("table '%s' has rows whose cursor is NULL or infinite: only a sweep sees when "
                  "they change",
                  label);
-    if (ok && !rule.is_ruled)
+    if (ok && !rule.commits_here)
         log_info("rows of '%s' are not written by transactions of this server (it is a standby, or "
                  "this is a view, a materialized view, a foreign table or a subscription): a row "
                  "that appears more than %g s after the time of its cursor may be found only by a "

@@ -44,8 +44,8 @@ struct source_table {
     char *state_name;  /* owned; in the state: `name`, with "#2" and so on if it is named again */
     const struct pipeline_related *related; /* borrowed; NULL: the root */
     bool row_security;                      /* policies may hide rows from us */
-    bool has_xmin; /* xmin changes with each version of a row; a view has none */
-    bool is_ruled; /* rows appear by commits on this server: not of a view, a subscription */
+    bool has_xmin;     /* xmin changes with each version of a row; a view has none */
+    bool commits_here; /* rows appear by commits on this server: not of a view, a subscription */
     struct source_key key;
 
     char *cursor, *cursor_type;     /* owned; NULL: none */

@@ -14,7 +14,7 @@ struct watermark_rule source_rule(const struct source *s, size_t table, bool sta
     double lookback = p->source.lookback >= 0 ? p->source.lookback : DEFAULT_LOOKBACK;
     return (struct watermark_rule){.is_time = t->cursor_is_time,
                                    .is_instant = t->cursor_is_instant,
-                                   .is_ruled = t->is_ruled && !standby,
+                                   .commits_here = t->commits_here && !standby,
                                    .lookback_us = (int64_t)(lookback * 1e6),
                                    .limit_us = (int64_t)(p->source.horizon_limit * 1e6)};
 }

@@ -124,7 +124,7 @@ enum table_column {
     TABLE_NAME,
     TABLE_IS_TABLE,
     TABLE_HAS_XMIN, /* and we may read it */
-    TABLE_IS_RULED,
+    TABLE_COMMITS_HERE,
     TABLE_READABLE, /* its columns that we may read */
     TABLE_ROW_SECURITY,
     TABLE_COLUMNS
@@ -143,7 +143,7 @@ static bool read_table(struct source_table *t, const PGresult *res, struct err *
 {
     t->name = strdup(PQgetvalue(res, 0, TABLE_NAME));
     t->has_xmin = pg_bool(res, 0, TABLE_HAS_XMIN);
-    t->is_ruled = pg_bool(res, 0, TABLE_IS_RULED);
+    t->commits_here = pg_bool(res, 0, TABLE_COMMITS_HERE);
     t->version = version_of(t, PQgetvalue(res, 0, TABLE_READABLE));
     t->row_security = pg_bool(res, 0, TABLE_ROW_SECURITY);
     return (t->name && t->version) || err_memory(e);

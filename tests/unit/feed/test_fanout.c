@@ -3,6 +3,7 @@
 #include "feed/fanout.h"
 
 #include "base/err.h"
+#include "base/log.h"
 #include "model/batch.h"
 #include "torture.h"
 
@@ -332,5 +333,6 @@ int main(void)
         cmocka_unit_test(a_call_that_failed_may_be_made_again),
         cmocka_unit_test(without_memory_it_fails_and_leaks_nothing),
     };
+    log_setup(&(struct log_options){.level = LOG_ERROR}); /* bad rows are warned of */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

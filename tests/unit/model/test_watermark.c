@@ -569,7 +569,7 @@ static void begin_world(const struct kind_of_world *k, enum flaw flaw)
     en.flaw = flaw;
     en.rule = (struct watermark_rule){.is_time = k->kind != NUMBER,
                                       .is_instant = k->kind == INSTANT,
-                                      .is_ruled = !k->standby,
+                                      .commits_here = !k->standby,
                                       .lookback_us = k->lookback_us,
                                       .limit_us = k->limit_us};
     for (int i = 0; i < WRITERS; i++) {
@@ -709,7 +709,8 @@ static void whoever_sets_the_cursor_nothing_is_lost(void **state)
 static void what_was_given_by_hand_is_meant_to_the_letter(void **state)
 {
     (void)state;
-    struct watermark_rule number = {.is_ruled = true, .lookback_us = SECOND, .limit_us = SECOND};
+    struct watermark_rule number = {
+        .commits_here = true, .lookback_us = SECOND, .limit_us = SECOND};
     struct checkpoint m = {0};
     assert_true(checkpoint_begin(&m, &(struct position){.cursor = (char *)"6"}));
     assert_int_equal(watermark_slack(&number, &m), 0);
@@ -723,7 +724,7 @@ static void what_was_given_by_hand_is_meant_to_the_letter(void **state)
 static void ids_that_have_come_round_mean_nothing(void **state)
 {
     (void)state;
-    struct watermark_rule rule = {.is_ruled = true};
+    struct watermark_rule rule = {.commits_here = true};
     struct watermark_report now = {
         .clock_us = SECOND, .xid = 5000000000, .xmax = 5000000000, .sessions = ""};
     struct checkpoint m = {.window = {.xid = 2900000007}};
@@ -738,7 +739,7 @@ static void names_are_compared_as_a_whole(void **state)
 {
     (void)state;
     struct watermark_rule rule = {
-        .is_time = true, .is_instant = true, .is_ruled = true, .limit_us = 600LL * SECOND};
+        .is_time = true, .is_instant = true, .commits_here = true, .limit_us = 600LL * SECOND};
     struct watermark_report now = {
         .clock_us = 100LL * SECOND, .xid = 5, .xmax = 5, .sessions = "3/1"};
     struct checkpoint m = {0};
