@@ -8,8 +8,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* Keys of the first chunk. Rows may be large; and the smaller it is, the sooner the query's own cost
- * is known. */
+/* Keys of the first chunk. Rows may be large; and the smaller the chunk is, the sooner the query's
+ * own cost is known. */
 static const double FIRST = 100;
 static const double STEP = 8;  /* a chunk is at most 8 times larger or smaller than the last one */
 static const double WORTH = 5; /* a chunk takes 5 times as long as the query up to its first row */

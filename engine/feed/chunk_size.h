@@ -3,11 +3,11 @@
  * Uses     clock, err, log.
  * Threads  any: the feed asks for sizes, the workers report what chunks took.
  *
- * The best size differs between queries, and between tables of one query. Most queries cost the same
- * for each row, whatever a chunk's size: with small chunks all workers stay busy to the end, and
- * little is lost when one fails. But some cost much before their first row, because they read a
- * whole table for it (a join without an index, a window function): their chunks get so large that
- * this cost is small in comparison.
+ * The best size differs between queries, and between tables of one query. Most queries cost
+ * the same for each row, whatever a chunk's size: with small chunks all workers stay busy to the
+ * end, and little is lost when one fails. But some cost much before their first row, because they
+ * read a whole table for it (a join without an index, a window function): their chunks get so large
+ * that this cost is small in comparison.
  */
 #pragma once
 #include <stdbool.h>

@@ -7,7 +7,7 @@
  *
  *   feed_snapshot   all rows of the root table, as successive chunks of the key
  *   feed_poll       the documents that changed rows of one table affect, since a checkpoint
- *   feed_sweep      all rows, all documents of the index, all dead letters: finds what a poll cannot
+ *   feed_sweep      all rows, all documents of the index, all dead letters: what a poll cannot find
  *   feed_list       keys given by hand
  *
  * A new kind of feed fills in the functions of struct feed. It reads its rows and positions through

@@ -2,8 +2,8 @@
  * deleted rows, deleted links, rows whose cursor did not move.
  *
  *   SWEEP_RESUMED   the rows after the last key of a sweep that was broken off. If there are none,
- *                   the rows from the first one on: an engine that is stopped again and again during
- *                   the next stage would otherwise never compare a row again
+ *                   the rows from the first one on: an engine that is often stopped in the next
+ *                   stage would otherwise never compare a row again
  *   SWEEP_ROWS      the rows of the root table, in pages of the key; workers compare each document
  *                   with the index, and send only what differs
  *   SWEEP_IDS       the ids of the index: those without a row are deleted. They cost little, so a

@@ -86,8 +86,8 @@ static bool has_name(const char *list, const char *name, size_t name_len)
     return false;
 }
 
-/* Whether all transactions of the fence have ended. A prepared transaction's name begins with p, and
- * does not say which session began it: the fence waits for it in any case. */
+/* Whether all transactions of the fence have ended. A prepared transaction's name begins with p,
+ * and does not say which session began it: the fence waits for it in any case. */
 static bool is_over(const struct fence *f, const struct watermark_report *now)
 {
     if (now->xid < f->xid)

@@ -11,8 +11,8 @@
  * now(), from an application's clock, from a sequence. So the order of cursors is not the order in
  * which rows appear. The words:
  *
- *   horizon     a time: the start of the oldest open transaction. It may commit rows whose cursor is
- *               as old as that
+ *   horizon     a time: the start of the oldest open transaction. It may commit rows whose cursor
+ *               is as old as that
  *   watermark   a position that follows from it: below it, no new row can appear
  *   window      the rows at or above the watermark (window.from). A whole pass reads them all
  *
@@ -38,14 +38,14 @@
  *   equal values                    rows at the watermark's own cursor are in the window as long as
  *                                   the value may be written again: a truncated time until its
  *                                   second, minute or month is over, a number for ever
- *   local times                     are set back by an hour at the end of summer time: one hour more
+ *   local times                     are set back by an hour when summer ends: one hour more
  *   numbers                         of a sequence's cache, or of blocks, come late: 10,000 more
  *   rows that appear without a      `lookback` once more, below the candidate. They are those of a
  *   commit on this server           standby, a subscriber, a (materialized) view, a foreign table
  *
  * A transaction that is open for longer than horizon_limit would keep the watermark down for ever.
- * It is not waited for: the candidate becomes the watermark, and the window that the transaction may
- * still write to is kept as `rewind`. As soon as one such transaction has ended, that window is
+ * It is not waited for: the candidate becomes the watermark, and the window that the transaction
+ * may still write to is kept as `rewind`. As soon as one such transaction has ended, that window is
  * restored.
  *
  * checkpoint.at is for people and for the state file's mtime: the highest position read, but not

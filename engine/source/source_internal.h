@@ -40,7 +40,8 @@ struct source_opening { /* all borrowed */
     int table_line, key_line, cursor_line; /* of the script */
 };
 
-/* Looks up the table, its key and its cursor. ERR_USAGE, with file and line: the script is wrong. */
+/* Looks up the table, its key and its cursor. ERR_USAGE: the script is wrong; with file and
+ * line. */
 bool source_open_table(const struct source_opening *o, struct err *e);
 /* Whether the table may have rows without a key; also true of any view. */
 bool source_find_nullable(const struct source_opening *o, struct err *e);
