@@ -55,7 +55,7 @@ struct poll {
     struct buf version;    /* of the present row, as it is remembered */
 
     struct pass pass;
-    struct position behind;        /* the end of the pass's last page; cursor NULL: no page yet */
+    struct position read_to;       /* the end of its last page; cursor NULL: no page yet */
     struct watermark_report began; /* the report of its first page, without sessions */
     char *sessions;                /* owned: the sessions of that report; NULL: not asked */
 
@@ -76,7 +76,7 @@ static const struct source_table *table_of(const struct poll *p)
 static void begin_pass(struct poll *p)
 {
     pass_begin(&p->pass, clock_mono_us());
-    position_free(&p->behind);
+    position_free(&p->read_to);
 }
 
 static bool same_window(const struct window *a, const struct window *b)
@@ -100,7 +100,7 @@ static bool end_pass(struct poll *p)
     case PASS_IS_NOTHING:
         return true;
     case PASS_IS_VOID:
-        position_free(&p->behind);
+        position_free(&p->read_to);
         position_free(&p->checkpoint.pass);
         return true;
     case PASS_COUNTS_RESUMED:
@@ -151,7 +151,7 @@ static bool check_server(struct poll *p, const struct source_reader *r, struct e
 static bool wants_sessions(const struct poll *p)
 {
     int64_t clock_us = p->report.watermark.clock_us; /* 0: this is the first report */
-    return pass_is_whole(&p->pass) && !p->behind.cursor &&
+    return pass_is_whole(&p->pass) && !p->read_to.cursor &&
            (clock_us == 0 || watermark_wants_sessions(&p->rule, &p->checkpoint, clock_us));
 }
 
@@ -164,7 +164,7 @@ static struct source_page_request next_page(const struct poll *p)
                                         .slack = whole ? watermark_slack(&p->rule, c) : 0,
                                         .seen = seen,
                                         .xid = c->window.xid,
-                                        .behind = &p->behind,
+                                        .after = &p->read_to,
                                         .to = p->resume_to.cursor ? &p->resume_to : &p->limit,
                                         .rows = PAGE,
                                         .sessions = wants_sessions(p),
@@ -261,7 +261,7 @@ static bool take_rows(struct poll *p, const PGresult *page)
     ok = ok && (!highest.cursor ||
                 watermark_see(&p->rule, &p->checkpoint, &highest, &p->report.watermark));
     position_free(&highest);
-    return ok && (PQntuples(page) == 0 || position_copy(&p->behind, &p->page_end));
+    return ok && (PQntuples(page) == 0 || position_copy(&p->read_to, &p->page_end));
 }
 
 /* What the page means for the checkpoint and the pass. False: no memory. */
@@ -270,12 +270,12 @@ static bool judge_page(struct poll *p, const PGresult *page)
     bool resumed = p->resume_to.cursor != NULL, over = PQntuples(page) < PAGE;
     fanout_clear(&p->fanout);
     bool ok = checkpoint_copy(&p->before, &p->checkpoint) &&
-              (p->behind.cursor || begin_with(p, page)) && judge_report(p) && take_rows(p, page);
+              (p->read_to.cursor || begin_with(p, page)) && judge_report(p) && take_rows(p, page);
     if (!ok)
         return false;
     fanout_begin(&p->fanout, resumed);
     if (resumed && over) { /* the page whose fan-out was broken off; the pass continues above it */
-        position_move(&p->behind, &p->resume_to);
+        position_move(&p->read_to, &p->resume_to);
         p->moved = true;
         return true;
     }
@@ -397,7 +397,7 @@ static void poll_free(struct feed *f)
     checkpoint_free(&p->checkpoint);
     checkpoint_free(&p->before);
     position_free(&p->limit);
-    position_free(&p->behind);
+    position_free(&p->read_to);
     position_free(&p->page_end);
     position_free(&p->resume_to);
     source_report_free(&p->report);
@@ -417,7 +417,7 @@ static bool resume(struct poll *p)
     struct checkpoint *c = &p->checkpoint;
     if (c->pass.cursor && p->pass.state == PASS_WHOLE)
         pass_resume(&p->pass);
-    if (c->pass.cursor && !position_copy(&p->behind, &c->pass))
+    if (c->pass.cursor && !position_copy(&p->read_to, &c->pass))
         return false;
     if (c->fanout.cursor && c->after) {
         position_move(&p->resume_to, &c->fanout);

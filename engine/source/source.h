@@ -171,13 +171,13 @@ bool source_last(const struct source_reader *r, struct position *last, struct so
 struct source_page_request {
     const struct position *from; /* the window's lower end */
     int64_t slack; /* how far below `from` to begin, see watermark_slack; 0: from's key counts */
-    const struct position *seen;   /* the highest row seen before */
-    uint64_t xid;                  /* rows up to `seen` count only if their xmin is not below it */
-    const struct position *behind; /* the end of the page before this one */
-    const struct position *to;     /* rows above it do not count, unless they are at most `seen` */
-    int64_t rows;                  /* at most */
-    bool sessions;                 /* name the open transactions in the report */
-    bool no_versions;              /* a column of a view raises: do not read the rows' versions */
+    const struct position *seen;  /* the highest row seen before */
+    uint64_t xid;                 /* rows up to `seen` count only if their xmin is not below it */
+    const struct position *after; /* the end of the page before this one */
+    const struct position *to;    /* rows above it do not count, unless they are at most `seen` */
+    int64_t rows;                 /* at most */
+    bool sessions;                /* name the open transactions in the report */
+    bool no_versions;             /* a column of a view raises: do not read the rows' versions */
 };
 /* The next page of rows that may be new: *page, owned by the caller (PQclear); *report, freed
  * first. The functions below read the page; t is its table. */

@@ -125,11 +125,11 @@ static bool add_lower_end(struct source_statement *st, const struct source_table
                           const struct source_page_request *q, struct err *e)
 {
     bool above_seen = q->from == q->seen; /* no window: only rows above all that was seen */
-    if (!q->behind->cursor && !q->from->cursor)
+    if (!q->after->cursor && !q->from->cursor)
         return true;
     buf_adds(&st->sql, " AND ");
-    if (q->behind->cursor)
-        return add_position(st, t, q->behind, ABOVE, e);
+    if (q->after->cursor)
+        return add_position(st, t, q->after, ABOVE, e);
     if (q->slack > 0)
         add_slack(st, t, q);
     else if (q->from->key && q->xid != 0 && !above_seen)
