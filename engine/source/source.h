@@ -169,7 +169,7 @@ bool source_last(const struct source_reader *r, struct position *last, struct so
 
 /* Which rows a page is read from. All borrowed; a position whose cursor is NULL sets no limit. */
 struct source_page_request {
-    const struct position *from; /* the window's lower end */
+    const struct position *from; /* the window's lower end; `seen` itself: only rows above it */
     int64_t slack; /* how far below `from` to begin, see watermark_slack; 0: from's key counts */
     const struct position *seen;  /* the highest row seen before */
     uint64_t xid;                 /* rows up to `seen` count only if their xmin is not below it */

@@ -7,6 +7,7 @@
 #include "script/pipeline.h"
 #include "source/source_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -422,6 +423,7 @@ bool source_affected(const struct source_reader *r, const struct source_changed 
     size_t n = r->source->tables[0].key.n;
     struct source_statement st;
     PGresult *res;
+    assert(r->table->related && r->table->affected);
     source_statement_init(&st, SOURCE_ANY_ROWS, n);
     return add_affected(&st, r, changed, e) && source_read(r, &st, &res, e) &&
            source_take_keys(res, n, out, e);

@@ -3,6 +3,8 @@
 #include "model/batch.h"
 #include "source/source_internal.h"
 
+#include <assert.h>
+
 /* <select> (q.a, q.b) > ($1, $2) AND (q.a, q.b) <= ($3, $4)
  *
  * A chunk without a lower bound lacks the first condition, one without an upper bound the second;
@@ -45,6 +47,7 @@ bool source_fetch(const struct source_reader *root, const struct batch *b, bool 
     const struct source_key *k = &root->table->key;
     struct source_statement st;
     struct pg_statement statement;
+    assert(!root->table->related);
     source_statement_init(&st, SOURCE_ANY_ROWS, root->source->columns.n);
     buf_adds(&st.sql, root->source->select);
     bool ok = (b->is_range ? add_range : add_keys)(&st, k, b, e);

@@ -30,6 +30,7 @@ static bool walk(const struct source_reader *root, const char *after, const char
 {
     const struct source_table *t = root->table;
     struct source_statement st;
+    assert(!t->related);
     source_statement_init(&st, SOURCE_ANY_ROWS, t->key.n);
     buf_addf(&st.sql, "SELECT %s FROM %s", t->key.columns, t->name);
     if (after) {
@@ -88,6 +89,7 @@ static bool run_for_keys(const struct source_reader *root, struct source_stateme
 {
     size_t n = root->table->key.n;
     PGresult *res;
+    assert(!root->table->related);
     return source_run(root->pg, st, &res, e) && source_take_keys(res, n, out, e);
 }
 
