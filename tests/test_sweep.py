@@ -215,7 +215,7 @@ def test_an_index_that_does_not_give_back_what_was_sent_is_told_once(engine, pg,
     for _ in range(2):
         whole_sweep(running, wait_until)
     done = running.stop()
-    assert done.stderr.count("does not give back documents as they were sent") == 1 and why in done.stderr, done
+    assert done.stderr.count("does not return documents as they were sent") == 1 and why in done.stderr, done
     run(engine, path)
     done = run(engine, path, "--sweep")
     assert done.stderr.count("each sweep writes all of them again") == 1 and f"{ROWS} documents indexed" in done.stderr, done

@@ -23,7 +23,7 @@ bool worker_add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
     if (w->config->output == WORKER_INDEX && w->config->pipeline->sink.multi_index) {
-        stale_copies_note(&w->gone, key);
+        stale_copies_add(&w->gone, key);
         return true;
     }
     return w->config->output == WORKER_DOCUMENTS ||

@@ -25,7 +25,7 @@ static bool add_gone(struct worker *w, struct err *e)
 static bool prepare_multi_index(struct worker *w, struct err *e)
 {
     for (size_t i = 0; i < bulk_count(w->bulk); i++)
-        stale_copies_note(&w->sent, bulk_key(w->bulk, i));
+        stale_copies_add(&w->sent, bulk_key(w->bulk, i));
     if (w->batch->skip_unchanged &&
         !(stale_copies_find(&w->sent, e) && worker_drop_unchanged(w, false, e)))
         return false;
@@ -106,8 +106,8 @@ static bool send_prepared(struct worker *w, struct counts *counts, struct err *e
 static bool wants_echo(const struct worker *w)
 {
     const struct echo *echo = w->config->echo;
-    return !atomic_load(&echo->told) &&
-           (w->batch->skip_unchanged || (w->batch->is_range && !atomic_load(&echo->heard)));
+    return !atomic_load(&echo->warned) &&
+           (w->batch->skip_unchanged || (w->batch->is_range && !atomic_load(&echo->confirmed)));
 }
 
 bool worker_send(struct worker *w, struct err *e)
@@ -116,14 +116,14 @@ bool worker_send(struct worker *w, struct err *e)
     struct echo_sample sample = {0};
     bool ok = prepare(w, e);
     if (ok && wants_echo(w))
-        echo_take(&sample, w->bulk);
+        echo_sample_take(&sample, w->bulk);
     ok = ok && send_prepared(w, &counts, e);
     counts.rejected = 0; /* worker_report has counted them */
     worker_count(w, &counts);
     bulk_clear(w->bulk);
     if (ok)
-        echo_hear(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
-    echo_free(&sample);
+        echo_check(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
+    echo_sample_free(&sample);
     stale_copies_clear(&w->gone);
     return ok && worker_check_rejected(w, e);
 }

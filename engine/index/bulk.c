@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a key. Every server's limit; one longer key has them refuse the whole request with a 400
- * (tried: Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
+/* Bytes of a key: every server's limit. One longer key makes them refuse the whole request with a
+ * 400 (tested: Elasticsearch 7.10, OpenSearch 2.19 and 3.8). */
 enum { MAX_KEY = 512 };
 enum { MAX_NAMES = 8192 }; /* bytes of index, routing and pipeline, escaped */
 enum { REASON = 300 };
@@ -282,27 +282,27 @@ void bulk_compact(struct bulk *b)
 
 /* ---- judging ---- */
 
-struct answer { /* to one item */
+struct answer { /* the answer to one item */
     bool is_delete;
     int64_t status;
     bool has_error;
     struct es_error error; /* if it has one */
-    bool overloaded;       /* the table's, as is hint; that may be NULL */
+    bool overloaded;       /* from the table, like hint, which may be NULL */
     const char *hint;
 };
 
 enum verdict {
     DONE,      /* leaves the request */
-    UNCHANGED, /* leaves it: the index already holds something as new, or nothing */
-    REJECTED,  /* leaves it, and is told of: the server will never take it */
+    UNCHANGED, /* leaves it: the index already has something as new, or nothing to delete */
+    REJECTED,  /* leaves it, and is reported: the server rejects it for good */
     AGAIN,     /* stays: passing */
-    FOREIGN,   /* stays: final, a version that is not ours stands in the way */
-    BROKEN,    /* stays: final, no item can get through */
+    FOREIGN,   /* stays: final, it has a version that we did not issue */
+    BROKEN,    /* stays: final, no item can succeed */
     DAMAGED,   /* the answer contradicts itself: all stay */
 };
 
-/* The X of "[KEY]: version conflict, current version [X] is higher than the one provided [Y]". The
- * key may hold any words, so the last place counts. False: not found. */
+/* Reads the X of "[KEY]: version conflict, current version [X] is higher than the one provided
+ * [Y]". The key may contain any words, so the last match counts. False: not found. */
 static bool current_version(const char *reason, int64_t *out)
 {
     static const char mark[] = "current version [";
@@ -316,8 +316,8 @@ static bool current_version(const char *reason, int64_t *out)
     return end != last + sizeof mark - 1 && *end == ']';
 }
 
-/* Superseded by a version of ours is a success. Above all of ours: the index was written by
- * somebody else. */
+/* A conflict with a version of ours is a success. A version above all of ours means that another
+ * program wrote to the index. */
 static enum verdict judge_conflict(const struct bulk_sink *sink, const char *reason)
 {
     int64_t current;
@@ -326,7 +326,7 @@ static enum verdict judge_conflict(const struct bulk_sink *sink, const char *rea
     return sink->latest && current <= sink->latest(sink->arg) ? UNCHANGED : FOREIGN;
 }
 
-/* Without an error there is 200, 201 and, for a delete, 404. What an error means stands in
+/* Without an error the status is 200, 201 or, for a delete, 404. What an error means is in
  * es_answer.c. */
 static enum verdict judge(const struct bulk_sink *sink, struct answer *a)
 {
@@ -349,7 +349,7 @@ static enum verdict judge(const struct bulk_sink *sink, struct answer *a)
     case ES_REJECTED:
         return REJECTED;
     case ES_BROKEN:
-    case ES_TOO_LARGE: /* of whole answers alone */
+    case ES_TOO_LARGE: /* only of whole answers */
         break;
     }
     return BROKEN;
@@ -361,16 +361,16 @@ struct judging {
     const struct bulk_sink *sink;
     bool apply; /* false: only checks that the answer fits the request */
     /* found: */
-    size_t errors, put_off;
-    bool overloaded;   /* that is why some were put off */
+    size_t errors, postponed;
+    bool overloaded;   /* some were rejected because of overload */
     char damage[150];  /* what is wrong with the answer */
-    enum verdict stop; /* FOREIGN or BROKEN: of the first such item; else DONE */
+    enum verdict stop; /* FOREIGN or BROKEN, of the first such item; else DONE */
     char reason[REASON], stop_reason[REASON];
     const char *hint;
     const struct bulk_item *stopped;
 };
 
-/* The first thing that is wrong counts. Always false. */
+/* Keeps the first mistake. Always returns false. */
 __attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, const char *format,
                                                           ...)
 {
@@ -382,7 +382,7 @@ __attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, con
     return false;
 }
 
-/* Whose answer it is. */
+/* Checks which item the answer is about. */
 static bool check_id(struct json_reader *r, const char *key, size_t key_len, struct judging *j)
 {
     if (json_next(r) != JSON_STRING)
@@ -468,7 +468,7 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
         reject(j, item, (int)a->status, reason);
         break;
     case AGAIN:
-        if (j->put_off++ == 0)
+        if (j->postponed++ == 0)
             memcpy(j->reason, reason, sizeof reason);
         j->overloaded |= a->overloaded;
         break;
@@ -535,7 +535,7 @@ static bool read_whole(struct json_reader *r, struct judging *j)
     if (items != 1 || flags != 1)
         return damaged(j, "it has no %s", items != 1 ? "items" : "errors flag");
     return flag == (j->errors > 0) ||
-           damaged(j, "%zu of its items have errors, but its flag says otherwise", j->errors);
+           damaged(j, "%zu of its items have errors, which its errors flag contradicts", j->errors);
 }
 
 /* Reads the whole answer. False: it is damaged, or not the answer to these items. */
@@ -549,27 +549,25 @@ static bool read_answer(struct judging *j, const char *answer, size_t len)
     if (!ok && r.error)
         damaged(j, "%s at byte %zu", r.error, r.at);
     else if (!ok)
-        damaged(j, "not what a bulk request is answered with, at byte %zu", r.at);
+        damaged(j, "not the answer to a bulk request, at byte %zu", r.at);
     json_close(&r);
     return ok;
 }
 
-static bool tell_stop(const struct judging *j, struct err *e)
+static bool report_stop(const struct judging *j, struct err *e)
 {
     err_set(e, ERR_FINAL, "cannot %s document '%.150s': %s",
             j->stopped->is_delete ? "delete" : "index", key_of(j->b, j->stopped), j->stop_reason);
     if (j->stop == FOREIGN)
-        err_hint(e, "the index holds versions above any that we issued: it was restored or filled "
-                    "by another "
-                    "tool, or "
-                    "the database's clock went back; a new index, or --full into an empty one, "
-                    "starts afresh");
+        err_hint(e, "the index has versions above any that we issued: it was restored or filled by "
+                    "another tool, or the database's clock went back; use a new index, or empty "
+                    "this one and run with --full");
     else if (j->hint)
         err_hint(e, "%s", j->hint);
     return false;
 }
 
-/* No item has an error: what there is to know of each was noted when the answer was read. */
+/* No item has an error, and reading the answer has marked each one. */
 static void apply_all(struct judging *j)
 {
     for (size_t i = 0; i < j->n; i++) {
@@ -581,8 +579,8 @@ static void apply_all(struct judging *j)
     }
 }
 
-/* Nothing is done before the whole answer has been found sound; so where there are errors, it is
- * read twice. */
+/* Nothing changes before the whole answer is known to be sound, so an answer with errors is read
+ * twice. */
 static bool judge_part(struct judging *j, const char *answer, size_t len, struct err *e)
 {
     j->apply = false;
@@ -593,16 +591,17 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
         return true;
     }
     j->apply = true;
-    j->put_off = 0;
+    j->postponed = 0;
     j->overloaded = false;
     j->stop = DONE;
-    if (!read_answer(j, answer, len)) /* memory: what was not reached stays */
+    if (!read_answer(j, answer, len)) /* no memory: the items not reached stay */
         return err_memory(e);
     if (j->stop != DONE)
-        return tell_stop(j, e);
-    if (j->put_off == 0)
+        return report_stop(j, e);
+    if (j->postponed == 0)
         return true;
-    err_set(e, ERR_PASSING, "%zu of %zu items were put off: %s", j->put_off, j->n, j->reason);
+    err_set(e, ERR_PASSING, "%zu of %zu items were rejected for now: %s", j->postponed, j->n,
+            j->reason);
     e->overloaded = j->overloaded;
     return false;
 }
@@ -625,7 +624,7 @@ struct sending {
     struct judging judging;
 };
 
-/* How many items from the first on make up a request: one at least. */
+/* Counts the items from the first on that make up a request: at least one. */
 static size_t count_fitting(const struct bulk *b, size_t first, size_t n)
 {
     const struct bulk_item *from = &b->items[first];
@@ -650,16 +649,17 @@ static bool send_parts(struct sending *s, size_t first, size_t n, struct err *e)
     return true;
 }
 
-/* The server finds the request of len bytes too large: in halves, then, from now on, down to the
- * one item that never fits. Each item has the server's own word: a compressed one may fit where
- * several did not. */
+/* The server found a request of len bytes too large: from now on, requests have half the size, down
+ * to one item. Each item gets the server's own answer, since a compressed one may be accepted where
+ * several were not. */
 static bool split(struct sending *s, size_t first, size_t n, size_t len, struct err *e)
 {
     struct bulk *b = s->judging.b;
     b->most = b->most == 0 || len / 2 < b->most ? len / 2 : b->most;
     if (n > 1)
         return send_parts(s, first, n, e);
-    reject(&s->judging, &b->items[first], 413, "larger than the server takes in one request (413)");
+    reject(&s->judging, &b->items[first], 413,
+           "larger than the server accepts in one request (413)");
     return true;
 }
 
@@ -695,7 +695,7 @@ static void reject_long_keys(struct judging *j)
     for (size_t i = 0; i < j->b->n; i++)
         if (j->b->items[i].key_len > MAX_KEY)
             reject(j, &j->b->items[i], 400,
-                   "its key is longer than the 512 bytes that a search server takes");
+                   "its key is longer than 512 bytes, the search server's limit");
     bulk_compact(j->b);
 }
 

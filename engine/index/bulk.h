@@ -95,10 +95,10 @@ void bulk_set_request_bytes(struct bulk *b, size_t bytes);
 
 /* Sends all items, in one request or several, and judges the answers. True: all are done, and b is
  * empty. False, passing: what is left in b is to be sent again (429, 503 and the like, of the whole
- * or of those items). False, final: e says why (the index is gone, a privilege is missing, a version
- * was not issued by us: see bulk_foreign_version). A request that the server finds too large (413)
- * is split, and so are later ones. A key of more than 512 bytes is rejected before sending: servers
- * refuse a whole request because of one. */
+ * or of those items). False, final: e says why (the index is gone, a privilege is missing, a
+ * version was not issued by us: see bulk_foreign_version). A request that the server finds too
+ * large (413) is split, and so are later ones. A key of more than 512 bytes is rejected before
+ * sending: servers refuse a whole request because of one. */
 bool bulk_send(struct bulk *b, struct es *es, const char *index, const struct bulk_sink *sink,
                struct err *e);
 

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of one key overwrite each other's document, perhaps within this request: such a one tells
- * nothing. */
+/* Rows with the same key overwrite each other's document, perhaps within this request: such a
+ * document proves nothing. */
 static bool is_alone(const struct bulk *b, size_t item)
 {
     for (size_t i = 0; i < bulk_count(b); i++)
@@ -18,14 +18,14 @@ static bool is_alone(const struct bulk *b, size_t item)
     return true;
 }
 
-static char *copy(const char *text)
+static char *copy_string(const char *text)
 {
     return text ? strdup(text) : NULL;
 }
 
-void echo_take(struct echo_sample *s, const struct bulk *b)
+void echo_sample_take(struct echo_sample *s, const struct bulk *b)
 {
-    /* the last one: what this key had in earlier requests of the batch is overwritten */
+    /* the last one: earlier requests of the batch may have had this key, and are overwritten */
     size_t i = bulk_count(b);
     const char *document = NULL;
     *s = (struct echo_sample){0};
@@ -34,26 +34,26 @@ void echo_take(struct echo_sample *s, const struct bulk *b)
     if (!document || !is_alone(b, i - 1))
         return;
     s->key = strdup(bulk_key(b, i - 1));
-    s->index = copy(bulk_index(b, i - 1));
-    s->routing = copy(bulk_routing(b, i - 1));
+    s->index = copy_string(bulk_index(b, i - 1));
+    s->routing = copy_string(bulk_routing(b, i - 1));
     s->document = malloc(s->len + 1);
     s->version = bulk_version(b, i - 1);
     if (s->document)
         memcpy(s->document, document, s->len);
     if (!s->key || !s->document || (bulk_index(b, i - 1) && !s->index) ||
         (bulk_routing(b, i - 1) && !s->routing))
-        echo_free(s);
+        echo_sample_free(s);
 }
 
-struct hearing {
+struct comparison {
     const struct echo_sample *sample;
     bool same, other;
 };
 
-/* Another version is somebody's who wrote after us. */
+/* Another version was written by somebody else after us. */
 static bool hear(const struct index_document *d, void *arg, struct err *e)
 {
-    struct hearing *h = arg;
+    struct comparison *h = arg;
     const struct echo_sample *s = h->sample;
     (void)e;
     if (!d->found || d->version != s->version)
@@ -63,20 +63,18 @@ static bool hear(const struct index_document *d, void *arg, struct err *e)
     return true;
 }
 
-static void tell(const char *key, struct es *es, const char *index)
+static void warn_difference(const char *key, struct es *es, const char *index)
 {
     struct index_other other;
     index_why_other(es, index, &other);
-    log_warn("index '%s' does not give back documents as they were sent ('%s' for one): %s; so "
-             "each sweep "
-             "writes all of "
-             "them again; %s",
+    log_warn("index '%s' does not return documents as they were sent (for example '%s'): %s; so "
+             "each sweep writes all of them again; %s",
              index, key, other.why, other.remedy);
 }
 
-void echo_hear(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index)
+void echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index)
 {
-    struct hearing h = {.sample = s};
+    struct comparison h = {.sample = s};
     struct doc_location place = {s->index, s->routing};
     const char *key = s->key;
     struct err ignored;
@@ -91,12 +89,12 @@ void echo_hear(struct echo *echo, const struct echo_sample *s, struct es *es, co
                     &ignored))
         return;
     if (h.same)
-        atomic_store(&echo->heard, true);
-    if (h.other && !atomic_exchange(&echo->told, true))
-        tell(key, es, s->index ? s->index : index);
+        atomic_store(&echo->confirmed, true);
+    if (h.other && !atomic_exchange(&echo->warned, true))
+        warn_difference(key, es, s->index ? s->index : index);
 }
 
-void echo_free(struct echo_sample *s)
+void echo_sample_free(struct echo_sample *s)
 {
     free(s->key);
     free(s->index);

@@ -1,13 +1,12 @@
-/* echo: whether the index gives documents back as they were sent.
+/* echo: whether the index returns documents as they were sent.
  *
  * Uses     bulk, index, es, log.
  * Threads  any: the workers share one.
  *
- * A sweep compares bytes. An index that keeps something else (_source without some fields, or none;
- * one that the server makes up when asked; an ingest pipeline) has it write all documents again
- * each time. Of what a sweep, or a first load, sends, a document is therefore asked for again at
- * once, and what comes back otherwise is told: one warning, with what makes it so and what helps.
- * Nothing else depends on it: what goes wrong here is passed over.
+ * A sweep compares bytes. If an index stores something else (_source without some fields, or none
+ * at all; a synthetic _source; an ingest pipeline), each sweep writes all documents again. So one
+ * of the documents that a sweep or a first load sends is read back at once; if it differs, one
+ * warning says why and what helps. Nothing else depends on this: its errors are ignored.
  */
 #pragma once
 #include <stdatomic.h>
@@ -18,20 +17,20 @@
 struct bulk;
 struct es;
 
-struct echo {          /* zeroed: nothing is known yet */
-    atomic_bool heard; /* one came back as it was sent */
-    atomic_bool told;
+struct echo {              /* zeroed: nothing is known yet */
+    atomic_bool confirmed; /* a document was returned as it was sent */
+    atomic_bool warned;
 };
 
-struct echo_sample { /* a document on its way; bears being zeroed. All owned */
+struct echo_sample { /* a document being sent; safe to zero; all owned */
     char *key, *index, *routing, *document;
     size_t len;
     int64_t version;
 };
 
-/* Copies one of the documents in b; a sample without a key: there is none that would tell, or no
+/* Copies one of the documents in b. A sample without a key: none is suitable, or there was no
  * memory. */
-void echo_take(struct echo_sample *s, const struct bulk *b);
-/* Once they have been sent: asks index for it. */
-void echo_hear(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index);
-void echo_free(struct echo_sample *s);
+void echo_sample_take(struct echo_sample *s, const struct bulk *b);
+/* Reads the document back from index, once it has been sent, and warns if it differs. */
+void echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index);
+void echo_sample_free(struct echo_sample *s);

@@ -14,10 +14,10 @@
 /* bytes: settings with a large list of synonyms have some megabytes */
 enum { MAX_REQUEST = 64 << 20 };
 
-/* ---- looking ---- */
+/* ---- inspecting ---- */
 
-/* "60s", "1h", "1.5m", "500ms", "-1" to milliseconds. The server prints what somebody once
- * wrote. */
+/* Reads "60s", "1h", "1.5m", "500ms", "-1" as milliseconds. The server returns it as somebody wrote
+ * it. */
 static bool read_time(const char *text, int64_t *ms)
 {
     static const struct {
@@ -46,13 +46,13 @@ static bool read_text(struct json_reader *r, char *out, size_t size)
     return true;
 }
 
-struct looking {
+struct answered { /* what an answer says of the index */
     size_t indexes;
     char name[INDEX_NAME], uuid[INDEX_UUID], gc[INDEX_UUID];
 };
 
-/* The members of "settings" or "defaults": flat, as was asked for. */
-static bool read_settings(struct json_reader *r, struct looking *l)
+/* Reads the members of "settings" or "defaults": flat, as requested. */
+static bool read_settings(struct json_reader *r, struct answered *l)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
@@ -67,7 +67,7 @@ static bool read_settings(struct json_reader *r, struct looking *l)
 }
 
 /* {"settings":{...},"defaults":{...}} */
-static bool read_index(struct json_reader *r, struct looking *l)
+static bool read_index(struct json_reader *r, struct answered *l)
 {
     if (json_next(r) != JSON_OBJECT)
         return false;
@@ -78,8 +78,8 @@ static bool read_index(struct json_reader *r, struct looking *l)
     return r->token == JSON_OBJECT_END;
 }
 
-/* {"INDEX":{...}}: under the index's own name, whatever alias we asked for. */
-static bool read_look(const struct es_answer *a, struct looking *l)
+/* Reads {"INDEX":{...}}: the index's own name, even if asked by an alias. */
+static bool read_info(const struct es_answer *a, struct answered *l)
 {
     struct json_reader r;
     json_open_loose(&r, a->body.data, a->body.len);
@@ -94,32 +94,34 @@ static bool read_look(const struct es_answer *a, struct looking *l)
     return ok;
 }
 
-/* A 404 of somebody else's, such as a gateway's page, does not mean that the index is gone. */
+/* A 404 of another program, such as a gateway's page, does not mean that the index is gone. */
 static bool is_page(const struct es_answer *a)
 {
     return a->body.len > 0 && a->body.data[0] != '{';
 }
 
-static bool judge_look(const struct es *es, const struct es_answer *a, const char *index,
+static bool judge_info(const struct es *es, const struct es_answer *a, const char *index,
                        struct index_info *info, struct err *e)
 {
-    struct looking l = {0};
+    struct answered l = {0};
     if (a->status == 404 && !is_page(a))
         return true;
     if (a->status != 404 && !es_check(a, e))
         return err_wrap(e, "index '%s'", index);
-    if (a->body.len == 0 || !read_look(a, &l))
+    if (a->body.len == 0 || !read_info(a, &l))
         return es_unknown(es, a, false, e) || err_wrap(e, "index '%s'", index);
-    if (l.indexes == 0) /* a pattern that fits nothing */
+    if (l.indexes == 0) /* a pattern that matches nothing */
         return true;
     info->several = l.indexes > 1;
     if (info->several)
         return true;
     if (!l.uuid[0])
-        return err_set(e, ERR_FINAL, "cannot look at index '%s': the server does not tell its uuid",
-                       index);
+        return err_set(
+            e, ERR_FINAL,
+            "cannot read the settings of index '%s': the server does not report its uuid", index);
     if (!read_time(l.gc, &info->gc_deletes_ms))
-        return err_set(e, ERR_FINAL, "cannot look at index '%s': its index.gc_deletes is '%s'",
+        return err_set(e, ERR_FINAL,
+                       "cannot read the settings of index '%s': invalid index.gc_deletes '%s'",
                        index, l.gc);
     memcpy(info->uuid, l.uuid, sizeof info->uuid);
     memcpy(info->name, l.name, sizeof info->name);
@@ -138,11 +140,11 @@ static bool ask_settings(struct es *es, const char *index, struct es_answer *a, 
         a, e);
 }
 
-static bool look(struct es *es, const char *index, struct index_info *info, struct err *e)
+static bool get_info(struct es *es, const char *index, struct index_info *info, struct err *e)
 {
     struct es_answer a = {0};
     *info = (struct index_info){0};
-    bool ok = ask_settings(es, index, &a, e) && judge_look(es, &a, index, info, e);
+    bool ok = ask_settings(es, index, &a, e) && judge_info(es, &a, index, info, e);
     es_answer_free(&a);
     return ok;
 }
@@ -150,12 +152,12 @@ static bool look(struct es *es, const char *index, struct index_info *info, stru
 bool index_meet(struct es *es, const char *index, struct err *e)
 {
     struct es_answer a = {0};
-    struct looking l = {0};
+    struct answered l = {0};
     bool ok = ask_settings(es, index, &a, e);
     if (ok && a.status == 404)
         ok = es_is_own_error(&a) || es_unknown(es, &a, true, e);
     else if (ok && (ok = es_check(&a, e) || err_wrap(e, "index '%s'", index)))
-        ok = (a.body.len > 0 && read_look(&a, &l) && l.indexes > 0) || es_unknown(es, &a, true, e);
+        ok = (a.body.len > 0 && read_info(&a, &l) && l.indexes > 0) || es_unknown(es, &a, true, e);
     es_answer_free(&a);
     return ok;
 }
@@ -163,7 +165,7 @@ bool index_meet(struct es *es, const char *index, struct err *e)
 bool index_get_info(struct es *es, const char *index, struct index_info *info, struct err *e)
 {
     char target[INDEX_NAME];
-    if (!look(es, index, info, e))
+    if (!get_info(es, index, info, e))
         return false;
     if (!info->several)
         return true;
@@ -175,7 +177,7 @@ bool index_get_info(struct es *es, const char *index, struct index_info *info, s
             "cannot write to '%s': it is an alias of several indexes, none of which is its write "
             "index",
             index);
-    if (!look(es, target, info, e))
+    if (!get_info(es, target, info, e))
         return false;
     info->several = true;
     return true;
@@ -187,9 +189,9 @@ struct settings {
     bool has_gc_deletes, empty;
 };
 
-/* Walks through settings, and into their "index" object: servers take {"index":{"gc_deletes"}},
+/* Reads settings, and their "index" object: servers accept {"index":{"gc_deletes"}},
  * "index.gc_deletes" and "gc_deletes". False: they are not one JSON object. */
-static bool walk_settings(struct json_reader *r, struct settings *s)
+static bool read_members(struct json_reader *r, struct settings *s)
 {
     bool inside = false; /* of "index" */
     for (;;) {
@@ -211,17 +213,17 @@ static bool walk_settings(struct json_reader *r, struct settings *s)
         } else if (json_next(r) == JSON_OBJECT) {
             inside = true;
         } else {
-            return false; /* no server takes "index": 1 */
+            return false; /* no server accepts "index": 1 */
         }
     }
 }
 
-static bool look_at_settings(const char *text, struct settings *s)
+static bool read_script_settings(const char *text, struct settings *s)
 {
     struct json_reader r;
     *s = (struct settings){.empty = true};
     json_open(&r, text, strlen(text));
-    bool ok = json_next(&r) == JSON_OBJECT && walk_settings(&r, s) && json_end(&r);
+    bool ok = json_next(&r) == JSON_OBJECT && read_members(&r, s) && json_end(&r);
     json_close(&r);
     return ok;
 }
@@ -230,7 +232,7 @@ static bool look_at_settings(const char *text, struct settings *s)
 static bool add_body(struct buf *b, const char *settings, const char *mappings, struct err *e)
 {
     struct settings s = {.empty = true};
-    if (settings && !look_at_settings(settings, &s))
+    if (settings && !read_script_settings(settings, &s))
         return err_set(e, ERR_USAGE, "settings are not a JSON object");
     buf_adds(b, "{\"settings\":");
     if (s.has_gc_deletes) {
@@ -255,15 +257,16 @@ static bool judge_create(const struct es_answer *a, const char *index, struct er
     if (a->status == 400 && strncmp(reason, "resource_already_exists_exception", 33) == 0)
         return true;
     if (!es_check(a, e)) {
-        /* validation_exception: the cluster has its fill of shards, which is no fault of the
-         * request. */
+        /* validation_exception: the cluster has reached its limit of shards, which is no fault of
+         * the request. */
         if (a->status == 400 && strncmp(reason, "validation_exception", 20) != 0)
             e->fault = ERR_FAULT_REQUEST;
         return err_wrap(
             e, e->kind == ERR_PASSING ? "could not create index '%s'" : "cannot create index '%s'",
             index);
     }
-    if (index_unacknowledged(a)) /* the cluster was too slow: the next try finds it there, or not */
+    /* the cluster was too slow: the next attempt sees whether the index exists */
+    if (index_unacknowledged(a))
         return err_set(e, ERR_PASSING, "could not create index '%s': not acknowledged in time",
                        index);
     return true;
@@ -306,7 +309,7 @@ static bool read_refresh(const struct es_answer *a, struct index_shards *s)
     return ok;
 }
 
-/* Fewer successful than all is usual: replicas without a node. */
+/* Fewer successful shards than all are normal: replicas without a node. */
 static bool judge_refresh(const struct es_answer *a, struct err *e)
 {
     struct index_shards s = INDEX_NO_SHARDS;

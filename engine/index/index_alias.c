@@ -59,8 +59,8 @@ static size_t first_index(const struct aliases *a)
     return a->tree.n > 1 ? json_tree_first(&a->tree, 1) : 0;
 }
 
-/* The properties of `alias` at that index: {"filter":..,"is_write_index":..}; 0: it is not
- * there. */
+/* The properties of `alias` at an index: {"filter":..,"is_write_index":..}; 0: the index does not
+ * have it. */
 static size_t properties(const struct aliases *a, size_t index, const char *alias)
 {
     return json_tree_find(&a->tree, json_tree_find(&a->tree, index, "aliases"), alias);
@@ -98,7 +98,7 @@ static void add_action(struct buf *b, const char *verb, const char *index, const
     }
 }
 
-/* An earlier try came through, though its answer was lost. */
+/* An earlier attempt succeeded, though its answer was lost. */
 static bool is_swapped(const struct aliases *a, const char *fresh)
 {
     char name[INDEX_NAME];
@@ -109,7 +109,7 @@ static bool is_swapped(const struct aliases *a, const char *fresh)
     return strcmp(name, fresh) == 0;
 }
 
-/* Adds the properties that an alias has: a filter, routing. */
+/* Appends the properties that an alias has: a filter, routing. */
 static void add_properties(struct buf *b, const struct json_tree *t, size_t properties)
 {
     if (!properties || t->nodes[properties].value.len <= 2)
@@ -190,10 +190,10 @@ bool index_swap(struct es *es, const char *alias, const char *old, const char *f
         ok = add_actions(&body, &a, &s, e) && send_actions(es, &body, e);
     buf_free(&body);
     close_aliases(&a);
-    return ok || err_wrap(e, "could not have alias '%s' stand for '%s'", alias, fresh);
+    return ok || err_wrap(e, "could not point alias '%s' to index '%s'", alias, fresh);
 }
 
-/* ---- old ones ---- */
+/* ---- old indexes ---- */
 
 /* "movies-20261124-133005" */
 static bool is_ours(const char *index, const char *alias)
@@ -213,8 +213,8 @@ static int newest_first(const void *a, const void *b)
     return strcmp(b, a);
 }
 
-/* The names of those without an alias, sorted: an array of n times INDEX_NAME bytes, the
- * caller's. */
+/* Lists the names of our indexes without an alias, sorted: an array of n times INDEX_NAME bytes,
+ * owned by the caller. */
 static bool list_old(const struct aliases *a, const char *alias, char (**names)[INDEX_NAME],
                      size_t *n, struct err *e)
 {

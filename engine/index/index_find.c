@@ -11,9 +11,9 @@
 
 enum {
     MAX_KEYS = 1000,        /* in one request */
-    MAX_HITS = 10000,       /* of one answer: what servers allow unless told otherwise */
+    MAX_HITS = 10000,       /* of one answer: the servers' default limit */
     MAX_REQUEST = 64 << 20, /* bytes */
-    MAX_NAME = 1024,        /* bytes of an index or a routing that is ours */
+    MAX_NAME = 1024,        /* bytes of a key, an index or a routing of ours */
 };
 
 struct finding { /* one request and its answer */
@@ -27,7 +27,7 @@ struct finding { /* one request and its answer */
     struct index_shards shards;
     int64_t total, hits;
     bool timed_out;
-    int parts; /* timed_out, _shards, total: how many were told */
+    int parts; /* how many of timed_out, _shards and total the answer has */
     bool refused;
 };
 
@@ -55,7 +55,7 @@ static bool read_name(struct json_reader *r, char *out, size_t size)
     return true;
 }
 
-/* The rest of {"_index":...,"_id":...,"_version":...,"_routing":...}. */
+/* Reads the rest of {"_index":...,"_id":...,"_version":...,"_routing":...}. */
 static bool read_hit(struct json_reader *r, struct finding *f)
 {
     char key[MAX_NAME], index[MAX_NAME], routing[MAX_NAME];
@@ -144,10 +144,10 @@ static bool judge(struct finding *f, struct err *e)
     if (!index_all_shards(&f->shards, e))
         return false;
     if (f->hits > f->total || (f->hits < f->total && f->total <= MAX_HITS))
-        return err_set(e, ERR_PASSING, "it found %" PRId64 " documents and told %" PRId64, f->total,
-                       f->hits);
+        return err_set(e, ERR_PASSING, "it found %" PRId64 " documents but returned %" PRId64,
+                       f->total, f->hits);
     return f->total <= MAX_HITS ||
-           err_set(e, ERR_FINAL, "document '%.100s' is there %" PRId64 " times", f->keys[0],
+           err_set(e, ERR_FINAL, "document '%.100s' exists %" PRId64 " times", f->keys[0],
                    f->total);
 }
 
@@ -167,7 +167,7 @@ static bool ask(struct finding *f, struct es *es, const char *indices, struct er
     }
     buf_adds(&body, "]}}}");
     if (!ok)
-        err_set(e, ERR_FINAL, "cannot look for a document whose key is not UTF-8");
+        err_set(e, ERR_FINAL, "cannot search for a document whose key is not UTF-8");
     else if (body.failed)
         ok = err_memory(e);
     ok = ok && index_ask(es,
@@ -182,7 +182,7 @@ static bool ask(struct finding *f, struct es *es, const char *indices, struct er
     return ok;
 }
 
-/* *smaller: there are more documents than one answer tells of; with fewer keys it may work. */
+/* *smaller: there are more documents than one answer can hold; with fewer keys it may succeed. */
 static bool find_part(struct finding *f, struct es *es, const char *indices, bool *smaller,
                       struct err *e)
 {

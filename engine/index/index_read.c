@@ -11,10 +11,10 @@
 #include <string.h>
 
 enum {
-    MAX_KEYS = 500, /* in one request: usual documents make some megabytes of them */
-    /* bytes, for several documents; a single one may be as large as any answer */
+    MAX_KEYS = 500, /* in one request: usual documents have some megabytes together */
+    /* bytes, for several documents; one document may be as large as any answer */
     MAX_ANSWER = 16 << 20,
-    MAX_REQUEST = 64 << 20, /* bytes: a key has 512 at most, 3 KB if all of it is escaped */
+    MAX_REQUEST = 64 << 20, /* bytes: a key has at most 512, or 3 KB if all of it is escaped */
 };
 
 /* ---- counting ---- */
@@ -83,11 +83,11 @@ struct fetch { /* one request and its answer */
     bool apply; /* false: only checks that the answer fits the request */
     struct err *e;
     /* found by the first pass: */
-    enum err_kind trouble; /* the worst that befell a document; ERR_NONE: all is well */
-    const char *key;       /* whose it is */
+    enum err_kind trouble; /* the most severe error of any document; ERR_NONE: none */
+    const char *key;       /* of that document */
     char reason[300];
     const char *reached; /* the last document that was begun, for a damaged answer */
-    /* and by the second: */
+    /* found by the second pass: */
     bool refused; /* by visit */
 };
 
@@ -107,7 +107,7 @@ static bool read_source(struct json_reader *r, const struct fetch *f, struct ind
     return true;
 }
 
-/* The value of a member whose name was the last token. */
+/* Reads the value of a member whose name was the last token. */
 static bool read_member(struct json_reader *r, const struct fetch *f, struct index_document *d,
                         struct member_count *c, struct es_error *error)
 {
@@ -136,8 +136,8 @@ static bool read_member(struct json_reader *r, const struct fetch *f, struct ind
     return json_skip(r);
 }
 
-/* The errors of a document have no status. These the same request would meet again; any other is
- * some shard's, which may be elsewhere, or well, by then. */
+/* A document's error has no status. These errors would come again with the same request; any other
+ * is one shard's, which may have moved or recovered by then. */
 static enum err_kind judge_error(const struct es_error *error)
 {
     static const char *const final[] = {"index_not_found_exception", "index_closed_exception",
@@ -152,7 +152,7 @@ static enum err_kind judge_error(const struct es_error *error)
                                                                            : ERR_PASSING;
 }
 
-static void note_trouble(struct fetch *f, const char *key, enum err_kind kind, const char *reason)
+static void keep_trouble(struct fetch *f, const char *key, enum err_kind kind, const char *reason)
 {
     if (f->trouble == ERR_FINAL || f->trouble == kind)
         return;
@@ -161,8 +161,8 @@ static void note_trouble(struct fetch *f, const char *key, enum err_kind kind, c
     snprintf(f->reason, sizeof f->reason, "%s", reason);
 }
 
-/* Reads the rest of a document's object, whose brace was the last token. False: damaged, or
- * another's. */
+/* Reads the rest of a document's object, whose brace was the last token. False: damaged, or another
+ * document's. */
 static bool read_document(struct json_reader *r, struct fetch *f, struct index_document *d)
 {
     struct member_count c = {0};
@@ -174,10 +174,10 @@ static bool read_document(struct json_reader *r, struct fetch *f, struct index_d
         c.sources > 1)
         return false;
     if (c.errors > 0 &&
-        d->key[0]) { /* the empty key is one that no document can have: servers call it an error */
+        d->key[0]) { /* no document can have the empty key: servers report it as an error */
         char reason[sizeof f->reason];
         es_error_text(&error, reason, sizeof reason);
-        note_trouble(f, d->key, judge_error(&error), reason);
+        keep_trouble(f, d->key, judge_error(&error), reason);
         return true;
     }
     if (!d->found) {
@@ -206,7 +206,7 @@ static bool read_documents(struct json_reader *r, struct fetch *f)
     return r->token == JSON_ARRAY_END && i == f->n;
 }
 
-/* {"docs":[...]}. False: it is damaged, or not the answer to these keys, or visit refused. */
+/* Reads {"docs":[...]}. False: it is damaged, or not the answer to these keys, or visit refused. */
 static bool read_answer(struct fetch *f)
 {
     struct json_reader r;
@@ -263,14 +263,15 @@ static bool add_ids(struct buf *b, const struct fetch *f, struct err *e)
         buf_adds(b, i > 0 ? "," : "");
         if (!(f->locations ? add_doc(b, f->keys[i], &f->locations[i])
                            : add_text(b, "", f->keys[i])))
-            return err_set(e, ERR_FINAL, "cannot ask for a document whose key is not UTF-8");
+            return err_set(e, ERR_FINAL, "cannot read a document whose key is not UTF-8");
     }
     buf_adds(b, "]}");
     return !b->failed || err_memory(e);
 }
 
-/* Any filter_path has the server write the source anew: 1.10 becomes 1.1, and long decimals lose
- * digits (tried: Elasticsearch 7.10, OpenSearch 2.19). So an answer with sources comes whole. */
+/* With any filter_path, the server rewrites the source: 1.10 becomes 1.1, and long decimals lose
+ * digits (tested: Elasticsearch 7.10, OpenSearch 2.19). So an answer with sources is requested
+ * without one. */
 static bool ask_for(struct fetch *f, struct es *es, const char *index, struct err *e)
 {
     struct buf body;
@@ -285,8 +286,8 @@ static bool ask_for(struct fetch *f, struct es *es, const char *index, struct er
     return ok;
 }
 
-/* *smaller: with fewer keys it may work. Nothing says so outright (an answer above our ceiling is
- * one final error among others); a request that fails for another reason fails so with one key,
+/* *smaller: with fewer keys it may succeed. No answer says so directly (an answer above our limit
+ * is one final error among others); a request that fails for another reason fails with one key,
  * too. */
 static bool fetch(struct fetch *f, struct es *es, const char *index, bool *smaller, struct err *e)
 {

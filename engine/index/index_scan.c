@@ -12,10 +12,10 @@
 #include <string.h>
 
 enum {
-    PAGE = 2000, /* keys: some 200 KB; servers allow 10,000 unless told otherwise */
-    /* values in one "terms": servers allow 65,536, unless told otherwise */
+    PAGE = 2000, /* keys: some 200 KB; the servers' default limit is 10,000 */
+    /* values in one "terms": the servers' default limit is 65,536 */
     MAX_TERMS = 10000,
-    MAX_REQUEST = 64 << 20,  /* bytes; servers take 100 MB */
+    MAX_REQUEST = 64 << 20,  /* bytes; servers accept 100 MB */
     MAX_SCROLL_ID = 1 << 20, /* bytes: 60 for each shard */
     MAX_PAGE = 64 << 20,     /* bytes of keys */
 };
@@ -26,20 +26,20 @@ struct index_scan {
     char *index;   /* owned */
     struct es_answer answer;
     struct buf id;     /* of the scroll */
-    struct buf text;   /* this page's keys, a zero byte behind each */
+    struct buf text;   /* this page's keys, each with a final zero byte */
     const char **keys; /* owned; point into text */
     size_t n, cap;
-    int64_t seen, total; /* keys so far, and in all */
-    bool begun;          /* the first page was handed out */
-    bool broken;         /* no page follows: the server's place in the walk is not ours any more */
-    bool silent;         /* the last request found no answer */
+    int64_t seen, total; /* keys so far, and of the whole scan */
+    bool begun;          /* the first page was returned */
+    bool broken;         /* no page follows: the server's position may differ from ours */
+    bool silent;         /* the last request got no answer */
 };
 
 /* ---- a page ---- */
 
 struct page {
     struct index_shards shards;
-    int ids, times, shard_lists, hits, totals, lists; /* how often each was told */
+    int ids, times, shard_lists, hits, totals, lists; /* how often the answer has each */
     bool timed_out, zero_byte;
     int64_t total;
 };
@@ -61,7 +61,7 @@ static bool read_total(struct json_reader *r, struct page *p)
     return r->token == JSON_OBJECT_END && value && exact;
 }
 
-/* The rest of {"_id":"..."}. */
+/* Reads the rest of {"_id":"..."}. */
 static bool read_hit(struct json_reader *r, struct index_scan *s, struct page *p)
 {
     int ids = 0;
@@ -144,7 +144,7 @@ static bool read_page(struct index_scan *s, struct page *p)
     return ok;
 }
 
-/* The page's keys out of its text. */
+/* Lists the page's keys, which lie in its text one after the other. */
 static bool list_keys(struct index_scan *s, struct err *e)
 {
     if (s->n > s->cap) {
@@ -160,9 +160,9 @@ static bool list_keys(struct index_scan *s, struct err *e)
     return true;
 }
 
-/* The count is what a walk is held to. A page can get lost without an error: when a connection that
- * was kept alive breaks before the answer's first byte, libcurl sends the request again, and the
- * server turns another page. */
+/* Checks the scan against the server's count. A page can get lost without an error: when a
+ * connection that was kept alive breaks before the answer's first byte, libcurl sends the request
+ * again, and the server moves on to the next page. */
 static bool add_up(struct index_scan *s, const struct page *p, struct err *e)
 {
     if (!s->begun)
@@ -186,7 +186,7 @@ static bool take_page(struct index_scan *s, struct err *e)
     if (p.timed_out)
         return err_set(e, ERR_PASSING, "the server ran out of time");
     if (p.zero_byte)
-        return err_set(e, ERR_FINAL, "it holds a key with a zero byte: no key of ours");
+        return err_set(e, ERR_FINAL, "it has a key with a zero byte, which is not one of ours");
     return index_all_shards(&p.shards, e) && list_keys(s, e) && add_up(s, &p, e);
 }
 
@@ -195,9 +195,9 @@ static bool take_page(struct index_scan *s, struct err *e)
 struct field { /* what the mapping says of it */
     const char *name;
     size_t nested;   /* length of the innermost part of the name that is a nested object; 0: none */
-    bool is_text;    /* analysed: no key could be found in it */
-    char exact[100]; /* a sub-field of it with whole values, or empty */
-    char *asked;     /* owned: NAME.EXACT, if that is the one to be asked; else NULL */
+    bool is_text;    /* analysed: no key can be found in it */
+    char exact[100]; /* a sub-field of it for whole values, or empty */
+    char *asked;     /* owned: NAME.EXACT if that is to be searched; else NULL */
 };
 
 static bool read_type(struct json_reader *r, char *out, size_t size)
@@ -210,7 +210,7 @@ static bool read_type(struct json_reader *r, char *out, size_t size)
     return true;
 }
 
-/* {"keyword":{"type":"keyword","ignore_above":256},...}: keeps the first keyword. */
+/* Reads {"keyword":{"type":"keyword","ignore_above":256},...}: keeps the first keyword. */
 static bool read_subfields(struct json_reader *r, struct field *f)
 {
     if (json_next(r) != JSON_OBJECT)
@@ -234,8 +234,8 @@ static bool read_subfields(struct json_reader *r, struct field *f)
 
 static bool read_properties(struct json_reader *r, struct field *f, const char *rest);
 
-/* One property; end: behind its part of the field's name. Recursion: as deep as the name has
- * dots. */
+/* Reads one property; end: after its part of the field's name. The recursion is as deep as the name
+ * has dots. */
 static bool read_property(struct json_reader *r, struct field *f, const char *end)
 {
     char type[40] = "";
@@ -257,7 +257,7 @@ static bool read_property(struct json_reader *r, struct field *f, const char *en
     return r->token == JSON_OBJECT_END;
 }
 
-/* {"NAME":{...},...}: goes into those that rest begins with. */
+/* Reads {"NAME":{...},...}: goes into the properties that rest begins with. */
 static bool read_properties(struct json_reader *r, struct field *f, const char *rest)
 {
     size_t left = strlen(rest);
@@ -308,9 +308,9 @@ static bool no_name(struct field *f, struct err *e)
 }
 
 /* The mapping must be read: "nested" with ignore_unmapped on a path that is a plain object is an
- * error (tried: Elasticsearch 7.10, OpenSearch 2.19), and "terms" on analysed text finds nothing. A
- * field that is not mapped finds nothing either, and rightly: no document has it yet. */
-static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
+ * error (tested: Elasticsearch 7.10, OpenSearch 2.19), and "terms" on analysed text finds nothing.
+ * A field that is not mapped finds nothing either, correctly: no document has it yet. */
+static bool inspect_field(struct index_scan *s, struct field *f, struct err *e)
 {
     if (!index_ask(s->es, &(struct index_request){"GET", s->index, "/_mapping", NULL}, &s->answer,
                    e) ||
@@ -322,7 +322,7 @@ static bool look_at_field(struct index_scan *s, struct field *f, struct err *e)
         return true;
     if (f->exact[0])
         return asprintf(&f->asked, "%s.%s", f->name, f->exact) >= 0 || no_name(f, e);
-    err_set(e, ERR_FINAL, "cannot look for documents by '%s': it is mapped as analysed text",
+    err_set(e, ERR_FINAL, "cannot search for documents by '%s': it is mapped as analysed text",
             f->name);
     return err_hint(e, "map '%s' as \"keyword\", or give it a sub-field of that type", f->name);
 }
@@ -343,7 +343,7 @@ static bool add_terms(struct buf *b, const char *field, const char *const *value
     return ok;
 }
 
-/* One clause even for no values: it finds nothing, where a "bool" without clauses finds
+/* Adds one clause even for no values: it finds nothing, while a "bool" without clauses finds
  * everything. */
 static bool add_clauses(struct buf *b, const struct field *f, const char *const *values, size_t n)
 {
@@ -381,18 +381,19 @@ static bool add_search(struct buf *b, const struct field *f, const char *const *
     buf_addf(b, "{\"size\":%d,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true",
              PAGE);
     if (f && !add_query(b, f, values, n))
-        return err_set(e, ERR_FINAL, "cannot look for documents by '%s': a value is not UTF-8",
+        return err_set(e, ERR_FINAL, "cannot search for documents by '%s': a value is not UTF-8",
                        f->name);
     buf_adds(b, "}");
     if (b->failed && b->len > b->max / 4)
-        return err_set(e, ERR_FINAL, "cannot look for documents by %zu values at once", n);
+        return err_set(e, ERR_FINAL, "cannot search for documents by %zu values at once", n);
     return !b->failed || err_memory(e);
 }
 
 #define PARTS "filter_path=_scroll_id,timed_out,_shards,hits.total,hits.hits._id"
 
-/* A walk sees what was searchable when it began, so all that was written is made so first. Where we
- * may not, the server's own refreshes have to do (every second, unless set otherwise). */
+/* A scan sees what was searchable when it began, so everything written is made searchable first.
+ * Without the privilege, the server's own refreshes have to do (every second, unless set
+ * otherwise). */
 static bool make_searchable(struct index_scan *s, struct err *e)
 {
     return index_refresh(s->es, s->index, e) || e->kind == ERR_FINAL;
@@ -418,10 +419,10 @@ static bool open_scan(struct index_scan *s, const char *field, const char *const
                       struct err *e)
 {
     struct field f = {.name = field};
-    bool ok = make_searchable(s, e) && (!field || look_at_field(s, &f, e)) &&
+    bool ok = make_searchable(s, e) && (!field || inspect_field(s, &f, e)) &&
               begin(s, field ? &f : NULL, values, n, e);
     free(f.asked);
-    return ok || err_wrap(e, "walk through index '%s'", s->index);
+    return ok || err_wrap(e, "scan of index '%s'", s->index);
 }
 
 struct index_scan *index_scan_open(struct es *es, const char *index, const char *field,
@@ -445,16 +446,16 @@ struct index_scan *index_scan_open(struct es *es, const char *index, const char 
     return NULL;
 }
 
-/* ---- going on ---- */
+/* ---- the next pages ---- */
 
-/* {"scroll":"5m","scroll_id":"..."}; keep false: without the first. */
+/* Sends {"scroll":"5m","scroll_id":"..."}; keep false: without the first member. */
 static bool ask_scroll(struct index_scan *s, const char *method, const char *path, bool keep,
                        struct err *e)
 {
     struct buf body;
     buf_init(&body, MAX_REQUEST);
     buf_adds(&body, keep ? "{\"scroll\":\"" KEEP "\",\"scroll_id\":" : "{\"scroll_id\":");
-    json_add_string(&body, s->id.data, s->id.len); /* valid: the reader has checked it */
+    json_add_string(&body, s->id.data, s->id.len); /* valid UTF-8: the reader has checked it */
     buf_adds(&body, "}");
     bool ok = !body.failed || err_memory(e);
     ok = ok && es_request(s->es,
@@ -465,14 +466,14 @@ static bool ask_scroll(struct index_scan *s, const char *method, const char *pat
     return ok;
 }
 
-static bool turn(struct index_scan *s, struct err *e)
+static bool next_page(struct index_scan *s, struct err *e)
 {
     if (!ask_scroll(s, "POST", "/_search/scroll?" PARTS, true, e)) {
         s->silent = true;
         return false;
     }
     if (s->answer.status == 404)
-        return err_set(e, ERR_PASSING, "the server has forgotten it");
+        return err_set(e, ERR_PASSING, "the server no longer has it");
     return take_page(s, e);
 }
 
@@ -481,15 +482,15 @@ bool index_scan_next(struct index_scan *s, const char *const **keys, size_t *n, 
     bool ok = true;
     *n = 0;
     if (s->broken)
-        return err_set(e, ERR_PASSING, "walk through index '%s': it broke off earlier", s->index);
+        return err_set(e, ERR_PASSING, "scan of index '%s': it failed earlier", s->index);
     if (s->begun && s->seen < s->total)
-        ok = turn(s, e);
+        ok = next_page(s, e);
     else if (s->begun)
         s->n = 0;
     s->begun = true;
     s->broken = !ok;
     if (!ok)
-        return err_wrap(e, "walk through index '%s'", s->index);
+        return err_wrap(e, "scan of index '%s'", s->index);
     *keys = s->keys;
     *n = s->n;
     return true;
@@ -497,7 +498,7 @@ bool index_scan_next(struct index_scan *s, const char *const **keys, size_t *n, 
 
 void index_scan_close(struct index_scan *s)
 {
-    struct err ignored; /* the server forgets by itself, later */
+    struct err ignored; /* the server drops it by itself, later */
     if (!s)
         return;
     if (s->id.len > 0 && !s->silent)

@@ -14,15 +14,15 @@
 #include <string.h>
 
 enum {
-    FORMAT = 1, /* of the note in _meta; a higher one was written by a newer version */
+    FORMAT = 1, /* of our metadata; a newer version writes a higher one */
     MAX_REQUEST = 64 << 20,
 };
-static const char NOTE[] = "etl_engine";
-/* Microseconds: the year 148,000. No clock of ours gave a higher version, and the next ones have to
+static const char META_NAME[] = "etl_engine";
+/* Microseconds: the year 148,000. No clock of ours gave a higher version, and later versions must
  * be above it. */
 static const int64_t VERSION_MOST = INT64_MAX / 2;
 
-struct schema { /* an index, as GET /INDEX tells it */
+struct schema { /* an index, as GET /INDEX describes it */
     struct es_answer answer;
     struct json_tree tree;
     size_t aliases, mappings, settings;
@@ -51,13 +51,13 @@ static bool open_schema(struct schema *s, struct es *es, const char *index, stru
            err_set(e, ERR_PASSING, "mapping of index '%s': damaged answer", index);
 }
 
-/* ---- what else than was sent it gives back ---- */
+/* ---- why documents are returned otherwise than they were sent ---- */
 
 static const char *const stored_otherwise[] = {"index.derived_source.enabled",
                                                "index.mapping.source.mode", "index.mode"};
 static const char *const changed_before[] = {"index.default_pipeline", "index.final_pipeline"};
 
-/* One of n settings that is in force, into why. */
+/* Finds one of n settings that is in force, and writes it into why. */
 static bool find_setting(const struct schema *s, const char *const *names, size_t n,
                          struct index_other *o)
 {
@@ -78,8 +78,8 @@ static bool find_setting(const struct schema *s, const char *const *names, size_
 static bool find_why(const struct schema *s, struct index_other *o)
 {
     size_t source = json_tree_find(&s->tree, s->mappings, "_source");
-    o->remedy = "a new index without that ('etl-engine reindex') is compared rightly; or sweep "
-                "seldom (sweep)";
+    o->remedy = "create an index without it ('etl-engine reindex'), or sweep less often "
+                "(sweep)";
     if (source) {
         struct json_tree_text value = s->tree.nodes[source].value;
         return snprintf(o->why, sizeof o->why, "its mapping has _source %.*s",
@@ -87,7 +87,8 @@ static bool find_why(const struct schema *s, struct index_other *o)
     }
     if (find_setting(s, stored_otherwise, sizeof stored_otherwise / sizeof *stored_otherwise, o))
         return true;
-    o->remedy = "have the query or document() do what the pipeline does; or sweep seldom (sweep)";
+    o->remedy =
+        "let the query or document() do what the pipeline does, or sweep less often (sweep)";
     return find_setting(s, changed_before, sizeof changed_before / sizeof *changed_before, o);
 }
 
@@ -96,16 +97,16 @@ void index_why_other(struct es *es, const char *index, struct index_other *o)
     struct schema s;
     struct err ignored;
     if (!open_schema(&s, es, index, &ignored) || !find_why(&s, o)) {
-        snprintf(o->why, sizeof o->why, "an ingest pipeline changes them, or the server");
-        o->remedy = "have the query or document() do what changes them; or sweep seldom (sweep)";
+        snprintf(o->why, sizeof o->why, "an ingest pipeline or the server changes them");
+        o->remedy = "let the query or document() make these changes, or sweep less often (sweep)";
     }
     close_schema(&s);
 }
 
-/* ---- the note ---- */
+/* ---- our metadata ---- */
 
-/* A string's text, cut to size; nothing of any other value. */
-static void copy(char *to, size_t size, const struct json_tree *t, size_t node)
+/* Copies a string's text, cut to size; nothing of any other value. */
+static void copy_string(char *to, size_t size, const struct json_tree *t, size_t node)
 {
     struct json_tree_text text = t->nodes[node].value;
     struct json_reader r;
@@ -125,15 +126,15 @@ static bool read_number(const struct json_tree *t, size_t node, int64_t *out)
     return ok;
 }
 
-/* What is no note of ours is none. */
-static bool read_note(const struct schema *s, struct index_meta *m, struct err *e)
+/* What is not our metadata counts as none. */
+static bool read_meta(const struct schema *s, struct index_meta *m, struct err *e)
 {
     const struct json_tree *t = &s->tree;
-    size_t note = json_tree_find(t, json_tree_find(t, s->mappings, "_meta"), NOTE);
+    size_t ours = json_tree_find(t, json_tree_find(t, s->mappings, "_meta"), META_NAME);
     int64_t format, version;
     *m = (struct index_meta){0};
-    if (!read_number(t, json_tree_find(t, note, "format"), &format) ||
-        !read_number(t, json_tree_find(t, note, "version"), &version) || version < 0 ||
+    if (!read_number(t, json_tree_find(t, ours, "format"), &format) ||
+        !read_number(t, json_tree_find(t, ours, "version"), &version) || version < 0 ||
         version > VERSION_MOST)
         return true;
     if (format > FORMAT)
@@ -142,20 +143,21 @@ static bool read_note(const struct schema *s, struct index_meta *m, struct err *
                        format);
     m->known = true;
     m->version = version;
-    copy(m->pipeline, sizeof m->pipeline, t, json_tree_find(t, note, "pipeline"));
-    copy(m->fingerprint, sizeof m->fingerprint, t, json_tree_find(t, note, "fingerprint"));
-    size_t i = json_tree_first(t, json_tree_find(t, note, "formers"));
+    copy_string(m->pipeline, sizeof m->pipeline, t, json_tree_find(t, ours, "pipeline"));
+    copy_string(m->fingerprint, sizeof m->fingerprint, t, json_tree_find(t, ours, "fingerprint"));
+    size_t i = json_tree_first(t, json_tree_find(t, ours, "formers"));
     for (; i && m->n_predecessors < INDEX_PREDECESSORS; i = t->nodes[i].next)
-        copy(m->predecessors[m->n_predecessors++], INDEX_UUID, t, i);
+        copy_string(m->predecessors[m->n_predecessors++], INDEX_UUID, t, i);
     return true;
 }
 
-bool index_is_of(const char *noted, const char *pipeline)
+bool index_is_of(const char *name, const char *pipeline)
 {
-    enum { CHARACTER = 4 }; /* bytes, at most: it is not cut within one */
-    size_t len = strlen(noted);
-    return !*noted || strcmp(noted, pipeline) == 0 ||
-           (len >= INDEX_PIPELINE - CHARACTER && strncmp(noted, pipeline, len) == 0);
+    /* bytes of a character, at most: a name is cut at most so much shorter */
+    enum { CHARACTER = 4 };
+    size_t len = strlen(name);
+    return !*name || strcmp(name, pipeline) == 0 ||
+           (len >= INDEX_PIPELINE - CHARACTER && strncmp(name, pipeline, len) == 0);
 }
 
 bool index_is_predecessor(const struct index_meta *m, const char *uuid)
@@ -166,11 +168,12 @@ bool index_is_predecessor(const struct index_meta *m, const char *uuid)
     return false;
 }
 
-static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
+static bool add_meta(struct buf *b, const struct index_meta *m, struct err *e)
 {
     buf_addf(b, "{\"format\":%d,\"pipeline\":", FORMAT);
     size_t len = strlen(m->pipeline);
-    while (len > 0 && !json_add_string(b, m->pipeline, len)) /* it was cut within a character */
+    /* the name may be cut within a character */
+    while (len > 0 && !json_add_string(b, m->pipeline, len))
         len--;
     if (len == 0)
         buf_adds(b, "\"\"");
@@ -185,15 +188,16 @@ static bool add_note(struct buf *b, const struct index_meta *m, struct err *e)
 bool index_add_meta(struct buf *out, const char *mappings, const struct index_meta *meta,
                     struct err *e)
 {
-    struct buf note;
-    buf_init(&note, 1 << 16);
-    bool ok = add_note(&note, meta, e) &&
-              mapping_add_meta(
-                  out,
-                  &(struct mapping_meta){
-                      .wants = mappings, .whole = true, .name = NOTE, .value = buf_cstr(&note)},
-                  e);
-    buf_free(&note);
+    struct buf meta_json;
+    buf_init(&meta_json, 1 << 16);
+    bool ok = add_meta(&meta_json, meta, e) &&
+              mapping_add_meta(out,
+                               &(struct mapping_meta){.wants = mappings,
+                                                      .whole = true,
+                                                      .name = META_NAME,
+                                                      .value = buf_cstr(&meta_json)},
+                               e);
+    buf_free(&meta_json);
     return ok;
 }
 
@@ -201,7 +205,7 @@ bool index_read_meta(struct es *es, const char *index, struct index_meta *meta, 
 {
     struct schema s;
     bool ok = open_schema(&s, es, index, e) &&
-              (read_note(&s, meta, e) || err_wrap(e, "index '%s'", index));
+              (read_meta(&s, meta, e) || err_wrap(e, "index '%s'", index));
     close_schema(&s);
     return ok;
 }
@@ -211,10 +215,10 @@ static void find_owner(const struct json_tree *t, const char *pipeline, struct i
 {
     for (size_t i = json_tree_first(t, 1); i; i = t->nodes[i].next) {
         size_t meta = json_tree_find(t, json_tree_find(t, i, "mappings"), "_meta");
-        copy(out->pipeline, sizeof out->pipeline, t,
-             json_tree_find(t, json_tree_find(t, meta, NOTE), "pipeline"));
+        copy_string(out->pipeline, sizeof out->pipeline, t,
+                    json_tree_find(t, json_tree_find(t, meta, META_NAME), "pipeline"));
         struct json_tree_text name = t->nodes[i].name;
-        if (name.len > 2) /* quotes, and no escapes: it is an index's */
+        if (name.len > 2) /* an index's name in quotes has no escapes */
             snprintf(out->index, sizeof out->index, "%.*s", (int)(name.len - 2), name.at + 1);
         if (!index_is_of(out->pipeline, pipeline))
             return;
@@ -246,7 +250,7 @@ bool index_find_owner(struct es *es, const char *indices, const char *pipeline,
     return ok;
 }
 
-/* ---- putting ---- */
+/* ---- writing ---- */
 
 static bool put(struct es *es, const struct index_request *r, struct es_answer *a, struct err *e)
 {
@@ -260,22 +264,22 @@ bool index_write_meta(struct es *es, const char *index, const char *mappings,
 {
     struct schema s;
     struct es_answer a = {0};
-    struct buf note, body;
-    buf_init(&note, 1 << 16);
+    struct buf meta_json, body;
+    buf_init(&meta_json, 1 << 16);
     buf_init(&body, MAX_REQUEST);
-    bool ok = open_schema(&s, es, index, e) && add_note(&note, meta, e) &&
+    bool ok = open_schema(&s, es, index, e) && add_meta(&meta_json, meta, e) &&
               mapping_add_meta(&body,
                                &(struct mapping_meta){.has = {&s.tree, s.mappings},
                                                       .wants = mappings,
-                                                      .name = NOTE,
-                                                      .value = buf_cstr(&note)},
+                                                      .name = META_NAME,
+                                                      .value = buf_cstr(&meta_json)},
                                e) &&
               (put(es, &(struct index_request){"PUT", index, "/_mapping", &body}, &a, e) ||
-               err_wrap(e, "%s note anything in index '%s'",
+               err_wrap(e, "%s write metadata to index '%s'",
                         e->kind == ERR_PASSING ? "could not" : "cannot", index));
     close_schema(&s);
     es_answer_free(&a);
-    buf_free(&note);
+    buf_free(&meta_json);
     buf_free(&body);
     return ok;
 }
@@ -301,7 +305,7 @@ bool index_set_loading(struct es *es, const char *index, bool loading, const cha
     return ok;
 }
 
-/* ---- fitting ---- */
+/* ---- comparing ---- */
 
 struct fitting {
     const struct schema *s;
@@ -310,7 +314,7 @@ struct fitting {
     struct index_fit *fit;
 };
 
-/* What an index of somebody else's lacks is not ours to judge. */
+/* What is missing in another program's index is not an error. */
 static bool misfit(struct fitting *f, const char *difference, struct err *e)
 {
     if (f->fit->meta.known)
@@ -319,7 +323,7 @@ static bool misfit(struct fitting *f, const char *difference, struct err *e)
     return true;
 }
 
-/* The server refused to add: what is it about? */
+/* The server refused to add something: finds out what. */
 static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a,
                           struct err *e)
 {
@@ -345,10 +349,10 @@ static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
         f->fit->added = ok && certain;
         if (!ok && a.status == 400)
             ok = judge_refusal(f, mappings, &a, e);
-        else if (!ok && a.status == 403 && !certain) /* nor is it needed, as far as we can see */
+        else if (!ok && a.status == 403 && !certain) /* and as far as we can see it is not needed */
             ok = true;
         else if (!ok)
-            err_wrap(e, "%s add to the mapping of index '%s' what the script's mappings name",
+            err_wrap(e, "%s add new fields from the script to the mapping of index '%s'",
                      e->kind == ERR_PASSING ? "could not" : "cannot", f->index);
     }
     buf_free(&body);
@@ -373,11 +377,11 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
     struct fitting f = {&s, es, index, fit};
     *fit = (struct index_fit){0};
     bool ok = open_schema(&s, es, index, e) &&
-              (read_note(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
+              (read_meta(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
               (!settings || compare_settings(&f, settings, e));
     fit->filtered =
         json_tree_find(&s.tree, json_tree_find(&s.tree, s.aliases, index), "filter") != 0;
-    if (ok && mappings && !*fit->lacks) /* else what would be added may need what is lacking */
+    if (ok && mappings && !*fit->lacks) /* otherwise an addition may need what is missing */
         ok = add_lacking(&f, mappings, e);
     close_schema(&s);
     return ok;
@@ -395,7 +399,7 @@ static size_t find_part(const struct json_tree *t, size_t parent, const char *na
     return 0;
 }
 
-/* The names at a place: the one that was meant, or else all of them. */
+/* Writes the names at a level: the one that was probably meant, or all of them. */
 static void name_known(const struct json_tree *t, size_t parent, const char *field,
                        const char *part, struct index_field *out)
 {
@@ -413,7 +417,7 @@ static void name_known(const struct json_tree *t, size_t parent, const char *fie
     }
     snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(part, "."), part);
     const char *near = suggest(wanted, list, n);
-    out->near = near != NULL;
+    out->is_near = near != NULL;
     if (near) {
         snprintf(out->known, sizeof out->known, "%.*s%s%s", (int)(part - field), field, near,
                  part + strcspn(part, "."));
@@ -431,7 +435,7 @@ static bool is_kind(const struct json_tree *t, size_t node, const char *name)
     return json_tree_is(t, json_tree_find(t, node, "type"), name);
 }
 
-/* Analysed text in which nothing is found by a whole value. */
+/* Whether it is analysed text, in which no whole value is found. */
 static bool is_analysed(const struct json_tree *t, size_t node)
 {
     if (!is_kind(t, node, "text") && !is_kind(t, node, "match_only_text"))
@@ -442,7 +446,7 @@ static bool is_analysed(const struct json_tree *t, size_t node)
     return true;
 }
 
-/* Goes down from the mapping, a part of the name at a time. */
+/* Goes down from the mapping, one part of the name at a time. */
 static void find_field(const struct json_tree *t, size_t node, const char *field,
                        struct index_field *out)
 {
@@ -455,24 +459,24 @@ static void find_field(const struct json_tree *t, size_t node, const char *field
         size_t next = find_part(t, properties, part, len);
         if (!next)
             next = find_part(t, below = json_tree_find(t, node, "fields"), part, len);
-        if (!next) { /* a field with a type has no others within; the mapping itself has neither */
+        if (!next) { /* a field with a type has no fields within; the mapping itself has neither */
             out->may_come = dynamic && (properties || !json_tree_find(t, node, "type")) &&
                             !json_tree_is(t, json_tree_find(t, node, "enabled"), "false");
             name_known(t, properties ? properties : below, field, part, out);
             return;
         }
         node = next;
-        out->there =
+        out->exists =
             part[len] == '\0' || is_kind(t, node, "flattened") || is_kind(t, node, "flat_object");
-        if (out->there) {
+        if (out->exists) {
             out->analysed = is_analysed(t, node);
             return;
         }
     }
 }
 
-bool index_look_at_field(struct es *es, const char *index, const char *field,
-                         struct index_field *out, struct err *e)
+bool index_get_field(struct es *es, const char *index, const char *field, struct index_field *out,
+                     struct err *e)
 {
     struct schema s;
     *out = (struct index_field){0};

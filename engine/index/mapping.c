@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_MAX_LEN = 600 }; /* bytes; servers allow no deeper nesting than 20 names */
+enum { PATH_MAX_LEN = 600 }; /* bytes; the servers' default limit is 20 nested names */
 
 /* ---- values ---- */
 
-/* A number as a server writes it back: 100 becomes 100.0. */
+/* Whether two numbers are equal: a server returns 100 as 100.0. */
 static bool same_number(struct json_tree_text a, struct json_tree_text b)
 {
     char x[64], y[64], *x_end, *y_end;
@@ -24,7 +24,7 @@ static bool same_number(struct json_tree_text a, struct json_tree_text b)
     return !*x_end && !*y_end && m == n;
 }
 
-static bool same_text(struct json_tree_text a, struct json_tree_text b)
+static bool same_value(struct json_tree_text a, struct json_tree_text b)
 {
     return (a.len == b.len && memcmp(a.at, b.at, a.len) == 0) || same_number(a, b);
 }
@@ -40,7 +40,7 @@ static bool is_empty(const struct json_tree *t, size_t node)
            (!is_scalar(t, node) && !t->nodes[node].first);
 }
 
-/* Whether b says nothing that a does not. A list of one is as good as that one. */
+/* Whether a contains everything that b says. A list of one counts as its element. */
 static bool agrees(const struct json_tree *t, size_t a, const struct json_tree *u, size_t b)
 {
     if (is_empty(u, b))
@@ -53,7 +53,7 @@ static bool agrees(const struct json_tree *t, size_t a, const struct json_tree *
     if (list != other && other && !u->nodes[json_tree_first(u, b)].next)
         return agrees(t, a, u, json_tree_first(u, b));
     if (is_scalar(t, a) && is_scalar(u, b))
-        return same_text(json_tree_plain(t, a), json_tree_plain(u, b));
+        return same_value(json_tree_plain(t, a), json_tree_plain(u, b));
     if (t->nodes[a].kind != u->nodes[b].kind)
         return false;
     size_t i = json_tree_first(t, a);
@@ -71,10 +71,10 @@ static bool agrees(const struct json_tree *t, size_t a, const struct json_tree *
 struct walk {
     const struct json_tree *has, *wants;
     struct buf *out;         /* what to put */
-    char path[PATH_MAX_LEN]; /* of the field at hand: "actors.name" */
-    const char *reason;      /* why the server refused it; NULL: it was not asked */
-    char *told;              /* the difference in words, as far as reason is about it */
-    int told_score;
+    char path[PATH_MAX_LEN]; /* of the current field: "actors.name" */
+    const char *reason;      /* why the server refused; NULL: it was not asked */
+    char *difference;        /* the difference in words that fits reason best */
+    int difference_score;
     bool certain; /* see mapping_lacking */
 };
 
@@ -105,10 +105,11 @@ static bool mentions(const char *reason, const char *name, size_t len)
     return strstr(reason, bracketed) != NULL;
 }
 
-/* has, empty: the index says nothing of it. What reason does not mention is not what it is about,
- * but for a type: another one is always refused, if only as the next thing. */
-static void tell(struct walk *w, struct json_tree_text name, struct json_tree_text has,
-                 struct json_tree_text wants)
+/* Keeps a difference, in words, if it fits the server's reason better than the one before. has,
+ * empty: the index says nothing of it. A difference that reason does not mention is not the cause,
+ * except for a type: another type is always refused, if only next time. */
+static void keep_difference(struct walk *w, struct json_tree_text name, struct json_tree_text has,
+                            struct json_tree_text wants)
 {
     if (!w->reason)
         return;
@@ -117,23 +118,23 @@ static void tell(struct walk *w, struct json_tree_text name, struct json_tree_te
         is_type + 4 * mentions(w->reason, w->path, strlen(w->path)) +
         2 * mentions(w->reason, name.at, name.len) +
         2 * (is_type && (mentions(w->reason, has.at, has.len) || strstr(w->reason, "nested")));
-    if (score <= w->told_score)
+    if (score <= w->difference_score)
         return;
-    w->told_score = score;
+    w->difference_score = score;
     const char *of = *w->path ? "field" : "its mapping";
-    int n = *w->path ? snprintf(w->told, MAPPING_TEXT, "%s '%s' has ", of, w->path)
-                     : snprintf(w->told, MAPPING_TEXT, "%s has ", of);
+    int n = *w->path ? snprintf(w->difference, MAPPING_TEXT, "%s '%s' has ", of, w->path)
+                     : snprintf(w->difference, MAPPING_TEXT, "%s has ", of);
     size_t at = n > 0 && (size_t)n < MAPPING_TEXT ? (size_t)n : 0;
     if (has.len > 0)
-        snprintf(w->told + at, MAPPING_TEXT - at, "%.*s '%.*s', the script wants '%.*s'",
+        snprintf(w->difference + at, MAPPING_TEXT - at, "%.*s '%.*s', the script wants '%.*s'",
                  (int)name.len, name.at, has.len > 100 ? 100 : (int)has.len, has.at,
                  wants.len > 100 ? 100 : (int)wants.len, wants.at);
     else
-        snprintf(w->told + at, MAPPING_TEXT - at, "no %.*s, the script wants '%.*s'", (int)name.len,
-                 name.at, wants.len > 100 ? 100 : (int)wants.len, wants.at);
+        snprintf(w->difference + at, MAPPING_TEXT - at, "no %.*s, the script wants '%.*s'",
+                 (int)name.len, name.at, wants.len > 100 ? 100 : (int)wants.len, wants.at);
 }
 
-/* What servers leave out of a field's definition, because it goes without saying. */
+/* Whether servers leave this out of a field's definition, because it is the default. */
 static bool is_default(const struct walk *w, size_t field, size_t node, const char *name)
 {
     static const struct {
@@ -153,7 +154,7 @@ static bool is_default(const struct walk *w, size_t field, size_t node, const ch
     return false;
 }
 
-/* Whether the index says the same of a parameter of the field at hand. */
+/* Whether the index has the same value of a parameter of the current field. */
 static bool same_parameter(struct walk *w, size_t has, size_t wants)
 {
     const struct json_tree_node *wanted = &w->wants->nodes[wants];
@@ -165,8 +166,9 @@ static bool same_parameter(struct walk *w, size_t has, size_t wants)
         return true;
     struct json_tree_text said = json_tree_plain(w->has, found), object = {"object", 6};
     w->certain |= found || strcmp(name, "type") == 0;
-    tell(w, (struct json_tree_text){wanted->name.at + 1, wanted->name.len - 2},
-         !found && strcmp(name, "type") == 0 ? object : said, json_tree_plain(w->wants, wants));
+    keep_difference(w, (struct json_tree_text){wanted->name.at + 1, wanted->name.len - 2},
+                    !found && strcmp(name, "type") == 0 ? object : said,
+                    json_tree_plain(w->wants, wants));
     return false;
 }
 
@@ -177,7 +179,8 @@ static bool is_named(const struct json_tree *t, size_t node, const char *name)
 
 static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole);
 
-/* "properties" or "fields" of the field at hand; whole: those that only the index has, too. */
+/* Writes "properties" or "fields" of the current field; whole: those that only the index has,
+ * too. */
 static bool add_group(struct walk *w, size_t has, size_t wants, const char *name, bool whole)
 {
     size_t wanted = json_tree_find(w->wants, wants, name),
@@ -203,7 +206,7 @@ static bool is_group(struct json_tree_text name)
            (name.len == 8 && memcmp(name.at, "\"fields\"", 8) == 0);
 }
 
-/* A field that both have. */
+/* Writes a field that both have. */
 static bool add_field(struct walk *w, size_t has, size_t wants, bool whole)
 {
     size_t mark = w->out->len;
@@ -255,7 +258,7 @@ static bool add_fields(struct walk *w, size_t has, size_t wants, bool whole)
     return differs;
 }
 
-/* The mappings themselves: like a field, but what is the same is left out, and so is _meta. */
+/* Writes the mappings themselves: like a field, but without what is the same, and without _meta. */
 static bool add_root(struct walk *w, size_t has)
 {
     bool differs = false;
@@ -300,7 +303,7 @@ bool mapping_difference(const struct mapping_part *has, const char *wants, const
         return false;
     buf_init(&ignored, 64 << 20);
     struct walk w = {
-        .has = has->tree, .wants = &wanted, .out = &ignored, .reason = reason, .told = out};
+        .has = has->tree, .wants = &wanted, .out = &ignored, .reason = reason, .difference = out};
     add_root(&w, has->node);
     bool ok = !ignored.failed || err_memory(e);
     buf_free(&ignored);
@@ -316,12 +319,12 @@ struct settings_walk {
     bool (*visit)(struct settings_walk *w, size_t node); /* false: enough */
     const struct json_tree *has;
     size_t has_node;
-    char *told;
-    const char *name; /* of the one to find */
+    char *difference;
+    const char *name; /* of the setting to find */
     size_t found;
 };
 
-/* Visits each value with its path, however the script nests them: {"index":{"a":1}}, "index.a",
+/* Visits each value with its path, however the script nests them: {"index":{"a":1}}, "index.a", or
  * "a". */
 static bool walk_settings(struct settings_walk *w, size_t node)
 {
@@ -363,11 +366,11 @@ static bool compare_setting(struct settings_walk *w, size_t node)
     struct json_tree_text is = json_tree_plain(w->has, has),
                           wants = json_tree_plain(w->wants, node);
     if (has)
-        snprintf(w->told, MAPPING_TEXT, "setting '%.200s' is '%.*s', the script wants '%.*s'",
+        snprintf(w->difference, MAPPING_TEXT, "setting '%.200s' is '%.*s', the script wants '%.*s'",
                  w->path, is.len > 100 ? 100 : (int)is.len, is.at,
                  wants.len > 100 ? 100 : (int)wants.len, wants.at);
     else
-        snprintf(w->told, MAPPING_TEXT, "it has no setting '%.200s', the script wants '%.*s'",
+        snprintf(w->difference, MAPPING_TEXT, "it has no setting '%.200s', the script wants '%.*s'",
                  w->path, wants.len > 100 ? 100 : (int)wants.len, wants.at);
     return false;
 }
@@ -383,7 +386,7 @@ bool mapping_settings_difference(const struct mapping_part *has, const char *wan
                               .visit = compare_setting,
                               .has = has->tree,
                               .has_node = has->node,
-                              .told = out};
+                              .difference = out};
     walk_settings(&w, 1);
     json_tree_free(&wanted);
     return true;

@@ -1,12 +1,12 @@
-/* mapping: a script's mappings and settings compared with an index's: what the index is missing, and
- * what differs.
+/* mapping: a script's mappings and settings compared with an index's: what the index is missing,
+ * and what differs.
  *
  * Uses     json_tree, buf, err. No network: index_schema.c asks the server.
  *
  * Servers return mappings in a form of their own: without defaults, "true" for true, without the
  * type of an object. So only the server can say whether a difference matters: whatever may differ
- * is sent as a whole, and the server accepts or refuses it. This module finds what to send, and says
- * in words what was refused.
+ * is sent as a whole, and the server accepts or refuses it. This module finds what to send, and
+ * says in words what was refused.
  *
  * What the index has and the script does not name stays: a field that both have is sent with all
  * that the index says of it.
@@ -26,9 +26,10 @@ struct mapping_part {             /* of an index's answer: its mappings or setti
     size_t node;
 };
 
-/* Appends the body of a PUT _mapping that adds to `has` what `wants` (JSON) names beyond it; nothing
- * if it has all of it. *certain: something is certainly missing or different; false: only parameters
- * that the index does not show, perhaps because they are its defaults. Leaves `_meta` out. */
+/* Appends the body of a PUT _mapping that adds to `has` what `wants` (JSON) names beyond it;
+ * nothing if it has all of it. *certain: something is certainly missing or different; false: only
+ * parameters that the index does not show, perhaps because they are its defaults. Leaves `_meta`
+ * out. */
 bool mapping_lacking(const struct mapping_part *has, const char *wants, struct buf *out,
                      bool *certain, struct err *e);
 

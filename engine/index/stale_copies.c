@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OURS_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
+enum { OURS_MAX = 1 << 20 }; /* bytes: names of some thousand indexes */
 
 void stale_copies_init(struct stale_copies *c, struct es *es, const char *indices,
                        const char *pipeline, size_t max_bytes)
@@ -37,7 +37,7 @@ void stale_copies_clear(struct stale_copies *c)
     c->n_keys = c->n = 0;
 }
 
-void stale_copies_note(struct stale_copies *c, const char *key)
+void stale_copies_add(struct stale_copies *c, const char *key)
 {
     buf_add(&c->keys, key, strlen(key) + 1);
     c->n_keys++;
@@ -73,7 +73,7 @@ static int by_key_and_age(const void *x, const void *y, void *text)
     return order ? order : (a->version < b->version) - (a->version > b->version);
 }
 
-/* An index without a note is nobody's. */
+/* An index without metadata belongs to no pipeline. */
 static bool check_owner(struct stale_copies *c, const char *index, struct err *e)
 {
     struct index_meta m;
@@ -84,12 +84,11 @@ static bool check_owner(struct stale_copies *c, const char *index, struct err *e
     if (!index_read_meta(c->es, index, &m, e))
         return false;
     if (m.known && !index_is_of(m.pipeline, c->pipeline)) {
-        err_set(e, ERR_USAGE, "sink.indices '%s' names index '%s', too, which pipeline '%s' keeps",
+        err_set(e, ERR_USAGE, "sink.indices '%s' matches index '%s', which pipeline '%s' keeps",
                 c->indices, index, m.pipeline);
-        return err_hint(
-            e, "choose names that no other pipeline's indexes have: nothing in them was deleted");
+        return err_hint(e, "choose index names that no other pipeline uses; nothing was deleted");
     }
-    keyset_put(c->ours, index, NULL, 0); /* without room: looked at again */
+    keyset_put(c->ours, index, NULL, 0); /* without memory for it: checked again next time */
     return true;
 }
 
@@ -121,7 +120,7 @@ bool stale_copies_find(struct stale_copies *c, struct err *e)
     return ok && check_owners(c, e);
 }
 
-/* ---- what was found ---- */
+/* ---- the copies ---- */
 
 static const char *text_at(const struct stale_copies *c, size_t at)
 {
@@ -160,8 +159,8 @@ bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_
     return true;
 }
 
-/* Older by its version, not by its place: of equal ones, which may be one that was found twice, all
- * stay. With the copy's own version: what somebody writes there meanwhile is not what is meant. */
+/* Older by version, not by position: copies with equal versions, which may be one copy found twice,
+ * all stay. Deletes with the copy's own version, so that a later write to it is not deleted. */
 bool stale_copies_drop_older(const struct stale_copies *c, struct bulk *to, struct err *e)
 {
     const struct copy *newest = NULL;

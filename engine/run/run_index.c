@@ -138,7 +138,7 @@ static void suggest_field(const struct index_field *f, char *out, size_t size)
 {
     *out = '\0';
     if (*f->known)
-        snprintf(out, size, f->near ? ", did you mean '%s'?" : "; known fields: %s", f->known);
+        snprintf(out, size, f->is_near ? ", did you mean '%s'?" : "; known fields: %s", f->known);
 }
 
 /* One entry of source.related: without its index_field no document would ever be found. */
@@ -149,9 +149,9 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
     const char *field = related->index_field, *index = r->index.info.name;
     struct index_field f;
     char location[60], suggestion[300];
-    if (!index_look_at_field(r->servers.es, index, field, &f, e))
+    if (!index_get_field(r->servers.es, index, field, &f, e))
         return false;
-    if (f.there && !f.analysed)
+    if (f.exists && !f.analysed)
         return true;
     if (f.may_come && (p->sink.multi_index || !loaded)) /* the first document may bring it */
         return true;
@@ -290,7 +290,7 @@ bool run_adopt(struct run *r, struct err *e)
     if (!ok)
         return false;
     r->index.replaced = r->index.is_new = false;
-    atomic_store(&r->index.echo.told, false);
+    atomic_store(&r->index.echo.warned, false);
     r->options.full = false; /* it has just been loaded */
     log_info("%s: index '%s' has taken the place of the one that was loaded: continuing with it",
              r->user.pipeline.name, r->index.info.name);

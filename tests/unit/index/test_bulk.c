@@ -411,7 +411,8 @@ static void only_what_was_put_off_remains(void **state)
     fill_six(&f);
     assert_false(judge(&f, six, 7));
     assert_int_equal(f.e.kind, ERR_PASSING);
-    assert_string_equal(f.e.text, "1 of 6 items were put off: es_rejected_execution_exception: r");
+    assert_string_equal(f.e.text,
+                        "1 of 6 items were rejected for now: es_rejected_execution_exception: r");
     assert_int_equal(f.sums.indexed, 1);
     assert_int_equal(f.sums.deleted, 1);
     assert_int_equal(f.sums.superseded, 2);
@@ -482,20 +483,22 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
         const char *what;
     } answers[] = {
         {"", "damaged answer"},
-        {"[]", "not what a bulk request is answered with, at byte 0; it begins with '[]'"},
+        {"[]", "not the answer to a bulk request, at byte 0; it begins with '[]'"},
         {"{}", "it has no items"},
         {"{\"errors\":false}", "it has no items"},
         {"{\"errors\":false,\"items\":[]}", "it has 0 items instead of 2"},
-        {"{\"errors\":false,\"items\":{}}", "not what a bulk request is answered with, at byte 24"},
-        {"{\"errors\":false,\"items\":null}", "not what"},
-        {"{\"errors\":0,\"items\":[%1$s,%2$s]}", "not what"},
+        {"{\"errors\":false,\"items\":{}}", "not the answer to a bulk request, at byte 24"},
+        {"{\"errors\":false,\"items\":null}", "not the answer"},
+        {"{\"errors\":0,\"items\":[%1$s,%2$s]}", "not the answer"},
         {"{\"items\":[%1$s,%2$s]}", "it has no errors flag"},
-        {"{\"errors\":true,\"items\":[%1$s,%2$s]}", "0 of its items have errors, but"},
-        {"{\"errors\":false,\"items\":[%1$s,%3$s]}", "1 of its items have errors, but"},
+        {"{\"errors\":true,\"items\":[%1$s,%2$s]}",
+         "0 of its items have errors, which its errors flag contradicts"},
+        {"{\"errors\":false,\"items\":[%1$s,%3$s]}",
+         "1 of its items have errors, which its errors flag contradicts"},
         {"{\"errors\":false,\"items\":[%1$s]}", "it has 1 items instead of 2"},
         {"{\"errors\":false,\"items\":[%2$s,%1$s]}", "its item 1 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,%1$s]}", "its item 2 does not fit"},
-        {"{\"errors\":false,\"items\":[%1$s,[]]}", "not what"},
+        {"{\"errors\":false,\"items\":[%1$s,[]]}", "not the answer"},
         {"{\"errors\":false,\"items\":[%1$s,{}]}", "its item 2 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,{\"delete\":[]}]}", "its item 2 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,{\"create\":{\"_id\":\"2\",\"status\":200}}]}",
@@ -515,7 +518,7 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
          "id\":"
          "\"1\",\"status\":201}},%2$s]}",
          "its item 1 does not fit"},
-        {"{\"errors\":false,\"items\":[%1$s,%2$s],\"items\":[%1$s,%2$s]}", "not what"},
+        {"{\"errors\":false,\"items\":[%1$s,%2$s],\"items\":[%1$s,%2$s]}", "not the answer"},
         {"{\"errors\":false,\"items\":[%1$s,%2$s]}x", "damaged at byte"},
         {"{\"errors\":false,\"items\":[%1$s,%2$s]", "cut off at byte"},
         {"\x1F\x8B\x08", "damaged at byte 0; it begins with"},
@@ -675,7 +678,7 @@ static void a_request_too_large_is_split_down_to_the_item_that_never_fits(void *
     assert_int_equal(f.b->n, 0);
     assert_int_equal(f.told, 1);
     assert_string_equal(f.key, "large");
-    assert_non_null(strstr(f.reason, "larger than the server takes"));
+    assert_non_null(strstr(f.reason, "larger than the server accepts"));
     assert_int_equal(f.sums.rejected, 1);
     assert_int_equal(f.sums.deleted, 34);
     assert_int_equal(f.sums.indexed, 65);
@@ -920,7 +923,8 @@ static void server_with_a_full_disk_is_waited_for(void **state)
     add(&f, "1", 10, "{\"n\":1}");
     assert_false(really(&f, 10));
     assert_int_equal(f.e.kind, ERR_PASSING);
-    assert_non_null(strstr(f.e.text, "1 of 1 items were put off: cluster_block_exception"));
+    assert_non_null(
+        strstr(f.e.text, "1 of 1 items were rejected for now: cluster_block_exception"));
     call("PUT", "/etl-engine-test-bulk/_settings",
          "{\"index.blocks.read_only_allow_delete\":null}");
     assert_true(really(&f, 10));

@@ -670,7 +670,7 @@ static void a_page_that_got_lost_on_the_way_is_noticed(void **state)
     begin(steps, 4);
     assert_false(walk(NULL, NULL, 0, out, sizeof out, &e));
     assert_int_equal(e.kind, ERR_PASSING);
-    assert_string_equal(e.text, "walk through index 'movies': it had 2 keys instead of 3");
+    assert_string_equal(e.text, "scan of index 'movies': it had 2 keys instead of 3");
     assert_string_equal(out, "a \xC3\xA9 |");
     end();
 }
@@ -778,7 +778,7 @@ static void a_field_that_cannot_be_searched_is_told(void **state)
     begin(steps, 2);
     assert_false(walk("a", values, 1, out, sizeof out, &e));
     assert_int_equal(e.kind, ERR_FINAL);
-    assert_string_equal(e.text, "walk through index 'movies': cannot look for documents by 'a': it "
+    assert_string_equal(e.text, "scan of index 'movies': cannot search for documents by 'a': it "
                                 "is mapped as analysed text");
     assert_non_null(strstr(e.hint, "keyword"));
     end();

@@ -88,10 +88,10 @@ static void the_newest_copy_stays(void **state)
     (void)state;
     struct fixture f;
     set_up(&f, FOUND);
-    stale_copies_note(&f.copies, "a\"");
-    stale_copies_note(&f.copies, "b");
-    stale_copies_note(&f.copies, "c");
-    stale_copies_note(&f.copies, "d");
+    stale_copies_add(&f.copies, "a\"");
+    stale_copies_add(&f.copies, "b");
+    stale_copies_add(&f.copies, "c");
+    stale_copies_add(&f.copies, "d");
     assert_true(stale_copies_find(&f.copies, &f.e));
     fake_look(&fake);
     assert_memory_equal(fake.head,
@@ -124,11 +124,11 @@ static void what_another_pipeline_keeps_is_not_found(void **state)
     (void)state;
     struct fixture f;
     set_up_answers(&f, ANSWER("2", HITS(HIT("x", "b", "5", "") "," HIT("z", "b", "4", ""))), 3);
-    stale_copies_note(&f.copies, "b");
+    stale_copies_add(&f.copies, "b");
     assert_false(stale_copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_USAGE);
     assert_string_equal(
-        f.e.text, "sink.indices 'films-*,x' names index 'z', too, which pipeline 'actors' keeps");
+        f.e.text, "sink.indices 'films-*,x' matches index 'z', which pipeline 'actors' keeps");
     tear_down(&f);
 }
 
@@ -160,7 +160,7 @@ static void nothing_is_found_in_an_answer_that_is_not_whole(void **state)
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct fixture f;
         set_up(&f, cases[i].body);
-        stale_copies_note(&f.copies, "b");
+        stale_copies_add(&f.copies, "b");
         if (stale_copies_find(&f.copies, &f.e) || f.e.kind != cases[i].kind || f.copies.n != 0)
             fail_msg("case %zu: %s", i, f.e.text);
         tear_down(&f);
@@ -170,7 +170,7 @@ static void nothing_is_found_in_an_answer_that_is_not_whole(void **state)
         char cut[sizeof FOUND];
         snprintf(cut, sizeof cut, "%.*s", (int)n, FOUND);
         set_up(&f, cut);
-        stale_copies_note(&f.copies, "b");
+        stale_copies_add(&f.copies, "b");
         assert_false(stale_copies_find(&f.copies, &f.e));
         assert_int_equal(f.e.kind, ERR_PASSING);
         assert_int_equal(f.copies.n, 0);
@@ -184,11 +184,11 @@ static void an_answer_that_is_full_is_asked_for_in_parts(void **state)
     struct fixture f;
     set_up(&f, ANSWER("10001", HITS(HIT("x", "b", "5", ""))));
     for (int i = 0; i < 4; i++)
-        stale_copies_note(&f.copies, "b");
+        stale_copies_add(&f.copies, "b");
     assert_false(stale_copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_FINAL);
     assert_int_equal(atomic_load(&fake.served), 4); /* a refresh; 4 keys, 2, 1 */
-    assert_non_null(strstr(f.e.text, "document 'b' is there 10001 times"));
+    assert_non_null(strstr(f.e.text, "document 'b' exists 10001 times"));
     tear_down(&f);
 }
 
@@ -202,7 +202,7 @@ static void nothing_noted_asks_nothing(void **state)
                 stale_copies_drop_older(&f.copies, f.bulk, &f.e));
     assert_int_equal(bulk_count(f.bulk), 0);
     assert_int_equal(atomic_load(&fake.served), 0);
-    stale_copies_note(&f.copies, "\xFF");
+    stale_copies_add(&f.copies, "\xFF");
     assert_false(stale_copies_find(&f.copies, &f.e));
     assert_int_equal(f.e.kind, ERR_FINAL);
     tear_down(&f);
@@ -216,8 +216,8 @@ static void every_allocation_may_fail(void **state)
         struct fixture f;
         set_up(&f, FOUND);
         allocations_left = n;
-        stale_copies_note(&f.copies, "b");
-        stale_copies_note(&f.copies, "c");
+        stale_copies_add(&f.copies, "b");
+        stale_copies_add(&f.copies, "c");
         done =
             stale_copies_find(&f.copies, &f.e) && stale_copies_drop_all(&f.copies, f.bulk, 5, &f.e);
         allocations_left = -1;
