@@ -9,6 +9,7 @@
 #include "base/keyset.h"
 #include "base/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -344,6 +345,7 @@ static bool replace_file(const struct deadletters *d, struct err *e)
  * written, so the next sync replaces the whole file. */
 static bool append(struct deadletters *d, struct err *e)
 {
+    assert(!d->replace && d->pending.len > 0);
     int fd = open(d->file.path, O_WRONLY | O_APPEND | O_CLOEXEC);
     if (fd < 0)
         return file_error(e, "open " NAME, d->file.path);

@@ -96,6 +96,7 @@ void state_file_close(struct state_file *f)
 
 int state_file_lock(const struct state_file *f)
 {
+    assert(f->lock >= 0);
     return f->lock;
 }
 
@@ -244,6 +245,7 @@ static bool replace_file(const struct atomic_file *f, const struct buf *text,
 
 bool state_file_save(struct state_file *f, const struct state_data *d, struct err *e)
 {
+    assert(d->phase != STATE_NEW); /* or it would be read back as following */
     struct buf text;
     buf_init(&text, MAX_FILE);
     if (!d->mtime_only)
