@@ -29,7 +29,7 @@ def test_a_gateways_limit_is_learned_and_a_document_above_it_is_a_dead_letter(en
     pg.execute("INSERT INTO t SELECT i, repeat('x', 5000) FROM generate_series(1, 300) i")
     pg.execute("INSERT INTO t VALUES (301, repeat('x', 400000))")
     done = run(engine, script(films.plain()), "--workers", "1", code=4)
-    assert "document '301' rejected: larger than the server takes in one request (413)" in done.stderr, done
+    assert "document '301' rejected: larger than the server accepts in one request (413)" in done.stderr, done
     assert search_one.docs("t").keys() == {str(i) for i in range(1, 301)}
     refused = [line for line in nginx.requests() if '" 413 ' in line]
     # The first 100 rows, 500 KB, halved twice, and document 301 alone: not each of the 15 requests anew. What was loaded is

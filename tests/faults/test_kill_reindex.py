@@ -140,5 +140,5 @@ def test_without_the_privilege_to_note_anything_it_is_told_once(search_one, item
     gateway.answer = no_mapping
     items.insert(10)
     done = items.run("--full")
-    assert done.stderr.count("cannot note anything in index 'items'") == 1
+    assert done.stderr.count("cannot write metadata to index 'items'") == 1
     assert_true_to(items, search_one)

@@ -100,7 +100,7 @@ def test_real_nodes_whose_queues_are_full(items, engine, nodes):
     engine.env["ELASTICSEARCH_URL"] = ",".join(node.url for node in nodes)
     items.fill(100000, width=300)
     done = items.run("--workers", "8", timeout=300)
-    assert "items were put off: rejected_execution_exception" in done.stderr
+    assert "items were rejected for now: rejected_execution_exception" in done.stderr
     assert "overloaded: now" in done.stderr
     assert_true_to(items, search)
 

@@ -132,7 +132,7 @@ def test_items_put_off(search, items, gateway, rng):
 
     gateway.answer = lambda request: some(request) if request.bulk else None
     done = ends_well(items.start(), items, search)
-    assert "items were put off" in done.stderr
+    assert "items were rejected for now" in done.stderr
     assert "3,000 documents indexed" in done.stderr
 
 
