@@ -254,7 +254,7 @@ def test_giving_up_on_postgresql_is_3(engine, search_one, free_port):
     assert "trying again" in result.stderr
     told = [line for line in result.stderr.splitlines() if "no request to PostgreSQL has succeeded yet in this run" in line]
     assert len(told) == 1 and re.search(r"from source.url \(\S+movies.lua:\d+, variable DATABASE_URL\); waiting for it for 1 s", told[0])
-    assert result.stderr.count("is the server running?") == 2  # at first, and at the end
+    assert result.stderr.count("check that the server is running") == 2  # at first, and at the end
 
 
 def test_giving_up_on_the_search_server_is_3(engine, movies, free_port):
