@@ -110,9 +110,9 @@ void es_error_text(const struct es_error *error, char *out, size_t size)
                      error->type[0] && error->reason[0] ? ": " : "", error->reason);
     /* The cause says more: a long reason is cut in its favour. */
     char cause[sizeof error->cause + 20] = "";
-    const char *told = strstr(error->cause, ": ");
+    const char *why = strstr(error->cause, ": ");
     /* "Failed to parse mapping: WHY", because of WHY */
-    bool again = told && strstr(error->reason, told + 2);
+    bool again = why && strstr(error->reason, why + 2);
     if (error->cause[0] && !again)
         snprintf(cause, sizeof cause, " (caused by %s)", error->cause);
     size_t tail = strlen(cause) < size / 2 ? strlen(cause) : size / 2;
@@ -136,7 +136,7 @@ enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENT
  *   _shards.failed      the primary has written the document, or else the item had an error; the
  *                       cluster repairs a failed replica from the primary, and sending again would
  *                       not help
- *   result              "noop" where an ingest pipeline dropped the document, as it was told to
+ *   result              "noop" where an ingest pipeline dropped the document, as configured
  */
 static const struct es_rule rules[] = {
     /* ---- the disk is nearly full; the server removes the block itself ---- */

@@ -1,17 +1,17 @@
-/* es_api: what we ask of a search server; this file has no code. A test holds every request that
- * the engine makes against this list: a new one is written down here first, and looked up for all
- * these servers.
+/* es_api: every request that the engine sends to a search server; this file has no code. A test
+ * compares the engine's requests with this list: a new request is added here first, after its
+ * documentation was checked for all of these servers.
  *
- * Tried      Elasticsearch 7.10.2, OpenSearch 2.19.1 and 3.8.0: the tests run on each of them.
- * Not tried  Elasticsearch 8 and 9: what is said of them is their documentation's word. Each
- *            request names the page of the reference (8.19) that describes it; its parameters and
- *            fields also stand, not deprecated, in Elastic's machine-readable description
- *            (elasticsearch-specification).
+ * Tested      Elasticsearch 7.10.2, OpenSearch 2.19.1 and 3.8.0: the tests run on each of them.
+ * Not tested  Elasticsearch 8 and 9: this list relies on their documentation. Each request names
+ *             the page of the reference (8.19) that describes it; its parameters and fields are also
+ *             in Elastic's machine-readable description (elasticsearch-specification), and not
+ *             deprecated there.
  *
- * Not used, since 8 and 9 refuse it: types (/INDEX/TYPE, _type, include_type_name). Not used, since
- * it is deprecated: scroll ids in a URL. Not used, since not all have it in one form: points in
- * time; the headers and checks that tell one product from another. No request has a parameter that
- * is not written here, for servers refuse those they do not know.
+ * Not used, since 8 and 9 refuse them: types (/INDEX/TYPE, _type, include_type_name). Not used,
+ * since it is deprecated: scroll ids in a URL. Not used, since the servers differ: points in time;
+ * headers and checks that distinguish the products. No request has a parameter that is not listed
+ * here, since servers refuse unknown ones.
  *
  * POST    /INDEX/_bulk            filter_path
  *         "Bulk API". In an action: _id, version, version_type "external_gte", and where a document
@@ -31,8 +31,8 @@
  *
  * POST    /_search/scroll         filter_path
  *         "Scroll API", with scroll and scroll_id in the body. "No longer recommended" for deep
- *         paging, yet neither deprecated nor removed, and the only walk over an index that all
- *         these servers share.
+ *         paging, but neither deprecated nor removed; nothing else scans an index on all of these
+ *         servers.
  *
  * DELETE  /_search/scroll
  *         "Clear scroll API", with scroll_id in the body.
@@ -44,14 +44,14 @@
  *         "Get mapping API". Without types.
  *
  * GET     /INDEX                  flat_settings
- *         "Get index API". Of its answer: mappings and settings.
+ *         "Get index API". Used of its answer: aliases, mappings and settings.
  *
  * PUT     /INDEX
- *         "Create index API". settings and mappings are the user's; of ours are index.gc_deletes,
- *         and _meta.
+ *         "Create index API". settings and mappings are the user's; the engine adds
+ *         index.gc_deletes and _meta.
  *
  * PUT     /INDEX/_mapping
- *         "Update mapping API": what the script's mappings name beyond the index's, and _meta.
+ *         "Update mapping API": the script's fields that the index is missing, and _meta.
  *
  * PUT     /INDEX/_settings
  *         "Update index settings API": index.refresh_interval and index.number_of_replicas; null
@@ -73,6 +73,5 @@
  * Bodies of more than 1 KB may be compressed (Content-Encoding: gzip), and so may answers be
  * (Accept-Encoding: gzip): see gzip.h.
  *
- * INDEX may be an alias, and where documents are looked for, a list with wildcards (as %2A and
- * %2C). Errors are read as {"error":{"type","reason","caused_by"},"status"}.
+ * INDEX may be an alias, and in searches a list with wildcards (as %2A and %2C). Errors are read as {"error":{"type","reason","caused_by"},"status"}.
  */

@@ -327,13 +327,13 @@ static bool misfit(struct fitting *f, const char *difference, struct err *e)
 static bool judge_refusal(struct fitting *f, const char *mappings, const struct es_answer *a,
                           struct err *e)
 {
-    char reason[300], told[MAPPING_TEXT];
+    char reason[300], difference[MAPPING_TEXT];
     es_reason(a, reason, sizeof reason);
     if (!mapping_difference(&(struct mapping_part){&f->s->tree, f->s->mappings}, mappings, reason,
-                            told, e))
+                            difference, e))
         return false;
-    return *told ? err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, told)
-                 : misfit(f, reason, e);
+    return *difference ? err_set(e, ERR_USAGE, "index '%s' does not fit: %s", f->index, difference)
+                       : misfit(f, reason, e);
 }
 
 static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
@@ -362,12 +362,12 @@ static bool add_lacking(struct fitting *f, const char *mappings, struct err *e)
 
 static bool compare_settings(struct fitting *f, const char *settings, struct err *e)
 {
-    char told[MAPPING_TEXT];
+    char difference[MAPPING_TEXT];
     if (!mapping_settings_difference(&(struct mapping_part){&f->s->tree, f->s->settings}, settings,
-                                     told, e))
+                                     difference, e))
         return false;
-    f->fit->of_settings = *told;
-    return !*told || misfit(f, told, e);
+    f->fit->of_settings = *difference;
+    return !*difference || misfit(f, difference, e);
 }
 
 bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
