@@ -214,7 +214,7 @@ def test_user_and_password_come_from_everywhere(engine, things, search_one, scri
         refused(engine, path, front.url(), "api_key and user, which exclude each other", status=2, ELASTICSEARCH_API_KEY="s3cret")
         file.chmod(0o644)
         result = ok(run(engine, path, front.url(), ELASTICSEARCH_PASSWORD_FILE=file))
-        assert result.stderr.count(f"file '{file}' holds a secret") == 1
+        assert result.stderr.count(f"every user can read file '{file}', which holds the secret") == 1
         file.write_text("")
         refused(engine, path, front.url(), f"cannot read ELASTICSEARCH_PASSWORD from file '{file}': it is empty", status=2, ELASTICSEARCH_PASSWORD_FILE=file)
 
