@@ -41,10 +41,10 @@ struct fence {
     int64_t us; /* the server's clock at that moment */
 };
 
-/* The rows that every pass reads: all of them from one position on. */
+/* The rows that a whole pass reads: all rows at or above the watermark, which is `from`. */
 struct window {
     struct position from; /* cursor NULL: the beginning of the table, or no window */
-    /* rows of transactions below this id are done; 0: no row is done yet */
+    /* the window's rows of transactions below this id are done; 0: no row is done yet */
     uint64_t xid;
     int64_t us;      /* the server's clock when the window was chosen */
     int64_t mono_us; /* this process's monotonic clock then, not saved; 0: another process's */
@@ -54,14 +54,14 @@ struct window {
 void window_free(struct window *w);
 
 struct checkpoint {
-    struct position at;      /* the position to show; see watermark_see */
+    struct position at;      /* the position for people and the mtime; see watermark.h */
     struct position seen;    /* the highest position read; cursor NULL: it is `at` */
     struct window window;    /* without a fence */
     struct window candidate; /* becomes the window; us 0: none */
     struct window rewind;    /* the window to return to; fence.sessions NULL: none */
-    struct position pass;    /* a pass is under way, and has come so far; cursor NULL: none is */
+    struct position pass;    /* how far a pass under way has come; cursor NULL: none is under way */
     uint64_t pass_xid;       /* window.xid once that pass has ended */
-    struct position fanout;  /* the rows whose fan-out is under way; cursor NULL: none is */
+    struct position fanout;  /* the last row whose fan-out is under way; cursor NULL: none is */
     uint64_t fanout_hash;    /* of those rows: whether they are still the same ones */
     char *after; /* owned: the last key done, of the fan-out; or of the snapshot or the sweep */
 };
