@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "feed/fanout.h"
+#include "feed/fanout_table.h"
 #include "feed/feed.h"
 #include "feed/pass.h"
 #include "index/index.h"
@@ -63,6 +64,7 @@ struct poll {
     struct position page_end;  /* the page's last row */
     bool moved;                /* the checkpoint has moved, and no batch says so yet */
     struct position resume_to; /* the end of the page whose fan-out is resumed; cursor NULL: none */
+    struct fanout_table asked; /* the fan-out's queries */
     struct fanout fanout;      /* the page's */
 };
 
@@ -294,40 +296,6 @@ static bool read_page(struct poll *p, struct err *e)
     return ok || err_memory(e);
 }
 
-/* ---- from rows to the documents that they affect ---- */
-
-static bool ask_affected(void *arg, const struct keylist *rows, const char *after,
-                         struct keylist *out, struct err *e)
-{
-    struct poll *p = arg;
-    struct pg *pg = pg_acquire(p->feed.origin.pool, e);
-    struct source_reader r = source_reader(p->feed.origin.source, p->table, pg);
-    struct source_changed changed = {(const char *const *)rows->keys, rows->n, after, FANOUT_PART};
-    bool ok = pg && source_affected(&r, &changed, out, e);
-    pg_release(p->feed.origin.pool, pg);
-    return ok;
-}
-
-/* Documents that still hold one of the rows, though no row leads to them any more. */
-static bool ask_holders(void *arg, const struct keylist *rows, struct keylist *out, struct err *e)
-{
-    struct poll *p = arg;
-    const struct feed_origin *o = &p->feed.origin;
-    const char *field = table_of(p)->related->index_field;
-    if (!field || !o->es)
-        return true;
-    struct index_scan *scan = index_scan_open(o->es, o->source->pipeline->sink.indices, field,
-                                              (const char *const *)rows->keys, rows->n, e);
-    const char *const *keys;
-    size_t n = 1;
-    bool ok = scan != NULL;
-    while (ok && n > 0 && (ok = index_scan_next(scan, &keys, &n, e)))
-        for (size_t i = 0; ok && i < n; i++)
-            ok = keylist_add(out, keys[i]) || err_memory(e);
-    index_scan_close(scan);
-    return ok;
-}
-
 /* ---- batches ---- */
 
 /* The page's last batch brings the checkpoint after the page. Batches before it bring the one
@@ -432,10 +400,10 @@ static bool init(struct poll *p, const struct feed_poll_start *start, const stru
                  bool to_the_limit)
 {
     bool is_related = table_of(p)->related != NULL;
-    struct fanout_queries queries = {p, table_of(p)->label, ask_holders, ask_affected};
     p->rule = source_rule(p->feed.origin.source, p->table, start->report.standby);
     buf_init(&p->version, VERSION_MAX);
-    fanout_init(&p->fanout, is_related ? &queries : NULL);
+    fanout_table_init(&p->asked, &p->feed.origin, p->table);
+    fanout_init(&p->fanout, is_related ? &p->asked.queries : NULL);
     p->memory = keyset_new(MEMORY);
     if (start->last.cursor || !to_the_limit) /* else no row has a cursor */
         begin_pass(p);

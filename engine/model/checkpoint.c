@@ -88,6 +88,7 @@ bool checkpoint_copy(struct checkpoint *to, const struct checkpoint *from)
 {
     to->pass_xid = from->pass_xid;
     to->fanout_hash = from->fanout_hash;
+    to->journal = from->journal;
     return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&
            window_copy(&to->window, &from->window) &&
            window_copy(&to->candidate, &from->candidate) &&

@@ -53,6 +53,11 @@ struct window {
 /* Leaves an empty window. */
 void window_free(struct window *w);
 
+/* A place in a journal of keys (store/journal.h). {0, 0}: the beginning. */
+struct journal_position {
+    uint64_t segment, offset;
+};
+
 struct checkpoint {
     struct position at;      /* the position for people and the mtime; see watermark.h */
     struct position seen;    /* the highest position read; cursor NULL: it is `at` */
@@ -63,6 +68,7 @@ struct checkpoint {
     uint64_t pass_xid;       /* window.xid once that pass has ended */
     struct position fanout;  /* the last row whose fan-out is under way; cursor NULL: none is */
     uint64_t fanout_hash;    /* of those rows: whether they are still the same ones */
+    struct journal_position journal; /* of a capture from the log: all before it is delivered */
     char *after; /* owned: the last key done, of the fan-out; or of the snapshot or the sweep */
 };
 void checkpoint_free(struct checkpoint *c);

@@ -505,3 +505,35 @@ bool source_capture_position(struct pg *pg, uint64_t *lsn, struct err *e)
     PQclear(res);
     return ok;
 }
+
+/* $1: ids of 32 bits. A snapshot's have 64: each one is widened to the nearest to the snapshot's
+ * end, as no two ids that matter are 2^31 apart. */
+static const char visible_sql[] =
+    "WITH snapshot AS (SELECT pg_catalog.txid_current_snapshot() AS s),"
+    " ids AS (SELECT i, s, x, x - x % 4294967296 + xid AS near"
+    "  FROM snapshot CROSS JOIN LATERAL (SELECT pg_catalog.txid_snapshot_xmax(s) AS x) xmax"
+    "   CROSS JOIN pg_catalog.unnest($1::pg_catalog.int8[]) WITH ORDINALITY u (xid, i))"
+    " SELECT pg_catalog.txid_visible_in_snapshot(near + CASE WHEN near - x > 2147483648"
+    "  THEN -4294967296 WHEN x - near > 2147483648 THEN 4294967296 ELSE 0 END, s)"
+    " FROM ids ORDER BY i";
+
+bool source_capture_visible(struct pg *pg, const uint64_t *xids, size_t n, bool *visible,
+                            struct err *e)
+{
+    struct source_statement st;
+    struct buf list;
+    PGresult *res;
+    source_statement_init(&st, (int)n, 1);
+    buf_init(&list, SOURCE_SQL_MAX);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&list, "%s%llu", i ? "," : "{", (unsigned long long)xids[i]);
+    buf_adds(&list, n ? "}" : "{}");
+    buf_adds(&st.sql, visible_sql);
+    source_bind_taken(&st, source_finish(&list, e));
+    if (!source_run(pg, &st, &res, e))
+        return err_wrap(e, "could not tell which changes are visible");
+    for (size_t i = 0; i < n; i++)
+        visible[i] = pg_bool(res, (int)i, 0);
+    PQclear(res);
+    return true;
+}

@@ -15,6 +15,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct err;
@@ -55,5 +56,9 @@ bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
 bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e);
 /* Drops the publication, if there is one. */
 bool source_capture_drop_publication(struct pg *pg, const char *publication, struct err *e);
+/* visible[i]: whether a snapshot of now shows the transaction xids[i], of 32 bits as the log has
+ * it. */
+bool source_capture_visible(struct pg *pg, const uint64_t *xids, size_t n, bool *visible,
+                            struct err *e);
 /* How far the log goes now. */
 bool source_capture_position(struct pg *pg, uint64_t *lsn, struct err *e);

@@ -42,7 +42,8 @@ struct journal {
     uint64_t lsn;
     struct buf out;
     /* Who reads. */
-    int from;                     /* the segment of `read`; -1: none is open */
+    int from; /* the segment of `read`; -1: none is open */
+    struct journal_position start;
     struct journal_position read; /* the next record */
     struct buf in;
     struct journal_position released; /* under the lock */
@@ -334,8 +335,10 @@ struct journal *journal_open(const char *prefix, struct journal_position from, s
     buf_init(&j->out, CONTENT_MAX + sizeof(struct header));
     buf_init(&j->in, CONTENT_MAX);
     j->prefix = strdup(prefix);
-    if (j->prefix ? find_segments(j, from, e) : err_memory(e))
+    if (j->prefix ? find_segments(j, from, e) : err_memory(e)) {
+        j->start = j->read;
         return j;
+    }
     journal_close(j);
     return NULL;
 }
@@ -472,6 +475,11 @@ bool journal_release(struct journal *j, struct journal_position end, struct err 
     j->released = ok ? end : j->released;
     pthread_mutex_unlock(&j->lock);
     return ok;
+}
+
+struct journal_position journal_start(const struct journal *j)
+{
+    return j->start;
 }
 
 uint64_t journal_bytes(struct journal *j)

@@ -2,7 +2,7 @@
  * delivered. It is the queue between who receives the log and who delivers it: its memory does not
  * grow with what waits in it, and the log need not wait for the delivery.
  *
- * Uses     file, buf, err, zlib (crc32).
+ * Uses     checkpoint (positions), file, buf, err, zlib (crc32).
  * Threads  one appends and syncs, one reads and releases; a mutex is between them.
  * Promise  what journal_sync has covered survives a power cut. A record is read as it was written
  *          or not at all: a torn end, left by a crash, is cut off when the journal is opened;
@@ -21,6 +21,8 @@
  * was released after the position that it remembers: a key may be delivered twice.
  */
 #pragma once
+#include "model/checkpoint.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,11 +31,6 @@ struct err;
 struct journal;
 
 enum { JOURNAL_RECORD_MAX = 1 << 20 }; /* bytes of label and keys together */
-
-/* Where a record ends: the next one begins there. {0, 0}: before the first. */
-struct journal_position {
-    uint64_t segment, offset;
-};
 
 /* Keys of one table that one transaction changed, or a part of them. */
 struct journal_record {
@@ -66,6 +63,9 @@ uint64_t journal_lsn(const struct journal *j);
 bool journal_next(struct journal *j, struct journal_record *record, bool *found, struct err *e);
 /* All up to `end` is delivered. Removes segments before it. */
 bool journal_release(struct journal *j, struct journal_position end, struct err *e);
+
+/* Where the reader began. */
+struct journal_position journal_start(const struct journal *j);
 
 /* Bytes that are not released. */
 uint64_t journal_bytes(struct journal *j);

@@ -1,0 +1,45 @@
+/* feed_wal: the documents that the journal's keys are about, once everybody can see their changes.
+ *
+ * Uses     journal, wal_keys (kinds), fanout, source, batch, pg_pool.
+ * Threads  one, the main thread; wal_receiver appends to the journal meanwhile.
+ * Promise  a key is delivered only after its transaction is visible to other sessions, so that who
+ *          fetches the row sees the change. A batch's checkpoint names the place in the journal
+ *          before which all is delivered.
+ *
+ * The rule. A commit is in the log before other sessions can see it: for a moment, or for as long
+ * as it waits for a synchronous standby. So a record is held until a snapshot, taken after it was
+ * read, shows its transaction; those after it do not wait for it. Rows are fetched later, by a
+ * snapshot that is newer still.
+ *
+ * Two feeds, for two lanes: the direct one has keys of the root; the other one has the fan-outs of
+ * related tables whose `affects` is a query, so that the change of one row does not wait for a
+ * rename that affects a million. The state continues from the lower of their places.
+ */
+#pragma once
+#include "feed/feed.h"
+#include "model/checkpoint.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct err;
+struct feed_wal;
+struct journal;
+
+enum feed_wal_lane { FEED_WAL_DIRECT, FEED_WAL_FANOUT, FEED_WAL_LANES };
+
+/* journal: read from where it was opened; borrowed. labels: of its records, for each table of the
+ * source; borrowed. NULL: e says why. */
+struct feed_wal *feed_wal_new(const struct feed_origin *origin, struct journal *journal,
+                              const char *const *labels, struct err *e);
+void feed_wal_free(struct feed_wal *w); /* with its feeds; NULL is fine */
+/* Borrowed, until feed_wal_free; feed_free does nothing to it. */
+struct feed *feed_wal_feed(struct feed_wal *w, enum feed_wal_lane lane);
+
+/* Whether something happened since the last call that only a sweep can follow: a TRUNCATE, or
+ * changes of a table that the script does not name any more. */
+bool feed_wal_wants_sweep(struct feed_wal *w);
+/* Whether all that the journal had at the last look is handed over, and nothing is held. */
+bool feed_wal_is_empty(const struct feed_wal *w);
+/* How many records wait until their transactions are visible. */
+size_t feed_wal_held(const struct feed_wal *w);

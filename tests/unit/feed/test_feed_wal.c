@@ -1,0 +1,337 @@
+/* A journal's keys become batches once their transactions are visible to others, and the places in
+ * their checkpoints never pass what is not handed over.
+ *
+ * DATABASE_URL names a server where the user may create tables.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <unistd.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "feed/feed_wal.h"
+#include "feed/wal_keys.h"
+#include "model/batch.h"
+#include "pg/pg_pool.h"
+#include "script/pipeline.h"
+#include "store/journal.h"
+
+enum { SQL = 600 };
+
+static PGconn *admin;
+static struct pg_server server;
+static char schema[40], folder[64], prefix[96];
+static const char *const labels[] = {"product", "tag"};
+
+static char *runs(PGconn *conn, char out[SQL], const char *format, ...)
+{
+    char sql[SQL];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sql, sizeof sql, format, args);
+    va_end(args);
+    PGresult *res = PQexec(conn, sql);
+    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
+        fail_msg("%s: %s", sql, PQerrorMessage(conn));
+    if (out)
+        snprintf(out, SQL, "%s", PQntuples(res) ? PQgetvalue(res, 0, 0) : "");
+    PQclear(res);
+    return out;
+}
+
+static int connect_admin(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    const char *url = getenv("DATABASE_URL");
+    log_setup(&(struct log_options){.level = LOG_ERROR});
+    if (!url || !pg_server_init(&server, url, &e))
+        return -1;
+    admin = PQconnectdb(url);
+    snprintf(schema, sizeof schema, "fed_%d", (int)getpid());
+    runs(admin, NULL, "SET client_min_messages TO warning");
+    runs(admin, NULL, "CREATE SCHEMA %s", schema);
+    runs(admin, NULL, "CREATE TABLE %s.product (id int PRIMARY KEY, tag int)", schema);
+    runs(admin, NULL, "CREATE TABLE %s.tag (id int PRIMARY KEY)", schema);
+    /* tag 1 has 2,500 products, tag 2 has one */
+    runs(admin, NULL, "INSERT INTO %s.product SELECT i, 1 FROM generate_series(1, 2500) i", schema);
+    runs(admin, NULL, "INSERT INTO %s.product VALUES (7001, 2)", schema);
+    return 0;
+}
+
+static int disconnect_admin(void **state)
+{
+    (void)state;
+    runs(admin, NULL, "DROP SCHEMA %s CASCADE", schema);
+    PQfinish(admin);
+    pg_server_free(&server);
+    return 0;
+}
+
+/* ---- a script, its journal, its feeds ---- */
+
+struct work {
+    char root[60], tag[60], query[120], affects[120];
+    char *key[1];
+    struct pipeline_related related;
+    struct pipeline pipeline;
+    struct source source;
+    struct pg_pool pool;
+    struct journal *journal;
+    struct feed_wal *wal;
+};
+
+static struct work w;
+
+static int open_work(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    w = (struct work){.key = {"id"}};
+    snprintf(folder, sizeof folder, "/tmp/fed.XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(prefix, sizeof prefix, "%s/state.journal", folder);
+    snprintf(w.root, sizeof w.root, "%s.product", schema);
+    snprintf(w.tag, sizeof w.tag, "%s.tag", schema);
+    snprintf(w.query, sizeof w.query, "SELECT id FROM %s.product", schema);
+    snprintf(w.affects, sizeof w.affects, "SELECT id FROM %s.product WHERE tag = ANY($1)", schema);
+    w.related =
+        (struct pipeline_related){.table = w.tag, .key = {w.key, 1}, .affects_query = w.affects};
+    w.pipeline.script = "shop.lua";
+    w.pipeline.source.table = w.root;
+    w.pipeline.source.query = w.query;
+    w.pipeline.source.key = (struct pipeline_names){w.key, 1};
+    w.pipeline.source.related = &w.related;
+    w.pipeline.source.n_related = 1;
+    pg_pool_init(&w.pool, &server);
+    struct pg *pg = pg_acquire(&w.pool, &e);
+    if (!pg || !source_open(&w.source, &w.pipeline, pg, &e))
+        fail_msg("%s", e.text);
+    pg_release(&w.pool, pg);
+    w.journal = journal_open(prefix, (struct journal_position){0, 0}, &e);
+    struct feed_origin origin = {&w.source, &w.pool, NULL};
+    w.wal = feed_wal_new(&origin, w.journal, labels, &e);
+    return w.wal ? 0 : -1;
+}
+
+static int close_work(void **state)
+{
+    (void)state;
+    struct err e = {0};
+    feed_wal_free(w.wal);
+    journal_close(w.journal);
+    source_free(&w.source);
+    pg_pool_free(&w.pool);
+    return journal_remove(prefix, &e) && rmdir(folder) == 0 ? 0 : -1;
+}
+
+/* The id of a transaction that has ended. */
+static uint64_t ended(void)
+{
+    char xid[SQL];
+    return strtoull(runs(admin, xid, "SELECT txid_current() %% 4294967296"), NULL, 10);
+}
+
+static void append(uint64_t xid, enum wal_kind kind, const char *label, const char *key)
+{
+    struct err e = {0};
+    const struct journal_record r = {.xid = xid,
+                                     .lsn = xid,
+                                     .commit_us = 1000000,
+                                     .kind = kind,
+                                     .label = label,
+                                     .keys = key,
+                                     .keys_len = key ? strlen(key) + 1 : 0,
+                                     .n = key != NULL};
+    if (!journal_append(w.journal, &r, &e))
+        fail_msg("%s", e.text);
+}
+
+/* The next batch of the lane, in one line of its keys; NULL: there is none. */
+static const char *next(enum feed_wal_lane lane, struct journal_position *done)
+{
+    static char text[SQL];
+    struct batch *b;
+    struct err e = {0};
+    if (!feed_next(feed_wal_feed(w.wal, lane), &b, &e))
+        fail_msg("%s", e.text);
+    if (!b)
+        return NULL;
+    size_t n = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < b->n && i < 20; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "%s%s", i ? " " : "", b->keys[i]);
+    if (b->n > 20)
+        snprintf(text, sizeof text, "%s... %zu", b->keys[0], b->n);
+    if (done)
+        *done = b->done.journal;
+    batch_free(b);
+    return text;
+}
+
+static bool is_before(struct journal_position a, struct journal_position b)
+{
+    return a.segment < b.segment || (a.segment == b.segment && a.offset < b.offset);
+}
+
+/* ---- tests ---- */
+
+static void keys_of_the_root_come_together_each_once(void **state)
+{
+    (void)state;
+    uint64_t xid = ended();
+    assert_null(next(FEED_WAL_DIRECT, NULL));
+    assert_true(feed_wal_is_empty(w.wal));
+    append(xid, WAL_ROOT, "product", "3");
+    append(xid, WAL_ROOT, "product", "1");
+    append(ended(), WAL_ROOT, "product", "3");
+    assert_string_equal(next(FEED_WAL_DIRECT, NULL), "1 3");
+    assert_null(next(FEED_WAL_DIRECT, NULL));
+    assert_true(feed_wal_is_empty(w.wal));
+}
+
+static void what_is_not_visible_waits_and_nothing_waits_for_it(void **state)
+{
+    (void)state;
+    char text[SQL];
+    struct journal_position before, after;
+    PGconn *other = PQconnectdb(getenv("DATABASE_URL"));
+    runs(other, NULL, "BEGIN");
+    uint64_t open = strtoull(runs(other, text, "SELECT txid_current() %% 4294967296"), NULL, 10);
+    append(ended(), WAL_ROOT, "product", "1");
+    append(open, WAL_ROOT, "product", "2");
+    append(ended(), WAL_ROOT, "product", "3");
+    assert_string_equal(next(FEED_WAL_DIRECT, &before), "1 3");
+    assert_int_equal(feed_wal_held(w.wal), 1);
+    assert_false(feed_wal_is_empty(w.wal));
+    append(ended(), WAL_ROOT, "product", "4");
+    assert_string_equal(next(FEED_WAL_DIRECT, &after), "4");
+    /* a later process reads 2 again, and so 3 and 4 */
+    assert_true(before.segment == after.segment && before.offset == after.offset);
+    runs(other, NULL, "COMMIT");
+    PQfinish(other);
+    append(ended(), WAL_ROOT, "product", "5");
+    assert_string_equal(next(FEED_WAL_DIRECT, &after), "2 5");
+    assert_true(is_before(before, after));
+    assert_int_equal(feed_wal_held(w.wal), 0);
+}
+
+static void it_becomes_visible_without_anything_new(void **state)
+{
+    (void)state;
+    char text[SQL];
+    PGconn *other = PQconnectdb(getenv("DATABASE_URL"));
+    runs(other, NULL, "BEGIN");
+    uint64_t open = strtoull(runs(other, text, "SELECT txid_current() %% 4294967296"), NULL, 10);
+    append(open, WAL_ROOT, "product", "2");
+    assert_null(next(FEED_WAL_DIRECT, NULL));
+    runs(other, NULL, "COMMIT");
+    PQfinish(other);
+    const char *keys = NULL;
+    for (int i = 0; i < 1000 && !keys; i++, usleep(10000)) /* it is asked now and then */
+        keys = next(FEED_WAL_DIRECT, NULL);
+    assert_string_equal(keys, "2");
+}
+
+static void a_fan_out_does_not_delay_others(void **state)
+{
+    (void)state;
+    struct journal_position direct, fanned, first;
+    uint64_t xid = ended();
+    append(xid, WAL_RELATED, "tag", "1");
+    assert_string_equal(next(FEED_WAL_DIRECT, &direct), "");
+    assert_string_equal(next(FEED_WAL_FANOUT, &first), "1... 1000");
+    assert_true(is_before(first, direct));
+    append(ended(), WAL_ROOT, "product", "7");
+    assert_string_equal(next(FEED_WAL_DIRECT, &direct), "7");
+    assert_string_equal(next(FEED_WAL_FANOUT, &fanned), "1001... 1000");
+    assert_true(fanned.offset == first.offset); /* a later process begins it again */
+    assert_string_equal(next(FEED_WAL_FANOUT, &fanned), "2001... 500");
+    assert_true(fanned.offset == direct.offset);
+    assert_null(next(FEED_WAL_FANOUT, NULL));
+}
+
+static void changed_rows_are_asked_for_together(void **state)
+{
+    (void)state;
+    uint64_t xid = ended();
+    append(xid, WAL_RELATED, "tag", "2");
+    append(xid, WAL_RELATED, "tag", "3"); /* has no product */
+    append(ended(), WAL_RELATED, "tag", "2");
+    assert_string_equal(next(FEED_WAL_DIRECT, NULL), "");
+    assert_string_equal(next(FEED_WAL_FANOUT, NULL), "7001");
+    assert_null(next(FEED_WAL_FANOUT, NULL));
+    assert_true(feed_wal_is_empty(w.wal));
+}
+
+static void a_truncate_and_an_unknown_table_want_a_sweep(void **state)
+{
+    (void)state;
+    append(ended(), WAL_SWEEP, "product", NULL);
+    assert_string_equal(next(FEED_WAL_DIRECT, NULL), "");
+    assert_true(feed_wal_wants_sweep(w.wal));
+    assert_false(feed_wal_wants_sweep(w.wal));
+    append(ended(), WAL_RELATED, "another", "1");
+    assert_string_equal(next(FEED_WAL_DIRECT, NULL), "");
+    assert_true(feed_wal_wants_sweep(w.wal));
+    assert_true(feed_wal_is_empty(w.wal));
+}
+
+static void positions_alone_are_no_work(void **state)
+{
+    (void)state;
+    append(0, WAL_POSITION, "", NULL);
+    append(0, WAL_POSITION, "", NULL);
+    assert_null(next(FEED_WAL_DIRECT, NULL));
+    assert_true(feed_wal_is_empty(w.wal));
+}
+
+static void many_keys_are_several_batches(void **state)
+{
+    (void)state;
+    enum { KEYS = 2500 };
+    char keys[KEYS * 6];
+    size_t len = 0;
+    struct err e = {0};
+    struct journal_position first, last;
+    for (int i = 0; i < KEYS; i++)
+        len += (size_t)snprintf(keys + len, 6, "%d", 10000 + i) + 1;
+    const struct journal_record r = {.xid = ended(),
+                                     .kind = WAL_ROOT,
+                                     .label = "product",
+                                     .keys = keys,
+                                     .keys_len = len,
+                                     .n = KEYS,
+                                     .commit_us = 1};
+    assert_true(journal_append(w.journal, &r, &e));
+    assert_string_equal(next(FEED_WAL_DIRECT, &first), "10000... 1000");
+    assert_string_equal(next(FEED_WAL_DIRECT, &last), "11000... 1000");
+    assert_true(first.offset == last.offset);
+    assert_string_equal(next(FEED_WAL_DIRECT, &last), "12000... 500");
+    assert_true(is_before(first, last));
+}
+
+int main(void)
+{
+#define WITH_WORK(test) cmocka_unit_test_setup_teardown(test, open_work, close_work)
+    const struct CMUnitTest tests[] = {
+        WITH_WORK(keys_of_the_root_come_together_each_once),
+        WITH_WORK(what_is_not_visible_waits_and_nothing_waits_for_it),
+        WITH_WORK(it_becomes_visible_without_anything_new),
+        WITH_WORK(a_fan_out_does_not_delay_others),
+        WITH_WORK(changed_rows_are_asked_for_together),
+        WITH_WORK(a_truncate_and_an_unknown_table_want_a_sweep),
+        WITH_WORK(positions_alone_are_no_work),
+        WITH_WORK(many_keys_are_several_batches),
+    };
+    return cmocka_run_group_tests_name("feed_wal", tests, connect_admin, disconnect_admin);
+}
