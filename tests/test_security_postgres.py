@@ -122,7 +122,7 @@ def test_a_client_certificate_says_who_we_are(engine, tls, authority, script, tm
     cert, key = authority.issue("by_certificate")
     mine = {"user": "by_certificate", "sslmode": "require", "sslcert": cert, "sslkey": key}
     assert documents(engine, path, tls.url(**mine)) == 2
-    refused(engine, path, tls.url(user="by_certificate"), "requires a valid client certificate", "hint: sslcert and sslkey")
+    refused(engine, path, tls.url(user="by_certificate"), "requires a valid client certificate", "hint: set sslcert and sslkey")
     other = dict(zip(("sslcert", "sslkey"), Authority(tmp_path, "other").issue("by_certificate")))
     refused(engine, path, tls.url(**{**mine, **other}), "unknown ca", "hint: the server does not know the authority")
     refused(engine, path, tls.url(**{**mine, "sslkey": other["sslkey"]}), "private key file")
