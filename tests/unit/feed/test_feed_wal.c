@@ -15,8 +15,8 @@
 
 #include <unistd.h>
 
+#include "admin.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "feed/feed_wal.h"
 #include "feed/wal_keys.h"
 #include "model/batch.h"
@@ -24,55 +24,29 @@
 #include "script/pipeline.h"
 #include "store/journal.h"
 
-enum { SQL = 600 };
-
-static PGconn *admin;
-static struct pg_server server;
 static char schema[40], folder[64], prefix[96];
 static const char *const labels[] = {"product", "tag"};
-
-static char *runs(PGconn *conn, char out[SQL], const char *format, ...)
-{
-    char sql[SQL];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(sql, sizeof sql, format, args);
-    va_end(args);
-    PGresult *res = PQexec(conn, sql);
-    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
-        fail_msg("%s: %s", sql, PQerrorMessage(conn));
-    if (out)
-        snprintf(out, SQL, "%s", PQntuples(res) ? PQgetvalue(res, 0, 0) : "");
-    PQclear(res);
-    return out;
-}
 
 static int connect_admin(void **state)
 {
     (void)state;
-    struct err e = {0};
-    const char *url = getenv("DATABASE_URL");
-    log_setup(&(struct log_options){.level = LOG_ERROR});
-    if (!url || !pg_server_init(&server, url, &e))
+    if (admin_connect() != 0)
         return -1;
-    admin = PQconnectdb(url);
     snprintf(schema, sizeof schema, "fed_%d", (int)getpid());
-    runs(admin, NULL, "SET client_min_messages TO warning");
-    runs(admin, NULL, "CREATE SCHEMA %s", schema);
-    runs(admin, NULL, "CREATE TABLE %s.product (id int PRIMARY KEY, tag int)", schema);
-    runs(admin, NULL, "CREATE TABLE %s.tag (id int PRIMARY KEY)", schema);
+    runs(NULL, "CREATE SCHEMA %s", schema);
+    runs(NULL, "CREATE TABLE %s.product (id int PRIMARY KEY, tag int)", schema);
+    runs(NULL, "CREATE TABLE %s.tag (id int PRIMARY KEY)", schema);
     /* tag 1 has 2,500 products, tag 2 has one */
-    runs(admin, NULL, "INSERT INTO %s.product SELECT i, 1 FROM generate_series(1, 2500) i", schema);
-    runs(admin, NULL, "INSERT INTO %s.product VALUES (7001, 2)", schema);
+    runs(NULL, "INSERT INTO %s.product SELECT i, 1 FROM generate_series(1, 2500) i", schema);
+    runs(NULL, "INSERT INTO %s.product VALUES (7001, 2)", schema);
     return 0;
 }
 
 static int disconnect_admin(void **state)
 {
     (void)state;
-    runs(admin, NULL, "DROP SCHEMA %s CASCADE", schema);
-    PQfinish(admin);
-    pg_server_free(&server);
+    runs(NULL, "DROP SCHEMA %s CASCADE", schema);
+    admin_disconnect();
     return 0;
 }
 
@@ -137,8 +111,8 @@ static int close_work(void **state)
 /* The id of a transaction that has ended. */
 static uint64_t ended(void)
 {
-    char xid[SQL];
-    return strtoull(runs(admin, xid, "SELECT txid_current() %% 4294967296"), NULL, 10);
+    char xid[ADMIN_TEXT];
+    return strtoull(runs(xid, "SELECT txid_current() %% 4294967296"), NULL, 10);
 }
 
 static void append(uint64_t xid, enum wal_kind kind, const char *label, const char *key)
@@ -159,7 +133,7 @@ static void append(uint64_t xid, enum wal_kind kind, const char *label, const ch
 /* The next batch of the lane, in one line of its keys; NULL: there is none. */
 static const char *next(enum feed_wal_lane lane, struct journal_position *done)
 {
-    static char text[SQL];
+    static char text[ADMIN_TEXT];
     struct batch *b;
     struct err e = {0};
     if (!feed_next(feed_wal_feed(w.wal, lane), &b, &e))
@@ -202,11 +176,11 @@ static void keys_of_the_root_come_together_each_once(void **state)
 static void what_is_not_visible_waits_and_nothing_waits_for_it(void **state)
 {
     (void)state;
-    char text[SQL];
+    char text[ADMIN_TEXT];
     struct journal_position before, after;
     PGconn *other = PQconnectdb(getenv("DATABASE_URL"));
-    runs(other, NULL, "BEGIN");
-    uint64_t open = strtoull(runs(other, text, "SELECT txid_current() %% 4294967296"), NULL, 10);
+    runs_on(other, NULL, "BEGIN");
+    uint64_t open = strtoull(runs_on(other, text, "SELECT txid_current() %% 4294967296"), NULL, 10);
     append(ended(), WAL_ROOT, "product", "1");
     append(open, WAL_ROOT, "product", "2");
     append(ended(), WAL_ROOT, "product", "3");
@@ -217,7 +191,7 @@ static void what_is_not_visible_waits_and_nothing_waits_for_it(void **state)
     assert_string_equal(next(FEED_WAL_DIRECT, &after), "4");
     /* a later process reads 2 again, and so 3 and 4 */
     assert_true(before.segment == after.segment && before.offset == after.offset);
-    runs(other, NULL, "COMMIT");
+    runs_on(other, NULL, "COMMIT");
     PQfinish(other);
     append(ended(), WAL_ROOT, "product", "5");
     assert_string_equal(next(FEED_WAL_DIRECT, &after), "2 5");
@@ -228,13 +202,13 @@ static void what_is_not_visible_waits_and_nothing_waits_for_it(void **state)
 static void it_becomes_visible_without_anything_new(void **state)
 {
     (void)state;
-    char text[SQL];
+    char text[ADMIN_TEXT];
     PGconn *other = PQconnectdb(getenv("DATABASE_URL"));
-    runs(other, NULL, "BEGIN");
-    uint64_t open = strtoull(runs(other, text, "SELECT txid_current() %% 4294967296"), NULL, 10);
+    runs_on(other, NULL, "BEGIN");
+    uint64_t open = strtoull(runs_on(other, text, "SELECT txid_current() %% 4294967296"), NULL, 10);
     append(open, WAL_ROOT, "product", "2");
     assert_null(next(FEED_WAL_DIRECT, NULL));
-    runs(other, NULL, "COMMIT");
+    runs_on(other, NULL, "COMMIT");
     PQfinish(other);
     const char *keys = NULL;
     for (int i = 0; i < 1000 && !keys; i++, usleep(10000)) /* it is asked now and then */

@@ -16,42 +16,24 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "base/clock.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "feed/wal_keys.h"
 #include "feed/wal_receiver.h"
 #include "pg/pg.h"
 #include "pg/pg_replication.h"
 #include "store/journal.h"
 
-enum { SQL = 600, SOON_US = 30 * 1000000 };
+enum { SOON_US = 30 * 1000000 };
 
-static PGconn *admin;
-static struct pg_server server;
 static char name[40], folder[64], prefix[96]; /* of tables, slot and publication; of the journal */
 
 static const char *const id[] = {"id"}, *const labels[] = {"product", "tag"};
 
-static char *runs(char out[SQL], const char *format, ...)
-{
-    char sql[SQL];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(sql, sizeof sql, format, args);
-    va_end(args);
-    PGresult *res = PQexec(admin, sql);
-    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
-        fail_msg("%s: %s", sql, PQerrorMessage(admin));
-    if (out)
-        snprintf(out, SQL, "%s", PQntuples(res) ? PQgetvalue(res, 0, 0) : "");
-    PQclear(res);
-    return out;
-}
-
 static void waits_until(const char *format, ...)
 {
-    char sql[SQL], is[SQL] = "";
+    char sql[ADMIN_TEXT], is[ADMIN_TEXT] = "";
     va_list args;
     va_start(args, format);
     vsnprintf(sql, sizeof sql, format, args);
@@ -65,21 +47,13 @@ static void waits_until(const char *format, ...)
 static int connect_admin(void **state)
 {
     (void)state;
-    struct err e = {0};
-    const char *url = getenv("DATABASE_URL");
-    log_setup(&(struct log_options){.level = LOG_ERROR});
-    if (!url || !pg_server_init(&server, url, &e))
-        return -1;
-    admin = PQconnectdb(url);
-    runs(NULL, "SET client_min_messages TO warning");
-    return PQstatus(admin) == CONNECTION_OK ? 0 : -1;
+    return admin_connect();
 }
 
 static int disconnect_admin(void **state)
 {
     (void)state;
-    PQfinish(admin);
-    pg_server_free(&server);
+    admin_disconnect();
     return 0;
 }
 
@@ -237,7 +211,7 @@ static void the_slot_follows_what_is_synced(void **state)
 {
     (void)state;
     struct work w;
-    char lsn[SQL];
+    char lsn[ADMIN_TEXT];
     start(&w);
     runs(NULL, "INSERT INTO %s.product VALUES (1)", name);
     runs(lsn, "SELECT pg_current_wal_flush_lsn()");
@@ -290,7 +264,7 @@ static void a_position_that_is_confirmed_stands_in_the_journal(void **state)
 {
     (void)state;
     struct work w;
-    char confirmed[SQL];
+    char confirmed[ADMIN_TEXT];
     uint64_t lsn;
     start(&w);
     runs(NULL, "CREATE TABLE %s.other AS SELECT generate_series(1, 10000)", name);

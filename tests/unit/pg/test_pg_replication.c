@@ -15,46 +15,26 @@
 
 #include <unistd.h>
 
+#include "admin.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "pg/pg.h"
 #include "pg/pg_replication.h"
 #include "pg/pgoutput.h"
 
-enum { SQL = 600, SOON_US = 20 * 1000000 };
+enum { SOON_US = 20 * 1000000 };
 
-static PGconn *admin;
-static struct pg_server server;
 static char name[40]; /* of table, slot and publication */
-
-static char *runs(char out[SQL], const char *format, ...)
-{
-    char sql[SQL];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(sql, sizeof sql, format, args);
-    va_end(args);
-    PGresult *res = PQexec(admin, sql);
-    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
-        fail_msg("%s: %s", sql, PQerrorMessage(admin));
-    if (out)
-        snprintf(out, SQL, "%s", PQntuples(res) ? PQgetvalue(res, 0, 0) : "");
-    PQclear(res);
-    return out;
-}
 
 static int set_up(void **state)
 {
     (void)state;
-    struct err e = {0};
-    const char *url = getenv("DATABASE_URL");
-    if (!url || !pg_server_init(&server, url, &e))
+    if (admin_connect() != 0)
         return -1;
-    admin = PQconnectdb(url);
     snprintf(name, sizeof name, "replicated_%d", (int)getpid());
     runs(NULL, "CREATE TABLE %s (id int PRIMARY KEY)", name);
     runs(NULL, "CREATE PUBLICATION %s FOR TABLE %s", name, name);
-    return PQstatus(admin) == CONNECTION_OK ? 0 : -1;
+    return 0;
 }
 
 static int tear_down(void **state)
@@ -62,8 +42,7 @@ static int tear_down(void **state)
     (void)state;
     runs(NULL, "DROP TABLE %s CASCADE", name);
     runs(NULL, "DROP PUBLICATION %s", name);
-    PQfinish(admin);
-    pg_server_free(&server);
+    admin_disconnect();
     return 0;
 }
 
@@ -77,7 +56,7 @@ static int make_slot(void **state)
 static int drop_slot(void **state)
 {
     (void)state;
-    char active[SQL] = "t";
+    char active[ADMIN_TEXT] = "t";
     for (int64_t end = clock_mono_us() + SOON_US; clock_mono_us() < end; usleep(10000))
         if (runs(active, "SELECT active FROM pg_replication_slots WHERE slot_name = '%s'",
                  name)[0] != 't')
@@ -135,7 +114,7 @@ static void changes_stream_in_and_are_forgotten_once_confirmed(void **state)
     (void)state;
     struct pgoutput_event commit;
     struct err e = {0};
-    char text[PG_LSN_TEXT], is[SQL] = "";
+    char text[PG_LSN_TEXT], is[ADMIN_TEXT] = "";
     runs(NULL, "INSERT INTO %s VALUES (1)", name);
     struct pg_replication *r = must_start();
     expect_insert(r, "1");

@@ -1,5 +1,5 @@
 /* The publication and the slot on a real server: made once, extended when the script names more
- * tables, refused with the SQL to run; and no table of the user's stops being writable.
+ * tables, refused with the ADMIN_TEXT to run; and no table of the user's stops being writable.
  *
  * DATABASE_URL names a server with wal_level = logical, where the user may create roles and slots.
  */
@@ -15,49 +15,26 @@
 
 #include <unistd.h>
 
+#include "admin.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "pg/pg_pool.h"
 #include "script/pipeline.h"
 #include "source/source.h"
 #include "source/source_capture.h"
 
-enum { SQL = 900 };
-
-static PGconn *admin;
-static struct pg_server server, poor; /* poor: a role that owns nothing, without REPLICATION */
-static char name[40];                 /* of schema, slot, publication and role */
+static struct pg_server poor; /* poor: a role that owns nothing, without REPLICATION */
+static char name[40];         /* of schema, slot, publication and role */
 static struct source_capture_names names;
-
-static char *runs(char out[SQL], const char *format, ...)
-{
-    char sql[SQL];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(sql, sizeof sql, format, args);
-    va_end(args);
-    PGresult *res = PQexec(admin, sql);
-    if (PQresultStatus(res) != PGRES_COMMAND_OK && PQresultStatus(res) != PGRES_TUPLES_OK)
-        fail_msg("%s: %s", sql, PQerrorMessage(admin));
-    if (out)
-        snprintf(out, SQL, "%s", PQntuples(res) ? PQgetvalue(res, 0, 0) : "");
-    PQclear(res);
-    return out;
-}
 
 static int connect_admin(void **state)
 {
     (void)state;
     struct err e = {0};
-    char url[SQL];
-    const char *given = getenv("DATABASE_URL");
-    log_setup(&(struct log_options){.level = LOG_ERROR});
-    if (!given || !pg_server_init(&server, given, &e))
+    char url[ADMIN_TEXT];
+    if (admin_connect() != 0)
         return -1;
-    admin = PQconnectdb(given);
     snprintf(name, sizeof name, "captured_%d", (int)getpid());
     names = (struct source_capture_names){name, name};
-    runs(NULL, "SET client_min_messages TO warning");
     runs(NULL, "CREATE ROLE %s LOGIN PASSWORD 'poor'", name);
     snprintf(url, sizeof url, "host=%s port=%s dbname=%s user=%s password=poor", PQhost(admin),
              PQport(admin), PQdb(admin), name);
@@ -68,8 +45,7 @@ static int disconnect_admin(void **state)
 {
     (void)state;
     runs(NULL, "DROP ROLE %s", name);
-    PQfinish(admin);
-    pg_server_free(&server);
+    admin_disconnect();
     pg_server_free(&poor);
     return 0;
 }
@@ -157,7 +133,7 @@ static bool publishes(struct script *s)
 
 static void has_tables(const char *expected)
 {
-    char is[SQL];
+    char is[ADMIN_TEXT];
     runs(is,
          "SELECT string_agg(tablename, ' ' ORDER BY tablename) FROM pg_publication_tables"
          " WHERE pubname = '%s'",
@@ -254,7 +230,7 @@ static void one_that_hides_changes_is_refused(void **state)
         {"FOR TABLE %s.product WHERE (id > 5)", "row filters"},
         {"FOR TABLE %s.product (id)", "column lists"},
     };
-    char sql[SQL], options[200];
+    char sql[ADMIN_TEXT], options[200];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct script s;
         struct err e = {0};
