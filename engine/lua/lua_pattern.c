@@ -232,7 +232,7 @@ static const char *match_capture(struct match *m, const char *s, char digit)
     return s + len;
 }
 
-/* "%f[set]": p behind the f. Gives the end of the set in *end. */
+/* "%f[set]": p after the f. Gives the end of the set in *end. */
 static bool at_frontier(struct match *m, const char *s, const char *p, const char **end)
 {
     if (p == m->pattern_end || *p != '[')
@@ -369,7 +369,7 @@ static const char *try_at(struct match *m, const char *s, const char *p)
 }
 
 /* A start as Lua gives it, 1 for the first and -1 for the last character, as an offset; it may lie
- * behind the end. */
+ * after the end. */
 static size_t start_of(lua_Integer at, size_t len)
 {
     if (at > 0)
@@ -456,7 +456,7 @@ static int gmatch_next(lua_State *L)
     begin(&m, L, text, len, pattern, pattern_len);
     for (; from <= (lua_Integer)len; from++) {
         const char *end = try_at(&m, text + from, pattern);
-        if (!end || end - text == last) /* an empty one right behind the last */
+        if (!end || end - text == last) /* an empty one right after the last */
             continue;
         lua_pushinteger(L, end - text);
         lua_copy(L, -1, lua_upvalueindex(3));

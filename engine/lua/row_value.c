@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-enum { EXACT_DIGITS = 15 }; /* a double keeps any decimal number of so many digits ... */
+enum { EXACT_DIGITS = 15 }; /* a double keeps any decimal number of that many digits ... */
 /* ... if its exponent is well within its range */
 static const int exact_from = -300, exact_to = 300;
 
@@ -167,7 +167,7 @@ static bool read_json(struct piece p, struct value *v)
 
 /* ---- dates: ISO 8601, with the years that PostgreSQL knows ---- */
 
-/* Moves *p behind two digits. */
+/* Moves *p past two digits. */
 static bool two_digits(const char **p)
 {
     if (!digit((*p)[0]) || !digit((*p)[1]))

@@ -60,7 +60,8 @@ static struct sandbox *sandbox_of(lua_State *L)
 
 /* ---- limits ---- */
 
-/* May be called by allocate, amid whatever Lua does: here lua_gc sets two numbers, no more. */
+/* Also called by allocate, in the middle of anything that Lua does: with these arguments lua_gc sets
+ * two numbers and does no more. */
 static void set_pause(struct sandbox *s, int percent)
 {
     if (s->pause != percent)
@@ -95,7 +96,7 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     }
     void *block = !old && s->used < SANDBOX_MEMORY - SLAB_MAX ? slab_pop(&s->pool, size) : NULL;
     if (!block)
-        /* without old, Lua tells a type in old_size */
+        /* without old, old_size is a type of Lua's */
         return resize(s, old, old ? old_size : 0, size);
     s->used += size;
     return block;
@@ -142,7 +143,7 @@ static bool look_at_limits(struct sandbox *s, lua_State *L)
     return s->over = true;
 }
 
-/* Re-arms itself with count 1, so that the instruction behind a pcall that caught the error raises
+/* Re-arms itself with count 1, so that the instruction after a pcall that caught the error raises
  * it again. */
 static void on_count(lua_State *L, lua_Debug *ar)
 {
@@ -283,7 +284,7 @@ static bool ended_by_server(struct sandbox *s, const struct err *e)
     if (s->noted.kind != ERR_PASSING && s->noted.kind != ERR_STOPPED)
         return false;
     make_one_line(s->noted.text);
-    /* behind "FILE:LINE: " its end may have been cut off */
+    /* after "FILE:LINE: " its end may have been cut off */
     s->noted.text[sizeof s->noted.text / 2] = '\0';
     return strstr(e->text, s->noted.text) != NULL;
 }
@@ -420,7 +421,7 @@ const char *sandbox_path(const struct sandbox *s, const lua_Debug *ar)
 
 /* ---- compiling ---- */
 
-/* An empty chunk of that name tells how Lua shortens it, also where the file's own text does not
+/* An empty chunk of that name shows how Lua shortens it, even if the file's own text does not
  * compile. */
 static void note_short_path(lua_State *L, struct sandbox *s, const char *chunk_name)
 {

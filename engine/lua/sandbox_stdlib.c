@@ -231,7 +231,7 @@ static int fenced_collectgarbage(lua_State *L)
     return 1;
 }
 
-/* string.rep repeats an empty string as often as it is told to. Upvalue 1: the original. */
+/* string.rep repeats an empty string as often as it is asked to. Upvalue 1: the original. */
 static int fenced_rep(lua_State *L)
 {
     size_t len, separator;

@@ -1,6 +1,14 @@
-/* sandbox_stdlib: Lua's standard library, without what would let a script crash, hang or leave the process.
+/* sandbox_stdlib: Lua's standard library, without what lets a script crash, hang or leave the
+ * process.
  *
- * Uses     Lua, lua-cjson, log, row, script (its limits).
+ * Uses     Lua, lua-cjson, log, row, sandbox (its limits), lua_pattern.
+ *
+ * Why it exists: some functions of the library work outside of the sandbox's limits, or end the
+ * process.
+ * To switch it off: call luaL_openlibs in its place; scripts behave the same, without the promise of
+ * sandbox.
+ * With Lua 5.5: what is removed or changed is found by name in the tables of luaL_openlibs, so new
+ * functions of a version appear unchanged: each must be checked for work that no limit sees.
  *
  * Left out: os.exit, os.execute, os.setlocale, io.popen, package.loadlib and C modules,
  * string.dump, all of debug but traceback. Changed:
@@ -12,7 +20,7 @@
  *     print, warn                      write log lines; stdout is for documents
  *     xpcall, coroutine.create, .wrap  keep the limit's error from running code where hooks are off
  *     string.rep, table.move           refuse what would loop for ever without needing memory
- *     require                          looks beside the script, then in LUA_PATH_5_4 or LUA_PATH,
+ *     require                          looks in the script's folder, then in LUA_PATH_5_4 or LUA_PATH,
  *                                      if set
  *     cjson.encode                     has a limit: cjson ends the process where it cannot grow its
  *                                      buffer

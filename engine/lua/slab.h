@@ -3,7 +3,7 @@
  * Uses     nothing.
  * Threads  one; no lock.
  * Promise  a block of up to SLAB_MAX bytes comes from a list of its size, some ten instructions
- *          away; larger ones are malloc's. What was once given to a size stays with it until
+ *          away; larger ones are malloc's. Memory that served one size stays with that size until
  *          slab_free.
  */
 #pragma once
@@ -19,7 +19,7 @@ struct slab {
     void *chunks;      /* owned: each holds the next */
 };
 
-/* with all small blocks that are left; bears a zeroed struct, and leaves one */
+/* Frees all small blocks, used or not. Safe on a zeroed struct, and leaves one. */
 void slab_free(struct slab *p);
 
 /* As realloc, but told the old size (0: there is no block); size 0 frees. NULL: no memory, and the
