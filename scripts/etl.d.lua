@@ -7,7 +7,8 @@
 ---@class etl.Pipeline
 ---@field name string                       the pipeline's name, for messages and the state
 ---@field source etl.Source                 which rows
----@field document etl.DocumentFunction     makes a document of a row
+---@field document? etl.Template|etl.DocumentFunction what a document is made of (default: every column of the query is a
+---                                         field of its name)
 ---@field sink etl.Sink                     where the documents go
 ---@field state string                      path of the state file, from the folder where the engine is started unless it begins with "/";
 ---                                         each pipeline needs its own
@@ -18,8 +19,15 @@
 ---@field before_run? fun(run: etl.Run)     called once before anything is read; an error ends the run
 ---@field after_run? fun(run: etl.RunResult) called once after the last document
 
----A row by column name in; a document out. nil instead: this key shall have no document (it is deleted). To end without
----`return` is the same, for some rows; a function that never returns anything is a mistake.
+---The fields of a document. Each is the name of a column (NULL: the field is left out), a function of the row (nil: the
+---field is left out), or a table of such fields. A column that the query does not have is an error at the start.
+---@alias etl.Template table<string, string|etl.FieldFunction|etl.Template>
+
+---Makes a field's value of a row: anything that a document can hold; nil leaves the field out.
+---@alias etl.FieldFunction fun(row: etl.Row): any
+
+---Makes the whole document of a row; nil: this key has no document, and an existing one is deleted. To end without `return`
+---is the same, for some rows; a function that never returns anything is a mistake.
 ---@alias etl.DocumentFunction fun(row: etl.Row): table?, etl.Metadata?
 
 ---Where a document goes.

@@ -20,14 +20,12 @@ return {
     },
   },
 
-  document = function(genre)
-    return {
-      id          = genre.id,
-      name        = genre.name,
-      description = genre.description,
-      films       = genre.films,
-    }
-  end,
+  document = {
+    id          = "id",
+    name        = "name",
+    description = "description",
+    films       = "films",
+  },
 
   sink = {
     url      = movies.sink.url,

@@ -30,13 +30,11 @@ return {
     },
   },
 
-  document = function(person)
-    return {
-      id        = person.id,
-      full_name = person.full_name,
-      films     = person.films,
-    }
-  end,
+  document = {
+    id        = "id",
+    full_name = "full_name",
+    films     = "films",
+  },
 
   sink = {
     url      = movies.sink.url,

@@ -23,7 +23,7 @@ def test_bench_compares_all_loaders_and_reports_ratios(servers):
     assert done.returncode == 0, done.stderr
     with open(os.path.join(ROOT, "build", "bench", "bench_300.json"), encoding="utf-8") as f:
         report = json.load(f)
-    assert len(report["runs"]) == 12 and all(run["wall_s"] > 0 for runs in report["runs"].values() for run in runs)
+    assert len(report["runs"]) == 13 and all(run["wall_s"] > 0 for runs in report["runs"].values() for run in runs)
     for name, ratio in report["ratios"].items():
         assert ratio > 0 and name in done.stdout
 

@@ -121,6 +121,6 @@ return {{
 
 def test_the_page_is_complete():
     assert "OUTPUT" not in TEXT
-    assert len(SCRIPTS) == 3 and len(SNIPPETS) >= 10
+    assert len(SCRIPTS) == 6 and len(SNIPPETS) >= 10
     links = re.findall(r"\]\(([^)#:]+)\)", TEXT)
     assert [link for link in links if not os.path.exists(os.path.join(ROOT, link))] == []

@@ -42,6 +42,8 @@ return {
 }
 """
 
+DOCUMENT = "document = function(film)\n    return { title = film.title }\n  end,"
+
 # (what is replaced in GOOD, by what, the message behind FILE)
 MISTAKES = [
     # the language
@@ -81,7 +83,18 @@ MISTAKES = [
     ("table = \"people\", ", "", ":17: missing field 'table' in source.related[2]"),
     ("key = \"id\",\n        affects", "affects", ":17: missing field 'key' in source.related[2]"),
     ("affects = \"film_id\", ", "", ":16: missing field 'affects' in source.related[1]"),
-    ("document = function(film)\n    return { title = film.title }\n  end,", "", ":3: missing field 'document'"),
+    (DOCUMENT, "document = to_document,", ":21: field 'document' must be a table of fields or a function, is nil"),
+    # a template
+    (DOCUMENT, "document = {},", ":21: document has no fields"),
+    (DOCUMENT, "document = { 'title' },", ":21: unexpected element [1] in document: fields have names"),
+    (DOCUMENT, "document = { id = 'id',\n    year = 5 },", ":22: field 'year' in document must be a column's name, a function of the row or a table of fields, is a number"),
+    (DOCUMENT, "document = { id = 'id',\n    a = { yes = true } },", ":22: field 'a.yes' in document must be a column's name, a function of the row or a table of fields, is a boolean"),
+    (DOCUMENT, "document = { id = 'id', a = etl.null },", ":21: field 'a' in document must be a column's name, a function of the row or a table of fields, is etl.null"),
+    (DOCUMENT, "document = { id = 'id', a = {\n  } },", ":21: document.a has no fields"),
+    (DOCUMENT, "document = { id = 'id', [''] = 'title' },", ":21: a field in document has an empty name"),
+    (DOCUMENT, "document = { id = '' },", ":21: field 'id' in document must be a column's name, is an empty text"),
+    (DOCUMENT, "document = {\n    f = function(film)\n      local title = film.title\n    end },", ":22: the function of field 'f' in document returns nothing"),
+    (DOCUMENT, "document = 'title',", ":21: field 'document' must be a table of fields or a function, is a string"),
     # of a wrong type
     ("name = \"films\"", "name = 5", ":4: field 'name' must be a string, is a number"),
     ("name = \"films\"", "name = print", ":4: field 'name' must be a string, is a function"),
@@ -125,6 +138,9 @@ MISTAKES = [
 
 # The same, where PostgreSQL has to be asked.
 MISTAKES_IN_SQL = [
+    (DOCUMENT, "document = {\n    title = 'titel',\n  },", ":22: field 'title' in document: the query has no column 'titel', did you mean 'title'?"),
+    (DOCUMENT, "document = {\n    a = { b = {\n      c = 'modifed' } } },", ":23: field 'a.b.c' in document: the query has no column 'modifed', did you mean 'modified'?"),
+    (DOCUMENT, "document = { title = 'nothing like it' },", ":21: field 'title' in document: the query has no column 'nothing like it'"),
     ("title,", "tilte,", ':11: cannot use source.query: column "tilte" does not exist'),
     ("FROM films\n", "FROM film\n", ':11: cannot use source.query: relation "film" does not exist (line 3: film)'),
     ("SELECT id", "SELCT id", ':11: cannot use source.query: syntax error at or near "SELCT"'),

@@ -9,6 +9,8 @@ from decimal import Decimal
 
 import pytest
 
+from pipelines import lua
+
 SCRIPT = """
 local etl = require "etl"
 return {
@@ -116,10 +118,30 @@ def get(search, path, body=None):
         return answer.read().decode()
 
 
+FUNCTION = "document = function(row)\n    return row\n  end,"
+
+
+def check_forms(engine, path, dry):
+    """A template of every column, and a script without `document`, give the same bytes as the function."""
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    if FUNCTION not in text:
+        return
+    names = sorted({name for line in lines(dry) for name in json.loads(line)})
+    fields = ", ".join(f"[{lua(name)}] = {lua(name)}" for name in names)
+    for number, form in enumerate(["", f"document = {{ {fields} }},"]):
+        other = f"{path}.{number}.lua"
+        with open(other, "w", encoding="utf-8") as f:
+            f.write(text.replace(FUNCTION, form))
+        done = engine(other, "--dry-run")
+        assert done.returncode == 0 and done.stdout == dry.stdout, done
+
+
 def check_index(engine, search, path):
     """Loads, and compares what the search server has with what the dry run prints."""
     dry = engine(path, "--dry-run")
     assert dry.returncode == 0, dry
+    check_forms(engine, path, dry)
     docs = [written(line) for line in lines(dry)]
     ids = [str(doc["id"][1] if isinstance(doc["id"], tuple) else doc["id"]) for doc in docs]
     loaded = engine(path)

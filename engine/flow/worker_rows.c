@@ -23,14 +23,14 @@
 /* ---- sending and printing ---- */
 
 /* document() may end without a return for some rows, as if it had returned nil. But if it has no
- * return statement at all, the user forgot it; and if it ends with `return make(row)`, and make()
- * has returned nothing for any row of a load so far, the user forgot the one in make(). Nothing is
+ * return statement at all, the user forgot it; and if its only one is a final `return make(row)`, and
+ * make() has returned nothing for any row of a load so far, the user forgot the one in make(). Nothing is
  * deleted then. */
 static bool check_returns(struct worker *w, struct err *e)
 {
     bool forgotten =
         w->attempt.nothing > 0 && (script_never_returns(w->script) ||
-                                   (w->batch->is_range && script_returns_calls(w->script) &&
+                                   (w->batch->is_range && script_always_returns(w->script) &&
                                     !atomic_load(&w->shared->gave_documents)));
     return !forgotten || script_returned_nothing(w->script, e);
 }

@@ -40,6 +40,7 @@ struct encoder {
     lua_State *L;
     struct buf *b;          /* the caller's, outside of L */
     const struct level *at; /* the innermost */
+    const char *path;       /* of the value itself; "" */
     int depth;
     size_t used;
     struct field fields[FIELDS];
@@ -60,14 +61,14 @@ static bool plain_name(const char *name, size_t len)
 
 /* Pushes one step: ".name", "[3]", or what a name of other characters looks like in Lua: ["my
  * name"] */
-static void push_step(lua_State *L, const struct level *level)
+static void push_step(lua_State *L, const struct level *level, bool inner)
 {
     if (!level->name) {
         lua_pushfstring(L, "[%I]", (LUAI_UACINT)level->index);
         return;
     }
     if (plain_name(level->name, level->len)) {
-        lua_pushfstring(L, level->up ? ".%s" : "%s", level->name);
+        lua_pushfstring(L, inner ? ".%s" : "%s", level->name);
         return;
     }
     char text[NAME + 1];
@@ -93,10 +94,10 @@ static void push_path(struct encoder *e)
     lua_State *L = e->L;
     char path[PATH], *p = path + sizeof path;
     *--p = '\0';
-    if (e->at)
+    if (e->at || *e->path)
         p = memcpy(p - 2, ": ", 2);
     for (const struct level *level = e->at; level; level = level->up) {
-        push_step(L, level);
+        push_step(L, level, level->up || *e->path);
         size_t len;
         const char *step = lua_tolstring(L, -1, &len);
         bool fits = len <= (size_t)(p - path) - 3;
@@ -105,7 +106,7 @@ static void push_path(struct encoder *e)
         if (!fits)
             break;
     }
-    lua_pushstring(L, p);
+    lua_pushfstring(L, "%s%s", e->path, p);
 }
 
 _Noreturn static void fail(struct encoder *e, const char *format, ...)
@@ -126,7 +127,7 @@ _Noreturn static void fail(struct encoder *e, const char *format, ...)
 static void room(struct encoder *e, int slots)
 {
     if (!lua_checkstack(e->L, slots))
-        fail(e, "cannot encode a table of so many fields, or memory is short");
+        fail(e, "cannot encode a table with that many fields, or memory is short");
 }
 
 /* ---- objects ---- */
@@ -415,15 +416,21 @@ static void encode_any(struct encoder *e, int index)
         encode_other(e, index, type);
 }
 
-void lua_json_encode(lua_State *L, int index, struct buf *b)
+void lua_json_encode_field(lua_State *L, int index, struct buf *b, const char *path)
 {
     struct encoder e; /* all but fields, which are written before they are read */
     e.L = L;
     e.b = b;
     e.at = NULL;
+    e.path = path;
     e.depth = 0;
     e.used = 0;
     encode_any(&e, lua_absindex(L, index));
+}
+
+void lua_json_encode(lua_State *L, int index, struct buf *b)
+{
+    lua_json_encode_field(L, index, b, "");
 }
 
 void lua_json_decode(lua_State *L, const char *text, size_t len)

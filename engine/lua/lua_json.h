@@ -25,6 +25,8 @@ static inline int lua_json_order(const char *a, size_t a_len, const char *b, siz
 /* Adds the value at index to b, which the caller owns outside of L. Raises; what was added stays,
  * for the caller to cut. b->failed (ceiling, memory) is for the caller to ask. */
 void lua_json_encode(lua_State *L, int index, struct buf *b);
+/* The same for the value of a field: paths in errors begin with that of the field. */
+void lua_json_encode_field(lua_State *L, int index, struct buf *b, const char *path);
 
 /* Pushes the value of a JSON text: integers stay integers, numbers that a float can't hold become
  * decimals, null becomes etl.null; encoding the value again gives the same JSON value ({} and []

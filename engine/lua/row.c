@@ -133,7 +133,7 @@ static bool put_text(const struct target *t, enum pg_kind kind, struct piece p)
     return row_read(kind, p, t->digits, &v) && put_value(t, &v);
 }
 
-/* Room for so many bytes, until it is asked for again. NULL: no memory, and for Lua an error. */
+/* Room for that many bytes, until the next call. NULL: no memory, and for Lua an error. */
 static char *scratch(const struct target *t, size_t size)
 {
     if (!t->L) {
@@ -179,7 +179,7 @@ static bool put_escaped(const struct array *a, struct piece p)
     if (!out)
         return false;
     for (size_t i = 0; i < p.len; i++) {
-        i += p.text[i] == '\\'; /* the closing quote lies behind, so there is a character */
+        i += p.text[i] == '\\'; /* the closing quote follows, so there is a character */
         out[n++] = p.text[i];
     }
     out[n] = '\0';
@@ -287,7 +287,7 @@ static int damaged(lua_State *L, const struct pg_column *column, struct piece p)
     enum { SHOWN = 40 };
     bool cut = p.len > SHOWN;
     size_t shown = cut ? SHOWN : p.len;
-    while (cut && shown > 0 && (p.text[shown] & 0xC0) == 0x80) /* amid a character */
+    while (cut && shown > 0 && (p.text[shown] & 0xC0) == 0x80) /* within a character */
         shown--;
     lua_pushlstring(L, p.text, shown);
     return luaL_error(L, "column '%s': '%s%s' is not a value of type %s", column->name,
@@ -392,6 +392,17 @@ void row_push(lua_State *L, const struct pg_columns *columns, int names, const P
     }
     lua_rawgeti(L, names, METATABLE);
     lua_setmetatable(L, -2);
+    lua_remove(L, t.scratch);
+}
+
+void row_push_value(lua_State *L, const struct pg_column *column, const char *text, size_t len)
+{
+    struct piece p = {text, len};
+    luaL_checkstack(L, DIMENSIONS + 12, NULL);
+    lua_pushnil(L);
+    struct target t = {.L = L, .scratch = lua_gettop(L)};
+    if (!put_column(&t, column, p))
+        damaged(L, column, p);
     lua_remove(L, t.scratch);
 }
 

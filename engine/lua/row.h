@@ -23,6 +23,9 @@ void row_push_names(lua_State *L, const struct pg_columns *columns);
 void row_push(lua_State *L, const struct pg_columns *columns, int names, const PGresult *res,
               int n);
 
+/* Pushes the value that row_push has for a column with that text. Raises likewise. */
+void row_push_value(lua_State *L, const struct pg_column *column, const char *text, size_t len);
+
 /* Makes a row at index a plain table, so that a script may give it a metatable; anything else
  * stays. */
 void row_make_plain(lua_State *L, int index);

@@ -39,6 +39,7 @@ bool run_bind_script(struct run_script *s, struct pg_pool *pool, int64_t *expect
     struct pg *pg = pg_acquire(pool, e);
     *expected = 0;
     bool ok = pg && source_open(&s->source, &s->pipeline, pg, e) &&
+              script_check(s->script, &s->source.columns, e) &&
               estimate_rows(&s->source, pg, expected, e) && source_warn(&s->source, pg, e);
     pg_release(pool, pg);
     if (!ok)

@@ -9,7 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { DEPTH = 3 }; /* of functions that call functions */
+enum {
+    DEPTH = 3,          /* of functions that call functions */
+    TEXT_MAX = 8 << 20, /* bytes of a template */
+};
 
 /* FNV-1a */
 static void add(uint64_t *hash, const char *text, size_t len)
@@ -69,10 +72,23 @@ static void add_function(lua_State *L, struct hashing *h, int depth)
 static int add_document(lua_State *L)
 {
     struct hashing *h = lua_touserdata(L, 1);
-    script_push_table(h->script);
-    lua_getfield(L, -1, "document");
-    add_function(L, h, 0);
+    script_push_functions(h->script);
+    for (lua_Integer i = 1; lua_rawgeti(L, -1, i) == LUA_TFUNCTION; i++)
+        add_function(L, h, 0);
     return 0;
+}
+
+/* A function has none, so that its hash is what it always was. */
+static bool add_template(struct hashing *h, struct err *e)
+{
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    script_describe_template(h->script, &text);
+    bool ok = !text.failed || err_memory(e);
+    if (ok && text.len > 0)
+        add(&h->hash, text.data, text.len);
+    buf_free(&text);
+    return ok;
 }
 
 static uint32_t fold(uint64_t hash)
@@ -91,7 +107,7 @@ bool fingerprint_read(struct script *s, const struct pipeline *p, char out[FINGE
         add_text(&h.hash, p->source.key.list[i]);
     add_text(&index, p->sink.settings);
     add_text(&index, p->sink.mappings);
-    if (!script_call(s, add_document, &h, e))
+    if (!add_template(&h, e) || !script_call(s, add_document, &h, e))
         return false;
     snprintf(out, FINGERPRINT_TEXT, "%08" PRIx32 "%08" PRIx32, fold(h.hash), fold(index));
     return true;

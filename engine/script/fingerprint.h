@@ -3,8 +3,9 @@
  *
  * Uses     script, pipeline, Lua.
  *
- * Two halves. The first is of what documents are made of: the query, the key, and the source text
- * of document() and of the script's own functions that it calls; not modules that it requires, nor
+ * Two halves. The first is of what documents are made of: the query, the key, a template's
+ * fields and columns, and the source text of document() (or of a template's functions) and of the
+ * script's own functions that it calls; not modules that it requires, nor
  * values, which may differ from run to run. The second is of settings and mappings. A sweep brings
  * documents up to date with the first; only to load everything does with both, because a field that
  * was added to a mapping is in no document that was there before.

@@ -30,7 +30,7 @@ enum field_type {
     TEXT,       /* to a char * */
     EMPTY_TEXT, /* the same, and may be empty */
     URLS,       /* TEXT, or a list of them, to a char * with commas between */
-    QUERY,      /* TEXT, without what stands behind its last word */
+    QUERY,      /* TEXT, without what follows its last word */
     INDEX,      /* TEXT, and a name that an index may have */
     JSON,       /* a table, to a char * with its JSON */
     CHOICE,     /* true or false, to an int: 1, or -1 */
@@ -40,7 +40,8 @@ enum field_type {
     COLUMNS,    /* a name, or a list of names, to a struct pipeline_names */
     /* COLUMNS, as many as the root's key has, or a QUERY: to affects or affects_query */
     AFFECTS,
-    FUNCTION, /* checked only: script.c calls it */
+    FUNCTION, /* checked only: the module script calls it */
+    DOCUMENT, /* checked only: a template or a function; absent: a field for each column */
     GROUP,    /* a table with fields of its own */
     LIST,     /* of such tables: source.related */
 };
@@ -80,7 +81,7 @@ static const struct field {
 #define IN(member) offsetof(struct pipeline_related, member)
     {"", "name", TEXT, REQUIRED, AT(name), 0, NULL},
     {"", "source", GROUP, REQUIRED, 0, 0, NULL},
-    {"", "document", FUNCTION, REQUIRED, 0, 0, NULL},
+    {"", "document", DOCUMENT, OPTIONAL, 0, 0, NULL},
     {"", "sink", GROUP, REQUIRED, 0, 0, NULL},
     {"", "state", TEXT, TO_WRITE, AT(state), 0, NULL},
     {"", "poll_interval", NUMBER, OPTIONAL, AT(poll_interval), 0, &POLL_INTERVAL},
@@ -96,7 +97,7 @@ static const struct field {
     {"source", "lookback", NUMBER, OPTIONAL, AT(source.lookback), 0, &LOOKBACK},
     {"source", "horizon_limit", NUMBER, OPTIONAL, AT(source.horizon_limit), 0, &HORIZON_LIMIT},
     {"source", "query", QUERY, REQUIRED, AT(source.query), AT(source.query_line), NULL},
-    /* behind the key: affects is compared with it */
+    /* after the key: affects is compared with it */
     {"source", "related", LIST, OPTIONAL, 0, 0, NULL},
 
     {"related", "table", TEXT, REQUIRED, IN(table), IN(table_line), NULL},
@@ -216,7 +217,7 @@ static const char *elsewhere(lua_State *L, const char *name)
         if (strcmp(fields[i].name, name) == 0 && strcmp(fields[i].group, "related") != 0)
             return *fields[i].group
                        ? lua_pushfstring(L, "did you mean '%s.%s'?", fields[i].group, name)
-                       : "it belongs beside 'source'";
+                       : "it belongs next to 'source'";
     return NULL;
 }
 
@@ -245,7 +246,7 @@ static bool is_known(const char *group, const char *name)
     return false;
 }
 
-/* Of several unknown fields the first by name is told: the order of lua_next changes from run to
+/* Of several unknown fields the first by name is reported: the order of lua_next changes from run to
  * run. */
 static void check_names(lua_State *L, const struct reading *r, const char *group)
 {
@@ -686,6 +687,10 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
         if (!lua_isfunction(L, -1))
             wrong_type(L, r, f->name, "a function");
         return;
+    case DOCUMENT:
+        if (!lua_isfunction(L, -1) && !lua_istable(L, -1))
+            wrong_type(L, r, f->name, "a table of fields or a function");
+        return;
     case GROUP:
         if (!lua_istable(L, -1))
             wrong_type(L, r, f->name, "a table");
@@ -702,6 +707,14 @@ static void read_value(lua_State *L, struct reading *r, const struct field *f, v
 static int field_line(const struct reading *r, const struct field *f)
 {
     return f->type == QUERY || f->type == AFFECTS ? text_line(r, f->name) : line_of(r, f->name);
+}
+
+/* The value is nil. A document that is written in the script is not left out: a name is misspelt. */
+static void check_left_out(lua_State *L, const struct reading *r, const struct field *f)
+{
+    const struct buf *text = &r->text->text;
+    if (f->type == DOCUMENT && script_lines_has(text->data, text->len, f->name))
+        wrong_type(L, r, f->name, "a table of fields or a function");
 }
 
 /* Reads the table on top of the stack: all fields of that group, to where they belong in base. */
@@ -722,6 +735,8 @@ static void read_group(lua_State *L, struct reading *r, const char *group, void 
             read_value(L, r, f, base);
         else if (f->need != OPTIONAL)
             missing(L, r, f);
+        else
+            check_left_out(L, r, f);
         lua_settop(L, top);
     }
 }
@@ -818,7 +833,7 @@ bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking
     } else if (!ok && *r.hint)
         err_hint(e, "%s", r.hint);
     buf_free(&r.json);
-    if (ok && set_indices(p, e))
+    if (ok && script_check(s, NULL, e) && set_indices(p, e))
         return true;
     pipeline_free(p);
     return false;

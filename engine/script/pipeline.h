@@ -1,9 +1,8 @@
 /* pipeline: a script as a checked C struct.
  *
- * Uses     script, encode, fieldline, sqltext, suggest, Lua.
- * Promise  whoever holds a pipeline needs no Lua to read it: every field is there, of the right
- *          type, and known; seconds are finite and at most 1e9, so that microseconds fit an
- *          int64_t. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in
+ * Uses     script, script_lines, lua_json, sqltext, suggest, Lua.
+ * Promise  a pipeline is read without Lua: every field is present, known and of the right type;
+ *          seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in
  *          source, did you mean 'cursor'?"
  *
  * The fields and their types stand in one table in pipeline.c; the names are the public interface
@@ -85,7 +84,7 @@ const char *pipeline_variable(const struct script_text *script, int line, char *
 bool pipeline_at_line(struct err *e, const struct pipeline *p, int line);
 /* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
-void pipeline_free(struct pipeline *p); /* bears a zeroed struct */
+void pipeline_free(struct pipeline *p); /* safe on a zeroed struct */
 
 /* Whether a document may go to that index: it is among sink.indices. */
 bool pipeline_has_index(const struct pipeline *p, const char *index);

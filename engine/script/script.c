@@ -43,6 +43,44 @@ static int open_body(lua_State *L)
     return 0;
 }
 
+static int read_template(lua_State *L)
+{
+    struct script *s = lua_touserdata(L, 1);
+    script_push_document(s);
+    template_read(s->template, L, -1);
+    return 0;
+}
+
+/* A mistake in a template is kept for script_check: those in other fields may come first. False: no
+ * memory. */
+static bool read_document(struct script *s, struct err *e)
+{
+    lua_State *L = sandbox_state(s->sandbox);
+    script_push_document(s);
+    int type = lua_type(L, -1);
+    if (type == LUA_TFUNCTION)
+        s->returns = returns_of(L, -1, s->source);
+    lua_pop(L, 1);
+    if (type != LUA_TTABLE && type != LUA_TNIL)
+        return true;
+    if (!(s->template = template_new(s->source)))
+        return err_memory(e);
+    if (sandbox_call(s->sandbox, read_template, s, &s->mistake))
+        return true;
+    if (template_hint(s->template))
+        err_hint(&s->mistake, "%s", template_hint(s->template));
+    return true;
+}
+
+bool script_check(const struct script *s, const struct pg_columns *columns, struct err *e)
+{
+    if (s->mistake.kind != ERR_NONE) {
+        *e = s->mistake;
+        return false;
+    }
+    return !s->template || !columns || template_bind(s->template, columns, e);
+}
+
 struct script *script_open(const struct script_text *t, struct err *e)
 {
     struct script *s = calloc(1, sizeof *s);
@@ -56,11 +94,10 @@ struct script *script_open(const struct script_text *t, struct err *e)
         script_close(s);
         return NULL;
     }
-    lua_State *L = sandbox_state(s->sandbox);
-    script_push_document(s);
-    s->projection = projection_new(L, -1);
-    s->returns = projection_returns(L, -1);
-    lua_pop(L, 1);
+    if (!read_document(s, e)) {
+        script_close(s);
+        return NULL;
+    }
     return s;
 }
 
@@ -69,7 +106,7 @@ void script_close(struct script *s)
     if (!s)
         return;
     sandbox_free(s->sandbox);
-    projection_free(s->projection);
+    template_free(s->template);
     free(s);
 }
 
@@ -96,4 +133,22 @@ const struct script_text *script_source(const struct script *s)
 bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e)
 {
     return sandbox_call(s->sandbox, body, arg, e);
+}
+
+void script_push_functions(const struct script *s)
+{
+    lua_State *L = sandbox_state(s->sandbox);
+    if (s->template) {
+        template_push_functions(s->template, L);
+        return;
+    }
+    lua_newtable(L);
+    script_push_document(s);
+    lua_rawseti(L, -2, 1);
+}
+
+void script_describe_template(const struct script *s, struct buf *out)
+{
+    if (s->template)
+        template_describe(s->template, out);
 }

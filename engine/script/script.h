@@ -33,7 +33,11 @@ const struct script_text *script_source(const struct script *s);
 /* See sandbox_call. */
 bool script_call(struct script *s, lua_CFunction body, void *arg, struct err *e);
 
-/* ---- documents ---- */
+/* ---- documents: `document` is a template, a function, or left out ---- */
+
+/* Checks a template; columns: those of the query, if known, or NULL. False, ERR_USAGE: "FILE:LINE:
+ * field 'title' in document: the query has no column 'titel', did you mean 'title'?" */
+bool script_check(const struct script *s, const struct pg_columns *columns, struct err *e);
 
 struct script_row {
     const struct pg_columns *columns; /* of res: pg_columns_fit says so */
@@ -54,7 +58,7 @@ struct script_made {
 
 /* Makes the row's document and adds its JSON to out. False: e names script and line, key and the
  * row's columns, and nothing of the document stays in out; ERR_FINAL is about this document,
- * ERR_PASSING and ERR_STOPPED are about a server that document() asked; ERR_USAGE is about the
+ * ERR_PASSING and ERR_STOPPED are about a server that the script asked; ERR_USAGE is about the
  * script: its very first row was asked for a column that the query does not have. */
 bool script_document(struct script *s, const struct script_row *row, struct buf *out,
                      struct script_made *made, struct err *e);
@@ -62,8 +66,14 @@ bool script_document(struct script *s, const struct script_row *row, struct buf 
 /* Whether document() has no `return` that gives anything, not even nil: it was forgotten, unless
  * all that it does is to raise. */
 bool script_never_returns(const struct script *s);
-/* Whether it only returns what other functions do, which may have forgotten theirs. */
-bool script_returns_calls(const struct script *s);
+/* Whether its only `return` stands at its end and has a value: if a call gives nothing, not even
+ * nil, a function whose result it returns has forgotten its own `return`. */
+bool script_always_returns(const struct script *s);
+/* Pushes a list of the functions that documents are made by: document(), or those of the template.
+ * Within script_call. */
+void script_push_functions(const struct script *s);
+/* Adds what a template says besides its functions, as a text. */
+void script_describe_template(const struct script *s, struct buf *out);
 /* That a document() should have returned something: ERR_USAGE, with file and line. Always false. */
 bool script_returned_nothing(struct script *s, struct err *e);
 

@@ -165,9 +165,9 @@ bool script_never_returns(const struct script *s)
     return s->returns == RETURNS_NOTHING;
 }
 
-bool script_returns_calls(const struct script *s)
+bool script_always_returns(const struct script *s)
 {
-    return s->returns == RETURNS_CALLS;
+    return s->returns == RETURNS_AT_END;
 }
 
 bool script_returned_nothing(struct script *s, struct err *e)
@@ -187,14 +187,16 @@ static void cut(char *text, size_t len)
     text[len] = '\0';
 }
 
-/* " (key '123'; columns id, title, rating)" */
-static void add_row(struct err *e, const char *key, const struct pg_columns *columns)
+/* " (field 'year'; key '123'; columns id, title, rating)". field: NULL: none */
+static void add_row(struct err *e, const char *field, const struct script_row *row)
 {
     char suffix[SUFFIX], shown[81];
-    snprintf(shown, sizeof shown, "%s", key);
+    const struct pg_columns *columns = row->columns;
+    snprintf(shown, sizeof shown, "%s", row->key);
     cut(shown, sizeof shown - 2);
-    int n = snprintf(suffix, sizeof suffix, " (key '%s%s'; columns", shown,
-                     strlen(key) >= sizeof shown - 1 ? "..." : "");
+    int n = snprintf(suffix, sizeof suffix, " (%s%.60s%skey '%s%s'; columns",
+                     field ? "field '" : "", field ? field : "", field ? "'; " : "", shown,
+                     strlen(row->key) >= sizeof shown - 1 ? "..." : "");
     size_t len = (size_t)n;
     for (size_t i = 0; columns && i < columns->n; i++) {
         const char *name = columns->list[i].name;
@@ -215,40 +217,47 @@ static void add_row(struct err *e, const char *key, const struct pg_columns *col
     e->retry_after_ms = before.retry_after_ms;
 }
 
-/* The first document that can be is made both ways: only what has been seen to be the same takes
- * document()'s place. */
-static void prove(struct script *s, const struct document *d)
+/* ---- templates ---- */
+
+static int template_body(lua_State *L)
 {
-    struct buf b;
-    size_t len = d->out->len - d->old_len;
-    buf_init(&b, d->out->max);
-    bool made =
-        projection_add(s->projection, d->row->columns, d->row->res, d->row->n, &b) && !b.failed;
-    s->proven = made && b.len == len && memcmp(b.data, d->out->data + d->old_len, len) == 0;
-    buf_free(&b);
-    if (s->proven || !made)
-        return;
-    projection_free(s->projection);
-    s->projection = NULL;
+    struct document *d = lua_touserdata(L, 1);
+    push_names(L, d->script, d->row->columns);
+    template_call(d->script->template, L, d->row->res, d->row->n, d->out);
+    return 0;
 }
+
+/* *field: whose function raised. */
+static bool make_by_template(struct document *d, const char **field, struct err *e)
+{
+    struct script *s = d->script;
+    if (!script_check(s, s->bound == d->row->columns ? NULL : d->row->columns, e))
+        return false;
+    s->bound = d->row->columns;
+    d->made->present = true;
+    if (template_add(s->template, d->row->res, d->row->n, d->out))
+        return true;
+    buf_cut(d->out, d->old_len);
+    if (sandbox_call(s->sandbox, template_body, d, e))
+        return true;
+    *field = sandbox_is_over(sandbox_state(s->sandbox)) ? NULL : template_blame(s->template, e);
+    return false;
+}
+
+/* ---- any ---- */
 
 bool script_document(struct script *s, const struct script_row *row, struct buf *out,
                      struct script_made *made, struct err *e)
 {
+    const char *field = NULL;
     struct document d = {.script = s, .row = row, .out = out, .old_len = out->len, .made = made};
     made->index[0] = made->routing[0] = made->pipeline[0] = '\0';
     made->nothing = made->present = false;
-    bool ok = s->proven && projection_add(s->projection, row->columns, row->res, row->n, out);
-    if (ok)
-        made->present = d.called = true;
-    else
-        ok = sandbox_call(s->sandbox, document_body, &d, e);
+    bool ok = s->template ? make_by_template(&d, &field, e)
+                          : sandbox_call(s->sandbox, document_body, &d, e);
     s->returned |= ok;
-    if (ok && !out->failed) {
-        if (s->projection && !s->proven && made->present)
-            prove(s, &d);
+    if (ok && !out->failed)
         return true;
-    }
 
     if (ok)
         err_set(e, ERR_FINAL,
@@ -260,6 +269,6 @@ bool script_document(struct script *s, const struct script_row *row, struct buf 
         e->kind = ERR_FINAL;
     if (d.called && !sandbox_is_over(sandbox_state(s->sandbox)))
         add_position(s, e);
-    add_row(e, row->key, row->columns);
+    add_row(e, field, row);
     return false;
 }

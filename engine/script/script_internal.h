@@ -1,17 +1,19 @@
 /* script_internal: what the files of the module script share; nobody else includes it. */
 #pragma once
-#include "script/projection.h"
+#include "base/err.h"
+#include "script/returns.h"
 #include "script/script.h"
+#include "script/template.h"
 
 struct script {
     struct sandbox *sandbox;          /* owned */
     const struct script_text *source; /* borrowed */
 
-    /* owned; NULL: document() does more than that, or gave another document */
-    struct projection *projection;
-    bool proven;   /* it has given the same document once */
-    bool returned; /* document() has come to its end once */
-    enum projection_returns returns;
+    struct template *template;      /* owned; NULL: document is a function */
+    struct err mistake;             /* of the template; kind ERR_NONE: none */
+    const struct pg_columns *bound; /* those that the template is bound to; borrowed */
+    bool returned;                  /* a document, or none, has been made once */
+    enum returns returns;           /* of document() */
     const struct pg_columns *named; /* those whose names the state keeps; borrowed */
 };
 

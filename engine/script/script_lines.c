@@ -1,176 +1,20 @@
 #include "script/script_lines.h"
 
+#include "script/lua_tokens.h"
+
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum token_type { END, NAME, STRING, NUMBER, SYMBOL };
-
-struct token {
-    enum token_type type;
-    const char *text; /* of a string: without its quotes, escapes as written */
-    size_t len;
-    int line;      /* on which it begins */
-    int text_line; /* of a string: on which its text begins */
-};
-
-struct scanner {
-    const char *p, *end;
-    int line;
-    struct token token; /* the present one */
-};
-
-/* ---- tokens ---- */
-
-static bool is_name(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static char at(const struct scanner *s, size_t n)
-{
-    return n < (size_t)(s->end - s->p) ? s->p[n] : '\0';
-}
-
-static void step(struct scanner *s)
-{
-    if (s->p < s->end && *s->p++ == '\n')
-        s->line++;
-}
-
-/* At "[[" or "[==[": the number of '='; else -1. */
-static int long_bracket(const struct scanner *s)
-{
-    size_t n = 1;
-    if (at(s, 0) != '[')
-        return -1;
-    while (at(s, n) == '=')
-        n++;
-    return at(s, n) == '[' ? (int)(n - 1) : -1;
-}
-
-static bool closes(const struct scanner *s, int level)
-{
-    if (at(s, 0) != ']' || at(s, (size_t)level + 1) != ']')
-        return false;
-    for (int i = 1; i <= level; i++)
-        if (at(s, (size_t)i) != '=')
-            return false;
-    return true;
-}
-
-/* Leaves the text between the brackets in s->token. */
-static void scan_long(struct scanner *s, int level)
-{
-    s->p += level + 2;
-    if (at(s, 0) == '\r')
-        step(s);
-    if (at(s, 0) == '\n')
-        step(s);
-    s->token.text = s->p;
-    s->token.text_line = s->line;
-    while (s->p < s->end && !closes(s, level))
-        step(s);
-    s->token.len = (size_t)(s->p - s->token.text);
-    s->p = s->end - s->p < level + 2 ? s->end : s->p + level + 2;
-}
-
-static void scan_quoted(struct scanner *s)
-{
-    char quote = *s->p++;
-    s->token.text = s->p;
-    s->token.text_line = s->line;
-    while (s->p < s->end && *s->p != quote && *s->p != '\n') {
-        if (*s->p == '\\')
-            step(s);
-        step(s);
-    }
-    s->token.len = (size_t)(s->p - s->token.text);
-    if (at(s, 0) == quote)
-        s->p++;
-}
-
-static void skip_space(struct scanner *s)
-{
-    for (;;) {
-        while (s->p < s->end && strchr(" \t\r\n\f\v", *s->p))
-            step(s);
-        if (at(s, 0) != '-' || at(s, 1) != '-')
-            return;
-        s->p += 2;
-        int level = long_bracket(s);
-        if (level >= 0)
-            scan_long(s, level);
-        else
-            while (s->p < s->end && *s->p != '\n')
-                s->p++;
-    }
-}
-
-static void next(struct scanner *s)
-{
-    skip_space(s);
-    s->token = (struct token){.type = END, .text = s->p, .line = s->line};
-    if (s->p >= s->end)
-        return;
-    int level = long_bracket(s);
-    if (level >= 0) {
-        s->token.type = STRING;
-        scan_long(s, level);
-        return;
-    }
-    char c = *s->p;
-    if (c == '"' || c == '\'') {
-        s->token.type = STRING;
-        scan_quoted(s);
-        return;
-    }
-    if (is_name(c)) {
-        s->token.type = is_digit(c) ? NUMBER : NAME;
-        while (is_name(at(s, 0)) || (is_digit(c) && at(s, 0) == '.'))
-            s->p++;
-    } else {
-        s->token.type = SYMBOL;
-        s->p += c == '=' && at(s, 1) == '=' ? 2 : 1;
-    }
-    s->token.len = (size_t)(s->p - s->token.text);
-}
-
-static bool is(const struct scanner *s, const char *text)
-{
-    return (s->token.type == NAME || s->token.type == SYMBOL) && s->token.len == strlen(text) &&
-           memcmp(s->token.text, text, s->token.len) == 0;
-}
-
-/* How much deeper the nesting of blocks (`for` and `while` have a `do`) and brackets is behind this
- * token. */
-static int deeper(const struct scanner *s)
-{
-    static const char *const opening[] = {"function", "do", "if", "repeat", "(", "[", "{"};
-    static const char *const closing[] = {"end", "until", ")", "]", "}"};
-    for (size_t i = 0; i < sizeof opening / sizeof *opening; i++)
-        if (is(s, opening[i]))
-            return 1;
-    for (size_t i = 0; i < sizeof closing / sizeof *closing; i++)
-        if (is(s, closing[i]))
-            return -1;
-    return 0;
-}
-
 /* ---- tables ---- */
 
-/* From a value's first token to the ',' ';' or '}' behind it. */
-static void skip_value(struct scanner *s)
+/* From a value's first token to the ',' ';' or '}' after it. */
+static void skip_value(struct lua_tokens *s)
 {
-    for (int depth = 0; s->token.type != END; next(s)) {
-        if (depth == 0 && (is(s, ",") || is(s, ";") || is(s, "}")))
+    for (int depth = 0; s->token.type != LUA_TOKEN_END; lua_tokens_next(s)) {
+        if (depth == 0 && (lua_tokens_is(s, ",") || lua_tokens_is(s, ";") || lua_tokens_is(s, "}")))
             return;
-        depth += deeper(s);
+        depth += lua_tokens_deeper(s);
     }
 }
 
@@ -187,6 +31,12 @@ static struct part take_part(const char **path)
     char *end;
     if (**path == '.')
         (*path)++;
+    if (strncmp(*path, "[\"", 2) == 0 && (end = strstr(*path, "\"]"))) {
+        part.name = *path + 2;
+        part.len = (size_t)(end - part.name);
+        *path = end + 2;
+        return part;
+    }
     if (**path == '[') {
         part.index = strtol(*path + 1, &end, 10);
         *path = *end == ']' ? end + 1 : end;
@@ -200,59 +50,60 @@ static struct part take_part(const char **path)
 
 /* At an element's first token: whether the element is the one looked for. Leaves s at the value's
  * first token. */
-static bool element_is(struct scanner *s, const struct part *want, long *position)
+static bool element_is(struct lua_tokens *s, const struct part *want, long *position)
 {
-    struct scanner ahead = *s;
-    struct token key = s->token;
-    next(&ahead);
-    if (is(s, "[")) {
+    struct lua_tokens ahead = *s;
+    struct lua_token key = s->token;
+    lua_tokens_next(&ahead);
+    if (lua_tokens_is(s, "[")) {
         key = ahead.token;
-        next(&ahead);
-        if (!is(&ahead, "]")) /* a longer expression: not one of our fields */
+        lua_tokens_next(&ahead);
+        if (!lua_tokens_is(&ahead, "]")) /* a longer expression: not one of our fields */
             return false;
-        next(&ahead);
+        lua_tokens_next(&ahead);
     }
-    bool named = (key.type == NAME || is(s, "[")) && is(&ahead, "=");
+    bool named =
+        (key.type == LUA_TOKEN_NAME || lua_tokens_is(s, "[")) && lua_tokens_is(&ahead, "=");
     if (!named)
         return ++*position == want->index && !want->name;
-    next(&ahead);
+    lua_tokens_next(&ahead);
     *s = ahead;
-    if (key.type == NUMBER)
+    if (key.type == LUA_TOKEN_NUMBER)
         return !want->name && strtol(key.text, NULL, 10) == want->index;
     return want->name && key.len == want->len && memcmp(key.text, want->name, key.len) == 0;
 }
 
-/* Behind a table's '{': goes to the value of the element. *line: that of the element's first
+/* After a table's '{': goes to the value of the element. *line: that of the element's first
  * token. */
-static bool find_element(struct scanner *s, const struct part *want, int *line)
+static bool find_element(struct lua_tokens *s, const struct part *want, int *line)
 {
     long position = 0;
-    while (s->token.type != END && !is(s, "}")) {
+    while (s->token.type != LUA_TOKEN_END && !lua_tokens_is(s, "}")) {
         int first = s->token.line;
         if (element_is(s, want, &position)) {
             *line = first;
             return true;
         }
         skip_value(s);
-        if (is(s, ",") || is(s, ";"))
-            next(s);
+        if (lua_tokens_is(s, ",") || lua_tokens_is(s, ";"))
+            lua_tokens_next(s);
     }
     return false;
 }
 
-/* Goes behind the '{' of the last `return {` that stands in no block. */
-static bool find_return(struct scanner *s, int *line)
+/* Goes to the first token after the '{' of the last `return {` that is in no block. */
+static bool find_return(struct lua_tokens *s, int *line)
 {
-    struct scanner found;
+    struct lua_tokens found;
     bool any = false;
     int depth = 0;
-    next(s);
-    while (s->token.type != END) {
-        bool at_return = depth == 0 && is(s, "return");
+    lua_tokens_next(s);
+    while (s->token.type != LUA_TOKEN_END) {
+        bool at_return = depth == 0 && lua_tokens_is(s, "return");
         int at_line = s->token.line;
-        depth += deeper(s);
-        next(s);
-        if (!at_return || !is(s, "{"))
+        depth += lua_tokens_deeper(s);
+        lua_tokens_next(s);
+        if (!at_return || !lua_tokens_is(s, "{"))
             continue;
         found = *s;
         *line = at_line;
@@ -261,20 +112,15 @@ static bool find_return(struct scanner *s, int *line)
     if (!any)
         return false;
     *s = found;
-    next(s);
+    lua_tokens_next(s);
     return true;
 }
 
 /* Leaves s at the value's first token, if found. */
-static bool find(struct scanner *s, const char *text, size_t len, const char *path, int *line)
+static bool find(struct lua_tokens *s, const char *text, size_t len, const char *path, int *line)
 {
-    *s = (struct scanner){.p = text, .end = text + len, .line = 1};
+    *s = lua_tokens_open(text, len);
     *line = 0;
-    if (len >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
-        s->p += 3;
-    if (at(s, 0) == '#')
-        while (s->p < s->end && *s->p != '\n')
-            s->p++;
     if (!find_return(s, line))
         return false;
     while (*path) {
@@ -283,16 +129,16 @@ static bool find(struct scanner *s, const char *text, size_t len, const char *pa
             return false;
         if (!*path)
             return true;
-        if (!is(s, "{"))
+        if (!lua_tokens_is(s, "{"))
             return false;
-        next(s);
+        lua_tokens_next(s);
     }
     return true;
 }
 
 int script_lines_find(const char *text, size_t len, const char *path)
 {
-    struct scanner s;
+    struct lua_tokens s;
     int line;
     find(&s, text, len, path, &line);
     return line;
@@ -300,9 +146,16 @@ int script_lines_find(const char *text, size_t len, const char *path)
 
 int script_lines_text(const char *text, size_t len, const char *path)
 {
-    struct scanner s;
+    struct lua_tokens s;
     int line;
-    if (!*path || !find(&s, text, len, path, &line) || s.token.type != STRING)
+    if (!*path || !find(&s, text, len, path, &line) || s.token.type != LUA_TOKEN_STRING)
         return 0;
     return s.token.text_line;
+}
+
+bool script_lines_has(const char *text, size_t len, const char *path)
+{
+    struct lua_tokens s;
+    int line;
+    return find(&s, text, len, path, &line);
 }

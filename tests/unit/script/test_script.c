@@ -376,12 +376,12 @@ static void documents_go_straight_into_the_buffer(void **state)
     }
 }
 
-static void what_a_document_may_return_is_read_from_its_code(void **state)
+static void what_a_document_may_return_is_read_from_its_text(void **state)
 {
     (void)state;
     static const struct {
         const char *body;
-        bool nothing, never, calls;
+        bool nothing, never, always;
     } cases[] = {
         {"", true, true, false},
         {"local d = { id = row.id }", true, true, false},
@@ -389,13 +389,21 @@ static void what_a_document_may_return_is_read_from_its_code(void **state)
         {"local n <const> = 0/0 local x = { '\xff', n }", true, true, false},
         {"local x <close> = nil", true, true, false},
         {"return", true, true, false},
-        {"return nil", false, false, false},
+        {"return;", true, true, false},
+        {"local s = ' return 5' -- return 5\n", true, true, false},
+        {"local function f(x)\n return x\n end f(row)", true, true, false},
+        {"for i = 1, 2 do if i == 3 then repeat until true end end while false do end", true, true,
+         false},
+        {"return nil", false, false, true},
         {"if not row.title then return nil end", true, false, false},
-        {"return row, {}", false, false, false},
-        {"return rawlen(row) > 0 and row or nil", false, false, false},
+        {"do return nil end", false, false, false},
+        {"return row, {}", false, false, true},
+        {"return rawlen(row) > 0 and row or nil", false, false, true},
         {"return rawget(row, 'none')", false, false, true},
-        {"return (function() end)(row)", true, false, true},
-        {"local x <close> = nil return (function() end)(row)", true, false, true},
+        {"local f = function()\n end return f(row)", true, false, true},
+        {"local x <close> = nil return (function()\n end)(row)", true, false, true},
+        {"local function f(x)\n return x\n end return f(row)", false, false, true},
+        {"if not row.title then return end return rawget(row, 'none')", false, false, false},
         {"if not row.title then return nil end return rawget(row, 'none')", false, false, false},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -406,12 +414,45 @@ static void what_a_document_may_return_is_read_from_its_code(void **state)
         assert_true(document(cases[i].body, &out, &present, &e));
         assert_int_equal(meta.nothing, cases[i].nothing);
         buf_free(&out);
-        snprintf(text, sizeof text, "return { document = function(row) %s end }", cases[i].body);
+        snprintf(text, sizeof text, "return {\n document = function(row)\n %s end }",
+                 cases[i].body);
         struct script_text t = text_of("x.lua", text);
         struct script *s = script_open(&t, &e);
         assert_non_null(s);
-        if (script_never_returns(s) != cases[i].never || script_returns_calls(s) != cases[i].calls)
+        if (script_never_returns(s) != cases[i].never ||
+            script_always_returns(s) != cases[i].always)
             fail_msg("%s", cases[i].body);
+        script_close(s);
+        script_text_free(&t);
+    }
+}
+
+/* On one line there may be several: nothing is concluded if they differ. */
+static void functions_on_one_line_are_told_apart_or_not_at_all(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool never, always;
+    } cases[] = {
+        {"return { document = function(row) end }", true, false},
+        {"return { document = function(row) return f(row) end }", false, true},
+        {"return { document = function(row) (function() return 1 end)() end }", false, false},
+        {"return { document = function(row) (function() end)() end }", true, false},
+        {"local function f() return 1 end return { document = function(row) f() end }", false,
+         false},
+        {"return { document = load('return function(row) end')() }", true, false},
+        {"return { document = load('return function(row) return row end', '=x')() }", false, false},
+        {"return { document = tostring }", false, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e;
+        struct script_text t = text_of("x.lua", cases[i].text);
+        struct script *s = script_open(&t, &e);
+        assert_non_null(s);
+        if (script_never_returns(s) != cases[i].never ||
+            script_always_returns(s) != cases[i].always)
+            fail_msg("%s", cases[i].text);
         script_close(s);
         script_text_free(&t);
     }
@@ -730,7 +771,8 @@ int main(void)
         cmocka_unit_test(limits_start_afresh_with_each_call),
         cmocka_unit_test(a_servers_error_ends_a_call_with_its_kind),
         cmocka_unit_test(documents_go_straight_into_the_buffer),
-        cmocka_unit_test(what_a_document_may_return_is_read_from_its_code),
+        cmocka_unit_test(what_a_document_may_return_is_read_from_its_text),
+        cmocka_unit_test(functions_on_one_line_are_told_apart_or_not_at_all),
         cmocka_unit_test(a_column_that_there_is_not_is_told),
         cmocka_unit_test(a_document_may_say_where_it_goes),
         cmocka_unit_test(a_failed_document_names_line_key_and_columns_and_leaves_nothing),
