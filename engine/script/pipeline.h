@@ -5,7 +5,7 @@
  *          seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in
  *          source, did you mean 'cursor'?"
  *
- * The fields and their types stand in one table in pipeline.c; the names are the public interface
+ * The fields and their types are one table in pipeline_fields.c; the names are the public interface
  * (design, section 3).
  */
 #pragma once
