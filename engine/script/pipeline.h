@@ -2,8 +2,9 @@
  *
  * Uses     script, script_lines, lua_json, sqltext, suggest, Lua.
  * Promise  a pipeline is read without Lua: every field is present, known and of the right type;
- *          seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in
- *          source, did you mean 'cursor'?"
+ *          seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are
+ *          ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in source, did you mean
+ *          'cursor'?"
  *
  * The fields and their types are one table in pipeline_fields.c; the names are the public interface
  * (design, section 3).

@@ -212,7 +212,7 @@ def check_documents(es, body, all_cases, forms):
     """Each way, once: it also warms the servers up."""
     right = printed(engine(forms["LATERAL"][1], "--dry-run"))
     assert len(right) == FILMS, f"{len(right)} documents of {FILMS} films"
-    for form in "GROUP BY", "called":
+    for form in "GROUP BY", "field", "function":
         assert printed(engine(forms[form][1], "--dry-run")) == right, f"'{form}' made other documents"
     for case in all_cases:
         if case.load:
