@@ -245,18 +245,20 @@ static const char isolation_sql[] = "SET transaction_isolation TO 'read committe
 #define ENCODING                                                                                   \
     " pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding')" \
     " WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, true)"
+/* clang-format off */
 #define JIT                                                                                        \
-    " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL("jit", "off") " E" \
-                                                                                              "ND"
+    " CASE WHEN pg_catalog.current_setting('jit', true) IS NOT NULL THEN" LOCAL("jit", "off") " END"
 #define SETTINGS                                                                                   \
-    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * "                                  \
-    "1000000)::pg_catalog.int8," ENCODING                                                          \
-    "," LOCAL("TimeZone", "UTC") "," LOCAL("DateStyle", "ISO") "," LOCAL(                          \
-        "IntervalStyle",                                                                           \
-        "postgres") "," LOCAL("bytea_output",                                                      \
-                              "hex") "," LOCAL("extra_float_digits",                               \
-                                               "3") "," LOCAL("standard_conforming_strings",       \
-                                                              "on") "," JIT
+    "SELECT (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8,"        \
+    ENCODING ","                                                                                   \
+    LOCAL("TimeZone", "UTC") ","                                                                   \
+    LOCAL("DateStyle", "ISO") ","                                                                  \
+    LOCAL("IntervalStyle", "postgres") ","                                                         \
+    LOCAL("bytea_output", "hex") ","                                                               \
+    LOCAL("extra_float_digits", "3") ","                                                           \
+    LOCAL("standard_conforming_strings", "on") ","                                                 \
+    JIT
+/* clang-format on */
 
 /* A fetch is planned for part of the rows: with PostgreSQL's default random_page_cost (4, for
  * spinning disks) the server would rather read related tables completely, with several processes,
@@ -270,6 +272,7 @@ static const char settings_sql[] = SETTINGS,
 bool pg_begin(struct pg *pg, bool fetch)
 {
     const char *sql = fetch ? fetch_settings_sql : settings_sql;
+    assert(!pg->streaming && !pg->row); /* one query at a time: pg_check_free */
     return PQenterPipelineMode(pg->conn) &&
            PQsendQueryParams(pg->conn, isolation_sql, 0, NULL, NULL, NULL, NULL, 0) &&
            PQsendQueryParams(pg->conn, sql, 0, NULL, NULL, NULL, NULL, 0);
