@@ -43,6 +43,8 @@ def test_it_loads_stays_and_saves_its_state_as_it_goes(started, engine, pg, sear
     last = pg.value("SELECT (extract(epoch FROM max(modified)) * 1000000)::bigint FROM t")
     wait_until(lambda: state(engine)["tables"]["public.t"]["us"] == last, timeout=3)
     wait_until(lambda: os.stat(engine.state).st_mtime_ns // 1000 == last)
+    newest = pg.value("SELECT max(xmin::text::bigint) FROM t")
+    wait_until(lambda: state(engine)["tables"]["public.t"]["window"].get("xid", 0) > newest)  # the pass has ended
     running.kill()
     before = search.versions("t")
     run(engine, started.path)
