@@ -1,6 +1,6 @@
 /* lua_backoff: etl.backoff: the engine's retries for scripts.
  *
- * Uses     Lua, backoff, stop, script (its limits), suggest.
+ * Uses     Lua, backoff, stop, sandbox (its limits), suggest.
  */
 #pragma once
 #include <lua.h>

@@ -1,6 +1,6 @@
 /* lua_es: etl.es: the search server for scripts.
  *
- * Uses     Lua, value, encode, es, script (services).
+ * Uses     Lua, lua_values, lua_json, es, sandbox (services).
  */
 #pragma once
 #include <lua.h>

@@ -1,6 +1,6 @@
 /* lua_etl: the API that scripts see: the module "etl".
  *
- * Uses     Lua, value, encode, log, script (services), secret, lua_pg, lua_es, lua_backoff.
+ * Uses     Lua, lua_values, lua_json, log, sandbox (services), secret, lua_pg, lua_es, lua_backoff.
  *
  * etl.pg, etl.es, etl.backoff, etl.state, etl.log, etl.array, etl.null, etl.json, etl.decimal,
  * etl.base64, etl.secret. Each function is documented at its definition, and for editors in

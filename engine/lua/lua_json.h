@@ -1,6 +1,6 @@
 /* lua_json: Lua values to JSON text and back: documents, settings, mappings.
  *
- * Uses     Lua, value, json, buf.
+ * Uses     Lua, lua_values, json, buf.
  * Promise  exact (integers, decimals, floats that read back the same); fields in a stable order
  *          (sorted by name), so that two outputs can be compared with diff; one line, valid UTF-8.
  *

@@ -1,6 +1,6 @@
 /* lua_pg: etl.pg: PostgreSQL for scripts.
  *
- * Uses     Lua, value, encode, row, pg, script (services).
+ * Uses     Lua, lua_values, lua_json, row, pg, sandbox (services).
  * Owns     a connection from the state's pool, for the time of a query; a userdata holds it, so
  *          that it goes back whatever is raised.
  */

@@ -1,6 +1,6 @@
 /* row: a result row as Lua values, or as JSON at once: the table of types (design, section 4).
  *
- * Uses     Lua, libpq, pg (types), value, json, suggest.
+ * Uses     Lua, libpq, pg (types), lua_values, row_value, json, suggest.
  * Promise  exact: no value is rounded, no key is made up. To add a type, add its row to the one
  *          table in row_value.c.
  */
@@ -9,8 +9,8 @@
 
 #include <lua.h>
 
-/* How reading a column that there is not raises: the query has no column 'titel', did you mean
- * 'title'? */
+/* Begins the error of a read of an unknown column: "the query has no column 'titel', did you mean
+ * 'title'?" */
 #define ROW_NO_COLUMN "the query has no column"
 
 /* Pushes a list of the columns' names, made once for all rows: for row_push. Raises on memory
@@ -30,8 +30,9 @@ void row_push_value(lua_State *L, const struct pg_column *column, const char *te
  * stays. */
 void row_make_plain(lua_State *L, int index);
 
-/* Adds a column's text to out, as the JSON that lua_json_encode makes of what row_push pushes for it:
- * without Lua. False: what it added is to be cut off, and row_push has to tell what is to be said
- * about it (bytes, NaN, what is damaged, no memory). scratch: what it needs; one for all rows. */
+/* Adds a column's text to out as JSON, without Lua: the bytes are those of row_push and
+ * lua_json_encode. False: what it added must be cut off, and row_push_value decides what the value
+ * is, or raises (bytes, NaN, damaged text, no memory). scratch: working memory, reused from row to
+ * row. */
 bool row_add_json(struct buf *out, const struct pg_column *column, const char *text, size_t len,
                   struct buf *scratch);

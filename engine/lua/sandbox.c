@@ -60,8 +60,8 @@ static struct sandbox *sandbox_of(lua_State *L)
 
 /* ---- limits ---- */
 
-/* Also called by allocate, in the middle of anything that Lua does: with these arguments lua_gc sets
- * two numbers and does no more. */
+/* Also called by allocate, in the middle of anything that Lua does: with these arguments lua_gc
+ * sets two numbers and does no more. */
 static void set_pause(struct sandbox *s, int percent)
 {
     if (s->pause != percent)

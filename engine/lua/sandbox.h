@@ -28,7 +28,7 @@ enum {
     SANDBOX_MEMORY = 256 << 20,
     /* of one call, about a second: a document() needs some thousands */
     SANDBOX_INSTRUCTIONS = 100000000,
-    /* of one call, in microseconds: the thread's processor time, once the call has lasted as long */
+    /* microseconds of one call: the thread's processor time, once the call has lasted as long */
     SANDBOX_US = 5000000,
 };
 
@@ -71,7 +71,7 @@ bool sandbox_is_loading(lua_State *L); /* the script's file runs */
 
 /* Raises e. If nothing catches it, the call ends with e's kind, not as a mistake in the script. */
 int sandbox_raise(lua_State *L, const struct err *e);
-/* Whether an error must not be kept from the caller: a limit is reached, or a stop was asked for. */
+/* Whether an error must not be kept from the caller: a limit is reached, or a stop was asked. */
 bool sandbox_must_end(lua_State *L);
 bool sandbox_is_over(lua_State *L); /* a limit is reached */
 /* Counts work that the hook does not see. */

@@ -5,8 +5,8 @@
  *
  * Why it exists: some functions of the library work outside of the sandbox's limits, or end the
  * process.
- * To switch it off: call luaL_openlibs in its place; scripts behave the same, without the promise of
- * sandbox.
+ * To switch it off: call luaL_openlibs in its place; scripts behave the same, without the promise
+ * of sandbox.
  * With Lua 5.5: what is removed or changed is found by name in the tables of luaL_openlibs, so new
  * functions of a version appear unchanged: each must be checked for work that no limit sees.
  *
@@ -20,7 +20,7 @@
  *     print, warn                      write log lines; stdout is for documents
  *     xpcall, coroutine.create, .wrap  keep the limit's error from running code where hooks are off
  *     string.rep, table.move           refuse what would loop for ever without needing memory
- *     require                          looks in the script's folder, then in LUA_PATH_5_4 or LUA_PATH,
+ *     require                          looks beside the script, then in LUA_PATH_5_4 or LUA_PATH,
  *                                      if set
  *     cjson.encode                     has a limit: cjson ends the process where it cannot grow its
  *                                      buffer
@@ -32,6 +32,6 @@
 
 /* path: the script's. Raises. */
 void sandbox_stdlib_open(lua_State *L, const char *path);
-/* Whether a file that begins like that was saved as UTF-16, as some editors do: no text that Lua can
- * read. */
+/* Whether a file that begins like that was saved as UTF-16, as some editors do: no text that Lua
+ * can read. */
 bool sandbox_stdlib_is_utf16(const char *text, size_t len);

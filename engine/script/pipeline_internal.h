@@ -18,24 +18,24 @@ enum {
     PIPELINE_FIELDS = 41,
 };
 
-enum pipeline_type {                      /* a field's type in the script, and in struct pipeline */
-                     PIPELINE_TEXT,       /* a string that is not empty; char * */
-                     PIPELINE_EMPTY_TEXT, /* the same, and may be empty */
-                     PIPELINE_URLS,   /* a string or a list of strings; char *, joined by commas */
-                     PIPELINE_QUERY,  /* a string of SQL; char *, without its final semicolon */
-                     PIPELINE_INDEX,  /* a string that an index may have as its name; char * */
-                     PIPELINE_JSON,   /* a table; char * with its JSON */
-                     PIPELINE_CHOICE, /* true or false; int: 1 or -1 */
-                     PIPELINE_FLAG, /* true or false; bool, which keeps its value if the field is absent */
-                     PIPELINE_NUMBER,  /* double */
-                     PIPELINE_WHOLE,   /* int64_t */
-                     PIPELINE_COLUMNS, /* a name, or a list of names; struct pipeline_names */
-                     /* as many columns as the root's key has, or a query; affects or affects_query */
-                     PIPELINE_AFFECTS,
-                     PIPELINE_FUNCTION, /* checked only: the module script calls it */
-                     PIPELINE_DOCUMENT, /* checked only: a template or a function; absent: a field for each column */
-                     PIPELINE_GROUP, /* a table with fields of its own */
-                     PIPELINE_LIST,  /* of such tables: source.related */
+/* A field's type in the script; then what it is in struct pipeline. */
+enum pipeline_type {
+    PIPELINE_TEXT,       /* a string that is not empty; char * */
+    PIPELINE_EMPTY_TEXT, /* the same, and may be empty */
+    PIPELINE_URLS,       /* a string or a list of strings; char *, joined by commas */
+    PIPELINE_QUERY,      /* a string of SQL; char *, without its final semicolon */
+    PIPELINE_INDEX,      /* a string that an index may have as its name; char * */
+    PIPELINE_JSON,       /* a table; char * with its JSON */
+    PIPELINE_CHOICE,     /* true or false; int: 1 or -1 */
+    PIPELINE_FLAG,       /* true or false; bool, which keeps its value if the field is absent */
+    PIPELINE_NUMBER,     /* double */
+    PIPELINE_WHOLE,      /* int64_t */
+    PIPELINE_COLUMNS,    /* a name, or a list of names; struct pipeline_names */
+    PIPELINE_AFFECTS,    /* as many columns as the root's key has, or a query; two fields */
+    PIPELINE_FUNCTION,   /* checked only: the module script calls it */
+    PIPELINE_DOCUMENT,   /* checked only: a template or a function; absent: every column */
+    PIPELINE_GROUP,      /* a table with fields of its own */
+    PIPELINE_LIST,       /* of such tables: source.related */
 };
 
 enum pipeline_need {
@@ -75,8 +75,8 @@ struct pipeline_reading { /* outside of Lua: what it holds survives a raise */
 
 /* ---- pipeline_mistake.c; `name` is a field of the table that is being read ---- */
 
-/* The path of a field, "source.cursor", into out. A name that is too long for any field of ours gives
- * the path of the table itself. */
+/* The path of a field, "source.cursor", into out. A name that is too long for any field of ours
+ * gives the path of the table itself. */
 const char *pipeline_join(const struct pipeline_reading *r, const char *name,
                           char out[PIPELINE_PATH]);
 /* The line of a field; 0: not known. */

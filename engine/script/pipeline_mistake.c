@@ -117,8 +117,8 @@ static bool is_known(const char *group, const char *name)
     return false;
 }
 
-/* Of several unknown fields the first by name is reported: the order of lua_next changes from run to
- * run. */
+/* Of several unknown fields the first by name is reported: the order of lua_next changes from run
+ * to run. */
 void pipeline_check_names(lua_State *L, const struct pipeline_reading *r, const char *group)
 {
     int table = lua_gettop(L);

@@ -374,7 +374,7 @@ static int field_line(const struct pipeline_reading *r, const struct pipeline_fi
                                                                     : pipeline_line_of(r, f->name);
 }
 
-/* The value is nil. A document that is written in the script is not left out: a name is misspelt. */
+/* The value is nil. If the script has a field `document`, a name in it is misspelt. */
 static void check_left_out(lua_State *L, const struct pipeline_reading *r,
                            const struct pipeline_field *f)
 {

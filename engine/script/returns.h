@@ -3,8 +3,8 @@
  * Uses     lua_tokens, script_text, Lua.
  *
  * Lua cannot tell a function that was meant to return nothing from one that forgot to. So the text
- * is read: its `return`s are counted, those of functions within it left out. Where several functions
- * share their lines, or the text cannot be had, nothing is concluded.
+ * is read: its `return`s are counted, those of functions within it left out. Where several
+ * functions share their lines, or the text cannot be had, nothing is concluded.
  */
 #pragma once
 #include <lua.h>

@@ -48,9 +48,8 @@ struct script_row {
 
 /* What came of a row, besides the document's text. */
 struct script_made {
-    bool
-        present; /* there is a document; else document() gave nil, and an old one is to be deleted */
-    bool nothing; /* not even nil: document() came to its end without a return */
+    bool present; /* there is a document; if not, an existing one is to be deleted */
+    bool nothing; /* document() came to its end without a return: not even nil */
     /* Metadata, the second value that document() returned; empty: not given. Sizes are those that
      * servers allow. */
     char index[256], routing[513], pipeline[257];

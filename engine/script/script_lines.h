@@ -14,12 +14,12 @@
 #include <stddef.h>
 
 /* path: "source.related[2].cursor", "document[\"a name\"]". Returns the line, from 1,
- * of the field's name (for an index, of the element's beginning). If the field is not found, the line
- * of the innermost table on the path that is; 0 if none is. "" is the script's table itself. */
+ * of the field's name (for an index, of the element's beginning). If the field is not found, the
+ * line of the innermost table on the path that is; 0 if none is. "" is the script's own table. */
 int script_lines_find(const char *text, size_t len, const char *path);
 
-/* The line on which the text of a field begins, if it is written as one string: after the line break
- * that Lua skips after [[. Otherwise 0. */
+/* The line on which the text of a field begins, if it is written as one string: after the line
+ * break that Lua skips after [[. Otherwise 0. */
 int script_lines_text(const char *text, size_t len, const char *path);
 
 /* Whether the field itself is written in the script. */

@@ -1,6 +1,6 @@
 /* script_text: the text of a script's file.
  *
- * Uses     buf, sandbox_stdlib (what a UTF-16 file begins with).
+ * Uses     buf, file, sandbox_stdlib (what a UTF-16 file begins with).
  * Threads  one reads it; then all may share it.
  */
 #pragma once

@@ -34,21 +34,21 @@ void template_free(struct template *t); /* NULL is fine */
  * "FILE:LINE: ..."; the remedy, or NULL, is then template_hint. */
 void template_read(struct template *t, lua_State *L, int index);
 const char *template_hint(const struct template *t);
-/* Describes fields and columns as a text, without functions: of equal templates it is the same. Does
- * not raise; out->failed is for the caller to ask. */
+/* Describes fields and columns as a text, without functions: of equal templates it is the same.
+ * Does not raise; out->failed is for the caller to ask. */
 void template_describe(const struct template *t, struct buf *out);
 /* Pushes a list of the functions, by the order of their fields. */
 void template_push_functions(const struct template *t, lua_State *L);
 
-/* Finds the columns of a query. False, ERR_USAGE: it lacks one: "FILE:LINE: ...". columns: borrowed,
- * until the next call; the same ones for as long as their address is. */
+/* Finds the columns of a query. False, ERR_USAGE: it lacks one: "FILE:LINE: ...". columns:
+ * borrowed, until the next call; the same ones for as long as their address is. */
 bool template_bind(struct template *t, const struct pg_columns *columns, struct err *e);
 
 /* ---- documents, of a bound template: row n of res, which has those columns ---- */
 
 /* Adds the row's document without Lua. False: that needs Lua (functions, bytes, NaN ...), or is an
- * error that template_call raises; what was added is to be cut off. out->failed is for the caller to
- * ask, here and below. */
+ * error that template_call raises; what was added is to be cut off. out->failed is for the caller
+ * to ask, here and below. */
 bool template_add(struct template *t, const PGresult *res, int n, struct buf *out);
 /* The same with Lua, within a protected call; the list of row_push_names lies on top of its stack.
  * Raises; template_blame then knows which field it was. */
