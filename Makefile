@@ -118,6 +118,7 @@ lint: $(BUILD)/engine.a  ## check format, the arrows between wings (engine/ARROW
 	@vendor/install lint
 	tests/lint/arrows.py $(BUILD)/obj
 	clang-format --dry-run -Werror $(C_FILES)
+	@! LC_ALL=C.UTF-8 grep -nE '^.{101,}' $(C_FILES) || { echo 'lint: more than 100 columns'; exit 1; }
 	@! grep -nEw '($(BANNED)) *\(' $(C_FILES) /dev/null || { echo 'lint: a banned function'; exit 1; }
 	@for script in $(wildcard scripts/*.lua); do luac5.4 -p $$script || exit 1; done  # 5.4.4 aborts on several at once
 	shellcheck $(SCRIPTS)

@@ -53,8 +53,8 @@ struct cli_command {
     int (*main)(const struct cli_call *call, struct err *e); /* returns the exit status */
 };
 
-/* Runs a command to its end: parses argv (argv[0] is the command's name), prints its help if that is
- * asked for, or calls its main. Returns the exit status. */
+/* Runs a command to its end: parses argv (argv[0] is the command's name), prints its help if that
+ * is asked for, or calls its main. Returns the exit status. */
 int cli_run(const struct cli_command *c, int argc, char **argv);
 
 struct cli_line {
@@ -71,7 +71,8 @@ int cli_fail(const struct err *e);
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2, EXIT_GAVE_UP = 3, EXIT_REJECTED = 4 };
 
-/* How to log: the options that every command has besides its own. A command's struct begins with it. */
+/* How to log: the options that every command has besides its own. A command's struct begins with
+ * it. */
 struct cli_log {
     const char *format; /* "text", "json", or NULL */
     bool quiet, verbose;

@@ -81,8 +81,8 @@ static bool read_cursor(const struct state_data *d, const char *text, char utc[C
     return true;
 }
 
-/* A time set by hand applies to every table. Without a state the file becomes an empty one with that
- * modification time; otherwise the checkpoints of its tables are changed. */
+/* A time set by hand applies to every table. Without a state the file becomes an empty one with
+ * that modification time; otherwise the checkpoints of its tables are changed. */
 static bool move_to(struct state_data *d, const struct position *at, struct err *e)
 {
     d->mtime_only |= d->phase == STATE_NEW;

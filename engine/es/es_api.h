@@ -4,9 +4,9 @@
  *
  * Tested      Elasticsearch 7.10.2, OpenSearch 2.19.1 and 3.8.0: the tests run on each of them.
  * Not tested  Elasticsearch 8 and 9: this list relies on their documentation. Each request names
- *             the page of the reference (8.19) that describes it; its parameters and fields are also
- *             in Elastic's machine-readable description (elasticsearch-specification), and not
- *             deprecated there.
+ *             the page of the reference (8.19) that describes it; its parameters and fields are
+ *             also in Elastic's machine-readable description (elasticsearch-specification), and
+ *             not deprecated there.
  *
  * Not used, since 8 and 9 refuse them: types (/INDEX/TYPE, _type, include_type_name). Not used,
  * since it is deprecated: scroll ids in a URL. Not used, since the servers differ: points in time;
@@ -73,5 +73,6 @@
  * Bodies of more than 1 KB may be compressed (Content-Encoding: gzip), and so may answers be
  * (Accept-Encoding: gzip): see gzip.h.
  *
- * INDEX may be an alias, and in searches a list with wildcards (as %2A and %2C). Errors are read as {"error":{"type","reason","caused_by"},"status"}.
+ * INDEX may be an alias, and in searches a list with wildcards (as %2A and %2C). Errors are read as
+ * {"error":{"type","reason","caused_by"},"status"}.
  */

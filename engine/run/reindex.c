@@ -1,8 +1,9 @@
 /* How a reindex works, and why it loses nothing.
  *
  * The new index, "movies-20261124-133005", is loaded like a first run loads: by a pipeline of its
- * own, whose state is in the file STATE.reindex next to the script's file STATE, in the same format.
- * That state names the index before the index is created, so that no index is ever left unknown.
+ * own, whose state is in the file STATE.reindex next to the script's file STATE, in the same
+ * format. That state names the index before the index is created, so that no index is ever left
+ * unknown.
  *
  *     1. catch up   poll the changes since the load began, from the checkpoints in STATE.reindex
  *     2. check      sweep: compare every row with the new index, and every id in it with the rows
@@ -15,9 +16,10 @@
  * checkpoints once the alias points to the new index. It misses nothing, wherever its requests from
  * before the swap went: their rows had been committed by then.
  *
- * Nobody else holds the lock of STATE: we take it before the swap, and save our state as STATE after
- * it. If we die between the two, the next run finds an index that is not the one in STATE, but that
- * names that one among its predecessors, and STATE.reindex: run_adopt continues from its checkpoints.
+ * Nobody else holds the lock of STATE: we take it before the swap, and save our state as STATE
+ * after it. If we die between the two, the next run finds an index that is not the one in STATE,
+ * but that names that one among its predecessors, and STATE.reindex: run_adopt continues from its
+ * checkpoints.
  *
  * Another process holds the lock:
  *
@@ -27,22 +29,23 @@
  *     polls for the last time
  *     swaps the alias
  *     releases ----------------------> looks at the index: a predecessor's place was taken
- *     polls once more                  adopts: takes the checkpoints of STATE.reindex, if it is there
+ *     polls once more                  adopts: takes the checkpoints of STATE.reindex, if it is
+ *                                      there
  *     removes STATE.reindex            reloads the script, sweeps
  *
  *   During the pause no request is in progress, and no search finds less in the new index than it
- *   found in the old one a moment before. It reloads the script because the new index was made by the
- *   present one. It sweeps because rows that only a sweep sees may have been deleted from the old
- *   index alone.
+ *   found in the old one a moment before. It reloads the script because the new index was made by
+ *   the present one. It sweeps because rows that only a sweep sees may have been deleted from the
+ *   old index alone.
  *
  *   A follower that does not pause in time, or a run without --follow, sees the new index a little
- *   later. What it wrote through the alias to the old index before the swap, even if the answer came
- *   after it, was committed before the swap. We poll once more after the swap, and only then remove
- *   STATE.reindex. So either the other process finds that file and continues from its checkpoints, or
- *   our last poll has brought all those changes.
+ *   later. What it wrote through the alias to the old index before the swap, even if the answer
+ *   came after it, was committed before the swap. We poll once more after the swap, and only then
+ *   remove STATE.reindex. So either the other process finds that file and continues from its
+ *   checkpoints, or our last poll has brought all those changes.
  *
- *   A late request, ours or the other's, carries rows that were read earlier: its versions are lower,
- *   and lose.
+ *   A late request, ours or the other's, carries rows that were read earlier: its versions are
+ *   lower, and lose.
  *
  * A process whose state is several reindexes old adopts in the same way: an index names the
  * predecessors of its predecessors, too, 16 in all.
@@ -303,8 +306,8 @@ static bool count_old(void *arg, struct err *e)
     return err_hint(e, DELETE_BUDGET_HINT);
 }
 
-/* A sweep compares every row and every id. After it the index has as many documents as there are rows
- * with one, give or take those that changed during the sweep. */
+/* A sweep compares every row and every id. After it the index has as many documents as there are
+ * rows with one, give or take those that changed during the sweep. */
 static bool check(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
@@ -437,8 +440,8 @@ static bool hand_over(struct reindex *x, struct err *e)
     return state_file_remove(r->state.file, e);
 }
 
-/* Removes an index that this one has replaced, which its uuid tells: an index that merely has such a
- * name may be anybody's. */
+/* Removes an index that this one has replaced, which its uuid tells: an index that merely has such
+ * a name may be anybody's. */
 static bool remove_old(const char *index, void *arg, struct err *e)
 {
     struct reindex *x = arg;

@@ -4,9 +4,10 @@
  * Uses     run, run_reload, run_script, queue.
  * Threads  one, the main thread.
  *
- * The script is read once more and the query described again, as for SIGHUP: the change of the table
- * may have come with a change of the script. The run then continues from what was acknowledged. If
- * the script does not fit the table any more, the run ends and says what is wrong, and where.
+ * The script is read once more and the query described again, as for SIGHUP: the change of the
+ * table may have come with a change of the script. The run then continues from what was
+ * acknowledged. If the script does not fit the table any more, the run ends and says what is wrong,
+ * and where.
  */
 #pragma once
 #include <stdbool.h>

@@ -9,6 +9,6 @@
 struct err;
 struct run;
 
-/* Calls before_run, starts the workers, calls work, which has to stop them, logs a summary, and calls
- * after_run. */
+/* Calls before_run, starts the workers, calls work, which has to stop them, logs a summary, and
+ * calls after_run. */
 bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *arg, struct err *e);

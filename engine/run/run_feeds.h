@@ -17,9 +17,9 @@ struct run_feeds {
     size_t n;           /* tables */
 };
 
-/* Opens the feeds at the state's checkpoints, and gives them to the coordinator; see feed_poll. Waits
- * for PostgreSQL. to_the_limit: up to this moment only. A dry run prints all changes of a table before
- * those of the next one. On failure, too, run_feeds_close. */
+/* Opens the feeds at the state's checkpoints, and gives them to the coordinator; see feed_poll.
+ * Waits for PostgreSQL. to_the_limit: up to this moment only. A dry run prints all changes of a
+ * table before those of the next one. On failure, too, run_feeds_close. */
 bool run_feeds_open(struct run_feeds *f, struct run *r, bool to_the_limit, struct err *e);
 /* Starts another poll for each feed that has reached its end. */
 void run_feeds_poll_again(struct run_feeds *f, struct run *r);

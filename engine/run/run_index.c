@@ -219,8 +219,8 @@ void run_index_is_loading(struct run *r)
     run_save_meta(r);
 }
 
-/* Somebody may have deleted the index during the run; the next bulk request then created another one,
- * which lacks the documents before it. */
+/* Somebody may have deleted the index during the run; the next bulk request then created another
+ * one, which lacks the documents before it. */
 bool run_check_index(struct run *r, struct err *e)
 {
     struct index_info now;

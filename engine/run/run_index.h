@@ -2,7 +2,8 @@
  *
  * Uses     run, run_state, run_meta, index, state.
  * Threads  one, the main thread.
- * Promise  after run_open_index the index exists, fits the script, and belongs to no other pipeline.
+ * Promise  after run_open_index the index exists, fits the script, and belongs to no other
+ *          pipeline.
  */
 #pragma once
 #include <stdbool.h>
@@ -29,8 +30,8 @@ void run_index_is_loading(struct run *r);
 /* The index name to search for documents: it sees all that the script keeps in sync, also what a
  * filtered alias hides. Borrowed. */
 const char *run_index_to_search(const struct run *r);
-/* Continues with the index that reindex has put in place of ours: from our checkpoints, or from those
- * that reindex left. Everything is due to be swept. */
+/* Continues with the index that reindex has put in place of ours: from our checkpoints, or from
+ * those that reindex left. Everything is due to be swept. */
 bool run_adopt(struct run *r, struct err *e);
 /* Where the reindex of a pipeline with this state file keeps its own; owned by the caller; NULL: no
  * memory. */

@@ -3,8 +3,8 @@
  *
  * Uses     run, index, versions, log.
  * Threads  one, the main thread.
- * Promise  a run writes to no index that another pipeline owns. Metadata that cannot be written costs
- *          a warning, not the run.
+ * Promise  a run writes to no index that another pipeline owns. Metadata that cannot be written
+ *          costs a warning, not the run.
  */
 #pragma once
 #include <stdbool.h>

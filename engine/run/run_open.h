@@ -9,8 +9,8 @@
 struct err;
 struct run;
 
-/* Opens everything but the workers; waits for servers that are down. On failure, too, run_close frees
- * what there is. */
+/* Opens everything but the workers; waits for servers that are down. On failure, too, run_close
+ * frees what there is. */
 bool run_open(struct run *r, const char *path, struct err *e);
 /* The second half of it: r->user is read, and r->servers are open. */
 bool run_open_rest(struct run *r, struct err *e);

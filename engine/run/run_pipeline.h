@@ -11,6 +11,6 @@ struct run;
 
 /* Opens the pipeline of the script at path, brings its index up to date, and with --follow keeps it
  * in sync until a stop is asked for (ERR_STOPPED) or an error is final. Fill r->options, keys,
- * terminal, started_us and servers.give_up_after before. The caller calls run_close afterwards, also
- * after a failure. */
+ * terminal, started_us and servers.give_up_after before. The caller calls run_close afterwards,
+ * also after a failure. */
 bool run_pipeline(struct run *r, const char *path, struct err *e);

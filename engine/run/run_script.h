@@ -1,4 +1,5 @@
-/* run_script: the user's file as a run needs it: read, run once, checked, and bound to the database.
+/* run_script: the user's file as a run needs it: read, run once, checked, and bound to the
+ * database.
  *
  * Uses     script, pipeline, fingerprint, source, log.
  * Threads  one, the main thread; the workers read it while they run.

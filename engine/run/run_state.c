@@ -107,8 +107,8 @@ static bool differ(const char *saved, const char *now)
     return saved && now && strcmp(saved, now) != 0;
 }
 
-/* Gives t the checkpoint of `old` (NULL: there is none) if that is of the same columns; otherwise the
- * table is read from its beginning. */
+/* Gives t the checkpoint of `old` (NULL: there is none) if that is of the same columns; otherwise
+ * the table is read from its beginning. */
 static bool bind_table(const struct run *r, size_t table, struct state_table *t,
                        struct state_table *old, struct err *e)
 {

@@ -1,9 +1,10 @@
-/* run_state: the state of a run: opened, bound to the script and the index, and whether it is enough.
+/* run_state: the state of a run: opened, bound to the script and the index, and whether it is
+ * enough.
  *
  * Uses     run, state, deadletter, source.
  * Threads  one, the main thread.
- * Promise  a checkpoint is used only for the columns that it was made of: a table whose key or cursor
- *          has changed is read from its first row.
+ * Promise  a checkpoint is used only for the columns that it was made of: a table whose key or
+ *          cursor has changed is read from its first row.
  */
 #pragma once
 #include <stdbool.h>
@@ -14,8 +15,8 @@ struct run_state;
 struct state_file;
 struct state_data;
 
-/* Locks and reads the state file, and opens the dead letters. ERR_USAGE: the file belongs to another
- * pipeline. A dry run opens nothing. */
+/* Locks and reads the state file, and opens the dead letters. ERR_USAGE: the file belongs to
+ * another pipeline. A dry run opens nothing. */
 bool run_open_state(struct run *r, struct err *e);
 
 /* The file that progress is saved to, borrowed. NULL: a dry run, a run over some of the rows, or a
@@ -45,6 +46,7 @@ void run_state_swept(struct run_state *s);
 /* A sweep is due at once, from the first row. */
 void run_state_want_sweep(struct run_state *s);
 /* Continues with an index that reindex has built, whose uuid this is: from the checkpoints in
- * reindex's own state (emptied; phase STATE_NEW: there is none), if they are of it, or from ours. */
+ * reindex's own state (emptied; phase STATE_NEW: there is none), if they are of it, or from
+ * ours. */
 bool run_state_adopt(struct run_state *s, const struct state_data *reindexed, const char *uuid,
                      struct err *e);

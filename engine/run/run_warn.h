@@ -1,5 +1,5 @@
-/* run_warn: what a run warns of: rows that it cannot see, sessions that delay it, documents that may be
- * out of date.
+/* run_warn: what a run warns of: rows that it cannot see, sessions that delay it, documents that
+ * may be out of date.
  *
  * Uses     run, source, tally, log.
  * Threads  one, the main thread.
@@ -24,7 +24,8 @@ bool run_report_hidden(struct run *r, bool at_start, struct err *e);
 /* Logs why polls of the table are slow, or miss some changes. standby: of the server. */
 bool run_report_table(const struct source *s, struct pg_pool *pool, size_t table, bool standby,
                       struct err *e);
-/* Warns if there is no state, but the index was loaded by this pipeline: perhaps the wrong folder. */
+/* Warns if there is no state, but the index was loaded by this pipeline: perhaps the wrong
+ * folder. */
 void run_warn_lost_state(const struct run *r);
 /* Warns if the load made no document, although the table has rows. */
 bool run_warn_nothing_made(struct run *r, struct err *e);

@@ -271,8 +271,8 @@ static bool read_publication(const struct publishing *p, PGresult **out, struct 
     return source_run(p->pg, &st, out, e);
 }
 
-/* Runs a statement (freed) that needs the tables' owner. If it is refused, who may run it does so by
- * hand; a long one is logged, as a hint has no room for it. */
+/* Runs a statement (freed) that needs the tables' owner. If it is refused, who may run it does so
+ * by hand; a long one is logged, as a hint has no room for it. */
 static bool run_as_owner(struct pg *pg, const char *what, struct buf *sql, struct err *e)
 {
     char *text = source_finish(sql, e);

@@ -8,10 +8,10 @@
  *          published. A slot is made before any row is read. What cannot be made for want of a
  *          privilege or a setting is ERR_USAGE, with the SQL to run.
  *
- *     source_capture_check(s, pg, e)                    // once a run: settings, tables, warnings
- *     source_capture_publish(s, pg, &names, &grew, e)   // grew: tables whose past is not in the log
+ *     source_capture_check(s, pg, e)                    // settings, tables; warns
+ *     source_capture_publish(s, pg, &names, &grew, e)   // grew: by tables that are new in it
  *     source_capture_find_slot(pg, names.slot, &slot, e)
- *     source_capture_make_slot(pg, names.slot, e)       // waits for transactions that are open now
+ *     source_capture_make_slot(pg, names.slot, e)       // waits for open transactions
  */
 #pragma once
 #include <stdbool.h>

@@ -41,8 +41,8 @@ struct deadletters {
 
 /* ---- lines ---- */
 
-/* The text as valid UTF-8: "?" for each byte that is not, at most max bytes, then "…" if it was cut.
- * Owned by the caller. NULL: no memory. */
+/* The text as valid UTF-8: "?" for each byte that is not, at most max bytes, then "…" if it was
+ * cut. Owned by the caller. NULL: no memory. */
 static char *valid_text(const char *text, size_t max)
 {
     size_t len = strlen(text), n = 0;

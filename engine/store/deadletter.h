@@ -38,8 +38,8 @@ bool deadletters_add(struct deadletters *d, const char *key, const char *reason,
                      struct err *e);
 /* Removes the entry of a key that has succeeded, if there is one. */
 void deadletters_clear(struct deadletters *d, const char *key);
-/* Writes all changes to the file and syncs it. ERR_PASSING: a full disk, and the like; everything is
- * still in memory, and the file is as complete as before. */
+/* Writes all changes to the file and syncs it. ERR_PASSING: a full disk, and the like; everything
+ * is still in memory, and the file is as complete as before. */
 bool deadletters_sync(struct deadletters *d, struct err *e);
 /* Renames the file to `to`, replacing any file there; without entries, removes `to`. Nothing may be
  * synced afterwards: only close. */

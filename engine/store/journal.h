@@ -15,8 +15,8 @@
  *     while (journal_next(j, &record, &found, e) && found) ... // record: until the next call
  *     journal_release(j, &record.end, e);        // all up to there is delivered
  *
- * On disk: segments "PREFIX.00000001", "PREFIX.00000002", ... of some 16 MB, each removed when all of
- * it is released. A record is a header (length, CRC-32 of what follows, both of 32 bits, in the
+ * On disk: segments "PREFIX.00000001", "PREFIX.00000002", ... of some 16 MB, each removed when all
+ * of it is released. A record is a header (length, CRC-32 of what follows, both of 32 bits, in the
  * host's byte order) and its content. Whoever opens a journal reads again what was not released, or
  * was released after the position that it remembers: a key may be delivered twice.
  */

@@ -81,6 +81,6 @@ void state_data_free(struct state_data *d); /* leaves zeroed data */
 
 /* Adds the JSON to out; out->failed tells whether it fitted. */
 void state_write(struct buf *out, const struct state_data *d);
-/* Reads JSON of this format, or of an older one, into d, which is empty. False: the text is damaged,
- * or of a newer format; d is to be freed all the same. */
+/* Reads JSON of this format, or of an older one, into d, which is empty. False: the text is
+ * damaged, or of a newer format; d is to be freed all the same. */
 bool state_parse(struct state_data *d, const char *text, size_t len, struct err *e);

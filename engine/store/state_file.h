@@ -25,9 +25,9 @@ struct state_file; /* the lock, and where the file is */
 struct state_file *state_file_open(const char *path, struct err *e);
 void state_file_close(struct state_file *f); /* releases the lock; NULL is fine */
 
-/* Reads the file into d, which is to be freed with state_data_free; needs no lock. Without a file, d
- * is STATE_NEW. An mtime before the position in the file moves every table back to it; a later one,
- * as of a copy, is ignored with a warning. False: e says why, and d is empty. */
+/* Reads the file into d, which is to be freed with state_data_free; needs no lock. Without a file,
+ * d is STATE_NEW. An mtime before the position in the file moves every table back to it; a later
+ * one, as of a copy, is ignored with a warning. False: e says why, and d is empty. */
 bool state_file_read(const char *path, struct state_data *d, struct err *e);
 
 /* Replaces the file; if d is mtime_only, by an empty one. ERR_PASSING: a full disk, and the like;

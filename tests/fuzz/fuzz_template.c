@@ -1,4 +1,5 @@
-/* Templates of any shape: what they give is what the function of the row gives that does the same. */
+/* Templates of any shape: what they give is what the function of the row gives that does the
+ * same. */
 #include "base/err.h"
 #include "base/log.h"
 #include "fuzz.h"

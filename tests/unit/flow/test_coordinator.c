@@ -1,5 +1,5 @@
-/* Checkpoints become the state only once all before them is acknowledged; a run that fails goes back
- * to before its first rejected document. */
+/* Checkpoints become the state only once all before them is acknowledged; a run that fails goes
+ * back to before its first rejected document. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
