@@ -78,3 +78,15 @@ def test_what_the_server_refuses_each_time_ends_the_run(engine, pg, search_one, 
     touch(pg, "v = 'x'", 3)
     done = running.wait()
     assert done.returncode == 2 and re.search(r"script\.lua:\d+: .*f\(text\) does not exist", done.stderr), done
+
+
+def test_a_signal_meanwhile_is_the_end_of_the_run(engine, pg, search_one, script, wait_until):
+    films.table(pg, rows=5)
+    path = script(copying())
+    running = films.follow(engine, path, wait_until=wait_until)
+    script("local n = 0; for i = 1, 5e7 do n = n + i end\n" + copying())  # it takes a while to be read again
+    pg.execute("ALTER TABLE t ADD COLUMN w int DEFAULT 5")
+    touch(pg, "v = 'one'", 1)
+    wait_until(lambda: "describing the query again" in running.stderr or not running.alive(), what="the change is noticed")
+    done = running.stop()
+    assert done.returncode == 143 and "error" not in done.stderr, done

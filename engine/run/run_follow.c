@@ -269,8 +269,9 @@ static void end(struct run *r, struct err *e)
     if (e->kind != ERR_NONE)
         queue_fail(r->work.flow.queue, e);
     coordinator_abort(&r->work.coordinator, e);
-    /* that the script no longer fits says more than what failed because of it */
-    if (why.kind == ERR_USAGE)
+    /* that the script no longer fits, or that the user has stopped the run, says more than what had
+     * failed before */
+    if (why.kind == ERR_USAGE || why.kind == ERR_STOPPED)
         *e = why;
 }
 
