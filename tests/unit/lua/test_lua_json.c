@@ -139,7 +139,7 @@ static void very_many_fields_are_encoded_or_refused(void **state)
         "local back, n = decode(encode(t)), 0\n"
         "for k, v in pairs(back) do n = n + 1 assert(t[k] == v) end same(n, 100000)\n"
         "for i = 1, 600000 do t['k' .. i] = i end\n"
-        "raises('so many fields', encode, { t })");
+        "raises('that many fields', encode, { t })");
 }
 
 static void a_full_buffer_is_said_by_the_buffer(void **state)
