@@ -1,27 +1,27 @@
-/* lua_values: what Lua has no type for: JSON null, arrays, JSON that passes through unparsed, exact
- * decimals.
+/* lua_values: values that Lua has no type for: JSON null, arrays, JSON that passes through
+ * unparsed, exact decimals.
  *
  * Uses     Lua, json, buf.
- * Promise  nothing here can be broken by a script: the types are full userdata, or tables, whose
- *          metatables are locked.
+ * Promise  a script cannot break any of these values: they are full userdata, or tables with locked
+ *          metatables.
  *
- *   null     light userdata NULL, the very value of cjson.null
+ *   null     light userdata NULL, which is the value of cjson.null
  *
- *   array    a table with the metatable "etl.array"; its length, where it ends in holes, is kept in
- *            the metatable's weak table, never in the array. A table with the keys 1..n is one
- *            without any mark
+ *   array    a table with the metatable "etl.array". If the array ends in holes, a weak table in
+ *            the metatable holds its length; the array itself never does. A table with the keys
+ *            1..n is an array without a mark
  *
- *   object   a table with the metatable "etl.object": {}, where an empty table would be []
+ *   object   a table with the metatable "etl.object": {} where an empty table would be []
  *
- *   json     userdata "etl.json": a text that is spliced into documents as it is. Indexing, #,
- *            pairs, ipairs decode it once, and use the decoded value from then on; a change made in
- *            that value is what gets encoded then
+ *   json     userdata "etl.json": a text that is copied into documents without parsing. The first
+ *            use of indexing, #, pairs or ipairs decodes it; later uses work on the decoded value.
+ *            If a script changes the decoded value, the changed value is encoded
  *
- *   decimal  userdata "etl.decimal": digits as written; tostring, ==, <, <=, :tonumber(). Compared
- *            by value, exactly; a float counts as the shortest digits that read back as it: so it
- *            is also encoded
+ *   decimal  userdata "etl.decimal": digits as written, with tostring, ==, <, <= and :tonumber().
+ *            Comparisons are exact and by value; a float counts as the shortest digits that read
+ *            back as that float, which are also the digits it is encoded with
  *
- *   buf      userdata "etl.buf": a C buffer that Lua frees; no script ever sees one
+ *   buf      userdata "etl.buf": a C buffer that Lua frees; scripts never see one
  */
 #pragma once
 #include "base/buf.h"
@@ -30,42 +30,48 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* makes the metatables; once for each state. Raises on memory alone. */
+/* Creates the metatables; called once for each state, before all others here. Raises only if memory
+ * is short. */
 void lua_values_open(lua_State *L);
 
-/* These push one value; they raise on memory alone. */
+/* Each of these pushes one value. They raise only if memory is short. */
 void lua_values_push_null(lua_State *L);
-/* text: one valid JSON value; copied */
+/* text: one valid JSON value of len bytes; copied */
 void lua_values_push_json(lua_State *L, const char *text, size_t len);
-/* text: one JSON number; copied */
+/* text: one JSON number of len bytes; copied */
 void lua_values_push_decimal(lua_State *L, const char *text, size_t len);
 
-/* The value of a JSON text: see lua_json_decode, which is this. */
+/* Pushes the value of a JSON text; lua_json_decode, which calls this, documents it. */
 void lua_values_push_decoded(lua_State *L, const char *text, size_t len);
-/* The same for one JSON number: an integer within int64, else a float if its shortest digits have
- * the same value, else a decimal. */
+/* Pushes the value of one JSON number: an integer if it is within int64, else a float if the
+ * float's shortest digits have the same value, else a decimal. */
 void lua_values_push_number(lua_State *L, const char *text, size_t len);
-/* An empty buffer that is freed with its userdata, so that it may be held across calls that raise:
- * borrowed, as long as the userdata lies on the stack. buf_free frees it sooner. */
+/* Pushes an empty buffer of at most max bytes. The userdata owns it and frees it, so the buffer may
+ * be held across calls that raise. The result is borrowed, for as long as the userdata is on the
+ * stack. buf_free may free its memory earlier. */
 struct buf *lua_values_push_buf(lua_State *L, size_t max);
 
+/* Whether the value at index is null. */
 bool lua_values_is_null(lua_State *L, int index);
-/* Marks the table at index as an array of at least n elements (n < 0: as many as it has): those
- * that are not there are null. */
+/* Marks the table at index as an array of at least n elements; missing elements are null. n < 0:
+ * as many as the table has. */
 void lua_values_mark_array(lua_State *L, int index, lua_Integer n);
-/* Whether the table at index is so marked; *n: how many elements it has at least. */
+/* Whether the table at index is marked as an array; sets *n to the least number of its elements. */
 bool lua_values_is_array(lua_State *L, int index, lua_Integer *n);
+/* Marks the table at index as an object. */
 void lua_values_mark_object(lua_State *L, int index);
+/* Whether the table at index is marked as an object. */
 bool lua_values_is_object(lua_State *L, int index);
-/* The text of a json or decimal value: borrowed, as long as the value lives; NULL if it is none.
- * For a json value that was decoded (and perhaps changed), NULL, with the decoded value pushed. */
+/* Return the text of a json or decimal value: borrowed, for as long as the value lives. NULL: the
+ * value at index has another type; or it is a json value that was decoded (and perhaps changed),
+ * and then *pushed is true and the decoded value is on top of the stack. */
 const char *lua_values_json(lua_State *L, int index, size_t *len, bool *pushed);
 const char *lua_values_decimal(lua_State *L, int index, size_t *len);
 
-/* Pushes the decoded value of the json value at index: the one that indexing uses. */
+/* Pushes the decoded value of the json value at index: the value that indexing uses. */
 void lua_values_push_json_decoded(lua_State *L, int index);
 
-/* Functions of the script's API: etl.array, etl.decimal, etl.base64; for lua_etl to register. */
+/* The script's functions etl.array, etl.decimal and etl.base64; lua_etl registers them. */
 int lua_values_lua_array(lua_State *L);
 int lua_values_lua_decimal(lua_State *L);
 int lua_values_lua_base64(lua_State *L);

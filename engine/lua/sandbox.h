@@ -1,12 +1,12 @@
 /* sandbox: a Lua state whose memory, instructions and time are limited.
  *
- * Uses     Lua, slab, log, stop, clock. It knows neither the script's form nor the API: those are
- *          opened inside of it (sandbox_stdlib, lua_etl), and reach it by their lua_State.
+ * Uses     Lua, slab, log, err, stop, clock. It knows neither the script's form nor the API:
+ *          sandbox_stdlib and lua_etl are opened inside of it, and find it by their lua_State.
  * Threads  one for each sandbox.
- * Promise  whatever runs inside cannot crash the process or hold it for long: a call ends at the
- *          limits below, and a pcall within the call cannot keep that error from the caller. One
- *          gap is left: a C function of Lua's library that loops without executing instructions is
- *          not interrupted; sandbox_stdlib replaces or checks the ones that can.
+ * Promise  no script can crash the process or occupy it for long: a call ends at the limits below,
+ *          and a pcall within the call cannot hide that error from the caller. One gap is left: a C
+ *          function of Lua's library that loops without executing instructions is not interrupted;
+ *          sandbox_stdlib replaces or checks the functions that can do so.
  *
  *     struct sandbox *s = sandbox_new(path, &e);
  *     ok = s && sandbox_load(s, open_libraries_and_run, arg, &e);
@@ -24,16 +24,17 @@ struct es;
 struct pg_pool;
 
 enum {
-    /* bytes of one state: a thousand times what a script of ours needs; several fit a machine */
+    /* bytes of one state: a thousand times what our scripts need; several fit on one machine */
     SANDBOX_MEMORY = 256 << 20,
-    /* of one call, about a second: a document() needs some thousands */
+    /* instructions of one call, about a second; a document() needs some thousands */
     SANDBOX_INSTRUCTIONS = 100000000,
-    /* microseconds of one call: the thread's processor time, once the call has lasted as long */
+    /* microseconds of one call: processor time of the thread, measured once the call has lasted
+     * this long */
     SANDBOX_US = 5000000,
 };
 
-/* What the API reaches; all borrowed, for as long as the sandbox lives. Each may be NULL: a call
- * that needs it is then a Lua error that says when it is available. */
+/* What the API can use; all borrowed, for as long as the sandbox lives. Each may be NULL: a call
+ * that needs it then raises an error that says when it is available. */
 struct sandbox_services {
     struct pg_pool *pg;
     struct es *es;
@@ -42,39 +43,46 @@ struct sandbox_services {
 
 struct sandbox;
 
-/* An empty state. path: of the script, for messages; borrowed. NULL: no memory. */
+/* Returns an empty state, which the caller owns. path is the script's, for messages; borrowed.
+ * NULL: no memory. */
 struct sandbox *sandbox_new(const char *path, struct err *e);
-void sandbox_free(struct sandbox *s);                                           /* NULL is fine */
-void sandbox_serve(struct sandbox *s, const struct sandbox_services *services); /* copied */
+/* Closes the state and frees its memory; s may be NULL. */
+void sandbox_free(struct sandbox *s);
+/* Sets the services; the struct is copied. */
+void sandbox_serve(struct sandbox *s, const struct sandbox_services *services);
 
-/* The one door from C into Lua: calls body, which finds arg at index 1 as light userdata. body may
- * raise; what arg points to is the caller's and survives. The limits start afresh. False: e's text
- * is one line, "FILE:LINE: ..." where Lua knows it; its kind is ERR_USAGE, or, where a server's
- * error or a stop ended the call (sandbox_raise), the kind of that. */
+/* Calls body, which finds arg at index 1 as light userdata; C enters Lua only this way. body may
+ * raise; arg belongs to the caller and survives the error. The limits start again with each call.
+ * False: e has one line of text, "FILE:LINE: ..." if Lua knows the place. Its kind is ERR_USAGE,
+ * or, if a server's error or a stop ended the call (sandbox_raise), the kind of that error. */
 bool sandbox_call(struct sandbox *s, lua_CFunction body, void *arg, struct err *e);
-/* The same, for the call that runs the script's file: sandbox_is_loading is true within it. */
+/* The same for the call that runs the script's file: sandbox_is_loading is true within it. */
 bool sandbox_load(struct sandbox *s, lua_CFunction body, void *arg, struct err *e);
 
-/* The state, for what cannot raise outside of a call. */
+/* Returns the state, for functions that cannot raise outside of a call. */
 lua_State *sandbox_state(const struct sandbox *s);
-/* The path of the function's file as the user wrote it: Lua shortens long ones. Borrowed from s or
- * from ar. */
+/* Returns the path of the function's file as the user wrote it; Lua shortens long paths. Borrowed
+ * from s or from ar. */
 const char *sandbox_path(const struct sandbox *s, const lua_Debug *ar);
 
 /* ---- for C functions that run inside ---- */
 
-/* Pushes the script's text as a function, or raises. A byte order mark and a first line "#!..." are
- * skipped. */
+/* Pushes the script's text of len bytes as a function, or raises. It skips a byte order mark and a
+ * first line "#!...". */
 void sandbox_compile(lua_State *L, const char *text, size_t len);
+/* Returns the services; borrowed from the sandbox. */
 const struct sandbox_services *sandbox_services(lua_State *L);
-bool sandbox_is_loading(lua_State *L); /* the script's file runs */
+/* Whether the script's file is running: within sandbox_load. */
+bool sandbox_is_loading(lua_State *L);
 
-/* Raises e. If nothing catches it, the call ends with e's kind, not as a mistake in the script. */
+/* Raises e, and does not return. If the script does not catch it, the call ends with e's kind, and
+ * not as a mistake in the script. */
 int sandbox_raise(lua_State *L, const struct err *e);
-/* Whether an error must not be kept from the caller: a limit is reached, or a stop was asked. */
+/* Whether an error must reach the caller: a limit is reached, or a stop was requested. */
 bool sandbox_must_end(lua_State *L);
-bool sandbox_is_over(lua_State *L); /* a limit is reached */
-/* Counts work that the hook does not see. */
+/* Whether a limit is reached. */
+bool sandbox_is_over(lua_State *L);
+/* Counts instructions for work that the hook does not see. */
 void sandbox_charge(lua_State *L, int64_t instructions);
-/* The same, and raises if that reached the limit. */
+/* The same; raises if a limit is reached. */
 void sandbox_spend(lua_State *L, int64_t instructions);

@@ -6,8 +6,8 @@
  *          ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in source, did you mean
  *          'cursor'?"
  *
- * The fields and their types are one table in pipeline_fields.c; the names are the public interface
- * (design, section 3).
+ * The fields and their types are one table in pipeline_fields.c; the names are the public
+ * interface.
  */
 #pragma once
 #include "es/es_security.h"
