@@ -29,7 +29,7 @@ static const struct option {
     const char *name;
     enum option_type type;
     const char *const *choices;
-    size_t offset; /* in struct backoff_policy, of numbers */
+    size_t offset; /* of a number, in struct backoff_policy */
 } options[] = {
     {"wait", CHOICE, generators, 0},
     {"base", NUMBER, NULL, offsetof(struct backoff_policy, base)},
@@ -113,13 +113,13 @@ static void read_option(lua_State *L, const struct option *o, struct backoff_pol
     lua_pop(L, 1);
 }
 
-/* ---- handlers: they may raise, through backoff_failed, which holds nothing ---- */
+/* ---- handlers: they may raise through backoff_failed, which owns nothing ---- */
 
 struct retry {
     lua_State *L;
     int args;      /* index of the table of fn's arguments */
-    int value;     /* index of what fn returned, or raised; 0: it returned nothing */
-    bool is_error; /* it was raised */
+    int value;     /* index of the value that fn returned or raised; 0: it returned none */
+    bool is_error; /* fn raised the value */
 };
 
 static void call_handler(const struct retry *r, const char *name, const struct backoff_details *d,
@@ -163,7 +163,8 @@ static void on_giveup(const struct backoff_details *d, void *arg)
     call_handler(arg, "on_giveup", d, false);
 }
 
-/* Calls the option `name`, a function, with fn's value: whether it says true. */
+/* Calls the function in the option `name` with fn's value. Whether it returns true; false if the
+ * option is not set. */
 static bool ask(const struct retry *r, const char *name)
 {
     lua_State *L = r->L;
@@ -195,7 +196,7 @@ static bool has_option(lua_State *L, const char *name)
     return has;
 }
 
-/* The policy's wait, slept. False: given up. */
+/* Sleeps for the policy's wait. False: the policy gives up. Raises if a stop is requested. */
 static bool wait_for_next(lua_State *L, struct backoff *b, const struct err *error)
 {
     double seconds = backoff_failed(b, error);
@@ -209,7 +210,7 @@ static bool wait_for_next(lua_State *L, struct backoff *b, const struct err *err
     return true;
 }
 
-/* Calls fn with its arguments. Leaves what it returned, or raised, above `base`. */
+/* Calls fn with its arguments. Leaves the values that it returned or raised above `base`. */
 static int try_once(lua_State *L, int base, int n_args)
 {
     lua_settop(L, base);
@@ -227,13 +228,14 @@ static void push_arguments(lua_State *L, int n_args)
     }
 }
 
-/* etl.backoff(options, fn, ...): calls fn(...) until it succeeds, waiting longer and longer;
- * returns what it returned. Without `retry_if` a try fails when fn raises: at the end its last
- * error is raised, unchanged. With `retry_if` it fails where that function says so of fn's result:
- * at the end that result is returned; errors are then retried only with retry_on = "error".
+/* etl.backoff(options, fn, ...): calls fn(...) until it succeeds, with longer and longer waits
+ * between the tries; returns the values that fn returned. Without `retry_if`, a try fails if fn
+ * raises; after the last try, the last error is raised unchanged. With `retry_if`, a try fails if
+ * that function returns true for fn's result; after the last try, that result is returned. Errors
+ * are then retried only with retry_on = "error".
  * Options: wait ("expo", "fibo", "constant"), base, factor, max_value, interval, max_tries,
  * max_time, jitter ("full", "random", "none"), retry_on, retry_if, giveup, on_backoff, on_success,
- * on_giveup. Seconds. A signal that ends the engine ends the wait.
+ * on_giveup. Times are seconds. A signal that ends the engine ends the wait.
  *
  *     local rate = etl.backoff({ max_tries = 5, max_value = 10 }, fetch_rate, "EUR")
  */

@@ -59,7 +59,7 @@ static int decode_body(lua_State *L)
     return 1;
 }
 
-/* What is not JSON comes as it is. */
+/* Pushes the decoded body; a body that is not JSON is pushed as a string, an empty one as nil. */
 static void push_answer(lua_State *L, const struct buf *body)
 {
     if (body->len == 0) {
@@ -77,9 +77,10 @@ static void push_answer(lua_State *L, const struct buf *body)
     lua_pushlstring(L, body->data, body->len);
 }
 
-/* etl.es.request(method, path [, body]): one request; returns status and answer, whatever the
- * status. A table is sent as its JSON, a string as it is. The answer is decoded; a text that is not
- * JSON comes as a string, an empty one as nil. Raises only where no answer arrived.
+/* etl.es.request(method, path [, body]): sends one request; returns status and answer for every
+ * status. A table is sent as its JSON, a string unchanged. The answer is decoded; a text that is
+ * not JSON is returned as a string, an empty one as nil. Raises if an argument is wrong or no
+ * answer arrived.
  *
  *     local status, answer = etl.es.request("GET", "/movies/_count", { query = query })
  */

@@ -19,12 +19,12 @@
 
 enum {
     STATE_MAX = 64 << 20
-}; /* bytes of a state file: far more than one has, and it fits our memory limit decoded */
+}; /* bytes of a state file: far more than any has; decoded, it fits our memory limit */
 
 /* ---- etl.log ---- */
 
-/* Pushes the line: string.format of the arguments (upvalue 2), or one argument alone as it is, so
- * that a text with a percent sign in it can be logged. */
+/* Pushes the line: string.format (upvalue 2) of the arguments. A single argument is not formatted,
+ * so that a text with a percent sign in it can be logged. */
 static void push_line(lua_State *L)
 {
     int n = lua_gettop(L);
@@ -37,8 +37,8 @@ static void push_line(lua_State *L)
     lua_call(L, n, 1);
 }
 
-/* etl.log.debug, .info, .warn, .error (format, ...): a line in the engine's log, with the format of
- * string.format. Upvalue 1: the level.
+/* etl.log.debug, .info, .warn, .error (format, ...): writes a line to the engine's log, with the
+ * format of string.format. Upvalue 1: the level.
  *
  *     etl.log.warn("film %s has no title", film.id)
  */
@@ -70,8 +70,7 @@ static void push_log(lua_State *L)
 
 /* ---- etl.state ---- */
 
-/* Reads the file to its end; false: errno says why. ENOENT is for the caller to tell from the
- * rest. */
+/* Reads the file to its end. False: errno gives the reason; the caller handles ENOENT. */
 static bool read_file(const char *path, struct buf *b)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -84,8 +83,8 @@ static bool read_file(const char *path, struct buf *b)
     return reason == 0;
 }
 
-/* etl.state.read(): the state file's content, decoded; {} for a file that is empty; nil where there
- * is none.
+/* etl.state.read(): returns the decoded content of the state file: {} if the file is empty, nil if
+ * there is none.
  *
  *     local state = etl.state.read()
  *     if state and state.phase == "following" then ... end
@@ -113,8 +112,9 @@ static int state_read(lua_State *L)
 
 /* ---- etl.secret ---- */
 
-/* etl.secret(name): the environment variable NAME, or what is in the file that NAME_FILE names, or
- * in systemd's credentials folder (secret.h); nil where there is none.
+/* etl.secret(name): returns the environment variable NAME, or the content of the file that
+ * NAME_FILE names, or of the file in systemd's credentials folder (secret.h); nil if there is
+ * none.
  *
  *     url = etl.secret "DATABASE_URL"
  */

@@ -12,26 +12,26 @@
 #include <string.h>
 
 enum {
-    /* of all objects that are open: what is in excess takes memory from Lua */
+    /* of all open objects together; an object with more takes memory from Lua */
     FIELDS = 128,
-    DEPTH = JSON_DEPTH,   /* what can be decoded can be encoded */
+    DEPTH = JSON_DEPTH,   /* whatever can be decoded can be encoded */
     PATH = 300,           /* bytes of a field's path in a message */
-    NAME = 60,            /* and of one name in it */
-    JSON_MAX = 256 << 20, /* bytes; of etl.json.encode */
+    NAME = 60,            /* bytes of one name in it */
+    JSON_MAX = 256 << 20, /* bytes that etl.json.encode returns */
 };
 
 struct field {
-    uint64_t prefix; /* the name's first 8 bytes: they decide nearly every comparison */
+    uint64_t prefix; /* the name's first 8 bytes, which decide nearly every comparison */
     const char *name;
     size_t len;
-    int at; /* its value's place on the Lua stack */
+    int at; /* the stack index of its value */
 };
 
-/* A table that is open, for paths and cycles. They lie in the frames of encode_table. */
+/* An open table, for paths and cycles. It lies in the frame of encode_table. */
 struct level {
     const struct level *up;
     const void *table;
-    const char *name; /* the field that is being encoded, or NULL: it is the element `index` */
+    const char *name; /* the field that is being encoded; NULL: the element `index` is */
     size_t len;
     lua_Integer index;
 };
@@ -40,7 +40,7 @@ struct encoder {
     lua_State *L;
     struct buf *b;          /* the caller's, outside of L */
     const struct level *at; /* the innermost */
-    const char *path;       /* of the value itself; "" */
+    const char *path;       /* of the value itself, or "" */
     int depth;
     size_t used;
     struct field fields[FIELDS];
@@ -48,7 +48,7 @@ struct encoder {
 
 static void encode_any(struct encoder *e, int index);
 
-/* ---- errors: the path is only built when there is one ---- */
+/* ---- errors: the path is built only if an error is raised ---- */
 
 static bool plain_name(const char *name, size_t len)
 {
@@ -59,8 +59,8 @@ static bool plain_name(const char *name, size_t len)
     return len > 0 && len <= NAME;
 }
 
-/* Pushes one step: ".name", "[3]", or what a name of other characters looks like in Lua: ["my
- * name"] */
+/* Pushes one step: ".name", "[3]", or, for a name with other characters, the form that it has in
+ * Lua: ["my name"] */
 static void push_step(lua_State *L, const struct level *level, bool inner)
 {
     if (!level->name) {
@@ -112,7 +112,7 @@ static void push_path(struct encoder *e)
 _Noreturn static void fail(struct encoder *e, const char *format, ...)
 {
     lua_State *L = e->L;
-    lua_checkstack(L, 10); /* if it fails, there are still Lua's own spare slots */
+    lua_checkstack(L, 10); /* if it fails, Lua's own spare slots are left */
     luaL_where(L, 1);
     push_path(e);
     va_list args;
@@ -139,7 +139,7 @@ static uint64_t prefix_of(const char *name, size_t len)
         memcpy(&n, name, sizeof n);
     else
         memcpy(&n, name, len);
-    return be64toh(n); /* compared as a number, its bytes then count from the first */
+    return be64toh(n); /* the first byte becomes the most significant one */
 }
 
 static int compare_fields(const void *left, const void *right)
@@ -150,7 +150,7 @@ static int compare_fields(const void *left, const void *right)
     return lua_json_order(a->name, a->len, b->name, b->len);
 }
 
-/* Each field among those that lie `gap` apart. */
+/* Sorts each sequence of fields that lie `gap` apart, by insertion. */
 static void insert_fields(struct field *fields, size_t n, size_t gap)
 {
     for (size_t i = gap; i < n; i++) {
@@ -165,7 +165,7 @@ static void insert_fields(struct field *fields, size_t n, size_t gap)
 static void sort_fields(struct field *fields, size_t n)
 {
     enum { FEW = 24 };
-    static const size_t gaps[] = {57, 23, 10, 4}; /* Shell's sort: no calls, nothing to allocate */
+    static const size_t gaps[] = {57, 23, 10, 4}; /* Shell's sort: it calls and allocates nothing */
     if (n > FIELDS) {
         qsort(fields, n, sizeof *fields, compare_fields);
         return;
@@ -183,8 +183,8 @@ _Noreturn static void fail_key(struct encoder *e, int key)
     fail(e, "cannot encode a table with a %s as key", luaL_typename(L, key));
 }
 
-/* On the stack, from table + 1: the first name and its value. Leaves all names and values there, by
- * pairs: so each is looked up once, and what fields point to is held. */
+/* Expects the first name and its value on the stack, from table + 1. Pushes the other pairs after
+ * them, so that each value is read once, and the names that fields point to stay alive. */
 static size_t push_fields(struct encoder *e, int table)
 {
     lua_State *L = e->L;
@@ -233,7 +233,8 @@ static void encode_object(struct encoder *e, struct level *level, int table)
 
 /* ---- arrays ---- */
 
-/* The greatest key of the table; how many there are. Raises if one of them is no array's key. */
+/* Returns the greatest key of the table; sets *count to the number of keys. Raises if a key is not
+ * that of an array. */
 static lua_Integer measure(struct encoder *e, int table, lua_Integer *count)
 {
     lua_State *L = e->L;
@@ -273,15 +274,15 @@ static void encode_elements(struct encoder *e, struct level *level, int table, l
     buf_addc(e->b, ']');
 }
 
-/* A marked one: holes are null. */
+/* Encodes a marked array: holes become null. */
 static void encode_marked(struct encoder *e, struct level *level, int table, lua_Integer n)
 {
     lua_Integer count, last = measure(e, table, &count);
     encode_elements(e, level, table, last > n ? last : n);
 }
 
-/* On the stack, from table + 1: the first key and its value. Nearly always the keys come as 1, 2,
- * 3: then one walk does, which also proves that there is no other key. */
+/* Expects the first key and its value on the stack, from table + 1. Nearly always the keys come in
+ * the order 1, 2, 3: one walk is then enough, and proves that there is no other key. */
 static void encode_array(struct encoder *e, struct level *level, int table)
 {
     lua_State *L = e->L;
@@ -302,7 +303,7 @@ static void encode_array(struct encoder *e, struct level *level, int table)
     }
     lua_settop(L, table);
     e->at = up;
-    if (!e->b->failed) /* else it stays so */
+    if (!e->b->failed) /* a failed buffer stays failed */
         buf_cut(e->b, before);
     lua_Integer count, last = measure(e, table, &count);
     if (last != count)
@@ -315,7 +316,7 @@ static void encode_array(struct encoder *e, struct level *level, int table)
 static void encode_table(struct encoder *e, int index)
 {
     lua_State *L = e->L;
-    /* in few tables there can be more than ever comes to an end: t = { t, t }, again and again */
+    /* A few tables can stand for an endless text: t = { t, t }, repeated. */
     if (e->b->failed)
         return;
     struct level level = {.up = e->at, .table = lua_topointer(L, index)};
@@ -406,7 +407,7 @@ static __attribute__((noinline)) void encode_other(struct encoder *e, int index,
     }
 }
 
-/* index: absolute. Most values are strings. */
+/* Encodes the value at index, which is absolute. Most values are strings. */
 static void encode_any(struct encoder *e, int index)
 {
     int type = lua_type(e->L, index);
@@ -418,7 +419,7 @@ static void encode_any(struct encoder *e, int index)
 
 void lua_json_encode_field(lua_State *L, int index, struct buf *b, const char *path)
 {
-    struct encoder e; /* all but fields, which are written before they are read */
+    struct encoder e; /* set here, except fields, which are written before they are read */
     e.L = L;
     e.b = b;
     e.at = NULL;
@@ -440,7 +441,7 @@ void lua_json_decode(lua_State *L, const char *text, size_t len)
 
 /* ---- for scripts ---- */
 
-/* etl.json.encode(v): its JSON text, as in documents: sorted names, exact numbers. */
+/* etl.json.encode(v): returns the JSON text of v, as in documents: sorted names, exact numbers. */
 int lua_json_lua_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
@@ -454,8 +455,8 @@ int lua_json_lua_encode(lua_State *L)
     return 1;
 }
 
-/* etl.json.decode(text or json value): null is etl.null. Of a json value it gives the value that
- * indexing uses. */
+/* etl.json.decode(text or json value): returns the decoded value; null becomes etl.null. For a json
+ * value, the result is the value that indexing uses. */
 int lua_json_lua_decode(lua_State *L)
 {
     size_t len;
@@ -469,7 +470,7 @@ int lua_json_lua_decode(lua_State *L)
     return 1;
 }
 
-/* etl.json.raw(text): a json value, spliced into documents as it is. */
+/* etl.json.raw(text): returns a json value, whose text is copied into documents unchanged. */
 int lua_json_lua_raw(lua_State *L)
 {
     size_t len;

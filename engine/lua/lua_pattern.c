@@ -9,10 +9,10 @@
 
 enum {
     DEPTH = 200,     /* of recursion, as in Lua */
-    CAPTURES = 32,   /* likewise */
-    STEPS = 10000,   /* between two looks at the limits */
-    COST = 1000,     /* instructions: a step is a small thing, and large texts are no mistake */
-    UNFINISHED = -1, /* a capture whose ')' has not come yet */
+    CAPTURES = 32,   /* as in Lua */
+    STEPS = 10000,   /* between two checks of the limits */
+    COST = 1000,     /* instructions of STEPS steps: a step is small, and large texts are allowed */
+    UNFINISHED = -1, /* a capture whose ')' was not reached yet */
     POSITION = -2,   /* "()" */
     ESCAPE = '%',
 };
@@ -73,7 +73,7 @@ static bool in_class(int c, int class)
     case 'x':
         is = isxdigit(c);
         break;
-    case 'z': /* of old Luas */
+    case 'z': /* from older versions of Lua */
         is = c == 0;
         break;
     default:
@@ -82,7 +82,7 @@ static bool in_class(int c, int class)
     return is != (isupper(class) != 0);
 }
 
-/* Behind the single character class that begins at p. */
+/* Returns the end of the single character class that begins at p. */
 static const char *class_end(const struct match *m, const char *p)
 {
     if (*p == ESCAPE) {
@@ -94,7 +94,7 @@ static const char *class_end(const struct match *m, const char *p)
         return p;
     if (p < m->pattern_end && *p == '^')
         p++;
-    do { /* a ']' in the first place is an ordinary one */
+    do { /* a ']' in the first place is an ordinary character */
         if (p == m->pattern_end)
             luaL_error(m->L, "malformed pattern (missing ']')");
         if (*p++ == ESCAPE && p < m->pattern_end)
@@ -103,7 +103,7 @@ static const char *class_end(const struct match *m, const char *p)
     return p + 1;
 }
 
-/* set: at its '['; end: at its ']' */
+/* Whether the set has the character c. set points to its '[', end to its ']'. */
 static bool in_set(int c, const char *set, const char *end)
 {
     bool inside = true;
@@ -127,7 +127,7 @@ static bool in_set(int c, const char *set, const char *end)
     return !inside;
 }
 
-/* Whether the class p, which ends at `end`, takes the character at s. */
+/* Whether the class p, which ends at `end`, matches the character at s. */
 static bool takes(struct match *m, const char *s, const char *p, const char *end)
 {
     step(m);
@@ -146,11 +146,11 @@ static bool takes(struct match *m, const char *s, const char *p, const char *end
     }
 }
 
-/* ---- the parts of a pattern: each gives the end of the match, or NULL ---- */
+/* ---- the parts of a pattern: each returns the end of the match, or NULL ---- */
 
 static const char *match(struct match *m, const char *s, const char *p);
 
-/* "%bxy": p at x */
+/* Matches "%bxy". p points to x. */
 static const char *match_balance(struct match *m, const char *s, const char *p)
 {
     if (m->pattern_end - p < 2)
@@ -219,7 +219,7 @@ static const char *close_capture(struct match *m, const char *s, const char *p)
     return found;
 }
 
-/* "%1" to "%9" */
+/* Matches "%1" to "%9". */
 static const char *match_capture(struct match *m, const char *s, char digit)
 {
     int i = digit - '1';
@@ -232,7 +232,7 @@ static const char *match_capture(struct match *m, const char *s, char digit)
     return s + len;
 }
 
-/* "%f[set]": p after the f. Gives the end of the set in *end. */
+/* Whether "%f[set]" matches at s. p points after the f. Sets *end to the end of the set. */
 static bool at_frontier(struct match *m, const char *s, const char *p, const char **end)
 {
     if (p == m->pattern_end || *p != '[')
@@ -244,8 +244,8 @@ static bool at_frontier(struct match *m, const char *s, const char *p, const cha
     return !in_set(before, p, *end - 1) && in_set(after, p, *end - 1);
 }
 
-/* A character class with what may follow it. Gives the place to go on from in *s and *p; false: *s
- * is the answer. */
+/* Matches a character class and its suffix. True: the match continues from *s and *p. False: *s is
+ * the result. */
 static bool match_single(struct match *m, const char **s, const char **p)
 {
     const char *end = class_end(m, *p);
@@ -275,7 +275,8 @@ static bool match_single(struct match *m, const char **s, const char **p)
     return true;
 }
 
-/* The parts that begin with '%' and are no character classes. */
+/* Matches a part that begins with '%'. False: it is a character class. *more: whether the match
+ * continues. */
 static bool match_special(struct match *m, const char **s, const char **p, bool *more)
 {
     const char *end, kind = m->pattern_end - *p > 1 ? (*p)[1] : '\0';
@@ -323,7 +324,7 @@ static const char *match(struct match *m, const char *s, const char *p)
 
 /* ---- captures as Lua values ---- */
 
-/* Pushes capture i; without any captures, the whole match is the first. */
+/* Pushes capture i, from 0. If the pattern has no captures, the whole match is the first. */
 static void push_capture(struct match *m, int i, const char *s, const char *end)
 {
     if (i >= m->n) {
@@ -368,8 +369,8 @@ static const char *try_at(struct match *m, const char *s, const char *p)
     return match(m, s, p);
 }
 
-/* A start as Lua gives it, 1 for the first and -1 for the last character, as an offset; it may lie
- * after the end. */
+/* Converts a start as Lua gives it (1 is the first character, -1 the last) to an offset, which may
+ * lie after the end. */
 static size_t start_of(lua_Integer at, size_t len)
 {
     if (at > 0)
@@ -442,8 +443,8 @@ static int match_once(lua_State *L)
     return find_or_match(L, false);
 }
 
-/* ---- gmatch: upvalues are text, pattern, offset to go on from, offset of the last match's end or
- * -1 ---- */
+/* ---- gmatch: the upvalues are the text, the pattern, the offset of the next try, and the offset
+ * of the last match's end or -1 ---- */
 
 static int gmatch_next(lua_State *L)
 {
@@ -456,7 +457,7 @@ static int gmatch_next(lua_State *L)
     begin(&m, L, text, len, pattern, pattern_len);
     for (; from <= (lua_Integer)len; from++) {
         const char *end = try_at(&m, text + from, pattern);
-        if (!end || end - text == last) /* an empty one right after the last */
+        if (!end || end - text == last) /* an empty match right after the last one */
             continue;
         lua_pushinteger(L, end - text);
         lua_copy(L, -1, lua_upvalueindex(3));
@@ -481,7 +482,7 @@ static int gmatch(lua_State *L)
 
 /* ---- gsub ---- */
 
-/* The replacement, a string with %0 to %9 in it. */
+/* Appends the replacement, a string that may contain %0 to %9. */
 static void add_text(struct match *m, luaL_Buffer *b, const char *s, const char *end)
 {
     size_t len;
@@ -506,7 +507,8 @@ static void add_text(struct match *m, luaL_Buffer *b, const char *s, const char 
     luaL_addlstring(b, text, (size_t)(text_end - text));
 }
 
-/* Adds what replaces the match. False: nothing does, and it stays. */
+/* Appends the replacement of the match. False: there is none, and the match was appended
+ * unchanged. */
 static bool add_replacement(struct match *m, luaL_Buffer *b, const char *s, const char *end,
                             int type)
 {

@@ -16,23 +16,23 @@ static const char STATEMENT[] = "etl.statement", COLUMNS[] = "etl.columns",
                   CACHE[] = "etl.columns of queries";
 
 enum {
-    /* queries whose columns are remembered: a script has a handful, unless it makes them up */
+    /* queries whose columns are remembered; a script has few, unless it generates their texts */
     CACHED_MAX = 100,
-    ARRAY_MAX = 10000000,    /* elements of a parameter; more would not fit into PARAMETER_MAX */
+    ARRAY_MAX = 10000000,    /* elements of a parameter; more would not fit in PARAMETER_MAX */
     PARAMETER_MAX = 64 << 20 /* bytes */
 };
 
 /* ---- the owner of connection and result ---- */
 
 struct statement {
-    struct pg_pool *pool; /* borrowed: it outlives the state */
-    struct pg *pg;        /* taken from the pool; NULL: given back */
+    struct pg_pool *pool; /* borrowed; it outlives the state */
+    struct pg *pg;        /* acquired from the pool; NULL: released */
     PGresult *res;
-    bool checked; /* its rows have the columns that were described */
+    bool checked; /* the rows have the columns that were described */
 };
 
-/* A script's SET must not reach the engine's own queries: another DateStyle would make times
- * unreadable. */
+/* Whether the statement changed the session's settings. A script's SET must not affect the engine's
+ * own queries: with another DateStyle, the engine could not read times. */
 static bool altered_session(PGresult *res)
 {
     const char *did = res ? PQcmdStatus(res) : "";
@@ -69,7 +69,7 @@ static struct pg_pool *pool_of(lua_State *L)
     return pool;
 }
 
-/* Pushes the owner, which then is given a connection. */
+/* Pushes the owner, and acquires its connection. Raises if there is none. */
 static struct statement *push_statement(lua_State *L, struct pg_pool *pool)
 {
     struct statement *st = lua_newuserdatauv(L, sizeof *st, 0);
@@ -110,7 +110,7 @@ static void push_cache(lua_State *L)
     }
 }
 
-/* Pushes the columns that sql (at index 1) returns. */
+/* Pushes the columns that the query at index 1 returns; the userdata owns them. */
 static struct pg_columns *push_columns(lua_State *L, struct statement *st)
 {
     push_cache(L);
@@ -137,7 +137,8 @@ static struct pg_columns *push_columns(lua_State *L, struct statement *st)
     return columns;
 }
 
-/* Else the server would say so in words, and with a code, that poolers use for what passes. */
+/* Raises if the number of parameters is wrong. The server's own error would have a text and a code
+ * that poolers use for temporary errors. */
 static void check_parameters(lua_State *L, struct statement *st, const struct pg_columns *columns,
                              int n)
 {
@@ -148,7 +149,8 @@ static void check_parameters(lua_State *L, struct statement *st, const struct pg
                columns->parameters == 1 ? "" : "s", n, n == 1 ? "was" : "were");
 }
 
-/* A table was altered since its query was described: the next try finds the new columns. */
+/* Raises if a table was altered after its query was described: the next try finds the new
+ * columns. */
 static int fail_altered(lua_State *L, struct statement *st)
 {
     struct err e;
@@ -169,7 +171,8 @@ static void replace_by_buf(lua_State *L, int index, struct buf *b)
     lua_replace(L, index);
 }
 
-/* Whether the number is whole: an int8 column takes no "5.0", and 10 / 2 is that in Lua. */
+/* Whether the number is whole; sets *whole. An int8 column does not accept "5.0", which is 10 / 2
+ * in Lua. */
 static bool is_whole(lua_State *L, int index, lua_Integer *whole)
 {
     if (lua_isinteger(L, index)) {
@@ -235,7 +238,8 @@ static void replace_userdata(lua_State *L, int index, int number)
     replace_by_json(L, index);
 }
 
-/* Replaces the value at index (absolute, no table) by its text; NULL is nil. */
+/* Replaces the value at index by its text; null becomes nil. The index is absolute, and the value
+ * is not a table. */
 static void replace_scalar(lua_State *L, int index, int number)
 {
     switch (lua_type(L, index)) {
@@ -264,7 +268,7 @@ static void replace_scalar(lua_State *L, int index, int number)
     }
 }
 
-/* A list becomes an array literal. */
+/* Replaces a list of n elements by an array literal. */
 static void replace_list(lua_State *L, int index, lua_Integer n, int number)
 {
     if (n > ARRAY_MAX)
@@ -289,7 +293,8 @@ static void replace_list(lua_State *L, int index, lua_Integer n, int number)
     lua_settop(L, kept - 3);
 }
 
-/* Turns the arguments from 2 on into texts; pushes a userdata that holds pointers to them. */
+/* Replaces the n arguments from index 2 on by their texts; pushes a userdata with pointers to
+ * them. */
 static const char *const *push_parameters(lua_State *L, int n)
 {
     luaL_checkstack(L, 20, NULL);
@@ -310,9 +315,9 @@ static const char *const *push_parameters(lua_State *L, int n)
 
 /* ---- the functions ---- */
 
-/* etl.pg.query(sql, ...): all rows, as a list of tables by column name. $1, $2 stand for the
- * further arguments: nil and etl.null are NULL, a list is an array, any other table its JSON. A
- * statement that returns no rows gives an empty list.
+/* etl.pg.query(sql, ...): returns all rows, as a list of tables by column name. $1, $2 stand for
+ * the further arguments: nil and etl.null are NULL, a list is an array, any other table is its
+ * JSON. For a statement without rows, the list is empty.
  *
  *     local genres = etl.pg.query("SELECT name FROM genre WHERE id = ANY($1)", film.genre_ids)
  */
@@ -344,14 +349,14 @@ static int query(lua_State *L)
     return 1;
 }
 
-/* The iterator. Upvalues: the statement, its columns, their names. */
+/* The iterator of etl.pg.rows. Upvalues: the statement, its columns, their names. */
 static int next_row(lua_State *L)
 {
     struct statement *st = lua_touserdata(L, lua_upvalueindex(1));
     const struct pg_columns *columns = lua_touserdata(L, lua_upvalueindex(2));
     const PGresult *row = NULL;
     struct err e;
-    if (!st->pg) /* at its end, or closed */
+    if (!st->pg) /* at the end, or closed */
         return 0;
     if (!pg_next(st->pg, &row, &e))
         return fail(L, st, &e);
@@ -366,8 +371,8 @@ static int next_row(lua_State *L)
     return 1;
 }
 
-/* etl.pg.rows(sql, ...): the rows one by one, never all in memory. Leaving the loop early gives the
- * connection back.
+/* etl.pg.rows(sql, ...): iterates over the rows, which are never all in memory. Leaving the loop
+ * early releases the connection.
  *
  *     for row in etl.pg.rows("SELECT id, name FROM content.person ORDER BY id") do print(row.name)
  *     end
@@ -391,7 +396,7 @@ static int rows(lua_State *L)
     lua_pushcclosure(L, next_row, 3);
     lua_pushnil(L);
     lua_pushnil(L);
-    lua_pushvalue(L, statement); /* for's fourth value: closed where the loop ends */
+    lua_pushvalue(L, statement); /* for's fourth value, which is closed when the loop ends */
     return 4;
 }
 

@@ -13,11 +13,11 @@ static const char ARRAY[] = "etl.array", OBJECT[] = "etl.object", JSON[] = "etl.
                   DECIMAL[] = "etl.decimal", BUF[] = "etl.buf", READER[] = "etl.reader";
 
 enum {
-    /* in each metatable here: its name's address, which no script can get hold of */
+    /* in each metatable here: the address of its name, which no script can obtain */
     MARK = 1,
     LENGTHS = 2,     /* in the metatable of arrays: table -> length, weak */
     DECODED = 1,     /* user value of a json value; nil until it is indexed */
-    NUMBER_TEXT = 64 /* bytes; every int64 and every double's shortest form fit in well */
+    NUMBER_TEXT = 64 /* bytes; more than any int64 and the shortest form of any double need */
 };
 
 /* ---- null, arrays, objects, buffers ---- */
@@ -32,18 +32,18 @@ bool lua_values_is_null(lua_State *L, int index)
     return lua_type(L, index) == LUA_TLIGHTUSERDATA && !lua_touserdata(L, index);
 }
 
-/* Pushes the metatable of that name. By the name's address it is found in a third of the time. */
+/* Pushes the metatable of that name. A lookup by the name's address takes a third of the time. */
 static void push_metatable(lua_State *L, const char *name)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, name);
 }
 
-/* Whether the value at index has the metatable of that name; if so, it is pushed. */
+/* Whether the value at index has the metatable of that name; if so, pushes the metatable. */
 static bool push_mark(lua_State *L, int index, const char *name)
 {
     if (!lua_getmetatable(L, index))
         return false;
-    lua_rawgeti(L, -1, MARK); /* found sooner than the metatable of that name */
+    lua_rawgeti(L, -1, MARK); /* faster than a lookup of the metatable by name */
     bool same = lua_touserdata(L, -1) == name;
     lua_pop(L, same ? 1 : 2);
     return same;
@@ -56,7 +56,7 @@ void lua_values_mark_array(lua_State *L, int index, lua_Integer n)
     push_metatable(L, ARRAY);
     lua_rawgeti(L, -1, LENGTHS);
     lua_pushvalue(L, index);
-    /* Kept only if needed: up to its last element a table knows its length by itself. */
+    /* The length is kept only if it lies after the last element, which the table itself knows. */
     if (n > (lua_Integer)lua_rawlen(L, index))
         lua_pushinteger(L, n);
     else
@@ -94,8 +94,8 @@ bool lua_values_is_object(lua_State *L, int index)
     return true;
 }
 
-/* etl.array(t [, n]): marks t as an array, of n elements if given, and returns it: what is missing
- * becomes null, and an empty one stays []. */
+/* etl.array(t [, n]): marks t as an array, of n elements if given, and returns it. Missing elements
+ * become null, and an empty array stays []. */
 int lua_values_lua_array(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -138,8 +138,8 @@ static int reader_gc(lua_State *L)
     return 0;
 }
 
-/* The reader may hold memory of its own, so it lives where Lua frees it: every push below may
- * raise. */
+/* Pushes a userdata with a reader of the text. The reader may own memory, and every push below may
+ * raise, so Lua frees the reader. */
 static struct json_reader *push_reader(lua_State *L, const char *text, size_t len)
 {
     struct json_reader *r = lua_newuserdatauv(L, sizeof *r, 0);
@@ -155,7 +155,8 @@ static int damaged(lua_State *L, const struct json_reader *r)
                       more ? r->error : "");
 }
 
-/* Pushes a value without parts, or the table for one with parts. False: the token is none. */
+/* Pushes a value without parts, or an empty table for a value with parts. False: the token is not a
+ * value. */
 static bool push_token(lua_State *L, const struct json_reader *r)
 {
     switch (r->token) {
@@ -181,7 +182,8 @@ static bool push_token(lua_State *L, const struct json_reader *r)
     }
 }
 
-/* The open tables lie on the Lua stack, each object's with the name that waits for its value. */
+/* Pushes the decoded value. The open tables lie on the Lua stack; an object is followed by the name
+ * of the field whose value is read next. */
 static void decode(lua_State *L, struct json_reader *r)
 {
     struct {
@@ -230,7 +232,7 @@ void lua_values_push_decoded(lua_State *L, const char *text, size_t len)
     lua_remove(L, -2);
 }
 
-/* ---- JSON that passes through: a userdata that is the text, and a zero byte ---- */
+/* ---- JSON that passes through: a userdata with the text and a zero byte ---- */
 
 static void push_text(lua_State *L, const char *text, size_t len, int user_values, const char *name)
 {
@@ -278,13 +280,13 @@ void lua_values_push_json_decoded(lua_State *L, int index)
     if (!text)
         return;
     lua_values_push_decoded(L, text, len);
-    if (!lua_istable(L, -1)) /* nobody can change it: the text stays what it is */
+    if (!lua_istable(L, -1)) /* a script cannot change it, so the text stays valid */
         return;
     lua_pushvalue(L, -1);
     lua_setiuservalue(L, index, DECODED);
 }
 
-/* What indexing works on: a table, else an error. */
+/* Pushes the table that indexing works on; raises if the value is not a table. */
 static void push_fields(lua_State *L)
 {
     luaL_checkudata(L, 1, JSON);
@@ -341,7 +343,7 @@ static int json_pairs(lua_State *L)
     return 2;
 }
 
-/* The text as it came, whatever was changed since: the encoder writes the changes. */
+/* Returns the original text, without the changes that a script made; the encoder writes those. */
 static int json_tostring(lua_State *L)
 {
     size_t len = 0;
@@ -351,7 +353,7 @@ static int json_tostring(lua_State *L)
     return 1;
 }
 
-/* ---- decimals: a userdata that is the text, and a zero byte ---- */
+/* ---- decimals: a userdata with the text and a zero byte ---- */
 
 void lua_values_push_decimal(lua_State *L, const char *text, size_t len)
 {
@@ -363,12 +365,12 @@ const char *lua_values_decimal(lua_State *L, int index, size_t *len)
     return text_of(L, index, DECIMAL, len);
 }
 
-/* A number's value is +-0.DDDD * 10^exponent. */
+/* A number, as +-0.DDDD * 10^exponent. */
 struct digits {
-    int sign;            /* 0: the number is zero, and the rest means nothing */
+    int sign;            /* 0: the number is zero, and the other fields are not set */
     const char *p, *end; /* from the first digit that is not 0; a point may lie among them */
-    int64_t exponent;    /* those beyond +-10^17 are taken as that */
-    size_t significant;  /* how many digits there are up to the last one that is not 0 */
+    int64_t exponent;    /* limited to +-10^17 */
+    size_t significant;  /* number of digits up to the last one that is not 0 */
 };
 
 static int64_t read_exponent(const char *p, const char *end)
@@ -382,7 +384,7 @@ static int64_t read_exponent(const char *p, const char *end)
     return negative ? -n : n;
 }
 
-/* text: one JSON number */
+/* Reads one JSON number. The result borrows text. */
 static struct digits read_digits(const char *text, size_t len)
 {
     struct digits d = {.sign = *text == '-' ? -1 : 1, .end = text + len};
@@ -435,8 +437,8 @@ static int compare_digits(struct digits a, struct digits b)
     return 0;
 }
 
-/* The shortest digits that read back as x, which is finite. Up to 15 a normal double keeps any
- * digits. */
+/* Writes the shortest digits that read back as x, which is finite; returns their length. A normal
+ * double keeps any 15 digits, so shorter ones are not tried. */
 static size_t shortest(double x, char out[NUMBER_TEXT])
 {
     int precision = fabs(x) < 2.2250738585072014e-308 ? 1 : 15, n = 0;
@@ -448,7 +450,7 @@ static size_t shortest(double x, char out[NUMBER_TEXT])
     return (size_t)n;
 }
 
-/* Whether x, which was read from text, is encoded as a number of the same value. */
+/* Whether x, which was read from text, is encoded as a number with the same value. */
 static bool float_keeps(double x, const char *text, size_t len)
 {
     struct digits d = read_digits(text, len);
@@ -470,7 +472,7 @@ void lua_values_push_number(lua_State *L, const char *text, size_t len)
     }
     memcpy(copy, text, len);
     copy[len] = '\0';
-    if (strcmp(copy, "-0") == 0) { /* as an integer it would lose its sign */
+    if (strcmp(copy, "-0") == 0) { /* an integer would lose the sign */
         lua_pushnumber(L, -0.0);
         return;
     }
@@ -481,8 +483,8 @@ void lua_values_push_number(lua_State *L, const char *text, size_t len)
     lua_values_push_decimal(L, text, len);
 }
 
-/* The digits of the Lua number or decimal at index: its own or, for a number, out. NULL: it is
- * neither, or not finite. */
+/* Returns the digits of the decimal or Lua number at index, borrowed from the decimal or written to
+ * out. NULL: the value is neither, or is not finite. */
 static const char *digits_text(lua_State *L, int index, char out[NUMBER_TEXT], size_t *len)
 {
     if (lua_type(L, index) != LUA_TNUMBER)
@@ -497,7 +499,7 @@ static const char *digits_text(lua_State *L, int index, char out[NUMBER_TEXT], s
     return out;
 }
 
-/* -1, 0, 1, or 2: one of them is NaN, so that no comparison holds */
+/* Compares the arguments: -1, 0, 1, or 2 if one of them is NaN, for which no comparison holds. */
 static int compare(lua_State *L)
 {
     char own[2][NUMBER_TEXT];
@@ -548,14 +550,15 @@ static int decimal_tostring(lua_State *L)
     return 1;
 }
 
-/* d:tonumber(): an integer if it is one in int64's range, else the nearest float. */
+/* d:tonumber(): returns an integer if d is written as one and within int64, else the nearest
+ * float. */
 static int decimal_tonumber(lua_State *L)
 {
     lua_stringtonumber(L, luaL_checkudata(L, 1, DECIMAL));
     return 1;
 }
 
-/* etl.decimal(x): x is a string that is a number as JSON writes it, a finite number, or a
+/* etl.decimal(x): returns x as a decimal. x is a string with a JSON number, a finite number, or a
  * decimal. */
 int lua_values_lua_decimal(lua_State *L)
 {
@@ -578,7 +581,8 @@ int lua_values_lua_decimal(lua_State *L)
 
 /* ---- base64 ---- */
 
-/* etl.base64(bytes): makes bytes fit for JSON, as Elasticsearch's binary fields want them. */
+/* etl.base64(bytes): returns the bytes in base64, which JSON can hold and Elasticsearch's binary
+ * fields expect. */
 int lua_values_lua_base64(lua_State *L)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -606,7 +610,7 @@ int lua_values_lua_base64(lua_State *L)
 
 /* ---- metatables ---- */
 
-/* Pushes a new one that a script can neither read nor replace. */
+/* Pushes a new metatable that a script can neither read nor replace. */
 static void push_type(lua_State *L, const char *name, const luaL_Reg *functions)
 {
     luaL_newmetatable(L, name);

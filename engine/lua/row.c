@@ -7,15 +7,14 @@
 
 #include <lauxlib.h>
 
-enum { DIMENSIONS = 6 }; /* PostgreSQL's MAXDIM: arrays have no more */
+enum { DIMENSIONS = 6 }; /* the most that an array has: PostgreSQL's MAXDIM */
 
-/* ---- where values go: onto the Lua stack, or into JSON text. Of JSON, what Lua would be asked
- * about is not put: false ---- */
+/* ---- the target of values: the Lua stack, or JSON text. A value that has no JSON text without Lua
+ * is not written: the functions return false ---- */
 
 struct target {
-    lua_State *L; /* NULL: json */
-    /* place on the stack: nil, or a userdata, perhaps with room for any element without its
-     * backslashes */
+    lua_State *L; /* NULL: the target is json */
+    /* stack index of nil, or of a userdata that serves as working memory */
     int scratch;
     struct buf *json, *json_scratch;
     bool digits; /* see row_read */
@@ -99,7 +98,7 @@ static void put_null(const struct target *t)
         buf_adds(t->json, "null");
 }
 
-/* Begins the array's element n (1: the first one). */
+/* Begins element n of the array, from 1. */
 static void put_element(const struct target *t, lua_Integer n)
 {
     if (!t->L && n > 1)
@@ -112,7 +111,7 @@ static void end_element(const struct target *t, lua_Integer n)
         lua_rawseti(t->L, -2, n);
 }
 
-/* elements: how many there are, perhaps. */
+/* Begins an array. elements: their expected number. */
 static void put_array(const struct target *t, int elements)
 {
     if (t->L)
@@ -133,7 +132,8 @@ static bool put_text(const struct target *t, enum pg_kind kind, struct piece p)
     return row_read(kind, p, t->digits, &v) && put_value(t, &v);
 }
 
-/* Room for that many bytes, until the next call. NULL: no memory, and for Lua an error. */
+/* Returns working memory of that many bytes, valid until the next call. No memory: NULL, or with
+ * Lua an error. */
 static char *scratch(const struct target *t, size_t size)
 {
     if (!t->L) {
@@ -154,11 +154,11 @@ struct array {
     char delimiter;
     enum pg_kind kind;
     const struct target *target;
-    size_t room; /* any element without its backslashes has room in it */
+    size_t room; /* bytes: any element without its backslashes fits */
 };
 
-/* How many elements an array of one dimension has at most, so that its table is made once; texts
- * that hold delimiters themselves count for more, within reason. */
+/* Returns the most elements that an array of one dimension can have, up to a limit, so that its
+ * table need not grow. Delimiters within texts are counted, too. */
 static int guess_elements(const struct array *a)
 {
     enum { MOST = 1 << 16 };
@@ -171,7 +171,7 @@ static int guess_elements(const struct array *a)
     return n;
 }
 
-/* With backslashes: it is copied without them. */
+/* Puts an element that contains backslashes: copies it without them. */
 static bool put_escaped(const struct array *a, struct piece p)
 {
     char *out = scratch(a->target, a->room);
@@ -192,7 +192,7 @@ static bool put_quoted(struct array *a)
     if (!quote)
         return false;
     bool escaped = memchr(begin, '\\', (size_t)(quote - begin)) != NULL;
-    if (escaped) { /* then the quote may be one of the text's own */
+    if (escaped) { /* the quote may be part of the text */
         for (quote = begin; quote < a->end && *quote != '"'; quote++)
             if (*quote == '\\' && ++quote == a->end)
                 return false;
@@ -217,8 +217,7 @@ static bool put_bare(struct array *a)
     return true;
 }
 
-/* Puts the array that belongs to the brace that was just passed. Those that are open lie on the
- * stack. */
+/* Puts the array whose opening brace was just passed. Open arrays lie on the Lua stack. */
 static bool put_elements(struct array *a, int guess)
 {
     const struct target *t = a->target;
@@ -263,7 +262,7 @@ static bool put_list(const struct target *t, const struct pg_column *column, str
                       .kind = column->kind,
                       .target = t,
                       .room = p.len + 1};
-    if (p.len > 0 && p.text[0] == '[') { /* bounds: a list knows no others than 1..n */
+    if (p.len > 0 && p.text[0] == '[') { /* bounds, which are dropped: a list always begins at 1 */
         const char *equals = memchr(p.text, '=', p.len);
         if (!equals)
             return false;
@@ -298,8 +297,8 @@ static int damaged(lua_State *L, const struct pg_column *column, struct piece p)
 static const char ROW[] = "etl.row"; /* its address marks a row's metatable */
 
 enum {
-    METATABLE = 0 /* of rows: its place in the list of names */,
-    MARK = 1 /* in the metatable */
+    METATABLE = 0 /* index of the rows' metatable in the list of names */,
+    MARK = 1 /* index in the metatable */
 };
 
 static int unknown_column(lua_State *L, const char *name)
@@ -308,7 +307,7 @@ static int unknown_column(lua_State *L, const char *name)
     const char **names = lua_newuserdatauv(L, ((size_t)n + 1) * sizeof *names, 0);
     for (int i = 0; i < n; i++) {
         lua_rawgeti(L, lua_upvalueindex(1), i + 1);
-        names[i] = lua_tostring(L, -1); /* the list keeps it */
+        names[i] = lua_tostring(L, -1); /* the list keeps it alive */
         lua_pop(L, 1);
     }
     const char *near = suggest(name, names, (size_t)n);
@@ -316,9 +315,9 @@ static int unknown_column(lua_State *L, const char *name)
                       near ? near : "", near ? "'?" : "");
 }
 
-/* __index of rows: what is not in the table is NULL, or no column at all. Upvalues: the list of
- * names, and the set of them. Only names of columns are names that can be misspelt: ipairs(row)
- * ends as it always did. */
+/* __index of rows: a field that is not in the table is NULL, or is not a column and raises.
+ * Upvalues: the list of names, and the set of them. Only a string can be a misspelt name, so
+ * ipairs(row) ends as for any table. */
 static int missing_field(lua_State *L)
 {
     if (lua_type(L, 2) != LUA_TSTRING)
@@ -329,13 +328,13 @@ static int missing_field(lua_State *L)
     return 0;
 }
 
-/* Pushes the metatable of all rows whose columns' names are listed at the top. */
+/* Pushes the metatable of the rows; the list of their columns' names is on top of the stack. */
 static void push_metatable(lua_State *L, const struct pg_columns *columns)
 {
     lua_createtable(L, 1, 2);
     lua_pushlightuserdata(L, (void *)ROW);
     lua_rawseti(L, -2, MARK);
-    lua_pushboolean(L, 0); /* or a script could put a __gc there, and so run code without limits */
+    lua_pushboolean(L, 0); /* a script could add a __gc, and so run code without limits */
     lua_setfield(L, -2, "__metatable");
     lua_pushvalue(L, -2);
     lua_createtable(L, 0, (int)columns->n);

@@ -4,8 +4,8 @@
 
 #include <stdlib.h>
 
-enum { EXACT_DIGITS = 15 }; /* a double keeps any decimal number of that many digits ... */
-/* ... if its exponent is well within its range */
+enum { EXACT_DIGITS = 15 }; /* a double keeps any decimal number of this many digits ... */
+/* ... if the exponent lies within these limits */
 static const int exact_from = -300, exact_to = 300;
 
 static bool digit(char c)
@@ -13,7 +13,7 @@ static bool digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* ---- one value: each reads it, or returns false if the text is not what its type says ---- */
+/* ---- one value. Each function reads one type; false: the text does not have its form ---- */
 
 static bool read_text(struct piece p, struct value *v)
 {
@@ -22,7 +22,7 @@ static bool read_text(struct piece p, struct value *v)
     return true;
 }
 
-/* False: not a whole number, or not within int64. */
+/* False: the text is not a whole number, or is not within int64. */
 static bool read_int(struct piece p, struct value *v)
 {
     bool negative = p.len > 0 && p.text[0] == '-';
@@ -42,8 +42,8 @@ static bool read_int(struct piece p, struct value *v)
     return true;
 }
 
-/* Most floats are short decimals: n / 10^k, both exact as doubles, so that one division rounds
- * correctly. False: it is none, or longer. */
+/* Reads a short decimal number, which most floats are: n / 10^k. Both are exact as doubles, so one
+ * division rounds correctly. False: the text is longer, or is not such a number. */
 static bool read_short_decimal(struct piece p, double *out)
 {
     static const double power[] = {1e0, 1e1, 1e2,  1e3,  1e4,  1e5,  1e6, 1e7,
@@ -66,7 +66,7 @@ static bool read_short_decimal(struct piece p, double *out)
     return digit(end[-1]);
 }
 
-/* strtod alone would take "0x1", "nanny" and " 1" too. */
+/* Checks the characters first: strtod also accepts "0x1", "nanny" and " 1". */
 static bool read_float(struct piece p, struct value *v)
 {
     v->type = FLOAT;
@@ -84,11 +84,11 @@ static bool read_float(struct piece p, struct value *v)
     return p.len > 0 && end == p.text + p.len;
 }
 
-/* Whether a double keeps the number: few digits between the first and the last that are not 0, and
- * no extreme size. */
+/* Whether a double keeps the number: there are few digits from the first to the last that is not 0,
+ * and its exponent is not extreme. */
 static bool fits_float(struct piece p)
 {
-    int first = 0, last = 0, at = 0, point = 0; /* places of digits, from 1; 0: none yet */
+    int first = 0, last = 0, at = 0, point = 0; /* positions of digits, from 1; 0: none yet */
     for (size_t i = 0; i < p.len; i++) {
         if (p.text[i] == '.')
             point = at;
@@ -104,9 +104,10 @@ static bool fits_float(struct piece p)
     return last - first < EXACT_DIGITS && exponent > exact_from && exponent < exact_to;
 }
 
-/* Whether a float's text is what json_add_double would write for it: the server, too, takes the
- * fewest digits that read back the same, and no exponent between 1e-4 and 1e15. Those of up to 15
- * digits are found quickly, and the server writes 12.0 without a point. */
+/* Whether a float's text is the one that json_add_double would write. The server, too, writes the
+ * fewest digits that read back as the same float, and no exponent between 1e-4 and 1e15. False for
+ * texts of up to 15 digits, which are quick to read, and for those without a point: the server
+ * writes 12.0 as 12. */
 static bool is_shortest(struct piece p)
 {
     const char *at = p.text + (p.len > 0 && *p.text == '-'), *end = p.text + p.len;
@@ -135,7 +136,7 @@ static bool read_numeric(struct piece p, struct value *v)
     bool special = !digit(p.text[p.len - 1]); /* NaN, Infinity */
     if (special || (memchr(p.text, '.', p.len) && fits_float(p)))
         return true;
-    return json_is_number(p.text, p.len) && read_digits(p, v); /* it goes into documents as it is */
+    return json_is_number(p.text, p.len) && read_digits(p, v); /* copied into documents */
 }
 
 static bool read_bool(struct piece p, struct value *v)
@@ -145,7 +146,7 @@ static bool read_bool(struct piece p, struct value *v)
     return is(p, "t") || is(p, "f");
 }
 
-/* \x48656c6c6f: the session's bytea_output is hex */
+/* Reads "\x48656c6c6f": the session's bytea_output is hex. */
 static bool read_bytea(struct piece p, struct value *v)
 {
     if (p.len < 2 || p.len % 2 != 0 || memcmp(p.text, "\\x", 2) != 0)
@@ -165,7 +166,7 @@ static bool read_json(struct piece p, struct value *v)
     return true;
 }
 
-/* ---- dates: ISO 8601, with the years that PostgreSQL knows ---- */
+/* ---- dates: ISO 8601, with all years that PostgreSQL supports ---- */
 
 /* Moves *p past two digits. */
 static bool two_digits(const char **p)
@@ -176,8 +177,8 @@ static bool two_digits(const char **p)
     return true;
 }
 
-/* Writes the year as ISO 8601 has it: 4 digits; more of them, and those before the year 0 (1 BC),
- * with a sign. */
+/* Writes the year in the form of ISO 8601: 4 digits, with a sign if there are more digits or the
+ * year is before 0 (1 BC). Returns the end. */
 static char *write_year(char *out, int year)
 {
     if (year < 0 || year > 9999)
@@ -190,7 +191,8 @@ static char *write_year(char *out, int year)
     return out + width;
 }
 
-/* "-03-15", "-03-15 20:14:09.221855", "-03-15 20:14:09+00": copies it, with a T. NULL: damaged. */
+/* Copies the text after the year, with a T for the space: "-03-15", "-03-15 20:14:09.221855",
+ * "-03-15 20:14:09+00". Returns the end. NULL: the text is damaged. */
 static char *copy_rest(char *out, struct piece p, enum pg_kind kind)
 {
     const char *at = p.text, *end = p.text + p.len;

@@ -13,14 +13,15 @@
 #include <string.h>
 
 enum {
-    /* Instructions between two looks at the limit. Whatever it is, a count hook makes the
-     * interpreter check for it at each instruction; at 1,000 the hook's own share cannot be
-     * measured. */
+    /* Instructions between two checks of the limits. With any value, a count hook makes the
+     * interpreter check for it at each instruction; with 1,000, the time of the hook itself is too
+     * short to measure. */
     STEP = 1000,
-    /* Percent: a collection begins when so much is used of what the last one left. Rows and
-     * documents are soon garbage, so as long as little is used, the longer pause saves 4 % of all
-     * our work. But of much it would leave so much garbage that a document of 200 MB meets the
-     * limit of memory: Lua's own buffers fail there without a collection. */
+    /* Percent: a collection begins when the memory in use has grown to this share of what the last
+     * collection left. Rows and documents soon become garbage, so while little memory is used, the
+     * longer pause saves 4 % of our processor time. With much memory in use, it would leave too
+     * much garbage: a document of 200 MB would reach the memory limit, where Lua's own buffers fail
+     * without a collection. */
     GC_PAUSE = 200,
     GC_PAUSE_OF_LITTLE = 400,
     LITTLE = 2 << 20, /* bytes */
@@ -29,24 +30,24 @@ enum {
 
 struct sandbox {
     lua_State *L;
-    const char *path; /* borrowed: the script's */
+    const char *path; /* the script's; borrowed */
     struct sandbox_services services;
     bool loading;
 
-    struct slab pool; /* owned: what Lua holds */
-    size_t used;      /* bytes of it */
-    size_t kept;      /* of these, what the last collect() could not free */
-    int pause;        /* of the collector, now */
-    bool at_limit;    /* Lua was refused more memory in this call */
+    struct slab pool; /* owned; the memory that Lua uses */
+    size_t used;      /* bytes in the pool */
+    size_t kept;      /* bytes of these that the last collect() could not free */
+    int pause;        /* the collector's current pause, percent */
+    bool at_limit;    /* an allocation was refused in this call */
 
-    int64_t left; /* instructions of this call */
-    /* when the clock, and then this thread's processor time, ends this call; 0: not yet set */
+    int64_t left; /* instructions left in this call */
+    /* the limits of this call on the clock, and then in processor time of the thread; 0: not set */
     int64_t until_us, cpu_until_us;
     bool over; /* a limit is reached: every hook in every coroutine raises */
     char over_text[sizeof((struct err *)NULL)->text];
 
-    struct err noted;           /* the last server's error or stop that was raised in this call */
-    char short_src[LUA_IDSIZE]; /* the path, as Lua shortens it in messages */
+    struct err noted;           /* the last error of a server, or stop, raised in this call */
+    char short_src[LUA_IDSIZE]; /* the path as Lua shortens it in messages */
 };
 
 static const char INSTRUCTIONS_USED[] = "100 million instructions: a loop that never ends?",
@@ -60,8 +61,8 @@ static struct sandbox *sandbox_of(lua_State *L)
 
 /* ---- limits ---- */
 
-/* Also called by allocate, in the middle of anything that Lua does: with these arguments lua_gc
- * sets two numbers and does no more. */
+/* Sets the collector's pause. Allocations call this, too, in the middle of any operation of Lua:
+ * with these arguments, lua_gc only sets two numbers. */
 static void set_pause(struct sandbox *s, int percent)
 {
     if (s->pause != percent)
@@ -80,12 +81,12 @@ static __attribute__((noinline)) void *resize(struct sandbox *s, void *old, size
         set_pause(s, GC_PAUSE);
     void *new = slab_resize(&s->pool, old, old_size, size);
     if (new || size == 0)
-        s->used += size - old_size; /* wraps, and so subtracts, where it shrinks */
+        s->used += size - old_size; /* wraps, and so subtracts, if the block shrinks */
     return new;
 }
 
-/* Nearly always Lua asks for a small block, or gives one back: that takes no call, and not one
- * register to be saved, as long as resize is not part of it. */
+/* Lua's allocator. Nearly always Lua allocates or frees a small block. This path makes no call and
+ * saves no register, because resize is not inlined. */
 static void *allocate(void *arg, void *old, size_t old_size, size_t size)
 {
     struct sandbox *s = arg;
@@ -96,15 +97,15 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size)
     }
     void *block = !old && s->used < SANDBOX_MEMORY - SLAB_MAX ? slab_pop(&s->pool, size) : NULL;
     if (!block)
-        /* without old, old_size is a type of Lua's */
+        /* If old is NULL, old_size is the type of a Lua object. */
         return resize(s, old, old ? old_size : 0, size);
     s->used += size;
     return block;
 }
 
-/* Few instructions can take long: each may copy, or make the collector walk through, 256 MB. Only
- * work counts, not waiting for servers; but the clock is read faster than the thread's own, and is
- * the first to ask. */
+/* Whether the time of the call is used up. A few instructions can take long: each may copy 256 MB,
+ * or make the collector scan them. Only processor time counts, not waiting for servers; but the
+ * clock is faster to read, so it is checked first. */
 static bool out_of_time(struct sandbox *s)
 {
     int64_t now = clock_mono_us();
@@ -117,7 +118,8 @@ static bool out_of_time(struct sandbox *s)
     return clock_thread_us() >= s->cpu_until_us;
 }
 
-/* The innermost Lua function from that level on; C functions have no place. */
+/* Finds the innermost Lua function from that level on: it has a file and a line, unlike C
+ * functions. */
 static bool find_place(lua_State *L, int level, lua_Debug *ar)
 {
     for (; lua_getstack(L, level, ar); level++) {
@@ -128,7 +130,7 @@ static bool find_place(lua_State *L, int level, lua_Debug *ar)
     return false;
 }
 
-/* Notes why and where the call ends, if it has to. */
+/* Whether a limit is reached; if so, notes why and where the call ends. */
 static bool look_at_limits(struct sandbox *s, lua_State *L)
 {
     const char *why = s->left <= 0 ? INSTRUCTIONS_USED : out_of_time(s) ? TIME_USED : NULL;
@@ -143,14 +145,14 @@ static bool look_at_limits(struct sandbox *s, lua_State *L)
     return s->over = true;
 }
 
-/* Re-arms itself with count 1, so that the instruction after a pcall that caught the error raises
- * it again. */
+/* The count hook. At a limit it sets its count to 1: if a pcall catches the error, the next
+ * instruction raises it again. */
 static void on_count(lua_State *L, lua_Debug *ar)
 {
     struct sandbox *s = sandbox_of(L);
     (void)ar;
     if (!s->over) {
-        if (lua_gethookcount(L) != STEP) /* left over from a call that went over */
+        if (lua_gethookcount(L) != STEP) /* still 1 from a call that reached a limit */
             lua_sethook(L, on_count, LUA_MASKCOUNT, STEP);
         s->left -= STEP;
         if (!look_at_limits(s, L))
@@ -216,8 +218,8 @@ static bool has_place(const char *text)
     return false;
 }
 
-/* Puts the place of the innermost Lua function in front of the message, a string at index 1. An
- * error in coroutine code has its place already, if it has one. */
+/* Puts the file and line of the innermost Lua function before the message, a string at index 1. An
+ * error from a coroutine already has its place, if any. */
 static void add_place(lua_State *L)
 {
     lua_Debug ar;
@@ -227,8 +229,7 @@ static void add_place(lua_State *L)
     lua_replace(L, 1);
 }
 
-/* The message handler: makes a string of any error, and keeps the traceback for those who look for
- * it. */
+/* The message handler: converts any error to a string, and logs the traceback at level debug. */
 static int on_error(lua_State *L)
 {
     if (sandbox_of(L)->over)
@@ -251,7 +252,7 @@ static int on_error(lua_State *L)
     return 1;
 }
 
-/* One line: line breaks, and the space around them, become one space. */
+/* Makes the text one line: line breaks, and the spaces around them, become one space. */
 static void make_one_line(char *text)
 {
     char *to = text;
@@ -267,7 +268,7 @@ static void make_one_line(char *text)
     *to = '\0';
 }
 
-/* Lua shortens long paths, "...pts/movies.lua:7:"; users want theirs. */
+/* Puts the path as the user wrote it where Lua shortened it: "...pts/movies.lua:7:". */
 static void restore_path(const struct sandbox *s, struct err *e)
 {
     char rest[sizeof e->text];
@@ -278,24 +279,25 @@ static void restore_path(const struct sandbox *s, struct err *e)
     err_set(e, e->kind, "%s%s", s->path, rest);
 }
 
-/* Whether e is the error that was noted; else the script caught that one, and then met another. */
+/* Whether e is the error that was noted. If not, the script caught that one and then raised
+ * another. */
 static bool ended_by_server(struct sandbox *s, const struct err *e)
 {
     if (s->noted.kind != ERR_PASSING && s->noted.kind != ERR_STOPPED)
         return false;
     make_one_line(s->noted.text);
-    /* after "FILE:LINE: " its end may have been cut off */
+    /* the place before it may have cut off the end of the text */
     s->noted.text[sizeof s->noted.text / 2] = '\0';
     return strstr(e->text, s->noted.text) != NULL;
 }
 
-/* Lua's own buffers (string.rep, table.concat) fail at the limit without a collection; so what the
- * last call left is collected before it can make the next one fail. */
+/* Collects the garbage of earlier calls if there is much of it: Lua's own buffers (string.rep,
+ * table.concat) fail at the memory limit without a collection, so the next call could fail. */
 static void collect(struct sandbox *s)
 {
     if (s->used < SANDBOX_MEMORY / 2 || s->used < s->kept + SANDBOX_MEMORY / 8)
         return;
-    lua_gc(s->L, LUA_GCCOLLECT); /* no finalizer of a script's, so nothing raises */
+    lua_gc(s->L, LUA_GCCOLLECT); /* scripts have no finalizers, so nothing raises */
     s->kept = s->used;
 }
 
@@ -311,7 +313,8 @@ static void begin_call(struct sandbox *s)
     s->noted.kind = ERR_NONE;
 }
 
-/* Lua's parser quotes the text at which it stumbled; a string there may be a password. */
+/* Removes a string from a message: Lua's parser quotes the text at a syntax error, and a string may
+ * be a password. */
 static void hide_string(char *text, size_t size)
 {
     static const char *const openings[] = {" near '\"", " near ''", " near '[[", " near '[="};
@@ -322,7 +325,7 @@ static void hide_string(char *text, size_t size)
     }
 }
 
-/* What lua_pcall answered, as ours. The message is on top of the stack. */
+/* Converts the status of lua_pcall to e; the message is on top of the stack. True: no error. */
 static bool end_call(struct sandbox *s, int status, struct err *e)
 {
     if (s->over)
@@ -334,7 +337,7 @@ static bool end_call(struct sandbox *s, int status, struct err *e)
                 SANDBOX_MEMORY >> 20);
     else if (status == LUA_ERRMEM)
         err_set(e, ERR_USAGE, "%s: out of memory", s->path);
-    else if (lua_type(s->L, -1) == LUA_TSTRING) /* the handler made it; nothing here may allocate */
+    else if (lua_type(s->L, -1) == LUA_TSTRING) /* from the handler; this code must not allocate */
         err_set(e, ERR_USAGE, "%s", lua_tostring(s->L, -1));
     else
         err_set(e, ERR_USAGE, "%s: an error within an error", s->path);
@@ -385,7 +388,7 @@ struct sandbox *sandbox_new(const char *path, struct err *e)
     s->path = path;
     *(struct sandbox **)lua_getextraspace(L) = s;
     lua_atpanic(L, on_panic);
-    lua_sethook(L, on_count, LUA_MASKCOUNT, STEP); /* each coroutine inherits it */
+    lua_sethook(L, on_count, LUA_MASKCOUNT, STEP); /* coroutines inherit it */
     return s;
 }
 
@@ -421,8 +424,8 @@ const char *sandbox_path(const struct sandbox *s, const lua_Debug *ar)
 
 /* ---- compiling ---- */
 
-/* An empty chunk of that name shows how Lua shortens it, even if the file's own text does not
- * compile. */
+/* Notes how Lua shortens the path: an empty chunk of that name shows it, even if the file's own
+ * text does not compile. */
 static void note_short_path(lua_State *L, struct sandbox *s, const char *chunk_name)
 {
     lua_Debug ar;
@@ -439,7 +442,7 @@ void sandbox_compile(lua_State *L, const char *text, size_t len)
         text += 3;
         len -= 3;
     }
-    if (len > 0 && *text == '#') { /* the line break stays, so that lines keep their numbers */
+    if (len > 0 && *text == '#') { /* the line break stays, so that line numbers stay correct */
         const char *line_break = memchr(text, '\n', len);
         len = line_break ? (size_t)(text + len - line_break) : 0;
         text = line_break ? line_break : "";

@@ -14,15 +14,15 @@
 int luaopen_cjson(lua_State *L); /* lua-cjson has no header */
 
 enum {
-    /* instructions: what a new coroutine may run before its own hook counts them */
+    /* instructions that a new coroutine may run before its own hook counts them */
     THREAD_COST = 1000,
-    JSON_MAX = 64 << 20,   /* bytes: cjson ends the process where its buffer cannot grow */
+    JSON_MAX = 64 << 20,   /* bytes; cjson ends the process if its buffer cannot grow */
     JSON_DEPTH_MAX = 1000, /* cjson's own limit */
-    /* elements: more would not fit our memory limit, but a move of nils needs none */
+    /* elements; more would not fit our memory limit, but a move of nils needs no memory */
     MOVE_MAX = 100000000,
 };
 
-/* ---- changing a library: the table on top of the stack ---- */
+/* ---- changes to a library, whose table is on top of the stack ---- */
 
 /* Replaces field `name` by function, with the original as its upvalue. */
 static void wrap(lua_State *L, const char *name, lua_CFunction function)
@@ -107,7 +107,7 @@ static int search_file(lua_State *L)
         return luaL_error(L, "package.path must be a string");
     lua_call(L, 2, 2);
     if (lua_isnil(L, -2))
-        return 1; /* the list of files that it tried */
+        return 1; /* the list of files that were tried */
     const char *path = lua_tostring(L, -2);
     if (luaL_loadfilex(L, path, "t") != LUA_OK)
         return luaL_error(L, "could not load module '%s': %s%s", name, lua_tostring(L, -1),
@@ -119,8 +119,8 @@ static int search_file(lua_State *L)
 
 /* ---- errors that no handler may catch ---- */
 
-/* Stands before the handler of an xpcall: the hook raises with hooks off, and so would the handler
- * run. */
+/* Wraps the handler of an xpcall (upvalue 1), and does not call it at a limit: the hook raises
+ * while hooks are off, and they would be off for the handler, too. */
 static int guarded_handler(lua_State *L)
 {
     if (sandbox_is_over(L))
@@ -161,8 +161,8 @@ static int finish_thread(lua_State *L, int status, lua_KContext context)
     return lua_error(L);
 }
 
-/* A coroutine's function (upvalue 1) in a pcall: the hook's error would otherwise leave the
- * coroutine dead with its hooks off, and its pending __close, run then, could go on for ever. */
+/* Runs a coroutine's function (upvalue 1) in a pcall. Without it, the hook's error would leave the
+ * coroutine dead with its hooks off, and a pending __close, which runs then, might never end. */
 static int thread_body(lua_State *L)
 {
     lua_pushvalue(L, lua_upvalueindex(1));
@@ -170,7 +170,7 @@ static int thread_body(lua_State *L)
     return finish_thread(L, lua_pcallk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, 0, finish_thread), 0);
 }
 
-/* coroutine.create and .wrap: upvalue 1 is the original. */
+/* coroutine.create and .wrap. Upvalue 1: the original. */
 static int fenced_thread(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -183,9 +183,9 @@ static int fenced_thread(lua_State *L)
     return 1;
 }
 
-/* ---- the rest of what is changed ---- */
+/* ---- other changed functions ---- */
 
-/* print and warn; upvalue 1: the level. */
+/* print and warn. Upvalue 1: the level. */
 static int print_line(lua_State *L)
 {
     int n = lua_gettop(L);
@@ -231,7 +231,8 @@ static int fenced_collectgarbage(lua_State *L)
     return 1;
 }
 
-/* string.rep repeats an empty string as often as it is asked to. Upvalue 1: the original. */
+/* string.rep. The original repeats even an empty string the given number of times. Upvalue 1: the
+ * original. */
 static int fenced_rep(lua_State *L)
 {
     size_t len, separator;
@@ -249,8 +250,8 @@ static int fenced_rep(lua_State *L)
     return 1;
 }
 
-/* table.insert and .remove; upvalue 1: the original. They believe a __len that tells of more
- * elements than there can be, and move them all. */
+/* table.insert and .remove. The originals move as many elements as __len returns, even if a table
+ * cannot have that many. Upvalue 1: the original. */
 static int fenced_shift(lua_State *L)
 {
     luaL_argcheck(L, !lua_istable(L, 1) || luaL_len(L, 1) < MOVE_MAX, 1,
@@ -261,7 +262,7 @@ static int fenced_shift(lua_State *L)
     return lua_gettop(L);
 }
 
-/* Upvalue 1: table.move. */
+/* table.move. Upvalue 1: the original. */
 static int fenced_move(lua_State *L)
 {
     lua_Integer from = luaL_checkinteger(L, 2), to = luaL_checkinteger(L, 3);
@@ -280,10 +281,11 @@ static size_t less(size_t budget, size_t cost)
     return budget > cost ? budget - cost : 0;
 }
 
-/* What is left of the budget when the value's JSON, at its longest, has been taken from it. */
+/* Returns the bytes left of the budget after the value's JSON, at its longest; 0 if it does not
+ * fit. */
 static size_t json_budget(lua_State *L, int index, size_t budget, int depth)
 {
-    size_t len = 40; /* of a number, at its longest */
+    size_t len = 40; /* bytes of the longest number */
     int type = lua_type(L, index);
     if (type == LUA_TSTRING) {
         lua_tolstring(L, index, &len);
@@ -293,7 +295,7 @@ static size_t json_budget(lua_State *L, int index, size_t budget, int depth)
         return less(budget, len);
     luaL_checkstack(L, 4, "cannot encode: nested too deep");
     int table = lua_absindex(L, index);
-    lua_Integer last = 0; /* element: all before it that are not there are written as null */
+    lua_Integer last = 0; /* element; missing elements before it are written as null */
     budget = less(budget, 3);
     for (lua_pushnil(L); budget > 0 && lua_next(L, table); lua_pop(L, 1)) {
         lua_Integer i = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
@@ -304,7 +306,7 @@ static size_t json_budget(lua_State *L, int index, size_t budget, int depth)
     return (size_t)last > budget / 5 ? 0 : less(budget, (size_t)last * 5);
 }
 
-/* cjson.encode; upvalue 1: the original. */
+/* cjson.encode. Upvalue 1: the original. */
 static int fenced_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
@@ -321,14 +323,14 @@ static int fenced_encode(lua_State *L)
 static int open_cjson(lua_State *L)
 {
     luaopen_cjson(L);
-    take_away(L, "new");              /* would make another encode */
-    take_away(L, "encode_max_depth"); /* deeper, and its recursion would overflow the C stack */
+    take_away(L, "new");              /* would create another encode */
+    take_away(L, "encode_max_depth"); /* a deeper recursion would overflow the C stack */
     take_away(L, "decode_max_depth");
     wrap(L, "encode", fenced_encode);
     return 1;
 }
 
-/* ---- putting it up ---- */
+/* ---- opening the library ---- */
 
 static void printer(lua_State *L, const char *name, enum log_level level)
 {
@@ -377,13 +379,13 @@ static void fence_outside(lua_State *L)
     take_away(L, "setlocale");
     luaL_requiref(L, LUA_IOLIBNAME, luaopen_io, 1);
     take_away(L, "popen");
-    luaL_getmetatable(L, LUA_FILEHANDLE); /* has a __gc, which a script could replace */
+    luaL_getmetatable(L, LUA_FILEHANDLE); /* has a __gc that a script could replace */
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 3);
 }
 
-/* debug, with traceback only. */
+/* Opens debug with only traceback. */
 static void fence_debug(lua_State *L)
 {
     luaL_requiref(L, LUA_DBLIBNAME, luaopen_debug, 1);
@@ -417,7 +419,7 @@ static void fence_package(lua_State *L, const char *script)
     lua_setfield(L, -2, "cpath");
 
     bool has_path = getenv("LUA_PATH_5_4") || getenv("LUA_PATH");
-    lua_getfield(L, -1, "path"); /* made of those, ";;" replaced */
+    lua_getfield(L, -1, "path"); /* from these variables, with ";;" replaced */
     push_path(L, script, has_path ? lua_tostring(L, -1) : NULL);
     lua_setfield(L, -3, "path");
     lua_pop(L, 1);

@@ -4,8 +4,8 @@
 #include <string.h>
 
 enum {
-    CHUNK = 32 << 10, /* bytes; few calls of malloc, and little is left unused at its end */
-    HEAD = SLAB_STEP, /* of a chunk: the next one, and blocks stay aligned */
+    CHUNK = 32 << 10, /* bytes; malloc is called rarely, and little is unused at the end */
+    HEAD = SLAB_STEP, /* bytes: holds the next chunk, and keeps blocks aligned */
 };
 
 static void *take_fresh(struct slab *p, size_t size)
