@@ -1,113 +1,147 @@
 ---@meta etl
--- For editors (LuaCATS): every field of a script and every function of `require "etl"`. It is never run.
+-- For editors (LuaCATS): every field of a script and every function of `require "etl"`. The engine
+-- never runs this file. A long description stands above its field.
 
--- ---------------------------------------------------------------------------------------------------- the script
+-- -------------------------------------------------------------------------------------- the script
 
----What a script returns. Write `---@type etl.Pipeline` above `return {`.
+---The table that a script returns. Write `---@type etl.Pipeline` above `return {`.
 ---@class etl.Pipeline
----@field name string                       the pipeline's name, for messages and the state
----@field source etl.Source                 which rows
----@field document? etl.Template|etl.DocumentFunction what a document is made of (default: every column of the query is a
----                                         field of its name)
----@field sink etl.Sink                     where the documents go
----@field state string                      path of the state file, from the folder where the engine is started unless it begins with "/";
----                                         each pipeline needs its own
----@field poll_interval? number             with --follow: seconds between two looks for changes (default 1; at least 0.01)
----@field sweep? number                     with --follow: seconds between two sweeps, which find what polling cannot see: deleted
----                                         rows, and rows whose cursor did not move (default 3600; 0: never)
----@field max_rejected? integer             a run that has rejected more documents than this stops (default 1000)
----@field before_run? fun(run: etl.Run)     called once before anything is read; an error ends the run
+---@field name string               the pipeline's name, for messages and the state
+---@field source etl.Source         the rows to read
+---How a document is made from a row (default: every column of the query becomes a field of the same
+---name).
+---@field document? etl.Template|etl.DocumentFunction
+---@field sink etl.Sink             where the documents are written
+---Path of the state file, relative to the folder where the engine is started unless it begins with
+---"/". Each pipeline needs its own file.
+---@field state string
+---With --follow: seconds between two checks for changes (default 1; at least 0.01).
+---@field poll_interval? number
+---With --follow: seconds between two sweeps, which find the changes that polling cannot see:
+---deleted rows, and rows whose cursor did not change (default 3600; 0: never).
+---@field sweep? number
+---@field max_rejected? integer     a run that rejects more documents than this stops (default 1000)
+---Called once before anything is read; an error ends the run.
+---@field before_run? fun(run: etl.Run)
 ---@field after_run? fun(run: etl.RunResult) called once after the last document
 
----The fields of a document. Each is the name of a column (NULL: the field is left out), a function of the row (nil: the
----field is left out), or a table of such fields. A column that the query does not have is an error at the start.
+---The fields of a document. Each is the name of a column (NULL: the field is left out), a function
+---of the row (nil: the field is left out), or a table of such fields. A column that the query does
+---not have is an error at the start.
 ---@alias etl.Template table<string, string|etl.FieldFunction|etl.Template>
 
----Makes a field's value of a row: anything that a document can hold; nil leaves the field out.
+---Makes the value of a field from a row: anything that a document can hold. nil leaves the field
+---out.
 ---@alias etl.FieldFunction fun(row: etl.Row): any
 
----Makes the whole document of a row; nil: this key has no document, and an existing one is deleted. To end without `return`
----is the same, for some rows; a function that never returns anything is a mistake.
+---Makes the whole document from a row. nil: this key has no document, and an existing one is
+---deleted. A function may also end without `return` for some rows; a function that never returns
+---anything is a mistake.
 ---@alias etl.DocumentFunction fun(row: etl.Row): table?, etl.Metadata?
 
----Where a document goes.
+---Where a document is written.
 ---@class etl.Metadata
----@field index? string             its index (default: `sink.index`); one of `sink.indices`, which has to be given
----@field routing? string|integer   its routing (default: its key); `sink.indices` has to be given
----@field pipeline? string          the ingest pipeline that it passes through (default: the index's own)
+---The document's index (default: `sink.index`): one of `sink.indices`, which must be set.
+---@field index? string
+---@field routing? string|integer   its routing (default: its key); `sink.indices` must be set
+---@field pipeline? string          its ingest pipeline (default: that of the index)
 
----A row: column name to value. NULL is nil; reading a column that the query does not have is an error. Integers stay exact;
----json columns and big numerics are values of their own (`etl.Json`, `etl.Decimal`); times are ISO 8601 strings; arrays are
----arrays; bytea is a string of bytes.
+---A row: column name to value. NULL is nil; reading a column that the query does not have is an
+---error. Integers stay exact; json columns and big numerics have types of their own (`etl.Json`,
+---`etl.Decimal`); times are ISO 8601 strings; arrays are arrays; bytea is a string of bytes.
 ---@alias etl.Row table<string, any>
 
 ---@class etl.Source
----@field url string                libpq's connection string or URL; PGHOST and its like fill in what it leaves out
----@field table string              the root table: one row of it, one document
----@field key string|string[]       the query's and the table's column that becomes `_id`, or several: { "a", "b" } becomes
----                                 their values joined by ":" (with ":" and "\" in them escaped by "\")
----@field cursor? string            the table's column that says when a row last changed; none: sweeps compare all
----@field lookback? number          seconds below the highest cursor seen, and below the oldest open transaction's start,
----                                 that are read again at each look (default 60): how far clocks that set cursors may
----                                 be behind
----@field horizon_limit? number     seconds that a transaction left open may widen that window (default 600)
----@field query string              plain SQL that yields one row for each key; it is wrapped, never edited
+---libpq's connection string or URL. Variables such as PGHOST supply what it leaves out.
+---@field url string
+---@field table string              the root table: each row becomes one document
+---The column of the query and of the table that becomes `_id`. Several columns, such as
+---{ "a", "b" }: their values are joined by ":", and ":" and "\" in them are escaped by "\".
+---@field key string|string[]
+---The table's column that says when a row last changed. Without a cursor, sweeps compare all rows.
+---@field cursor? string
+---Seconds below the highest cursor seen, and below the start of the oldest open transaction, that
+---are read again at each check (default 60): the most that a clock which sets cursors may be slow.
+---@field lookback? number
+---Seconds by which an open transaction may widen that window (default 600).
+---@field horizon_limit? number
+---@field query string              plain SQL that returns one row for each key; wrapped, not edited
 ---@field related? etl.Related[]    tables whose changes change documents
 
 ---@class etl.Related
 ---@field table string              the related table
 ---@field key string|string[]       its key column, or several
----@field cursor? string            its column that says when a row last changed; none: only the sweep finds its changes
----@field affects string|string[]   its column with the root's key (as many columns as that has), or a query from its keys (`$1`,
----                                 an array; `$2`, ... one for each column of its key) to root keys; they may be of another type
----                                 that PostgreSQL makes the key's of: smallint, a uuid's text
----@field index_field? string       the document's field that holds its key, such as "actors.id": where a row changes, the
----                                         documents that still hold it, though nothing leads from it to them any more,
----                                         are made anew, too. (A deleted row is found by the sweep alone.)
+---The column that says when a row last changed. Without it, only the sweep finds changes.
+---@field cursor? string
+---The related table's column with the root's key (as many columns as that key has), or a query from
+---keys of the related table to root keys. In the query, `$1` is an array of keys; a key of several
+---columns has one array for each: `$1`, `$2`, ... The root keys may have another type that
+---PostgreSQL converts to the key's type: smallint, the text of a uuid.
+---@field affects string|string[]
+---The document's field that holds the related key, such as "actors.id". If a row changes, the
+---documents that still hold its key are rebuilt, too, even if the row no longer leads to them.
+---(Only the sweep finds a deleted row.)
+---@field index_field? string
 
 ---@class etl.Sink
----@field url string|string[]       the search server, such as "http://user:password@127.0.0.1:9200"; or several nodes of
----                                 one cluster, which take turns: a list, or one string with commas between
----@field index string              the index that documents go to, or an alias of it: one name, in lower case
----@field indices? string          where documents may be that choose their index or routing: names with "*", with commas
----                                 between, such as "films-*"; `index` is always among them
----@field compress? boolean         gzip for what is sent and answered (default: unless the server is this very machine)
----@field batch_bytes? integer      bytes of documents that one request holds, and so what each worker needs of memory (default 5 MB; 1 to 10 MB are alike)
----@field max_rate? number          documents a second at most, for a quiet first load (at least 10; default: as fast as it goes)
----@field user? string             who we are; stronger than the URL's. Each of these fields has a variable that is stronger still:
----                                 ELASTICSEARCH_USER, ELASTICSEARCH_PASSWORD, ELASTICSEARCH_API_KEY, ... (`etl.secret` tells
----                                 where else that may stand)
----@field password? string
----@field api_key? string           instead: "id:key", or both in base64
----@field bearer_token? string      instead
----@field aws_sigv4? string         "aws:amz:REGION:SERVICE": requests are signed for Amazon, with AWS_ACCESS_KEY_ID,
----                                 AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or with user and password
----@field ca? string                a file: the certificates of the authorities that are believed (default: the system's)
----@field ca_fingerprint? string    instead: the SHA-256 of the authority's certificate, which the server presents with its own
----@field client_cert? string       a file: our own certificate
----@field client_key? string        a file: its key, if that does not stand in the same file
----@field verify? boolean           false: whatever certificate is believed, with a warning (default true)
----@field settings? table           the index's settings, when it is created; what no open index can change is compared later
----@field mappings? table           its mappings; later, what is new in them is added, and what cannot be changed is an error
----                                 (etl-engine reindex SCRIPT makes a new index)
+---The search server, such as "http://user:password@127.0.0.1:9200". Several nodes of one cluster,
+---which are used in turn: a list, or one string with commas between them.
+---@field url string|string[]
+---The index that documents are written to, or an alias of it: one name, in lower case.
+---@field index string
+---The indices that documents with their own index or routing may be in: names with "*", separated
+---by commas, such as "films-*". `index` is always one of them.
+---@field indices? string
+---gzip for requests and answers (default: true unless the server is on this machine).
+---@field compress? boolean
+---Bytes of documents in one request; each worker needs memory for them (default 5 MB; sizes from 1
+---to 10 MB perform alike).
+---@field batch_bytes? integer
+---The most documents per second, for a first load that spares the servers (at least 10; default: no
+---limit).
+---@field max_rate? number
+---The user name; it takes precedence over the URL's. For each of these fields there is a variable
+---that takes precedence over the field: ELASTICSEARCH_USER, ELASTICSEARCH_PASSWORD,
+---ELASTICSEARCH_API_KEY, ... `etl.secret` lists the other places where its value may be.
+---@field user? string
+---@field password? string          the user's password
+---@field api_key? string           instead of a user: "id:key", or both in base64
+---@field bearer_token? string      instead of a user: a token
+---"aws:amz:REGION:SERVICE": requests are signed for Amazon with AWS_ACCESS_KEY_ID,
+---AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or with user and password.
+---@field aws_sigv4? string
+---A file with the certificates of the trusted authorities (default: the system's).
+---@field ca? string
+---Instead of `ca`: the SHA-256 of the authority's certificate, which the server sends with its own.
+---@field ca_fingerprint? string
+---@field client_cert? string       a file with our own certificate
+---@field client_key? string        a file with its key, if the key is not in the same file
+---false: any certificate is accepted, with a warning (default true).
+---@field verify? boolean
+---The index's settings when it is created. Settings that an open index cannot change are compared
+---later.
+---@field settings? table
+---The index's mappings. Later, new fields are added, and a change that the index does not allow is
+---an error (`etl-engine reindex SCRIPT` makes a new index).
+---@field mappings? table
 
----What `before_run` is told.
+---The argument of `before_run`.
 ---@class etl.Run
 ---@field pipeline string           the pipeline's name
----@field dry_run boolean           true: documents are printed, nothing is written
+---@field dry_run boolean           true: documents are printed, and nothing is written
 
----What `after_run` is told.
+---The argument of `after_run`.
 ---@class etl.RunResult: etl.Run
----@field documents integer         documents that the index has taken
----@field deleted integer           documents deleted
----@field rejected integer          documents that were refused, or that `document` failed on
----@field seconds number            how long the run took
----@field ok boolean                whether the run came to its end
+---@field documents integer         documents that the index has accepted
+---@field deleted integer           documents that were deleted
+---@field rejected integer          documents that the index refused, or for which `document` failed
+---@field seconds number            the duration of the run
+---@field ok boolean                whether the run was completed
 
--- ---------------------------------------------------------------------------------------------------- the Lua API
+-- ------------------------------------------------------------------------------------- the Lua API
 
 ---@class etl
----@field null lightuserdata        JSON null (the value of cjson.null): a field set to it is written as null
+---@field null lightuserdata        JSON null (the value of cjson.null): such a field becomes null
 ---@field json etl.json
 ---@field pg etl.pg
 ---@field es etl.es
@@ -115,14 +149,15 @@
 ---@field log etl.log
 local etl = {}
 
----Marks a table as an array and returns it: it is written as `[...]`, even where it is empty or has holes (null).
+---Marks a table as an array and returns it: it becomes `[...]`, even if it is empty or has holes
+---(null).
 ---@generic T: table
 ---@param t T
----@param n? integer                its length, where it has holes
+---@param n? integer                the length, if the array has holes
 ---@return T
 function etl.array(t, n) end
 
----A number that keeps all its digits.
+---Returns a number that keeps all its digits.
 ---@param value string|number
 ---@return etl.Decimal
 function etl.decimal(value) end
@@ -130,74 +165,82 @@ function etl.decimal(value) end
 ---@class etl.Decimal
 local Decimal = {}
 
----The nearest Lua number.
+---Returns an integer if the digits are one within int64, else the nearest float.
 ---@return number
 function Decimal:tonumber() end
 
----Base64 of a string of bytes.
+---Returns a string of bytes in base64.
 ---@param bytes string
 ---@return string
 function etl.base64(bytes) end
 
----A secret by name, such as "DATABASE_URL": the environment variable of that name; else what is in the file that the variable
----NAME_FILE names (its final line break aside); else in the file of that name, in lower case, in systemd's credentials folder.
----nil where there is none.
+---Returns a secret by its name, such as "DATABASE_URL": the environment variable of that name; else
+---the content of the file that the variable NAME_FILE names, without its final line break; else the
+---content of the file with that name, in lower case, in systemd's credentials folder. nil if there
+---is none.
 ---@param name string
 ---@return string?
 function etl.secret(name) end
 
----A JSON value that goes into documents as it is, and is decoded when indexed: `film.actors[1].name`, `#film.actors`.
+---A JSON value that is copied into documents unchanged, and is decoded when a script indexes it:
+---`film.actors[1].name`, `#film.actors`.
 ---@class etl.Json
 ---@field [string|integer] any
 
 ---@class etl.json
 local json = {}
 
----JSON text of a value, just as in documents: fields in a stable order, numbers exact.
+---Returns the JSON text of a value, as in documents: fields are sorted by name, numbers are exact.
 ---@param value any
 ---@return string
 function json.encode(value) end
 
----The value of a JSON text: integers stay integers, big numbers become decimals, null becomes `etl.null`.
+---Returns the value of a JSON text: integers stay integers, numbers that a float cannot hold become
+---decimals, null becomes `etl.null`.
 ---@param text string
 ---@return any
 function json.decode(text) end
 
----Takes a text that already is JSON into a document, unparsed.
+---Returns a JSON value of a text that is already JSON; documents contain the text unchanged.
 ---@param text string
 ---@return etl.Json
 function json.raw(text) end
 
----PostgreSQL, through a pooled connection to `source.url`. Not available while the script is being loaded.
+---PostgreSQL, through a pooled connection to `source.url`. It is not available while the script is
+---being loaded.
 ---@class etl.pg
 local pg = {}
 
----All rows of a query. `$1`, `$2` stand for the further arguments: nil is NULL, an `etl.array` is a PostgreSQL array.
+---Returns all rows of a query. `$1`, `$2` stand for the further arguments: nil is NULL, a list is a
+---PostgreSQL array, any other table is its JSON.
 ---@param sql string
 ---@param ... any
 ---@return etl.Row[]
 function pg.query(sql, ...) end
 
----The rows of a query one by one, never all in memory: `for row in etl.pg.rows(sql) do ... end`.
+---Iterates over the rows of a query, which are never all in memory:
+---`for row in etl.pg.rows(sql) do ... end`.
 ---@param sql string
 ---@param ... any
 ---@return fun(): etl.Row?
 function pg.rows(sql, ...) end
 
----The search server at `sink.url`. Not available while the script is being loaded.
+---The search server at `sink.url`. It is not available while the script is being loaded.
 ---@class etl.es
 local es = {}
 
----One request. An answer that is not JSON comes as a string. With several nodes, one that gives no answer is asked again at
----another: the request may then be carried out twice.
+---Sends one request. An answer that is not JSON is returned as a string, an empty one as nil. If
+---one of several nodes does not answer, the request is sent to another node, so it may be executed
+---twice.
 ---@param method "GET"|"HEAD"|"POST"|"PUT"|"DELETE"
----@param path string               such as "/movies/_search"
+---@param path string               the path, such as "/movies/_search"
 ---@param body? table|string        a table is encoded as JSON
 ---@return integer status
 ---@return table|string answer
 function es.request(method, path, body) end
 
----Calls `fn(...)` until it succeeds, waiting longer and longer; returns what it returned, or gives up with its error.
+---Calls `fn(...)` until it succeeds, with longer and longer waits between the tries. Returns the
+---result of fn, or gives up with its error.
 ---@generic R
 ---@param options etl.BackoffOptions
 ---@param fn fun(...): R
@@ -209,34 +252,36 @@ function etl.backoff(options, fn, ...) end
 ---@field wait? "expo"|"fibo"|"constant"    how waits grow (default "expo": factor * base^n)
 ---@field base? number                      expo: default 2
 ---@field factor? number                    expo: seconds, default 1
----@field max_value? number                 expo and fibo: no wait is longer; seconds
+---@field max_value? number                 expo and fibo: the longest wait; seconds
 ---@field interval? number                  constant: seconds, default 1
----@field max_tries? integer                give up after so many tries
----@field max_time? number                  give up after so many seconds
----@field jitter? "full"|"random"|"none"    full: anything up to the wait; random: up to a second more
----@field retry_on? "error"                 try again when fn raises an error (the default)
----@field retry_if? fun(result: any): boolean   try again when this says so of fn's result
----@field giveup? fun(err: any): boolean    true: this error is not worth another try
+---@field max_tries? integer                the number of tries before it gives up
+---@field max_time? number                  the number of seconds before it gives up
+---full: a random time up to the wait; random: up to a second more than the wait
+---@field jitter? "full"|"random"|"none"
+---"error": try again if fn raises an error. This is the default unless `retry_if` is set.
+---@field retry_on? "error"
+---@field retry_if? fun(result: any): boolean   try again if this returns true for fn's result
+---@field giveup? fun(err: any): boolean    true: give up without another try
 ---@field on_backoff? fun(details: etl.BackoffDetails)  before each wait
 ---@field on_success? fun(details: etl.BackoffDetails)  after the try that succeeded
 ---@field on_giveup? fun(details: etl.BackoffDetails)   after the last try that failed
 
 ---@class etl.BackoffDetails
----@field tries integer             tries so far, from 1
+---@field tries integer             the number of tries so far, from 1
 ---@field elapsed number            seconds since the first try began
 ---@field wait? number              on_backoff: seconds until the next try
----@field value? any                what fn returned, where it returned
----@field error? any                what fn raised, where it raised
----@field args any[]                what fn was called with
+---@field value? any                the value that fn returned, if it returned one
+---@field error? any                the value that fn raised, if it raised one
+---@field args any[]                the arguments of fn
 
 ---@class etl.state
 local state = {}
 
----The state file's content, or nil where there is none.
+---Returns the content of the state file, or nil if there is none.
 ---@return table?
 function state.read() end
 
----Log lines on stderr; the format is that of string.format.
+---Writes log lines to stderr; the format is that of string.format.
 ---@class etl.log
 local log = {}
 
