@@ -75,7 +75,7 @@ def test_an_authority_is_believed_where_it_is_named(engine, things, search_one, 
         refused(engine, path, front.url(), f"the authority in '{other.cert}' did not sign", "hint: set ca =", ELASTICSEARCH_CA=other.cert)
         refused(engine, path, front.url(), "cannot read ELASTICSEARCH_CA from file '/no/such'", status=2, ELASTICSEARCH_CA="/no/such")
         refused(engine, path, front.url(), "cannot read certificates from", "hint: ca must name", ELASTICSEARCH_CA=authority.key)
-        refused(engine, path, f"https://127.0.0.1:{search_one.port}", "does not speak TLS", "hint: check the port")
+        refused(engine, path, f"https://127.0.0.1:{search_one.port}", "does not speak TLS", "hint: check the port, or use http://")
         result = ok(run(engine, script(sink(verify=False), "loud.lua"), front.url()))
         assert result.stderr.count("certificate is not verified") == 1
 

@@ -90,7 +90,7 @@ def test_a_query_that_takes_long_before_its_first_row_is_asked_for_more_keys_at_
     pg.execute("UPDATE t SET v = 'w' WHERE id = 19999")
     done = run(engine, path, "--sweep", "--verbose", "--workers", "1")
     assert "1 document indexed" in done.stderr and "19,999 unchanged" in done.stderr, done
-    assert len(re.findall("until the first one; next stretch", done.stderr)) < 10, done
+    assert 0 < len(re.findall("until the first one; next chunk", done.stderr)) < 10, done
 
 
 def test_following_sweeps_by_itself(engine, loaded, pg, search, script, wait_until):

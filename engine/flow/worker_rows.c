@@ -23,9 +23,9 @@
 /* ---- sending and printing ---- */
 
 /* document() may end without a return for some rows, as if it had returned nil. But if it has no
- * return statement at all, the user forgot it; and if its only one is a final `return make(row)`,
- * and make() has returned nothing for any row of a load so far, the user forgot the one in make().
- * Nothing is deleted then. */
+ * return statement at all, the user forgot it; and if it ends in `return make(row)`, and make() has
+ * returned nothing for any row of a load so far, the user forgot the one in make(). Nothing is
+ * deleted then. */
 static bool check_returns(struct worker *w, struct err *e)
 {
     bool forgotten =

@@ -39,7 +39,7 @@ static enum returns conclude(const struct function *f)
 {
     if (f->values == 0)
         return RETURNS_NOTHING;
-    return f->values == 1 && f->at_end && !f->empty ? RETURNS_AT_END : RETURNS_MAYBE;
+    return f->at_end && !f->empty ? RETURNS_AT_END : RETURNS_MAYBE;
 }
 
 static void close_function(struct reading *r, int line)

@@ -14,7 +14,7 @@ struct script_text;
 enum returns {
     RETURNS_MAYBE,   /* a value in some cases; or not known */
     RETURNS_NOTHING, /* no `return` has a value */
-    RETURNS_AT_END,  /* the only `return` has a value, and is the last statement: a call that gives
+    RETURNS_AT_END,  /* every `return` has a value, and one is the last statement: a call that gives
                         no value at all got none from the function whose result it returns */
 };
 

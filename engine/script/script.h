@@ -65,7 +65,7 @@ bool script_document(struct script *s, const struct script_row *row, struct buf 
 /* Whether document() has no `return` that gives anything, not even nil: it was forgotten, unless
  * all that it does is to raise. */
 bool script_never_returns(const struct script *s);
-/* Whether its only `return` stands at its end and has a value: if a call gives nothing, not even
+/* Whether each `return` has a value, and one stands at the end: if a call gives nothing, not even
  * nil, a function whose result it returns has forgotten its own `return`. */
 bool script_always_returns(const struct script *s);
 /* Pushes a list of the functions that documents are made by: document(), or those of the template.

@@ -606,11 +606,11 @@ static void a_command_has_no_rows_and_copy_is_refused(void **state)
     assert_string_equal(PQgetvalue(res, 0, 0), "8");
     assert_true(PQgetisnull(res, 0, 1));
     PQclear(res);
-    fails(&s, "COPY t FROM STDIN", ERR_FINAL, "cannot run COPY");
+    fails(&s, "COPY t FROM STDIN", ERR_FINAL, "cannot run COPY: use SELECT");
     fails(&s, "SELECT 1", ERR_PASSING, "could not use the connection");
     pg_release(&s.pool, s.pg);
     assert_non_null(s.pg = pg_acquire(&s.pool, &s.e));
-    fails(&s, "COPY (SELECT 1) TO STDOUT", ERR_FINAL, "cannot run COPY");
+    fails(&s, "COPY (SELECT 1) TO STDOUT", ERR_FINAL, "cannot run COPY: use SELECT");
     close_session(&s);
 }
 

@@ -404,7 +404,9 @@ static void what_a_document_may_return_is_read_from_its_text(void **state)
         {"local x <close> = nil return (function()\n end)(row)", true, false, true},
         {"local function f(x)\n return x\n end return f(row)", false, false, true},
         {"if not row.title then return end return rawget(row, 'none')", false, false, false},
-        {"if not row.title then return nil end return rawget(row, 'none')", false, false, false},
+        {"if not row.title then return nil end return rawget(row, 'none')", false, false, true},
+        {"if row.title == 0 then return rawget(row, 'none') end return (function()\n end)(row)",
+         true, false, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[1000];

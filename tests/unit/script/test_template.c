@@ -241,6 +241,32 @@ static void every_mistake_is_one_line_that_names_the_field(void **state)
     }
 }
 
+static void what_grows_without_end_is_a_mistake(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *document, *message;
+    } cases[] = {
+        {"(function() local t = { x = 'id' } for i = 1, 29 do t = { a = t, b = t } end return t "
+         "end)()",
+         "the template is too large"},
+        {"(function() local t = { x = 'id' } for i = 1, 30 do t = { [('n'):rep(2000)] = t } end "
+         "return t "
+         "end)()",
+         "the names of fields in document are too long"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct made m;
+        struct err e = {.kind = ERR_NONE};
+        open_script(&m, cases[i].document);
+        assert_false(script_check(m.script, NULL, &e));
+        if (strncmp(e.text, "x.lua:", 6) != 0 || !strstr(e.text, cases[i].message) ||
+            e.kind != ERR_USAGE)
+            fail_msg("%d: %s", (int)e.kind, e.text);
+        close_script(&m);
+    }
+}
+
 static void a_column_that_the_query_lacks_is_a_mistake(void **state)
 {
     (void)state;
@@ -426,6 +452,7 @@ int main(void)
         cmocka_unit_test(a_template_gives_what_the_function_gives),
         cmocka_unit_test(what_no_document_can_hold_is_the_same_error),
         cmocka_unit_test(every_mistake_is_one_line_that_names_the_field),
+        cmocka_unit_test(what_grows_without_end_is_a_mistake),
         cmocka_unit_test(a_column_that_the_query_lacks_is_a_mistake),
         cmocka_unit_test(a_field_that_fails_is_named),
         cmocka_unit_test(other_columns_are_bound_again),
