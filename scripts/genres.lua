@@ -1,5 +1,5 @@
 -- Genres, one document each, with the number of their films. scripts/movies.lua explains the form.
-local movies = require "movies" -- the script beside this one: for its servers and its text analysis
+local movies = require "movies" -- the script next to this one: for its servers and its text analysis
 
 ---@type etl.Pipeline
 return {

@@ -37,7 +37,7 @@ static int reindex_main(const struct cli_call *call, struct err *e)
 const struct cli_command cmd_reindex = {
     .name = "reindex",
     .usage = "reindex SCRIPT [options]",
-    .summary = "Builds a new index beside the old one, then swaps the alias.",
+    .summary = "Builds a new index next to the old one, then swaps the alias.",
     .options = options,
     .defaults = &(const struct reindex_command){.reindex = {.keep = 1, .workers = 2}},
     .size = sizeof(struct reindex_command),

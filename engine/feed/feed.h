@@ -9,6 +9,7 @@
  *   feed_poll       the documents that changed rows of one table affect, since a checkpoint
  *   feed_sweep      all rows, all documents of the index, all dead letters: what a poll cannot find
  *   feed_list       keys given by hand
+ *   feed_wal        keys that the write-ahead log has announced (feed_wal.h)
  *
  * A new kind of feed fills in the functions of struct feed. It reads its rows and positions through
  * source.h, puts keys into a batch (model/batch.h), and sets `done` to what a later process must

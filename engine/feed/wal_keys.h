@@ -62,5 +62,5 @@ bool wal_keys_add(struct wal_keys *k, const struct wal_table *table, struct err 
  * not have. */
 bool wal_keys_event(struct wal_keys *k, const struct pgoutput_event *event, wal_announce *announce,
                     void *arg, struct err *e);
-/* The relations are described anew on another connection. */
+/* Another connection describes the relations again. */
 void wal_keys_forget(struct wal_keys *k);

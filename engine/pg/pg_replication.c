@@ -163,7 +163,7 @@ struct pg_replication *pg_replication_start(struct pg_server *server,
     buf_init(&b, SQL_MAX);
     bool ok = r || err_memory(e);
     if (ok && (r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
-        ok = err_set(e, ERR_FINAL, "cannot make an event: %s", strerror(errno));
+        ok = err_set(e, ERR_FINAL, "cannot create an eventfd: %s", strerror(errno));
     ok = ok && (r->pg = pg_open_replication(server, e));
     if (ok) {
         const char *command = make_command(&b, options);

@@ -1,4 +1,4 @@
-/* reindex: builds a new index beside the one that serves, and swaps the alias.
+/* reindex: builds a new index next to the one that serves, and swaps the alias.
  *
  * Uses     run, index, state, quiesce, deadletter.
  * Threads  one, the main thread; its workers are those of a run.

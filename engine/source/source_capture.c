@@ -531,7 +531,7 @@ bool source_capture_visible(struct pg *pg, const uint64_t *xids, size_t n, bool 
     buf_adds(&st.sql, visible_sql);
     source_bind_taken(&st, source_finish(&list, e));
     if (!source_run(pg, &st, &res, e))
-        return err_wrap(e, "could not tell which changes are visible");
+        return err_wrap(e, "could not determine which changes are visible");
     for (size_t i = 0; i < n; i++)
         visible[i] = pg_bool(res, (int)i, 0);
     PQclear(res);

@@ -173,7 +173,7 @@ static bool damaged(const struct journal *j, struct err *e)
 {
     err_set(e, ERR_FINAL, "cannot read '%s.%08" PRIu64 "': damaged at byte %" PRIu64, j->prefix,
             j->read.segment, j->read.offset);
-    return err_hint(e, "its keys are lost to it: a sweep finds what they would have told");
+    return err_hint(e, "its keys are lost: the next sweep finds their changes");
 }
 
 /* Fills `in` with the n bytes at `offset`. *got: fewer at the end of the file. */

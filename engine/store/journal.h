@@ -17,8 +17,8 @@
  *
  * On disk: segments "PREFIX.00000001", "PREFIX.00000002", ... of some 16 MB, each removed when all
  * of it is released. A record is a header (length, CRC-32 of what follows, both of 32 bits, in the
- * host's byte order) and its content. Whoever opens a journal reads again what was not released, or
- * was released after the position that it remembers: a key may be delivered twice.
+ * host's byte order) and its content. A process that opens a journal reads again what was not
+ * released, or was released after the position that it remembers: a key may be delivered twice.
  */
 #pragma once
 #include "model/checkpoint.h"
