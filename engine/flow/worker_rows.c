@@ -181,6 +181,11 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     w->attempt.version = versions_issue(w->flow->versions, clock, reserved);
     if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)))
         return false;
+    /* the run has failed meanwhile: a part of a batch must not slip below the limit for deletes */
+    if (queue_error(q, e)) {
+        w->attempt.gave_up = true;
+        return false;
+    }
     w->attempt.is_last_flush = true;
     if (!flush(w, e))
         return false;
