@@ -44,10 +44,7 @@ static bool set_paths(struct atomic_file *f, const char *path, struct err *e)
         f->temporary = NULL;
         return err_memory(e);
     }
-    char *slash = strrchr(f->path, '/');
-    f->folder = !slash             ? strdup(".")
-                : slash == f->path ? strdup("/")
-                                   : strndup(f->path, (size_t)(slash - f->path));
+    f->folder = file_folder(f->path);
     return f->folder || err_memory(e);
 }
 
@@ -93,18 +90,6 @@ void atomic_file_free(struct atomic_file *f)
 
 /* ---- content ---- */
 
-static bool sync_folder(const char *path, struct err *e)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return file_error(e, "open folder", path);
-    bool ok = fsync(fd) == 0;
-    if (!ok)
-        file_error(e, "sync folder", path);
-    close(fd);
-    return ok;
-}
-
 int atomic_file_begin(const struct atomic_file *f, struct err *e)
 {
     int fd = open(f->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -123,12 +108,12 @@ bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e
         ok = file_error(e, "replace", f->path);
     if (!ok)
         unlink(f->temporary);
-    return ok && sync_folder(f->folder, e);
+    return ok && file_sync_folder(f->folder, e);
 }
 
 bool atomic_file_remove(const struct atomic_file *f, struct err *e)
 {
     if (unlink(f->path) != 0 && errno != ENOENT)
         return file_error(e, "remove", f->path);
-    return sync_folder(f->folder, e);
+    return file_sync_folder(f->folder, e);
 }

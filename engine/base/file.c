@@ -4,6 +4,8 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -46,4 +48,24 @@ bool file_write(int fd, const char *data, size_t len, const char *path, struct e
         }
     }
     return true;
+}
+
+char *file_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return !slash          ? strdup(".")
+           : slash == path ? strdup("/")
+                           : strndup(path, (size_t)(slash - path));
+}
+
+bool file_sync_folder(const char *path, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return file_error(e, "open folder", path);
+    bool ok = fsync(fd) == 0;
+    if (!ok)
+        file_error(e, "sync folder", path);
+    close(fd);
+    return ok;
 }

@@ -24,6 +24,11 @@ enum file_end file_read(int fd, struct buf *out);
 /* Writes all `len` bytes. path: for the message. */
 bool file_write(int fd, const char *data, size_t len, const char *path, struct err *e);
 
+/* The folder of a file: owned by the caller. NULL: no memory. */
+char *file_folder(const char *path);
+/* Makes new, renamed and removed names in the folder survive a power cut. */
+bool file_sync_folder(const char *folder, struct err *e);
+
 /* Describes errno: "could not WHAT 'PATH': REASON" and ERR_PASSING where the system may allow later
  * what it refuses now, such as a full disk; else "cannot ..." and ERR_FINAL. Always returns
  * false. */

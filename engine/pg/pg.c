@@ -117,9 +117,7 @@ static bool arrived(struct pg *pg)
     return ioctl(PQsocket(pg->conn), FIONREAD, &bytes) == 0 && bytes > 0;
 }
 
-/* Waits until PQgetResult would not block. False: a stop was requested. A broken connection counts
- * as ready: PQgetResult then returns what the server said last. */
-static bool wait_ready(struct pg *pg, struct err *e)
+bool pg_wait_ready(struct pg *pg, struct err *e)
 {
     for (;;) {
         int unsent = PQflush(pg->conn);
@@ -148,7 +146,7 @@ static bool wait_ready(struct pg *pg, struct err *e)
 static bool next_result(struct pg *pg, PGresult **res, struct err *e)
 {
     *res = NULL;
-    if (!wait_ready(pg, e))
+    if (!pg_wait_ready(pg, e))
         return false;
     *res = PQgetResult(pg->conn);
     return true;

@@ -50,6 +50,9 @@ struct pg_answers {         /* of one round trip; borrowed */
 /* Receives the results of all statements, and reads to the end of the round trip. sent: false if
  * one of them could not be sent. */
 bool pg_finish(struct pg *pg, int sent, const struct pg_answers *a, struct err *e);
+/* Waits until PQgetResult would not block. False: a stop was requested. A broken connection counts
+ * as ready: PQgetResult then returns what the server said last. */
+bool pg_wait_ready(struct pg *pg, struct err *e);
 
 /* ---- pg_connect.c ---- */
 

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "pg/pg_internal.h"
+#include "pg/pgoutput.h"
 
 #include "base/stop.h"
 
@@ -20,9 +21,6 @@ enum {
     KEEPALIVE_LENGTH = 18, /* 'k', the log's end, the time, whether to reply */
     STATUS_LENGTH = 34,    /* 'r', written, flushed, applied, the time, whether to reply */
 };
-
-/* PostgreSQL counts its times from 2000-01-01, in microseconds. */
-static const int64_t EPOCH_US = 946684800000000;
 
 struct pg_replication {
     struct pg *pg; /* owned */
@@ -110,22 +108,6 @@ static bool start_error(struct pg_replication *r, const PGresult *res, struct er
                        "frees it after the server's wal_sender_timeout");
 }
 
-/* Waits until PQgetResult would not block. */
-static bool wait_result(struct pg_replication *r, struct err *e)
-{
-    PGconn *conn = r->pg->conn;
-    for (;;) {
-        int unsent = PQflush(conn);
-        if (unsent < 0 || !PQisBusy(conn))
-            return true;
-        short events = unsent > 0 ? POLLIN | POLLOUT : POLLIN;
-        if (stop_wait_fd(PQsocket(conn), events, -1) == STOP_ASKED)
-            return stop_err(e);
-        if (!PQconsumeInput(conn))
-            return true;
-    }
-}
-
 /* As pg.c's for all other sessions, so that a key has one text. This protocol has no statements
  * with parameters, and several of these would be one message. */
 static const char settings_sql[] =
@@ -137,7 +119,8 @@ static bool set_up(struct pg_replication *r, struct err *e)
     if (!PQsendQuery(r->pg->conn, settings_sql))
         return start_error(r, NULL, e);
     bool ok = true;
-    for (PGresult *res; ok && wait_result(r, e) && (res = PQgetResult(r->pg->conn)); PQclear(res))
+    for (PGresult *res; ok && pg_wait_ready(r->pg, e) && (res = PQgetResult(r->pg->conn));
+         PQclear(res))
         ok = PQresultStatus(res) == PGRES_COMMAND_OK || start_error(r, res, e);
     return ok && !stop_asked();
 }
@@ -146,7 +129,7 @@ static bool begin_copy(struct pg_replication *r, const char *command, struct err
 {
     if (!PQsendQuery(r->pg->conn, command))
         return start_error(r, NULL, e);
-    if (!wait_result(r, e))
+    if (!pg_wait_ready(r->pg, e))
         return false;
     PGresult *res = PQgetResult(r->pg->conn);
     bool ok = PQresultStatus(res) == PGRES_COPY_BOTH || start_error(r, res, e);
@@ -219,7 +202,7 @@ static bool read_message(struct pg_replication *r, size_t len, struct pg_replica
 /* The stream has ended: the server's reason, if it gave one. */
 static bool ended(struct pg_replication *r, struct err *e)
 {
-    if (!wait_result(r, e))
+    if (!pg_wait_ready(r->pg, e))
         return false;
     PGresult *res = PQgetResult(r->pg->conn);
     if (PQresultStatus(res) == PGRES_FATAL_ERROR || PQstatus(r->pg->conn) == CONNECTION_BAD)
@@ -271,7 +254,7 @@ bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, bool ask, st
     r->confirmed = lsn > r->confirmed ? lsn : r->confirmed;
     for (int i = 0; i < 3; i++) /* written, flushed, applied */
         put_number(status + 1 + 8 * i, r->confirmed);
-    put_number(status + 25, (uint64_t)(clock_wall_us() - EPOCH_US));
+    put_number(status + 25, (uint64_t)(clock_wall_us() - PGOUTPUT_EPOCH_US));
     status[33] = ask;
     if (PQputCopyData(r->pg->conn, status, STATUS_LENGTH) <= 0 || PQflush(r->pg->conn) < 0)
         return pg_error(r->pg, NULL, NULL, e);

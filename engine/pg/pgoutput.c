@@ -5,9 +5,6 @@
 #include <assert.h>
 #include <string.h>
 
-/* PostgreSQL counts its times from 2000-01-01, in microseconds. */
-static const int64_t EPOCH_US = 946684800000000;
-
 /* What is left of a message. The first thing that does not fit sets `bad`; from then on every read
  * gives zero, so that the caller asks once, at the end. */
 struct reader {
@@ -61,7 +58,7 @@ static const char *read_string(struct reader *r)
 static int64_t read_time(struct reader *r)
 {
     int64_t us = (int64_t)read_number(r, 8);
-    return us > INT64_MAX - EPOCH_US ? INT64_MAX : us + EPOCH_US;
+    return us > INT64_MAX - PGOUTPUT_EPOCH_US ? INT64_MAX : us + PGOUTPUT_EPOCH_US;
 }
 
 static void read_value(struct reader *r, struct pgoutput_value *v)

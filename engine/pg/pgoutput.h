@@ -22,6 +22,9 @@
 
 struct err;
 
+/* PostgreSQL counts its times from 2000-01-01: that, in microseconds since 1970. */
+#define PGOUTPUT_EPOCH_US INT64_C(946684800000000)
+
 enum pgoutput_kind {
     PGOUTPUT_BEGIN = 'B',
     PGOUTPUT_COMMIT = 'C',

@@ -97,14 +97,8 @@ static bool add_size(const char *prefix, uint64_t segment, uint64_t *total, stru
 
 static bool sync_folder(const char *prefix, struct err *e)
 {
-    const char *slash = strrchr(prefix, '/');
-    char *folder = slash ? strndup(prefix, (size_t)(slash - prefix) + 1) : strdup(".");
-    if (!folder)
-        return err_memory(e);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = (fd >= 0 && fsync(fd) == 0) || file_error(e, "sync folder", folder);
-    if (fd >= 0)
-        close(fd);
+    char *folder = file_folder(prefix);
+    bool ok = folder ? file_sync_folder(folder, e) : err_memory(e);
     free(folder);
     return ok;
 }
@@ -125,7 +119,7 @@ static bool each_segment(const char *prefix, bool (*visit)(uint64_t, void *, str
                          void *arg, struct err *e)
 {
     const char *slash = strrchr(prefix, '/'), *base = slash ? slash + 1 : prefix;
-    char *folder = slash ? strndup(prefix, (size_t)(slash - prefix) + 1) : strdup(".");
+    char *folder = file_folder(prefix);
     if (!folder)
         return err_memory(e);
     DIR *dir = opendir(folder);
