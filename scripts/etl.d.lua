@@ -18,7 +18,8 @@
 ---With --follow: seconds between two checks for changes (default 1; at least 0.01).
 ---@field poll_interval? number
 ---With --follow: seconds between two sweeps, which find the changes that polling cannot see:
----deleted rows, and rows whose cursor did not change (default 3600; 0: never).
+---deleted rows, and rows whose cursor did not change (default 3600, with capture = "wal" 0; 0: only
+---where the log cannot tell what has changed).
 ---@field sweep? number
 ---@field max_rejected? integer     a run that rejects more documents than this stops (default 1000)
 ---Called once before anything is read; an error ends the run.
@@ -58,7 +59,19 @@
 ---The column of the query and of the table that becomes `_id`. Several columns, such as
 ---{ "a", "b" }: their values are joined by ":", and ":" and "\" in them are escaped by "\".
 ---@field key string|string[]
+---How changes are noticed. "poll" (default): queries read the rows whose cursor has moved. "wal":
+---from PostgreSQL's write-ahead log, deleted rows too, and no table needs a cursor.
+---@field capture? "poll"|"wal"
+---With capture = "wal": the replication slot on the server (default "etl_" and the pipeline's
+---name). The first run creates it.
+---@field slot? string
+---Likewise the publication, with all tables of the script (default: named like the slot's default).
+---@field publication? string
+---With capture = "wal": bytes of keys of changed rows that may wait on disk, next to the state;
+---more are dropped, and a sweep finds what they were about (default 1073741824).
+---@field journal_limit? integer
 ---The table's column that says when a row last changed. Without a cursor, sweeps compare all rows.
+---capture = "wal" ignores it.
 ---@field cursor? string
 ---Seconds below the highest cursor seen, and below the start of the oldest open transaction, that
 ---are read again at each check (default 60): the most that a clock which sets cursors may be slow.

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { JSON_MAX = 16 << 20 }; /* bytes of settings or mappings */
+enum {
+    JSON_MAX = 16 << 20, /* bytes of settings or mappings */
+    SWEEP_POLL_S = 3600, /* seconds between two sweeps, unless the script says how many */
+};
 
 /* Whether the name is what the pattern of that length says; * stands for any letters. */
 static bool fits(const char *pattern, size_t len, const char *name)
@@ -75,6 +78,42 @@ bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e)
     return true;
 }
 
+/* "etl_" and the pipeline's name, in the letters that a slot's name may have. */
+static char *default_object(const struct pipeline *p)
+{
+    char name[PIPELINE_OBJECT_MAX + 1];
+    snprintf(name, sizeof name, "etl_%s", p->name);
+    for (char *c = name; *c; c++) {
+        if (*c >= 'A' && *c <= 'Z')
+            *c += 'a' - 'A';
+        if (!strchr(PIPELINE_SLOT_LETTERS, *c))
+            *c = '_';
+    }
+    return strdup(name);
+}
+
+static void forget_cursor(char **cursor)
+{
+    free(*cursor);
+    *cursor = NULL;
+}
+
+/* The log needs no cursor, and leaves a sweep nothing to find. */
+static bool set_capture(struct pipeline *p, struct err *e)
+{
+    if (p->sweep == PIPELINE_SWEEP_UNSET)
+        p->sweep = p->source.wal ? 0 : SWEEP_POLL_S;
+    if (p->source.wal)
+        forget_cursor(&p->source.cursor);
+    for (size_t i = 0; p->source.wal && i < p->source.n_related; i++)
+        forget_cursor(&p->source.related[i].cursor);
+    if (!p->source.slot)
+        p->source.slot = default_object(p);
+    if (!p->source.publication)
+        p->source.publication = default_object(p);
+    return (p->source.slot && p->source.publication) || err_memory(e);
+}
+
 bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e)
 {
     struct pipeline_reading r = {.p = p, .script = s, .text = script_source(s), .lacking = lacking};
@@ -89,7 +128,7 @@ bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking
     } else if (!ok && *r.hint)
         err_hint(e, "%s", r.hint);
     buf_free(&r.json);
-    if (ok && script_check(s, NULL, e) && set_indices(p, e))
+    if (ok && script_check(s, NULL, e) && set_indices(p, e) && set_capture(p, e))
         return true;
     pipeline_free(p);
     return false;
@@ -125,6 +164,8 @@ void pipeline_free(struct pipeline *p)
     free_names(&p->source.key);
     free(p->source.cursor);
     free(p->source.query);
+    free(p->source.slot);
+    free(p->source.publication);
     free(p->sink.url);
     free(p->sink.index);
     free(p->sink.indices);

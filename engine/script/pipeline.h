@@ -44,13 +44,17 @@ struct pipeline {
     struct {
         char *url, *table;
         struct pipeline_names key;
-        char *cursor;         /* NULL: none, so every run compares everything */
-        char *query;          /* without a final semicolon */
-        double lookback;      /* seconds; negative: not given, see source_rule */
-        double horizon_limit; /* seconds */
+        char *cursor;             /* NULL: none; always of a pipeline that captures from the log */
+        char *query;              /* without a final semicolon */
+        bool wal;                 /* changes are captured from the write-ahead log, not polled */
+        char *slot, *publication; /* on the server; unquoted */
+        int64_t journal_limit;    /* bytes of captured keys that wait; more: a sweep is cheaper */
+        double lookback;          /* seconds; negative: not given, see source_rule */
+        double horizon_limit;     /* seconds */
         /* Lines of the script; 0: not known. That of the query is where its text begins: line n of
          * what PostgreSQL sees is query_line + n - 1. */
         int query_line, key_line, table_line, cursor_line, url_line;
+        int capture_line;
         struct pipeline_related *related;
         size_t n_related;
     } source;
@@ -69,7 +73,7 @@ struct pipeline {
     } sink;
     char *state;          /* likewise */
     double poll_interval; /* seconds between two looks, with --follow */
-    double sweep;         /* seconds between two sweeps, with --follow; 0: never */
+    double sweep;         /* seconds between two sweeps, with --follow; 0: none by the clock */
     int64_t max_rejected; /* documents in a run */
 };
 

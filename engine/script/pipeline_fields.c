@@ -9,11 +9,12 @@ static const struct pipeline_range LOOKBACK = {0, SECONDS_MAX, false, -1};
 static const struct pipeline_range HORIZON_LIMIT = {0, SECONDS_MAX, true, 600};
 /* less would be a busy loop */
 static const struct pipeline_range POLL_INTERVAL = {0.01, SECONDS_MAX, false, 1};
-static const struct pipeline_range SWEEP = {0, SECONDS_MAX, false, 3600};
+static const struct pipeline_range SWEEP = {0, SECONDS_MAX, false, PIPELINE_SWEEP_UNSET};
 /* The least: a batch of 1,000 keys must be through before its rows are too old to be sent. */
 static const struct pipeline_range MAX_RATE = {10, SECONDS_MAX, false, 0};
 /* The most is what a server takes in one request, if nobody has told it otherwise. */
 static const struct pipeline_range BATCH_BYTES = {64 << 10, 100 << 20, false, 5 << 20};
+static const struct pipeline_range JOURNAL_LIMIT = {1 << 20, WHOLE_MAX, false, 1 << 30};
 static const struct pipeline_range MAX_REJECTED = {0, WHOLE_MAX, false, 1000};
 
 const struct pipeline_field pipeline_fields[] = {
@@ -36,6 +37,13 @@ const struct pipeline_field pipeline_fields[] = {
      NULL},
     {"source", "key", PIPELINE_COLUMNS, PIPELINE_REQUIRED, AT(source.key), AT(source.key_line),
      NULL},
+    {"source", "capture", PIPELINE_CAPTURE, PIPELINE_OPTIONAL, AT(source.wal),
+     AT(source.capture_line), NULL},
+    {"source", "slot", PIPELINE_SLOT, PIPELINE_OPTIONAL, AT(source.slot), 0, NULL},
+    {"source", "publication", PIPELINE_PUBLICATION, PIPELINE_OPTIONAL, AT(source.publication), 0,
+     NULL},
+    {"source", "journal_limit", PIPELINE_WHOLE, PIPELINE_OPTIONAL, AT(source.journal_limit), 0,
+     &JOURNAL_LIMIT},
     {"source", "cursor", PIPELINE_TEXT, PIPELINE_OPTIONAL, AT(source.cursor),
      AT(source.cursor_line), NULL},
     {"source", "lookback", PIPELINE_NUMBER, PIPELINE_OPTIONAL, AT(source.lookback), 0, &LOOKBACK},

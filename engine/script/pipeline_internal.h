@@ -15,27 +15,34 @@
 
 enum {
     PIPELINE_PATH = 100, /* bytes of "source.related[12345].index_field" */
-    PIPELINE_FIELDS = 41,
+    PIPELINE_FIELDS = 45,
+    PIPELINE_SWEEP_UNSET = -1, /* until it is known what captures the changes */
 };
+
+enum { PIPELINE_OBJECT_MAX = 63 }; /* bytes of a name in PostgreSQL, as it is built by default */
+#define PIPELINE_SLOT_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 /* A field's type in the script; then what it is in struct pipeline. */
 enum pipeline_type {
-    PIPELINE_TEXT,       /* a string that is not empty; char * */
-    PIPELINE_EMPTY_TEXT, /* the same, and may be empty */
-    PIPELINE_URLS,       /* a string or a list of strings; char *, joined by commas */
-    PIPELINE_QUERY,      /* a string of SQL; char *, without its final semicolon */
-    PIPELINE_INDEX,      /* a string that an index may have as its name; char * */
-    PIPELINE_JSON,       /* a table; char * with its JSON */
-    PIPELINE_CHOICE,     /* true or false; int: 1 or -1 */
-    PIPELINE_FLAG,       /* true or false; bool, which keeps its value if the field is absent */
-    PIPELINE_NUMBER,     /* double */
-    PIPELINE_WHOLE,      /* int64_t */
-    PIPELINE_COLUMNS,    /* a name, or a list of names; struct pipeline_names */
-    PIPELINE_AFFECTS,    /* as many columns as the root's key has, or a query; two fields */
-    PIPELINE_FUNCTION,   /* checked only: the module script calls it */
-    PIPELINE_DOCUMENT,   /* checked only: a template or a function; absent: every column */
-    PIPELINE_GROUP,      /* a table with fields of its own */
-    PIPELINE_LIST,       /* of such tables: source.related */
+    PIPELINE_TEXT,        /* a string that is not empty; char * */
+    PIPELINE_EMPTY_TEXT,  /* the same, and may be empty */
+    PIPELINE_URLS,        /* a string or a list of strings; char *, joined by commas */
+    PIPELINE_QUERY,       /* a string of SQL; char *, without its final semicolon */
+    PIPELINE_INDEX,       /* a string that an index may have as its name; char * */
+    PIPELINE_CAPTURE,     /* "poll" or "wal"; bool: it is "wal" */
+    PIPELINE_SLOT,        /* a string that a replication slot may have as its name; char * */
+    PIPELINE_PUBLICATION, /* a string that fits an identifier of PostgreSQL; char * */
+    PIPELINE_JSON,        /* a table; char * with its JSON */
+    PIPELINE_CHOICE,      /* true or false; int: 1 or -1 */
+    PIPELINE_FLAG,        /* true or false; bool, which keeps its value if the field is absent */
+    PIPELINE_NUMBER,      /* double */
+    PIPELINE_WHOLE,       /* int64_t */
+    PIPELINE_COLUMNS,     /* a name, or a list of names; struct pipeline_names */
+    PIPELINE_AFFECTS,     /* as many columns as the root's key has, or a query; two fields */
+    PIPELINE_FUNCTION,    /* checked only: the module script calls it */
+    PIPELINE_DOCUMENT,    /* checked only: a template or a function; absent: every column */
+    PIPELINE_GROUP,       /* a table with fields of its own */
+    PIPELINE_LIST,        /* of such tables: source.related */
 };
 
 enum pipeline_need {

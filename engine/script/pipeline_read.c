@@ -70,6 +70,39 @@ static void read_index(lua_State *L, const struct pipeline_reading *r, const cha
         pipeline_mistake(L, r, name, "field '%s'%s is no name that an index can have", name, in);
 }
 
+static bool read_capture(lua_State *L, const struct pipeline_reading *r, const char *name)
+{
+    size_t len;
+    const char *text = check_text(L, r, name, &len);
+    bool wal = strcmp(text, "wal") == 0;
+    if (!wal && strcmp(text, "poll") != 0)
+        pipeline_mistake(L, r, name, "field '%s'%s must be \"poll\" or \"wal\", is \"%.60s\"", name,
+                         pipeline_within(L, r), text);
+    return wal;
+}
+
+/* The name of an object in PostgreSQL. */
+static void read_object(lua_State *L, const struct pipeline_reading *r, const char *name,
+                        char **target)
+{
+    read_text(L, r, name, false, target);
+    if (strlen(*target) > PIPELINE_OBJECT_MAX)
+        pipeline_mistake(L, r, name, "field '%s'%s has more than %d bytes, PostgreSQL's limit",
+                         name, pipeline_within(L, r), PIPELINE_OBJECT_MAX);
+}
+
+static void read_slot(lua_State *L, const struct pipeline_reading *r, const char *name,
+                      char **target)
+{
+    read_object(L, r, name, target);
+    size_t odd = strspn(*target, PIPELINE_SLOT_LETTERS);
+    if ((*target)[odd])
+        pipeline_mistake(L, r, name,
+                         "field '%s'%s may hold lower case letters, digits and _ only, as the name "
+                         "of a slot",
+                         name, pipeline_within(L, r));
+}
+
 /* The line on which a string's text begins, or its field, where it is not written as one string. */
 static int text_line(const struct pipeline_reading *r, const char *name)
 {
@@ -324,6 +357,15 @@ static void read_value(lua_State *L, struct pipeline_reading *r, const struct pi
         return;
     case PIPELINE_QUERY:
         read_query(L, r, f, target);
+        return;
+    case PIPELINE_CAPTURE:
+        *(bool *)target = read_capture(L, r, f->name);
+        return;
+    case PIPELINE_SLOT:
+        read_slot(L, r, f->name, target);
+        return;
+    case PIPELINE_PUBLICATION:
+        read_object(L, r, f->name, target);
         return;
     case PIPELINE_JSON:
         read_json(L, r, f, target);
