@@ -29,6 +29,7 @@ struct relation {
     uint32_t oid;
     struct use *uses; /* owned */
     size_t n, cap;
+    bool outdated; /* it lacks a column of the script */
 };
 
 struct wal_keys {
@@ -37,6 +38,7 @@ struct wal_keys {
     struct relation *relations;
     size_t n_relations, relations_cap;
     struct buf values, key; /* of the key that is announced */
+    struct err outdated;    /* which relation lacks which column; ERR_NONE: none does */
 };
 
 struct wal_keys *wal_keys_new(void)
@@ -101,6 +103,7 @@ static struct relation *get_relation(struct wal_keys *k, uint32_t oid)
     struct relation *r = find_relation(k, oid);
     if (r) {
         r->n = 0; /* it is described again */
+        r->outdated = false;
         return r;
     }
     r = grow(k->relations, k->n_relations, &k->relations_cap, 8, sizeof *r);
@@ -135,7 +138,8 @@ static bool find_columns(const struct pgoutput_event *event, const struct wal_na
 static bool is_relation(const struct wal_table *t, const struct pgoutput_event *event)
 {
     const char *schema = *event->schema ? event->schema : "pg_catalog";
-    return strcmp(t->name, event->name) == 0 && strcmp(t->schema, schema) == 0;
+    return (t->oid != 0 && t->oid == event->relation) ||
+           (strcmp(t->name, event->name) == 0 && strcmp(t->schema, schema) == 0);
 }
 
 static bool describe(struct wal_keys *k, const struct pgoutput_event *event, struct err *e)
@@ -152,9 +156,8 @@ static bool describe(struct wal_keys *k, const struct pgoutput_event *event, str
             return err_memory(e);
         r->uses = uses;
         r->uses[r->n].table = i;
-        if (!find_columns(event, &t->key, r->uses[r->n].key, e) ||
-            !find_columns(event, &t->affects, r->uses[r->n].affects, e))
-            return false;
+        r->outdated |= !find_columns(event, &t->key, r->uses[r->n].key, &k->outdated) ||
+                       !find_columns(event, &t->affects, r->uses[r->n].affects, &k->outdated);
         r->n++;
     }
     return true;
@@ -233,10 +236,20 @@ static bool tell_change(const struct telling *t, const struct pgoutput_event *ev
         return err_set(e, ERR_FINAL,
                        "cannot read the log: it has a change of a table that it has "
                        "not described");
+    if (r->outdated)
+        return t->announce(t->arg, WAL_SWEEP, r->uses[0].table, NULL, e);
     for (size_t i = 0; i < r->n; i++)
         if ((has_old && !tell_row(t, &r->uses[i], &old, false, e)) ||
             (has_new && !tell_row(t, &r->uses[i], &new, true, e)))
             return false;
+    return true;
+}
+
+bool wal_keys_is_outdated(const struct wal_keys *k, struct err *e)
+{
+    if (k->outdated.kind == ERR_NONE)
+        return false;
+    *e = k->outdated;
     return true;
 }
 

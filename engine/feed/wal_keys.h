@@ -13,6 +13,9 @@
  *   affects = query    the table's own key, old and new: the query tells the root's keys later
  *   TRUNCATE           everything: a sweep
  *
+ * A relation is a table of the script if it has its oid or its name: a table may have been renamed,
+ * or dropped and made again, between the change and now.
+ *
  * An old row is in the log whole with REPLICA IDENTITY FULL; else only its identity's columns are,
  * and only if one of them changed or the row was deleted. A column whose old value is not in the
  * log is passed over: a sweep finds what that hides. A value of the new row that is not in the log
@@ -40,6 +43,7 @@ struct wal_names { /* columns, unquoted; borrowed */
 };
 
 struct wal_table {
+    uint32_t oid;              /* 0: not known */
     const char *schema, *name; /* unquoted; copied */
     bool is_root;
     struct wal_names key;
@@ -58,9 +62,11 @@ void wal_keys_free(struct wal_keys *k);
 bool wal_keys_add(struct wal_keys *k, const struct wal_table *table, struct err *e);
 
 /* A RELATION, INSERT, UPDATE, DELETE or TRUNCATE; other events announce nothing. False, ERR_FINAL:
- * a change of a relation that was not described, or a column of the script that the relation does
- * not have. */
+ * a change of a relation that was not described. */
 bool wal_keys_event(struct wal_keys *k, const struct pgoutput_event *event, wal_announce *announce,
                     void *arg, struct err *e);
 /* Another connection describes the relations again. */
 void wal_keys_forget(struct wal_keys *k);
+/* Whether a relation lacks a column of the script: its changes announce a sweep, as their keys are
+ * not known. *e: which one, with ERR_FAULT_SCHEMA. */
+bool wal_keys_is_outdated(const struct wal_keys *k, struct err *e);

@@ -32,10 +32,11 @@ struct wal_receiver {
     pthread_mutex_t lock;
     struct pg_replication *connection; /* under the lock where it changes, and for others */
     struct wal_progress progress;      /* under the lock */
-    struct err error;                  /* under the lock; ERR_NONE: none */
+    struct err error, outdated;        /* under the lock; ERR_NONE: none */
     bool ended;                        /* under the lock */
 
     /* The rest is the thread's own. */
+    char *server;     /* owned; of the first connection; NULL: there was none yet */
     bool open, wrote; /* within a transaction, of which something is appended */
     struct pgoutput_event begin;
     enum wal_kind kind; /* of the keys that are not appended yet */
@@ -75,6 +76,16 @@ bool wal_receiver_failed(struct wal_receiver *r, struct err *e)
         *e = r->error;
     pthread_mutex_unlock(&r->lock);
     return failed;
+}
+
+bool wal_receiver_is_outdated(struct wal_receiver *r, struct err *e)
+{
+    pthread_mutex_lock(&r->lock);
+    bool outdated = r->outdated.kind != ERR_NONE;
+    if (outdated)
+        *e = r->outdated;
+    pthread_mutex_unlock(&r->lock);
+    return outdated;
 }
 
 /* ---- the journal ---- */
@@ -177,6 +188,17 @@ static bool end_transaction(struct wal_receiver *r, const struct pgoutput_event 
     return true;
 }
 
+static bool note_outdated(struct wal_receiver *r)
+{
+    struct err e;
+    if (wal_keys_is_outdated(r->config.keys, &e)) {
+        pthread_mutex_lock(&r->lock);
+        r->outdated = e;
+        pthread_mutex_unlock(&r->lock);
+    }
+    return true;
+}
+
 static bool take_data(struct wal_receiver *r, const struct pg_replication_message *m, struct err *e)
 {
     struct pgoutput_event event;
@@ -186,7 +208,8 @@ static bool take_data(struct wal_receiver *r, const struct pg_replication_messag
         return end_transaction(r, &event, e);
     if (event.kind == PGOUTPUT_BEGIN)
         begin_transaction(r, &event);
-    return wal_keys_event(r->config.keys, &event, announce, r, e);
+    return wal_keys_event(r->config.keys, &event, announce, r, e) &&
+           (event.kind != PGOUTPUT_RELATION || note_outdated(r));
 }
 
 /* Outside of a transaction a keepalive says that the log has nothing of ours up to there. */
@@ -261,6 +284,15 @@ static void set_connection(struct wal_receiver *r, struct pg_replication *connec
     pg_replication_end(old);
 }
 
+static bool is_same_server(struct wal_receiver *r, struct err *e)
+{
+    const char *server = pg_replication_server(r->connection);
+    if (!r->server && !(r->server = strdup(server)))
+        return err_memory(e);
+    return strcmp(r->server, server) == 0 ||
+           err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
+}
+
 /* One connection, from its start to its end. */
 static bool connect_and_receive(struct wal_receiver *r, struct retry *retry, struct err *e)
 {
@@ -270,6 +302,10 @@ static bool connect_and_receive(struct wal_receiver *r, struct retry *retry, str
     if (!connection)
         return false;
     set_connection(r, connection);
+    if (!is_same_server(r, e)) {
+        set_connection(r, NULL);
+        return false;
+    }
     retry_moved(retry);
     wal_keys_forget(r->config.keys);
     r->open = false;
@@ -314,6 +350,7 @@ static void free_receiver(struct wal_receiver *r)
     buf_free(&r->block);
     buf_free(&r->mark);
     repeats_free(&r->repeats);
+    free(r->server);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }

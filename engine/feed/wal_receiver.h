@@ -42,6 +42,8 @@ void wal_receiver_stop(struct wal_receiver *r);
 
 /* True: it has ended by itself, and *e is why. */
 bool wal_receiver_failed(struct wal_receiver *r, struct err *e);
+/* True: a table in the log lacks a column of the script: see wal_keys_is_outdated. */
+bool wal_receiver_is_outdated(struct wal_receiver *r, struct err *e);
 
 struct wal_progress {
     uint64_t received;   /* everything below it was received and appended; 0: nothing yet */

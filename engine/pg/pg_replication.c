@@ -17,6 +17,7 @@
 
 enum {
     SQL_MAX = 4096,
+    SERVER_TEXT = 64,
     DATA_HEADER = 25,      /* 'w', the data's position, the log's end, the time */
     KEEPALIVE_LENGTH = 18, /* 'k', the log's end, the time, whether to reply */
     STATUS_LENGTH = 34,    /* 'r', written, flushed, applied, the time, whether to reply */
@@ -25,7 +26,8 @@ enum {
 struct pg_replication {
     struct pg *pg; /* owned */
     int wake;      /* readable once pg_replication_interrupt was called */
-    char *copy;    /* libpq's: what the last message lies in */
+    char server[SERVER_TEXT];
+    char *copy; /* libpq's: what the last message lies in */
     uint64_t confirmed;
 };
 
@@ -125,6 +127,30 @@ static bool set_up(struct pg_replication *r, struct err *e)
     return ok && !stop_asked();
 }
 
+enum identity_column { IDENTITY_SYSTEM, IDENTITY_TIMELINE };
+
+static bool identify(struct pg_replication *r, struct err *e)
+{
+    if (!PQsendQuery(r->pg->conn, "IDENTIFY_SYSTEM"))
+        return start_error(r, NULL, e);
+    bool ok = true;
+    for (PGresult *res; ok && pg_wait_ready(r->pg, e) && (res = PQgetResult(r->pg->conn));
+         PQclear(res)) {
+        ok = (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1 &&
+              PQnfields(res) > IDENTITY_TIMELINE) ||
+             start_error(r, res, e);
+        if (ok)
+            snprintf(r->server, sizeof r->server, "%s-%s", PQgetvalue(res, 0, IDENTITY_SYSTEM),
+                     PQgetvalue(res, 0, IDENTITY_TIMELINE));
+    }
+    return ok && !stop_asked();
+}
+
+const char *pg_replication_server(const struct pg_replication *r)
+{
+    return r->server;
+}
+
 static bool begin_copy(struct pg_replication *r, const char *command, struct err *e)
 {
     if (!PQsendQuery(r->pg->conn, command))
@@ -150,7 +176,7 @@ struct pg_replication *pg_replication_start(struct pg_server *server,
     ok = ok && (r->pg = pg_open_replication(server, e));
     if (ok) {
         const char *command = make_command(&b, options);
-        ok = command ? set_up(r, e) && begin_copy(r, command, e) : err_memory(e);
+        ok = command ? set_up(r, e) && identify(r, e) && begin_copy(r, command, e) : err_memory(e);
         ok = ok || err_wrap(e, "could not read the log of slot '%s'", options->slot);
     }
     buf_free(&b);

@@ -48,6 +48,10 @@ struct pg_replication *pg_replication_start(struct pg_server *server,
 /* Closes the connection. NULL is fine. */
 void pg_replication_end(struct pg_replication *r);
 
+/* Which server answers: the cluster's system identifier and its timeline, "7712683974535949944-1".
+ * Positions of another one mean nothing. Borrowed. */
+const char *pg_replication_server(const struct pg_replication *r);
+
 /* The next message; waits for wait_ms at most. False: the connection is of no use any more
  * (ERR_PASSING: it was lost, or the server shuts down), or a stop was asked. */
 bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,

@@ -116,6 +116,7 @@ static void start(struct work *w)
     const struct wal_receiver_config config = {.server = &server,
                                                .slot = name,
                                                .publication = name,
+                                               .from = journal_lsn(w->journal),
                                                .journal = w->journal,
                                                .keys = w->keys,
                                                .labels = labels,
