@@ -25,8 +25,11 @@ enum {
     /* a commit is visible within microseconds, but for one that waits for a standby */
     PATIENCE_MS = 2,
     PATIENCE_TRIES = 5,
-    LOOK_US = 200 * 1000,      /* between two questions about those that were not visible */
-    CATCH_UP_US = 1000 * 1000, /* between two checkpoints of a fan-out lane without work */
+    LOOK_US = 200 * 1000, /* between two questions about those that were not visible */
+    /* between two checkpoints of a lane that has no keys to deliver, once it may pass changes of
+     * the other one, or only parts of the log that concern nobody */
+    PASS_CHANGES_US = 1000 * 1000,
+    PASS_NOTHING_US = 30 * 1000 * 1000,
 };
 
 /* A record of the journal, until it is handed over. */
@@ -46,6 +49,7 @@ struct group {
     size_t table;
     struct keylist rows;
     struct journal_position before; /* all before it is handed over */
+    int64_t before_us;              /* the commit time of the last of that */
 };
 
 struct wal_lane {
@@ -55,8 +59,7 @@ struct wal_lane {
 
 struct feed_wal {
     struct feed_origin origin;
-    struct journal *journal;
-    const char *const *labels;
+    struct feed_wal_config config;
     struct wal_lane lanes[FEED_WAL_LANES];
 
     struct held *held; /* owned: in the journal's order */
@@ -65,21 +68,21 @@ struct feed_wal {
     struct journal_position consumed; /* all up to there is handed over */
     int64_t consumed_us;              /* the commit time of the last of these */
     int64_t looked_us;                /* clock_mono_us: when visibility was asked last */
-    bool empty, sweep;
+    bool empty;                       /* it read the last record that it may */
+    bool limited;
+    struct journal_position limit;
 
     struct group *groups; /* owned; the first one's fan-out is under way */
     size_t n_groups, groups_cap, pending_rows;
     struct fanout_table table;
     struct fanout fanout;
-    bool fanning;                   /* fanout is of groups[0] */
-    struct journal_position fanned; /* the last checkpoint of the fan-out lane */
-    int64_t fanned_us;              /* clock_mono_us: when it was made */
+    bool fanning;                    /* fanout is of groups[0] */
+    struct journal_position changed; /* all changes handed over are before it */
+    /* the last checkpoint of each lane, and when it was made (clock_mono_us) */
+    struct journal_position passed[FEED_WAL_LANES];
+    int64_t passed_us[FEED_WAL_LANES];
+    int64_t told_us; /* the commit time in the last checkpoint */
 };
-
-static bool is_same(struct journal_position a, struct journal_position b)
-{
-    return a.segment == b.segment && a.offset == b.offset;
-}
 
 /* ---- records ---- */
 
@@ -98,7 +101,7 @@ static void drop_held(struct feed_wal *w, size_t n)
 static size_t find_table(const struct feed_wal *w, const char *label)
 {
     size_t i = 0;
-    while (i < w->origin.source->n_tables && strcmp(w->labels[i], label) != 0)
+    while (i < w->origin.source->n_tables && strcmp(w->config.labels[i], label) != 0)
         i++;
     return i;
 }
@@ -113,7 +116,7 @@ static bool hold(struct feed_wal *w, const struct journal_record *r, struct err 
     *h = (struct held){.xid = r->xid,
                        .commit_us = r->commit_us,
                        .kind = r->kind,
-                       .table = r->kind == WAL_RELATED ? find_table(w, r->label) : 0,
+                       .table = r->kind == WAL_ROOT ? 0 : find_table(w, r->label),
                        .keys = r->keys_len ? malloc(r->keys_len) : NULL,
                        .n = r->n,
                        .bytes = r->keys_len,
@@ -135,9 +138,10 @@ static bool read_journal(struct feed_wal *w, struct err *e)
     w->empty = false;
     while (w->n_held < HELD_RECORDS && w->held_bytes < HELD_BYTES) {
         struct journal_record r;
-        if (!journal_next(w->journal, &r, &found, e))
+        bool may = !w->limited || journal_is_before(w->read, w->limit);
+        if (may && !journal_next(w->config.journal, &r, &found, e))
             return false;
-        if (!found) {
+        if (!may || !found) {
             w->empty = true;
             return true;
         }
@@ -223,6 +227,14 @@ static bool look(struct feed_wal *w, struct err *e)
 
 /* ---- handing over ---- */
 
+static struct batch *new_batch(void)
+{
+    struct batch *b = batch_new();
+    if (b)
+        b->from_log = true;
+    return b;
+}
+
 static struct group *group_for(struct feed_wal *w, size_t table)
 {
     struct group *last = w->n_groups ? &w->groups[w->n_groups - 1] : NULL;
@@ -235,7 +247,7 @@ static struct group *group_for(struct feed_wal *w, size_t table)
         return NULL;
     w->groups = last;
     last = &w->groups[w->n_groups++];
-    *last = (struct group){.table = table, .before = w->consumed};
+    *last = (struct group){.table = table, .before = w->consumed, .before_us = w->consumed_us};
     return last;
 }
 
@@ -272,10 +284,11 @@ static bool give(struct feed_wal *w, struct held *h, struct batch *b)
             ok = give_rows(w, h);
         else
             h->at = h->bytes;
-        w->sweep |= h->table >= w->origin.source->n_tables;
+        if (h->table >= w->origin.source->n_tables)
+            w->config.want_sweep(w->config.arg, h->table);
         break;
     case WAL_SWEEP:
-        w->sweep = true;
+        w->config.want_sweep(w->config.arg, h->table);
         break;
     default: /* WAL_POSITION */
         break;
@@ -284,28 +297,60 @@ static bool give(struct feed_wal *w, struct held *h, struct batch *b)
     return ok;
 }
 
-/* Moves on past the records at the front that are done. Whether there was a change among them. */
-static bool consume(struct feed_wal *w)
+/* Moves on past the records at the front that are done. */
+static void consume(struct feed_wal *w)
 {
     size_t n = 0;
-    bool changes = false;
     for (; n < w->n_held && w->held[n].done; n++) {
         w->consumed = w->held[n].end;
-        changes |= w->held[n].kind != WAL_POSITION;
+        if (w->held[n].kind != WAL_POSITION)
+            w->changed = w->consumed;
         if (w->held[n].commit_us)
             w->consumed_us = w->held[n].commit_us;
     }
     drop_held(w, n);
-    return changes;
+}
+
+/* ---- checkpoints ---- */
+
+/* Where the lane's checkpoint may be. */
+static struct journal_position place_of(const struct feed_wal *w, enum feed_wal_lane lane)
+{
+    return lane == FEED_WAL_FANOUT && w->n_groups ? w->groups[0].before : w->consumed;
+}
+
+/* The commit time up to which both lanes have handed over everything; 0: not known. */
+static int64_t time_of(const struct feed_wal *w)
+{
+    return w->n_groups ? w->groups[0].before_us : w->consumed_us;
+}
+
+static bool set_done(struct feed_wal *w, enum feed_wal_lane lane, struct batch *b)
+{
+    b->done.journal = w->passed[lane] = place_of(w, lane);
+    w->passed_us[lane] = clock_mono_us();
+    if (lane == FEED_WAL_FANOUT)
+        return true;
+    w->told_us = time_of(w);
+    return w->told_us == 0 || position_set_time(&b->done.at, w->told_us);
+}
+
+/* Whether the lane's checkpoint says less than it may. */
+static bool is_behind(const struct feed_wal *w, enum feed_wal_lane lane)
+{
+    return journal_is_before(w->passed[lane], place_of(w, lane)) ||
+           (lane == FEED_WAL_DIRECT && w->told_us != time_of(w));
+}
+
+/* Whether a checkpoint without keys is worth its while. */
+static bool should_pass(const struct feed_wal *w, enum feed_wal_lane lane)
+{
+    bool changes = journal_is_before(w->passed[lane], w->changed) || w->told_us != time_of(w);
+    int64_t wait_us = w->limited ? 0 : changes ? PASS_CHANGES_US : PASS_NOTHING_US;
+    return is_behind(w, lane) && clock_mono_us() - w->passed_us[lane] >= wait_us;
 }
 
 /* ---- the direct lane ---- */
-
-static bool set_direct_done(struct feed_wal *w, struct batch *b)
-{
-    b->done.journal = w->consumed;
-    return w->consumed_us == 0 || position_set_time(&b->done.at, w->consumed_us);
-}
 
 static bool direct_next(struct feed *f, struct batch **out, struct err *e)
 {
@@ -313,16 +358,16 @@ static bool direct_next(struct feed *f, struct batch **out, struct err *e)
     *out = NULL;
     if (!look(w, e))
         return false;
-    struct batch *b = batch_new();
+    struct batch *b = new_batch();
     bool ok = b != NULL;
     for (size_t i = 0; ok && i < w->n_held && b->n < BATCH && w->pending_rows < PENDING_ROWS; i++)
         if (w->held[i].visible && !w->held[i].done)
             ok = give(w, &w->held[i], b);
-    bool changes = consume(w);
-    ok = ok && set_direct_done(w, b);
-    if (!ok || (b->n == 0 && !changes)) {
+    consume(w);
+    bool some = ok && (b->n > 0 || should_pass(w, FEED_WAL_DIRECT));
+    if (!some || !set_done(w, FEED_WAL_DIRECT, b)) {
         batch_free(b);
-        return ok || err_memory(e);
+        return !some && ok ? true : err_memory(e);
     }
     batch_sort_keys(b);
     *out = b;
@@ -355,23 +400,13 @@ static void end_group(struct feed_wal *w)
     memmove(w->groups, w->groups + 1, w->n_groups * sizeof *w->groups);
 }
 
-static struct journal_position fanned(const struct feed_wal *w)
-{
-    return w->n_groups ? w->groups[0].before : w->consumed;
-}
-
 /* The checkpoint alone: without it the state would stay where the last fan-out ended. */
-static bool catch_up(struct feed_wal *w, struct batch **out, struct err *e)
+static bool pass(struct feed_wal *w, struct batch **out, struct err *e)
 {
-    int64_t now = clock_mono_us();
-    if (is_same(w->fanned, fanned(w)) || now - w->fanned_us < CATCH_UP_US)
+    if (!should_pass(w, FEED_WAL_FANOUT))
         return true;
-    *out = batch_new();
-    if (!*out)
-        return err_memory(e);
-    w->fanned_us = now;
-    (*out)->done.journal = w->fanned = fanned(w);
-    return true;
+    *out = new_batch();
+    return (*out && set_done(w, FEED_WAL_FANOUT, *out)) || err_memory(e);
 }
 
 static bool fanout_next(struct feed *f, struct batch **out, struct err *e)
@@ -379,13 +414,13 @@ static bool fanout_next(struct feed *f, struct batch **out, struct err *e)
     struct feed_wal *w = ((struct wal_lane *)f)->wal;
     *out = NULL;
     if (w->n_groups == 0)
-        return catch_up(w, out, e);
+        return pass(w, out, e);
     if (!w->fanning && !begin_group(w))
         return err_memory(e);
     while (!fanout_is_over(&w->fanout) && !fanout_has_keys(&w->fanout)) /* a part may be empty */
         if (!fanout_fill(&w->fanout, e))
             return false;
-    struct batch *b = batch_new();
+    struct batch *b = new_batch();
     if (!b || !fanout_copy(&w->fanout, b, BATCH)) {
         batch_free(b);
         return err_memory(e);
@@ -393,10 +428,8 @@ static bool fanout_next(struct feed *f, struct batch **out, struct err *e)
     fanout_advance(&w->fanout, b->n);
     if (fanout_is_over(&w->fanout))
         end_group(w);
-    w->fanned_us = clock_mono_us();
-    b->done.journal = w->fanned = fanned(w);
     *out = b;
-    return true;
+    return set_done(w, FEED_WAL_FANOUT, b);
 }
 
 /* ---- both ---- */
@@ -406,8 +439,8 @@ static void keep(struct feed *f)
     (void)f; /* feed_wal_free frees it */
 }
 
-struct feed_wal *feed_wal_new(const struct feed_origin *origin, struct journal *journal,
-                              const char *const *labels, struct err *e)
+struct feed_wal *feed_wal_new(const struct feed_origin *origin,
+                              const struct feed_wal_config *config, struct err *e)
 {
     struct feed_wal *w = calloc(1, sizeof *w);
     if (!w) {
@@ -415,13 +448,15 @@ struct feed_wal *feed_wal_new(const struct feed_origin *origin, struct journal *
         return NULL;
     }
     w->origin = *origin;
-    w->journal = journal;
-    w->labels = labels;
+    w->config = *config;
     w->lanes[FEED_WAL_DIRECT] =
         (struct wal_lane){{.origin = *origin, .next = direct_next, .free = keep}, w};
     w->lanes[FEED_WAL_FANOUT] =
         (struct wal_lane){{.origin = *origin, .next = fanout_next, .free = keep}, w};
-    w->read = w->consumed = w->fanned = journal_start(journal);
+    w->read = w->consumed = w->changed = journal_at(config->journal);
+    for (int lane = 0; lane < FEED_WAL_LANES; lane++)
+        w->passed[lane] = w->consumed;
+    w->consumed_us = w->told_us = config->since_us;
     return w;
 }
 
@@ -442,11 +477,34 @@ struct feed *feed_wal_feed(struct feed_wal *w, enum feed_wal_lane lane)
     return &w->lanes[lane].feed;
 }
 
-bool feed_wal_wants_sweep(struct feed_wal *w)
+void feed_wal_limit(struct feed_wal *w, const struct journal_position *to)
 {
-    bool sweep = w->sweep;
-    w->sweep = false;
-    return sweep;
+    w->limited = to != NULL;
+    if (to)
+        w->limit = *to;
+}
+
+/* Drops the visible records at the front. */
+static void drop_visible(struct feed_wal *w)
+{
+    size_t n = 0;
+    while (n < w->n_held && w->held[n].visible)
+        w->held[n++].done = true;
+    consume(w);
+}
+
+bool feed_wal_skip(struct feed_wal *w, struct journal_position *to, struct err *e)
+{
+    bool all = true;
+    while (w->n_groups)
+        end_group(w);
+    do {
+        if (!read_journal(w, e) || !ask_visible(w, &all, e))
+            return false;
+        drop_visible(w);
+    } while (all && !w->empty);
+    *to = w->consumed;
+    return true;
 }
 
 size_t feed_wal_held(const struct feed_wal *w)
@@ -457,7 +515,12 @@ size_t feed_wal_held(const struct feed_wal *w)
     return n;
 }
 
-bool feed_wal_is_empty(const struct feed_wal *w)
+bool feed_wal_is_done(const struct feed_wal *w)
 {
-    return w->empty && w->n_held == 0 && w->n_groups == 0;
+    bool fans_out = w->origin.source->n_tables > 1;
+    bool done = w->empty && w->n_groups == 0 && !is_behind(w, FEED_WAL_DIRECT) &&
+                !(fans_out && is_behind(w, FEED_WAL_FANOUT));
+    for (size_t i = 0; done && i < w->n_held; i++)
+        done = !w->held[i].visible || w->held[i].done;
+    return done;
 }

@@ -28,18 +28,32 @@ struct journal;
 
 enum feed_wal_lane { FEED_WAL_DIRECT, FEED_WAL_FANOUT, FEED_WAL_LANES };
 
-/* journal: read from where it was opened; borrowed. labels: of its records, for each table of the
- * source; borrowed. NULL: e says why. */
-struct feed_wal *feed_wal_new(const struct feed_origin *origin, struct journal *journal,
-                              const char *const *labels, struct err *e);
+struct feed_wal_config {       /* all borrowed, until feed_wal_free */
+    struct journal *journal;   /* read from where it was opened */
+    const char *const *labels; /* of its records, for each table of the source */
+    int64_t since_us;          /* the commit time up to which all is delivered; 0: not known */
+    /* Something happened that only a sweep can follow: a TRUNCATE of that table, or changes of one
+     * that the script does not name any more (table: source.n_tables). It is called before the
+     * place in the journal passes the event. */
+    void (*want_sweep)(void *arg, size_t table);
+    void *arg;
+};
+
+/* NULL: e says why. */
+struct feed_wal *feed_wal_new(const struct feed_origin *origin,
+                              const struct feed_wal_config *config, struct err *e);
 void feed_wal_free(struct feed_wal *w); /* with its feeds; NULL is fine */
 /* Borrowed, until feed_wal_free; feed_free does nothing to it. */
 struct feed *feed_wal_feed(struct feed_wal *w, enum feed_wal_lane lane);
 
-/* Whether something happened since the last call that only a sweep can follow: a TRUNCATE, or
- * changes of a table that the script does not name any more. */
-bool feed_wal_wants_sweep(struct feed_wal *w);
-/* Whether all that the journal had at the last look is handed over, and nothing is held. */
-bool feed_wal_is_empty(const struct feed_wal *w);
+/* From now on nothing is read beyond that place: a run that ends delivers what is before it. NULL:
+ * there is no limit any more. */
+void feed_wal_limit(struct feed_wal *w, const struct journal_position *to);
+/* Whether all that the journal had at the last look, up to the limit, is handed over, except what
+ * is not visible yet. */
+bool feed_wal_is_done(const struct feed_wal *w);
+/* Passes over everything up to the first record that is not visible yet, without delivering it: the
+ * caller sweeps. *to: that place. */
+bool feed_wal_skip(struct feed_wal *w, struct journal_position *to, struct err *e);
 /* How many records wait until their transactions are visible. */
 size_t feed_wal_held(const struct feed_wal *w);

@@ -33,6 +33,7 @@ struct batch {
     bool is_range;
     bool skip_unchanged; /* compare with the index, and send only documents that differ */
     bool just_loaded;    /* its documents were loaded a moment ago: equal ones are not counted */
+    bool from_log;       /* the log has announced its keys: rows that are gone were deleted */
     bool no_rows;        /* its keys cannot be keys of the table: delete without reading rows */
     char *from, *to;     /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
     /* of a range whose time matters: its size in keys (the query may have fewer rows); 0: any

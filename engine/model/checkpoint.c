@@ -64,6 +64,11 @@ static bool window_copy(struct window *to, const struct window *from)
            text_set(&to->fence.sessions, from->fence.sessions);
 }
 
+bool journal_is_before(struct journal_position a, struct journal_position b)
+{
+    return a.segment != b.segment ? a.segment < b.segment : a.offset < b.offset;
+}
+
 void checkpoint_free(struct checkpoint *c)
 {
     position_free(&c->at);

@@ -57,6 +57,7 @@ void window_free(struct window *w);
 struct journal_position {
     uint64_t segment, offset;
 };
+bool journal_is_before(struct journal_position a, struct journal_position b);
 
 struct checkpoint {
     struct position at;      /* the position for people and the mtime; see watermark.h */

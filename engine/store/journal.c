@@ -42,8 +42,7 @@ struct journal {
     uint64_t lsn;
     struct buf out;
     /* Who reads. */
-    int from; /* the segment of `read`; -1: none is open */
-    struct journal_position start;
+    int from;                     /* the segment of `read`; -1: none is open */
     struct journal_position read; /* the next record */
     struct buf in;
     struct journal_position released; /* under the lock */
@@ -329,10 +328,8 @@ struct journal *journal_open(const char *prefix, struct journal_position from, s
     buf_init(&j->out, CONTENT_MAX + sizeof(struct header));
     buf_init(&j->in, CONTENT_MAX);
     j->prefix = strdup(prefix);
-    if (j->prefix ? find_segments(j, from, e) : err_memory(e)) {
-        j->start = j->read;
+    if (j->prefix ? find_segments(j, from, e) : err_memory(e))
         return j;
-    }
     journal_close(j);
     return NULL;
 }
@@ -416,17 +413,12 @@ uint64_t journal_lsn(const struct journal *j)
 
 /* ---- reading ---- */
 
-static struct journal_position wrote(struct journal *j)
+struct journal_position journal_end(struct journal *j)
 {
     pthread_mutex_lock(&j->lock);
     struct journal_position p = j->wrote;
     pthread_mutex_unlock(&j->lock);
     return p;
-}
-
-static bool is_before(struct journal_position a, struct journal_position b)
-{
-    return a.segment != b.segment ? a.segment < b.segment : a.offset < b.offset;
 }
 
 static void leave_segment(struct journal *j)
@@ -438,8 +430,8 @@ static void leave_segment(struct journal *j)
 
 bool journal_next(struct journal *j, struct journal_record *record, bool *found, struct err *e)
 {
-    struct journal_position end = wrote(j);
-    for (*found = false; is_before(j->read, end);) {
+    struct journal_position end = journal_end(j);
+    for (*found = false; journal_is_before(j->read, end);) {
         if (j->from < 0 && (j->from = open_segment(j->prefix, j->read.segment, O_RDONLY, e)) < 0)
             return false;
         enum outcome outcome = read_record(j, e);
@@ -461,7 +453,7 @@ bool journal_release(struct journal *j, struct journal_position end, struct err 
 {
     uint64_t size, removed = 0;
     bool ok = true;
-    assert(!is_before(j->read, end) && !is_before(end, j->released));
+    assert(!journal_is_before(j->read, end) && !journal_is_before(end, j->released));
     for (uint64_t s = j->released.segment; ok && s < end.segment; s++, removed += size)
         ok = remove_segment(j->prefix, s, &size, e);
     pthread_mutex_lock(&j->lock);
@@ -471,9 +463,9 @@ bool journal_release(struct journal *j, struct journal_position end, struct err 
     return ok;
 }
 
-struct journal_position journal_start(const struct journal *j)
+struct journal_position journal_at(const struct journal *j)
 {
-    return j->start;
+    return j->read;
 }
 
 uint64_t journal_bytes(struct journal *j)

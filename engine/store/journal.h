@@ -64,8 +64,10 @@ bool journal_next(struct journal *j, struct journal_record *record, bool *found,
 /* All up to `end` is delivered. Removes segments before it. */
 bool journal_release(struct journal *j, struct journal_position end, struct err *e);
 
-/* Where the reader began. */
-struct journal_position journal_start(const struct journal *j);
+/* Where the next record will be read. */
+struct journal_position journal_at(const struct journal *j);
+/* Where the next record will be appended. */
+struct journal_position journal_end(struct journal *j);
 
 /* Bytes that are not released. */
 uint64_t journal_bytes(struct journal *j);
