@@ -347,25 +347,27 @@ static bool check_publication(const char *publication, const PGresult *res, stru
     return true;
 }
 
-static bool publish(const struct publishing *p, bool *grew, struct err *e)
+static bool publish(const struct publishing *p, struct source_published *out, struct err *e)
 {
     PGresult *res;
     if (!read_publication(p, &res, e))
         return false;
     bool exists = PQntuples(res) == 1;
-    *grew = !exists || !PQgetisnull(res, 0, PUBLICATION_LACKS);
+    out->made = !exists;
+    out->grew = exists && !PQgetisnull(res, 0, PUBLICATION_LACKS);
     bool ok = exists ? check_publication(p->publication, res, e) : make_publication(p, e);
-    if (ok && exists && *grew)
+    if (ok && out->grew)
         ok = extend_publication(p, PQgetvalue(res, 0, PUBLICATION_LACKS), e);
     PQclear(res);
     return ok;
 }
 
 bool source_capture_publish(const struct source *s, struct pg *pg,
-                            const struct source_capture_names *names, bool *grew, struct err *e)
+                            const struct source_capture_names *names, struct source_published *out,
+                            struct err *e)
 {
     struct publishing p = {.pg = pg, .publication = names->publication};
-    bool ok = find_tables(s, &p, e) && publish(&p, grew, e);
+    bool ok = find_tables(s, &p, e) && publish(&p, out, e);
     free(p.tables);
     return ok;
 }
@@ -380,6 +382,36 @@ bool source_capture_drop_publication(struct pg *pg, const char *publication, str
     bool ok = text && run_command(pg, text, e);
     free(text);
     return ok || err_wrap(e, "publication '%s'", publication);
+}
+
+/* ---- as the log names them ---- */
+
+bool source_capture_relation(const struct source *s, size_t table, struct pg *pg,
+                             struct source_relation *out, struct err *e)
+{
+    const struct source_reader r = source_reader(s, table, pg);
+    struct source_statement st;
+    PGresult *res;
+    source_statement_init(&st, 1, 3);
+    buf_adds(&st.sql, "SELECT c.oid, n.nspname, c.relname FROM pg_catalog.pg_class c"
+                      " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                      " WHERE c.oid = $1::pg_catalog.regclass");
+    source_bind(&st, r.table->name);
+    if (!source_read(&r, &st, &res, e))
+        return false;
+    source_relation_free(out);
+    *out = (struct source_relation){.oid = (uint32_t)pg_int(res, 0, 0),
+                                    .schema = strdup(PQgetvalue(res, 0, 1)),
+                                    .name = strdup(PQgetvalue(res, 0, 2))};
+    PQclear(res);
+    return (out->schema && out->name) || err_memory(e);
+}
+
+void source_relation_free(struct source_relation *r)
+{
+    free(r->schema);
+    free(r->name);
+    *r = (struct source_relation){0};
 }
 
 /* ---- the slot ---- */
@@ -488,7 +520,9 @@ bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e)
     source_bind(&st, slot);
     bool ok = source_run(pg, &st, &res, e);
     PQclear(res);
-    return ok || err_wrap(e, "slot '%s'", slot);
+    if (!ok && e->kind == ERR_FINAL && strstr(e->text, "is active for PID"))
+        e->kind = ERR_PASSING;
+    return ok || err_wrap(e, "could not drop slot '%s'", slot);
 }
 
 bool source_capture_position(struct pg *pg, uint64_t *lsn, struct err *e)

@@ -9,7 +9,7 @@
  *          privilege or a setting is ERR_USAGE, with the SQL to run.
  *
  *     source_capture_check(s, pg, e)                    // settings, tables; warns
- *     source_capture_publish(s, pg, &names, &grew, e)   // grew: by tables that are new in it
+ *     source_capture_publish(s, pg, &names, &published, e)
  *     source_capture_find_slot(pg, names.slot, &slot, e)
  *     source_capture_make_slot(pg, names.slot, e)       // waits for open transactions
  */
@@ -30,10 +30,22 @@ struct source_capture_names {
  * tell: ERR_USAGE for the root, a warning for a related table. */
 bool source_capture_check(const struct source *s, struct pg *pg, struct err *e);
 
-/* Makes the publication, or adds the script's tables to it. *grew: it has a table now that it did
- * not have before. */
+struct source_published {
+    bool made; /* it did not exist: a slot that is older than it cannot be read with it */
+    bool grew; /* it has tables now that it did not have before */
+};
+/* Makes the publication, or adds the script's tables to it. */
 bool source_capture_publish(const struct source *s, struct pg *pg,
-                            const struct source_capture_names *names, bool *grew, struct err *e);
+                            const struct source_capture_names *names, struct source_published *out,
+                            struct err *e);
+
+struct source_relation { /* a table as the log names it */
+    uint32_t oid;
+    char *schema, *name; /* owned; unquoted */
+};
+bool source_capture_relation(const struct source *s, size_t table, struct pg *pg,
+                             struct source_relation *out, struct err *e);
+void source_relation_free(struct source_relation *r); /* safe on a zeroed struct */
 
 struct source_slot {
     enum {
@@ -52,7 +64,7 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
 /* Makes the slot. The server waits for every transaction that has written and is still open: the
  * log names the oldest. A stop ends the wait, and leaves no slot. */
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
-/* Drops the slot, if there is one that nobody reads. */
+/* Drops the slot, if there is one. ERR_PASSING: a process reads it. */
 bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e);
 /* Drops the publication, if there is one. */
 bool source_capture_drop_publication(struct pg *pg, const char *publication, struct err *e);

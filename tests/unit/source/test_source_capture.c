@@ -124,11 +124,11 @@ static void close_script(struct script *s)
 static bool publishes(struct script *s)
 {
     struct err e = {0};
-    bool grew = false;
+    struct source_published published = {0};
     if (!source_capture_check(&s->source, s->pg, &e) ||
-        !source_capture_publish(&s->source, s->pg, &names, &grew, &e))
+        !source_capture_publish(&s->source, s->pg, &names, &published, &e))
         fail_msg("%s (%s)", e.text, e.hint);
-    return grew;
+    return published.made || published.grew;
 }
 
 static void has_tables(const char *expected)
@@ -213,9 +213,9 @@ static void partitions_are_published_as_one_table(void **state)
     close_script(&s);
     runs(NULL, "ALTER PUBLICATION %s SET (publish_via_partition_root = false)", name);
     struct err e = {0};
-    bool grew;
+    struct source_published published;
     open_script(&s, &server, "parted", 0);
-    assert_false(source_capture_publish(&s.source, s.pg, &names, &grew, &e));
+    assert_false(source_capture_publish(&s.source, s.pg, &names, &published, &e));
     assert_non_null(strstr(e.hint, "publish_via_partition_root = true"));
     close_script(&s);
 }
@@ -234,14 +234,14 @@ static void one_that_hides_changes_is_refused(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct script s;
         struct err e = {0};
-        bool grew;
+        struct source_published published;
         if (i > 0 && PQserverVersion(admin) < 150000)
             return;
         snprintf(options, sizeof options, cases[i].options, name);
         snprintf(sql, sizeof sql, "CREATE PUBLICATION %s %s", name, options);
         runs(NULL, "%s", sql);
         open_script(&s, &server, "product", 0);
-        assert_false(source_capture_publish(&s.source, s.pg, &names, &grew, &e));
+        assert_false(source_capture_publish(&s.source, s.pg, &names, &published, &e));
         assert_int_equal(e.kind, ERR_USAGE);
         assert_non_null(strstr(e.text, cases[i].text));
         close_script(&s);
@@ -254,9 +254,9 @@ static void who_may_not_is_told_the_statement(void **state)
     (void)state;
     struct script s;
     struct err e = {0};
-    bool grew;
+    struct source_published published;
     open_script(&s, &poor, "product", 1);
-    assert_false(source_capture_publish(&s.source, s.pg, &names, &grew, &e));
+    assert_false(source_capture_publish(&s.source, s.pg, &names, &published, &e));
     assert_int_equal(e.kind, ERR_USAGE);
     const char *sql = strstr(e.hint, "CREATE PUBLICATION");
     assert_non_null(sql);
