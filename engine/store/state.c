@@ -49,6 +49,7 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
                               .mtime_only = from->mtime_only,
                               .version = from->version,
                               .swept_us = from->swept_us,
+                              .sweep_again = from->sweep_again,
                               .documents = from->documents};
     bool ok = position_copy(&to->mtime, &from->mtime) && text_set(&to->pipeline, from->pipeline) &&
               text_set(&to->index, from->index) && text_set(&to->index_uuid, from->index_uuid) &&
@@ -182,6 +183,13 @@ static bool read_fanout(struct json_reader *r, struct checkpoint *c)
     return ok && r->token == JSON_OBJECT_END;
 }
 
+/* [SEGMENT,OFFSET] */
+static bool read_journal(struct json_reader *r, struct journal_position *p)
+{
+    return json_next(r) == JSON_ARRAY && read_uint(r, &p->segment) && read_uint(r, &p->offset) &&
+           json_next(r) == JSON_ARRAY_END;
+}
+
 static bool read_checkpoint(struct json_reader *r, struct checkpoint *c)
 {
     struct position owed = {0};
@@ -204,6 +212,8 @@ static bool read_checkpoint(struct json_reader *r, struct checkpoint *c)
             ok = read_pass(r, c);
         else if (json_is(r, "fan"))
             ok = read_fanout(r, c);
+        else if (json_is(r, "journal"))
+            ok = read_journal(r, &c->journal);
         else if (json_is(r, "owed")) /* of format 1: the position to return to */
             ok = read_position(r, &owed);
         else
@@ -246,6 +256,13 @@ static bool read_columns(struct json_reader *r, struct state_data *d)
     return r->token == JSON_OBJECT_END;
 }
 
+static bool read_flag(struct json_reader *r, bool *out)
+{
+    enum json_token t = json_next(r);
+    *out = t == JSON_TRUE;
+    return t == JSON_TRUE || t == JSON_FALSE;
+}
+
 static bool read_sweep(struct json_reader *r, struct state_data *d)
 {
     if (json_next(r) != JSON_OBJECT)
@@ -254,6 +271,7 @@ static bool read_sweep(struct json_reader *r, struct state_data *d)
     while (ok && json_next(r) == JSON_KEY)
         ok = json_is(r, "swept")   ? read_int(r, &d->swept_us)
              : json_is(r, "after") ? read_text(r, &d->sweep_after)
+             : json_is(r, "again") ? read_flag(r, &d->sweep_again)
                                    : json_skip(r);
     return ok && r->token == JSON_OBJECT_END;
 }
@@ -389,6 +407,9 @@ static void add_checkpoint(struct buf *b, const struct checkpoint *c)
         add_position(b, &c->pass);
         buf_addf(b, ",\"xid\":%llu}", (unsigned long long)c->pass_xid);
     }
+    if (c->journal.segment != 0)
+        buf_addf(b, ",\"journal\":[%llu,%llu]", (unsigned long long)c->journal.segment,
+                 (unsigned long long)c->journal.offset);
     if (c->fanout.cursor) {
         buf_adds(b, ",\"fan\":");
         add_position(b, &c->fanout);
@@ -447,5 +468,6 @@ void state_write(struct buf *out, const struct state_data *d)
     add_columns(out, d);
     buf_addf(out, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
     add_text(out, ",\"after\"", d->sweep_after);
+    buf_adds(out, d->sweep_again ? ",\"again\":true" : "");
     buf_addf(out, "},\"documents\":%lld}\n", (long long)d->documents);
 }

@@ -31,10 +31,13 @@
  * fan         a fan-out is under way: of the rows up to this position, the affected documents with
  *             keys up to `after` are done; `hash` of these rows shows whether they have changed
  *             since
+ * journal     with capture from the log: the segment and the offset in the journal (journal.h)
+ *             before which all keys are delivered
  * columns     of each table, what its checkpoint depends on: the key's columns, their types, the
  *             cursor
  * sweep       swept: when the last sweep ended, in microseconds since 1970; after: a sweep is under
- *             way, and has compared all rows up to this key
+ *             way, and has compared all rows up to this key; again: after it, or after the load,
+ *             another one is owed
  * documents   how many documents the index had when it was last complete. The limit for deletes is
  *             measured by it, so that restarts cannot empty an index by halves
  */
@@ -68,7 +71,8 @@ struct state_data {         /* a zeroed one is a new pipeline's */
     char *server;               /* owned; NULL: not known */
     struct state_table *tables; /* owned; the first one is the root's */
     size_t n_tables;
-    int64_t swept_us;  /* 0: never */
+    int64_t swept_us;  /* 0: never, or a sweep is owed */
+    bool sweep_again;  /* after the load or the sweep under way, another one is owed */
     char *sweep_after; /* owned; NULL: no sweep is under way */
     int64_t documents; /* 0: not known */
 };
