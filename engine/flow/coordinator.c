@@ -70,6 +70,9 @@ static bool apply_checkpoint(struct coordinator *c, size_t lane, struct checkpoi
         struct state_table *t = state_table(d, c->source->tables[lane].state_name);
         if (!t)
             return err_memory(e);
+        /* a capture has passed over what this batch was a part of: see run_capture */
+        if (journal_is_before(done->journal, t->checkpoint.journal))
+            done->journal = t->checkpoint.journal;
         checkpoint_move(&t->checkpoint, done);
         return true;
     }
@@ -214,7 +217,7 @@ bool coordinator_round(struct coordinator *c, bool *moved, struct err *e)
         queue_put(c->flow->queue, i, b);
         *moved = true;
     }
-    if (!report_and_save(c, e))
+    if (!report_and_save(c, e) || (c->each_round && !c->each_round(c->arg, e)))
         return false;
     e->kind = ERR_NONE;
     return !queue_ended(c->flow->queue);

@@ -40,6 +40,9 @@ struct coordinator { /* all borrowed, except lanes and clean */
     struct state_data *data;
     struct deadletters *dead; /* NULL: rejections are only counted */
     struct progress *progress;
+    /* Called in each round, before its end; NULL: nothing is. False: the round fails. */
+    bool (*each_round)(void *arg, struct err *e);
+    void *arg;
     double give_up_after; /* seconds; 0: never */
     bool unsaved;         /* data is ahead of the file */
     int64_t save_at_us;   /* clock_mono_us before which saving is not tried again */

@@ -234,6 +234,14 @@ bool queue_wait(struct queue *q, int64_t timeout_ms)
     return happened;
 }
 
+void queue_wake(struct queue *q)
+{
+    lock(q);
+    q->happened = true;
+    pthread_cond_broadcast(&q->acked);
+    unlock(q);
+}
+
 void queue_close(struct queue *q)
 {
     if (!q)

@@ -37,6 +37,8 @@ bool queue_idle(struct queue *q, size_t lane);
 /* Waits until a batch is acknowledged or the queue has ended, timeout_ms at most. An event since
  * the last call counts, too. False: there was none. */
 bool queue_wait(struct queue *q, int64_t timeout_ms);
+/* Ends a queue_wait, as an acknowledgement would: a feed has more. Any thread. */
+void queue_wake(struct queue *q);
 /* No more batches will come: queue_get returns NULL once the queue is empty. NULL is fine. */
 void queue_close(struct queue *q);
 /* The low-water mark of the lane: moves to *done (freed first) the checkpoint of its last batch

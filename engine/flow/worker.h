@@ -48,6 +48,7 @@ struct attempt {
     uint64_t nothing;       /* rows for which document() ended without a return */
     uint64_t repeated;      /* rows whose key another row had */
     char *repeated_key;     /* owned; the first one; NULL: none */
+    int64_t announced;      /* deletes that the log has announced, and that are not sent yet */
     bool columns_checked;   /* the rows have the columns that were described */
     bool is_last_flush;     /* nothing follows what is flushed now */
     bool report_lost;       /* no memory for a rejection: the try must fail */

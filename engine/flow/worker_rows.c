@@ -152,9 +152,35 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
     return true;
 }
 
-/* Deletes the documents of keys that have no row. */
-static bool delete_unseen(struct worker *w, struct err *e)
+/* Of the keys that the query has no row for, those whose row in the table is gone were deleted, as
+ * the log says, or will say: their deletes need no guard. Row security could hide a row. */
+static bool count_announced(struct worker *w, struct pg *pg, struct err *e)
 {
+    const struct source *s = w->config->source;
+    const struct batch *b = w->batch;
+    size_t n = 0;
+    if (!b->from_log || w->config->output != WORKER_INDEX || s->tables[0].row_security)
+        return true;
+    const char **keys = calloc(b->n + 1, sizeof *keys);
+    if (!keys)
+        return err_memory(e);
+    for (size_t i = 0; i < b->n; i++)
+        if (!w->seen[i])
+            keys[n++] = b->keys[i];
+    struct source_rowless gone = {0};
+    struct source_reader root = source_reader(s, 0, pg);
+    bool ok = n == 0 || source_find_rowless(&root, keys, n, &gone, e);
+    w->attempt.announced = (int64_t)gone.missing.n;
+    source_rowless_free(&gone);
+    free(keys);
+    return ok;
+}
+
+/* Deletes the documents of keys that have no row. */
+static bool delete_unseen(struct worker *w, struct pg *pg, struct err *e)
+{
+    if (w->seen && !count_announced(w, pg, e))
+        return false;
     for (size_t i = 0; w->seen && i < w->batch->n; i++)
         if (!w->seen[i] && !(worker_add_delete(w, w->batch->keys[i], e) &&
                              clear_dead(w, w->batch->keys[i], e) && flush_if_full(w, e)))
@@ -179,7 +205,7 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     if (!source_fetch(&root, w->batch, w->config->output != WORKER_INDEX, &clock, e))
         return false;
     w->attempt.version = versions_issue(w->flow->versions, clock, reserved);
-    if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, e)))
+    if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, pg, e)))
         return false;
     /* the run has failed meanwhile: a part of a batch must not slip below the limit for deletes */
     if (queue_error(q, e)) {

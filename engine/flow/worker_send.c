@@ -58,17 +58,32 @@ static int64_t count_deletes(const struct bulk *b)
     return n;
 }
 
+/* Deletes in the request that the log has not announced. */
+static int64_t count_guarded(const struct worker *w, int64_t announced)
+{
+    int64_t n = count_deletes(w->bulk);
+    return n > announced ? n - announced : 0;
+}
+
+static int64_t take_announced(struct worker *w)
+{
+    int64_t n = count_deletes(w->bulk);
+    n = n < w->attempt.announced ? n : w->attempt.announced;
+    w->attempt.announced -= n;
+    return n;
+}
+
 /* Only deletes of documents that exist count. The index is asked whether they exist once the budget
  * does not suffice for all. */
-static bool reserve_deletes(struct worker *w, int64_t *reserved, struct err *e)
+static bool reserve_deletes(struct worker *w, int64_t announced, int64_t *reserved, struct err *e)
 {
     struct delete_budget *budget = w->flow->deletes;
-    int64_t n = count_deletes(w->bulk);
+    int64_t n = count_guarded(w, announced);
     *reserved = 0;
     if (n > 0 && !delete_budget_reserve(budget, n)) {
         if (!worker_drop_unchanged(w, true, e))
             return false;
-        n = count_deletes(w->bulk);
+        n = count_guarded(w, announced);
         if (!delete_budget_reserve(budget, n)) {
             err_set(e, ERR_FINAL,
                     "refusing to delete %lld more documents from index '%s': their rows are gone",
@@ -93,10 +108,13 @@ static bool send_prepared(struct worker *w, struct counts *counts, struct err *e
 {
     bool moved = bulk_count(w->bulk) > 0 || !w->batch->skip_unchanged;
     bool search = w->config->pipeline->sink.multi_index && moved;
-    int64_t reserved;
-    bool ok = reserve_deletes(w, &reserved, e) && worker_request(w, counts, e) &&
+    int64_t reserved, announced = take_announced(w);
+    bool ok = reserve_deletes(w, announced, &reserved, e) && worker_request(w, counts, e) &&
               (!search || drop_older(w, counts, e));
-    delete_budget_refund(w->flow->deletes, reserved - (int64_t)counts->deleted);
+    int64_t deleted = (int64_t)counts->deleted - announced; /* of those that were reserved */
+    deleted = deleted < 0 ? 0 : deleted;
+    if (reserved > deleted)
+        delete_budget_refund(w->flow->deletes, reserved - deleted);
     if (!moved)
         stale_copies_clear(&w->sent);
     return ok;
