@@ -525,12 +525,13 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
 bool reindex(const struct reindex_options *o, const char *script, bool terminal, bool *rejected,
              struct err *e)
 {
-    struct reindex x = {
-        .o = o,
-        .run = {.options = {.allow_deletes = o->allow_deletes, .workers = o->workers},
-                .terminal = terminal,
-                .servers.give_up_after = (double)o->give_up_after,
-                .started_us = clock_mono_us()}};
+    struct reindex x = {.o = o,
+                        .run = {.options = {.without_capture = true,
+                                            .allow_deletes = o->allow_deletes,
+                                            .workers = o->workers},
+                                .terminal = terminal,
+                                .servers.give_up_after = (double)o->give_up_after,
+                                .started_us = clock_mono_us()}};
     bool ok = open_all(&x, script, e) && run_execute(&x.run, work, &x, e);
     *rejected = x.rejected > 0;
     state_file_close(x.main);

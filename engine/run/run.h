@@ -13,6 +13,7 @@
  *     run_guard, run_warn       how much may be deleted; what a run warns of
  *     run_workers               the queue and the workers, started and stopped
  *     run_open                  opens and closes all of that
+ *     run_capture               capture from the write-ahead log: slot, journal and feeds
  *     run_feeds                 the feeds of changes, one for each table
  *     run_load                  until the index is up to date
  *     run_reload, run_alter     another script in a run that goes on; a table that was altered
@@ -40,9 +41,11 @@ struct deadletters;
 struct err;
 struct workers;
 struct chunk_size;
+struct run_capture;
 
 struct run_options {
     bool dry_run, full, follow, sweep, allow_deletes, take_over;
+    bool without_capture; /* the log is not read, whatever the script says */
     const char *format, *keys, *keys_from, *since, *dead_letters;
     long long limit, workers, give_up_after;
 };
@@ -52,6 +55,7 @@ struct run_state {
     struct state_file *file; /* owned; NULL: a dry run */
     struct state_data data;
     struct deadletters *dead; /* owned; NULL: a dry run */
+    bool sweeping;            /* a sweep is under way */
     bool frozen;              /* data must not be saved: it skips rows that were never read */
 };
 
@@ -87,6 +91,7 @@ struct run {
     struct run_state state;
     struct run_index index;
     struct run_work work;
+    struct run_capture *capture; /* owned; NULL: the run does not capture from the log */
     struct {
         bool hidden;   /* that row security hides all rows of a table */
         bool repeated; /* that the query returns several rows for one key */
@@ -94,7 +99,7 @@ struct run {
     struct {
         int64_t since_us; /* clock_mono_us */
         int n;
-    } restarts; /* of run_alter, within a minute */
+    } restarts, capture_failures; /* of run_alter and run_capture, within a minute */
 };
 
 /* Whether only some rows are read, so that the state must not advance. */

@@ -4,6 +4,7 @@
 #include "base/retry.h"
 #include "feed/feed.h"
 #include "run/run.h"
+#include "run/run_capture.h"
 #include "run/run_state.h"
 #include "run/run_warn.h"
 
@@ -45,6 +46,8 @@ bool run_feeds_open(struct run_feeds *f, struct run *r, bool to_the_limit, struc
     *f = (struct run_feeds){.list = calloc(s->n_tables, sizeof *f->list), .n = s->n_tables};
     if (!f->list)
         return err_memory(e);
+    if (r->capture)
+        run_capture_feeds(r);
     for (size_t i = 0; i < f->n; i++) {
         if (!s->tables[i].cursor)
             continue;
@@ -61,6 +64,8 @@ bool run_feeds_open(struct run_feeds *f, struct run *r, bool to_the_limit, struc
 void run_feeds_poll_again(struct run_feeds *f, struct run *r)
 {
     struct coordinator *c = &r->work.coordinator;
+    if (r->capture)
+        run_capture_again(r);
     for (size_t i = 0; i < f->n; i++) {
         if (!f->list[i] || !coordinator_is_over(c, i))
             continue;

@@ -1,6 +1,7 @@
-/* run_feeds: the feeds of changes: one for each table with a cursor, on the table's lane.
+/* run_feeds: the feeds of changes: one for each table with a cursor, on the table's lane; or those
+ * of the capture from the log.
  *
- * Uses     run, run_state, run_warn, feed, coordinator.
+ * Uses     run, run_state, run_capture, run_warn, feed, coordinator.
  * Threads  one, the main thread.
  */
 #pragma once

@@ -48,6 +48,7 @@ static void close_feeds(struct following *f)
     run_feeds_close(&f->feeds, f->run);
     feed_free(f->sweep);
     f->sweep = NULL;
+    run_state_set_sweeping(&f->run->state, false);
 }
 
 static void warn_regularly(struct following *f, int64_t now)
@@ -76,7 +77,7 @@ static void report_sweeps(const struct run *r)
     const char *name = r->user.pipeline.name;
     double every = r->user.pipeline.sweep;
     for (size_t i = 0; i < s->n_tables; i++) {
-        if (s->tables[i].cursor)
+        if (s->tables[i].cursor || r->capture)
             continue;
         if (every > 0)
             log_info("%s: '%s' has no cursor: its changes are seen by a sweep, every %g s (sweep)",
@@ -119,10 +120,19 @@ static bool begin_sweep(struct following *f, struct err *e)
                                        .chunk = r->work.chunk,
                                        .after = r->state.data.sweep_after};
     f->sweep = feed_sweep(&origin, &config, e);
+    run_state_set_sweeping(&r->state, true);
     coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f->sweep);
     if (f->sweep)
         log_info("%s: sweeping", r->user.pipeline.name);
     return f->sweep != NULL;
+}
+
+/* With capture from the log, what it does not tell is found at once, whatever the interval. */
+static bool is_sweep_due(const struct following *f)
+{
+    const struct run *r = f->run;
+    return (r->capture && r->state.data.swept_us == 0) ||
+           sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us());
 }
 
 static bool advance_sweep(struct following *f, struct err *e)
@@ -131,8 +141,7 @@ static bool advance_sweep(struct following *f, struct err *e)
     if (f->sweep && coordinator_lane_is_done(&r->work.coordinator, run_scan_lane(r)) &&
         !end_sweep(f, e))
         return false;
-    return f->sweep || !sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us()) ||
-           begin_sweep(f, e);
+    return f->sweep || !is_sweep_due(f) || begin_sweep(f, e);
 }
 
 /* ---- another script, table or index ---- */
@@ -146,7 +155,7 @@ static bool resume(struct following *f, bool reloaded, struct err *e)
     if (reloaded) {
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
         report_sweeps(r);
-        if (r->user.pipeline.sweep == 0) /* else a sweep compares all documents */
+        if (r->user.pipeline.sweep == 0 && !r->capture) /* else a sweep compares all documents */
             run_warn_script(r);
     }
     return run_feeds_open(&f->feeds, r, false, e);
@@ -209,6 +218,8 @@ static bool pause_for_reindex(struct following *f, struct err *e)
 
 static int64_t wait_ms(const struct following *f)
 {
+    if (f->run->capture) /* it wakes the queue */
+        return TICK_MS;
     int64_t left = (f->poll_at_us - clock_mono_us() + 999) / 1000;
     return left < 0 ? 0 : left < TICK_MS ? left : TICK_MS;
 }
@@ -249,7 +260,7 @@ static bool take_round(struct following *f, struct err *e)
     int64_t now = clock_mono_us();
     if (quiesce_is_asked(r->state.file) && !pause_for_reindex(f, e))
         return false;
-    if (now >= f->poll_at_us) {
+    if (now >= f->poll_at_us || r->capture) {
         f->poll_at_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
         run_feeds_poll_again(&f->feeds, r);
     }
@@ -281,7 +292,11 @@ bool run_follow(struct run *r, struct err *e)
     struct following f = {.run = r, .guarded_us = now, .window_us = now};
     /* what the load rejected is counted, and on disk */
     coordinator_begin_window(&r->work.coordinator);
-    log_info("%s: following, every %g s", r->user.pipeline.name, r->user.pipeline.poll_interval);
+    if (r->capture)
+        log_info("%s: following slot '%s'", r->user.pipeline.name, r->user.pipeline.source.slot);
+    else
+        log_info("%s: following, every %g s", r->user.pipeline.name,
+                 r->user.pipeline.poll_interval);
     run_warn_repeated(r); /* of the load */
     r->work.progress.terminal = false;
     quiesce_allow(r->state.file);

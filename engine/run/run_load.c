@@ -5,6 +5,7 @@
 #include "feed/feed.h"
 #include "model/batch.h"
 #include "run/run.h"
+#include "run/run_capture.h"
 #include "run/run_feeds.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
@@ -40,6 +41,10 @@ static bool drain_snapshot(struct run *r, struct err *e)
 
 bool run_changes(struct run *r, struct err *e)
 {
+    if (r->capture) {
+        r->work.progress.expected = 0;
+        return run_catch_up_capture(r, e);
+    }
     struct run_feeds f;
     bool ok = run_feeds_open(&f, r, true, e);
     r->work.progress.expected = 0;
@@ -63,11 +68,16 @@ static bool begin_table(struct run *r, size_t table, const struct feed_poll_star
            err_memory(e);
 }
 
+static bool bind_state(struct run *r, struct err *e)
+{
+    return run_bind_state(r, e) && run_bind_capture(r, e);
+}
+
 /* Before anything is read: saves where the changes are to be followed from. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
     run_state_begin_load(&r->state);
-    if (!run_bind_state(r, e))
+    if (!bind_state(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
         struct feed_poll_start start = {0};
@@ -88,7 +98,7 @@ static bool begin_load(struct run *r, const char *why, struct err *e)
 {
     run_warn_lost_state(r);
     log_info("%s: loading everything: %s", r->user.pipeline.name, why);
-    if (!r->user.pipeline.source.cursor)
+    if (!r->user.pipeline.source.cursor && !r->capture)
         log_info("%s: source has no cursor, so each run compares every row", r->user.pipeline.name);
     if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->work.coordinator, e))
         return false;
@@ -105,7 +115,7 @@ static bool resume_load(struct run *r, struct err *e)
     } else {
         log_info("%s: resuming the load: no chunk of it was complete yet", r->user.pipeline.name);
     }
-    return run_bind_state(r, e);
+    return bind_state(r, e);
 }
 
 static bool check_fields(struct run *r, struct err *e)
@@ -139,6 +149,7 @@ bool run_sweep(struct run *r, struct err *e)
     struct feed_sweep_config config = {
         .index = run_index_to_search(r), .dead = r->state.dead, .chunk = r->work.chunk};
     struct feed *f = feed_sweep(&origin, &config, e);
+    run_state_set_sweeping(&r->state, true);
     if (!drain_scan(r, f, e))
         return false;
     run_state_swept(&r->state);
@@ -185,6 +196,10 @@ static bool begin_since(struct run *r, struct err *e)
 
 static bool run_since(struct run *r, struct err *e)
 {
+    if (r->user.pipeline.source.wal)
+        return err_set(e, ERR_USAGE,
+                       "option --since reads cursors, but source.capture is \"wal\": "
+                       "to compare every row, --sweep");
     if (!r->user.pipeline.source.cursor)
         return err_set(e, ERR_USAGE, "option --since needs a cursor, but source has none");
     return run_patiently(r, begin_since, e) && run_changes(r, e);
@@ -194,7 +209,7 @@ static bool run_since(struct run *r, struct err *e)
 
 static bool catch_up(struct run *r, struct err *e)
 {
-    if (!run_bind_state(r, e))
+    if (!bind_state(r, e))
         return false;
     coordinator_must_save(&r->work.coordinator); /* a file without JSON gets it */
     return run_changes(r, e);
@@ -213,7 +228,10 @@ static void report_changes(const struct run *r)
     if (related > 1)
         snprintf(others, sizeof others, "; in %s since their own last changes",
                  progress_count(related, "related table", tables));
-    if (r->user.pipeline.source.cursor)
+    if (r->capture)
+        log_info("%s: reading changes from slot '%s'", r->user.pipeline.name,
+                 r->user.pipeline.source.slot);
+    else if (r->user.pipeline.source.cursor)
         log_info("%s: reading changes since %s%s", r->user.pipeline.name,
                  at->cursor ? at->cursor : "the beginning", others);
     else
@@ -222,10 +240,12 @@ static void report_changes(const struct run *r)
 }
 
 /* A root without a cursor is up to date once it has been loaded from its first row, or swept;
- * run_follow sweeps it while it polls the other tables. */
+ * run_follow sweeps it while it polls the other tables. The log has all changes, but for those that
+ * a sweep is owed for. */
 static bool needs_sweep(struct run *r, bool loaded)
 {
-    bool up_to_date = r->user.pipeline.source.cursor || loaded;
+    bool up_to_date =
+        r->capture ? r->state.data.swept_us != 0 : r->user.pipeline.source.cursor || loaded;
     if (r->options.follow && !up_to_date)
         r->state.data.swept_us = 0; /* due at once: --follow begins up to date */
     return r->options.sweep || (!up_to_date && !r->options.follow);

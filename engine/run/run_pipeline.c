@@ -5,6 +5,7 @@
 #include "flow/queue.h"
 #include "run/run.h"
 #include "run/run_alter.h"
+#include "run/run_capture.h"
 #include "run/run_execute.h"
 #include "run/run_follow.h"
 #include "run/run_guard.h"
@@ -36,14 +37,17 @@ static bool load(struct run *r, struct err *e)
 static bool work(void *arg, struct err *e)
 {
     struct run *r = arg;
+    run_warn_left_capture(r);
     /* a reload that is asked for during the load waits for its end */
-    bool ok = (!r->options.follow || stop_catch_reload(e)) && run_patiently(r, run_guard, e);
+    bool ok = (!r->options.follow || stop_catch_reload(e)) &&
+              run_patiently(r, run_open_capture, e) && run_patiently(r, run_guard, e);
     while (ok && !(ok = load(r, e)) && run_recover_altered(r, e))
         ok = true;
     if (!ok)
         queue_fail(r->work.flow.queue, e);
     else if (r->options.follow)
         ok = run_follow(r, e);
+    run_close_capture(r);
     run_stop_workers(r);
     if (ok || e->kind == ERR_STOPPED)
         run_save_meta(r);

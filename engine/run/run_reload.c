@@ -6,6 +6,7 @@
 #include "flow/flow.h"
 #include "flow/tally.h"
 #include "run/run.h"
+#include "run/run_capture.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_state.h"
@@ -41,6 +42,9 @@ static const char *fixed_field(const struct run *r, const struct pipeline *b, co
         {"name", text_same(a->name, b->name)},
         {"state", text_same(a->state, b->state)},
         {"source.url", text_same(a->source.url, b->source.url)},
+        {"source.capture", a->source.wal == b->source.wal},
+        {"source.slot", text_same(a->source.slot, b->source.slot)},
+        {"source.publication", text_same(a->source.publication, b->source.publication)},
         {"sink.url", text_same(a->sink.url, b->sink.url)},
         {"sink.index", text_same(index, b->sink.index)},
         {"sink.indices", same_indices(a, b)},
@@ -72,6 +76,7 @@ bool run_check_reload(const struct run *r, const struct run_script *fresh, struc
 
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
 {
+    run_close_capture(r);
     run_stop_workers(r);
     coordinator_free(&r->work.coordinator);
     struct counts sums = tally_counts(r->work.flow.tally);
@@ -86,7 +91,8 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         r->work.progress.name = r->user.pipeline.name;
     }
     if ((r->index.replaced && !run_patiently(r, run_adopt, e)) || !run_bind_state(r, e) ||
-        !run_start_workers(r, e) || !run_patiently(r, run_guard, e))
+        !run_start_workers(r, e) || !run_patiently(r, run_open_capture, e) ||
+        !run_bind_capture(r, e) || !run_patiently(r, run_guard, e))
         return false;
     tally_add(r->work.flow.tally, &sums);
     coordinator_begin_window(&r->work.coordinator);

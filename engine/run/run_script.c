@@ -58,7 +58,7 @@ void run_close_script(struct run_script *s)
 
 bool run_can_follow(const struct pipeline *p, struct err *e)
 {
-    bool any = p->sweep > 0 || p->source.cursor;
+    bool any = p->sweep > 0 || p->source.cursor || p->source.wal;
     for (size_t i = 0; i < p->source.n_related; i++)
         any |= p->source.related[i].cursor != NULL;
     if (any)

@@ -113,13 +113,18 @@ static bool bind_table(const struct run *r, size_t table, struct state_table *t,
                        struct state_table *old, struct err *e)
 {
     const struct source_table *source = &r->user.source.tables[table];
-    bool same = old && !differ(old->key, t->key) && !differ(old->cursor, t->cursor) &&
+    bool captured = old && old->checkpoint.journal.segment != 0, wal = r->user.pipeline.source.wal;
+    bool same = old && (wal || !captured) && !differ(old->key, t->key) &&
+                !differ(old->cursor, t->cursor) &&
                 (table == 0 || !differ(old->types, t->types)); /* of the root's: run_check_key */
     if (same) {
         checkpoint_move(&t->checkpoint, &old->checkpoint);
         return true;
     }
-    if (old && old->checkpoint.at.cursor)
+    if (captured && !wal)
+        log_info("%s: reading '%s' from its first row: its changes were captured from the log",
+                 r->user.pipeline.name, source->label);
+    else if (old && old->checkpoint.at.cursor)
         log_info("%s: reading '%s' from its first row: its key or cursor in the script has changed",
                  r->user.pipeline.name, source->label);
     return begin_table(&r->state.data, source, &t->checkpoint, e);
@@ -261,6 +266,7 @@ void run_state_begin_load(struct run_state *s)
     position_free(&d->mtime);
     forget_text(&d->after);
     forget_text(&d->sweep_after);
+    d->sweep_again = false;
     d->phase = STATE_SNAPSHOT;
 }
 
@@ -273,13 +279,28 @@ void run_state_end_load(struct run_state *s)
 
 void run_state_swept(struct run_state *s)
 {
-    s->data.swept_us = clock_wall_us();
+    s->data.swept_us = s->data.sweep_again ? 0 : clock_wall_us();
+    s->data.sweep_again = false;
+    s->sweeping = false;
     forget_text(&s->data.sweep_after);
+}
+
+void run_state_set_sweeping(struct run_state *s, bool sweeping)
+{
+    s->sweeping = sweeping;
+}
+
+void run_state_owe_sweep(struct run_state *s)
+{
+    if (s->data.phase == STATE_SNAPSHOT || s->sweeping || s->data.sweep_after)
+        s->data.sweep_again = true;
+    s->data.swept_us = 0;
 }
 
 void run_state_want_sweep(struct run_state *s)
 {
     s->data.swept_us = 0;
+    s->data.sweep_again = false;
     forget_text(&s->data.sweep_after);
 }
 
@@ -294,13 +315,18 @@ static void move_text(char **to, char **from)
 
 static bool take_tables(struct state_data *d, const struct state_data *from)
 {
-    for (size_t i = 0; i < d->n_tables; i++)
+    for (size_t i = 0; i < d->n_tables; i++) {
+        struct journal_position place = d->tables[i].checkpoint.journal; /* a reindex has none */
         checkpoint_free(&d->tables[i].checkpoint);
+        d->tables[i].checkpoint.journal = place;
+    }
     for (size_t i = 0; i < from->n_tables; i++) {
         struct state_table *other = &from->tables[i], *t = state_table(d, other->name);
         if (!t)
             return false;
+        struct journal_position place = t->checkpoint.journal;
         checkpoint_move(&t->checkpoint, &other->checkpoint);
+        t->checkpoint.journal = place;
         move_text(&t->key, &other->key);
         move_text(&t->types, &other->types);
         move_text(&t->cursor, &other->cursor);

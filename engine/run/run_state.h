@@ -43,6 +43,10 @@ void run_state_begin_load(struct run_state *s);
 void run_state_end_load(struct run_state *s);
 /* A sweep has ended: the next one is due an interval from now. */
 void run_state_swept(struct run_state *s);
+/* A sweep has begun, or was broken off: from now on another one is owed after it. */
+void run_state_set_sweeping(struct run_state *s, bool sweeping);
+/* Something has happened that only a sweep can follow: one that begins after this. */
+void run_state_owe_sweep(struct run_state *s);
 /* A sweep is due at once, from the first row. */
 void run_state_want_sweep(struct run_state *s);
 /* Continues with an index that reindex has built, whose uuid this is: from the checkpoints in

@@ -1,0 +1,51 @@
+/* run_capture: capture from the write-ahead log: the publication, the slot, the journal, and the
+ * thread between them, as long as a run needs them.
+ *
+ * Uses     run, run_state, source_capture, wal_receiver, wal_keys, feed_wal, journal.
+ * Threads  the main thread; wal_receiver is one of its own.
+ * Promise  the slot is there before the first row is read, and its changes are received while a
+ *          load is under way. What the log cannot tell any more, a sweep finds: whenever this
+ *          module does not know that the slot continues where the state ends, a sweep is owed, and
+ *          the log says why.
+ *
+ * The rule. The state holds a place in the journal, up to which all is in the index. The journal
+ * has everything from there to its end, and its end names a position in the log; the slot has
+ * everything from its confirmed position on. So nothing is missing if the slot's position is not
+ * above the journal's, and both are of the same server. Where a pipeline never captured before, or
+ * one of the three was lost, moved or belongs to another server, changes may be missing: then a
+ * slot is made if there is none, and after that every row is compared.
+ *
+ * A sweep that is owed stands in the state (store/state.h) before any place in the journal passes
+ * the reason for it.
+ */
+#pragma once
+#include <stdbool.h>
+
+struct err;
+struct run;
+
+/* Whether this run captures: the script says so, and the run reads and saves everything. */
+bool run_captures(const struct run *r);
+
+/* Makes publication and slot, if they do not exist; opens the journal; the thread receives from now
+ * on. Does nothing if the run does not capture. ERR_USAGE: a privilege or a setting is missing,
+ * with the SQL. Needs run_open, and the workers' queue. */
+bool run_open_capture(struct run *r, struct err *e);
+/* Ends the thread, after a last confirmation. Does nothing if it is not open. */
+void run_close_capture(struct run *r);
+/* Puts the place where the journal is read from into the state; after each run_bind_state. */
+bool run_bind_capture(struct run *r, struct err *e);
+
+/* Gives the coordinator the feeds of the journal: on the first lane, and on the second one if there
+ * are related tables. */
+void run_capture_feeds(struct run *r);
+/* The feeds look again, if they have come to the journal's end. */
+void run_capture_again(struct run *r);
+/* Delivers everything up to where the server's log was at the call. */
+bool run_catch_up_capture(struct run *r, struct err *e);
+
+/* Warns of the slot that is left if the script captured before, and polls now. */
+void run_warn_left_capture(const struct run *r);
+/* The prefix of the journal of a pipeline with this state file; owned by the caller; NULL: no
+ * memory. */
+char *run_journal_prefix(const char *state);
