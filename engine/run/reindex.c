@@ -5,7 +5,7 @@
  * format. That state names the index before the index is created, so that no index is ever left
  * unknown.
  *
- *     1. catch up   poll the changes since the load began, from the checkpoints in STATE.reindex
+ *     1. catch up   read the changes since the load began, from the checkpoints in STATE.reindex
  *     2. check      sweep: compare every row with the new index, and every id in it with the rows
  *     3. metadata   write to the new index's _meta which indexes it replaces (its predecessors)
  *     4. swap       in one request: the alias never points to both indexes, nor to none
@@ -47,6 +47,12 @@
  *   A late request, ours or the other's, carries rows that were read earlier: its versions are
  *   lower, and lose.
  *
+ * Capture from the log: the new index has a slot of its own, SLOT_reindex, from before its load
+ * until the end of the reindex, and a journal next to STATE.reindex. Wherever "polls" stands above,
+ * it reads the log up to that moment. The script's own slot and journal are not touched: what they
+ * have after STATE's place is delivered to the new index later, some of it a second time. A reindex
+ * that was killed leaves its slot to the call that continues with it.
+ *
  * A process whose state is several reindexes old adopts in the same way: an index names the
  * predecessors of its predecessors, too, 16 in all.
  */
@@ -64,6 +70,7 @@
 #include "flow/versions.h"
 #include "index/index_alias.h"
 #include "run/run.h"
+#include "run/run_capture.h"
 #include "run/run_execute.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
@@ -344,6 +351,20 @@ static bool check_rejected(struct reindex *x, struct err *e)
     return err_hint(e, "correct the script or the rows, and reindex again; or --allow-rejected");
 }
 
+/* "etl_movies_reindex"; a long name is cut. */
+static bool set_slot(struct pipeline *p, struct err *e)
+{
+    enum { LONGEST = 63 };
+    static const char suffix[] = "_reindex";
+    char *slot;
+    int most = LONGEST - (int)sizeof suffix + 1;
+    if (asprintf(&slot, "%.*s%s", most, p->source.slot, suffix) < 0)
+        return err_memory(e);
+    free(p->source.slot);
+    p->source.slot = slot;
+    return true;
+}
+
 static bool build(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
@@ -407,6 +428,23 @@ static bool swap(struct reindex *x, struct err *e)
 
 /* ---- handing over ---- */
 
+/* The script's own slot and journal continue from STATE's places, which hold for the new index,
+ * too: it has more. */
+static bool keep_places(struct reindex *x, struct err *e)
+{
+    struct state_data *d = &x->run.state.data, old = {0};
+    if (!run_captures(&x->run))
+        return true;
+    bool ok = state_file_read(x->main_path, &old, e);
+    for (size_t i = 0; ok && i < d->n_tables; i++) {
+        const struct state_table *t = state_find(&old, d->tables[i].name);
+        checkpoint_free(&d->tables[i].checkpoint);
+        ok = !t || checkpoint_copy(&d->tables[i].checkpoint, &t->checkpoint) || err_memory(e);
+    }
+    state_data_free(&old);
+    return ok;
+}
+
 /* The new index's dead letters become the script's, before the state passes the rejected rows. */
 static bool hand_over_rejected(struct reindex *x, struct err *e)
 {
@@ -431,7 +469,9 @@ static bool hand_over(struct reindex *x, struct err *e)
         run_save_meta(r);
         if (!text_set(&r->state.data.index, x->alias))
             return err_memory(e);
-        if (!hand_over_rejected(x, e) || !state_file_save(x->main, &r->state.data, e))
+        run_close_capture(r); /* its places are of the journal that ends here */
+        if (!keep_places(x, e) || !hand_over_rejected(x, e) ||
+            !state_file_save(x->main, &r->state.data, e))
             return false;
     } else {
         log_info("%s: the process that holds state file '%s' continues with the new index",
@@ -479,10 +519,19 @@ static bool work(void *arg, struct err *e)
 {
     struct reindex *x = arg;
     struct run *r = &x->run;
-    bool ok = (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
+    bool ok = run_patiently(r, run_open_capture, e) &&
+              (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
+    struct err ignored;
     if (!ok)
         queue_fail(r->work.flow.queue, e);
+    run_close_capture(r);
     run_stop_workers(r);
+    if (run_captures(r) && !run_drop_capture(r, ok ? e : &ignored)) {
+        log_warn("%s: slot '%s' stays on the server, and holds back its log until 'etl-engine "
+                 "reindex %s' has ended",
+                 name_of(x), r->user.pipeline.source.slot, r->user.text.path);
+        return false;
+    }
     return ok;
 }
 
@@ -510,6 +559,8 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
             p->script);
     if (!text_set(&x->alias, p->sink.index))
         return err_memory(e);
+    if (!set_slot(p, e))
+        return false;
     x->main_path = p->state;
     p->state = run_reindex_path(x->main_path);
     if (!p->state)
@@ -525,13 +576,12 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
 bool reindex(const struct reindex_options *o, const char *script, bool terminal, bool *rejected,
              struct err *e)
 {
-    struct reindex x = {.o = o,
-                        .run = {.options = {.without_capture = true,
-                                            .allow_deletes = o->allow_deletes,
-                                            .workers = o->workers},
-                                .terminal = terminal,
-                                .servers.give_up_after = (double)o->give_up_after,
-                                .started_us = clock_mono_us()}};
+    struct reindex x = {
+        .o = o,
+        .run = {.options = {.allow_deletes = o->allow_deletes, .workers = o->workers},
+                .terminal = terminal,
+                .servers.give_up_after = (double)o->give_up_after,
+                .started_us = clock_mono_us()}};
     bool ok = open_all(&x, script, e) && run_execute(&x.run, work, &x, e);
     *rejected = x.rejected > 0;
     state_file_close(x.main);

@@ -45,7 +45,6 @@ struct run_capture;
 
 struct run_options {
     bool dry_run, full, follow, sweep, allow_deletes, take_over;
-    bool without_capture; /* the log is not read, whatever the script says */
     const char *format, *keys, *keys_from, *since, *dead_letters;
     long long limit, workers, give_up_after;
 };

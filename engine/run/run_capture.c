@@ -52,7 +52,7 @@ struct run_capture {
 bool run_captures(const struct run *r)
 {
     return r->user.pipeline.source.wal && !r->options.dry_run && !run_is_partial(r) &&
-           !r->options.since && !r->options.without_capture;
+           !r->options.since;
 }
 
 char *run_journal_prefix(const char *state)
@@ -653,6 +653,25 @@ bool run_catch_up_capture(struct run *r, struct err *e)
 }
 
 /* ---- a capture that is over ---- */
+
+static bool drop_slot(void *arg, struct err *e)
+{
+    struct run *r = arg;
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
+    bool ok = pg && source_capture_drop_slot(pg, slot_of(r), e);
+    pg_release(&r->servers.pool, pg);
+    return ok;
+}
+
+bool run_drop_capture(struct run *r, struct err *e)
+{
+    assert(!r->capture);
+    char *prefix = run_journal_prefix(r->user.pipeline.state);
+    bool ok = (prefix || err_memory(e)) && retry_until(r->servers.give_up_after, drop_slot, r, e) &&
+              journal_remove(prefix, e);
+    free(prefix);
+    return ok;
+}
 
 void run_warn_left_capture(const struct run *r)
 {

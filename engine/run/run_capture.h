@@ -44,6 +44,9 @@ void run_capture_again(struct run *r);
 /* Delivers everything up to where the server's log was at the call. */
 bool run_catch_up_capture(struct run *r, struct err *e);
 
+/* Drops the slot, and removes the journal: nobody continues from them. The publication stays. */
+bool run_drop_capture(struct run *r, struct err *e);
+
 /* Warns of the slot that is left if the script captured before, and polls now. */
 void run_warn_left_capture(const struct run *r);
 /* The prefix of the journal of a pipeline with this state file; owned by the caller; NULL: no

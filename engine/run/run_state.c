@@ -130,14 +130,6 @@ static bool bind_table(const struct run *r, size_t table, struct state_table *t,
     return begin_table(&r->state.data, source, &t->checkpoint, e);
 }
 
-static struct state_table *find_table(const struct state_data *d, const char *name)
-{
-    for (size_t i = 0; i < d->n_tables; i++)
-        if (strcmp(d->tables[i].name, name) == 0)
-            return &d->tables[i];
-    return NULL;
-}
-
 static bool bind_tables(struct run *r, struct err *e)
 {
     const struct source *s = &r->user.source;
@@ -149,7 +141,7 @@ static bool bind_tables(struct run *r, struct err *e)
         const char *name = s->tables[i].state_name;
         struct state_table *t = state_table(d, name);
         ok = (t || err_memory(e)) && name_columns(&r->user, i, t, e) &&
-             bind_table(r, i, t, find_table(&old, name), e);
+             bind_table(r, i, t, state_find(&old, name), e);
     }
     state_data_free(&old);
     return ok;

@@ -62,11 +62,19 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
     return ok;
 }
 
-struct state_table *state_table(struct state_data *d, const char *name)
+struct state_table *state_find(const struct state_data *d, const char *name)
 {
     for (size_t i = 0; i < d->n_tables; i++)
         if (strcmp(d->tables[i].name, name) == 0)
             return &d->tables[i];
+    return NULL;
+}
+
+struct state_table *state_table(struct state_data *d, const char *name)
+{
+    struct state_table *found = state_find(d, name);
+    if (found)
+        return found;
     struct state_table *tables = realloc(d->tables, (d->n_tables + 1) * sizeof *tables);
     if (!tables)
         return NULL;

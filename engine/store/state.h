@@ -78,6 +78,8 @@ struct state_data {         /* a zeroed one is a new pipeline's */
 };
 /* Copies into `to`, which is empty. False: no memory, and `to` is empty again. */
 bool state_data_copy(struct state_data *to, const struct state_data *from);
+/* The table's entry, borrowed; NULL: there is none. */
+struct state_table *state_find(const struct state_data *d, const char *name);
 /* The table's entry, added at the end if it is missing. Borrowed until the next one is added. NULL:
  * no memory. */
 struct state_table *state_table(struct state_data *d, const char *name);
