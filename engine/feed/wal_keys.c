@@ -138,8 +138,10 @@ static bool find_columns(const struct pgoutput_event *event, const struct wal_na
 static bool is_relation(const struct wal_table *t, const struct pgoutput_event *event)
 {
     const char *schema = *event->schema ? event->schema : "pg_catalog";
-    return (t->oid != 0 && t->oid == event->relation) ||
-           (strcmp(t->name, event->name) == 0 && strcmp(t->schema, schema) == 0);
+    for (size_t i = 0; i < t->n_oids; i++)
+        if (t->oids[i] == event->relation)
+            return true;
+    return strcmp(t->name, event->name) == 0 && strcmp(t->schema, schema) == 0;
 }
 
 static bool describe(struct wal_keys *k, const struct pgoutput_event *event, struct err *e)

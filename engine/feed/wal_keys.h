@@ -14,7 +14,7 @@
  *   TRUNCATE           everything: a sweep
  *
  * A relation is a table of the script if it has its oid or its name: a table may have been renamed,
- * or dropped and made again, between the change and now.
+ * or dropped and made again, between the change and now. Tables that inherit from it count, too.
  *
  * An old row is in the log whole with REPLICA IDENTITY FULL; else only its identity's columns are,
  * and only if one of them changed or the row was deleted. A column whose old value is not in the
@@ -43,7 +43,8 @@ struct wal_names { /* columns, unquoted; borrowed */
 };
 
 struct wal_table {
-    uint32_t oid;              /* 0: not known */
+    const uint32_t *oids;      /* of the table, and of those that inherit from it; borrowed */
+    size_t n_oids;             /* 0: not known */
     const char *schema, *name; /* unquoted; copied */
     bool is_root;
     struct wal_names key;
@@ -57,8 +58,8 @@ typedef bool wal_announce(void *arg, enum wal_kind kind, size_t table, const cha
 
 struct wal_keys *wal_keys_new(void); /* NULL: no memory */
 void wal_keys_free(struct wal_keys *k);
-/* Adds a table: numbers begin with 0. Its names are borrowed until wal_keys_free, but for schema
- * and name. */
+/* Adds a table: numbers begin with 0. What it points to is borrowed until wal_keys_free, but for
+ * schema and name. */
 bool wal_keys_add(struct wal_keys *k, const struct wal_table *table, struct err *e);
 
 /* A RELATION, INSERT, UPDATE, DELETE or TRUNCATE; other events announce nothing. False, ERR_FINAL:

@@ -523,3 +523,8 @@ void pg_add_identifier(struct buf *b, const char *text)
     }
     buf_addc(b, '"');
 }
+
+int pg_server_version(const struct pg *pg)
+{
+    return PQserverVersion(pg->conn);
+}

@@ -47,6 +47,8 @@ void pg_server_free(struct pg_server *s); /* safe on a zeroed struct */
 struct pg; /* a connection: see pg_pool.h */
 
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
+/* The version of the server that answers: 150004 for 15.4. */
+int pg_server_version(const struct pg *pg);
 
 /* ----  queries ---- */
 

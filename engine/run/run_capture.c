@@ -124,7 +124,9 @@ bool run_bind_capture(struct run *r, struct err *e)
     for (size_t i = 0; i < r->state.data.n_tables; i++) /* of a lane that was another table's */
         r->state.data.tables[i].checkpoint.journal = (struct journal_position){0};
     return set_places(r, c->from, e) &&
-           (!c->server || text_set(&r->state.data.server, c->server) || err_memory(e));
+           ((text_set(&r->state.data.slot, slot_of(r)) &&
+             (!c->server || text_set(&r->state.data.server, c->server))) ||
+            err_memory(e));
 }
 
 /* ---- a sweep is owed ---- */
@@ -208,6 +210,24 @@ static bool refuse_slot(const struct run *r, struct err *e)
     return err_hint(e, "name another one in source.slot: it is created if it does not exist");
 }
 
+static void warn_left_slot(const struct run *r, const char *why)
+{
+    const char *slot = r->state.data.slot;
+    log_warn("%s: %s: slot '%s' is still on the server, and holds back its log; SELECT "
+             "pg_drop_replication_slot('%s') drops it",
+             name_of(r), why, slot, slot);
+}
+
+/* The script names another slot than before. */
+static void compare_slot(struct opening *o)
+{
+    const char *before = o->run->state.data.slot;
+    if (!before || strcmp(before, slot_of(o->run)) == 0)
+        return;
+    warn_left_slot(o->run, "the script names another slot than before");
+    set_why(o, "this is another slot than before");
+}
+
 static bool make_slot(struct opening *o, struct err *e)
 {
     struct run *r = o->run;
@@ -229,6 +249,7 @@ static bool open_slot(struct opening *o, struct err *e)
 {
     struct run *r = o->run;
     char why[300];
+    compare_slot(o);
     if (!source_capture_find_slot(o->pg, slot_of(r), &o->slot, e))
         return false;
     switch (o->slot.status) {
@@ -310,7 +331,8 @@ static bool add_table(struct opening *o, size_t i, struct err *e)
     struct source_relation *relation = &c->relations[i];
     if (!source_capture_relation(&r->user.source, i, o->pg, relation, e))
         return false;
-    const struct wal_table table = {.oid = relation->oid,
+    const struct wal_table table = {.oids = relation->oids,
+                                    .n_oids = relation->names.n,
                                     .schema = relation->schema,
                                     .name = relation->name,
                                     .is_root = !related,
@@ -673,13 +695,16 @@ bool run_drop_capture(struct run *r, struct err *e)
     return ok;
 }
 
-void run_warn_left_capture(const struct run *r)
+void run_warn_left_capture(struct run *r)
 {
-    if (r->user.pipeline.source.wal || saved_place(&r->state.data).segment == 0 ||
-        r->options.dry_run)
+    struct err ignored;
+    if (!r->state.data.slot || r->user.pipeline.source.wal || !run_state_to_save(r))
         return;
-    log_warn("%s: this pipeline captured from the write-ahead log before, and polls now: slot '%s' "
-             "still holds back the server's log; 'etl-engine state reset --drop-slot' drops it, or "
-             "SELECT pg_drop_replication_slot('%s')",
-             name_of(r), slot_of(r), slot_of(r));
+    char *prefix = run_journal_prefix(r->user.pipeline.state);
+    if (prefix)
+        journal_remove(prefix, &ignored);
+    free(prefix);
+    warn_left_slot(r, "changes are polled now, and were captured from the log before");
+    free(r->state.data.slot);
+    r->state.data.slot = NULL;
 }

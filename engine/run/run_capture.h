@@ -47,8 +47,8 @@ bool run_catch_up_capture(struct run *r, struct err *e);
 /* Drops the slot, and removes the journal: nobody continues from them. The publication stays. */
 bool run_drop_capture(struct run *r, struct err *e);
 
-/* Warns of the slot that is left if the script captured before, and polls now. */
-void run_warn_left_capture(const struct run *r);
+/* Warns, once, of the slot that is left if the script captured before, and polls now. */
+void run_warn_left_capture(struct run *r);
 /* The prefix of the journal of a pipeline with this state file; owned by the caller; NULL: no
  * memory. */
 char *run_journal_prefix(const char *state);

@@ -14,6 +14,8 @@
  *     source_capture_make_slot(pg, names.slot, e)       // waits for open transactions
  */
 #pragma once
+#include "model/keylist.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,10 +41,14 @@ bool source_capture_publish(const struct source *s, struct pg *pg,
                             const struct source_capture_names *names, struct source_published *out,
                             struct err *e);
 
-struct source_relation { /* a table as the log names it */
-    uint32_t oid;
-    char *schema, *name; /* owned; unquoted */
+/* A table as the log names it, and those that inherit from it, whose rows are the table's, too. The
+ * changes of partitions come under the name of the partitioned table. */
+struct source_relation {
+    char *schema, *name;  /* owned; unquoted */
+    struct keylist names; /* SQL; the first one is the table's */
+    uint32_t *oids;       /* owned; of each */
 };
+/* Replaces *out. */
 bool source_capture_relation(const struct source *s, size_t table, struct pg *pg,
                              struct source_relation *out, struct err *e);
 void source_relation_free(struct source_relation *r); /* safe on a zeroed struct */

@@ -9,10 +9,12 @@
  *     source_cursor.c    a table's cursor: values, an index for it, rows it does not show
  *     source_report.c    the open transactions and the clock of the server
  *     source_page.c      pages of changed rows, and their positions
- *     source_capture.c   the publication and the slot (source_capture.h)
+ *     source_capture.c, source_publication.c, source_slot.c
+ *                        capture from the log: tables, publication, slot (source_capture.h)
  *     source_sql.c       statements, their parameters, keys in results
  */
 #pragma once
+#include "script/pipeline.h"
 #include "source/source.h"
 
 enum { SOURCE_SQL_MAX = 64 << 20 }; /* bytes: a statement, or one parameter of it */
@@ -115,6 +117,24 @@ bool source_read_bool(const struct source_reader *r, struct source_statement *st
 bool source_read_with_report(const struct source_reader *r, struct source_statement *st,
                              bool sessions, struct source_report *report, PGresult **out,
                              struct err *e);
+
+/* ---- capture from the log ---- */
+
+/* What the log has of a table's rows. */
+struct source_identity {
+    bool plain;          /* an ordinary table, or partitions of that kind */
+    char lacking[200];   /* SQL: a table that would refuse UPDATE and DELETE if it were published */
+    char hidden[400];    /* columns, quoted, whose old values are not in the log; empty: none */
+    char generated[400]; /* columns, quoted, that are not in the log at all; empty: none */
+};
+bool source_read_identity(const struct source_reader *r, const struct pipeline_names *columns,
+                          struct source_identity *out, struct err *e);
+/* The columns whose values tell which documents a change concerns. */
+const struct pipeline_names *source_telling_columns(const struct source *s, size_t table);
+bool source_is_publishable(const struct source_identity *id);
+
+/* Runs a statement without parameters that returns one row. *out: owned by the caller. */
+bool source_ask_row(struct pg *pg, const char *sql, size_t columns, PGresult **out, struct err *e);
 
 /* ---- keys in results ---- */
 

@@ -238,3 +238,11 @@ bool source_take_keys(PGresult *res, size_t n, struct keylist *out, struct err *
     PQclear(res);
     return ok || err_memory(e);
 }
+
+bool source_ask_row(struct pg *pg, const char *sql, size_t columns, PGresult **out, struct err *e)
+{
+    struct source_statement st;
+    source_statement_init(&st, 1, columns);
+    buf_adds(&st.sql, sql);
+    return source_run(pg, &st, out, e);
+}

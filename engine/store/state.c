@@ -23,6 +23,7 @@ void state_data_free(struct state_data *d)
     free(d->after);
     free(d->sweep_after);
     free(d->server);
+    free(d->slot);
     position_free(&d->mtime);
     for (size_t i = 0; i < d->n_tables; i++) {
         free(d->tables[i].name);
@@ -54,7 +55,7 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
     bool ok = position_copy(&to->mtime, &from->mtime) && text_set(&to->pipeline, from->pipeline) &&
               text_set(&to->index, from->index) && text_set(&to->index_uuid, from->index_uuid) &&
               text_set(&to->after, from->after) && text_set(&to->sweep_after, from->sweep_after) &&
-              text_set(&to->server, from->server);
+              text_set(&to->server, from->server) && text_set(&to->slot, from->slot);
     for (size_t i = 0; ok && i < from->n_tables; i++)
         ok = copy_table(to, &from->tables[i]);
     if (!ok)
@@ -316,6 +317,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_int(r, &d->version);
         else if (json_is(r, "server"))
             ok = read_text(r, &d->server);
+        else if (json_is(r, "slot"))
+            ok = read_text(r, &d->slot);
         else if (json_is(r, "tables"))
             ok = read_tables(r, d);
         else if (json_is(r, "columns"))
@@ -472,6 +475,8 @@ void state_write(struct buf *out, const struct state_data *d)
     buf_addf(out, ",\"version\":%lld", (long long)d->version);
     if (d->server)
         add_text(out, ",\"server\"", d->server);
+    if (d->slot)
+        add_text(out, ",\"slot\"", d->slot);
     add_tables(out, d);
     add_columns(out, d);
     buf_addf(out, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);

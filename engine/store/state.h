@@ -22,6 +22,7 @@
  * version     the highest document version issued
  * server      the PostgreSQL cluster and its timeline; transaction ids of another one are
  *             meaningless
+ * slot        of a capture from the log; absent: changes are polled
  * tables      the checkpoint of each tracked table. Its position is the highest row delivered, but
  *             not past the start of a transaction that was open at that time. The cursor is the
  *             server's own text; `us` is the same in microseconds since 1970, if it is a time. The
@@ -69,6 +70,7 @@ struct state_data {         /* a zeroed one is a new pipeline's */
     char *after;                         /* owned */
     int64_t version;
     char *server;               /* owned; NULL: not known */
+    char *slot;                 /* owned; NULL: changes are not captured from the log */
     struct state_table *tables; /* owned; the first one is the root's */
     size_t n_tables;
     int64_t swept_us;  /* 0: never, or a sweep is owed */

@@ -220,6 +220,39 @@ static void partitions_are_published_as_one_table(void **state)
     close_script(&s);
 }
 
+static void tables_that_inherit_are_published_too(void **state)
+{
+    (void)state;
+    struct script s;
+    struct err e = {0};
+    struct source_relation relation = {0};
+    runs(NULL, "CREATE TABLE %s.old (PRIMARY KEY (id)) INHERITS (%s.product)", name, name);
+    open_script(&s, &server, "product", 0);
+    assert_true(publishes(&s));
+    has_tables("old product");
+    assert_true(source_capture_relation(&s.source, 0, s.pg, &relation, &e));
+    assert_string_equal(relation.name, "product");
+    assert_int_equal(relation.names.n, 2);
+    assert_true(relation.oids[0] != relation.oids[1]);
+    /* published, it would refuse UPDATE and DELETE */
+    runs(NULL, "CREATE TABLE %s.bare () INHERITS (%s.product)", name, name);
+    assert_false(source_capture_check(&s.source, s.pg, &e));
+    assert_non_null(strstr(e.text, ".bare have no replica identity"));
+    source_relation_free(&relation);
+    close_script(&s);
+}
+
+static void a_generated_key_is_refused(void **state)
+{
+    (void)state;
+    if (PQserverVersion(admin) < 120000)
+        return;
+    runs(NULL,
+         "CREATE TABLE %s.made (v int, id int GENERATED ALWAYS AS (v + 1) STORED PRIMARY KEY)",
+         name);
+    refuses_root("made", "generated columns: id", "not generated");
+}
+
 static void one_that_hides_changes_is_refused(void **state)
 {
     (void)state;
@@ -329,6 +362,8 @@ int main(void)
         WITH_TABLES(a_table_without_an_identity_stays_writable),
         WITH_TABLES(a_root_needs_an_identity),
         WITH_TABLES(partitions_are_published_as_one_table),
+        WITH_TABLES(tables_that_inherit_are_published_too),
+        WITH_TABLES(a_generated_key_is_refused),
         WITH_TABLES(one_that_hides_changes_is_refused),
         WITH_TABLES(who_may_not_is_told_the_statement),
         WITH_TABLES(a_slot_is_made_found_and_dropped),

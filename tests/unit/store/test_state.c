@@ -15,6 +15,7 @@
 static const char following[] =
     "{\"format\":2,\"pipeline\":\"movies\",\"index\":\"movies\",\"index_uuid\":\"Qz\","
     "\"phase\":\"following\",\"after\":null,\"version\":1764000000000000,\"server\":\"77-1\","
+    "\"slot\":\"etl_movies\","
     "\"tables\":{"
     "\"content.film_work\":{\"cursor\":\"2021-06-16 20:14:09.2+00\",\"key\":\"025c\","
     "\"us\":1623874449200000,\"seen\":{\"cursor\":\"8\",\"key\":\"s\"},"
@@ -25,9 +26,11 @@ static const char following[] =
     "\"fence\":{\"sessions\":\"\",\"xid\":4001,\"since\":2}},"
     "\"pass\":{\"cursor\":\"9\",\"key\":\"h\",\"xid\":4713}},"
     "\"content.genre\":{\"cursor\":\"7\",\"key\":null,\"window\":{\"cursor\":null,\"key\":null},"
+    "\"journal\":[7,4096],"
     "\"fan\":{\"cursor\":\"9\",\"key\":\"g\",\"after\":\"7f3a\",\"hash\":-77}}},"
     "\"columns\":{\"content.film_work\":[\"id\",\"uuid\",\"modified\"]},"
-    "\"sweep\":{\"swept\":1764000000000001,\"after\":\"7f3a\"},\"documents\":1000000}\n";
+    "\"sweep\":{\"swept\":1764000000000001,\"after\":\"7f3a\",\"again\":true},\"documents\":"
+    "1000000}\n";
 
 static const char loading[] =
     "{\"format\":2,\"pipeline\":\"m\",\"index\":null,\"index_uuid\":\"\",\"phase\":\"snapshot\","

@@ -86,6 +86,7 @@ static struct state_table tables[] = {
                      .fence = {.sessions = (char *)"", .xid = 4001, .us = 1764000000000002}},
           .pass = {.cursor = (char *)"9", .key = (char *)"h"},
           .pass_xid = 4713,
+          .journal = {.segment = 7, .offset = 4096},
           .after = (char *)"film"}},
 };
 
@@ -95,6 +96,8 @@ static const struct state_data sample = {
     .index = (char *)"movies",
     .index_uuid = (char *)"Qz",
     .server = (char *)"77-1",
+    .slot = (char *)"etl_movies",
+    .sweep_again = true,
     .tables = tables,
     .n_tables = 2,
     .swept_us = 1764000000000001,
@@ -155,6 +158,9 @@ static void what_was_saved_is_read_back(void **state)
     assert_string_equal(fan->pass.key, "h");
     assert_true(fan->pass_xid == 4713);
     assert_string_equal(d.server, "77-1");
+    assert_string_equal(d.slot, "etl_movies");
+    assert_true(d.sweep_again);
+    assert_true(fan->journal.segment == 7 && fan->journal.offset == 4096);
     assert_true(d.swept_us == sample.swept_us);
     assert_string_equal(d.sweep_after, "swept");
     assert_int_equal(d.documents, 999);

@@ -1,0 +1,164 @@
+/* source_slot: the replication slot, and what its position and its transactions mean. */
+#include "base/err.h"
+#include "base/log.h"
+#include "pg/pg.h"
+#include "pg/pg_replication.h"
+#include "source/source_capture.h"
+#include "source/source_internal.h"
+
+#include <string.h>
+
+/* ---- the slot ---- */
+
+/* wal_status is there from PostgreSQL 13 on, conflicting and invalidation_reason from 16 and 17. */
+static const char slot_sql[] =
+    "SELECT s.plugin = 'pgoutput' AND s.database = pg_catalog.current_database(),"
+    " coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status' = 'lost'"
+    "  OR (pg_catalog.to_jsonb(s) ->> 'conflicting')::bool"
+    "  OR pg_catalog.to_jsonb(s) ->> 'invalidation_reason' IS NOT NULL"
+    "  OR s.restart_lsn IS NULL, false),"
+    " s.confirmed_flush_lsn, coalesce(s.active_pid, 0),"
+    " CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0"
+    "  ELSE pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint END"
+    " FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1";
+
+enum slot_column { SLOT_OURS, SLOT_LOST, SLOT_CONFIRMED, SLOT_PID, SLOT_HELD, SLOT_COLUMNS };
+
+bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
+                              struct err *e)
+{
+    struct source_statement st;
+    PGresult *res;
+    *out = (struct source_slot){.status = SOURCE_SLOT_MISSING};
+    source_statement_init(&st, SOURCE_ANY_ROWS, SLOT_COLUMNS);
+    buf_adds(&st.sql, slot_sql);
+    source_bind(&st, slot);
+    if (!source_run(pg, &st, &res, e))
+        return false;
+    if (PQntuples(res) == 1) {
+        out->status = !pg_bool(res, 0, SLOT_OURS)  ? SOURCE_SLOT_FOREIGN
+                      : pg_bool(res, 0, SLOT_LOST) ? SOURCE_SLOT_LOST
+                                                   : SOURCE_SLOT_READY;
+        pg_lsn_read(PQgetvalue(res, 0, SLOT_CONFIRMED), &out->confirmed);
+        out->pid = (int)pg_int(res, 0, SLOT_PID);
+        out->held_bytes = pg_int(res, 0, SLOT_HELD);
+    }
+    PQclear(res);
+    return true;
+}
+
+static const char writers_sql[] =
+    "SELECT pg_catalog.count(*) OVER (), 'process ' || pid ||"
+    "  coalesce(' (' || nullif(application_name, '') || ')', ''),"
+    " pg_catalog.to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    " FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL"
+    "  AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 1";
+
+static void report_writers(const char *slot, struct pg *pg)
+{
+    struct source_statement st;
+    struct err ignored; /* it is only a line in the log */
+    PGresult *res;
+    source_statement_init(&st, SOURCE_ANY_ROWS, 3);
+    buf_adds(&st.sql, writers_sql);
+    if (source_run(pg, &st, &res, &ignored) && PQntuples(res) == 1)
+        log_info("creating slot '%s' waits for %s open transactions, the oldest of %s since %s UTC",
+                 slot, PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 2));
+    PQclear(res);
+}
+
+static bool explain_slot(const char *slot, struct err *e)
+{
+    struct err cause = *e;
+    if (strstr(cause.text, "all replication slots are in use"))
+        return err_set(e, ERR_USAGE, "cannot create slot '%s': %s", slot, cause.text) ||
+               err_hint(e, "drop one that nobody needs (SELECT * FROM pg_replication_slots), or "
+                           "ALTER SYSTEM SET max_replication_slots, then restart the server");
+    if (cause.kind != ERR_FINAL)
+        return err_wrap(e, "could not create slot '%s'", slot);
+    err_set(e, ERR_USAGE, "cannot create slot '%s': %s", slot, cause.text);
+    return err_hint(e,
+                    "the role that source.url names needs REPLICATION: ALTER ROLE ... "
+                    "REPLICATION; or a superuser runs: SELECT "
+                    "pg_create_logical_replication_slot('%s', 'pgoutput')",
+                    slot);
+}
+
+bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e)
+{
+    struct source_statement st;
+    PGresult *res = NULL;
+    bool failover = pg_server_version(pg) >= 170000;
+    report_writers(slot, pg);
+    source_statement_init(&st, 1, 1);
+    buf_addf(
+        &st.sql,
+        "SELECT slot_name FROM pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput'%s)",
+        failover ? ", failover => NOT pg_catalog.pg_is_in_recovery()" : "");
+    source_bind(&st, slot);
+    bool ok = source_run(pg, &st, &res, e) || explain_slot(slot, e);
+    PQclear(res);
+    return ok;
+}
+
+bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e)
+{
+    struct source_statement st;
+    PGresult *res = NULL;
+    source_statement_init(&st, SOURCE_ANY_ROWS, 1);
+    buf_adds(&st.sql, "SELECT pg_catalog.pg_drop_replication_slot(slot_name)"
+                      " FROM pg_catalog.pg_replication_slots WHERE slot_name = $1");
+    source_bind(&st, slot);
+    bool ok = source_run(pg, &st, &res, e);
+    PQclear(res);
+    if (!ok && e->kind == ERR_FINAL && strstr(e->text, "is active for PID"))
+        e->kind = ERR_PASSING;
+    return ok || err_wrap(e, "could not drop slot '%s'", slot);
+}
+
+bool source_capture_position(struct pg *pg, uint64_t *lsn, struct err *e)
+{
+    PGresult *res;
+    if (!source_ask_row(pg,
+                        "SELECT CASE WHEN pg_catalog.pg_is_in_recovery()"
+                        " THEN pg_catalog.pg_last_wal_replay_lsn()"
+                        " ELSE pg_catalog.pg_current_wal_flush_lsn() END",
+                        1, &res, e))
+        return false;
+    bool ok = pg_lsn_read(PQgetvalue(res, 0, 0), lsn) ||
+              err_set(e, ERR_PASSING, "could not read the position of the log");
+    PQclear(res);
+    return ok;
+}
+
+/* $1: ids of 32 bits. A snapshot's have 64: each one is widened to the nearest to the snapshot's
+ * end, as no two ids that matter are 2^31 apart. */
+static const char visible_sql[] =
+    "WITH snapshot AS (SELECT pg_catalog.txid_current_snapshot() AS s),"
+    " ids AS (SELECT i, s, x, x - x % 4294967296 + xid AS near"
+    "  FROM snapshot CROSS JOIN LATERAL (SELECT pg_catalog.txid_snapshot_xmax(s) AS x) xmax"
+    "   CROSS JOIN pg_catalog.unnest($1::pg_catalog.int8[]) WITH ORDINALITY u (xid, i))"
+    " SELECT pg_catalog.txid_visible_in_snapshot(near + CASE WHEN near - x > 2147483648"
+    "  THEN -4294967296 WHEN x - near > 2147483648 THEN 4294967296 ELSE 0 END, s)"
+    " FROM ids ORDER BY i";
+
+bool source_capture_visible(struct pg *pg, const uint64_t *xids, size_t n, bool *visible,
+                            struct err *e)
+{
+    struct source_statement st;
+    struct buf list;
+    PGresult *res;
+    source_statement_init(&st, (int)n, 1);
+    buf_init(&list, SOURCE_SQL_MAX);
+    for (size_t i = 0; i < n; i++)
+        buf_addf(&list, "%s%llu", i ? "," : "{", (unsigned long long)xids[i]);
+    buf_adds(&list, n ? "}" : "{}");
+    buf_adds(&st.sql, visible_sql);
+    source_bind_taken(&st, source_finish(&list, e));
+    if (!source_run(pg, &st, &res, e))
+        return err_wrap(e, "could not determine which changes are visible");
+    for (size_t i = 0; i < n; i++)
+        visible[i] = pg_bool(res, (int)i, 0);
+    PQclear(res);
+    return true;
+}
