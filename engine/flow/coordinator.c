@@ -256,10 +256,13 @@ bool coordinator_drain(struct coordinator *c, struct err *e)
 bool coordinator_settle(struct coordinator *c, struct err *e)
 {
     struct coordinator_lane *lanes = c->lanes;
+    bool (*each_round)(void *, struct err *) = c->each_round;
     c->lanes = calloc(c->n_lanes, sizeof *c->lanes);
+    c->each_round = NULL; /* it may change the feeds, which are put back below */
     bool ok = c->lanes ? coordinator_drain(c, e) : err_memory(e);
     free(c->lanes);
     c->lanes = lanes;
+    c->each_round = each_round;
     return ok;
 }
 
