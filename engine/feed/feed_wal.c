@@ -8,8 +8,6 @@
 #include "feed/fanout_table.h"
 #include "feed/wal_keys.h"
 #include "model/batch.h"
-#include "pg/pg_pool.h"
-#include "source/source_capture.h"
 #include "store/journal.h"
 
 #include <assert.h>
@@ -186,10 +184,7 @@ static bool ask_visible(struct feed_wal *w, bool *all, struct err *e)
     *all = true;
     if (n == 0)
         return true;
-    struct pg *pg = pg_acquire(w->origin.pool, e);
-    bool ok = pg && source_capture_visible(pg, xids, n, visible, e);
-    pg_release(w->origin.pool, pg);
-    if (!ok)
+    if (!w->config.visible(w->config.arg, xids, n, visible, e))
         return false;
     set_visible(w, xids, visible, n);
     for (size_t i = 0; i < n; i++)
@@ -211,13 +206,13 @@ static bool look(struct feed_wal *w, struct err *e)
     if (!read_journal(w, e))
         return false;
     int64_t now = clock_mono_us();
-    if (!has_new(w, before) && now - w->looked_us < LOOK_US)
+    if (!has_new(w, before) && now - w->looked_us < LOOK_US && !w->config.impatient)
         return true;
     w->looked_us = now;
     for (int i = 0; i < PATIENCE_TRIES; i++) {
         if (!ask_visible(w, &all, e))
             return false;
-        if (all || !has_new(w, before))
+        if (all || !has_new(w, before) || w->config.impatient)
             return true;
         if (!stop_sleep(PATIENCE_MS))
             return stop_err(e);

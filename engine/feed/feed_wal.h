@@ -1,6 +1,6 @@
 /* feed_wal: the documents that the journal's keys are about, once everybody can see their changes.
  *
- * Uses     journal, wal_keys (kinds), fanout, source, batch, pg_pool.
+ * Uses     journal, wal_keys (kinds), fanout, source, batch.
  * Threads  one, the main thread; wal_receiver appends to the journal meanwhile.
  * Promise  a key is delivered only after its transaction is visible to other sessions, so that who
  *          fetches the row sees the change. A batch's checkpoint names the place in the journal
@@ -32,11 +32,14 @@ struct feed_wal_config {       /* all borrowed, until feed_wal_free */
     struct journal *journal;   /* read from where it was opened */
     const char *const *labels; /* of its records, for each table of the source */
     int64_t since_us;          /* the commit time up to which all is delivered; 0: not known */
+    /* visible[i]: whether a snapshot of now shows the transaction xids[i], of 32 bits. */
+    bool (*visible)(void *arg, const uint64_t *xids, size_t n, bool *visible, struct err *e);
     /* Something happened that only a sweep can follow: a TRUNCATE of that table, or changes of one
      * that the script does not name any more (table: source.n_tables). It is called before the
      * place in the journal passes the event. */
     void (*want_sweep)(void *arg, size_t table);
     void *arg;
+    bool impatient; /* asks once at each look, whenever the last one was: for virtual time */
 };
 
 /* NULL: e says why. */

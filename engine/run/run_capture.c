@@ -364,6 +364,15 @@ static void wake(void *arg)
     queue_wake(r->work.flow.queue);
 }
 
+static bool is_visible(void *arg, const uint64_t *xids, size_t n, bool *visible, struct err *e)
+{
+    struct run *r = arg;
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
+    bool ok = pg && source_capture_visible(pg, xids, n, visible, e);
+    pg_release(&r->servers.pool, pg);
+    return ok;
+}
+
 static bool start(struct opening *o, struct err *e)
 {
     struct run *r = o->run;
@@ -385,6 +394,7 @@ static bool start(struct opening *o, struct err *e)
         .journal = c->journal,
         .labels = c->labels,
         .since_us = d->n_tables > 0 ? d->tables[0].checkpoint.at.us : 0,
+        .visible = is_visible,
         .want_sweep = want_sweep,
         .arg = r,
     };

@@ -22,6 +22,7 @@
 #include "model/batch.h"
 #include "pg/pg_pool.h"
 #include "script/pipeline.h"
+#include "source/source_capture.h"
 #include "store/journal.h"
 
 static char schema[40], folder[64], prefix[96];
@@ -66,6 +67,15 @@ struct work {
 
 static struct work w;
 
+static bool is_visible(void *arg, const uint64_t *xids, size_t n, bool *visible, struct err *e)
+{
+    (void)arg;
+    struct pg *pg = pg_acquire(&w.pool, e);
+    bool ok = pg && source_capture_visible(pg, xids, n, visible, e);
+    pg_release(&w.pool, pg);
+    return ok;
+}
+
 static void want_sweep(void *arg, size_t table)
 {
     (void)arg;
@@ -102,7 +112,7 @@ static int open_work(void **state)
     w.journal = journal_open(prefix, (struct journal_position){0, 0}, &e);
     struct feed_origin origin = {&w.source, &w.pool, NULL};
     const struct feed_wal_config config = {
-        .journal = w.journal, .labels = labels, .want_sweep = want_sweep};
+        .journal = w.journal, .labels = labels, .visible = is_visible, .want_sweep = want_sweep};
     w.wal = feed_wal_new(&origin, &config, &e);
     return w.wal ? 0 : -1;
 }
