@@ -219,21 +219,36 @@ static bool tell_key(const struct telling *t, const struct use *u, const struct 
     return !*known || t->announce(t->arg, kind, u->table, t->keys->key.data, e);
 }
 
-/* is_new: the row is there now, so that the table's key leads to what its columns do not tell. */
+/* by_key: the table's key leads to what its columns do not tell. *known: they tell it. */
 static bool tell_row(const struct telling *t, const struct use *u, const struct rows *rows,
-                     bool is_new, struct err *e)
+                     bool by_key, bool *known, struct err *e)
 {
-    bool known = false, by_affects = t->keys->tables[u->table].is.affects.n > 0;
-    if (by_affects && !tell_key(t, u, rows, true, &known, e))
+    bool by_affects = t->keys->tables[u->table].is.affects.n > 0, ignored;
+    *known = false;
+    if (by_affects && !tell_key(t, u, rows, true, known, e))
         return false;
-    return known || (by_affects && !is_new) || tell_key(t, u, rows, false, &known, e);
+    return *known || (by_affects && !by_key) || tell_key(t, u, rows, false, &ignored, e);
+}
+
+/* With an index_field, an old row whose columns are not in the log is asked for by its key. */
+static bool tell_use(const struct telling *t, const struct use *u,
+                     const struct pgoutput_event *event, struct err *e)
+{
+    const struct wal_table *table = &t->keys->tables[u->table].is;
+    bool has_old = event->old != PGOUTPUT_OLD_NONE, has_new = event->kind != PGOUTPUT_DELETE;
+    bool asks = table->asks_index && table->affects.n > 0, known = false, ignored;
+    struct rows old = {&event->old_row, NULL}, new = {&event->new_row, has_old ? old.row : NULL};
+    if (has_old && !tell_row(t, u, &old, asks, &known, e))
+        return false;
+    if (asks && !known && event->kind == PGOUTPUT_UPDATE &&
+        !tell_key(t, u, &new, false, &ignored, e))
+        return false;
+    return !has_new || tell_row(t, u, &new, true, &ignored, e);
 }
 
 static bool tell_change(const struct telling *t, const struct pgoutput_event *event, struct err *e)
 {
     const struct relation *r = find_relation(t->keys, event->relation);
-    bool has_old = event->old != PGOUTPUT_OLD_NONE, has_new = event->kind != PGOUTPUT_DELETE;
-    struct rows old = {&event->old_row, NULL}, new = {&event->new_row, has_old ? old.row : NULL};
     if (!r)
         return err_set(e, ERR_FINAL,
                        "cannot read the log: it has a change of a table that it has "
@@ -241,8 +256,7 @@ static bool tell_change(const struct telling *t, const struct pgoutput_event *ev
     if (r->outdated)
         return t->announce(t->arg, WAL_SWEEP, r->uses[0].table, NULL, e);
     for (size_t i = 0; i < r->n; i++)
-        if ((has_old && !tell_row(t, &r->uses[i], &old, false, e)) ||
-            (has_new && !tell_row(t, &r->uses[i], &new, true, e)))
+        if (!tell_use(t, &r->uses[i], event, e))
             return false;
     return true;
 }

@@ -11,6 +11,8 @@
  *   root               the key of the new row, and that of the old one
  *   affects = columns  their values in the new row and in the old one: the root's key
  *   affects = query    the table's own key, old and new: the query tells the root's keys later
+ *   index_field        the table's own key, too, where the log does not have the old row's columns:
+ *                      the index is asked which documents still have the row
  *   TRUNCATE           everything: a sweep
  *
  * A relation is a table of the script if it has its oid or its name: a table may have been renamed,
@@ -49,6 +51,7 @@ struct wal_table {
     bool is_root;
     struct wal_names key;
     struct wal_names affects; /* n 0: none; of a related table: it is a query */
+    bool asks_index;          /* it has an index_field */
 };
 
 /* What wal_keys_event announces. table: the number that wal_keys_add gave; key: NULL for a sweep;

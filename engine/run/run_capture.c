@@ -328,6 +328,7 @@ static bool add_table(struct opening *o, size_t i, struct err *e)
     const struct pipeline *p = &r->user.pipeline;
     struct run_capture *c = o->capture;
     const struct pipeline_related *related = i > 0 ? &p->source.related[i - 1] : NULL;
+    const struct source_table *of = &r->user.source.tables[i];
     struct source_relation *relation = &c->relations[i];
     if (!source_capture_relation(&r->user.source, i, o->pg, relation, e))
         return false;
@@ -337,8 +338,10 @@ static bool add_table(struct opening *o, size_t i, struct err *e)
                                     .name = relation->name,
                                     .is_root = !related,
                                     .key = names_of(related ? &related->key : &p->source.key),
-                                    .affects = related ? names_of(&related->affects)
-                                                       : (struct wal_names){0}};
+                                    .affects = related && of->affects_as_is
+                                                   ? names_of(&related->affects)
+                                                   : (struct wal_names){0},
+                                    .asks_index = related && related->index_field};
     c->labels[i] = r->user.source.tables[i].state_name;
     return wal_keys_add(c->keys, &table, e);
 }

@@ -58,6 +58,7 @@ struct source_table {
     char *affected;             /* owned; SQL: the root's keys that given rows affect; NULL: root */
     size_t parameters;          /* of `affected`: $1 to $n are arrays of the key's columns */
     Oid arrays[SOURCE_KEY_MAX]; /* the types of these arrays; 0: the server infers it */
+    bool affects_as_is;         /* it is columns, whose values have the text of the root's key */
 };
 
 struct source {

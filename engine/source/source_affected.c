@@ -303,13 +303,47 @@ static bool describe_converted(const struct source_opening *o, char *sql, struct
     return ok;
 }
 
+/* Whether a column of the table has the type of the root's key, with its length or scale. */
+static bool has_full_type(const struct source_opening *o, const struct conversion *c, bool *same,
+                          struct err *e)
+{
+    struct source_statement st;
+    PGresult *res;
+    source_statement_init(&st, SOURCE_ANY_ROWS, 1);
+    buf_adds(&st.sql, "SELECT pg_catalog.format_type(atttypid, atttypmod) = $3"
+                      " FROM pg_catalog.pg_attribute"
+                      " WHERE attrelid = $1::pg_catalog.regclass AND attname = $2");
+    source_bind(&st, o->table->name);
+    source_bind(&st, o->table->related->affects.list[c->column]);
+    source_bind(&st, c->type);
+    if (!source_run(o->pg, &st, &res, e))
+        return false;
+    *same = PQntuples(res) == 1 && pg_bool(res, 0, 0);
+    PQclear(res);
+    return true;
+}
+
+/* Whether every value of a column has the text that the root's key has for it, and is in its
+ * range. */
+static bool has_same_text(const struct source_opening *o, const struct conversion *c, bool *same,
+                          struct err *e)
+{
+    Oid from = c->from->oid, to = c->to;
+    bool texts = (from == SOURCE_TEXT || from == SOURCE_VARCHAR) &&
+                 (to == SOURCE_TEXT || to == SOURCE_VARCHAR),
+         widened = (from == SOURCE_INT2 && (to == SOURCE_INT4 || to == SOURCE_INT8)) ||
+                   (from == SOURCE_INT4 && to == SOURCE_INT8);
+    *same = !c->needed || texts || widened;
+    return *same || from != to || has_full_type(o, c, same, e);
+}
+
 /* `affects` returns the columns of the root's key, in their order: of their types, or of types that
  * the server converts to them. */
 static bool fit(const struct source_opening *o, const struct pg_columns *columns, struct err *e)
 {
     const struct source_key *root = &o->source->tables[0].key;
     struct conversion c[SOURCE_KEY_MAX];
-    bool needed = false;
+    bool needed = false, as_is = !o->table->related->affects_query, same = false;
     if (columns->n != root->n)
         return err_set(e, ERR_FINAL, "it returns %zu columns, but the root's key has %zu",
                        columns->n, root->n);
@@ -318,7 +352,11 @@ static bool fit(const struct source_opening *o, const struct pg_columns *columns
         if (!find_conversion(o, &c[i], e) || (c[i].of_text && !check_texts(o, &c[i], e)))
             return false;
         needed |= c[i].needed;
+        if (as_is && !has_same_text(o, &c[i], &same, e))
+            return false;
+        as_is &= same;
     }
+    o->table->affects_as_is = as_is;
     if (!needed)
         return true;
     char *sql = convert_affected(o, c, e);

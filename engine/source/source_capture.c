@@ -114,7 +114,7 @@ const struct pipeline_names *source_telling_columns(const struct source *s, size
     if (table == 0)
         return &p->source.key;
     const struct pipeline_related *r = &p->source.related[table - 1];
-    return r->affects.n > 0 ? &r->affects : &r->key;
+    return s->tables[table].affects_as_is ? &r->affects : &r->key;
 }
 
 static bool refuse(const struct source *s, size_t table, const char *why, struct err *e)
@@ -176,6 +176,16 @@ static void warn_hidden(const struct source *s, size_t table, const struct sourc
              t->label, t->name);
 }
 
+/* The log has the values as they are: the server converts them only of rows that are there. */
+static void warn_converted(const struct source *s, size_t table)
+{
+    const struct source_table *t = &s->tables[table];
+    log_warn("%s:%d: 'affects' has another type than the root's key: of a row of '%s' that is "
+             "deleted, or moved to another document, only a sweep finds the document that had it; "
+             "with columns of one type, or an index_field, it is found at once",
+             s->pipeline->script, t->related->affects_line, t->label);
+}
+
 /* Whether the table is to be published. */
 bool source_is_publishable(const struct source_identity *id)
 {
@@ -194,8 +204,13 @@ static bool check_table(const struct source *s, size_t table, struct pg *pg, str
         return refuse_root(s, &id, e);
     if (!source_is_publishable(&id))
         warn_related(s, table, &id);
-    else if (id.hidden[0] && !(table > 0 && s->pipeline->source.related[table - 1].index_field))
+    else if (table > 0 && s->pipeline->source.related[table - 1].index_field)
+        return true; /* the index has what the log does not tell */
+    else if (id.hidden[0])
         warn_hidden(s, table, &id);
+    else if (table > 0 && s->pipeline->source.related[table - 1].affects.n > 0 &&
+             !s->tables[table].affects_as_is)
+        warn_converted(s, table);
     return true;
 }
 

@@ -111,6 +111,36 @@ static void a_related_table_by_a_query(void **state)
     announces(tables, 1, expected);
 }
 
+/* It is asked by the key of a row that was updated, unless the log has the old row. */
+static void an_index_field_makes_up_for_old_values_that_are_not_in_the_log(void **state)
+{
+    (void)state;
+    static const struct wal_table tables[] = {
+        {.schema = "shop",
+         .name = "link",
+         .key = NAMES(link_key),
+         .affects = NAMES(product_id),
+         .asks_index = true},
+        {.schema = "shop",
+         .name = "product",
+         .key = NAMES(id),
+         .affects = NAMES(body),
+         .asks_index = true},
+    };
+    struct wal_keys *k = wal_keys_new();
+    struct err e = {0};
+    char text[TEXT] = "";
+    for (size_t i = 0; i < 2; i++)
+        assert_true(wal_keys_add(k, &tables[i], &e));
+    assert_true(feed_message(k, RECORDED[1], text, &e)); /* the table */
+    assert_true(feed_message(k, RECORDED[7], text, &e)); /* UPDATE: body is unchanged */
+    assert_string_equal(text, "related1 1, related1 1");
+    wal_keys_free(k);
+    static const char *const expected[] = {"root0 1", "", "", "root0 1, root0 1", "root0 1",
+                                           "",        "", "", "sweep0 -",         NULL};
+    announces(tables, 1, expected); /* all of the key's columns are in the log */
+}
+
 static void a_table_that_is_root_and_related(void **state)
 {
     (void)state;
@@ -217,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_root_and_links_by_a_column),
         cmocka_unit_test(a_related_table_by_a_query),
+        cmocka_unit_test(an_index_field_makes_up_for_old_values_that_are_not_in_the_log),
         cmocka_unit_test(a_table_that_is_root_and_related),
         cmocka_unit_test(tables_of_another_schema_are_others),
         cmocka_unit_test(a_large_value_that_is_not_in_the_log_is_asked_for_by_the_key),
