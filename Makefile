@@ -53,6 +53,11 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c tests/fuzz/fuzz.h $(BUILD)/engine.a
 	@mkdir -p $(@D)
 	$(call run,LD) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -fsanitize=fuzzer -o $@ $< $(BUILD)/engine.a $(LIBS)
 
+# What `make bench` measures parts of the engine with.
+$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/engine.a
+	@mkdir -p $(@D)
+	$(call run,LD) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/engine.a $(LIBS)
+
 install: all  ## copy the binary to PREFIX/bin (PREFIX=/usr/local)
 	install -D -m 755 $(BUILD)/etl-engine $(DESTDIR)$(PREFIX)/bin/etl-engine
 
@@ -113,7 +118,7 @@ run-fuzzers: $(FUZZERS)
 	        >build/fuzz/$$name.log 2>&1 || { tail -n 30 build/fuzz/$$name.log && exit 1; }; done
 
 BANNED = strcpy|strcat|strncpy|strncat|sprintf|vsprintf|strtok|atoi|atol|atof|gets|localtime|gmtime|ctime|asctime|alloca
-C_FILES = $(wildcard engine/*/*.[ch] tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch])
+C_FILES = $(wildcard engine/*/*.[ch] tests/unit/*.[ch] tests/unit/*/*.[ch] tests/fuzz/*.[ch] tests/bench/*.c)
 lint: $(BUILD)/engine.a  ## check format, the arrows between wings (engine/ARROWS), banned functions, scripts
 	@vendor/install lint
 	tests/lint/arrows.py $(BUILD)/obj
