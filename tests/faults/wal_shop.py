@@ -457,9 +457,9 @@ class Writer(threading.Thread):
                 connection.rollback()
                 self.rollbacks += 1
                 return
-            if rng.random() < 0.04:
+            if rng.random() < 0.03:
                 time.sleep(rng.random())  # a late commit is what others have to live with
-            if rng.random() < 0.04:
+            if rng.random() < 0.03:
                 self.in_two_phases(connection, c)
             else:
                 connection.commit()
@@ -491,3 +491,49 @@ class Writer(threading.Thread):
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.05)
+
+
+class Flood:
+    """Writes log at some megabytes a second: changes of products, and, as much, of a table that nobody follows."""
+
+    def __init__(self, shop, rate=5e6, top=3000):
+        self.shop, self.rate, self.top = shop, rate, top
+        self.written = 0
+        self._stop = threading.Event()
+        self._error = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(60)
+        if self._error:
+            raise self._error
+
+    def wait_written(self, more):
+        goal = self.written + more
+        wait_until(lambda: self.written >= goal or self._error, timeout=120, what=f"{more} bytes of log")
+
+    def _run(self):
+        rng = random.Random(1)
+        try:
+            with contextlib.closing(psycopg2.connect(self.shop.pg.url)) as connection:
+                connection.autocommit = True
+                with connection.cursor() as c:
+                    c.execute("SELECT pg_current_wal_lsn() - '0/0'")
+                    begin, first = time.monotonic(), c.fetchone()[0]
+                    while not self._stop.wait(max(0.0, begin + self.written / self.rate - time.monotonic())):
+                        c.execute(
+                            "UPDATE product SET price = price + 1,"
+                            " body = (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 40))"
+                            " WHERE id BETWEEN %(n)s AND %(n)s + 99;"
+                            "INSERT INTO other (filler) SELECT repeat('z', 1500) FROM generate_series(1, 100);"
+                            "SELECT pg_current_wal_lsn() - '0/0'",
+                            {"n": rng.randrange(1, self.top)},
+                        )
+                        self.written = int(c.fetchone()[0] - first)
+        except Exception as error:  # for who waits
+            self._error = error
