@@ -268,6 +268,11 @@ static bool open_slot(struct opening *o, struct err *e)
     case SOURCE_SLOT_READY:
         break;
     }
+    if (o->slot.confirmed == 0) /* rows that are read before it is whole would be missed */
+        return err_set(e, ERR_PASSING,
+                       "slot '%s' is still being created, by process %d, which waits until the "
+                       "transactions that are open have ended",
+                       slot_of(r), o->slot.pid);
     if (!o->published.made && !o->remake)
         return true;
     snprintf(why, sizeof why, "slot '%s' cannot be read with publication '%s', which is younger",

@@ -60,7 +60,7 @@ struct source_slot {
         SOURCE_SLOT_LOST,    /* it needs a part of the log that the server has removed */
         SOURCE_SLOT_FOREIGN, /* of another plugin or another database */
     } status;
-    uint64_t confirmed; /* READY: the position from which it streams */
+    uint64_t confirmed; /* READY: the position from which it streams; 0: it is being made */
     int64_t held_bytes; /* READY: of the log, which the server keeps for it */
     int pid;            /* of the process that reads it; 0: none */
 };
