@@ -15,6 +15,7 @@ pytest_plugins = ["fault_fixtures", "wal_fixtures"]
 
 KILLS = 20 if LONG else 3
 PRODUCTS = 20000
+SLOWLY = "max_rate = 8000, batch_bytes = 65536"  # and in many stretches
 
 
 def state(shop):
@@ -35,38 +36,36 @@ def start_over(shop):
     shop.search.wipe()
 
 
+def follows(shop):
+    return ": following" in shop.running.stderr
+
+
 def kill_loads(shop, rng):
-    """Kills first loads at random moments, KILLS times in all; the last one comes to its end."""
+    """Kills first loads at random moments, KILLS times in all, and begins anew where one comes to its end; so does the last."""
     killed = 0
-    while True:
+    while killed < KILLS:
         before = state(shop)
-        engine = shop.start()
-        wait_until(lambda: state(shop) or not engine.alive(), timeout=60, what="a state")
-        if shop.pause(rng.uniform(0, 1.0)) and ": following" not in engine.stderr:
-            shop.kill()
-            killed += 1
-        else:
+        shop.start()
+        wait_until(lambda: state(shop) or not shop.running.alive(), timeout=60, what="a state")
+        if not shop.pause(rng.uniform(0, 1.0)) or follows(shop):
             shop.assert_alive()
-        after = state(shop)
-        said = shop.said[-1] if not engine.alive() else engine.stderr
-        if before and before["phase"] == "snapshot" and before["after"]:
-            resumed = re.findall("resuming the load after key '([0-9]+)'", said)
-            assert resumed in ([], [before["after"]])  # it may not have come so far
-            assert int(after["after"] or 0) >= int(before["after"]) or after["phase"] != "snapshot"
-        if killed >= KILLS and engine.alive():
-            break
-        if engine.alive():
-            wait_until(lambda: ": following" in engine.stderr, timeout=60, what="following")
-            if killed >= KILLS:
-                break
             start_over(shop)
-    wait_until(lambda: ": following" in shop.running.stderr, timeout=120, what="following")
+            continue
+        shop.kill()
+        killed += 1
+        if before and before["phase"] == "snapshot" and before["after"]:
+            resumed = re.findall("resuming the load after key '([0-9]+)'", shop.said[-1])
+            assert resumed in ([], [before["after"]])  # it may not have come so far
+            after = state(shop)
+            assert after["phase"] != "snapshot" or int(after["after"]) >= int(before["after"])
+    shop.start()
+    wait_until(lambda: follows(shop), timeout=120, what="following")
 
 
 def test_killed_at_random_moments_amid_writers(shop, rng):
     """Complete and right in the end."""
     shop.fill(PRODUCTS)
-    shop.script = shop.write(sink="max_rate = 4000")
+    shop.script = shop.write(sink=SLOWLY)
     with shop.writing(sessions=3):
         kill_loads(shop, rng)
     shop.wait_true()
@@ -77,7 +76,7 @@ def test_killed_at_random_moments_amid_writers(shop, rng):
 def test_what_is_loaded_is_not_loaded_again(shop, rng, gateway):
     """After a kill, no key below the point where the load resumes is sent once more, but for those that have changed."""
     shop.fill(PRODUCTS)
-    shop.script = shop.write(sink="max_rate = 4000")
+    shop.script = shop.write(sink=SLOWLY)
     sent, lock = set(), threading.Lock()
 
     def note(request):
@@ -124,7 +123,7 @@ def test_what_is_loaded_is_not_loaded_again(shop, rng, gateway):
 def test_changes_everywhere_during_one_load(shop, rng, ops):
     """Before and behind where the load is, the slot is older than all it reads."""
     shop.fill(PRODUCTS)
-    shop.script = shop.write(sink="max_rate = 5000")
+    shop.script = shop.write(sink=SLOWLY)
     with shop.writing(sessions=4, only=ops):
         shop.start()
         wait_until(lambda: ": following" in shop.running.stderr, timeout=120, what="following")
