@@ -79,18 +79,6 @@ static size_t count_lanes(const struct run *r)
     return r->user.source.n_tables > 1 ? FEED_WAL_LANES : 1;
 }
 
-/* The lowest place in the state: all before it is in the index. Segment 0: it has none. */
-static struct journal_position saved_place(const struct state_data *d)
-{
-    struct journal_position at = {0};
-    for (size_t i = 0; i < d->n_tables; i++) {
-        struct journal_position p = d->tables[i].checkpoint.journal;
-        if (p.segment != 0 && (at.segment == 0 || journal_is_before(p, at)))
-            at = p;
-    }
-    return at;
-}
-
 static struct journal_position highest_place(const struct state_data *d)
 {
     struct journal_position at = {0};
@@ -296,7 +284,7 @@ static bool open_journal(struct opening *o, struct err *e)
 {
     struct run_capture *c = o->capture;
     const struct state_data *d = &o->run->state.data;
-    struct journal_position from = saved_place(d);
+    struct journal_position from = state_place(d);
     char why[300];
     if (from.segment == 0 && d->mtime.cursor)
         set_why(o, "the state was set to an earlier time");
@@ -529,7 +517,7 @@ static bool release(struct run *r, struct err *e)
 {
     const struct coordinator *c = &r->work.coordinator;
     struct run_capture *capture = r->capture;
-    struct journal_position to = saved_place(c->clean.tables ? &c->clean : c->data),
+    struct journal_position to = state_place(c->clean.tables ? &c->clean : c->data),
                             at = journal_at(capture->journal);
     to = journal_is_before(at, to) ? at : to;
     if (c->unsaved || !journal_is_before(capture->released, to))

@@ -72,6 +72,8 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
 /* Drops the slot, if there is one. ERR_PASSING: a process reads it. */
 bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e);
+bool source_capture_has_publication(struct pg *pg, const char *publication, bool *has,
+                                    struct err *e);
 /* Drops the publication, if there is one. */
 bool source_capture_drop_publication(struct pg *pg, const char *publication, struct err *e);
 /* visible[i]: whether a snapshot of now shows the transaction xids[i], of 32 bits as the log has

@@ -197,6 +197,21 @@ bool source_capture_publish(const struct source *s, struct pg *pg,
     return ok;
 }
 
+bool source_capture_has_publication(struct pg *pg, const char *publication, bool *has,
+                                    struct err *e)
+{
+    struct source_statement st;
+    PGresult *res;
+    source_statement_init(&st, 1, 1);
+    buf_adds(&st.sql, "SELECT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE pubname = $1)");
+    source_bind(&st, publication);
+    if (!source_run(pg, &st, &res, e))
+        return false;
+    *has = pg_bool(res, 0, 0);
+    PQclear(res);
+    return true;
+}
+
 bool source_capture_drop_publication(struct pg *pg, const char *publication, struct err *e)
 {
     struct buf sql;

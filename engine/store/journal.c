@@ -160,6 +160,33 @@ bool journal_remove(const char *prefix, struct err *e)
     return each_segment(prefix, remove_one, (char *)prefix, e) && sync_folder(prefix, e);
 }
 
+struct waiting {
+    const char *prefix;
+    uint64_t segment, bytes;
+};
+
+static bool add_waiting(uint64_t segment, void *arg, struct err *e)
+{
+    struct waiting *w = arg;
+    struct stat info;
+    char *path = segment_path(w->prefix, segment);
+    if (!path)
+        return err_memory(e);
+    if (segment >= w->segment && stat(path, &info) == 0) /* else it was removed meanwhile */
+        w->bytes += (uint64_t)info.st_size;
+    free(path);
+    return true;
+}
+
+bool journal_waiting(const char *prefix, struct journal_position from, uint64_t *bytes,
+                     struct err *e)
+{
+    struct waiting w = {.prefix = prefix, .segment = from.segment};
+    bool ok = each_segment(prefix, add_waiting, &w, e);
+    *bytes = w.bytes > from.offset ? w.bytes - from.offset : 0;
+    return ok;
+}
+
 /* ---- records ---- */
 
 static bool damaged(const struct journal *j, struct err *e)

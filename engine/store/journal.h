@@ -72,5 +72,9 @@ struct journal_position journal_end(struct journal *j);
 /* Bytes that are not released. */
 uint64_t journal_bytes(struct journal *j);
 
+/* *bytes: what waits in the journal of that prefix, from `from` on. Reads the folder alone, so that
+ * another process may have it open. */
+bool journal_waiting(const char *prefix, struct journal_position from, uint64_t *bytes,
+                     struct err *e);
 /* Removes the journal of that prefix, which nobody has open. */
 bool journal_remove(const char *prefix, struct err *e);

@@ -63,6 +63,17 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
     return ok;
 }
 
+struct journal_position state_place(const struct state_data *d)
+{
+    struct journal_position at = {0};
+    for (size_t i = 0; i < d->n_tables; i++) {
+        struct journal_position p = d->tables[i].checkpoint.journal;
+        if (p.segment != 0 && (at.segment == 0 || journal_is_before(p, at)))
+            at = p;
+    }
+    return at;
+}
+
 struct state_table *state_find(const struct state_data *d, const char *name)
 {
     for (size_t i = 0; i < d->n_tables; i++)

@@ -85,6 +85,9 @@ struct state_table *state_find(const struct state_data *d, const char *name);
 /* The table's entry, added at the end if it is missing. Borrowed until the next one is added. NULL:
  * no memory. */
 struct state_table *state_table(struct state_data *d, const char *name);
+/* The lowest place in the journal that a table has: all before it is in the index. Segment 0: none
+ * has one. */
+struct journal_position state_place(const struct state_data *d);
 void state_data_free(struct state_data *d); /* leaves zeroed data */
 
 /* Adds the JSON to out; out->failed tells whether it fitted. */

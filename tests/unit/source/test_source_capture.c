@@ -159,6 +159,31 @@ static void it_is_made_once_and_grows_with_the_script(void **state)
     close_script(&s);
 }
 
+static bool has_publication(struct pg *pg)
+{
+    struct err e = {0};
+    bool has = false;
+    if (!source_capture_has_publication(pg, name, &has, &e))
+        fail_msg("%s", e.text);
+    return has;
+}
+
+static void it_is_found_and_dropped(void **state)
+{
+    (void)state;
+    struct script s;
+    struct err e = {0};
+    open_script(&s, &server, "product", 0);
+    assert_false(has_publication(s.pg));
+    assert_true(publishes(&s));
+    assert_true(has_publication(s.pg));
+    for (int i = 0; i < 2; i++) { /* the second time, there is none */
+        assert_true(source_capture_drop_publication(s.pg, name, &e));
+        assert_false(has_publication(s.pg));
+    }
+    close_script(&s);
+}
+
 static void a_table_without_an_identity_stays_writable(void **state)
 {
     (void)state;
@@ -328,7 +353,6 @@ static void a_slot_is_made_found_and_dropped(void **state)
     assert_true(source_capture_drop_slot(s.pg, name, &e));
     assert_int_equal(find_slot(s.pg).status, SOURCE_SLOT_MISSING);
     assert_true(source_capture_drop_slot(s.pg, name, &e)); /* there is none */
-    assert_true(source_capture_drop_publication(s.pg, name, &e));
     close_script(&s);
 }
 
@@ -359,6 +383,7 @@ int main(void)
 #define WITH_TABLES(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         WITH_TABLES(it_is_made_once_and_grows_with_the_script),
+        WITH_TABLES(it_is_found_and_dropped),
         WITH_TABLES(a_table_without_an_identity_stays_writable),
         WITH_TABLES(a_root_needs_an_identity),
         WITH_TABLES(partitions_are_published_as_one_table),

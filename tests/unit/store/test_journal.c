@@ -214,6 +214,35 @@ static void damage_before_the_end_is_noticed(void **state)
     journal_close(j);
 }
 
+static uint64_t waiting(struct journal_position from)
+{
+    struct err e = {0};
+    uint64_t bytes;
+    if (!journal_waiting(prefix, from, &bytes, &e))
+        fail_msg("%s", e.text);
+    return bytes;
+}
+
+static void what_waits_is_told_without_opening_it(void **state)
+{
+    (void)state;
+    struct journal_position zero = {0, 0};
+    assert_int_equal(waiting(zero), 0);
+    struct journal *j = reopen(NULL, zero);
+    append(j, 1, 1);
+    uint64_t one = waiting(zero);
+    assert_int_equal(one, journal_bytes(j));
+    for (int i = 2; segments() < 2; i++)
+        append(j, i, 50000);
+    assert_int_equal(waiting(zero), journal_bytes(j));
+    struct journal_position end = journal_end(j);
+    assert_int_equal(waiting((struct journal_position){1, one}), waiting(zero) - one);
+    assert_int_equal(waiting((struct journal_position){end.segment, 0}), end.offset);
+    assert_int_equal(waiting(end), 0);
+    assert_int_equal(waiting((struct journal_position){end.segment + 1, 5}), 0);
+    journal_close(j);
+}
+
 static void released_segments_are_removed(void **state)
 {
     (void)state;
@@ -333,6 +362,7 @@ int main(void)
         WITH_FOLDER(another_process_goes_on_where_the_state_says),
         WITH_FOLDER(a_torn_end_is_cut_off),
         WITH_FOLDER(damage_before_the_end_is_noticed),
+        WITH_FOLDER(what_waits_is_told_without_opening_it),
         WITH_FOLDER(released_segments_are_removed),
         WITH_FOLDER(a_lost_position_reads_all_that_is_left),
         WITH_FOLDER(files_of_others_are_left_alone),

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -61,6 +62,31 @@ static void what_is_read_is_written_as_the_same_text(void **state)
     }
 }
 
+static void place_is(const char *tables, uint64_t segment, uint64_t offset)
+{
+    char text[400];
+    struct state_data d = {0};
+    struct err e;
+    snprintf(text, sizeof text,
+             "{\"format\":2,\"pipeline\":\"m\",\"index_uuid\":\"u\",\"phase\":\"following\","
+             "\"tables\":{%s}}",
+             tables);
+    if (!state_parse(&d, text, strlen(text), &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(state_place(&d).segment, segment);
+    assert_int_equal(state_place(&d).offset, offset);
+    state_data_free(&d);
+}
+
+static void the_place_is_the_lowest_of_all_tables(void **state)
+{
+    (void)state;
+    place_is("", 0, 0);
+    place_is("\"a\":{\"cursor\":\"7\"}", 0, 0);
+    place_is("\"a\":{\"journal\":[2,900]},\"b\":{\"journal\":[3,4]},\"c\":{}", 2, 900);
+    place_is("\"a\":{\"journal\":[3,4]},\"b\":{\"journal\":[3,3]}", 3, 3);
+}
+
 static void fields_of_a_later_version_are_passed_over(void **state)
 {
     (void)state;
@@ -113,6 +139,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_read_is_written_as_the_same_text),
+        cmocka_unit_test(the_place_is_the_lowest_of_all_tables),
         cmocka_unit_test(fields_of_a_later_version_are_passed_over),
         cmocka_unit_test(a_cut_text_is_damaged_where_it_ends),
         cmocka_unit_test(every_allocation_may_fail),
