@@ -1,8 +1,11 @@
 /* cmd_state: the command "state": shows a pipeline's state, sets its watermark, or removes it. */
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/suggest.h"
 #include "cmd/commands.h"
+#include "cmd/state_reset.h"
+#include "cmd/state_show.h"
 #include "script/pipeline.h"
 #include "script/script.h"
 #include "store/state.h"
@@ -12,62 +15,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void show_table(const struct state_table *t)
+struct state_command {  /* filled by cli_parse */
+    struct cli_log log; /* first */
+    bool drop_slot;
+};
+
+static bool show(const struct pipeline *p, const struct state_command *o, const char *none,
+                 struct err *e)
 {
-    const struct checkpoint *m = &t->checkpoint;
-    printf("%-10s %s%s%s", t->name, m->at.cursor ? m->at.cursor : "from the beginning",
-           m->at.key ? ", up to key " : "", m->at.key ? m->at.key : "");
-    if (m->window.from.cursor && !position_same(&m->window.from, &m->at))
-        printf("; read again from %s", m->window.from.cursor);
-    if (m->fanout.cursor)
-        printf("; in progress: fan-out of changes up to %s", m->fanout.cursor);
-    printf("\n");
+    (void)o;
+    (void)none;
+    return state_show(p, e);
 }
 
-static void show_data(const struct state_data *d)
-{
-    char text[CLOCK_TEXT];
-    printf("pipeline   %s\n", d->pipeline);
-    printf("index      %s (%s)\n", d->index, d->index_uuid);
-    if (d->phase == STATE_SNAPSHOT)
-        printf("phase      snapshot: loaded up to key %s\n", d->after ? d->after : "(none yet)");
-    else
-        printf("phase      following\n");
-    printf("version    %lld\n", (long long)d->version);
-    printf("swept      %s\n", d->swept_us ? clock_text(d->swept_us, text) : "never");
-    printf("watermarks\n");
-    for (size_t i = 0; i < d->n_tables; i++)
-        show_table(&d->tables[i]);
-}
-
-static bool show(const struct pipeline *p, const char *none, struct err *e)
+static bool reset(const struct pipeline *p, const struct state_command *o, const char *none,
+                  struct err *e)
 {
     (void)none;
-    struct state_data d;
-    char text[CLOCK_TEXT];
-    if (!state_file_read(p->state, &d, e))
-        return false;
-    printf("state      %s\n", p->state);
-    if (d.phase == STATE_NEW) {
-        printf("phase      new: the file does not exist, the next run loads everything\n");
-    } else if (d.mtime_only) {
-        printf(
-            "phase      following: the file is empty, so its modification time is the watermark\n");
-        printf("watermark  %s\n", clock_text(d.mtime.us, text));
-    } else {
-        show_data(&d);
-    }
-    state_data_free(&d);
-    return true;
+    return state_reset(p, o->drop_slot, e);
 }
+
+/* ---- set ---- */
 
 /* Reads the time, or the number, that a user has set, as a cursor of the pipeline. utc: holds its
  * text. */
-static bool read_cursor(const struct state_data *d, const char *text, char utc[CLOCK_TEXT],
-                        struct position *at, struct err *e)
+static bool read_cursor(const struct pipeline *p, const struct state_data *d, const char *text,
+                        char utc[CLOCK_TEXT], struct position *at, struct err *e)
 {
     const struct position *root = d->n_tables > 0 ? &d->tables[0].checkpoint.at : NULL;
-    bool is_number = root && root->cursor && !root->has_us;
+    bool is_number = root && root->cursor && !root->has_us && !p->source.wal;
     *at = (struct position){.cursor = (char *)text};
     at->has_us = clock_parse(text, &at->us);
     if (at->has_us) /* in UTC: a timestamp column ignores a zone */
@@ -99,24 +75,44 @@ static bool move_to(struct state_data *d, const struct position *at, struct err 
     return ok || err_memory(e);
 }
 
-static bool set(const struct pipeline *p, const char *text, struct err *e)
+/* In the log no time is a place to go on from. What changed since then, and whatever else differs,
+ * is found by a sweep; the place in the journal stays. */
+static void owe_sweep(struct state_data *d)
 {
-    struct state_data d = {0};
-    struct position at;
-    char utc[CLOCK_TEXT];
-    struct state_file *s = state_file_open(p->state, e);
-    bool ok = s && state_file_read(p->state, &d, e) && read_cursor(&d, text, utc, &at, e) &&
-              move_to(&d, &at, e) && state_file_save(s, &d, e);
-    state_data_free(&d);
-    state_file_close(s);
-    return ok;
+    d->phase = STATE_FOLLOWING;
+    free(d->after);
+    free(d->sweep_after);
+    d->after = d->sweep_after = NULL;
+    d->sweep_again = false;
+    d->swept_us = 0;
 }
 
-static bool reset(const struct pipeline *p, const char *none, struct err *e)
+static bool change(const struct pipeline *p, struct state_data *d, const char *text, struct err *e)
 {
-    (void)none;
+    struct position at;
+    char utc[CLOCK_TEXT];
+    if (!read_cursor(p, d, text, utc, &at, e))
+        return false;
+    if (!p->source.wal)
+        return move_to(d, &at, e);
+    log_info("%s: capture from the log cannot go back to a time: instead, the next run compares "
+             "every row with the index (a sweep)",
+             p->name);
+    if (d->n_tables == 0)
+        return move_to(d, &at, e); /* an empty file of that time has the same effect */
+    owe_sweep(d);
+    return true;
+}
+
+static bool set(const struct pipeline *p, const struct state_command *o, const char *text,
+                struct err *e)
+{
+    struct state_data d = {0};
+    (void)o;
     struct state_file *s = state_file_open(p->state, e);
-    bool ok = s && state_file_remove(s, e);
+    bool ok = s && state_file_read(p->state, &d, e) && change(p, &d, text, e) &&
+              state_file_save(s, &d, e);
+    state_data_free(&d);
     state_file_close(s);
     return ok;
 }
@@ -126,7 +122,8 @@ static bool reset(const struct pipeline *p, const char *none, struct err *e)
 static const struct action {
     const char *name;
     int words; /* its own, the script, and perhaps a time */
-    bool (*act)(const struct pipeline *p, const char *time, struct err *e);
+    bool (*act)(const struct pipeline *p, const struct state_command *o, const char *time,
+                struct err *e);
 } actions[] = {{"show", 2, show}, {"set", 3, set}, {"reset", 2, reset}};
 enum { ACTIONS = sizeof actions / sizeof *actions };
 
@@ -164,26 +161,42 @@ static bool check_words(int n, char **words, struct err *e)
     return err_hint(e, "etl-engine state show|set|reset SCRIPT [TIME]");
 }
 
+static bool check_options(const struct state_command *o, const char *action, struct err *e)
+{
+    if (!o->drop_slot || strcmp(action, "reset") == 0)
+        return true;
+    err_set(e, ERR_USAGE, "option --drop-slot is for state reset");
+    return err_hint(e, "etl-engine state reset --drop-slot SCRIPT");
+}
+
 static int state_main(const struct cli_call *call, struct err *e)
 {
     struct script_text text = {0};
     struct script *script = NULL;
     struct pipeline pipeline = {0};
     char **words = call->words;
-    bool ok = script_text_read(&text, words[1], e) && (script = script_open(&text, e)) &&
-              pipeline_read(&pipeline, script, e) &&
-              find_action(words[0])->act(&pipeline, words[2], e);
+    const struct state_command *o = call->options;
+    bool ok = check_options(o, words[0], e) && script_text_read(&text, words[1], e) &&
+              (script = script_open(&text, e)) && pipeline_read(&pipeline, script, e) &&
+              find_action(words[0])->act(&pipeline, o, words[2], e);
     pipeline_free(&pipeline);
     script_close(script);
     script_text_free(&text);
     return ok ? EXIT_DONE : cli_fail(e);
 }
 
+static const struct cli_option options[] = {
+    {"drop-slot", 0, NULL, CLI_FLAG, offsetof(struct state_command, drop_slot), 0, 0,
+     "reset: also drop the slot and the publication of a capture from the log"},
+    {0},
+};
+
 const struct cli_command cmd_state = {
     .name = "state",
     .usage = "state show|set|reset SCRIPT [TIME]",
     .summary = "Shows how far a pipeline has come, sets its watermark to TIME, or forgets both.",
-    .size = sizeof(struct cli_log),
+    .options = options,
+    .size = sizeof(struct state_command),
     .check_words = check_words,
     .main = state_main,
 };

@@ -351,14 +351,10 @@ static bool check_rejected(struct reindex *x, struct err *e)
     return err_hint(e, "correct the script or the rows, and reindex again; or --allow-rejected");
 }
 
-/* "etl_movies_reindex"; a long name is cut. */
 static bool set_slot(struct pipeline *p, struct err *e)
 {
-    enum { LONGEST = 63 };
-    static const char suffix[] = "_reindex";
-    char *slot;
-    int most = LONGEST - (int)sizeof suffix + 1;
-    if (asprintf(&slot, "%.*s%s", most, p->source.slot, suffix) < 0)
+    char *slot = run_reindex_slot(p->source.slot);
+    if (!slot)
         return err_memory(e);
     free(p->source.slot);
     p->source.slot = slot;

@@ -55,6 +55,15 @@ bool run_captures(const struct run *r)
            !r->options.since;
 }
 
+char *run_reindex_slot(const char *slot)
+{
+    enum { LONGEST = 63 };
+    static const char suffix[] = "_reindex";
+    char *name;
+    int most = LONGEST - (int)sizeof suffix + 1;
+    return asprintf(&name, "%.*s%s", most, slot, suffix) < 0 ? NULL : name;
+}
+
 char *run_journal_prefix(const char *state)
 {
     char *prefix;
