@@ -161,10 +161,20 @@ def new_database(template="template1"):
     return Database(name)
 
 
+def dropped(name):
+    """False: a process still reads a slot of it. (Other slots go with their database.)"""
+    administrate(f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{name}'")
+    try:
+        administrate(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    except psycopg2.errors.ObjectInUse:
+        return False
+    return True
+
+
 def drop(database):
     database.close()
     private.POSTGRES.running() or private.POSTGRES.up()
-    administrate(f"DROP DATABASE IF EXISTS {database.name} WITH (FORCE)")
+    tools.wait_until(lambda: dropped(database.name), timeout=60)
 
 
 @pytest.fixture
