@@ -171,7 +171,7 @@ def test_a_state_that_was_touched_or_is_of_a_poll_owes_a_sweep(engine, pg, searc
     ok(engine(things))
     assert show(engine, things)["sweep"].startswith("none is owed")
     polls = script(pipeline(), "polls.lua")
-    assert show(engine, polls)["slot"] == "etl_things may be left: this pipeline captured from the log before"
+    assert show(engine, polls)["left"] == "slot etl_things, from which changes were captured before"
     ok(engine(polls))
     assert "watermarks" in show(engine, polls)
     assert show(engine, things)["sweep"] == "owed: the next run compares every row with the index"
@@ -224,13 +224,22 @@ def test_a_slot_in_use_is_not_dropped_nor_anything_else(engine, pg, search_one, 
 def test_drop_slot_works_for_a_script_that_polls_again(engine, pg, search_one, things, script):
     ok(engine(things))
     polls = script(pipeline(), "polls.lua")
-    assert "stay on the server" in ok(engine("state", "reset", polls)).stderr
+    assert "slot 'etl_things' of before stays on the server" in ok(engine("state", "reset", polls)).stderr
     ok(engine(things))
     ok(engine(polls))
     assert slots(pg) == [SLOT]
     ok(engine("state", "reset", "--drop-slot", polls))
     assert not is_there(pg, engine)
     assert ok(engine("state", "reset", polls)).stderr == ""  # it never captured
+
+
+def test_drop_slot_drops_that_of_the_state_too(engine, pg, search_one, things, script):
+    ok(engine(things))
+    other = script(captured().replace("capture =", 'slot = "other", capture =', 1))
+    assert show(engine, other)["left"] == "slot etl_things, from which changes were captured before"
+    result = ok(engine("state", "reset", "--drop-slot", other))
+    assert "there is no slot 'other'" in result.stderr and "dropped slot 'etl_things'" in result.stderr
+    assert slots(pg) == [] and not os.path.exists(engine.state) and not journal(engine)
 
 
 @pytest.mark.parametrize("script_polls", [False, True])
