@@ -57,7 +57,7 @@ static bool drop_slot(const struct pipeline *p, struct pg *pg, const char *name,
 
 enum { OURS, OF_REINDEX, BEFORE, SLOTS };
 
-/* The pipeline's slot, the one of a reindex that was killed, and the one of the state, if the script
+/* The pipeline's slot, that of a reindex that was killed, and that of the state, if the script
  * names another one now. */
 static bool drop_slots(const struct pipeline *p, const char *before, struct pg *pg, struct err *e)
 {

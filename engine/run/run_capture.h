@@ -49,8 +49,8 @@ bool run_drop_capture(struct run *r, struct err *e);
 
 /* Warns, once, of the slot that is left if the script captured before, and polls now. */
 void run_warn_left_capture(struct run *r);
-/* "etl_movies_reindex": the slot that a reindex has while it lasts; a long name is cut. Owned by the
- * caller; NULL: no memory. */
+/* "etl_movies_reindex": the slot that a reindex has while it lasts; a long name is cut. Owned by
+ * the caller; NULL: no memory. */
 char *run_reindex_slot(const char *slot);
 /* The prefix of the journal of a pipeline with this state file; owned by the caller; NULL: no
  * memory. */
