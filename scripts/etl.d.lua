@@ -4,7 +4,9 @@
 
 -- -------------------------------------------------------------------------------------- the script
 
----The table that a script returns. Write `---@type etl.Pipeline` above `return {`.
+---The table that a script returns. Write `---@type etl.Pipeline` above `return {`. A script may
+---also return a list of such tables, `return { films, persons }`, with different names, states and
+---indexes: they run in one process.
 ---@class etl.Pipeline
 ---@field name string               the pipeline's name, for messages and the state
 ---@field source etl.Source         the rows to read

@@ -29,7 +29,7 @@ OPTIONS = [
         ([], "no script given"),
         (["run"], "no script given"),
         (["--full"], "no script given"),
-        ([MOVIES, "scripts/genres.lua"], "more than one script given"),
+        (["reindex", MOVIES, "scripts/genres.lua"], "more than one script given"),
         ([MOVIES, "--nonsense"], "unknown option '--nonsense'"),
         ([MOVIES, "--folow"], "unknown option '--folow', did you mean '--follow'?"),
         ([MOVIES, "--key=a"], "unknown option '--key=a', did you mean '--keys'?"),

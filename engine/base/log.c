@@ -28,7 +28,8 @@ static const char *const names[] = {"error", "warn", "info", "debug"};
 static const char *const colors[] = {"\x1b[31m", "\x1b[33m", "", "\x1b[2m"};
 
 static struct log_options how = {.level = LOG_INFO}; /* read-only once threads have started */
-static _Thread_local char thread[16];
+static bool naming;                                  /* likewise */
+static _Thread_local char thread[16], pipeline[64];
 /* guards `status`, and every write */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char status[STATUS];
@@ -46,6 +47,16 @@ bool log_enabled(enum log_level level)
 void log_thread(const char *name)
 {
     snprintf(thread, sizeof thread, "%s", name ? name : "");
+}
+
+void log_pipeline(const char *name)
+{
+    snprintf(pipeline, sizeof pipeline, "%s", name ? name : "");
+}
+
+void log_name_pipelines(void)
+{
+    naming = true;
 }
 
 /* Makes the text one line of valid UTF-8: control characters (also those of two bytes) become
@@ -84,6 +95,10 @@ static void add_json(struct buf *b, enum log_level level, const char *message, c
     char time[CLOCK_TEXT];
     buf_addf(b, "{\"time\":\"%s\",\"level\":\"%s\"", clock_text(clock_wall_us(), time),
              names[level]);
+    if (pipeline[0]) {
+        buf_adds(b, ",\"pipeline\":");
+        json_add_string(b, pipeline, strlen(pipeline));
+    }
     if (thread[0]) {
         buf_adds(b, ",\"worker\":");
         json_add_string(b, thread, strlen(thread));
@@ -97,6 +112,12 @@ static void add_json(struct buf *b, enum log_level level, const char *message, c
     buf_adds(b, "}\n");
 }
 
+static bool begins_with_name(const char *message)
+{
+    size_t len = strlen(pipeline);
+    return strncmp(message, pipeline, len) == 0 && message[len] == ':';
+}
+
 static void add_text(struct buf *b, enum log_level level, const char *message)
 {
     char time[CLOCK_TEXT];
@@ -106,6 +127,8 @@ static void add_text(struct buf *b, enum log_level level, const char *message)
              names[level], color[0] ? "\x1b[0m" : "");
     if (thread[0])
         buf_addf(b, "%-3s ", thread);
+    if (naming && pipeline[0] && !begins_with_name(message))
+        buf_addf(b, "%s: ", pipeline);
     buf_addf(b, "%s\n", message);
 }
 

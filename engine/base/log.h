@@ -9,8 +9,8 @@
  *     log_warn("document '%s' rejected: %s", key, reason);
  *
  * text:  2026-11-24T12:01:07.123Z warn  w2  document '7' rejected: ...
- * json:  {"time":"2026-11-24T12:01:07.123456Z","level":"warn","worker":"w2","message":"document '7'
- *        rejected: ..."}
+ * json:  {"time":"2026-11-24T12:01:07.123456Z","level":"warn","pipeline":"movies","worker":"w2",
+ *        "message":"document '7' rejected: ..."}
  */
 #pragma once
 #include <stdbool.h>
@@ -30,6 +30,11 @@ void log_setup(const struct log_options *options);
 bool log_enabled(enum log_level level);
 /* Sets the calling thread's name in its lines ("w1"); copied, at most 15 bytes. NULL: none. */
 void log_thread(const char *name);
+/* Sets the pipeline of the calling thread's lines; copied, at most 63 bytes. NULL: none. */
+void log_pipeline(const char *name);
+/* From now on text lines name the pipeline, too, unless they begin with it. Called before any
+ * thread starts. */
+void log_name_pipelines(void);
 
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)

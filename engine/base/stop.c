@@ -43,12 +43,12 @@ bool stop_init(struct err *e)
     return catch (SIGPIPE, SIG_IGN, e) && catch (SIGINT, on_stop, e) && catch (SIGTERM, on_stop, e);
 }
 
-static atomic_bool reload;
+static atomic_uint reloads;
 
 static void on_reload(int sig)
 {
     (void)sig;
-    atomic_store(&reload, true);
+    atomic_fetch_add(&reloads, 1);
 }
 
 bool stop_catch_reload(struct err *e)
@@ -56,9 +56,9 @@ bool stop_catch_reload(struct err *e)
     return catch (SIGHUP, on_reload, e);
 }
 
-bool stop_reload_asked(void)
+unsigned stop_reloads(void)
 {
-    return atomic_exchange(&reload, false);
+    return atomic_load(&reloads);
 }
 
 int stop_asked(void)

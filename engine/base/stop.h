@@ -34,7 +34,8 @@ enum stop_wait stop_wait_fd(int fd, short events, int64_t timeout_ms);
 
 /* From now on SIGHUP asks for a reload, and does not end the process. */
 bool stop_catch_reload(struct err *e);
-bool stop_reload_asked(void); /* whether a SIGHUP came since the last call */
+/* How many SIGHUPs have come. */
+unsigned stop_reloads(void);
 
 /* Sets ERR_STOPPED with the signal's name. Always returns false. */
 bool stop_err(struct err *e);

@@ -189,6 +189,11 @@ int cli_fail(const struct err *e)
         log_info("%s", e->text);
     else
         log_fatal(e);
+    return cli_status(e);
+}
+
+int cli_status(const struct err *e)
+{
     switch (e->kind) {
     case ERR_USAGE:
         return EXIT_WRONG_USAGE;

@@ -69,6 +69,9 @@ bool cli_parse(const struct cli_command *c, struct cli_line *line, void *options
 /* Prints e as the command's last message, and returns the exit status for it. */
 int cli_fail(const struct err *e);
 
+/* The exit status for e. */
+int cli_status(const struct err *e);
+
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2, EXIT_GAVE_UP = 3, EXIT_REJECTED = 4 };
 
 /* How to log: the options that every command has besides its own. A command's struct begins with

@@ -6,6 +6,8 @@
 #include "cmd/commands.h"
 #include "flow/tally.h"
 #include "model/batch.h"
+#include "model/keylist.h"
+#include "run/pipelines.h"
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
 #include "store/keyfile.h"
@@ -121,15 +123,14 @@ static bool read_request(struct run *r, struct err *e)
 
 /* ---- the command ---- */
 
-static int run_main(const struct cli_call *call, struct err *e)
+static int run_one(const struct run_command *o, const char *ref, bool terminal, struct err *e)
 {
-    const struct run_command *o = call->options;
     struct run r = {.options = o->run,
-                    .terminal = call->terminal,
+                    .terminal = terminal,
                     .servers.give_up_after = (double)o->run.give_up_after,
                     .started_us = clock_mono_us()};
     /* Keys are read before signals are caught: reading a terminal or a pipe may take for ever. */
-    bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, call->words[0], e);
+    bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, ref, e);
     uint64_t rejected = tally_counts(r.work.flow.tally).rejected;
     run_close(&r);
     if (!ok)
@@ -137,10 +138,69 @@ static int run_main(const struct cli_call *call, struct err *e)
     return rejected > 0 ? EXIT_REJECTED : EXIT_DONE;
 }
 
+/* The worst one: what the user has to correct comes first. */
+static int worst(int a, int b)
+{
+    static const int order[] = {EXIT_DONE, EXIT_REJECTED, EXIT_GAVE_UP, EXIT_FAILED,
+                                EXIT_WRONG_USAGE};
+    int status = EXIT_DONE;
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (order[i] == a || order[i] == b)
+            status = order[i];
+    return status;
+}
+
+static int status_of(const struct pipeline_outcome *outcomes, size_t n)
+{
+    int status = EXIT_DONE;
+    for (size_t i = 0; i < n; i++) {
+        const struct pipeline_outcome *o = &outcomes[i];
+        if (!o->ok && o->error.kind == ERR_STOPPED)
+            return cli_fail(&o->error);
+        status = worst(status, !o->ok            ? cli_status(&o->error)
+                               : o->rejected > 0 ? EXIT_REJECTED
+                                                 : EXIT_DONE);
+    }
+    return status;
+}
+
+static int run_several(const struct run_command *o, const struct keylist *refs, struct err *e)
+{
+    struct pipeline_outcome *outcomes = calloc(refs->n, sizeof *outcomes);
+    bool ok =
+        (outcomes || err_memory(e)) && stop_init(e) && pipelines_run(&o->run, refs, outcomes, e);
+    int status = ok ? status_of(outcomes, refs->n) : cli_fail(e);
+    free(outcomes);
+    return status;
+}
+
+static int run_main(const struct cli_call *call, struct err *e)
+{
+    const struct run_command *o = call->options;
+    struct keylist refs = {0};
+    int status;
+    if (!pipelines_expand(call->words, &refs, e))
+        status = cli_fail(e);
+    else if (refs.n == 1)
+        status = run_one(o, refs.keys[0], call->terminal, e);
+    else
+        status = run_several(o, &refs, e);
+    keylist_free(&refs);
+    return status;
+}
+
+static bool check_words(int n, char **words, struct err *e)
+{
+    (void)words;
+    return n > 0 || err_set(e, ERR_USAGE, "no script given") ||
+           err_hint(e, "etl-engine run --help");
+}
+
 const struct cli_command cmd_run = {
     .name = "run",
-    .usage = "[run] SCRIPT [options]",
+    .usage = "[run] SCRIPT... [options]",
     .summary = "Brings the index up to date with the script's rows, then exits.",
+    .check_words = check_words,
     .options = options,
     .defaults = &(const struct run_command){.run.workers = 2},
     .size = sizeof(struct run_command),

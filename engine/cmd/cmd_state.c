@@ -177,7 +177,8 @@ static int state_main(const struct cli_call *call, struct err *e)
     char **words = call->words;
     const struct state_command *o = call->options;
     bool ok = check_options(o, words[0], e) && script_text_read(&text, words[1], e) &&
-              (script = script_open(&text, e)) && pipeline_read(&pipeline, script, e) &&
+              script_choose(&text, e) && (script = script_open(&text, e)) &&
+              pipeline_read(&pipeline, script, e) &&
               find_action(words[0])->act(&pipeline, o, words[2], e);
     pipeline_free(&pipeline);
     script_close(script);

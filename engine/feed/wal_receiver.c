@@ -329,6 +329,7 @@ static void *run(void *arg)
     struct err e = {0};
     struct retry retry;
     log_thread("wal");
+    log_pipeline(r->config.pipeline);
     retry_start(&retry, r->config.give_up_after);
     retry.over = is_stopping;
     retry.arg = r;

@@ -24,6 +24,7 @@ struct wal_keys;
 struct wal_receiver;
 
 struct wal_receiver_config { /* all borrowed, until wal_receiver_stop */
+    const char *pipeline;    /* its name, for the log */
     struct pg_server *server;
     const char *slot, *publication;
     uint64_t from; /* the position that the state knows; the slot's own, if that is higher */

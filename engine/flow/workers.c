@@ -44,6 +44,7 @@ static void *work(void *arg)
     struct queue *queue = w->flow->queue;
     struct err e = {0};
     log_thread(t->name);
+    log_pipeline(w->config->pipeline->name);
     bool ok = worker_open(w, &e);
     while (ok && (w->batch = next_batch(w))) {
         ok = worker_load(w, &e);

@@ -146,7 +146,7 @@ static bool read_main(struct reindex *x, struct err *e)
     err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", x->main_path,
             d->pipeline, name_of(x));
     return err_hint(e, "if '%s' was renamed: etl-engine run %s --take-over", d->pipeline,
-                    x->run.user.text.path);
+                    x->run.user.text.ref);
 }
 
 /* ---- which index ---- */
@@ -525,7 +525,7 @@ static bool work(void *arg, struct err *e)
     if (run_captures(r) && !run_drop_capture(r, ok ? e : &ignored)) {
         log_warn("%s: slot '%s' stays on the server, and holds back its log until 'etl-engine "
                  "reindex %s' has ended",
-                 name_of(x), r->user.pipeline.source.slot, r->user.text.path);
+                 name_of(x), r->user.pipeline.source.slot, r->user.text.ref);
         return false;
     }
     return ok;

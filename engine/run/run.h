@@ -20,6 +20,7 @@
  *     run_follow                keeps the index in sync
  *     run_execute               the hooks before and after, and the summary
  *     run_pipeline, reindex     what the commands call
+ *     pipelines                 several of them in one process
  */
 #pragma once
 #include "feed/feed.h"
@@ -82,7 +83,8 @@ struct run_work {
 
 struct run {
     struct run_options options;
-    bool terminal; /* a progress line may be drawn on stderr */
+    bool terminal;    /* a progress line may be drawn on stderr */
+    unsigned reloads; /* of stop_reloads: those that the script has followed */
     int64_t started_us;
     struct batch *keys; /* owned; of --keys or --keys-from; NULL: neither was given */
     struct run_script user;

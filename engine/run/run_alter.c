@@ -43,8 +43,7 @@ static bool open_successor(void *arg, struct err *e)
     struct successor *s = arg;
     struct run *r = s->run;
     run_close_script(&s->script); /* of the try before */
-    return run_open_script(&s->script, r->user.text.path, e) &&
-           run_check_reload(r, &s->script, e) &&
+    return run_open_script(&s->script, r->user.text.ref, e) && run_check_reload(r, &s->script, e) &&
            run_bind_script(&s->script, &r->servers.pool, &r->work.progress.expected, e) &&
            run_fit_index(r, &s->script, e);
 }

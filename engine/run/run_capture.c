@@ -383,6 +383,7 @@ static bool start(struct opening *o, struct err *e)
     struct run *r = o->run;
     struct run_capture *c = o->capture;
     const struct wal_receiver_config config = {
+        .pipeline = name_of(r),
         .server = &r->servers.pg,
         .slot = slot_of(r),
         .publication = r->user.pipeline.source.publication,

@@ -153,7 +153,7 @@ static bool resume(struct following *f, bool reloaded, struct err *e)
     coordinator_must_save(&r->work.coordinator); /* or a crash forgets the sweep */
     schedule_sweep(f);
     if (reloaded) {
-        log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.path);
+        log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.ref);
         report_sweeps(r);
         if (r->user.pipeline.sweep == 0 && !r->capture) /* else a sweep compares all documents */
             run_warn_script(r);
@@ -191,7 +191,7 @@ static bool reload(struct following *f, struct err *e)
     struct run *r = f->run;
     struct run_script fresh = {0};
     struct err why;
-    bool ok = run_open_script(&fresh, r->user.text.path, &why) &&
+    bool ok = run_open_script(&fresh, r->user.text.ref, &why) &&
               run_check_reload(r, &fresh, &why) &&
               run_bind_script(&fresh, &r->servers.pool, &r->work.progress.expected, &why) &&
               (r->index.replaced || run_fit_index(r, &fresh, &why));
@@ -253,6 +253,15 @@ static bool run_checks(struct following *f, int64_t now, struct err *e)
     return true;
 }
 
+/* Also by a signal that came during the load. */
+static bool is_reload_asked(struct run *r)
+{
+    unsigned reloads = stop_reloads();
+    bool asked = reloads != r->reloads;
+    r->reloads = reloads;
+    return asked;
+}
+
 static bool take_round(struct following *f, struct err *e)
 {
     struct run *r = f->run;
@@ -264,7 +273,7 @@ static bool take_round(struct following *f, struct err *e)
         f->poll_at_us = now + (int64_t)(r->user.pipeline.poll_interval * 1e6);
         run_feeds_poll_again(&f->feeds, r);
     }
-    if (!run_checks(f, now, e) || !advance_sweep(f, e) || (stop_reload_asked() && !reload(f, e)) ||
+    if (!run_checks(f, now, e) || !advance_sweep(f, e) || (is_reload_asked(r) && !reload(f, e)) ||
         !coordinator_round(&r->work.coordinator, &moved, e))
         return false;
     warn_regularly(f, now);

@@ -72,13 +72,13 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
             return false;
         pipeline_at_line(e, p, found->of_settings ? p->sink.settings_line : p->sink.mappings_line);
         return err_hint(e, "etl-engine reindex %s builds a new index in place of this one",
-                        s->text.path);
+                        s->text.ref);
     }
     r->index.filtered = found->filtered;
     if (*found->lacks)
         log_warn("index '%s' was not created by etl-engine and differs from the script (%s); using "
                  "it as it is; 'etl-engine reindex %s' builds a new one",
-                 r->index.info.name, found->lacks, s->text.path);
+                 r->index.info.name, found->lacks, s->text.ref);
     if (found->added)
         log_info("added new fields from the script to the mapping of index '%s'",
                  r->index.info.name);

@@ -1,6 +1,7 @@
 #include "run/run_open.h"
 
 #include "base/err.h"
+#include "base/log.h"
 #include "feed/chunk_size.h"
 #include "flow/flow.h"
 #include "model/batch.h"
@@ -17,8 +18,10 @@ bool run_open(struct run *r, const char *path, struct err *e)
 {
     bool (*open)(struct run_script *, const char *, struct err *) =
         r->options.dry_run ? run_open_script_dry : run_open_script;
-    return open(&r->user, path, e) &&
-           (!r->options.follow || run_can_follow(&r->user.pipeline, e)) &&
+    if (!open(&r->user, path, e))
+        return false;
+    log_pipeline(r->user.pipeline.name);
+    return (!r->options.follow || run_can_follow(&r->user.pipeline, e)) &&
            run_open_servers(&r->servers, &r->user.pipeline, r->options.dry_run, e) &&
            run_open_rest(r, e);
 }

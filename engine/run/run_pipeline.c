@@ -58,5 +58,6 @@ static bool work(void *arg, struct err *e)
 
 bool run_pipeline(struct run *r, const char *path, struct err *e)
 {
+    r->reloads = stop_reloads();
     return run_open(r, path, e) && run_execute(r, work, r, e);
 }

@@ -7,7 +7,8 @@
 /* missing: see pipeline_read_dry. */
 static bool read_script(struct run_script *s, const char *path, struct err *missing, struct err *e)
 {
-    return script_text_read(&s->text, path, e) && (s->script = script_open(&s->text, e)) &&
+    return script_text_read(&s->text, path, e) && script_choose(&s->text, e) &&
+           (s->script = script_open(&s->text, e)) &&
            pipeline_read_dry(&s->pipeline, s->script, missing, e) &&
            fingerprint_read(s->script, &s->pipeline, s->fingerprint, e);
 }

@@ -153,7 +153,7 @@ void run_warn_script(const struct run *r)
         return;
     log_warn("%s: the script has changed since index '%s' was loaded: a document stays as it is "
              "until its row changes; to rebuild all documents: --full, or 'etl-engine reindex %s'",
-             r->user.pipeline.name, r->index.info.name, r->user.text.path);
+             r->user.pipeline.name, r->index.info.name, r->user.text.ref);
 }
 
 void run_warn_repeated(struct run *r)

@@ -21,8 +21,9 @@ const char *pipeline_join(const struct pipeline_reading *r, const char *name,
 
 int pipeline_line_of(const struct pipeline_reading *r, const char *name)
 {
-    char path[PIPELINE_PATH];
-    return script_lines_find(r->text->text.data, r->text->text.len, pipeline_join(r, name, path));
+    char path[PIPELINE_PATH], whole[SCRIPT_TEXT_PATH];
+    return script_lines_find(r->text->text.data, r->text->text.len,
+                             script_text_field(r->text, pipeline_join(r, name, path), whole));
 }
 
 /* Raises "FILE:LINE: MESSAGE"; line 0: without. */

@@ -106,9 +106,9 @@ static void read_slot(lua_State *L, const struct pipeline_reading *r, const char
 /* The line on which a string's text begins, or its field, where it is not written as one string. */
 static int text_line(const struct pipeline_reading *r, const char *name)
 {
-    char path[PIPELINE_PATH];
-    int line =
-        script_lines_text(r->text->text.data, r->text->text.len, pipeline_join(r, name, path));
+    char path[PIPELINE_PATH], whole[SCRIPT_TEXT_PATH];
+    int line = script_lines_text(r->text->text.data, r->text->text.len,
+                                 script_text_field(r->text, pipeline_join(r, name, path), whole));
     return line > 0 ? line : pipeline_line_of(r, name);
 }
 
@@ -421,7 +421,9 @@ static void check_left_out(lua_State *L, const struct pipeline_reading *r,
                            const struct pipeline_field *f)
 {
     const struct buf *text = &r->text->text;
-    if (f->type == PIPELINE_DOCUMENT && script_lines_has(text->data, text->len, f->name))
+    char whole[SCRIPT_TEXT_PATH];
+    if (f->type == PIPELINE_DOCUMENT &&
+        script_lines_has(text->data, text->len, script_text_field(r->text, f->name, whole)))
         pipeline_wrong_type(L, r, f->name, "a table of fields or a function");
 }
 

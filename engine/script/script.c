@@ -1,11 +1,14 @@
 #include "base/err.h"
+#include "base/suggest.h"
 #include "lua/lua_etl.h"
 #include "lua/lua_values.h"
 #include "lua/sandbox_stdlib.h"
+#include "model/keylist.h"
 #include "script/script_internal.h"
 
 #include <lauxlib.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char
     document_key; /* of the registry; the table itself is kept by the script's address */
@@ -18,24 +21,57 @@ static int last_line(const struct buf *text)
     return lines;
 }
 
-/* Everything of script_open that may raise. */
-static int open_body(lua_State *L)
+/* Runs the file, and pushes the table that it returned. */
+static void run_file(lua_State *L, const struct script_text *t)
 {
-    struct script *s = lua_touserdata(L, 1);
-    const struct buf *text = &s->source->text;
-    sandbox_stdlib_open(L, s->source->path);
+    sandbox_stdlib_open(L, t->path);
     lua_values_open(L);
     lua_etl_open(L);
-    sandbox_compile(L, text->data ? text->data : "", text->len);
+    sandbox_compile(L, t->text.data ? t->text.data : "", t->text.len);
     lua_call(L, 0, 1);
     if (lua_type(L, -1) != LUA_TTABLE) {
         const char *what = lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1);
         lua_pushfstring(L,
                         "%s:%d: script returned %s%s, expected a table: return { name = ..., "
                         "source = ..., ... }",
-                        s->source->path, last_line(text), lua_isnil(L, -1) ? "" : "a ", what);
-        return lua_error(L);
+                        t->path, last_line(&t->text), lua_isnil(L, -1) ? "" : "a ", what);
+        lua_error(L);
     }
+}
+
+/* Whether the table on top of the stack is a list of pipelines. */
+static bool is_list(lua_State *L)
+{
+    bool list = lua_rawgeti(L, -1, 1) == LUA_TTABLE;
+    lua_pop(L, 1);
+    return list;
+}
+
+/* Replaces the list on top of the stack by the pipeline that is meant. */
+static void choose_entry(lua_State *L, const struct script_text *t)
+{
+    if (t->entry == 0 && is_list(L)) {
+        lua_pushfstring(L,
+                        "%s returns several pipelines: name the one that is meant, as in %s#NAME",
+                        t->path, t->path);
+        lua_error(L);
+    }
+    if (t->entry == 0)
+        return;
+    if (lua_rawgeti(L, -1, (lua_Integer)t->entry) != LUA_TTABLE) {
+        lua_pushfstring(L, "%s: pipeline %d of the list is %s, not a table", t->path, (int)t->entry,
+                        luaL_typename(L, -1));
+        lua_error(L);
+    }
+    lua_remove(L, -2);
+}
+
+/* Everything of script_open that may raise. */
+static int open_body(lua_State *L)
+{
+    struct script *s = lua_touserdata(L, 1);
+    run_file(L, s->source);
+    choose_entry(L, s->source);
     lua_pushliteral(L, "document");
     lua_rawget(L, -2);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &document_key);
@@ -99,6 +135,69 @@ struct script *script_open(const struct script_text *t, struct err *e)
         return NULL;
     }
     return s;
+}
+
+/* ---- a script that returns several pipelines ---- */
+
+struct listing {
+    const struct script_text *text;
+    struct keylist *names;
+    bool no_memory;
+};
+
+static void add_name(lua_State *L, struct listing *l, lua_Integer i)
+{
+    const char *file = l->text->path;
+    if (lua_rawgeti(L, -1, i) != LUA_TTABLE)
+        luaL_error(L, "%s: pipeline %d of the list is %s, not a table", file, (int)i,
+                   luaL_typename(L, -1));
+    lua_pushliteral(L, "name");
+    if (lua_rawget(L, -2) != LUA_TSTRING)
+        luaL_error(L, "%s: pipeline %d of the list has no name", file, (int)i);
+    const char *name = lua_tostring(L, -1);
+    for (size_t k = 0; k < l->names->n; k++)
+        if (strcmp(l->names->keys[k], name) == 0)
+            luaL_error(L, "%s: two pipelines of the list have the name '%s'", file, name);
+    l->no_memory |= !keylist_add(l->names, name);
+    lua_pop(L, 2);
+}
+
+static int list_body(lua_State *L)
+{
+    struct listing *l = lua_touserdata(L, 1);
+    run_file(L, l->text);
+    if (!is_list(L))
+        return 0;
+    for (lua_Integer i = 1, n = (lua_Integer)lua_rawlen(L, -1); i <= n; i++)
+        add_name(L, l, i);
+    return 0;
+}
+
+bool script_list(const struct script_text *t, struct keylist *names, struct err *e)
+{
+    struct listing l = {.text = t, .names = names};
+    struct sandbox *sandbox = sandbox_new(t->path, e);
+    bool ok = sandbox && sandbox_load(sandbox, list_body, &l, e);
+    sandbox_free(sandbox);
+    return ok && (!l.no_memory || err_memory(e));
+}
+
+bool script_choose(struct script_text *t, struct err *e)
+{
+    struct keylist names = {0};
+    if (!t->name)
+        return true;
+    bool ok = script_list(t, &names, e);
+    for (size_t i = 0; ok && i < names.n; i++)
+        if (strcmp(names.keys[i], t->name) == 0)
+            t->entry = i + 1;
+    if (ok && t->entry == 0) {
+        const char *near = suggest(t->name, (const char *const *)names.keys, names.n);
+        ok = err_set(e, ERR_USAGE, "%s has no pipeline '%s'%s%s%s", t->path, t->name,
+                     near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+    }
+    keylist_free(&names);
+    return ok;
 }
 
 void script_close(struct script *s)

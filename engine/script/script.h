@@ -20,8 +20,14 @@
 
 struct buf;
 struct err;
+struct keylist;
 struct script;
 
+/* Adds the names of the pipelines that the script returns as a list; none: it returns one pipeline,
+ * not in a list. */
+bool script_list(const struct script_text *t, struct keylist *names, struct err *e);
+/* Finds the pipeline that t->name names, if it names one. */
+bool script_choose(struct script_text *t, struct err *e);
 /* Runs the file; what it returned is kept. t: borrowed. NULL, ERR_USAGE: "FILE:LINE: ..." */
 struct script *script_open(const struct script_text *t, struct err *e);
 void script_close(struct script *s);                                          /* NULL is fine */

@@ -6,18 +6,45 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum { TEXT_MAX = 16 << 20 }; /* bytes of a script's file */
 
-bool script_text_read(struct script_text *t, const char *path, struct err *e)
+const char *script_text_field(const struct script_text *t, const char *path,
+                              char out[SCRIPT_TEXT_PATH])
 {
-    *t = (struct script_text){.path = strdup(path)};
+    if (t->entry == 0)
+        return path;
+    snprintf(out, SCRIPT_TEXT_PATH, "[%zu]%s%s", t->entry, *path && *path != '[' ? "." : "", path);
+    return out;
+}
+
+/* "tenants.lua#acme" is a file, unless there is one of that whole name. */
+static bool take_ref(struct script_text *t, const char *ref)
+{
+    t->ref = strdup(ref);
+    char *hash = t->ref ? strrchr(t->ref, '#') : NULL;
+    if (hash && access(ref, F_OK) != 0) {
+        t->path = strndup(t->ref, (size_t)(hash - t->ref));
+        t->name = hash + 1;
+    } else {
+        t->path = strdup(ref);
+    }
+    return t->ref && t->path;
+}
+
+bool script_text_read(struct script_text *t, const char *ref, struct err *e)
+{
+    *t = (struct script_text){0};
     buf_init(&t->text, TEXT_MAX);
-    if (!t->path)
+    if (!take_ref(t, ref)) {
+        script_text_free(t);
         return err_memory(e);
+    }
+    const char *path = t->path;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     enum file_end end = fd < 0 ? FILE_ERROR : file_read(fd, &t->text);
     int reason = errno;
@@ -43,6 +70,7 @@ bool script_text_read(struct script_text *t, const char *path, struct err *e)
 void script_text_free(struct script_text *t)
 {
     free(t->path);
+    free(t->ref);
     buf_free(&t->text);
     *t = (struct script_text){0};
 }

@@ -94,9 +94,10 @@ static const char *join(const char *path, char out[PATH + 16])
 /* 0: not known */
 static int line_of(const struct template *t, const char *path)
 {
-    char whole[PATH + 16];
+    char field[PATH + 16], whole[SCRIPT_TEXT_PATH];
     const struct buf *text = &t->source->text;
-    return script_lines_find(text->data ? text->data : "", text->len, join(path, whole));
+    return script_lines_find(text->data ? text->data : "", text->len,
+                             script_text_field(t->source, join(path, field), whole));
 }
 
 static const char *where(const struct reading *r, char out[PATH + 16])

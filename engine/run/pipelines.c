@@ -1,0 +1,205 @@
+#include "run/pipelines.h"
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "base/text.h"
+#include "flow/tally.h"
+#include "model/keylist.h"
+#include "run/run_open.h"
+#include "run/run_pipeline.h"
+#include "run/run_script.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In seconds, of a pipeline that has failed. */
+static const double FIRST_WAIT = 1, LONGEST_WAIT = 300;
+enum {
+    STEADY_US = 10 * 60 * 1000 * 1000
+}; /* a run that lasted so long was not a failure at once */
+
+struct member {
+    const struct run_options *options;
+    const char *ref;                  /* borrowed */
+    char *name;                       /* owned */
+    struct pipeline_outcome *outcome; /* borrowed */
+    pthread_t thread;
+    bool started;
+};
+
+/* ---- which pipelines ---- */
+
+static bool add_refs(const char *path, struct keylist *refs, struct err *e)
+{
+    struct script_text text;
+    struct keylist names = {0};
+    if (!script_text_read(&text, path, e))
+        return false;
+    bool ok = text.name || script_list(&text, &names, e);
+    if (ok && names.n == 0)
+        ok = keylist_add(refs, path) || err_memory(e);
+    for (size_t i = 0; ok && i < names.n; i++) {
+        char *ref;
+        ok = asprintf(&ref, "%s#%s", path, names.keys[i]) >= 0 || err_memory(e);
+        if (ok) {
+            ok = keylist_add(refs, ref) || err_memory(e);
+            free(ref);
+        }
+    }
+    keylist_free(&names);
+    script_text_free(&text);
+    return ok;
+}
+
+bool pipelines_expand(char *const *scripts, struct keylist *refs, struct err *e)
+{
+    for (; *scripts; scripts++)
+        if (!add_refs(*scripts, refs, e))
+            return false;
+    return true;
+}
+
+/* ---- what they must not share ---- */
+
+static bool refuse(const char *field, const char *value, const struct run_script *a,
+                   const struct run_script *b, struct err *e)
+{
+    return err_set(e, ERR_USAGE, "%s and %s have the same %s '%s'", a->text.ref, b->text.ref, field,
+                   value);
+}
+
+static bool check_pair(const struct run_script *a, const struct run_script *b, struct err *e)
+{
+    const struct pipeline *p = &a->pipeline, *q = &b->pipeline;
+    if (strcmp(p->name, q->name) == 0)
+        return refuse("name", p->name, a, b, e);
+    if (strcmp(p->state, q->state) == 0)
+        return refuse("state", p->state, a, b, e);
+    if (strcmp(p->sink.index, q->sink.index) == 0 && strcmp(p->sink.url, q->sink.url) == 0)
+        return refuse("index", p->sink.index, a, b, e);
+    if (p->source.wal && q->source.wal && strcmp(p->source.slot, q->source.slot) == 0)
+        return refuse("slot", p->source.slot, a, b, e);
+    return true;
+}
+
+static bool check_members(struct member *members, size_t n, struct err *e)
+{
+    struct run_script *scripts = calloc(n, sizeof *scripts);
+    bool ok = scripts || err_memory(e);
+    for (size_t i = 0; ok && i < n; i++) {
+        ok = run_open_script(&scripts[i], members[i].ref, e) &&
+             (text_set(&members[i].name, scripts[i].pipeline.name) || err_memory(e));
+        for (size_t k = 0; ok && k < i; k++)
+            ok = check_pair(&scripts[k], &scripts[i], e);
+    }
+    for (size_t i = 0; scripts && i < n; i++)
+        run_close_script(&scripts[i]);
+    free(scripts);
+    return ok;
+}
+
+static bool check_options(const struct run_options *o, struct err *e)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } rows[] = {{"--dry-run", o->dry_run},     {"--keys", o->keys},
+                {"--keys-from", o->keys_from}, {"--limit", o->limit > 0},
+                {"--since", o->since},         {"--dead-letters", o->dead_letters}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].given)
+            return err_set(e, ERR_USAGE, "option %s takes one pipeline", rows[i].name);
+    return true;
+}
+
+/* ---- one of them ---- */
+
+static bool run_once(struct member *m, struct err *e)
+{
+    struct run r = {.options = *m->options,
+                    .servers.give_up_after = (double)m->options->give_up_after,
+                    .started_us = clock_mono_us()};
+    bool ok = run_pipeline(&r, m->ref, e);
+    m->outcome->rejected = tally_counts(r.work.flow.tally).rejected;
+    run_close(&r);
+    return ok;
+}
+
+static void log_failure(const struct err *e)
+{
+    log_error("%s%s%s%s", e->text, *e->hint ? " (hint: " : "", e->hint, *e->hint ? ")" : "");
+}
+
+/* Whatever has failed: a table may be made again, a script corrected. False: a stop was asked,
+ * which *e says then. */
+static bool wait_for_next(struct backoff *b, struct err *e)
+{
+    e->kind = ERR_PASSING;
+    double wait = backoff_failed(b, e);
+    log_warn("starting again in %.0f s", wait);
+    return stop_sleep((int64_t)ceil(wait * 1000)) || stop_err(e);
+}
+
+static void *run_member(void *arg)
+{
+    struct member *m = arg;
+    struct pipeline_outcome *out = m->outcome;
+    const struct backoff_policy policy = {.generator = BACKOFF_EXPO,
+                                          .factor = FIRST_WAIT,
+                                          .max_value = LONGEST_WAIT,
+                                          .jitter = BACKOFF_NO_JITTER};
+    struct backoff b;
+    log_pipeline(m->name);
+    backoff_start(&b, &policy, 0);
+    for (;;) {
+        int64_t began = clock_mono_us();
+        out->ok = run_once(m, &out->error);
+        if (out->ok || out->error.kind == ERR_STOPPED)
+            return NULL;
+        log_failure(&out->error);
+        if (!m->options->follow)
+            return NULL;
+        if (clock_mono_us() - began > STEADY_US)
+            backoff_start(&b, &policy, 0);
+        if (!wait_for_next(&b, &out->error))
+            return NULL;
+    }
+}
+
+/* ---- all of them ---- */
+
+static void run_members(struct member *members, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct member *m = &members[i];
+        m->started = pthread_create(&m->thread, NULL, run_member, m) == 0;
+        if (!m->started)
+            err_set(&m->outcome->error, ERR_FINAL, "cannot start a thread for '%s'", m->name);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (members[i].started)
+            pthread_join(members[i].thread, NULL);
+}
+
+bool pipelines_run(const struct run_options *options, const struct keylist *refs,
+                   struct pipeline_outcome *outcomes, struct err *e)
+{
+    struct member *members = calloc(refs->n, sizeof *members);
+    bool ok = members || err_memory(e);
+    for (size_t i = 0; ok && i < refs->n; i++)
+        members[i] =
+            (struct member){.options = options, .ref = refs->keys[i], .outcome = &outcomes[i]};
+    ok = ok && check_options(options, e) && check_members(members, refs->n, e);
+    if (ok) {
+        log_name_pipelines();
+        run_members(members, refs->n);
+    }
+    for (size_t i = 0; members && i < refs->n; i++)
+        free(members[i].name);
+    free(members);
+    return ok;
+}

@@ -1,0 +1,33 @@
+/* pipelines: several pipelines in one process, each in a thread of its own.
+ *
+ * Uses     run_pipeline, backoff, stop, log.
+ * Threads  the caller's, which waits, and one for each pipeline. They share the signals and the
+ *          log.
+ * Promise  a pipeline that fails does not touch the others. With --follow it is tried again, after
+ *          a wait that grows to five minutes; without, the others still come to their end. No two
+ *          of them have the same name, state, index or slot.
+ */
+#pragma once
+#include "base/err.h"
+#include "run/run.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct keylist;
+
+struct pipeline_outcome {
+    bool ok;
+    uint64_t rejected; /* documents */
+    struct err error;  /* if not ok; it is logged already, unless it is ERR_STOPPED */
+};
+
+/* Replaces each script that returns a list by its pipelines, PATH#NAME. False, ERR_USAGE: a script
+ * cannot be read. */
+bool pipelines_expand(char *const *scripts, struct keylist *refs, struct err *e);
+
+/* Runs the pipelines to their end. outcomes: one for each. False: e says why none was started;
+ * ERR_USAGE: two of them exclude each other, or an option is for one pipeline alone. */
+bool pipelines_run(const struct run_options *options, const struct keylist *refs,
+                   struct pipeline_outcome *outcomes, struct err *e);
