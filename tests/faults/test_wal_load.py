@@ -158,7 +158,7 @@ def test_stopped_while_the_slot_is_being_made(shop):
             engine = shop.start()
             wait_until(lambda: "open transaction" in engine.stderr, timeout=60, what="a line about it")
             shop.stop()
-            assert shop.slot("true") is None
+            wait_until(lambda: shop.slot("true") is None, timeout=60, what="no slot")
         early.commit()
     shop.follow()
     shop.wait_true()
