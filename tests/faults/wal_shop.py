@@ -430,7 +430,7 @@ class Writer(threading.Thread):
                     self.transaction(connection)
                 except psycopg2.Error:  # a deadlock, a duplicate key, a server that is away
                     self.failures += 1
-                    with contextlib.suppress(psycopg2.Error):
+                    with contextlib.suppress(psycopg2.Error, AttributeError):
                         connection.rollback()
                     if connection is None or connection.closed:
                         connection = None
