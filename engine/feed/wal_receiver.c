@@ -284,13 +284,20 @@ static void set_connection(struct wal_receiver *r, struct pg_replication *connec
     pg_replication_end(old);
 }
 
+/* Also one that was restored from a backup. */
 static bool is_same_server(struct wal_receiver *r, struct err *e)
 {
     const char *server = pg_replication_server(r->connection);
     if (!r->server && !(r->server = strdup(server)))
         return err_memory(e);
-    return strcmp(r->server, server) == 0 ||
-           err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
+    if (strcmp(r->server, server) != 0)
+        return err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
+    uint64_t known = journal_lsn(r->config.journal);
+    if (pg_replication_position(r->connection) < known)
+        return err_set(e, ERR_FINAL, "the server's log ends before what was read of it");
+    if (r->complete > known)
+        r->complete = known;
+    return true;
 }
 
 /* One connection, from its start to its end. */

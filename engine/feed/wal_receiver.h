@@ -27,7 +27,7 @@ struct wal_receiver_config { /* all borrowed, until wal_receiver_stop */
     const char *pipeline;    /* its name, for the log */
     struct pg_server *server;
     const char *slot, *publication;
-    uint64_t from; /* the position that the state knows; the slot's own, if that is higher */
+    uint64_t from;             /* the slot's own position, if that is higher */
     struct journal *journal;   /* it appends and syncs */
     struct wal_keys *keys;     /* its own, as long as it runs */
     const char *const *labels; /* of the journal's records, for each table of keys */

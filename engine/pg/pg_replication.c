@@ -27,7 +27,8 @@ struct pg_replication {
     struct pg *pg; /* owned */
     int wake;      /* readable once pg_replication_interrupt was called */
     char server[SERVER_TEXT];
-    char *copy; /* libpq's: what the last message lies in */
+    uint64_t position; /* of its log, when the connection began */
+    char *copy;        /* libpq's: what the last message lies in */
     uint64_t confirmed;
 };
 
@@ -127,7 +128,14 @@ static bool set_up(struct pg_replication *r, struct err *e)
     return ok && !stop_asked();
 }
 
-enum identity_column { IDENTITY_SYSTEM, IDENTITY_TIMELINE };
+static bool damaged(struct err *e)
+{
+    return err_set(e, ERR_PASSING,
+                   "could not read the log: the server sent a message that "
+                   "replication does not have");
+}
+
+enum identity_column { IDENTITY_SYSTEM, IDENTITY_TIMELINE, IDENTITY_POSITION };
 
 static bool identify(struct pg_replication *r, struct err *e)
 {
@@ -137,13 +145,20 @@ static bool identify(struct pg_replication *r, struct err *e)
     for (PGresult *res; ok && pg_wait_ready(r->pg, e) && (res = PQgetResult(r->pg->conn));
          PQclear(res)) {
         ok = (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1 &&
-              PQnfields(res) > IDENTITY_TIMELINE) ||
+              PQnfields(res) > IDENTITY_POSITION) ||
              start_error(r, res, e);
-        if (ok)
-            snprintf(r->server, sizeof r->server, "%s-%s", PQgetvalue(res, 0, IDENTITY_SYSTEM),
-                     PQgetvalue(res, 0, IDENTITY_TIMELINE));
+        if (!ok)
+            continue;
+        snprintf(r->server, sizeof r->server, "%s-%s", PQgetvalue(res, 0, IDENTITY_SYSTEM),
+                 PQgetvalue(res, 0, IDENTITY_TIMELINE));
+        ok = pg_lsn_read(PQgetvalue(res, 0, IDENTITY_POSITION), &r->position) || damaged(e);
     }
     return ok && !stop_asked();
+}
+
+uint64_t pg_replication_position(const struct pg_replication *r)
+{
+    return r->position;
 }
 
 const char *pg_replication_server(const struct pg_replication *r)
@@ -198,13 +213,6 @@ void pg_replication_end(struct pg_replication *r)
 }
 
 /* ---- messages ---- */
-
-static bool damaged(struct err *e)
-{
-    return err_set(e, ERR_PASSING,
-                   "could not read the log: the server sent a message that "
-                   "replication does not have");
-}
 
 static bool read_message(struct pg_replication *r, size_t len, struct pg_replication_message *m,
                          struct err *e)

@@ -51,6 +51,8 @@ void pg_replication_end(struct pg_replication *r);
 /* Which server answers: the cluster's system identifier and its timeline, "7712683974535949944-1".
  * Positions of another one mean nothing. Borrowed. */
 const char *pg_replication_server(const struct pg_replication *r);
+/* How far its log went when the connection began. */
+uint64_t pg_replication_position(const struct pg_replication *r);
 
 /* The next message; waits for wait_ms at most. False: the connection is of no use any more
  * (ERR_PASSING: it was lost, or the server shuts down), or a stop was asked. */

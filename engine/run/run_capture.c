@@ -289,6 +289,36 @@ static bool note_position(struct opening *o, struct err *e)
            (journal_append(j, &record, e) && journal_sync(j, e));
 }
 
+/* A server that was restored from a copy of its folder has the same name, timeline and slot. */
+static bool check_position(struct opening *o, struct err *e)
+{
+    uint64_t position;
+    if (!source_capture_position(o->pg, &position, e))
+        return false;
+    if (position >= journal_lsn(o->capture->journal))
+        return true;
+    set_why(o, "the server's log ends before what was read of it: the database was set back");
+    o->is_other_server = true;
+    return true;
+}
+
+static bool open_files(struct opening *o, struct journal_position from, struct err *e)
+{
+    struct run_capture *c = o->capture;
+    if (!o->is_other_server) {
+        if (!(c->journal = journal_open(c->prefix, from, e)) || !check_position(o, e))
+            return false;
+        if (!o->is_other_server)
+            return true;
+        journal_close(c->journal);
+        c->journal = NULL;
+    }
+    /* the transactions in it may not have happened here */
+    from = highest_place(&o->run->state.data);
+    from = journal_is_before(from, o->floor) ? o->floor : from;
+    return journal_remove(c->prefix, e) && (c->journal = journal_open(c->prefix, from, e));
+}
+
 static bool open_journal(struct opening *o, struct err *e)
 {
     struct run_capture *c = o->capture;
@@ -299,13 +329,7 @@ static bool open_journal(struct opening *o, struct err *e)
         set_why(o, "the state was set to an earlier time");
     else if (from.segment == 0)
         set_why(o, "the state has no place in the log");
-    if (o->is_other_server) { /* the transactions in it may not have happened here */
-        from = highest_place(d);
-        from = journal_is_before(from, o->floor) ? o->floor : from;
-        if (!journal_remove(c->prefix, e))
-            return false;
-    }
-    if (!(c->journal = journal_open(c->prefix, from, e)))
+    if (!open_files(o, from, e))
         return false;
     uint64_t known = journal_lsn(c->journal);
     snprintf(why, sizeof why,
@@ -387,7 +411,7 @@ static bool start(struct opening *o, struct err *e)
         .server = &r->servers.pg,
         .slot = slot_of(r),
         .publication = r->user.pipeline.source.publication,
-        .from = journal_lsn(c->journal),
+        .from = o->slot.confirmed,
         .journal = c->journal,
         .keys = c->keys,
         .labels = c->labels,
