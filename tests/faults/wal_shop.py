@@ -139,11 +139,12 @@ class Shop:
     def kill(self):
         """SIGKILL. It still ran: --follow never ends by itself."""
         self.assert_alive()
-        self.said.append(self.running.kill().stderr)
+        done, self.running = self.running.kill(), None
+        self.said.append(done.stderr)
 
     def stop(self):
         self.assert_alive()
-        done = self.running.stop()
+        done, self.running = self.running.stop(), None
         self.said.append(done.stderr)
         assert done.returncode == 143, done
         return done
