@@ -347,7 +347,8 @@ def search_one(machine):
 
 def clean_env():
     """Ours, without what would change the engine's or psql's behaviour."""
-    ours = ("PG", "ETL_", "ELASTICSEARCH_", "AWS_", "CREDENTIALS_DIRECTORY", "DATABASE_URL", "FILE_PATH_STATE", "NO_COLOR")
+    ours = ("PG", "ETL_", "ELASTICSEARCH_", "AWS_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "DATABASE_URL",
+            "FILE_PATH_STATE", "NO_COLOR")
     return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 

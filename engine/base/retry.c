@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/stop.h"
 
 #include <assert.h>
@@ -20,6 +21,7 @@ static void log_wait(const struct backoff_details *d, void *arg)
     const char *hint = d->tries == 1 ? d->error->hint : ""; /* logged once, not with every try */
     log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "",
              hint, hint[0] ? ")" : "");
+    notify_status("%s; trying again", d->error->text);
 }
 
 static void log_success(const struct backoff_details *d, void *arg)

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/watchdog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -97,18 +98,18 @@ static int64_t deadline(int64_t timeout_ms)
 /* For poll: rounded up, to avoid a busy loop in the last part of a millisecond. */
 static int ms_until(int64_t end)
 {
-    if (end == INT64_MAX)
-        return -1;
-    int64_t us = end - clock_mono_us();
-    if (us <= 0)
+    int64_t us = end == INT64_MAX ? -1 : end - clock_mono_us();
+    if (end != INT64_MAX && us <= 0)
         return 0;
-    return us / 1000 >= INT_MAX ? INT_MAX : (int)((us + 999) / 1000);
+    int64_t ms = watchdog_nap_ms(us < 0 ? -1 : (us - 1) / 1000 + 1);
+    return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
 enum stop_wait stop_wait_fd(int fd, short events, int64_t timeout_ms)
 {
     int64_t end = deadline(timeout_ms);
     for (;;) {
+        watchdog_sign();
         struct pollfd fds[2] = {{.fd = wake[0], .events = POLLIN}, {.fd = fd, .events = events}};
         int n = poll(fds, 2, ms_until(end)); /* ignores an fd below 0 */
         if (stop_asked())

@@ -1,10 +1,10 @@
 /* stop: the signals that end the process, and every wait.
  *
- * Uses     clock, err.
+ * Uses     clock, err, watchdog.
  * Threads  any. The signal handler only sets a flag and writes to a pipe. The pipe is never read,
  *          so it wakes every wait.
  * Promise  SIGINT and SIGTERM end every wait, because each wait polls the pipe. The second signal
- *          ends the process at once.
+ *          ends the process at once. Who waits here gives watchdog its signs.
  */
 #pragma once
 #include <stdbool.h>

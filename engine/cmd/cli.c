@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/stop.h"
 #include "base/suggest.h"
 
@@ -189,6 +190,7 @@ int cli_fail(const struct err *e)
         log_info("%s", e->text);
     else
         log_fatal(e);
+    notify_status("%s", e->text);
     return cli_status(e);
 }
 

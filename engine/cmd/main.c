@@ -1,6 +1,7 @@
 /* main: chooses the command. */
 #include "base/err.h"
 #include "base/suggest.h"
+#include "base/watchdog.h"
 #include "cmd/commands.h"
 
 #include <fcntl.h>
@@ -67,6 +68,7 @@ int main(int argc, char **argv)
 {
     struct err e;
     occupy_standard_files();
+    watchdog_init();
     if (argc < 2) {
         err_set(&e, ERR_USAGE, "no script given");
         err_hint(&e, "etl-engine --help");

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "es/es_nodes.h"
 #include "es/es_url.h"
 #include "es/gzip.h"
@@ -353,11 +354,12 @@ static bool drive(struct es *es, CURLMcode *failed)
         int64_t left = end == INT64_MAX ? 10000 : (end - clock_mono_us() + 999) / 1000;
         if (left <= 0)
             return false;
+        watchdog_sign();
         /* The pipe stays readable for ever: once a stop was noticed, it must not wake us again. */
         struct curl_waitfd wake = {.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
         bool listen = !stopping && wake.fd >= 0;
         *failed = curl_multi_poll(es->multi, &wake, listen ? 1 : 0,
-                                  (int)(left < 10000 ? left : 10000), NULL);
+                                  (int)watchdog_nap_ms(left < 10000 ? left : 10000), NULL);
         if (*failed != CURLM_OK)
             return true;
     }

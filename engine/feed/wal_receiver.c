@@ -7,6 +7,7 @@
 #include "base/repeats.h"
 #include "base/retry.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "feed/wal_keys.h"
 #include "pg/pg_replication.h"
 #include "pg/pgoutput.h"
@@ -259,6 +260,7 @@ static bool receive(struct wal_receiver *r, struct err *e)
 {
     struct pg_replication_message m;
     while (!r->stopping) {
+        watchdog_sign();
         if (!pg_replication_next(r->connection, WAIT_MS, &m, e))
             return false;
         if (m.kind == PG_REPLICATION_DATA && !take_data(r, &m, e))
@@ -335,8 +337,10 @@ static void *run(void *arg)
     struct wal_receiver *r = arg;
     struct err e = {0};
     struct retry retry;
+    struct watchdog_task task;
     log_thread("wal");
     log_pipeline(r->config.pipeline);
+    watchdog_begin(&task, "wal");
     retry_start(&retry, r->config.give_up_after);
     retry.over = is_stopping;
     retry.arg = r;
@@ -344,6 +348,7 @@ static void *run(void *arg)
     while (!r->stopping && !(ok = connect_and_receive(r, &retry, &e)))
         if (r->stopping || !retry_again(&retry, &e))
             break;
+    watchdog_end(&task);
     pthread_mutex_lock(&r->lock);
     r->ended = true;
     if (!ok && !r->stopping)
@@ -397,6 +402,7 @@ void wal_receiver_stop(struct wal_receiver *r)
     if (r->connection)
         pg_replication_interrupt(r->connection);
     pthread_mutex_unlock(&r->lock);
+    watchdog_rest();
     pthread_join(r->thread, NULL);
     free_receiver(r);
 }

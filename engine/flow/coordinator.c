@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
+#include "base/watchdog.h"
 #include "feed/feed.h"
 #include "flow/dead_keys.h"
 #include "flow/flow.h"
@@ -202,6 +203,7 @@ static void release_idle(struct coordinator *c)
 bool coordinator_round(struct coordinator *c, bool *moved, struct err *e)
 {
     *moved = false;
+    watchdog_sign();
     for (size_t i = 0; i < c->n_lanes; i++) {
         struct coordinator_lane *l = &c->lanes[i];
         struct batch *b;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/notify.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 enum {
     DRAW_US = 250 * 1000,      /* often enough to be seen moving */
     LOG_US = 30 * 1000 * 1000, /* rarely enough not to fill a journal */
+    TELL_US = 2 * 1000 * 1000, /* somebody looks at it once in a while */
 };
 
 char *progress_number(uint64_t n, char out[PROGRESS_TEXT])
@@ -52,13 +54,39 @@ static void describe(const struct progress *p, uint64_t done, double rate, char 
              per_second, clock_duration((int64_t)(remaining * 1e6), left));
 }
 
+/* What others have said meanwhile, of a server that does not answer, stays until something moves. */
+static void tell(struct progress *p, const struct counts *c, uint64_t done, int64_t now)
+{
+    char line[300], documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT];
+    if (now - p->told_us < TELL_US || (p->told_us && p->told_done == done))
+        return;
+    p->told_us = now;
+    p->told_done = done;
+    if (p->following)
+        snprintf(line, sizeof line, "%s: following: %s indexed, %s deleted, %s rejected", p->name,
+                 progress_count(c->indexed, "document", documents),
+                 progress_number(c->deleted, deleted), progress_number(c->rejected, rejected));
+    else
+        describe(p, done, (double)done * 1e6 / (double)(now - p->started_us + 1), line,
+                 sizeof line);
+    notify_status("%s", line);
+}
+
+void progress_follow(struct progress *p)
+{
+    p->terminal = false;
+    p->following = true;
+    p->told_us = 0;
+}
+
 void progress_show(struct progress *p, const struct counts *counts)
 {
     int64_t now = clock_mono_us();
+    uint64_t done = counts->indexed + counts->deleted + counts->superseded + counts->rejected;
+    tell(p, counts, done, now);
     if (now - p->shown_us < (p->terminal ? DRAW_US : LOG_US))
         return;
     p->shown_us = now;
-    uint64_t done = counts->indexed + counts->deleted + counts->superseded + counts->rejected;
     char line[300];
     describe(p, done, (double)done * 1e6 / (double)(now - p->started_us + 1), line, sizeof line);
     if (p->terminal)

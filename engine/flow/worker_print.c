@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
 #include "flow/tally.h"
@@ -50,6 +51,7 @@ bool worker_print(struct worker *w, struct err *e)
 {
     struct buf *b = w->config->output == WORKER_BULK ? bulk_body(w->bulk) : &w->output;
     bool ok = true;
+    watchdog_rest(); /* another worker prints */
     if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
         ok = write_out(w, b->data, b->len, e);
     tally_add(w->flow->tally, &(struct counts){.bytes = b->len});

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "flow/dead_keys.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
@@ -146,6 +147,7 @@ static bool load_rows(struct worker *w, struct pg *pg, struct err *e)
         if (!row)
             return true;
         w->attempt.took.rows++;
+        watchdog_sign(); /* document() may take its time for each row */
         if (!load_row(w, row, e))
             return false;
     }

@@ -3,6 +3,7 @@
 #include "base/alike.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/watchdog.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
 #include "flow/throttle.h"
@@ -18,6 +19,7 @@ enum { IDLE_MS = 2000 }; /* without work, until a worker gives up its connection
 
 struct worker_thread {
     struct worker worker;
+    struct watchdog_task task; /* while it has a batch */
     pthread_t thread;
     char name[16]; /* in the log */
 };
@@ -47,7 +49,9 @@ static void *work(void *arg)
     log_pipeline(w->config->pipeline->name);
     bool ok = worker_open(w, &e);
     while (ok && (w->batch = next_batch(w))) {
+        watchdog_begin(&t->task, t->name);
         ok = worker_load(w, &e);
+        watchdog_end(&t->task);
         if (ok && !queue_ended(queue))
             queue_ack(queue, w->batch);
         else
@@ -104,6 +108,7 @@ void workers_join(struct workers *w)
 {
     if (!w)
         return;
+    watchdog_rest();
     for (int i = 0; i < w->started; i++)
         pthread_join(w->threads[i].thread, NULL);
     throttle_free(w->throttle);

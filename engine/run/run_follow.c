@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/stop.h"
 #include "feed/feed.h"
 #include "flow/queue.h"
@@ -191,6 +192,7 @@ static bool reload(struct following *f, struct err *e)
     struct run *r = f->run;
     struct run_script fresh = {0};
     struct err why;
+    notify_reloading();
     bool ok = run_open_script(&fresh, r->user.text.ref, &why) &&
               run_check_reload(r, &fresh, &why) &&
               run_bind_script(&fresh, &r->servers.pool, &r->work.progress.expected, &why) &&
@@ -202,6 +204,8 @@ static bool reload(struct following *f, struct err *e)
     else
         ok = true;
     run_close_script(&fresh);
+    if (ok)
+        notify_ready();
     return ok;
 }
 
@@ -307,7 +311,7 @@ bool run_follow(struct run *r, struct err *e)
         log_info("%s: following, every %g s", r->user.pipeline.name,
                  r->user.pipeline.poll_interval);
     run_warn_repeated(r); /* of the load */
-    r->work.progress.terminal = false;
+    progress_follow(&r->work.progress);
     quiesce_allow(r->state.file);
     report_sweeps(r);
     schedule_sweep(&f);

@@ -1,7 +1,9 @@
 #include "run/run_pipeline.h"
 
 #include "base/err.h"
+#include "base/notify.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "flow/queue.h"
 #include "run/run.h"
 #include "run/run_alter.h"
@@ -41,12 +43,16 @@ static bool work(void *arg, struct err *e)
     /* a reload that is asked for during the load waits for its end */
     bool ok = (!r->options.follow || stop_catch_reload(e)) &&
               run_patiently(r, run_open_capture, e) && run_patiently(r, run_guard, e);
+    if (ok) /* both servers have answered; a first load may take hours */
+        notify_ready();
     while (ok && !(ok = load(r, e)) && run_recover_altered(r, e))
         ok = true;
     if (!ok)
         queue_fail(r->work.flow.queue, e);
     else if (r->options.follow)
         ok = run_follow(r, e);
+    if (stop_asked())
+        notify_stopping();
     run_close_capture(r);
     run_stop_workers(r);
     if (ok || e->kind == ERR_STOPPED)
@@ -58,6 +64,10 @@ static bool work(void *arg, struct err *e)
 
 bool run_pipeline(struct run *r, const char *path, struct err *e)
 {
+    struct watchdog_task task;
     r->reloads = stop_reloads();
-    return run_open(r, path, e) && run_execute(r, work, r, e);
+    watchdog_begin(&task, "main");
+    bool ok = run_open(r, path, e) && run_execute(r, work, r, e);
+    watchdog_end(&task);
+    return ok;
 }
