@@ -71,7 +71,7 @@ void notify_watchdog(void)
     tell("WATCHDOG=1");
 }
 
-/* A line break would begin another message, and a character that was cut makes all of it invalid. */
+/* A line break would begin another message; a character that was cut makes all of it invalid. */
 static void clean(char *text)
 {
     size_t len = strlen(text), at = len;

@@ -3,8 +3,9 @@
  *
  * Uses     clock, log, notify.
  * Threads  any.
- * Promise  a thread that hangs is not covered up by the others. Waiting for a server is not hanging:
- *          every wait that a signal ends gives signs, too. Without WATCHDOG_USEC nothing happens.
+ * Promise  a thread that hangs is not covered up by the others. Waiting for a server is not
+ *          hanging: every wait that a signal ends gives signs, too. Without WATCHDOG_USEC
+ *          nothing happens.
  *
  *     struct watchdog_task task;
  *     watchdog_begin(&task, "w1");

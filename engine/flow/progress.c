@@ -54,7 +54,7 @@ static void describe(const struct progress *p, uint64_t done, double rate, char 
              per_second, clock_duration((int64_t)(remaining * 1e6), left));
 }
 
-/* What others have said meanwhile, of a server that does not answer, stays until something moves. */
+/* What others have said meanwhile, of a server that is down, stays until something moves. */
 static void tell(struct progress *p, const struct counts *c, uint64_t done, int64_t now)
 {
     char line[300], documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT];
