@@ -131,8 +131,10 @@ bool run_bind_capture(struct run *r, struct err *e)
 static void owe_sweep(struct run *r, const char *why)
 {
     bool loading = r->state.data.phase == STATE_NEW || run_why_full(r);
-    if (!loading) /* else everything is read anyway */
-        log_warn("%s: %s: a sweep finds what the log does not tell", name_of(r), why);
+    bool first = !r->state.data.slot; /* it captures for the first time: as the user wanted */
+    if (!loading)                     /* else everything is read anyway */
+        log_line(first ? LOG_INFO : LOG_WARN, "%s: %s: a sweep finds what the log does not tell",
+                 name_of(r), why);
     run_state_owe_sweep(&r->state);
     if (r->work.coordinator.lanes)
         coordinator_must_save(&r->work.coordinator);
@@ -215,10 +217,12 @@ static void warn_left_slot(const struct run *r, const char *why)
              name_of(r), why, slot, slot);
 }
 
-/* The script names another slot than before. */
+/* The script names another slot than before, or captured from none. */
 static void compare_slot(struct opening *o)
 {
     const char *before = o->run->state.data.slot;
+    if (!before && !o->run->state.data.mtime.cursor)
+        set_why(o, "changes were polled until now");
     if (!before || strcmp(before, slot_of(o->run)) == 0)
         return;
     warn_left_slot(o->run, "the script names another slot than before");
