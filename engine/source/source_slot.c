@@ -6,6 +6,7 @@
 #include "source/source_capture.h"
 #include "source/source_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- the slot ---- */
@@ -67,8 +68,20 @@ static void report_writers(const char *slot, struct pg *pg)
     PQclear(res);
 }
 
-static bool explain_slot(const char *slot, struct err *e)
+/* The role as SQL names it, into out. */
+static void read_role(struct pg *pg, char *out, size_t size)
 {
+    struct err ignored; /* it is only a hint */
+    PGresult *res;
+    snprintf(out, size, "...");
+    if (source_ask_row(pg, "SELECT pg_catalog.quote_ident(current_user)", 1, &res, &ignored))
+        snprintf(out, size, "%s", PQgetvalue(res, 0, 0));
+    PQclear(res);
+}
+
+static bool explain_slot(const char *slot, struct pg *pg, struct err *e)
+{
+    char role[140];
     struct err cause = *e;
     if (strstr(cause.text, "all replication slots are in use"))
         return err_set(e, ERR_USAGE, "cannot create slot '%s': %s", slot, cause.text) ||
@@ -77,11 +90,11 @@ static bool explain_slot(const char *slot, struct err *e)
     if (cause.kind != ERR_FINAL)
         return err_wrap(e, "could not create slot '%s'", slot);
     err_set(e, ERR_USAGE, "cannot create slot '%s': %s", slot, cause.text);
+    read_role(pg, role, sizeof role);
     return err_hint(e,
-                    "the role that source.url names needs REPLICATION: ALTER ROLE ... "
-                    "REPLICATION; or a superuser runs: SELECT "
-                    "pg_create_logical_replication_slot('%s', 'pgoutput')",
-                    slot);
+                    "a superuser runs: ALTER ROLE %s REPLICATION; managed servers have a role for "
+                    "it, such as rds_replication",
+                    role);
 }
 
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e)
@@ -96,7 +109,7 @@ bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e)
         "SELECT slot_name FROM pg_catalog.pg_create_logical_replication_slot($1, 'pgoutput'%s)",
         failover ? ", failover => NOT pg_catalog.pg_is_in_recovery()" : "");
     source_bind(&st, slot);
-    bool ok = source_run(pg, &st, &res, e) || explain_slot(slot, e);
+    bool ok = source_run(pg, &st, &res, e) || explain_slot(slot, pg, e);
     PQclear(res);
     return ok;
 }

@@ -371,10 +371,12 @@ static void who_may_not_make_a_slot_is_told_how(void **state)
     (void)state;
     struct script s;
     struct err e = {0};
+    char statement[100];
     open_script(&s, &poor, "product", 0);
     assert_false(source_capture_make_slot(s.pg, name, &e));
     assert_int_equal(e.kind, ERR_USAGE);
-    assert_non_null(strstr(e.hint, "REPLICATION"));
+    snprintf(statement, sizeof statement, "ALTER ROLE %s REPLICATION", name);
+    assert_non_null(strstr(e.hint, statement));
     close_script(&s);
 }
 
