@@ -210,6 +210,13 @@ int cli_status(const struct err *e)
     return EXIT_FAILED;
 }
 
+bool cli_wants_json(const char *format, bool *json, struct err *e)
+{
+    *json = format && strcmp(format, "json") == 0;
+    return *json || !format || strcmp(format, "text") == 0 ||
+           err_set(e, ERR_USAGE, "option --format takes 'text' or 'json', not '%s'", format);
+}
+
 /* *terminal: a progress line may be drawn. */
 static bool set_log_up(const struct cli_log *o, bool *terminal, struct err *e)
 {

@@ -72,7 +72,17 @@ int cli_fail(const struct err *e);
 /* The exit status for e. */
 int cli_status(const struct err *e);
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_WRONG_USAGE = 2, EXIT_GAVE_UP = 3, EXIT_REJECTED = 4 };
+enum {
+    EXIT_DONE = 0,
+    EXIT_FAILED = 1,
+    EXIT_WRONG_USAGE = 2,
+    EXIT_GAVE_UP = 3,
+    EXIT_REJECTED = 4,
+    EXIT_DIFFERENT = 5
+};
+
+/* Of an option --format: "text" or "json", or NULL. */
+bool cli_wants_json(const char *format, bool *json, struct err *e);
 
 /* How to log: the options that every command has besides its own. A command's struct begins with
  * it. */

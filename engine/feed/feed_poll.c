@@ -47,6 +47,7 @@ struct poll {
     size_t table;
     struct watermark_rule rule;
     struct position limit;        /* where to end; cursor NULL: with the last row */
+    int64_t limit_us;             /* the server's clock when the limit was read; 0: no limit */
     struct checkpoint checkpoint; /* once all that was read is acknowledged */
     struct source_report report;  /* of the last page */
     char *server;          /* owned; which server the transaction ids are of; NULL: not known */
@@ -114,6 +115,8 @@ static bool end_pass(struct poll *p)
     position_free(&p->checkpoint.pass);
     keyset_drop(p->memory, p->pass.generation); /* rows that were not read again never will be */
     p->began.sessions = p->sessions;
+    p->checkpoint.whole_us = p->limit_us ? p->limit_us : p->began.clock_us;
+    p->moved |= p->limit_us || p->feed.eager;
     return watermark_end_pass(&p->rule, &p->checkpoint, &p->began);
 }
 
@@ -405,11 +408,17 @@ static bool init(struct poll *p, const struct feed_poll_start *start, const stru
     fanout_table_init(&p->asked, &p->feed.origin, p->table);
     fanout_init(&p->fanout, is_related ? &p->asked.queries : NULL);
     p->memory = keyset_new(MEMORY);
-    if (start->last.cursor || !to_the_limit) /* else no row has a cursor */
+    bool any = start->last.cursor || !to_the_limit; /* else no row has a cursor */
+    if (any)
         begin_pass(p);
-    return p->memory && text_set(&p->server, start->server) &&
-           checkpoint_copy(&p->checkpoint, from) &&
-           (!to_the_limit || position_copy(&p->limit, &start->last)) && resume(p);
+    p->limit_us = to_the_limit ? start->report.watermark.clock_us : 0;
+    p->moved = !any;
+    bool ok = p->memory && text_set(&p->server, start->server) &&
+              checkpoint_copy(&p->checkpoint, from) &&
+              (!to_the_limit || position_copy(&p->limit, &start->last)) && resume(p);
+    if (!any)
+        p->checkpoint.whole_us = p->limit_us;
+    return ok;
 }
 
 struct feed *feed_poll(const struct feed_origin *origin, const struct feed_poll_start *start,
@@ -420,7 +429,11 @@ struct feed *feed_poll(const struct feed_origin *origin, const struct feed_poll_
         err_memory(e);
         return NULL;
     }
-    p->feed = (struct feed){*origin, poll_next, poll_again, poll_report, poll_free};
+    p->feed = (struct feed){.origin = *origin,
+                            .next = poll_next,
+                            .again = poll_again,
+                            .report = poll_report,
+                            .free = poll_free};
     p->table = start->table;
     if (init(p, start, from, to_the_limit))
         return &p->feed;

@@ -341,7 +341,8 @@ static bool is_behind(const struct feed_wal *w, enum feed_wal_lane lane)
 static bool should_pass(const struct feed_wal *w, enum feed_wal_lane lane)
 {
     bool changes = journal_is_before(w->passed[lane], w->changed) || w->told_us != time_of(w);
-    int64_t wait_us = w->limited ? 0 : changes ? PASS_CHANGES_US : PASS_NOTHING_US;
+    bool at_once = w->limited || w->lanes[lane].feed.eager;
+    int64_t wait_us = at_once ? 0 : changes ? PASS_CHANGES_US : PASS_NOTHING_US;
     return is_behind(w, lane) && clock_mono_us() - w->passed_us[lane] >= wait_us;
 }
 

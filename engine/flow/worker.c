@@ -111,6 +111,9 @@ bool worker_check_rejected(struct worker *w, struct err *e)
 
 bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e)
 {
+    const struct worker_comparer *c = w->config->comparer;
+    if (w->config->output == WORKER_COMPARE)
+        return c->pair(c->arg, w->number, &(struct worker_pair){.key = key, .failed = reason}, e);
     worker_report(key, 0, reason, w);
     w->failed++;
     return worker_check_rejected(w, e);

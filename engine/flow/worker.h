@@ -8,7 +8,8 @@
  *     worker_rows.c     one try at it: keys to rows
  *     worker_document.c rows to documents
  *     worker_send.c     documents to the index: the guard against mass deletion, stale copies
- *     worker_compare.c  which items need not be sent, because they would change nothing
+ *     worker_compare.c  documents of the index: which items need not be sent, because they would
+ *                       change nothing; or each one next to what the script makes, for a comparer
  *     worker_request.c  bulk requests: when, and how often
  *     worker_print.c    documents to standard output
  */
@@ -62,6 +63,7 @@ struct worker {
     struct throttle *throttle;
     struct worker_shared *shared;
     struct batch *batch;
+    int number; /* among the workers, from 0 */
     /* owned: opened once */
     struct script *script;
     struct pg_pool pool;

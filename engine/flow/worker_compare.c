@@ -1,6 +1,9 @@
 #include "flow/worker_compare.h"
 
 #include "base/err.h"
+#include "base/retry.h"
+#include "flow/flow.h"
+#include "flow/tally.h"
 #include "flow/worker.h"
 #include "index/index.h"
 #include "script/pipeline.h"
@@ -84,4 +87,129 @@ bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
     if (!w->batch->just_loaded)
         worker_count(w, &(struct counts){.unchanged = c.unchanged});
     return true;
+}
+
+/* ---- for a comparer ---- */
+
+struct pairing {
+    struct worker *worker;
+    struct comparison c;
+};
+
+static bool show(const struct worker *w, const struct worker_pair *pair, struct err *e)
+{
+    const struct worker_comparer *c = w->config->comparer;
+    return c->pair(c->arg, w->number, pair, e);
+}
+
+static bool show_document(const struct index_document *d, void *arg, struct err *e)
+{
+    struct pairing *p = arg;
+    struct worker *w = p->worker;
+    size_t i = p->c.items[p->c.next], len = 0;
+    struct worker_pair pair = {
+        .key = d->key,
+        .made = bulk_document(w->bulk, i, &len),
+        .made_version = w->attempt.version,
+        .found = d->found,
+        .held = d->source,
+        .held_len = d->source_len,
+        .held_version = d->version,
+        .copies = p->c.copies ? stale_copies_count(p->c.copies, d->key) : d->found,
+        .no_rows = w->batch->no_rows,
+    };
+    pair.made_len = len;
+    if (!show(w, &pair, e))
+        return false;
+    p->c.next++;
+    return true;
+}
+
+/* Of the items that were not shown yet. */
+static bool ask_rest(struct pairing *p, struct err *e)
+{
+    struct worker *w = p->worker;
+    size_t from = p->c.next;
+    struct index_lookup lookup = {.keys = p->c.keys + from,
+                                  .locations = p->c.copies ? p->c.locations + from : NULL,
+                                  .n = p->c.n - from,
+                                  .with_source = true,
+                                  .visit = show_document,
+                                  .arg = p};
+    return lookup.n == 0 || index_get_documents(w->es, w->config->pipeline->sink.index, &lookup, e);
+}
+
+/* A document that has no row any more may be in several indexes. */
+static bool show_gone(struct worker *w, struct err *e)
+{
+    const struct stale_copies *gone = &w->gone;
+    for (size_t i = 0; i < gone->n; i++) {
+        const struct copy *c = &gone->list[i];
+        struct worker_pair pair = {.key = gone->text.data + c->key,
+                                   .made_version = w->attempt.version,
+                                   .found = true,
+                                   .held_version = c->version,
+                                   .copies = 1,
+                                   .no_rows = w->batch->no_rows};
+        if (!show(w, &pair, e))
+            return false;
+    }
+    return true;
+}
+
+static bool find_copies(struct worker *w, struct err *e)
+{
+    stale_copies_clear(&w->sent);
+    for (size_t i = 0; i < bulk_count(w->bulk); i++)
+        stale_copies_add(&w->sent, bulk_key(w->bulk, i));
+    return stale_copies_find(&w->sent, e) && stale_copies_find(&w->gone, e);
+}
+
+/* Nothing is shown twice: what has been read from the database need not be read again. */
+static bool patiently(struct pairing *p, bool (*step)(struct pairing *, struct err *),
+                      struct err *e)
+{
+    struct retry retry;
+    worker_start_retry(p->worker, &retry);
+    while (!step(p, e))
+        if (!retry_again(&retry, e)) {
+            p->worker->attempt.gave_up = true;
+            return false;
+        }
+    retry_done(&retry);
+    return true;
+}
+
+static bool find_step(struct pairing *p, struct err *e)
+{
+    return find_copies(p->worker, e);
+}
+
+bool worker_compare(struct worker *w, struct err *e)
+{
+    bool multi_index = w->config->pipeline->sink.multi_index;
+    struct pairing p = {.worker = w,
+                        .c = {.bulk = w->bulk, .copies = multi_index ? &w->sent : NULL}};
+    bool ok = !multi_index || (patiently(&p, find_step, e) && show_gone(w, e));
+    if (ok && bulk_count(w->bulk) > 0)
+        ok = choose(&p.c, false, e) && patiently(&p, ask_rest, e);
+    free(p.c.items);
+    free(p.c.keys);
+    free(p.c.locations);
+    tally_add(w->flow->tally, &(struct counts){.bytes = bulk_bytes(w->bulk)});
+    worker_count(w, &w->attempt.printed);
+    w->attempt.printed = (struct counts){0};
+    bulk_clear(w->bulk);
+    stale_copies_clear(&w->gone);
+    return ok;
+}
+
+bool worker_end_compare(struct worker *w, bool ok, struct err *e)
+{
+    const struct worker_comparer *c = w->config->comparer;
+    struct err other;
+    if (c->end(c->arg, w->number, ok, ok ? e : &other))
+        return ok;
+    w->attempt.gave_up = true;
+    return false;
 }

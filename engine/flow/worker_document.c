@@ -22,7 +22,8 @@ static void count_made(struct worker *w, bool present)
 bool worker_add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
-    if (w->config->output == WORKER_INDEX && w->config->pipeline->sink.multi_index) {
+    bool indexes = w->config->output == WORKER_INDEX || w->config->output == WORKER_COMPARE;
+    if (indexes && w->config->pipeline->sink.multi_index) {
         stale_copies_add(&w->gone, key);
         return true;
     }

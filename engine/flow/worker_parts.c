@@ -7,6 +7,7 @@
 #include "flow/flow.h"
 #include "flow/queue.h"
 #include "flow/worker.h"
+#include "flow/worker_compare.h"
 #include "flow/worker_rows.h"
 #include "script/pipeline.h"
 #include "source/source.h"
@@ -184,7 +185,9 @@ static bool reject_row(struct worker *w, struct err *e)
     else
         err_wrap(&full, "the query fails on a row whose key is not in the table");
     memcpy(reason, full.text, sizeof reason);
-    return worker_reject(w, key ? key : "", reason, e);
+    if (!worker_reject(w, key ? key : "", reason, e))
+        return false;
+    return w->config->output != WORKER_COMPARE || worker_end_compare(w, true, e);
 }
 
 /* A standby may cancel several queries in a row, whatever their size, because of what it replays: a

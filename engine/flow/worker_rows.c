@@ -11,6 +11,7 @@
 #include "flow/throttle.h"
 #include "flow/versions.h"
 #include "flow/worker.h"
+#include "flow/worker_compare.h"
 #include "flow/worker_document.h"
 #include "flow/worker_print.h"
 #include "flow/worker_send.h"
@@ -21,7 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- sending and printing ---- */
+/* Documents that are compared together: while the index is asked, PostgreSQL has to wait. */
+enum { COMPARED = 1000 };
+
+/* ---- sending, comparing and printing ---- */
 
 /* document() may end without a return for some rows, as if it had returned nil. But if it has no
  * return statement at all, the user forgot it; and if it ends in `return make(row)`, and make() has
@@ -40,7 +44,16 @@ static bool flush(struct worker *w, struct err *e)
 {
     if (!check_returns(w, e))
         return false;
-    return w->config->output == WORKER_INDEX ? worker_send(w, e) : worker_print(w, e);
+    switch (w->config->output) {
+    case WORKER_INDEX:
+        return worker_send(w, e);
+    case WORKER_COMPARE:
+        return worker_compare(w, e);
+    case WORKER_DOCUMENTS:
+    case WORKER_BULK:
+        break;
+    }
+    return worker_print(w, e);
 }
 
 static bool flush_if_full(struct worker *w, struct err *e)
@@ -48,7 +61,8 @@ static bool flush_if_full(struct worker *w, struct err *e)
     bool full = w->config->output == WORKER_INDEX
                     ? throttle_is_full(w->throttle, bulk_bytes(w->bulk) + w->gone.keys.len,
                                        bulk_count(w->bulk))
-                    : bulk_bytes(w->bulk) >= WORKER_AHEAD || w->output.len >= WORKER_AHEAD;
+                    : bulk_bytes(w->bulk) >= WORKER_AHEAD || w->output.len >= WORKER_AHEAD ||
+                          (w->config->output == WORKER_COMPARE && w->made % COMPARED == 0);
     return !full || flush(w, e);
 }
 
@@ -204,7 +218,8 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     int64_t reserved = versions_reserve(w->flow->versions), clock;
     w->attempt.read_at_us = clock_mono_us();
     struct source_reader root = source_reader(w->config->source, 0, pg);
-    if (!source_fetch(&root, w->batch, w->config->output != WORKER_INDEX, &clock, e))
+    bool prints = w->config->output == WORKER_DOCUMENTS || w->config->output == WORKER_BULK;
+    if (!source_fetch(&root, w->batch, prints, &clock, e))
         return false;
     w->attempt.version = versions_issue(w->flow->versions, clock, reserved);
     if (!load_rows(w, pg, e) || !(queue_ended(q) || limit_reached(w) || delete_unseen(w, pg, e)))
@@ -239,6 +254,8 @@ bool worker_try(struct worker *w, struct err *e)
     struct pg *pg = pg_acquire(&w->pool, e);
     bool ok = pg && read_batch(w, pg, e);
     pg_release(&w->pool, pg);
+    if (w->config->output == WORKER_COMPARE)
+        ok = worker_end_compare(w, ok, e);
     if (!ok)
         worker_uncount(w);
     return ok;

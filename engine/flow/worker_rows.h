@@ -1,7 +1,7 @@
-/* worker_rows: one try at a batch: its rows are read, their documents sent or printed, and those of
- * keys without a row deleted.
+/* worker_rows: one try at a batch: its rows are read, their documents sent, compared or printed,
+ * and those of keys without a row deleted.
  *
- * Uses     worker, worker_document, worker_send, worker_print, source, versions.
+ * Uses     worker, worker_document, worker_send, worker_compare, worker_print, source, versions.
  * Threads  the worker's.
  */
 #pragma once

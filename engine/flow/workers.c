@@ -69,6 +69,7 @@ static bool start_one(struct workers *w, struct err *e)
     t->worker = (struct worker){.config = &w->config,
                                 .flow = w->config.flow,
                                 .throttle = w->throttle,
+                                .number = w->started,
                                 .shared = &w->shared};
     snprintf(t->name, sizeof t->name, "w%d", w->started + 1);
     if (pthread_create(&t->thread, NULL, work, t) != 0)

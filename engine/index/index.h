@@ -206,6 +206,8 @@ struct index_scan;
  * why. es: borrowed; free for other requests between two calls. */
 struct index_scan *index_scan_open(struct es *es, const char *index, const char *field,
                                    const char *const *values, size_t n, struct err *e);
+/* The same for all documents in a random order. */
+struct index_scan *index_scan_open_random(struct es *es, const char *index, struct err *e);
 /* Returns the next page of keys. *keys: borrowed until the next call; *n is 0 at the end, which is
  * reached with as many keys as the server counted. ERR_PASSING: the server has dropped the scan, a
  * shard failed, or keys were missing. After any error there is no further page: close, and start

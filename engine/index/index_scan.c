@@ -33,6 +33,7 @@ struct index_scan {
     bool begun;          /* the first page was returned */
     bool broken;         /* no page follows: the server's position may differ from ours */
     bool silent;         /* the last request got no answer */
+    bool random;         /* the order of its keys */
 };
 
 /* ---- a page ---- */
@@ -389,6 +390,9 @@ static bool add_search(struct buf *b, const struct field *f, const char *const *
     return !b->failed || err_memory(e);
 }
 
+#define RANDOM                                                                                     \
+    "{\"size\":%d,\"_source\":false,\"track_total_hits\":true,"                                    \
+    "\"query\":{\"function_score\":{\"random_score\":{}}}}"
 #define PARTS "filter_path=_scroll_id,timed_out,_shards,hits.total,hits.hits._id"
 
 /* A scan sees what was searchable when it began, so everything written is made searchable first.
@@ -404,7 +408,9 @@ static bool begin(struct index_scan *s, const struct field *f, const char *const
 {
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    bool ok = add_search(&body, f, values, n, e) &&
+    if (s->random)
+        buf_addf(&body, RANDOM, PAGE);
+    bool ok = (s->random || add_search(&body, f, values, n, e)) &&
               index_ask(s->es,
                         &(struct index_request){"POST", s->index,
                                                 "/_search?scroll=" KEEP
@@ -425,8 +431,7 @@ static bool open_scan(struct index_scan *s, const char *field, const char *const
     return ok || err_wrap(e, "scan of index '%s'", s->index);
 }
 
-struct index_scan *index_scan_open(struct es *es, const char *index, const char *field,
-                                   const char *const *values, size_t n, struct err *e)
+static struct index_scan *new_scan(struct es *es, const char *index, struct err *e)
 {
     struct index_scan *s = calloc(1, sizeof *s);
     char *name = strdup(index);
@@ -440,7 +445,25 @@ struct index_scan *index_scan_open(struct es *es, const char *index, const char 
     s->index = name;
     buf_init(&s->id, MAX_SCROLL_ID);
     buf_init(&s->text, MAX_PAGE);
-    if (open_scan(s, field, values, n, e))
+    return s;
+}
+
+struct index_scan *index_scan_open(struct es *es, const char *index, const char *field,
+                                   const char *const *values, size_t n, struct err *e)
+{
+    struct index_scan *s = new_scan(es, index, e);
+    if (s && open_scan(s, field, values, n, e))
+        return s;
+    index_scan_close(s);
+    return NULL;
+}
+
+struct index_scan *index_scan_open_random(struct es *es, const char *index, struct err *e)
+{
+    struct index_scan *s = new_scan(es, index, e);
+    if (s)
+        s->random = true;
+    if (s && open_scan(s, NULL, NULL, 0, e))
         return s;
     index_scan_close(s);
     return NULL;

@@ -92,6 +92,7 @@ void checkpoint_move(struct checkpoint *to, struct checkpoint *from)
 bool checkpoint_copy(struct checkpoint *to, const struct checkpoint *from)
 {
     to->pass_xid = from->pass_xid;
+    to->whole_us = from->whole_us;
     to->fanout_hash = from->fanout_hash;
     to->journal = from->journal;
     return position_copy(&to->at, &from->at) && position_copy(&to->seen, &from->seen) &&

@@ -67,8 +67,11 @@ struct checkpoint {
     struct window rewind;    /* the window to return to; fence.sessions NULL: none */
     struct position pass;    /* how far a pass under way has come; cursor NULL: none is under way */
     uint64_t pass_xid;       /* window.xid once that pass has ended */
-    struct position fanout;  /* the last row whose fan-out is under way; cursor NULL: none is */
-    uint64_t fanout_hash;    /* of those rows: whether they are still the same ones */
+    /* the server's clock when the last whole pass that has ended began: what was committed before
+     * is delivered; 0: not known */
+    int64_t whole_us;
+    struct position fanout; /* the last row whose fan-out is under way; cursor NULL: none is */
+    uint64_t fanout_hash;   /* of those rows: whether they are still the same ones */
     struct journal_position journal; /* of a capture from the log: all before it is delivered */
     char *after; /* owned: the last key done, of the fan-out; or of the snapshot or the sweep */
 };

@@ -43,6 +43,7 @@ struct err;
 struct workers;
 struct chunk_size;
 struct run_capture;
+struct worker_comparer;
 
 struct run_options {
     bool dry_run, full, follow, sweep, allow_deletes, take_over;
@@ -93,6 +94,9 @@ struct run {
     struct run_index index;
     struct run_work work;
     struct run_capture *capture; /* owned; NULL: the run does not capture from the log */
+    /* borrowed; gets each document next to the index's, and nothing is written; NULL: any other
+     * run. A dry run, but with a search server */
+    const struct worker_comparer *comparer;
     struct {
         bool hidden;   /* that row security hides all rows of a table */
         bool repeated; /* that the query returns several rows for one key */

@@ -16,6 +16,7 @@
 #include "run/run_state.h"
 #include "source/source_capture.h"
 #include "store/journal.h"
+#include "store/quiesce.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ enum {
     TABLES_US = 30 * 1000 * 1000, /* between two checks that the tables are still published */
     LIMIT_US = 60 * 1000 * 1000,  /* between two tries to shorten the journal */
     ASK_US = 200 * 1000,          /* between two questions how far the server's log goes */
+    LOOK_US = 10 * 1000,          /* between two looks whether another process waits */
     WAIT_MS = 50,
     FAILURES = 3, /* of the thread within a minute: then the reason is not a slot that was lost */
     MINUTE_US = 60 * 1000 * 1000,
@@ -45,6 +47,13 @@ struct run_capture {
     struct journal_position released; /* the place up to which it was released */
     uint64_t tables_lsn;              /* how far the log was when the tables were checked */
     int64_t tended_us, tables_us, limit_us;
+    /* for a process that waits: once the state is at `end`, all before `lsn` is delivered. 0:
+     * none */
+    struct {
+        uint64_t lsn;
+        struct journal_position end;
+        int64_t looked_us, asked_us;
+    } mark;
     bool feeding; /* the coordinator has the feeds */
     bool limited; /* the feeds end where the run ends */
 };
@@ -136,6 +145,7 @@ static void owe_sweep(struct run *r, const char *why)
         log_line(first ? LOG_INFO : LOG_WARN, "%s: %s: a sweep finds what the log does not tell",
                  name_of(r), why);
     run_state_owe_sweep(&r->state);
+    r->state.data.log_lsn = 0;
     if (r->work.coordinator.lanes)
         coordinator_must_save(&r->work.coordinator);
 }
@@ -606,6 +616,43 @@ static bool check_tables(struct run *r, int64_t now, struct err *e)
     return !o.published.made || reopen(r, true, e);
 }
 
+static void tell_delivered(struct run *r, uint64_t lsn)
+{
+    if (lsn <= r->state.data.log_lsn)
+        return;
+    r->state.data.log_lsn = lsn;
+    coordinator_must_save(&r->work.coordinator);
+}
+
+/* Puts into the state up to where in the log all is delivered, while another process waits for
+ * that. */
+static void tell_position(struct run *r, int64_t now)
+{
+    struct run_capture *c = r->capture;
+    if (now - c->mark.looked_us < LOOK_US || !r->state.file)
+        return;
+    c->mark.looked_us = now;
+    bool awaited = c->feeding && quiesce_is_awaited(r->state.file);
+    for (size_t i = 0; i < count_lanes(r); i++)
+        feed_wal_feed(c->feeds, (enum feed_wal_lane)i)->eager = awaited;
+    if (!awaited) {
+        c->mark.lsn = 0;
+        return;
+    }
+    if (c->mark.lsn && !journal_is_before(state_place(&r->state.data), c->mark.end)) {
+        tell_delivered(r, c->mark.lsn);
+        c->mark.lsn = 0;
+    }
+    if (!c->mark.lsn) {
+        c->mark.lsn = wal_receiver_progress(c->receiver).received;
+        c->mark.end = journal_end(c->journal);
+    }
+    if (now - c->mark.asked_us >= ASK_US) {
+        wal_receiver_ask(c->receiver);
+        c->mark.asked_us = now;
+    }
+}
+
 /* Called in each round of the coordinator. */
 static bool tend(void *arg, struct err *e)
 {
@@ -616,6 +663,7 @@ static bool tend(void *arg, struct err *e)
         return replace_failed(r, &why, e);
     if (wal_receiver_is_outdated(r->capture->receiver, e))
         return false;
+    tell_position(r, now);
     if (now - r->capture->tended_us < TEND_US)
         return true;
     r->capture->tended_us = now;
@@ -693,8 +741,10 @@ static bool drain(struct run *r, uint64_t position, struct err *e)
         run_capture_again(r);
         if (!coordinator_round(c, &moved, e))
             return false;
-        if (all_delivered(r))
+        if (all_delivered(r)) {
+            tell_delivered(r, position);
             return coordinator_collect(c, e) && coordinator_save(c, e);
+        }
         if (!moved)
             queue_wait(r->work.flow.queue, WAIT_MS);
     }

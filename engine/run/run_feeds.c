@@ -7,6 +7,7 @@
 #include "run/run_capture.h"
 #include "run/run_state.h"
 #include "run/run_warn.h"
+#include "store/quiesce.h"
 
 #include <stdlib.h>
 
@@ -64,11 +65,13 @@ bool run_feeds_open(struct run_feeds *f, struct run *r, bool to_the_limit, struc
 void run_feeds_poll_again(struct run_feeds *f, struct run *r)
 {
     struct coordinator *c = &r->work.coordinator;
+    bool awaited = quiesce_is_awaited(r->state.file);
     if (r->capture)
         run_capture_again(r);
     for (size_t i = 0; i < f->n; i++) {
         if (!f->list[i] || !coordinator_is_over(c, i))
             continue;
+        f->list[i]->eager = awaited;
         feed_again(f->list[i]);
         coordinator_set_feed(c, i, f->list[i]);
     }

@@ -1,7 +1,7 @@
 /* run_feeds: the feeds of changes: one for each table with a cursor, on the table's lane; or those
  * of the capture from the log.
  *
- * Uses     run, run_state, run_capture, run_warn, feed, coordinator.
+ * Uses     run, run_state, run_capture, run_warn, feed, coordinator, quiesce.
  * Threads  one, the main thread.
  */
 #pragma once
@@ -22,7 +22,8 @@ struct run_feeds {
  * Waits for PostgreSQL. to_the_limit: up to this moment only. A dry run prints all changes of a
  * table before those of the next one. On failure, too, run_feeds_close. */
 bool run_feeds_open(struct run_feeds *f, struct run *r, bool to_the_limit, struct err *e);
-/* Starts another poll for each feed that has reached its end. */
+/* Starts another poll for each feed that has reached its end. Where another process waits for this
+ * one (quiesce_await), the state tells how far each poll has come, even if it finds nothing. */
 void run_feeds_poll_again(struct run_feeds *f, struct run *r);
 /* What the last poll saw of other sessions, borrowed; NULL: no table is polled. */
 const struct source_report *run_feeds_report(const struct run_feeds *f);

@@ -184,13 +184,18 @@ bool run_check_fields(struct run *r, const struct run_script *s, bool loaded, st
     return true;
 }
 
+bool run_find_index(struct run *r, struct err *e)
+{
+    return run_check_search(r, e) &&
+           index_get_info(r->servers.es, r->user.pipeline.sink.index, &r->index.info, e) &&
+           (!r->index.info.several || use_write_index(r, e)) &&
+           run_check_owner(r, r->options.take_over, e);
+}
+
 bool run_open_index(struct run *r, struct err *e)
 {
     struct index_fit found;
-    if (!run_check_search(r, e) ||
-        !index_get_info(r->servers.es, r->user.pipeline.sink.index, &r->index.info, e) ||
-        (r->index.info.several && !use_write_index(r, e)) ||
-        !run_check_owner(r, r->options.take_over, e) || (!r->index.info.exists && !create(r, e)) ||
+    if (!run_find_index(r, e) || (!r->index.info.exists && !create(r, e)) ||
         !fit(r, &r->user, &found, e) || !check_filter(r, &found.meta, e) ||
         !run_check_fields(r, &r->user, !r->index.is_new && r->state.data.phase == STATE_FOLLOWING,
                           e))

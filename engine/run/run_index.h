@@ -14,6 +14,9 @@ struct run_script;
 
 /* Checks, once, that the search server answers as one. */
 bool run_check_search(struct run *r, struct err *e);
+/* Looks the index up, without a change; r->index.info.exists tells whether there is one. ERR_USAGE:
+ * it belongs to another pipeline. */
+bool run_find_index(struct run *r, struct err *e);
 /* Looks the index up, creates it if it is missing, and makes it fit the script. */
 bool run_open_index(struct run *r, struct err *e);
 /* Checks that the index has the fields that source.related[].index_field names, or may still get

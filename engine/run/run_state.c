@@ -259,6 +259,7 @@ void run_state_begin_load(struct run_state *s)
     forget_text(&d->after);
     forget_text(&d->sweep_after);
     d->sweep_again = false;
+    d->sweep_began_us = clock_wall_us();
     d->phase = STATE_SNAPSHOT;
 }
 
@@ -272,6 +273,8 @@ void run_state_end_load(struct run_state *s)
 void run_state_swept(struct run_state *s)
 {
     s->data.swept_us = s->data.sweep_again ? 0 : clock_wall_us();
+    s->data.swept_from_us = s->data.sweep_began_us;
+    s->data.sweep_began_us = 0;
     s->data.sweep_again = false;
     s->sweeping = false;
     forget_text(&s->data.sweep_after);
@@ -279,6 +282,8 @@ void run_state_swept(struct run_state *s)
 
 void run_state_set_sweeping(struct run_state *s, bool sweeping)
 {
+    if (sweeping && !s->data.sweep_after)
+        s->data.sweep_began_us = clock_wall_us();
     s->sweeping = sweeping;
 }
 

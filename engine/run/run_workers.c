@@ -108,14 +108,16 @@ bool run_start_workers(struct run *r, struct err *e)
         .source = &r->user.source,
         .script = &r->user.text,
         .pg = &r->servers.pg,
-        .es = r->options.dry_run ? NULL : &r->servers.search,
+        .es = r->options.dry_run && !r->comparer ? NULL : &r->servers.search,
         .echo = &r->index.echo,
+        .comparer = r->comparer,
         .state_path = r->user.pipeline.state,
         .flow = &r->work.flow,
         .chunk = r->work.chunk,
-        .output = !r->options.dry_run ? WORKER_INDEX
-                  : bulk              ? WORKER_BULK
-                                      : WORKER_DOCUMENTS,
+        .output = r->comparer           ? WORKER_COMPARE
+                  : !r->options.dry_run ? WORKER_INDEX
+                  : bulk                ? WORKER_BULK
+                                        : WORKER_DOCUMENTS,
         .limit = r->options.limit,
         .index_is_ours = r->index.saved_meta.known &&
                          strcmp(r->index.saved_meta.pipeline, r->index.meta.pipeline) == 0,

@@ -114,6 +114,8 @@ bool source_chunk_end(const struct source_reader *root, const char *after, int64
 /* Adds the next `rows` keys above `after` (NULL: from the first), in order. */
 bool source_walk(const struct source_reader *root, const char *after, int64_t rows,
                  struct keylist *out, struct err *e);
+/* Adds the keys of n random rows. */
+bool source_sample(const struct source_reader *root, int64_t n, struct keylist *out, struct err *e);
 /* Adds the given keys as the server writes them, each once. ERR_USAGE: one of them cannot be a key
  * of the table. */
 bool source_canonical(const struct source_reader *root, const char *const *keys, size_t n,

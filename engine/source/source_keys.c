@@ -72,6 +72,18 @@ bool source_walk(const struct source_reader *root, const char *after, int64_t ro
     return walk(root, after, tail, &res, e) && source_take_keys(res, root->table->key.n, out, e);
 }
 
+/* SELECT id FROM content.film_work ORDER BY random() LIMIT 100 */
+bool source_sample(const struct source_reader *root, int64_t n, struct keylist *out, struct err *e)
+{
+    const struct source_table *t = root->table;
+    struct source_statement st;
+    PGresult *res;
+    source_statement_init(&st, SOURCE_ANY_ROWS, t->key.n);
+    buf_addf(&st.sql, "SELECT %s FROM %s ORDER BY pg_catalog.random() LIMIT %lld", t->key.columns,
+             t->name, (long long)n);
+    return source_read(root, &st, &res, e) && source_take_keys(res, t->key.n, out, e);
+}
+
 /* ---- keys given as texts ---- */
 
 /* "unnest($1::text[], $2::text[]) u(k0, k1)": the keys' parts as texts. */

@@ -37,6 +37,7 @@ struct deadletters {
     size_t size;  /* of the file after our last write; 0: there is none */
     bool replace; /* the file has lines that are out of date */
     bool lost;    /* an entry could not be kept: nothing may be written any more */
+    bool foreign; /* the file may be another process's: it is read, and no more */
 };
 
 /* ---- lines ---- */
@@ -202,6 +203,8 @@ static bool keep_rest(struct deadletters *d, struct buf *text, size_t number, st
     struct line line = {.text = buf_cstr(text), .len = text->len, .number = number, .cut = true};
     if (!line.text)
         return err_memory(e);
+    if (d->foreign) /* its writer is at it */
+        return true;
     d->replace |= line.len > 0; /* an append would continue this line */
     return keep_line(d, &line, e);
 }
@@ -238,20 +241,56 @@ static bool read_file(struct deadletters *d, struct err *e)
     return ok;
 }
 
-struct deadletters *deadletters_open(const char *path, const char *pipeline, struct err *e)
+/* NULL: no memory. */
+static struct deadletters *new_letters(const char *pipeline)
 {
     struct deadletters *d = calloc(1, sizeof *d);
-    if (!d) {
-        err_memory(e);
+    if (!d)
         return NULL;
-    }
     buf_init(&d->pending, MAX_BYTES);
     d->pipeline = valid_text(pipeline, SIZE_MAX);
     d->lines = keyset_new(MAX_BYTES);
-    bool ok = (d->pipeline && d->lines) || err_memory(e);
-    if (ok && atomic_file_prepare(&d->file, path, NAME, e) && read_file(d, e))
+    if (d->pipeline && d->lines)
         return d;
     deadletters_close(d);
+    return NULL;
+}
+
+struct deadletters *deadletters_open(const char *path, const char *pipeline, struct err *e)
+{
+    struct deadletters *d = new_letters(pipeline);
+    if (!d)
+        err_memory(e);
+    else if (atomic_file_prepare(&d->file, path, NAME, e) && read_file(d, e))
+        return d;
+    deadletters_close(d);
+    return NULL;
+}
+
+struct deadletters *deadletters_read(const char *path, const char *pipeline, struct err *e)
+{
+    struct deadletters *d = new_letters(pipeline);
+    if (!d || !(d->file.path = strdup(path))) {
+        err_memory(e);
+        deadletters_close(d);
+        return NULL;
+    }
+    d->foreign = true;
+    if (read_file(d, e))
+        return d;
+    deadletters_close(d);
+    return NULL;
+}
+
+const char *deadletters_find(const struct deadletters *d, const char *key)
+{
+    const char *other, *line;
+    size_t at = 0;
+    if (!keyset_has(d->lines, key))
+        return NULL;
+    while (keyset_next(d->lines, &at, &other, &line))
+        if (strcmp(other, key) == 0)
+            return line;
     return NULL;
 }
 

@@ -54,6 +54,12 @@ bool deadletters_next(const struct deadletters *d, size_t *at, const char **key)
 
 /* ---- files that are not open ---- */
 
+/* Reads the file, which may belong to another process: nothing may be added, cleared or synced, and
+ * an incomplete last line is passed over. Without a file there are no entries. NULL: e says why. */
+struct deadletters *deadletters_read(const char *path, const char *pipeline, struct err *e);
+/* The entry of a key, as JSON: borrowed until the next change. NULL: there is none. */
+const char *deadletters_find(const struct deadletters *d, const char *key);
+
 /* The file that goes with a state file: "STATE.rejected". Owned by the caller. NULL: no memory. */
 char *deadletters_default_path(const char *state);
 /* Whether the file exists and is not empty. */

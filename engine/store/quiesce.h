@@ -1,4 +1,5 @@
-/* quiesce: one process asks the process that holds a state's lock to pause for a moment.
+/* quiesce: one process asks the process that holds a state's lock to pause for a moment, or to tell
+ * how far it has come.
  *
  * Uses     state_file, clock, stop.
  * Threads  one, the main thread.
@@ -33,3 +34,13 @@ bool quiesce_pause(struct state_file *f);
  * quiesce_release. */
 int quiesce_ask(const char *path, int64_t timeout_ms, bool *paused);
 void quiesce_release(int request);
+
+/* ---- somebody waits for the state to come somewhere ---- */
+
+/* For the holder: whether another process waits. The state is then worth saving even where only the
+ * time has moved on. */
+bool quiesce_is_awaited(struct state_file *f);
+/* Begins to wait. Returns the request, for quiesce_release. */
+int quiesce_await(const char *path);
+/* Whether a process that allows requests (one that follows) holds the state at `path`. */
+bool quiesce_is_followed(const char *path);

@@ -49,7 +49,10 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
     *to = (struct state_data){.phase = from->phase,
                               .mtime_only = from->mtime_only,
                               .version = from->version,
+                              .log_lsn = from->log_lsn,
                               .swept_us = from->swept_us,
+                              .swept_from_us = from->swept_from_us,
+                              .sweep_began_us = from->sweep_began_us,
                               .sweep_again = from->sweep_again,
                               .documents = from->documents};
     bool ok = position_copy(&to->mtime, &from->mtime) && text_set(&to->pipeline, from->pipeline) &&
@@ -234,6 +237,8 @@ static bool read_checkpoint(struct json_reader *r, struct checkpoint *c)
             ok = read_fanout(r, c);
         else if (json_is(r, "journal"))
             ok = read_journal(r, &c->journal);
+        else if (json_is(r, "whole"))
+            ok = read_int(r, &c->whole_us);
         else if (json_is(r, "owed")) /* of format 1: the position to return to */
             ok = read_position(r, &owed);
         else
@@ -290,6 +295,8 @@ static bool read_sweep(struct json_reader *r, struct state_data *d)
     bool ok = true;
     while (ok && json_next(r) == JSON_KEY)
         ok = json_is(r, "swept")   ? read_int(r, &d->swept_us)
+             : json_is(r, "from")  ? read_int(r, &d->swept_from_us)
+             : json_is(r, "began") ? read_int(r, &d->sweep_began_us)
              : json_is(r, "after") ? read_text(r, &d->sweep_after)
              : json_is(r, "again") ? read_flag(r, &d->sweep_again)
                                    : json_skip(r);
@@ -334,6 +341,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_tables(r, d);
         else if (json_is(r, "columns"))
             ok = read_columns(r, d);
+        else if (json_is(r, "log"))
+            ok = read_uint(r, &d->log_lsn);
         else if (json_is(r, "sweep"))
             ok = read_sweep(r, d);
         else if (json_is(r, "documents"))
@@ -432,6 +441,8 @@ static void add_checkpoint(struct buf *b, const struct checkpoint *c)
     if (c->journal.segment != 0)
         buf_addf(b, ",\"journal\":[%llu,%llu]", (unsigned long long)c->journal.segment,
                  (unsigned long long)c->journal.offset);
+    if (c->whole_us != 0)
+        buf_addf(b, ",\"whole\":%lld", (long long)c->whole_us);
     if (c->fanout.cursor) {
         buf_adds(b, ",\"fan\":");
         add_position(b, &c->fanout);
@@ -490,7 +501,13 @@ void state_write(struct buf *out, const struct state_data *d)
         add_text(out, ",\"slot\"", d->slot);
     add_tables(out, d);
     add_columns(out, d);
+    if (d->log_lsn)
+        buf_addf(out, ",\"log\":%llu", (unsigned long long)d->log_lsn);
     buf_addf(out, ",\"sweep\":{\"swept\":%lld", (long long)d->swept_us);
+    if (d->swept_from_us)
+        buf_addf(out, ",\"from\":%lld", (long long)d->swept_from_us);
+    if (d->sweep_began_us)
+        buf_addf(out, ",\"began\":%lld", (long long)d->sweep_began_us);
     add_text(out, ",\"after\"", d->sweep_after);
     buf_adds(out, d->sweep_again ? ",\"again\":true" : "");
     buf_addf(out, "},\"documents\":%lld}\n", (long long)d->documents);

@@ -29,6 +29,8 @@
  *             root's is the file's mtime
  * window      from where on every pass reads the table, and which of the rows there are done; see
  *             model/watermark.h, also for `seen`, `candidate`, `rewind` and `pass`
+ * whole       the server's clock when the last whole pass over the table that has ended began: what
+ *             was committed before is delivered
  * fan         a fan-out is under way: of the rows up to this position, the affected documents with
  *             keys up to `after` are done; `hash` of these rows shows whether they have changed
  *             since
@@ -36,9 +38,10 @@
  *             before which all keys are delivered
  * columns     of each table, what its checkpoint depends on: the key's columns, their types, the
  *             cursor
- * sweep       swept: when the last sweep ended, in microseconds since 1970; after: a sweep is under
- *             way, and has compared all rows up to this key; again: after it, or after the load,
- *             another one is owed
+ * log         with capture from the log: the position in it before which all is delivered
+ * sweep       swept: when the last sweep ended, in microseconds since 1970; from: when it began;
+ *             after: a sweep is under way, and has compared all rows up to this key; began: when
+ *             it began; again: after it, or after the load, another one is owed
  * documents   how many documents the index had when it was last complete. The limit for deletes is
  *             measured by it, so that restarts cannot empty an index by halves
  */
@@ -73,7 +76,10 @@ struct state_data {         /* a zeroed one is a new pipeline's */
     char *slot;                 /* owned; NULL: changes are not captured from the log */
     struct state_table *tables; /* owned; the first one is the root's */
     size_t n_tables;
-    int64_t swept_us;  /* 0: never, or a sweep is owed */
+    uint64_t log_lsn;      /* 0: not known */
+    int64_t swept_us;      /* 0: never, or a sweep is owed */
+    int64_t swept_from_us; /* when the sweep that ended then began; 0: not known */
+    int64_t sweep_began_us;
     bool sweep_again;  /* after the load or the sweep under way, another one is owed */
     char *sweep_after; /* owned; NULL: no sweep is under way */
     int64_t documents; /* 0: not known */

@@ -1,0 +1,297 @@
+#include "ask/verify.h"
+
+#include "ask/arrival.h"
+#include "ask/ask_feeds.h"
+#include "ask/collector.h"
+#include "ask/spool.h"
+#include "ask/sums.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/stop.h"
+#include "feed/feed.h"
+#include "index/index.h"
+#include "run/run_index.h"
+#include "run/run_load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    EXAMPLES = 10,
+    LOOKS = 6,                  /* at most, at one key */
+    WAIT_US = 60 * 1000 * 1000, /* for a process that follows, before each further look */
+    AGAIN_MS = 200,             /* between two looks, where no process follows */
+};
+
+struct verifying {
+    const struct verify_options *options;
+    struct ask ask;
+    struct explain explain;
+    struct collector *collector; /* owned, as the spools */
+    struct spool *suspects;      /* to be looked at again */
+    struct spool *kept;          /* the keys of what was found */
+    struct sums *seen;           /* owned: of a whole look */
+    uint64_t repaired;
+    bool was_repaired;
+};
+
+/* ---- the first look ---- */
+
+static bool look_at_spool(struct verifying *v, struct spool *s, struct collector *c, struct err *e)
+{
+    struct feed *f = ask_feed_spool(&v->ask, s, c, (double)v->options->max_rate, e);
+    return ask_scan(&v->ask, f, e);
+}
+
+static void suspect(struct verifying *v, struct collector_look look)
+{
+    look.trust = COLLECT_SUSPECT;
+    look.again = v->suspects;
+    look.kept = v->kept;
+    collector_look(v->collector, &look);
+}
+
+static bool look_at_rows(struct verifying *v, struct err *e)
+{
+    struct feed_origin origin = run_feed_origin(&v->ask.run);
+    struct feed *f = feed_snapshot(&origin, NULL, v->ask.run.work.chunk, e);
+    suspect(v, (struct collector_look){.only_rows = true, .seen = v->seen});
+    return ask_scan(&v->ask, ask_feed_slowly(f, (double)v->options->max_rate, e), e);
+}
+
+static bool look_at_ids(struct verifying *v, struct err *e)
+{
+    struct spool *ids = NULL;
+    suspect(v, (struct collector_look){.only_gone = true});
+    bool ok = ask_find_unseen(&v->ask, v->seen, &ids, e) && look_at_spool(v, ids, NULL, e);
+    spool_close(ids);
+    return ok;
+}
+
+/* Documents that choose their index may have several copies: their keys alone say too little. */
+static bool look_at_all_by_key(struct verifying *v, struct err *e)
+{
+    struct run *r = &v->ask.run;
+    struct feed_origin origin = run_feed_origin(r);
+    struct feed_sweep_config config = {.index = run_index_to_search(r), .chunk = r->work.chunk};
+    suspect(v, (struct collector_look){.unique = true});
+    struct feed *f = feed_sweep(&origin, &config, e);
+    return ask_scan(&v->ask, ask_feed_slowly(f, (double)v->options->max_rate, e), e);
+}
+
+static bool look_at_sample(struct verifying *v, struct err *e)
+{
+    struct spool *sample = NULL;
+    suspect(v, (struct collector_look){0});
+    bool ok = ask_find_sample(&v->ask, (size_t)v->options->sample, &sample, e) &&
+              look_at_spool(v, sample, NULL, e);
+    spool_close(sample);
+    return ok;
+}
+
+static bool look_since(struct verifying *v, struct err *e)
+{
+    suspect(v, (struct collector_look){.unique = true});
+    v->ask.run.options.since = v->options->since;
+    bool ok = run_load(&v->ask.run, e);
+    v->ask.run.options.since = NULL;
+    return ok;
+}
+
+static bool look_first(struct verifying *v, struct err *e)
+{
+    if (v->options->sample > 0)
+        return look_at_sample(v, e);
+    if (v->options->since)
+        return look_since(v, e);
+    if (v->ask.run.user.pipeline.sink.multi_index)
+        return look_at_all_by_key(v, e);
+    return look_at_rows(v, e) && look_at_ids(v, e);
+}
+
+/* ---- further looks ---- */
+
+/* Until all that was committed before now is delivered. */
+static bool wait_for_follower(struct verifying *v, struct err *e)
+{
+    struct arrival moment;
+    bool arrived = true;
+    v->explain.followed = arrival_is_followed(&v->ask);
+    if (!v->explain.followed || !arrival_has_feeds(&v->ask))
+        return stop_sleep(AGAIN_MS) || stop_err(e);
+    bool ok = arrival_begin(&moment, &v->ask, false, e) &&
+              arrival_wait(&moment, v->explain.behind ? 1 : WAIT_US, &arrived, e);
+    if (ok && !arrived && !v->explain.behind)
+        log_warn("%s: the process that follows has not delivered in %d s what was committed "
+                 "before: %s; differences may be what it has still to deliver",
+                 v->ask.run.user.pipeline.name, WAIT_US / 1000000, moment.why);
+    v->explain.behind |= ok && !arrived;
+    arrival_end(&moment);
+    return ok;
+}
+
+static bool look_again(struct verifying *v, struct err *e)
+{
+    struct spool *before = v->suspects;
+    if (!(v->suspects = spool_open(e))) {
+        v->suspects = before;
+        return false;
+    }
+    collector_look(
+        v->collector,
+        &(struct collector_look){.trust = COLLECT_CONFIRM, .again = v->suspects, .kept = v->kept});
+    bool ok = look_at_spool(v, before, v->collector, e);
+    spool_close(before);
+    return ok;
+}
+
+static bool look(struct verifying *v, struct err *e)
+{
+    bool ok = look_first(v, e);
+    for (int i = 1; ok && i < LOOKS && spool_count(v->suspects) > 0; i++)
+        ok = wait_for_follower(v, e) && look_again(v, e);
+    return ok;
+}
+
+/* ---- repairing ---- */
+
+/* What was repaired is compared once more: it counts if it differs still. */
+static bool look_at_repaired(struct verifying *v, struct err *e)
+{
+    uint64_t before = findings_count(collector_found(v->collector));
+    findings_free(collector_found(v->collector));
+    collector_look(v->collector, &(struct collector_look){.trust = COLLECT_ALL});
+    if (!ask_start(&v->ask, collector_comparer(v->collector), e) ||
+        !look_at_spool(v, v->kept, NULL, e))
+        return false;
+    uint64_t left = findings_count(collector_found(v->collector));
+    v->repaired = before > left ? before - left : 0;
+    v->was_repaired = true;
+    return true;
+}
+
+static bool repair(struct verifying *v, struct err *e)
+{
+    if (!v->options->repair || spool_count(v->kept) == 0)
+        return true;
+    struct feed *f = ask_feed_spool(&v->ask, v->kept, NULL, (double)v->options->max_rate, e);
+    return f && ask_repair(&v->ask, f, v->options->allow_deletes, e) && look_at_repaired(v, e);
+}
+
+/* ---- the report ---- */
+
+/* Where most documents differ, the index may change what it is sent. */
+static void warn_other_index(struct verifying *v)
+{
+    const struct findings *f = collector_found(v->collector);
+    struct index_other other;
+    if (f->kinds[EXPLAIN_DIFFERENT] * 2 <= findings_checked(f))
+        return;
+    index_why_other(v->ask.run.servers.es, v->ask.run.index.info.name, &other);
+    if (*other.why)
+        log_warn("%s: %s", v->ask.run.user.pipeline.name, other.why);
+}
+
+static void print_json(struct verifying *v, uint64_t unsettled)
+{
+    struct findings *f = collector_found(v->collector);
+    printf("{\"pipeline\":");
+    findings_print_string(v->ask.run.user.pipeline.name, stdout);
+    printf(",\"index\":");
+    findings_print_string(v->ask.run.user.pipeline.sink.index, stdout);
+    printf(",\"seconds\":%.3f,\"unsettled\":%llu,\"repaired\":%llu,",
+           (double)(clock_mono_us() - v->ask.run.started_us) / 1e6, (unsigned long long)unsettled,
+           (unsigned long long)v->repaired);
+    findings_print_json(f, stdout);
+    printf("}\n");
+}
+
+static void print_kind(const struct findings *f, enum explain_kind kind, const char *text)
+{
+    char n[PROGRESS_TEXT];
+    if (f->kinds[kind] > 0)
+        printf("%12s  %s: %s\n", progress_number(f->kinds[kind], n), explain_kind(kind), text);
+}
+
+static void print_text(struct verifying *v, uint64_t unsettled)
+{
+    struct findings *f = collector_found(v->collector);
+    char n[PROGRESS_TEXT], took[CLOCK_TEXT], found[PROGRESS_TEXT];
+    const char *name = v->ask.run.user.pipeline.name;
+    clock_duration(clock_mono_us() - v->ask.run.started_us, took);
+    if (v->was_repaired)
+        printf("%s: %s repaired, %s left, in %s\n", name,
+               progress_count(v->repaired, "difference", n),
+               progress_number(findings_count(f), found), took);
+    else
+        printf("%s: %s compared with index '%s' in %s: %s\n", name,
+               progress_count(findings_checked(f), "document", n),
+               v->ask.run.user.pipeline.sink.index, took,
+               findings_count(f) ? progress_count(findings_count(f), "difference", found)
+                                 : "no difference");
+    print_kind(f, EXPLAIN_MISSING, "the index has no document");
+    print_kind(f, EXPLAIN_ORPHANED, "the index has a document, and the script makes none");
+    print_kind(f, EXPLAIN_DIFFERENT, "fields differ");
+    print_kind(f, EXPLAIN_FAILED, "the document cannot be made");
+    if (unsettled > 0)
+        printf("%12s  not counted: still changing after %d looks\n", progress_number(unsettled, n),
+               LOOKS);
+    if (findings_count(f) > 0) {
+        printf("why\n");
+        findings_print_reasons(f, &v->explain, stdout);
+    }
+    if (f->n_fields > 0) {
+        printf("fields\n");
+        findings_print_fields(f, stdout);
+    }
+    findings_print_examples(f, &v->explain, findings_want_color(), stdout);
+}
+
+static void report(struct verifying *v)
+{
+    uint64_t unsettled = spool_count(v->suspects);
+    warn_other_index(v);
+    (v->options->json ? print_json : print_text)(v, unsettled);
+}
+
+/* ---- the whole ---- */
+
+static bool prepare(struct verifying *v, struct err *e)
+{
+    v->explain = (struct explain){.dead = v->ask.dead,
+                                  .is_older_script = v->ask.is_older_script,
+                                  .followed = arrival_is_followed(&v->ask),
+                                  .wal = v->ask.run.user.pipeline.source.wal};
+    if (!(v->seen = sums_new()))
+        return err_memory(e);
+    return (v->suspects = spool_open(e)) && (v->kept = spool_open(e)) &&
+           (v->collector = collector_new(&v->explain, EXAMPLES, e)) &&
+           ask_start(&v->ask, collector_comparer(v->collector), e);
+}
+
+static void close_all(struct verifying *v)
+{
+    ask_stop(&v->ask);
+    ask_close(&v->ask);
+    collector_free(v->collector);
+    spool_close(v->suspects);
+    spool_close(v->kept);
+    sums_free(v->seen);
+}
+
+bool verify(const struct verify_options *o, const char *script, bool terminal, bool *clean,
+            struct err *e)
+{
+    struct verifying v = {.options = o};
+    bool ok = ask_open(&v.ask, &o->ask, script, terminal, e) && prepare(&v, e) && look(&v, e);
+    ask_stop(&v.ask);
+    ok = ok && repair(&v, e);
+    ask_stop(&v.ask);
+    if (ok) {
+        *clean = findings_count(collector_found(v.collector)) == 0;
+        report(&v);
+    }
+    close_all(&v);
+    return ok;
+}
