@@ -169,10 +169,10 @@ static double read_number(lua_State *L, const struct pipeline_reading *r,
         pipeline_mistake(L, r, f->name, "field '%s'%s must be a finite number, is %s", f->name, in,
                          is);
     if (range->above && x <= range->least)
-        pipeline_mistake(L, r, f->name, "field '%s'%s must be above %g, is %s", f->name, in,
+        pipeline_mistake(L, r, f->name, "field '%s'%s must be above %.10g, is %s", f->name, in,
                          range->least, is);
     if (x < range->least)
-        pipeline_mistake(L, r, f->name, "field '%s'%s must be at least %g, is %s", f->name, in,
+        pipeline_mistake(L, r, f->name, "field '%s'%s must be at least %.10g, is %s", f->name, in,
                          range->least, is);
     if (x > range->most)
         pipeline_mistake(L, r, f->name, "field '%s'%s must be at most %.0f, is %s", f->name, in,
