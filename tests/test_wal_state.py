@@ -222,6 +222,22 @@ def test_a_slot_in_use_is_not_dropped_nor_anything_else(engine, pg, search_one, 
     assert not is_there(pg, engine)
 
 
+def test_a_second_engine_on_the_slot_waits_and_says_so_once(engine, pg, search_one, things, tmp_path, wait_until):
+    ok(engine(things))
+    first = engine.start(things, "--follow")
+    wait_until(lambda: reader(pg), timeout=60)
+    result = ok(engine(things, "--give-up-after", "3", env={"FILE_PATH_STATE": tmp_path / "other"}), 3)
+    assert result.stderr.count(f"is active for PID {reader(pg)}; trying again in") == 1, result
+    assert result.stderr.count("is active for PID") == 2, result  # and why it gave up
+    second = engine.start(things, "--follow", env={"FILE_PATH_STATE": tmp_path / "other"})
+    wait_until(lambda: "is active for PID" in second.stderr, timeout=60)
+    ok(first.stop(), 143)
+    wait_until(lambda: reader(pg), timeout=60)
+    pg.execute("UPDATE things SET v = 'new' WHERE id = 1")
+    wait_until(lambda: search_one.get("things", "1")["v"] == "new", timeout=60)
+    ok(second.stop(), 143)
+
+
 def test_drop_slot_works_for_a_script_that_polls_again(engine, pg, search_one, things, script):
     ok(engine(things))
     polls = script(pipeline(), "polls.lua")

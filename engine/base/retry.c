@@ -8,6 +8,8 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 /* In seconds: short enough to notice a restarted server at once, long enough not to burden a server
  * that is overloaded. */
@@ -15,10 +17,22 @@ static const double first_wait = 0.1, longest_wait = 10;
 
 enum { CHECK_MS = 250 }; /* how often a wait calls over() */
 
+static bool is_told(struct retry *r, const char *text)
+{
+    int most = sizeof r->told - 1;
+    if (r->once && strncmp(r->told, text, (size_t)most) == 0)
+        return true;
+    snprintf(r->told, sizeof r->told, "%.*s", most, text);
+    return false;
+}
+
 static void log_wait(const struct backoff_details *d, void *arg)
 {
-    (void)arg;
-    const char *hint = d->tries == 1 ? d->error->hint : ""; /* logged once, not with every try */
+    struct retry *r = arg;
+    if (is_told(r, d->error->text))
+        return;
+    /* logged once, not with every try */
+    const char *hint = d->tries == 1 || r->once ? d->error->hint : "";
     log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "",
              hint, hint[0] ? ")" : "");
     notify_status("%s; trying again", d->error->text);
@@ -42,6 +56,7 @@ void retry_start(struct retry *r, double give_up_after)
         .max_time = give_up_after,
         .on_backoff = log_wait,
         .on_success = log_success,
+        .arg = r,
     };
     backoff_start(&r->backoff, &r->policy, (uint64_t)clock_mono_us() ^ (uint64_t)(uintptr_t)r);
     r->backoff.started_us = -1; /* a try may run for hours before it fails */
@@ -65,6 +80,7 @@ bool retry_again(struct retry *r, struct err *e)
 
 void retry_moved(struct retry *r)
 {
+    r->told[0] = '\0';
     r->backoff.started_us = -1;
 }
 

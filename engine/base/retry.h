@@ -21,6 +21,10 @@ struct retry {
      * never */
     bool (*over)(void *arg);
     void *arg; /* borrowed */
+    /* an error that comes again and again is logged once, not with every try: it may last for
+     * hours, and nothing is wrong */
+    bool once;
+    char told[200]; /* the beginning of the last one that was logged */
 };
 
 /* give_up_after: seconds since the first failure; 0: never. r must not move until it is done. */

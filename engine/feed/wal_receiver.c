@@ -344,6 +344,7 @@ static void *run(void *arg)
     retry_start(&retry, r->config.give_up_after);
     retry.over = is_stopping;
     retry.arg = r;
+    retry.once = true; /* another process has the slot, perhaps for as long as it lives */
     bool ok = false;
     while (!r->stopping && !(ok = connect_and_receive(r, &retry, &e)))
         if (r->stopping || !retry_again(&retry, &e))
