@@ -16,7 +16,7 @@ WRAP     = malloc calloc realloc strdup strndup
 OBJECTS  = $(patsubst engine/%.c,$(BUILD)/obj/%.o,$(wildcard engine/*/*.c))
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
 FUZZERS  = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-SCRIPTS  = vendor/install vendor/test-in scripts/demo tests/after_demo .ci/run
+SCRIPTS  = vendor/install vendor/man/options vendor/test-in scripts/demo tests/after_demo .ci/run
 # One short line a command; all of it with V=1.
 run      = $(if $(V),,@echo '  $(1)  $@' &&)
 
@@ -58,8 +58,7 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/engine.a
 	@mkdir -p $(@D)
 	$(call run,LD) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/engine.a $(LIBS)
 
-install: all  ## copy the binary to PREFIX/bin (PREFIX=/usr/local)
-	install -D -m 755 $(BUILD)/etl-engine $(DESTDIR)$(PREFIX)/bin/etl-engine
+include vendor/package.mk
 
 demo:  ## install what is missing, start the servers, load films, search them
 	@scripts/demo
@@ -141,6 +140,6 @@ clean:  ## stop the services and remove build/
 help:  ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-.PHONY: all install demo test all-tests test-in fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
+.PHONY: all demo test all-tests test-in fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
 -include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/unit/*.d $(BUILD)/unit/*/*.d)

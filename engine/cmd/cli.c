@@ -15,11 +15,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_OPTIONS = 40, HELP_COLUMN = 26 };
+enum { MAX_OPTIONS = 40, HELP_COLUMN = 30 };
 
 static const struct cli_option log_options[] = {
-    {"log-format", 0, "FORMAT", CLI_TEXT, offsetof(struct cli_log, format), 0, 0,
-     "text (default) or json"},
+    {"log-format", 0, "text|json", CLI_TEXT, offsetof(struct cli_log, format), 0, 0,
+     "the format of log lines (default text)"},
     {"quiet", 'q', NULL, CLI_FLAG, offsetof(struct cli_log, quiet), 0, 0,
      "log only warnings and errors"},
     {"verbose", 'v', NULL, CLI_FLAG, offsetof(struct cli_log, verbose), 0, 0, "also log details"},

@@ -18,8 +18,8 @@
 static const struct cli_option options[] = {
     {"dry-run", 'n', NULL, CLI_FLAG, offsetof(struct run_command, run.dry_run), 0, 0,
      "print documents on stdout, one per line; change neither index nor state"},
-    {"format", 0, "FORMAT", CLI_TEXT, offsetof(struct run_command, run.format), 0, 0,
-     "with --dry-run: documents (default), or bulk, the body of the bulk request"},
+    {"format", 0, "documents|bulk", CLI_TEXT, offsetof(struct run_command, run.format), 0, 0,
+     "with --dry-run: documents (default), or the body of the bulk request"},
     {"limit", 0, "N", CLI_NUMBER, offsetof(struct run_command, run.limit), 1, 1LL << 53,
      "stop after N documents; the state stays as it is"},
     {"keys", 0, "A,B", CLI_TEXT, offsetof(struct run_command, run.keys), 0, 0,

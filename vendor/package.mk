@@ -1,0 +1,66 @@
+# What `make install` copies, and what `make deb` packs: binary, manual pages, completions, units, the stub for editors.
+# DESTDIR=FOLDER: into a root elsewhere. The unit goes where systemd looks if PREFIX is /usr/local or /usr.
+VERSION := $(shell sed -n 's/^\#define ETL_VERSION "\(.*\)"/\1/p' engine/cmd/cli.h)
+SHARE    = $(BUILD)/share
+UNITDIR ?= lib/systemd/system
+ZSHDIR  ?= share/zsh/site-functions
+DOCDIR  ?= share/doc/etl-engine
+prefix   = $(abspath $(PREFIX))
+
+# MODE:FROM:TO, where TO is below PREFIX.
+INSTALLED = \
+    755:$(BUILD)/etl-engine:bin/etl-engine \
+    644:$(SHARE)/etl-engine.1:share/man/man1/etl-engine.1 \
+    644:$(SHARE)/etl-engine-script.5:share/man/man5/etl-engine-script.5 \
+    644:$(SHARE)/etl-engine.bash:share/bash-completion/completions/etl-engine \
+    644:$(SHARE)/etl-engine.zsh:$(ZSHDIR)/_etl-engine \
+    644:$(SHARE)/etl-engine.fish:share/fish/vendor_completions.d/etl-engine.fish \
+    644:scripts/etl.d.lua:share/etl-engine/library/etl.d.lua \
+    644:vendor/systemd/etl-engine@.service.in:$(UNITDIR)/etl-engine@.service \
+    644:vendor/systemd/etl-engine.sysusers:lib/sysusers.d/etl-engine.conf \
+    $(foreach file,README.md CHANGELOG.md LICENSE,644:$(file):$(DOCDIR)/$(file)) \
+    $(foreach file,movies.lua genres.lua persons.lua movies.sql,644:scripts/$(file):$(DOCDIR)/examples/$(file))
+# Removed by `make uninstall`, if nothing else is in them.
+FOLDERS = share/etl-engine/library share/etl-engine $(DOCDIR)/examples $(DOCDIR)
+
+$(SHARE)/options: $(BUILD)/etl-engine vendor/man/options
+	@mkdir -p $(@D)
+	$(call run,GEN) vendor/man/options $(BUILD)/etl-engine >$@.new && mv $@.new $@
+$(SHARE)/etl-engine.bash $(SHARE)/etl-engine.zsh $(SHARE)/etl-engine.fish: $(SHARE)/etl-engine.%: vendor/completions/%.awk $(SHARE)/options
+	$(call run,GEN) awk -f $< $(SHARE)/options >$@
+# The date is the release's, so that the same tree gives the same page.
+$(SHARE)/etl-engine.1 $(SHARE)/etl-engine-script.5: $(SHARE)/%: vendor/man/%.in vendor/man/man.awk $(SHARE)/options scripts/etl.d.lua CHANGELOG.md
+	$(call run,GEN) awk -v "date=$$(LC_ALL=C date -d "$$(sed -n 's/^## .*(\(.*\))$$/\1/p' CHANGELOG.md | head -n 1)" '+%B %-d, %Y')" \
+	    -f vendor/man/man.awk $(SHARE)/options scripts/etl.d.lua $< >$@
+
+# The names of the folders in a unit or a page are those of this PREFIX.
+install: all $(foreach file,$(INSTALLED),$(word 2,$(subst :, ,$(file))))  ## install everything below PREFIX (/usr/local); DESTDIR=FOLDER for a package
+	@for file in $(INSTALLED); do \
+	    mode=$${file%%:*} file=$${file#*:}; \
+	    from=$${file%%:*} to=$(DESTDIR)$(prefix)/$${file#*:}; \
+	    echo "  $$to"; \
+	    if [ "$$mode" = 755 ]; then install -D -m 755 "$$from" "$$to"; \
+	    else sed 's,@PREFIX@,$(prefix),g' "$$from" | install -D -m "$$mode" /dev/stdin "$$to"; fi || exit 1; \
+	done
+
+uninstall:  ## remove what `make install` has copied (the same PREFIX and DESTDIR)
+	@for file in $(INSTALLED); do rm -f "$(DESTDIR)$(prefix)/$${file##*:}"; done
+	@for folder in $(FOLDERS); do rmdir "$(DESTDIR)$(prefix)/$$folder" 2>/dev/null || true; done
+
+man: $(SHARE)/etl-engine.1 $(SHARE)/etl-engine-script.5  ## show both manual pages
+	@mkdir -p $(BUILD)/man && for page in $^; do sed 's,@PREFIX@,$(prefix),g' $$page >$(BUILD)/man/$${page##*/}; done
+	@man -l $(BUILD)/man/etl-engine.1 $(BUILD)/man/etl-engine-script.5
+
+TREE = $(BUILD)/deb/etl-engine-$(VERSION)
+deb:  ## build a Debian package, build/deb/*.deb, and let lintian look at it
+	@vendor/install build package
+	@rm -rf $(BUILD)/deb && mkdir -p $(TREE)
+	@tar -c --exclude=./build --exclude=./.git --exclude=./postgres_to_es --exclude=__pycache__ . | tar -x -C $(TREE)
+	@cp -r vendor/debian $(TREE)/debian
+	@sed 's,@PREFIX@,/usr,g' vendor/systemd/etl-engine@.service.in >$(TREE)/debian/etl-engine@.service
+	@cp vendor/systemd/etl-engine.sysusers $(TREE)/debian/
+	cd $(TREE) && env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL dpkg-buildpackage -us -uc -j$(shell nproc) >../build.log 2>&1 || { tail -n 30 ../build.log && exit 1; }
+	lintian --fail-on error,warning,info,pedantic $(BUILD)/deb/*.changes
+	@ls $(BUILD)/deb/*.deb
+
+.PHONY: install uninstall man deb
