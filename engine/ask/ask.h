@@ -16,6 +16,7 @@
  *     arrival            whether all that was committed before a moment is delivered
  *     collector          takes what workers compare
  *     ask_feeds          which keys they compare
+ *     looks              many keys at once
  *     verify, diff, why, wait    what the commands call
  */
 #pragma once

@@ -94,7 +94,6 @@ struct spooled {
     struct feed feed; /* first */
     struct spool *spool;
     struct collector *collector;
-    struct pace pace;
     struct spool_record record; /* the next one; key NULL: there is none */
     bool begun;
 };
@@ -125,7 +124,7 @@ static bool spooled_next(struct feed *f, struct batch **out, struct err *e)
     if (!s->record.key)
         return true;
     struct batch *b = batch_new();
-    if (!(b ? fill(s, b, e) && keep_pace(&s->pace, (int64_t)b->n, e) : err_memory(e))) {
+    if (!(b ? fill(s, b, e) : err_memory(e))) {
         batch_free(b);
         return false;
     }
@@ -138,8 +137,7 @@ static void spooled_free(struct feed *f)
     free(f);
 }
 
-struct feed *ask_feed_spool(struct ask *a, struct spool *spool, struct collector *c, double rate,
-                            struct err *e)
+struct feed *ask_feed_spool(struct ask *a, struct spool *spool, struct collector *c, struct err *e)
 {
     struct spooled *s = calloc(1, sizeof *s);
     if (!s) {
@@ -150,7 +148,6 @@ struct feed *ask_feed_spool(struct ask *a, struct spool *spool, struct collector
         .origin = run_feed_origin(&a->run), .next = spooled_next, .free = spooled_free};
     s->spool = spool;
     s->collector = c;
-    s->pace.rate = rate;
     return &s->feed;
 }
 

@@ -15,11 +15,11 @@ struct feed;
 struct spool;
 struct sums;
 
-/* The keys of a spool (borrowed), at most `rate` a second (0: any number). c: expects what was seen
- * of each key; NULL: nobody does. NULL: e says why. */
-struct feed *ask_feed_spool(struct ask *a, struct spool *s, struct collector *c, double rate,
-                            struct err *e);
-/* What another feed (taken; NULL: e says why) brings, at most `rate` keys a second. */
+/* The keys of a spool (borrowed). c: expects what was seen of each key; NULL: nobody does. NULL: e
+ * says why. */
+struct feed *ask_feed_spool(struct ask *a, struct spool *s, struct collector *c, struct err *e);
+/* What another feed (taken; NULL: e says why) brings, at most `rate` keys a second (0: any
+ * number). */
 struct feed *ask_feed_slowly(struct feed *inner, double rate, struct err *e);
 
 /* Adds the ids of the index that `seen` lacks. *spool: new; owned by the caller. */

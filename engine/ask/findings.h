@@ -67,7 +67,8 @@ uint64_t findings_checked(const struct findings *f);
 /* "  812 imdb_rating", and so on: the fields, the most frequent one first. */
 void findings_print_fields(struct findings *f, FILE *out);
 void findings_print_reasons(const struct findings *f, const struct explain *x, FILE *out);
-/* The examples, each field of which the index has "- ", and the script makes "+ ". */
+/* The examples, each field of which the index has "- ", and the script makes "+ ". x NULL: without
+ * the reasons. */
 void findings_print_examples(const struct findings *f, const struct explain *x, bool color,
                              FILE *out);
 /* Whether standard output is a terminal that wants colour. */

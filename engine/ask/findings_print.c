@@ -103,7 +103,7 @@ static void print_example(const struct finding *f, const struct explain *x, bool
     fprintf(out, "%s  %s", color ? PLAIN : "", explain_kind(f->kind));
     if (explain_is_ours(f->held_version, INT64_MAX))
         fprintf(out, "; indexed %s", clock_text(f->held_version, when));
-    if (f->reason != EXPLAIN_NOTHING)
+    if (x && f->reason != EXPLAIN_NOTHING)
         fprintf(out, "; %s", explain_text(x, f->reason));
     fputc('\n', out);
     if (f->text) {

@@ -3,16 +3,12 @@
 #include "ask/arrival.h"
 #include "ask/ask_feeds.h"
 #include "ask/collector.h"
+#include "ask/looks.h"
 #include "ask/spool.h"
-#include "ask/sums.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stop.h"
-#include "feed/feed.h"
-#include "index/index.h"
-#include "run/run_index.h"
-#include "run/run_load.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,83 +27,23 @@ struct verifying {
     struct collector *collector; /* owned, as the spools */
     struct spool *suspects;      /* to be looked at again */
     struct spool *kept;          /* the keys of what was found */
-    struct sums *seen;           /* owned: of a whole look */
+    struct looks looks;
     uint64_t repaired;
     bool was_repaired;
 };
 
 /* ---- the first look ---- */
 
-static bool look_at_spool(struct verifying *v, struct spool *s, struct collector *c, struct err *e)
-{
-    struct feed *f = ask_feed_spool(&v->ask, s, c, (double)v->options->max_rate, e);
-    return ask_scan(&v->ask, f, e);
-}
-
-static void suspect(struct verifying *v, struct collector_look look)
-{
-    look.trust = COLLECT_SUSPECT;
-    look.again = v->suspects;
-    look.kept = v->kept;
-    collector_look(v->collector, &look);
-}
-
-static bool look_at_rows(struct verifying *v, struct err *e)
-{
-    struct feed_origin origin = run_feed_origin(&v->ask.run);
-    struct feed *f = feed_snapshot(&origin, NULL, v->ask.run.work.chunk, e);
-    suspect(v, (struct collector_look){.only_rows = true, .seen = v->seen});
-    return ask_scan(&v->ask, ask_feed_slowly(f, (double)v->options->max_rate, e), e);
-}
-
-static bool look_at_ids(struct verifying *v, struct err *e)
-{
-    struct spool *ids = NULL;
-    suspect(v, (struct collector_look){.only_gone = true});
-    bool ok = ask_find_unseen(&v->ask, v->seen, &ids, e) && look_at_spool(v, ids, NULL, e);
-    spool_close(ids);
-    return ok;
-}
-
-/* Documents that choose their index may have several copies: their keys alone say too little. */
-static bool look_at_all_by_key(struct verifying *v, struct err *e)
-{
-    struct run *r = &v->ask.run;
-    struct feed_origin origin = run_feed_origin(r);
-    struct feed_sweep_config config = {.index = run_index_to_search(r), .chunk = r->work.chunk};
-    suspect(v, (struct collector_look){.unique = true});
-    struct feed *f = feed_sweep(&origin, &config, e);
-    return ask_scan(&v->ask, ask_feed_slowly(f, (double)v->options->max_rate, e), e);
-}
-
-static bool look_at_sample(struct verifying *v, struct err *e)
-{
-    struct spool *sample = NULL;
-    suspect(v, (struct collector_look){0});
-    bool ok = ask_find_sample(&v->ask, (size_t)v->options->sample, &sample, e) &&
-              look_at_spool(v, sample, NULL, e);
-    spool_close(sample);
-    return ok;
-}
-
-static bool look_since(struct verifying *v, struct err *e)
-{
-    suspect(v, (struct collector_look){.unique = true});
-    v->ask.run.options.since = v->options->since;
-    bool ok = run_load(&v->ask.run, e);
-    v->ask.run.options.since = NULL;
-    return ok;
-}
-
 static bool look_first(struct verifying *v, struct err *e)
 {
+    const struct collector_look how = {
+        .trust = COLLECT_SUSPECT, .again = v->suspects, .kept = v->kept};
+    v->looks.how = how;
     if (v->options->sample > 0)
-        return look_at_sample(v, e);
+        return looks_at_sample(&v->looks, (size_t)v->options->sample, e);
     if (v->options->since)
-        return look_since(v, e);
-    if (v->ask.run.user.pipeline.sink.multi_index)
-        return look_at_all_by_key(v, e);
-    return look_at_rows(v, e) && look_at_ids(v, e);
+        return looks_since(&v->looks, v->options->since, e);
+    return looks_at_all(&v->looks, e);
 }
 
 /* ---- further looks ---- */
@@ -138,10 +74,9 @@ static bool look_again(struct verifying *v, struct err *e)
         v->suspects = before;
         return false;
     }
-    collector_look(
-        v->collector,
-        &(struct collector_look){.trust = COLLECT_CONFIRM, .again = v->suspects, .kept = v->kept});
-    bool ok = look_at_spool(v, before, v->collector, e);
+    v->looks.how =
+        (struct collector_look){.trust = COLLECT_CONFIRM, .again = v->suspects, .kept = v->kept};
+    bool ok = looks_at_spool(&v->looks, before, e);
     spool_close(before);
     return ok;
 }
@@ -161,9 +96,9 @@ static bool look_at_repaired(struct verifying *v, struct err *e)
 {
     uint64_t before = findings_count(collector_found(v->collector));
     findings_free(collector_found(v->collector));
-    collector_look(v->collector, &(struct collector_look){.trust = COLLECT_ALL});
+    v->looks.how = (struct collector_look){.trust = COLLECT_ALL};
     if (!ask_start(&v->ask, collector_comparer(v->collector), e) ||
-        !look_at_spool(v, v->kept, NULL, e))
+        !looks_at_spool(&v->looks, v->kept, e))
         return false;
     uint64_t left = findings_count(collector_found(v->collector));
     v->repaired = before > left ? before - left : 0;
@@ -175,23 +110,12 @@ static bool repair(struct verifying *v, struct err *e)
 {
     if (!v->options->repair || spool_count(v->kept) == 0)
         return true;
-    struct feed *f = ask_feed_spool(&v->ask, v->kept, NULL, (double)v->options->max_rate, e);
+    struct feed *f =
+        ask_feed_slowly(ask_feed_spool(&v->ask, v->kept, NULL, e), (double)v->options->max_rate, e);
     return f && ask_repair(&v->ask, f, v->options->allow_deletes, e) && look_at_repaired(v, e);
 }
 
 /* ---- the report ---- */
-
-/* Where most documents differ, the index may change what it is sent. */
-static void warn_other_index(struct verifying *v)
-{
-    const struct findings *f = collector_found(v->collector);
-    struct index_other other;
-    if (f->kinds[EXPLAIN_DIFFERENT] * 2 <= findings_checked(f))
-        return;
-    index_why_other(v->ask.run.servers.es, v->ask.run.index.info.name, &other);
-    if (*other.why)
-        log_warn("%s: %s", v->ask.run.user.pipeline.name, other.why);
-}
 
 static void print_json(struct verifying *v, uint64_t unsettled)
 {
@@ -251,7 +175,7 @@ static void print_text(struct verifying *v, uint64_t unsettled)
 static void report(struct verifying *v)
 {
     uint64_t unsettled = spool_count(v->suspects);
-    warn_other_index(v);
+    looks_warn_other(&v->looks);
     (v->options->json ? print_json : print_text)(v, unsettled);
 }
 
@@ -263,10 +187,9 @@ static bool prepare(struct verifying *v, struct err *e)
                                   .is_older_script = v->ask.is_older_script,
                                   .followed = arrival_is_followed(&v->ask),
                                   .wal = v->ask.run.user.pipeline.source.wal};
-    if (!(v->seen = sums_new()))
-        return err_memory(e);
+    v->looks = (struct looks){.ask = &v->ask, .rate = (double)v->options->max_rate};
     return (v->suspects = spool_open(e)) && (v->kept = spool_open(e)) &&
-           (v->collector = collector_new(&v->explain, EXAMPLES, e)) &&
+           (v->looks.collector = v->collector = collector_new(&v->explain, EXAMPLES, e)) &&
            ask_start(&v->ask, collector_comparer(v->collector), e);
 }
 
@@ -277,7 +200,6 @@ static void close_all(struct verifying *v)
     collector_free(v->collector);
     spool_close(v->suspects);
     spool_close(v->kept);
-    sums_free(v->seen);
 }
 
 bool verify(const struct verify_options *o, const char *script, bool terminal, bool *clean,

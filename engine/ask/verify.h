@@ -1,14 +1,10 @@
 /* verify: compares PostgreSQL with the index, every key in both directions.
  *
- * Uses     ask, collector, ask_feeds, arrival, findings, run_load.
+ * Uses     ask, looks, collector, ask_feeds, arrival, findings.
  * Threads  one, the main thread; the workers are those of a run.
  * Promise  beside a process that follows, changes under way are no findings (collector.h has the
  *          rule). Nothing is written, but what --repair sends. Memory does not grow with the index,
  *          nor with what is found.
- *
- * A whole look reads the rows in chunks, as a first load does, and the index's document of each
- * key. For the other direction, two sums over the keys are compared: those that both have, and the
- * ids of the index. Only ids in whose bucket the sums differ are looked at by their keys (sums.h).
  */
 #pragma once
 #include "ask/ask.h"
