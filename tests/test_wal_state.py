@@ -323,6 +323,16 @@ def test_a_slot_that_a_killed_reindex_left_is_told_and_dropped(engine, pg, searc
     assert not is_there(pg, engine) and slots(pg) == []
 
 
+def test_after_a_reindex_the_pipeline_goes_on_with_its_own_slot(engine, pg, search_one, things):
+    ok(engine(things))
+    ok(engine("reindex", things, "--replace-index"))
+    assert slots(pg) == [SLOT] and read(engine.state)["slot"] == SLOT
+    pg.execute("UPDATE things SET v = 'new' WHERE id = 1")
+    result = ok(engine(things))
+    assert "warn" not in result.stderr and "sweeping" not in result.stderr, result
+    assert "left" not in show(engine, things) and search_one.get("things", "1")["v"] == "new"
+
+
 @pytest.mark.parametrize("words", [["show"], ["set", "2025-01-01"]])
 def test_drop_slot_is_for_reset_alone(engine, things, words):
     result = ok(engine("state", words[0], "--drop-slot", things, *words[1:]), 2)

@@ -431,7 +431,8 @@ static bool keep_places(struct reindex *x, struct err *e)
     struct state_data *d = &x->run.state.data, old = {0};
     if (!run_captures(&x->run))
         return true;
-    bool ok = state_file_read(x->main_path, &old, e);
+    bool ok =
+        state_file_read(x->main_path, &old, e) && (text_set(&d->slot, old.slot) || err_memory(e));
     for (size_t i = 0; ok && i < d->n_tables; i++) {
         const struct state_table *t = state_find(&old, d->tables[i].name);
         checkpoint_free(&d->tables[i].checkpoint);
