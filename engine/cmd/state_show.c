@@ -79,7 +79,7 @@ static bool show_journal(const struct pipeline *p, const struct state_data *d, s
     char number[PROGRESS_TEXT];
     uint64_t bytes;
     struct journal_position at = state_place(d);
-    char *prefix = run_journal_prefix(p->state);
+    char *prefix = journal_prefix(p->state);
     if (!prefix)
         return err_memory(e);
     bool ok = journal_waiting(prefix, at, &bytes, e);

@@ -52,6 +52,3 @@ void run_warn_left_capture(struct run *r);
 /* "etl_movies_reindex": the slot that a reindex has while it lasts; a long name is cut. Owned by
  * the caller; NULL: no memory. */
 char *run_reindex_slot(const char *slot);
-/* The prefix of the journal of a pipeline with this state file; owned by the caller; NULL: no
- * memory. */
-char *run_journal_prefix(const char *state);

@@ -49,6 +49,12 @@ struct journal {
     uint64_t total;                   /* bytes of all segments; under the lock */
 };
 
+char *journal_prefix(const char *state)
+{
+    char *prefix;
+    return asprintf(&prefix, "%s.journal", state) < 0 ? NULL : prefix;
+}
+
 /* ---- segments ---- */
 
 static char *segment_path(const char *prefix, uint64_t segment)

@@ -44,6 +44,10 @@ struct journal_record {
     struct journal_position end; /* journal_next fills it */
 };
 
+/* The prefix of the journal of a pipeline with this state file; owned by the caller; NULL: no
+ * memory. */
+char *journal_prefix(const char *state);
+
 /* prefix: a path; its folder exists. from: the position up to which all is delivered, as the state
  * remembers it; segments before it are removed. NULL: e says why. */
 struct journal *journal_open(const char *prefix, struct journal_position from, struct err *e);

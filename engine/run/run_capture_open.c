@@ -1,0 +1,375 @@
+/* run_capture_open: publication and slot are made, the journal is opened, and the thread and the
+ * feeds begin. What the log cannot tell any more is found out here: see the rule in
+ * run_capture.h. */
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "feed/feed_wal.h"
+#include "feed/wal_keys.h"
+#include "feed/wal_receiver.h"
+#include "flow/queue.h"
+#include "pg/pg_pool.h"
+#include "run/run_capture_internal.h"
+#include "run/run_state.h"
+#include "store/journal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- a sweep is owed ---- */
+
+void capture_owe_sweep(struct run *r, const char *why)
+{
+    bool loading = r->state.data.phase == STATE_NEW || run_why_full(r);
+    bool first = !r->state.data.slot; /* it captures for the first time: as the user wanted */
+    if (!loading)                     /* else everything is read anyway */
+        log_line(first ? LOG_INFO : LOG_WARN, "%s: %s: a sweep finds what the log does not tell",
+                 capture_name(r), why);
+    run_state_owe_sweep(&r->state);
+    r->state.data.log_lsn = 0;
+    if (r->work.coordinator.lanes)
+        coordinator_must_save(&r->work.coordinator);
+}
+
+static void want_sweep(void *arg, size_t table)
+{
+    struct run *r = arg;
+    const struct source *s = &r->user.source;
+    char why[300];
+    if (table < s->n_tables)
+        snprintf(why, sizeof why, "changes of '%.200s' have no keys (TRUNCATE)",
+                 s->tables[table].label);
+    else
+        snprintf(why, sizeof why,
+                 "the log has changes of a table that the script does not name "
+                 "any more");
+    capture_owe_sweep(r, why);
+}
+
+/* ---- the server ---- */
+
+static void set_why(struct capture_opening *o, const char *text)
+{
+    if (!*o->why)
+        snprintf(o->why, sizeof o->why, "%s", text);
+}
+
+static bool find_server(struct capture_opening *o, struct err *e)
+{
+    const struct source_reader root = source_reader(&o->run->user.source, 0, o->pg);
+    const char *before = o->run->state.data.server;
+    struct run_capture *c = o->capture;
+    if (!(c->server = source_server(&root, e)))
+        return e->kind == ERR_FINAL; /* not every server says; then servers are not compared */
+    o->is_other_server = before && strcmp(before, c->server) != 0;
+    if (o->is_other_server)
+        set_why(o, "this is another PostgreSQL server than before");
+    return true;
+}
+
+bool capture_publish(struct capture_opening *o, struct err *e)
+{
+    const struct pipeline *p = &o->run->user.pipeline;
+    const struct source_capture_names names = {p->source.slot, p->source.publication};
+    if (!source_capture_publish(&o->run->user.source, o->pg, &names, &o->published, e))
+        return false;
+    if (o->published.made)
+        log_info("%s: created publication '%s'", p->name, names.publication);
+    if (o->published.grew)
+        set_why(o, "the publication lacked tables of the script");
+    return true;
+}
+
+static bool refuse_slot(const struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    err_set(e, ERR_USAGE, "slot '%s' is of another plugin, or of another database",
+            capture_slot(r));
+    pipeline_at_line(e, p, p->source.capture_line);
+    return err_hint(e, "name another one in source.slot: it is created if it does not exist");
+}
+
+void capture_warn_left_slot(const struct run *r, const char *why)
+{
+    const char *slot = r->state.data.slot;
+    log_warn("%s: %s: slot '%s' is still on the server, and holds back its log; SELECT "
+             "pg_drop_replication_slot('%s') drops it",
+             capture_name(r), why, slot, slot);
+}
+
+/* The script names another slot than before, or captured from none. */
+static void compare_slot(struct capture_opening *o)
+{
+    const char *before = o->run->state.data.slot;
+    if (!before && !o->run->state.data.mtime.cursor)
+        set_why(o, "changes were polled until now");
+    if (!before || strcmp(before, capture_slot(o->run)) == 0)
+        return;
+    capture_warn_left_slot(o->run, "the script names another slot than before");
+    set_why(o, "this is another slot than before");
+}
+
+static bool make_slot(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    if (!source_capture_make_slot(o->pg, capture_slot(r), e) ||
+        !source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e))
+        return false;
+    log_info("%s: created slot '%s'", capture_name(r), capture_slot(r));
+    return true;
+}
+
+static bool replace_slot(struct capture_opening *o, const char *why, struct err *e)
+{
+    set_why(o, why);
+    return source_capture_drop_slot(o->pg, capture_slot(o->run), e) && make_slot(o, e);
+}
+
+/* A slot cannot be read with a publication that is younger than what it has to read. */
+static bool open_slot(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    char why[300];
+    compare_slot(o);
+    if (!source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e))
+        return false;
+    switch (o->slot.status) {
+    case SOURCE_SLOT_FOREIGN:
+        return refuse_slot(r, e);
+    case SOURCE_SLOT_LOST:
+        snprintf(why, sizeof why,
+                 "slot '%s' is lost: the server has removed a part of its log "
+                 "(max_slot_wal_keep_size?)",
+                 capture_slot(r));
+        return replace_slot(o, why, e);
+    case SOURCE_SLOT_MISSING:
+        snprintf(why, sizeof why, "slot '%s' does not exist", capture_slot(r));
+        set_why(o, why);
+        return make_slot(o, e);
+    case SOURCE_SLOT_READY:
+        break;
+    }
+    if (o->slot.confirmed == 0) /* rows that are read before it is whole would be missed */
+        return err_set(e, ERR_PASSING,
+                       "slot '%s' is still being created, by process %d, which waits until the "
+                       "transactions that are open have ended",
+                       capture_slot(r), o->slot.pid);
+    if (!o->published.made && !o->remake)
+        return true;
+    snprintf(why, sizeof why, "slot '%s' cannot be read with publication '%s', which is younger",
+             capture_slot(r), r->user.pipeline.source.publication);
+    return replace_slot(o, why, e);
+}
+
+/* ---- the journal ---- */
+
+static struct journal_position highest_place(const struct state_data *d)
+{
+    struct journal_position at = {0};
+    for (size_t i = 0; i < d->n_tables; i++)
+        if (journal_is_before(at, d->tables[i].checkpoint.journal))
+            at = d->tables[i].checkpoint.journal;
+    return at;
+}
+
+/* A new slot's position is noted, so that the next run knows where the log continues. */
+static bool note_position(struct capture_opening *o, struct err *e)
+{
+    struct journal *j = o->capture->journal;
+    const struct journal_record record = {
+        .lsn = o->slot.confirmed, .kind = WAL_POSITION, .label = "", .keys = ""};
+    return journal_lsn(j) >= o->slot.confirmed ||
+           (journal_append(j, &record, e) && journal_sync(j, e));
+}
+
+/* A server that was restored from a copy of its folder has the same name, timeline and slot. */
+static bool check_position(struct capture_opening *o, struct err *e)
+{
+    uint64_t position;
+    if (!source_capture_position(o->pg, &position, e))
+        return false;
+    if (position >= journal_lsn(o->capture->journal))
+        return true;
+    set_why(o, "the server's log ends before what was read of it: the database was set back");
+    o->is_other_server = true;
+    return true;
+}
+
+static bool open_files(struct capture_opening *o, struct journal_position from, struct err *e)
+{
+    struct run_capture *c = o->capture;
+    if (!o->is_other_server) {
+        if (!(c->journal = journal_open(c->prefix, from, e)) || !check_position(o, e))
+            return false;
+        if (!o->is_other_server)
+            return true;
+        journal_close(c->journal);
+        c->journal = NULL;
+    }
+    /* the transactions in it may not have happened here */
+    from = highest_place(&o->run->state.data);
+    from = journal_is_before(from, o->floor) ? o->floor : from;
+    return journal_remove(c->prefix, e) && (c->journal = journal_open(c->prefix, from, e));
+}
+
+static bool open_journal(struct capture_opening *o, struct err *e)
+{
+    struct run_capture *c = o->capture;
+    const struct state_data *d = &o->run->state.data;
+    struct journal_position from = state_place(d);
+    char why[300];
+    if (from.segment == 0 && d->mtime.cursor)
+        set_why(o, "the state was set to an earlier time");
+    else if (from.segment == 0)
+        set_why(o, "the state has no place in the log");
+    if (!open_files(o, from, e))
+        return false;
+    uint64_t known = journal_lsn(c->journal);
+    snprintf(why, sizeof why,
+             "slot '%s' was moved by others, or the journal '%.100s.*' is not complete",
+             capture_slot(o->run), c->prefix);
+    c->from = c->released = journal_at(c->journal);
+    if (o->slot.confirmed > known || (from.segment != 0 && c->from.segment != from.segment))
+        set_why(o, why);
+    return note_position(o, e);
+}
+
+/* ---- the thread and the feeds ---- */
+
+static struct wal_names names_of(const struct pipeline_names *names)
+{
+    return (struct wal_names){(const char *const *)names->list, names->n};
+}
+
+static bool add_table(struct capture_opening *o, size_t i, struct err *e)
+{
+    const struct run *r = o->run;
+    const struct pipeline *p = &r->user.pipeline;
+    struct run_capture *c = o->capture;
+    const struct pipeline_related *related = i > 0 ? &p->source.related[i - 1] : NULL;
+    const struct source_table *of = &r->user.source.tables[i];
+    struct source_relation *relation = &c->relations[i];
+    if (!source_capture_relation(&r->user.source, i, o->pg, relation, e))
+        return false;
+    const struct wal_table table = {.oids = relation->oids,
+                                    .n_oids = relation->names.n,
+                                    .schema = relation->schema,
+                                    .name = relation->name,
+                                    .is_root = !related,
+                                    .key = names_of(related ? &related->key : &p->source.key),
+                                    .affects = related && of->affects_as_is
+                                                   ? names_of(&related->affects)
+                                                   : (struct wal_names){0},
+                                    .asks_index = related && related->index_field};
+    c->labels[i] = r->user.source.tables[i].state_name;
+    return wal_keys_add(c->keys, &table, e);
+}
+
+static bool open_keys(struct capture_opening *o, struct err *e)
+{
+    struct run_capture *c = o->capture;
+    size_t n = o->run->user.source.n_tables;
+    c->relations = calloc(n, sizeof *c->relations);
+    c->labels = calloc(n, sizeof *c->labels);
+    c->keys = wal_keys_new();
+    if (!c->relations || !c->labels || !c->keys)
+        return err_memory(e);
+    for (size_t i = 0; i < n; i++)
+        if (!add_table(o, i, e))
+            return false;
+    return true;
+}
+
+static void wake(void *arg)
+{
+    struct run *r = arg;
+    queue_wake(r->work.flow.queue);
+}
+
+static bool is_visible(void *arg, const uint64_t *xids, size_t n, bool *visible, struct err *e)
+{
+    struct run *r = arg;
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
+    bool ok = pg && source_capture_visible(pg, xids, n, visible, e);
+    pg_release(&r->servers.pool, pg);
+    return ok;
+}
+
+static bool start(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    struct run_capture *c = o->capture;
+    const struct wal_receiver_config config = {
+        .pipeline = capture_name(r),
+        .server = &r->servers.pg,
+        .slot = capture_slot(r),
+        .publication = r->user.pipeline.source.publication,
+        .from = o->slot.confirmed,
+        .journal = c->journal,
+        .keys = c->keys,
+        .labels = c->labels,
+        .give_up_after = r->servers.give_up_after,
+        .wake = wake,
+        .arg = r,
+    };
+    const struct state_data *d = &r->state.data;
+    const struct feed_wal_config feed = {
+        .journal = c->journal,
+        .labels = c->labels,
+        .since_us = d->n_tables > 0 ? d->tables[0].checkpoint.at.us : 0,
+        .visible = is_visible,
+        .want_sweep = want_sweep,
+        .arg = r,
+    };
+    struct feed_origin origin = run_feed_origin(r);
+    return (c->feeds = feed_wal_new(&origin, &feed, e)) &&
+           (c->receiver = wal_receiver_start(&config, e));
+}
+
+/* ---- all of it ---- */
+
+void capture_close(struct run_capture *c, size_t n_tables)
+{
+    if (!c)
+        return;
+    wal_receiver_stop(c->receiver);
+    feed_wal_free(c->feeds);
+    journal_close(c->journal);
+    wal_keys_free(c->keys);
+    for (size_t i = 0; c->relations && i < n_tables; i++)
+        source_relation_free(&c->relations[i]);
+    free(c->relations);
+    free(c->labels);
+    free(c->server);
+    free(c->prefix);
+    free(c);
+}
+
+static bool set_up(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    struct run_capture *c = o->capture;
+    if (!c || !(c->prefix = journal_prefix(r->user.pipeline.state)))
+        return err_memory(e);
+    c->tables_us = clock_mono_us();
+    return (o->pg = pg_acquire(&r->servers.pool, e)) &&
+           source_capture_check(&r->user.source, o->pg, e) && find_server(o, e) &&
+           capture_publish(o, e) && open_slot(o, e) && open_journal(o, e) && open_keys(o, e) &&
+           start(o, e);
+}
+
+bool capture_open(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    o->capture = calloc(1, sizeof *o->capture);
+    *o->why = '\0';
+    bool ok = set_up(o, e);
+    pg_release(&r->servers.pool, o->pg);
+    o->pg = NULL;
+    if (*o->why)
+        capture_owe_sweep(r, o->why);
+    if (!ok)
+        capture_close(o->capture, r->user.source.n_tables);
+    return ok;
+}
