@@ -16,7 +16,7 @@
  *     arrival            whether all that was committed before a moment is delivered
  *     collector          takes what workers compare
  *     ask_feeds          which keys they compare
- *     looks              many keys at once
+ *     looks, story       many keys at once; one key
  *     verify, diff, why, wait    what the commands call
  */
 #pragma once

@@ -71,6 +71,8 @@ void findings_print_reasons(const struct findings *f, const struct explain *x, F
  * the reasons. */
 void findings_print_examples(const struct findings *f, const struct explain *x, bool color,
                              FILE *out);
+/* The first example's fields alone. */
+void findings_print_lines(const struct findings *f, bool color, FILE *out);
 /* Whether standard output is a terminal that wants colour. */
 bool findings_want_color(void);
 /* Any text as a JSON string; bytes that are not UTF-8 become "?". */

@@ -95,6 +95,22 @@ static void print_side(char sign, const struct finding_line *l, const char *valu
     fputs(color ? PLAIN "\n" : "\n", out);
 }
 
+static void print_lines(const struct finding *f, bool color, FILE *out)
+{
+    for (size_t i = 0; i < f->n_lines; i++) {
+        print_side('-', &f->lines[i], f->lines[i].before, color, out);
+        print_side('+', &f->lines[i], f->lines[i].after, color, out);
+    }
+    if (f->more > 0)
+        fprintf(out, "  and %zu more\n", f->more);
+}
+
+void findings_print_lines(const struct findings *f, bool color, FILE *out)
+{
+    if (f->n_examples > 0)
+        print_lines(&f->examples[0], color, out);
+}
+
 static void print_example(const struct finding *f, const struct explain *x, bool color, FILE *out)
 {
     char when[CLOCK_TEXT];
@@ -111,12 +127,7 @@ static void print_example(const struct finding *f, const struct explain *x, bool
         findings_print_text(f->text, out);
         fputc('\n', out);
     }
-    for (size_t i = 0; i < f->n_lines; i++) {
-        print_side('-', &f->lines[i], f->lines[i].before, color, out);
-        print_side('+', &f->lines[i], f->lines[i].after, color, out);
-    }
-    if (f->more > 0)
-        fprintf(out, "  and %zu more\n", f->more);
+    print_lines(f, color, out);
 }
 
 void findings_print_examples(const struct findings *f, const struct explain *x, bool color,

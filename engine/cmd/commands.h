@@ -5,4 +5,5 @@
 #pragma once
 #include "cmd/cli.h"
 
-extern const struct cli_command cmd_run, cmd_reindex, cmd_state, cmd_diff, cmd_verify, cmd_wait;
+extern const struct cli_command cmd_run, cmd_reindex, cmd_state, cmd_diff, cmd_verify, cmd_wait,
+    cmd_why;

@@ -139,20 +139,23 @@ static bool ask_rest(struct pairing *p, struct err *e)
     return lookup.n == 0 || index_get_documents(w->es, w->config->pipeline->sink.index, &lookup, e);
 }
 
-/* A document that has no row any more may be in several indexes. */
+/* A document that has no row any more may be in several indexes: the newest one is shown. */
 static bool show_gone(struct worker *w, struct err *e)
 {
     const struct stale_copies *gone = &w->gone;
+    const char *last = NULL;
     for (size_t i = 0; i < gone->n; i++) {
         const struct copy *c = &gone->list[i];
-        struct worker_pair pair = {.key = gone->text.data + c->key,
+        const char *key = gone->text.data + c->key;
+        struct worker_pair pair = {.key = key,
                                    .made_version = w->attempt.version,
                                    .found = true,
                                    .held_version = c->version,
-                                   .copies = 1,
+                                   .copies = stale_copies_count(gone, key),
                                    .no_rows = w->batch->no_rows};
-        if (!show(w, &pair, e))
+        if (!(last && strcmp(key, last) == 0) && !show(w, &pair, e))
             return false;
+        last = key;
     }
     return true;
 }

@@ -158,6 +158,29 @@ bool sqltext_read(struct sqltext *sql, const char *text, size_t len)
     }
 }
 
+static bool is_parameter(const struct scanner *s)
+{
+    return at(s, 0) == '$' && at(s, 1) >= '0' && at(s, 1) <= '9';
+}
+
+bool sqltext_next_parameter(struct sqltext_parameter *p, const char *text, size_t len)
+{
+    struct scanner s = {text, text + p->to, text + len};
+    for (;;) {
+        if (!skip_space(&s) || s.p >= s.end)
+            return false;
+        if (is_parameter(&s))
+            break;
+        if (!skip_token(&s))
+            return false;
+    }
+    *p = (struct sqltext_parameter){.from = (size_t)(s.p - text)};
+    for (s.p++; at(&s, 0) >= '0' && at(&s, 0) <= '9'; s.p++)
+        p->n = p->n < 100000 ? p->n * 10 + (*s.p - '0') : p->n;
+    p->to = (size_t)(s.p - text);
+    return true;
+}
+
 bool sqltext_is_query(const char *text, size_t len)
 {
     struct scanner s = {text, text, text + len};

@@ -168,6 +168,23 @@ char *source_server(const struct source_reader *r, struct err *e);
 bool source_last(const struct source_reader *r, struct position *last, struct source_report *report,
                  struct err *e);
 
+/* The report alone. */
+bool source_read_report(const struct source_reader *r, struct source_report *report, struct err *e);
+
+/* ---- the rows that lead to a document ---- */
+
+enum { SOURCE_TRACE_ROWS = 100 * 1000 };
+
+struct source_trace {             /* rows of a table that affect one document */
+    struct keylist keys, cursors; /* of each; a cursor that is NULL, or is not there: "" */
+};
+void source_trace_free(struct source_trace *t); /* safe on a zeroed struct */
+/* Adds at most `limit` of the table's rows that affect the document with this key of the root; of
+ * the root itself, its row. If `affects` is a query, it is asked for the table's first
+ * SOURCE_TRACE_ROWS rows only. */
+bool source_trace(const struct source_reader *r, const char *key, int64_t limit,
+                  struct source_trace *out, struct err *e);
+
 /* ---- following a table: pages of rows, ordered by cursor and key ---- */
 
 /* Which rows a page is read from. All borrowed; a position whose cursor is NULL sets no limit. */

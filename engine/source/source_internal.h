@@ -7,6 +7,7 @@
  *     source_fetch.c     a batch's rows
  *     source_keys.c      keys of the root table: chunks, walks, keys without a row
  *     source_cursor.c    a table's cursor: values, an index for it, rows it does not show
+ *     source_trace.c     the rows that lead to a key
  *     source_report.c    the open transactions and the clock of the server
  *     source_page.c      pages of changed rows, and their positions
  *     source_capture.c, source_publication.c, source_slot.c

@@ -126,6 +126,18 @@ bool source_read_with_report(const struct source_reader *r, struct source_statem
     return err_wrap(e, "could not read '%s'", r->table->label);
 }
 
+bool source_read_report(const struct source_reader *r, struct source_report *report, struct err *e)
+{
+    struct source_statement st;
+    PGresult *res;
+    source_statement_init(&st, 1, 1);
+    buf_adds(&st.sql, "SELECT 1");
+    if (!source_read_with_report(r, &st, false, report, &res, e))
+        return false;
+    PQclear(res);
+    return true;
+}
+
 static const char server_sql[] =
     "SELECT (pg_catalog.pg_control_system()).system_identifier || '-' ||"
     " CASE WHEN pg_catalog.pg_is_in_recovery()"
