@@ -75,7 +75,7 @@ all-tests:
 
 # The system's python3: the packages in vendor/packages are for that one. JOBS=2: two tests at a time, each on servers
 # of its own.
-e2e: all  ## the end-to-end tests alone (ARGS='-k kill -x', JOBS=2, ETL_ENGINE=build/asan/etl-engine)
+e2e: all $(BUILD)/bench/wal_decode  ## the end-to-end tests alone (ARGS='-k kill -x', JOBS=2, ETL_ENGINE=build/asan/etl-engine)
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 -m pytest tests \
 	    $(if $(JOBS),-n $(JOBS) --dist loadgroup) $(ARGS)
 
@@ -86,9 +86,9 @@ faults: all  ## the long form of the tests with faults: more than 200 kills, som
 test-in:  ## try another release: make the demo and run the tests in a root of its own (RELEASE=trixie; needs root)
 	@vendor/test-in '$(RELEASE)'
 
-bench:  ## measure beside psql, curl and Python, on servers of its own, some 10 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
+bench:  ## measure beside psql, curl and Python, on servers of its own, some 15 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
 	@vendor/install build services demo test
-	$(MAKE) all
+	$(MAKE) all $(BUILD)/bench/wal_decode
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 tests/bench/bench.py
 
 # The tests have servers of their own: the demo's, and what is in them, are the user's. One run at a time has them; as in

@@ -26,6 +26,7 @@ def test_bench_compares_all_loaders_and_reports_ratios(servers):
     assert len(report["runs"]) == 13 and all(run["wall_s"] > 0 for runs in report["runs"].values() for run in runs)
     for name, ratio in report["ratios"].items():
         assert ratio > 0 and name in done.stdout
+    assert len(report["capture"]) == 12 and all(name in done.stdout for name in report["capture"])
 
 
 @pytest.mark.parametrize("name, text", [("BENCH_FILMS", "99"), ("BENCH_FILMS", "abc"), ("BENCH_RUNS", "0")])

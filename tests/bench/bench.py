@@ -5,7 +5,7 @@
 
 The floors are psql's COPY of the query to /dev/null, and curl sending request bodies that were built beforehand. Before
 any time counts, the documents of each loader are compared, field by field. Then all are run in turn, BENCH_RUNS times;
-the table has the medians, and the JSON in build/bench/ every run. CPU is what the kernel charged: to the loader, to
+the table has the medians, and the JSON in build/bench/ every run; a second table is of capture from the log (capture.py). CPU is what the kernel charged: to the loader, to
 PostgreSQL, to the search server. Nothing here fails because something was slow.
 
 It runs on servers of its own, in build/services-bench (ETL_TEST_SERVICES): the index `movies` is deleted and filled again.
@@ -329,7 +329,7 @@ def machine(es):
     }
 
 
-def report(all_cases, about, counts):
+def report(all_cases, about, counts, captured):
     print(f"{FILMS} films, medians of {RUNS} runs; " + "; ".join(about.values()) + "\n")
     print("| | wall s (from - to) | own CPU, µs a document | PostgreSQL's CPU s | search server's CPU s | resident MB |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -349,10 +349,12 @@ def report(all_cases, about, counts):
     for name, count in counts.items():
         if count:
             print(f"\n{count:.0f} instructions a document (callgrind, dry run, 1 worker; {name})")
+    capture_module().report(captured)
     path = os.path.join(OUT, f"bench_{FILMS}.json")
     with open(path, "w", encoding="utf-8") as f:
         runs = {case.name: case.runs for case in all_cases}
         about = {"films": FILMS, "machine": about, "instructions": counts, "ratios": ratios, "runs": runs}
+        about["capture"] = captured
         json.dump(about, f, indent=1, ensure_ascii=False)
     print(f"every run: {os.path.relpath(path, ROOT)}", file=sys.stderr)
 
@@ -375,7 +377,8 @@ def measure():
             if case.load:
                 empty_index(es, body)
             run(case)
-    report(all_cases, machine(es), {form: instructions(forms[form][1]) for form in ("LATERAL", "field", "function")})
+    captured = capture_module().Capture().all()
+    report(all_cases, machine(es), {form: instructions(forms[form][1]) for form in ("LATERAL", "field", "function")}, captured)
 
 
 def loader_module():
@@ -383,6 +386,13 @@ def loader_module():
     import loader
 
     return loader
+
+
+def capture_module():
+    sys.path.insert(0, HERE)
+    import capture
+
+    return capture
 
 
 # ---- servers and signals ----
