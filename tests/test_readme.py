@@ -46,6 +46,9 @@ def without_what_varies(text):
     text = re.sub(r'^\{"hits":\{"hits":.*$', in_any_order, text, flags=re.M)
     text = re.sub(r"^\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text, flags=re.M)
     text = re.sub(r"\bin [\d.]+ m?s \([\d,]+/s\); [\d.]+ MB in \d+ requests?", "in SOME TIME; SOME MB", text)
+    text = re.sub(r"\b(in|after) [\d.]+ m?s(?=:|$)", r"\1 SOME TIME", text, flags=re.M)
+    text = re.sub(r"(indexed|read at) \d{4}-\d\d-\d\dT[\d:.]+Z", r"\1 SOME TIME", text)
+    text = re.sub(r"version \d{16}", "version OF THEN", text)
     return re.sub(r"since \d{4}-\d\d-\d\d \S+", "since THEN", text)
 
 

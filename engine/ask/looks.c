@@ -111,9 +111,11 @@ void looks_warn_other(const struct looks *l)
     const struct run *r = &l->ask->run;
     const struct findings *f = collector_found(l->collector);
     struct index_other other;
-    if (f->kinds[EXPLAIN_DIFFERENT] * 2 <= findings_checked(f))
+    if (l->ask->is_older_script || f->kinds[EXPLAIN_DIFFERENT] * 2 <= findings_checked(f))
         return;
     index_why_other(r->servers.es, r->index.info.name, &other);
     if (*other.why)
-        log_warn("%s: %s", r->user.pipeline.name, other.why);
+        log_warn("%s: most documents differ; the index may return them otherwise than they were "
+                 "sent: %s; %s",
+                 r->user.pipeline.name, other.why, other.remedy ? other.remedy : "");
 }

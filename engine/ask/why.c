@@ -145,10 +145,11 @@ static void print_poll(const struct story *s, size_t i)
     const struct state_table *saved = state_find(&s->ask.run.state.data, t->state_name);
     if (!t->cursor)
         printf("without a cursor: only a sweep sees its changes");
+    else if (!saved)
+        printf("polled by %s, and not read yet", cursor_of(&s->ask.run.user.pipeline, i));
     else
         printf("polled by %s, and read up to %s", cursor_of(&s->ask.run.user.pipeline, i),
-               saved && saved->checkpoint.at.cursor ? saved->checkpoint.at.cursor
-                                                    : "the beginning");
+               saved->checkpoint.at.cursor ? saved->checkpoint.at.cursor : "the beginning");
 }
 
 static void print_rows(const struct story_table *t)

@@ -69,18 +69,22 @@ static void add_query_match(struct buf *b, const struct source_table *t,
     buf_adds(b, ")");
 }
 
+/* OFFSET 0 keeps PostgreSQL from walking along the key, instead of looking for the few rows that
+ * match. */
 static void add_trace(struct buf *b, const struct source_reader *r, int64_t limit)
 {
     const struct source_table *t = r->table;
     const struct source_key *root = &r->source->tables[0].key;
     bool query = t->related && t->related->affects_query;
-    buf_adds(b, "SELECT ");
+    buf_adds(b, "SELECT * FROM (SELECT ");
     add_columns(b, t);
     if (query)
         buf_addf(b, " FROM (SELECT * FROM %s LIMIT %d) t WHERE ", t->name, SOURCE_TRACE_ROWS);
     else
         buf_addf(b, " FROM %s t WHERE ", t->name);
     (query ? add_query_match : add_columns_match)(b, t, root);
+    buf_adds(b, " OFFSET 0) t ORDER BY ");
+    source_add_columns(b, &t->key, "t.");
     buf_addf(b, " LIMIT %lld", (long long)limit);
 }
 
