@@ -51,11 +51,14 @@ man: $(SHARE)/etl-engine.1 $(SHARE)/etl-engine-script.5  ## show both manual pag
 	@mkdir -p $(BUILD)/man && for page in $^; do sed 's,@PREFIX@,$(prefix),g' $$page >$(BUILD)/man/$${page##*/}; done
 	@man -l $(BUILD)/man/etl-engine.1 $(BUILD)/man/etl-engine-script.5
 
+# The checkout as it is, without what was built in it.
+copy_tree = rm -rf $(1) && mkdir -p $(1) && \
+    tar -c --exclude=./build --exclude=./.git --exclude=./postgres_to_es --exclude=__pycache__ . | tar -x -C $(1)
+
 TREE = $(BUILD)/deb/etl-engine-$(VERSION)
 deb:  ## build a Debian package, build/deb/*.deb, and let lintian look at it
 	@vendor/install build package
-	@rm -rf $(BUILD)/deb && mkdir -p $(TREE)
-	@tar -c --exclude=./build --exclude=./.git --exclude=./postgres_to_es --exclude=__pycache__ . | tar -x -C $(TREE)
+	@rm -rf $(BUILD)/deb && $(call copy_tree,$(TREE))
 	@cp -r vendor/debian $(TREE)/debian
 	@sed 's,@PREFIX@,/usr,g' vendor/systemd/etl-engine@.service.in >$(TREE)/debian/etl-engine@.service
 	@cp vendor/systemd/etl-engine.sysusers $(TREE)/debian/
@@ -63,4 +66,10 @@ deb:  ## build a Debian package, build/deb/*.deb, and let lintian look at it
 	lintian --fail-on error,warning,info,pedantic $(BUILD)/deb/*.changes
 	@ls $(BUILD)/deb/*.deb
 
-.PHONY: install uninstall man deb
+CONTAINER ?= $(firstword $(foreach name,docker podman buildah,$(if $(shell command -v $(name)),$(name))) docker)
+BASE      ?= docker.io/library/debian:bookworm-slim
+image:  ## build a container image, etl-engine:VERSION (CONTAINER=docker, podman or buildah; BASE=debian:trixie-slim)
+	@$(call copy_tree,$(BUILD)/image)
+	$(CONTAINER) build $(IMAGE_FLAGS) --build-arg BASE=$(BASE) -t etl-engine:$(VERSION) -f $(BUILD)/image/vendor/container/Dockerfile $(BUILD)/image
+
+.PHONY: install uninstall man deb image
