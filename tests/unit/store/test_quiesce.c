@@ -94,11 +94,34 @@ static void a_holder_behind_a_link_is_asked_too(void **state)
     state_file_close(s);
 }
 
+static void a_process_that_waits_is_seen_and_one_that_follows_too(void **state)
+{
+    (void)state;
+    struct err e;
+    assert_false(quiesce_is_followed(path));
+    struct state_file *s = state_file_open(path, &e);
+    assert_non_null(s);
+    assert_false(quiesce_is_followed(path)); /* a run that ends soon */
+    quiesce_allow(s);
+    assert_true(quiesce_is_followed(path));
+    assert_false(quiesce_is_awaited(s));
+    int first = quiesce_await(path), second = quiesce_await(path);
+    assert_true(quiesce_is_awaited(s));
+    assert_false(quiesce_is_asked(s));
+    quiesce_release(first);
+    assert_true(quiesce_is_awaited(s));
+    quiesce_release(second);
+    assert_false(quiesce_is_awaited(s));
+    state_file_close(s);
+    assert_false(quiesce_is_followed(path));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_waits_until_the_holder_pauses),
         cmocka_unit_test(a_holder_behind_a_link_is_asked_too),
+        cmocka_unit_test(a_process_that_waits_is_seen_and_one_that_follows_too),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
