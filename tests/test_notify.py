@@ -66,7 +66,11 @@ def test_a_service_starts_reloads_and_stops(engine, pg, search, script, manager,
     script("return {")
     running.signal(signal.SIGHUP)
     wait_until(lambda: "could not reload" in running.stderr)
-    wait_until(lambda: manager.states() == ["READY", "RELOADING", "READY"] + ["RELOADING", "READY"])
+    wait_until(lambda: manager.states() == ["READY"] + 2 * ["RELOADING", "READY"])
+    assert manager.status().startswith("could not reload the script, still running the previous version: ")
+    script(films.plain())
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: manager.status().startswith("films: following: "))
     assert running.stop().returncode == 143
     wait_until(lambda: manager.states()[-1] == "STOPPING")
     assert manager.count("WATCHDOG") == 0

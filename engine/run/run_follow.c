@@ -186,6 +186,12 @@ static bool recover(struct following *f, struct err *e)
     return resume(f, true, e);
 }
 
+static void report_not_reloaded(const struct err *why)
+{
+    log_error("could not reload the script, still running the previous version: %s", why->text);
+    notify_status("could not reload the script, still running the previous version: %s", why->text);
+}
+
 /* For SIGHUP; also after a reindex, which used the script as it is now. */
 static bool reload(struct following *f, struct err *e)
 {
@@ -197,8 +203,10 @@ static bool reload(struct following *f, struct err *e)
               run_check_reload(r, &fresh, &why) &&
               run_bind_script(&fresh, &r->servers.pool, &r->work.progress.expected, &why) &&
               (r->index.replaced || run_fit_index(r, &fresh, &why));
-    if (!ok)
-        log_error("could not reload the script, still running the previous version: %s", why.text);
+    if (ok)
+        progress_follow(&r->work.progress); /* its status replaces that of an earlier failure */
+    else
+        report_not_reloaded(&why);
     if (ok || r->index.replaced)
         ok = restart(f, ok ? &fresh : NULL, e);
     else
