@@ -264,7 +264,8 @@ static const struct {
  * SQLSTATE. */
 static const struct {
     const char *words, *hint;
-} tls_remedies[] = {
+} text_remedies[] = {
+    {"max_wal_senders", "raise the server's max_wal_senders"},
     {"certificate verify failed",
      "sslrootcert in source.url must name the certificate of the authority that signed the "
      "server's, and neither may have expired"},
@@ -437,13 +438,19 @@ static const char *find_remedy(const struct failure *f)
 {
     if (find_pooler_remedy(f))
         return find_pooler_remedy(f);
-    for (size_t i = 0; i < sizeof tls_remedies / sizeof tls_remedies[0]; i++)
-        if (strstr(f->reason, tls_remedies[i].words))
-            return tls_remedies[i].hint;
+    for (size_t i = 0; i < sizeof text_remedies / sizeof text_remedies[0]; i++)
+        if (strstr(f->reason, text_remedies[i].words))
+            return text_remedies[i].hint;
     for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++)
         if (strcmp(f->sqlstate, remedies[i].sqlstate) == 0)
             return remedies[i].hint;
     return NULL;
+}
+
+/* The role may connect, but not read the log: the words up to PostgreSQL 15, and from 16 on. */
+static bool is_refused_log(const struct failure *f)
+{
+    return strstr(f->reason, "to start walsender") || strstr(f->reason, "to start WAL sender");
 }
 
 static bool report_refusal(struct pg *pg, const struct attempt *a, struct err *e)
@@ -460,6 +467,14 @@ static bool report_refusal(struct pg *pg, const struct attempt *a, struct err *e
     pg_scrub(pg->server, pg->conn, f.reason);
     bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL || find_pooler_remedy(&f)
                                : a->reached && !a->silent && is_refusal(pg, &f, a->any_session);
+    if (is_refused_log(&f)) {
+        err_set(e, ERR_USAGE, "cannot read the log of PostgreSQL %s: %s", pg->server->label,
+                f.reason);
+        return err_hint(e,
+                        "a superuser can run: ALTER ROLE %s REPLICATION; managed servers have a "
+                        "role for it, such as rds_replication",
+                        PQuser(pg->conn));
+    }
     if (final && !pg->server->accepted)
         err_set(e, ERR_FINAL, "cannot connect to PostgreSQL %s: %s", pg->server->label, f.reason);
     else

@@ -438,6 +438,9 @@ static bool keep_places(struct reindex *x, struct err *e)
         checkpoint_free(&d->tables[i].checkpoint);
         ok = !t || checkpoint_copy(&d->tables[i].checkpoint, &t->checkpoint) || err_memory(e);
     }
+    free(d->slot);
+    d->slot = old.slot; /* NULL: the first run makes it */
+    old.slot = NULL;
     state_data_free(&old);
     return ok;
 }

@@ -14,30 +14,31 @@
 /* ---- the server ---- */
 
 static const char server_sql[] = "SELECT pg_catalog.current_setting('wal_level'),"
-                                 " pg_catalog.current_setting('max_replication_slots')::int > 0";
+                                 " pg_catalog.current_setting('max_replication_slots')::int > 0,"
+                                 " pg_catalog.current_setting('max_wal_senders')::int > 0";
 
 static bool check_server(struct pg *pg, struct err *e)
 {
     PGresult *res;
-    if (!source_ask_row(pg, server_sql, 2, &res, e))
+    if (!source_ask_row(pg, server_sql, 3, &res, e))
         return false;
-    bool logical = strcmp(PQgetvalue(res, 0, 0), "logical") == 0, slots = pg_bool(res, 0, 1);
+    bool logical = strcmp(PQgetvalue(res, 0, 0), "logical") == 0, slots = pg_bool(res, 0, 1),
+         senders = pg_bool(res, 0, 2);
+    const char *none = slots ? "max_wal_senders" : "max_replication_slots";
     if (!logical)
         err_set(e, ERR_USAGE,
                 "cannot capture from the write-ahead log: wal_level of PostgreSQL %s "
                 "is '%s'",
                 pg_server_of(pg)->label, PQgetvalue(res, 0, 0));
-    else if (!slots)
-        err_set(e, ERR_USAGE,
-                "cannot capture from the write-ahead log: max_replication_slots of "
-                "PostgreSQL %s is 0",
-                pg_server_of(pg)->label);
+    else if (!slots || !senders)
+        err_set(e, ERR_USAGE, "cannot capture from the write-ahead log: %s of PostgreSQL %s is 0",
+                none, pg_server_of(pg)->label);
     PQclear(res);
     if (!logical)
         return err_hint(e, "ALTER SYSTEM SET wal_level = logical, then restart the server; managed "
                            "servers have a parameter for it, such as rds.logical_replication");
-    return slots || err_hint(e, "ALTER SYSTEM SET max_replication_slots = 10, then restart the "
-                                "server");
+    return (slots && senders) ||
+           err_hint(e, "ALTER SYSTEM SET %s = 10, then restart the server", none);
 }
 
 /* ---- tables ---- */

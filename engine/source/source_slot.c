@@ -49,11 +49,15 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
 }
 
 static const char writers_sql[] =
-    "SELECT pg_catalog.count(*) OVER (), 'process ' || pid ||"
-    "  coalesce(' (' || nullif(application_name, '') || ')', ''),"
-    " pg_catalog.to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-    " FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL"
-    "  AND pid <> pg_catalog.pg_backend_pid() ORDER BY xact_start LIMIT 1";
+    "SELECT pg_catalog.count(*) OVER (), name,"
+    " pg_catalog.to_char(began AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
+    " FROM (SELECT 'process ' || pid ||"
+    "    coalesce(' (' || nullif(application_name, '') || ')', ''), xact_start"
+    "   FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL"
+    "    AND pid <> pg_catalog.pg_backend_pid()"
+    "  UNION ALL SELECT 'PREPARE TRANSACTION ' || pg_catalog.quote_literal(gid), prepared"
+    "   FROM pg_catalog.pg_prepared_xacts) w(name, began)"
+    " ORDER BY began LIMIT 1";
 
 static void report_writers(const char *slot, struct pg *pg)
 {
@@ -63,7 +67,8 @@ static void report_writers(const char *slot, struct pg *pg)
     source_statement_init(&st, SOURCE_ANY_ROWS, 3);
     buf_adds(&st.sql, writers_sql);
     if (source_run(pg, &st, &res, &ignored) && PQntuples(res) == 1)
-        log_info("creating slot '%s' waits for %s open transactions, the oldest of %s since %s UTC",
+        log_info("creating slot '%s' waits for open transactions: %s, the oldest by %s since %s "
+                 "UTC",
                  slot, PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 2));
     PQclear(res);
 }

@@ -162,8 +162,11 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
                  clock_text(d->tables[0].checkpoint.at.us, was), clock_text(us, text));
     }
     bool ok = position_set_time(&d->mtime, us);
-    for (size_t i = 0; ok && i < d->n_tables; i++)
+    for (size_t i = 0; ok && i < d->n_tables; i++) {
         ok = move_back(&d->tables[i].checkpoint, &d->mtime);
+        /* the log before it is gone: a capture sweeps */
+        d->tables[i].checkpoint.journal = (struct journal_position){0};
+    }
     return ok || err_memory(e);
 }
 
