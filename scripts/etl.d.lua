@@ -27,6 +27,9 @@
 ---Called once before anything is read; an error ends the run.
 ---@field before_run? fun(run: etl.Run)
 ---@field after_run? fun(run: etl.RunResult) called once after the last document
+---Rows with the documents that they give: `etl-engine test SCRIPT` compares them. A run ignores
+---them.
+---@field examples? etl.Example[]
 
 ---The fields of a document. Each is the name of a column (NULL: the field is left out), a function
 ---of the row (nil: the field is left out), or a table of such fields. A column that the query does
@@ -53,6 +56,13 @@
 ---error. Integers stay exact; json columns and big numerics have types of their own (`etl.Json`,
 ---`etl.Decimal`); times are ISO 8601 strings; arrays are arrays; bytea is a string of bytes.
 ---@alias etl.Row table<string, any>
+
+---A row as PostgreSQL might return it, and its document.
+---@class etl.Example
+---Column to value: texts, numbers, true and false, lists (arrays) and other tables (json). A column
+---that is left out is NULL.
+---@field row table<string, any>
+---@field document? table           the whole document (default: the row has none)
 
 ---@class etl.Source
 ---libpq's connection string or URL. Variables such as PGHOST supply what it leaves out.

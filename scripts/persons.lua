@@ -59,4 +59,12 @@ return {
   },
 
   state = movies.state .. ".persons", -- each pipeline has its own state
+
+  -- Rows and their documents: `etl-engine test scripts/persons.lua` compares them, without any server.
+  examples = {
+    { row      = { id = "5f0e", full_name = "Greta Gerwig", films = { { id = "91c4", title = "Little Women", roles = { "director" } } } },
+      document = { id = "5f0e", full_name = "Greta Gerwig", films = { { id = "91c4", title = "Little Women", roles = { "director" } } } } },
+    { row      = { id = "77aa", full_name = "Nobody", films = {} },
+      document = { id = "77aa", full_name = "Nobody", films = {} } },
+  },
 }

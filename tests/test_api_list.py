@@ -63,6 +63,7 @@ def test_every_request_is_listed(engine, pg, search_one, script):
         pg.execute(films.SCHEMA)
         pg.execute("INSERT INTO film SELECT i, 'more' FROM generate_series(100, 2200) i")  # a walk of two pages
         path = script(films.lua([films.ROLE, films.PERSON_INDEXED]))
+        engine("check", path)
         run(engine, path)
         pg.execute("DELETE FROM film WHERE id = 3; UPDATE person SET name = 'x', modified = clock_timestamp() WHERE id = 1")
         run(engine, path, "--sweep")

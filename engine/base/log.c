@@ -30,6 +30,8 @@ static const char *const colors[] = {"\x1b[31m", "\x1b[33m", "", "\x1b[2m"};
 static struct log_options how = {.level = LOG_INFO}; /* read-only once threads have started */
 static bool naming;                                  /* likewise */
 static _Thread_local char thread[16], pipeline[64];
+static _Thread_local log_take *divert; /* NULL: lines are written */
+static _Thread_local void *divert_arg;
 /* guards `status`, and every write */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char status[STATUS];
@@ -57,6 +59,12 @@ void log_pipeline(const char *name)
 void log_name_pipelines(void)
 {
     naming = true;
+}
+
+void log_divert(log_take *take, void *arg)
+{
+    divert = take;
+    divert_arg = arg;
 }
 
 /* Makes the text one line of valid UTF-8: control characters (also those of two bytes) become
@@ -179,6 +187,11 @@ void log_line(enum log_level level, const char *format, ...)
     if (n >= MESSAGE)
         memcpy(message + strlen(message), "…", sizeof "…");
 
+    if (divert) {
+        divert(level, message, divert_arg);
+        errno = saved;
+        return;
+    }
     char memory[ROOM];
     struct buf b = on_stack(memory, sizeof memory);
     if (how.json)

@@ -42,6 +42,11 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
+/* From now on the calling thread's lines go to `take`, and are not written; NULL: they are written.
+ * For a command that reports them in a form of its own. */
+typedef void log_take(enum log_level level, const char *text, void *arg);
+void log_divert(log_take *take, void *arg);
+
 /* Logs the error that ends the command: "etl-engine: error: TEXT", then "hint: HINT" on a line of
  * its own (as JSON: one object with "hint"). Logged at every level. */
 void log_fatal(const struct err *e);

@@ -71,6 +71,14 @@
  * POST    /INDEX/_refresh
  *         "Refresh API".
  *
+ * POST    /_index_template/_simulate
+ *         "Simulate index template API", without a name: the template in the body is checked, and
+ *         not kept. Of `check` alone; an answer other than 200 and 400 counts as none.
+ *
+ * POST    /_security/user/_has_privileges
+ *         "Has privileges API". Of `check` alone; an answer other than 200 counts as none, as
+ *         OpenSearch has no such request.
+ *
  * Bodies of more than 1 KB may be compressed (Content-Encoding: gzip), and so may answers be
  * (Accept-Encoding: gzip): see gzip.h.
  *

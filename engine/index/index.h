@@ -6,6 +6,7 @@
  *     index.c          the index itself: inspected, created, deleted, refreshed
  *     index_request.c  what all requests about an index share
  *     index_schema.c   its settings, mapping and metadata, compared with the script's
+ *     index_simulate.c what the server would say of a new index, and of a user's rights
  *     index_alias.c    aliases, and an index that replaces another
  *     index_read.c     its documents: counted, read by key
  *     index_scan.c     the scan of all keys
@@ -94,6 +95,22 @@ struct index_fit {
  * field that both define differently is an error. */
 bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
                struct index_fit *fit, struct err *e);
+/* The same without changing anything. fit->lacks: what the index cannot be given, in words; added:
+ * a run would add to its mapping. */
+bool index_compare(struct es *es, const char *index, const char *settings, const char *mappings,
+                   struct index_fit *fit, struct err *e);
+/* Asks the server whether it would create an index with these, without creating it. ERR_USAGE: it
+ * refuses; e says why. A server that does not tell counts as one that would. */
+bool index_simulate(struct es *es, const char *settings, const char *mappings, struct err *e);
+/* Which of the privileges that a run needs on the index (to be created, if it does not exist) the
+ * user lacks: "write, create_index"; empty: none, or the server does not tell. */
+struct index_privileges {
+    char missing[200];
+};
+bool index_missing_privileges(struct es *es, const char *index, bool exists,
+                              struct index_privileges *out, struct err *e);
+/* Appends an index's mapping as JSON. */
+bool index_add_mapping(struct es *es, const char *index, struct buf *out, struct err *e);
 /* What an index's mapping says of a field, such as "actors.id", or of a sub-field. */
 struct index_field {
     bool exists;

@@ -387,6 +387,45 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
     return ok;
 }
 
+/* Parameters that no open index can change. */
+static const char fixed[] = "[type] [analyzer] [normalizer] [index] [doc_values] [store] [format] "
+                            "[scaling_factor] [similarity] [term_vector] [index_options]";
+
+bool index_compare(struct es *es, const char *index, const char *settings, const char *mappings,
+                   struct index_fit *fit, struct err *e)
+{
+    struct schema s;
+    struct buf body;
+    *fit = (struct index_fit){0};
+    buf_init(&body, MAX_REQUEST);
+    bool ok = open_schema(&s, es, index, e) &&
+              (read_meta(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index));
+    const struct mapping_part has = {&s.tree, s.mappings};
+    ok =
+        ok && (!settings || mapping_settings_difference(&(struct mapping_part){&s.tree, s.settings},
+                                                        settings, fit->lacks, e));
+    fit->of_settings = *fit->lacks;
+    ok = ok && (!mappings || *fit->lacks ||
+                (mapping_difference(&has, mappings, fixed, fit->lacks, e) &&
+                 mapping_lacking(&has, mappings, &body, &fit->added, e)));
+    if (ok)
+        fit->filtered =
+            json_tree_find(&s.tree, json_tree_find(&s.tree, s.aliases, index), "filter") != 0;
+    close_schema(&s);
+    buf_free(&body);
+    return ok;
+}
+
+bool index_add_mapping(struct es *es, const char *index, struct buf *out, struct err *e)
+{
+    struct schema s;
+    bool ok = open_schema(&s, es, index, e);
+    if (ok)
+        buf_add(out, s.tree.nodes[s.mappings].value.at, s.tree.nodes[s.mappings].value.len);
+    close_schema(&s);
+    return ok && (!out->failed || err_memory(e));
+}
+
 /* ---- one field ---- */
 
 static size_t find_part(const struct json_tree *t, size_t parent, const char *name, size_t len)

@@ -114,24 +114,37 @@ static bool set_capture(struct pipeline *p, struct err *e)
     return (p->source.slot && p->source.publication) || err_memory(e);
 }
 
-bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e)
+static bool read_pipeline(struct pipeline_reading *r, struct err *e)
 {
-    struct pipeline_reading r = {.p = p, .script = s, .text = script_source(s), .lacking = lacking};
-    if (lacking)
-        lacking->kind = ERR_NONE;
-    *p = (struct pipeline){.script = r.text->path, .sink.security.verify = true};
-    buf_init(&r.json, JSON_MAX);
-    bool ok = script_call(s, pipeline_read_body, &r, e);
-    if (!ok && r.encoding) { /* the encoder names what is below the field */
-        int line = pipeline_line_of(&r, r.encoding);
-        err_wrap(e, "%s:%d: field '%s' in sink", r.text->path, line, r.encoding);
-    } else if (!ok && *r.hint)
-        err_hint(e, "%s", r.hint);
-    buf_free(&r.json);
-    if (ok && script_check(s, NULL, e) && set_indices(p, e) && set_capture(p, e))
+    struct pipeline *p = r->p;
+    r->text = script_source(r->script);
+    if (r->lacking)
+        r->lacking->kind = ERR_NONE;
+    *p = (struct pipeline){.script = r->text->path, .sink.security.verify = true};
+    buf_init(&r->json, JSON_MAX);
+    bool ok = script_call(r->script, pipeline_read_body, r, e);
+    if (!ok && r->encoding) { /* the encoder names what is below the field */
+        int line = pipeline_line_of(r, r->encoding);
+        err_wrap(e, "%s:%d: field '%s' in sink", r->text->path, line, r->encoding);
+    } else if (!ok && *r->hint)
+        err_hint(e, "%s", r->hint);
+    buf_free(&r->json);
+    if (ok && script_check(r->script, NULL, e) && set_indices(p, e) && set_capture(p, e))
         return true;
     pipeline_free(p);
     return false;
+}
+
+bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e)
+{
+    struct pipeline_reading r = {.p = p, .script = s, .lacking = lacking};
+    return read_pipeline(&r, e);
+}
+
+bool pipeline_read_offline(struct pipeline *p, struct script *s, struct err *lacking, struct err *e)
+{
+    struct pipeline_reading r = {.p = p, .script = s, .lacking = lacking, .offline = true};
+    return read_pipeline(&r, e);
 }
 
 bool pipeline_read(struct pipeline *p, struct script *s, struct err *e)

@@ -42,7 +42,7 @@ struct pipeline {
     const char *script; /* borrowed: the path, for messages */
     char *name;         /* all owned */
     struct {
-        char *url, *table;
+        char *url, *table; /* url: NULL: see pipeline_read_offline */
         struct pipeline_names key;
         char *cursor;             /* NULL: none; always of a pipeline that captures from the log */
         char *query;              /* without a final semicolon */
@@ -81,6 +81,9 @@ bool pipeline_read(struct pipeline *p, struct script *s, struct err *e);
 /* The same for who writes nowhere: sink.url and state may be missing (NULL); *lacking says which
  * is, or is ERR_NONE. */
 bool pipeline_read_dry(struct pipeline *p, struct script *s, struct err *lacking, struct err *e);
+/* The same for what asks no server: source.url may be missing, too. */
+bool pipeline_read_offline(struct pipeline *p, struct script *s, struct err *lacking,
+                           struct err *e);
 /* The environment variable that a `url` on that line of the script is read from, into out; NULL:
  * none, as far as the line shows. */
 const char *pipeline_variable(const struct script_text *script, int line, char *out, size_t size);

@@ -30,8 +30,9 @@ const struct pipeline_field pipeline_fields[] = {
     {"", "max_rejected", PIPELINE_WHOLE, PIPELINE_OPTIONAL, AT(max_rejected), 0, &MAX_REJECTED},
     {"", "before_run", PIPELINE_FUNCTION, PIPELINE_OPTIONAL, 0, 0, NULL},
     {"", "after_run", PIPELINE_FUNCTION, PIPELINE_OPTIONAL, 0, 0, NULL},
+    {"", "examples", PIPELINE_EXAMPLES, PIPELINE_OPTIONAL, 0, 0, NULL},
 
-    {"source", "url", PIPELINE_EMPTY_TEXT, PIPELINE_REQUIRED, AT(source.url), AT(source.url_line),
+    {"source", "url", PIPELINE_EMPTY_TEXT, PIPELINE_TO_READ, AT(source.url), AT(source.url_line),
      NULL},
     {"source", "table", PIPELINE_TEXT, PIPELINE_REQUIRED, AT(source.table), AT(source.table_line),
      NULL},

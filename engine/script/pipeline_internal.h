@@ -15,7 +15,7 @@
 
 enum {
     PIPELINE_PATH = 100, /* bytes of "source.related[12345].index_field" */
-    PIPELINE_FIELDS = 45,
+    PIPELINE_FIELDS = 46,
     PIPELINE_SWEEP_UNSET = -1, /* until it is known what captures the changes */
 };
 
@@ -43,12 +43,14 @@ enum pipeline_type {
     PIPELINE_DOCUMENT,    /* checked only: a template or a function; absent: every column */
     PIPELINE_GROUP,       /* a table with fields of its own */
     PIPELINE_LIST,        /* of such tables: source.related */
+    PIPELINE_EXAMPLES,    /* checked only: the module script_example reads them */
 };
 
 enum pipeline_need {
     PIPELINE_OPTIONAL,
     PIPELINE_REQUIRED,
     PIPELINE_TO_WRITE, /* required, but not by a dry run */
+    PIPELINE_TO_READ,  /* required, but not by what asks no server */
 };
 
 struct pipeline_range {
@@ -77,6 +79,7 @@ struct pipeline_reading { /* outside of Lua: what it holds survives a raise */
     const char *encoding;     /* their path, for the encoder's errors; NULL: not encoding */
     char path[PIPELINE_PATH]; /* of the table being read: "source.related[2]"; "" */
     struct err *lacking;      /* NULL: what is needed to write has to be there */
+    bool offline;             /* what is needed to read need not be there, either */
     char hint[sizeof((struct err *)NULL)->hint];
 };
 
@@ -104,7 +107,7 @@ void pipeline_wrong_type(lua_State *L, const struct pipeline_reading *r, const c
                          const char *wanted);
 /* Raises if the table on top of the stack has a field that the group does not know. */
 void pipeline_check_names(lua_State *L, const struct pipeline_reading *r, const char *group);
-/* Raises that a field is missing, or notes it in r->lacking if it is only needed to write. */
+/* Raises that a field is missing, or notes it in r->lacking if it is not needed here. */
 void pipeline_missing(lua_State *L, struct pipeline_reading *r, const struct pipeline_field *f);
 
 /* ---- pipeline_read.c ---- */

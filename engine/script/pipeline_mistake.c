@@ -233,7 +233,7 @@ void pipeline_missing(lua_State *L, struct pipeline_reading *r, const struct pip
     const char *in = pipeline_within(L, r), *file = r->text->path;
     int line = pipeline_line_of(r, f->name);
     hint_at_missing(r, f);
-    if (f->need == PIPELINE_REQUIRED || !r->lacking)
+    if (f->need == PIPELINE_REQUIRED || !r->lacking || (f->need == PIPELINE_TO_READ && !r->offline))
         pipeline_mistake_at(L, r, line, "missing field '%s'%s", f->name, in);
     if (r->lacking->kind != ERR_NONE)
         return;

@@ -403,9 +403,11 @@ static void read_value(lua_State *L, struct pipeline_reading *r, const struct pi
         read_table(L, r, f->name, f->name, base);
         return;
     case PIPELINE_LIST:
+    case PIPELINE_EXAMPLES:
         if (!lua_istable(L, -1))
             pipeline_wrong_type(L, r, f->name, "a list of tables");
-        read_list(L, r, f);
+        if (f->type == PIPELINE_LIST)
+            read_list(L, r, f);
     }
 }
 

@@ -103,6 +103,10 @@ bool source_probe(const struct source_reader *root, struct err *e);
  * NULL, or there is no memory (text->failed). */
 const char *source_key(const struct source *s, const PGresult *row, struct buf *text);
 
+/* The plan (EXPLAIN's JSON, one row) of the fetch of a key, or for a related table of `affects`, if
+ * the server reads no table whole unless it has to. *out: owned by the caller. */
+bool source_explain(const struct source_reader *r, PGresult **out, struct err *e);
+
 /* ---- keys of the root table: readers of the root ---- */
 
 /* How many rows the table has, by the planner's estimate; 0: not known. */

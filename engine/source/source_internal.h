@@ -4,6 +4,7 @@
  *     source_table.c     a table, its key and its cursor, looked up in the catalog
  *     source_affected.c  a related table's `affects`: checked, converted, asked
  *     source_check.c     warnings about what is allowed but seldom meant
+ *     source_explain.c   how the server would read rows without reading whole tables
  *     source_fetch.c     a batch's rows
  *     source_keys.c      keys of the root table: chunks, walks, keys without a row
  *     source_cursor.c    a table's cursor: values, an index for it, rows it does not show
