@@ -12,8 +12,8 @@
  *     run_meta, run_index       the index: whose it is, whether it exists, fits, is still the same
  *     run_guard, run_warn       how much may be deleted; what a run warns of
  *     run_workers               the queue and the workers, started and stopped
- *     run_open                  opens and closes all of that
  *     run_capture               capture from the write-ahead log: slot, journal and feeds
+ *     run_open                  opens and closes all of that
  *     run_feeds                 the feeds of changes, one for each table
  *     run_load                  until the index is up to date
  *     run_reload, run_alter     another script in a run that goes on; a table that was altered
@@ -93,7 +93,8 @@ struct run {
     struct run_state state;
     struct run_index index;
     struct run_work work;
-    struct run_capture *capture; /* owned; NULL: the run does not capture from the log */
+    struct run_capture *capture;       /* owned; NULL: the run does not capture from the log */
+    struct run_capture *early_capture; /* owned; NULL: it is not needed; see run_capture_early */
     /* borrowed; gets each document next to the index's, and nothing is written; NULL: any other
      * run. A dry run, but with a search server */
     const struct worker_comparer *comparer;

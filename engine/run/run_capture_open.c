@@ -1,6 +1,5 @@
-/* run_capture_open: publication and slot are made, the journal is opened, and the thread and the
- * feeds begin. What the log cannot tell any more is found out here: see the rule in
- * run_capture.h. */
+#include "run/run_capture_open.h"
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -296,7 +295,7 @@ static bool is_visible(void *arg, const uint64_t *xids, size_t n, bool *visible,
     return ok;
 }
 
-static bool start(struct capture_opening *o, struct err *e)
+static bool start_receiver(struct capture_opening *o, void (*wake)(void *arg), struct err *e)
 {
     struct run *r = o->run;
     struct run_capture *c = o->capture;
@@ -313,6 +312,13 @@ static bool start(struct capture_opening *o, struct err *e)
         .wake = wake,
         .arg = r,
     };
+    return (c->receiver = wal_receiver_start(&config, e));
+}
+
+static bool start(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    struct run_capture *c = o->capture;
     const struct state_data *d = &r->state.data;
     const struct feed_wal_config feed = {
         .journal = c->journal,
@@ -323,8 +329,7 @@ static bool start(struct capture_opening *o, struct err *e)
         .arg = r,
     };
     struct feed_origin origin = run_feed_origin(r);
-    return (c->feeds = feed_wal_new(&origin, &feed, e)) &&
-           (c->receiver = wal_receiver_start(&config, e));
+    return (c->feeds = feed_wal_new(&origin, &feed, e)) && start_receiver(o, wake, e);
 }
 
 /* ---- all of it ---- */
@@ -372,4 +377,52 @@ bool capture_open(struct capture_opening *o, struct err *e)
     if (!ok)
         capture_close(o->capture, r->user.source.n_tables);
     return ok;
+}
+
+/* ---- before the rest of the run ---- */
+
+static void wake_nobody(void *arg)
+{
+    (void)arg;
+}
+
+/* Nothing is made or found out here: what is not as the state left it is for capture_open. */
+static bool set_up_early(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    struct run_capture *c = o->capture;
+    const struct state_data *d = &r->state.data;
+    return c && (c->prefix = journal_prefix(r->user.pipeline.state)) && d->slot &&
+           strcmp(d->slot, capture_slot(r)) == 0 && state_place(d).segment != 0 &&
+           (o->pg = pg_acquire(&r->servers.pool, e)) && find_server(o, e) &&
+           source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e) &&
+           o->slot.status == SOURCE_SLOT_READY && o->slot.confirmed != 0 && !o->is_other_server &&
+           (c->journal = journal_open(c->prefix, state_place(d), e)) && check_position(o, e) &&
+           journal_lsn(c->journal) >= o->slot.confirmed && !*o->why && open_keys(o, e) &&
+           start_receiver(o, wake_nobody, e);
+}
+
+void run_capture_early(struct run *r)
+{
+    struct err ignored;
+    struct capture_opening o = {.run = r};
+    struct run_capture *c = r->early_capture;
+    uint64_t limit = (uint64_t)r->user.pipeline.source.journal_limit;
+    if (c && journal_bytes(c->journal) > limit)
+        run_close_early_capture(r);
+    if (c)
+        return;
+    o.capture = calloc(1, sizeof *o.capture);
+    bool ok = set_up_early(&o, &ignored);
+    pg_release(&r->servers.pool, o.pg);
+    if (ok && journal_bytes(o.capture->journal) <= limit)
+        r->early_capture = o.capture;
+    else
+        capture_close(o.capture, r->user.source.n_tables);
+}
+
+void run_close_early_capture(struct run *r)
+{
+    capture_close(r->early_capture, r->user.source.n_tables);
+    r->early_capture = NULL;
 }

@@ -2,10 +2,14 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "es/es.h"
 #include "feed/chunk_size.h"
 #include "flow/flow.h"
+#include "index/index.h"
 #include "model/batch.h"
 #include "run/run.h"
+#include "run/run_capture.h"
+#include "run/run_capture_open.h"
 #include "run/run_index.h"
 #include "run/run_state.h"
 #include "store/deadletter.h"
@@ -13,6 +17,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
+
+enum { SOON_MS = 1000 };
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
@@ -34,7 +40,25 @@ static bool bind_script(void *arg, struct err *e)
 
 static bool open_index(void *arg, struct err *e)
 {
-    return run_open_index(arg, e);
+    struct run *r = arg;
+    if (run_open_index(r, e))
+        return true;
+    if (e->kind == ERR_PASSING && run_captures(r))
+        run_capture_early(r);
+    return false;
+}
+
+/* Whether the search server answers within a second. */
+static bool search_is_there(const struct run *r)
+{
+    struct err ignored;
+    struct es_server impatient = r->servers.search; /* borrows what is in it */
+    impatient.limits.connect_ms = impatient.limits.request_ms = SOON_MS;
+    impatient.limits.stall_s = 1;
+    struct es *es = es_open(&impatient, &ignored);
+    bool ok = es && index_meet(es, r->user.pipeline.sink.index, &ignored);
+    es_close(es);
+    return ok;
 }
 
 bool run_open_rest(struct run *r, struct err *e)
@@ -44,8 +68,15 @@ bool run_open_rest(struct run *r, struct err *e)
     progress_start(&r->work.progress, r->user.pipeline.name, r->terminal && !r->options.dry_run);
     if (!run_reach(r, RUN_POSTGRES, bind_script, r, e))
         return false;
-    return r->options.dry_run ||
-           (run_patiently(r, run_check_key, e) && run_reach(r, RUN_SEARCH, open_index, r, e));
+    if (r->options.dry_run)
+        return true;
+    if (!run_patiently(r, run_check_key, e))
+        return false;
+    if (run_captures(r) && r->state.data.phase != STATE_NEW && !search_is_there(r))
+        run_capture_early(r);
+    bool ok = run_reach(r, RUN_SEARCH, open_index, r, e);
+    run_close_early_capture(r);
+    return ok;
 }
 
 void run_close(struct run *r)
