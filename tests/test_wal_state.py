@@ -312,7 +312,8 @@ def test_a_slot_that_a_killed_reindex_left_is_told_and_dropped(engine, pg, searc
     ok(engine(path))
     running = engine.start("reindex", path, "--replace-index", env={"SLOW": 1})
     wait_until(lambda: reader(pg, SLOT + "_reindex"), timeout=60)
-    assert show(engine, path)["reindex"] == "has a slot of its own"
+    # also while it is being made, somebody has it
+    wait_until(lambda: show(engine, path)["reindex"] == "has a slot of its own", timeout=60)
     result = ok(engine("state", "reset", "--drop-slot", path), 1)
     assert "cannot drop slot 'etl_things_reindex': process" in result.stderr
     assert len(slots(pg)) == 2
