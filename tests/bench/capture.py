@@ -192,7 +192,8 @@ class Capture:
             return sum(map(int, f.read().rpartition(")")[2].split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def decode(self):
-        """Of a narrow table, half of the rows inserted and half of them updated, in transactions of 10,000."""
+        """Of a narrow table, half of the rows inserted and half of them updated, in transactions
+        of 10,000."""
         rows = self.products * 10
         self.cursor.execute("CREATE PUBLICATION wal_decode FOR TABLE narrow")
         self.cursor.execute("SELECT pg_create_logical_replication_slot('wal_decode', 'pgoutput')")

@@ -156,7 +156,8 @@ def test_large_transactions_do_not_grow_memory(shop, search_proxy):
 
 
 def test_large_transactions_that_are_interleaved(shop):
-    """Of two, each is committed while the other one goes on, or both were open all the time; a third is rolled back."""
+    """Of two, each is committed while the other one goes on, or both were open all the time; a
+    third is rolled back."""
     rows, parts = (50_000 if LONG else 10_000), 10
     shop.fill()
     shop.follow()

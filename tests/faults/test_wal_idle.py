@@ -38,7 +38,8 @@ def cpu(pid):
 
 
 def quiet(shop, seconds):
-    """The CPU seconds that the engine used while nothing was asked for so long; None: something was."""
+    """The CPU seconds that the engine used while nothing was asked for so long; None: something
+    was."""
     before, used, end = asked(shop), cpu(shop.running.pid), time.monotonic() + seconds
     while time.monotonic() < end:
         if not shop.pause(0.1) or asked(shop) != before:
@@ -47,7 +48,8 @@ def quiet(shop, seconds):
 
 
 def test_no_query_and_no_cpu(shop):
-    """Not even of the tables, whose publication is looked at some time after changes, and then no more."""
+    """Not even of the tables, whose publication is looked at some time after changes, and then no
+    more."""
     shop.follow()
     shop.pg.execute("UPDATE product SET price = price + 1 WHERE id < 100")
     shop.wait_true()

@@ -1,4 +1,5 @@
-"""The first load of a pipeline that captures from the log: killed at random moments, amid writers."""
+"""The first load of a pipeline that captures from the log: killed at random moments, amid
+writers."""
 import glob
 import json
 import os
@@ -41,7 +42,8 @@ def follows(shop):
 
 
 def kill_loads(shop, rng):
-    """Kills first loads at random moments, KILLS times in all, and begins anew where one comes to its end; so does the last."""
+    """Kills first loads at random moments, KILLS times in all, and begins anew where one comes to
+    its end; so does the last."""
     killed = 0
     while killed < KILLS:
         before = state(shop)
@@ -74,7 +76,8 @@ def test_killed_at_random_moments_amid_writers(shop, rng):
 
 
 def test_what_is_loaded_is_not_loaded_again(shop, rng, gateway):
-    """After a kill, no key below the point where the load resumes is sent once more, but for those that have changed."""
+    """After a kill, no key below the point where the load resumes is sent once more, but for those
+    that have changed."""
     shop.fill(PRODUCTS)
     shop.script = shop.write(sink=SLOWLY)
     sent, lock = set(), threading.Lock()
@@ -133,7 +136,8 @@ def test_changes_everywhere_during_one_load(shop, rng, ops):
 
 
 def test_a_transaction_that_is_older_than_the_slot(shop):
-    """Begun before the engine is started, committed during the load: making the slot waits for it."""
+    """Begun before the engine is started, committed during the load: making the slot waits for
+    it."""
     shop.fill(3000)
     early = shop.pg.connect()
     with early.cursor() as c:

@@ -1,4 +1,5 @@
-"""PostgreSQL and the connection that brings the log: restarted, crashed, cut, frozen, and kept waiting."""
+"""PostgreSQL and the connection that brings the log: restarted, crashed, cut, frozen, and kept
+waiting."""
 import pytest
 
 import services

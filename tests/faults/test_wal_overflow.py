@@ -1,4 +1,5 @@
-"""More keys wait than journal_limit allows: they are dropped for one note, that a sweep is owed, and the sweep repairs."""
+"""More keys wait than journal_limit allows: they are dropped for one note, that a sweep is owed,
+and the sweep repairs."""
 import glob
 import os
 

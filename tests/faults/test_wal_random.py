@@ -1,4 +1,5 @@
-"""Random writers of a shop without one cursor: after the last commit the index is what the rows say, by the log alone."""
+"""Random writers of a shop without one cursor: after the last commit the index is what the rows
+say, by the log alone."""
 import pytest
 
 from faults import LONG
@@ -73,7 +74,8 @@ def test_runs_from_time_to_time_that_are_killed(shop, rng):
 
 
 def test_writers_from_the_first_load_on(shop):
-    """The engine starts amid the writing; a run with writers follows the first one, which had none to follow."""
+    """The engine starts amid the writing; a run with writers follows the first one, which had none
+    to follow."""
     shop.fill()
     with shop.writing():
         shop.follow()

@@ -123,7 +123,8 @@ def test_restored_from_a_base_backup(shop, place, follows):
 
 @pytest.mark.parametrize("follows", [True, False])
 def test_restored_with_its_slot(shop, follows):
-    """A copy of the whole folder: slot and timeline are as they were, and the log's positions go back."""
+    """A copy of the whole folder: slot and timeline are as they were, and the log's positions go
+    back."""
     shop.follow()
     change(shop.pg, 1)
     shop.wait_true()
@@ -146,7 +147,8 @@ def test_restored_with_its_slot(shop, follows):
 
 
 def test_keys_that_wait_are_those_of_a_server_that_is_gone(shop, place, engine, search_one):
-    """The journal has transactions that never happened on the new server, whose ids are in its future."""
+    """The journal has transactions that never happened on the new server, whose ids are in its
+    future."""
     old = shop.pg.backup()
     shop.run()
     with Proxy(search_one.port) as search:

@@ -82,7 +82,8 @@ CHANGES = (  # of different rows, for whoever waits holds their locks
 
 
 def make_wait(shop, standby, commits, changes=CHANGES):
-    """The changes are committed, are in the log, have come to the engine, and nobody can see them."""
+    """The changes are committed, are in the log, have come to the engine, and nobody can see
+    them."""
     before = standby.waiting()
     for change in changes:
         commits.begin(*change)
@@ -91,7 +92,8 @@ def make_wait(shop, standby, commits, changes=CHANGES):
 
 
 def settled(shop, marker):
-    """A later change that everybody sees at once has come into the index: what is older had its turn."""
+    """A later change that everybody sees at once has come into the index: what is older had its
+    turn."""
     shop.pg.execute("UPDATE product SET price = price + 1 WHERE id = %s", (marker,))
     price = shop.pg.value("SELECT price FROM product WHERE id = %s", (marker,))
     wait_until(lambda: shop.search.get("shop", str(marker))["price"] == price, timeout=60, what="a later change in the index")
@@ -183,7 +185,8 @@ def test_one_run_while_commits_wait(shop, standby):
 
 
 def test_a_first_load_while_commits_wait(shop, standby):
-    """The slot waits for transactions that are open, and these are: whoever has made it then has them all."""
+    """The slot waits for transactions that are open, and these are: whoever has made it then has
+    them all."""
     shop.fill(600)
     standby.want("nobody")
     commits = Commits(shop.pg)
@@ -198,7 +201,8 @@ def test_a_first_load_while_commits_wait(shop, standby):
 
 
 def test_changes_that_are_visible_pass_those_that_are_not(shop, standby):
-    """Also of the same document, by another table: it is right as everybody sees it, before and after."""
+    """Also of the same document, by another table: it is right as everybody sees it, before and
+    after."""
     shop.fill(600)
     shop.follow()
     standby.want("nobody")
@@ -236,7 +240,8 @@ def test_more_commits_wait_than_are_held_in_memory(shop, standby):
 
 
 def test_a_standby_that_any_name_stands_for_does_not_lock_us_up(shop, standby):
-    """With '*', whoever reads the log is a standby: commits then wait for what we confirm, and not for ever."""
+    """With '*', whoever reads the log is a standby: commits then wait for what we confirm, and not
+    for ever."""
     shop.fill(600)
     shop.follow()
     standby.want("*")

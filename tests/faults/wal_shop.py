@@ -77,7 +77,8 @@ TOP = 4000  # ids of products are below that: deleted ones come again
 
 
 class Shop:
-    """In the test's database, or in one of a server of its own (`pg`: a conftest.Database, or alike)."""
+    """In the test's database, or in one of a server of its own (`pg`: a conftest.Database, or
+    alike)."""
 
     def __init__(self, pg, search, engine, write, rng):
         self.pg, self.search, self.engine, self.rng, self._write = pg, search, engine, rng, write
@@ -222,7 +223,8 @@ class Shop:
 
     @contextlib.contextmanager
     def writing(self, sessions=4, truncate=False, only=None, pause=0.0, least=20):
-        """Random transactions in so many sessions until the block ends; at least `least` of each come through."""
+        """Random transactions in so many sessions until the block ends; at least `least` of each
+        come through."""
         stop = threading.Event()
         writers = [
             Writer(self.pg, self.rng.getrandbits(64), stop, least, only or (OPS + ([truncate_links] if truncate else [])), pause)
@@ -409,7 +411,8 @@ DIRECT = [edit, insert, delete, bear_again, change_key, link, unlink, move_link,
 
 
 class Writer(threading.Thread):
-    """Transactions of some changes each, with savepoints, rollbacks, and commits that come late or in two phases."""
+    """Transactions of some changes each, with savepoints, rollbacks, and commits that come late or
+    in two phases."""
 
     def __init__(self, pg, seed, stop, least, ops, pause):
         super().__init__(daemon=True)
@@ -478,7 +481,8 @@ class Writer(threading.Thread):
             connection.closed or setattr(connection, "autocommit", False)
 
     def finish(self, name):
-        """By another session, for the first one may have been cut off meanwhile; a server that is away comes again."""
+        """By another session, for the first one may have been cut off meanwhile; a server that is
+        away comes again."""
         end = time.monotonic() + 60
         while True:
             try:
@@ -495,7 +499,8 @@ class Writer(threading.Thread):
 
 
 class Flood:
-    """Writes log at some megabytes a second: changes of products, and, as much, of a table that nobody follows."""
+    """Writes log at some megabytes a second: changes of products, and, as much, of a table that
+    nobody follows."""
 
     def __init__(self, shop, rate=5e6, top=3000):
         self.shop, self.rate, self.top = shop, rate, top
