@@ -261,63 +261,64 @@ static void report_unfilled(struct documents *d, const struct mapping_check_prob
     check_remedy(c, "a field in document, or remove it from sink.mappings");
 }
 
-static void report(const struct mapping_check_problem *p, void *arg)
+/* What is wrong with a value: a text with its path, type, value and key. */
+static void report_value(struct check *c, const struct mapping_check_problem *p, int line)
 {
-    struct documents *d = arg;
-    struct check *c = d->check;
-    int line = line_of_field(c, p->path, false);
     const char *key = p->key, *of = *key ? " (key '" : "", *end = *key ? "')" : "";
-    switch (p->kind) {
-    case MAPPING_CHECK_NONE:
-        return;
-    case MAPPING_CHECK_UNKNOWN:
-        check_add(c, CHECK_ERROR, "unknown_field", line,
-                  "field '%s' is not in the mapping, which is strict: its documents are rejected",
-                  p->path);
-        check_remedy(c, "%s = { type = \"...\" } in sink.mappings.properties", p->path);
-        return;
-    case MAPPING_CHECK_UNINDEXED:
-        check_add(c, CHECK_WARNING, "unindexed_field", line,
-                  "field '%s' is not in the mapping, which ignores unknown fields: no search finds "
-                  "it",
-                  p->path);
-        check_remedy(c, "%s = { type = \"...\" } in sink.mappings.properties", p->path);
-        return;
-    case MAPPING_CHECK_VALUE:
+    if (p->kind == MAPPING_CHECK_VALUE) {
         check_add(c, CHECK_ERROR, "field_value", line,
                   "field '%s' of type %s cannot hold %s%s%s%s: %zu document%s rejected", p->path,
                   p->type, p->value, of, key, end, p->documents,
                   p->documents == 1 ? " is" : "s are");
         check_remedy(c, "another type in sink.mappings, or convert the value in the query");
-        return;
-    case MAPPING_CHECK_OBJECT:
-        check_add(c, CHECK_ERROR, "field_object", line,
-                  "field '%s' has type %s in the mapping, but is an object in the document%s%s%s",
-                  p->path, p->type, of, key, end);
-        check_remedy(c, "type = \"object\" or \"nested\" for '%s' in sink.mappings", p->path);
-        return;
-    case MAPPING_CHECK_SCALAR:
-        check_add(c, CHECK_ERROR, "field_scalar", line,
-                  "field '%s' is an object in the mapping, but %s in the document%s%s%s", p->path,
-                  p->value, of, key, end);
-        check_remedy(c, "the type of its values for '%s' in sink.mappings", p->path);
-        return;
-    case MAPPING_CHECK_ROUNDED:
+    } else if (p->kind == MAPPING_CHECK_ROUNDED) {
         check_add(c, CHECK_WARNING, "field_rounded", line,
                   "field '%s' of type %s loses the fraction of %s%s%s%s", p->path, p->type,
                   p->value, of, key, end);
         check_remedy(c, "type = \"double\" for '%s' in sink.mappings", p->path);
-        return;
-    case MAPPING_CHECK_MIXED:
+    } else if (p->kind == MAPPING_CHECK_OBJECT) {
+        check_add(c, CHECK_ERROR, "field_object", line,
+                  "field '%s' has type %s in the mapping, but is an object in the document%s%s%s",
+                  p->path, p->type, of, key, end);
+        check_remedy(c, "type = \"object\" or \"nested\" for '%s' in sink.mappings", p->path);
+    } else if (p->kind == MAPPING_CHECK_SCALAR) {
+        check_add(c, CHECK_ERROR, "field_scalar", line,
+                  "field '%s' is an object in the mapping, but %s in the document%s%s%s", p->path,
+                  p->value, of, key, end);
+        check_remedy(c, "the type of its values for '%s' in sink.mappings", p->path);
+    } else {
         check_add(c, CHECK_WARNING, "field_mixed", line,
                   "field '%s' is an object in some documents and a single value in others%s%s%s: "
                   "the index takes one of both",
                   p->path, of, key, end);
         check_remedy(c, "one form in document, and a type in sink.mappings");
-        return;
-    case MAPPING_CHECK_UNFILLED:
-        report_unfilled(d, p);
     }
+}
+
+static void report_unknown(struct check *c, const struct mapping_check_problem *p, int line)
+{
+    if (p->kind == MAPPING_CHECK_UNKNOWN)
+        check_add(c, CHECK_ERROR, "unknown_field", line,
+                  "field '%s' is not in the mapping, which is strict: its documents are rejected",
+                  p->path);
+    else
+        check_add(c, CHECK_WARNING, "unindexed_field", line,
+                  "field '%s' is not in the mapping, which ignores unknown fields: no search finds "
+                  "it",
+                  p->path);
+    check_remedy(c, "%s = { type = \"...\" } in sink.mappings.properties", p->path);
+}
+
+static void report(const struct mapping_check_problem *p, void *arg)
+{
+    struct documents *d = arg;
+    int line = line_of_field(d->check, p->path, false);
+    if (p->kind == MAPPING_CHECK_UNFILLED)
+        report_unfilled(d, p);
+    else if (p->kind == MAPPING_CHECK_UNKNOWN || p->kind == MAPPING_CHECK_UNINDEXED)
+        report_unknown(d->check, p, line);
+    else
+        report_value(d->check, p, line);
 }
 
 /* The script's mapping, or that of the index. */

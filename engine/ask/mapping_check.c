@@ -449,6 +449,17 @@ struct unfilled {
     void *arg;
 };
 
+/* Whether a document has the field, or, under a name with points, one below it. */
+static bool is_filled(const struct mapping_check *m, const char *path)
+{
+    size_t len = strlen(path);
+    for (size_t i = 0; i < m->n; i++)
+        if (m->seen[i].filled && strncmp(m->seen[i].path, path, len) == 0 &&
+            (m->seen[i].path[len] == '\0' || m->seen[i].path[len] == '.'))
+            return true;
+    return false;
+}
+
 static void report_unfilled(const struct unfilled *u, size_t node, const char *above)
 {
     const struct json_tree *t = &u->m->mapping;
@@ -461,8 +472,8 @@ static void report_unfilled(const struct unfilled *u, size_t node, const char *a
                  name.at + 1);
         snprintf(type, sizeof type, "%.*s", (int)of.len, of.at ? of.at : "");
         const struct seen *s = find(u->m, path);
-        if (s && s->filled) {
-            if (s->kind == MAPPING_CHECK_NONE)
+        if (is_filled(u->m, path)) {
+            if (!s || s->kind == MAPPING_CHECK_NONE)
                 report_unfilled(u, i, path);
         } else if (strcmp(type, "alias") != 0 && !is_copied_to(u->m, 1, path) &&
                    (!s || s->kind == MAPPING_CHECK_NONE)) {
