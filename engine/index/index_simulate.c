@@ -59,6 +59,17 @@ static void read_cause(const struct es_answer *a, char *out, size_t size)
     shorten(out);
 }
 
+/* A server before 7.9 takes the path for that of a document. */
+static bool is_about_path(const struct es_answer *a)
+{
+    static const char *const types[] = {"invalid_index_name_exception",
+                                        "invalid_type_name_exception"};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (memmem(a->body.data, a->body.len, types[i], strlen(types[i])))
+            return true;
+    return false;
+}
+
 /* A pattern that no index has, and a priority that no other template has, so that no other template
  * matters. */
 bool index_simulate(struct es *es, const char *settings, const char *mappings, struct err *e)
@@ -72,7 +83,7 @@ bool index_simulate(struct es *es, const char *settings, const char *mappings, s
              "\"template\":{\"settings\":%s,\"mappings\":%s}}",
              settings ? settings : "{}", mappings ? mappings : "{}");
     bool ok = post(es, "/_index_template/_simulate", &body, &a, e);
-    if (ok && a.status == 400 && es_is_own_error(&a)) {
+    if (ok && a.status == 400 && es_is_own_error(&a) && !is_about_path(&a)) {
         read_cause(&a, reason, sizeof reason);
         ok = err_set(e, ERR_USAGE, "%s", reason);
     }
