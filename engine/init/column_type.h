@@ -1,0 +1,27 @@
+/* column_type: how a column's values are best searched: its mapping, and what the query says if the
+ * column as it is will not do.
+ *
+ * Uses     arena, catalog. Pure.
+ */
+#pragma once
+#include "init/arena.h"
+#include "init/catalog.h"
+
+#include <stdbool.h>
+
+struct column_type {
+    /* a field of the mapping, as Lua: { type = "keyword" } */
+    const char *mapping;
+    /* SQL, in which the column is written as \1; NULL: the column as it is */
+    const char *expression;
+    const char *left_out; /* why it is better not in a document; NULL: it is in it */
+};
+
+/* key: the column identifies rows, or refers to one that does: its value must stay as it is. */
+void column_type_of(struct arena *a, const struct catalog_column *c, bool key,
+                    struct column_type *out);
+
+/* How well a column says when its row last changed: 0: not at all; more is better. */
+int column_cursor_score(const struct catalog_column *c);
+/* Whether it is about the row as such: when it was created or last changed. */
+bool column_is_bookkeeping(const struct catalog_column *c);
