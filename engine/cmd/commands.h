@@ -6,4 +6,4 @@
 #include "cmd/cli.h"
 
 extern const struct cli_command cmd_run, cmd_reindex, cmd_state, cmd_diff, cmd_verify, cmd_wait,
-    cmd_why, cmd_test, cmd_check;
+    cmd_why, cmd_test, cmd_check, cmd_init;

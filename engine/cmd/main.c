@@ -9,9 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct cli_command *const commands[] = {&cmd_run,    &cmd_reindex, &cmd_diff,
-                                                     &cmd_verify, &cmd_why,     &cmd_wait,
-                                                     &cmd_state,  &cmd_test,    &cmd_check};
+static const struct cli_command *const commands[] = {
+    &cmd_run,  &cmd_reindex, &cmd_init, &cmd_check, &cmd_test,
+    &cmd_diff, &cmd_verify,  &cmd_why,  &cmd_wait,  &cmd_state};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int help(void)
