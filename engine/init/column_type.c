@@ -137,8 +137,6 @@ static const char *numeric_mapping(struct arena *a, const struct catalog_column 
 /* ---- text ---- */
 
 #define PROSE "{ type = \"text\" }"
-#define TITLE                                                                                      \
-    "{ type = \"text\", fields = { keyword = { type = \"keyword\", ignore_above = 256 } } }"
 /* what is longer than that is not searched by: a keyword above 32,766 bytes would be an error */
 #define LONG_CODE "{ type = \"keyword\", ignore_above = 1024 }"
 
@@ -158,7 +156,7 @@ static const char *text_mapping(const struct catalog_column *c)
         return length >= 0 && length <= 1024 ? KEYWORD : LONG_CODE;
     if (is_prose(name))
         return PROSE;
-    return length >= 0 && length <= SHORT_TEXT && !named ? KEYWORD : TITLE;
+    return length >= 0 && length <= SHORT_TEXT && !named ? KEYWORD : COLUMN_TYPE_TEXT;
 }
 
 /* ---- types of extensions ---- */
@@ -229,6 +227,8 @@ static void set_array(struct arena *a, const struct catalog_column *c, struct co
     set_scalar(a, c, out);
     if (strcmp(c->base, "bpchar") == 0)
         out->expression = NULL;
+    if (is_text(c)) /* labels more often than texts */
+        out->mapping = LONG_CODE;
     if (out->left_out || !out->expression)
         return;
     if (c->kind == 'c' || strcmp(c->base, "hstore") == 0) {

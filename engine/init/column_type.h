@@ -9,6 +9,12 @@
 
 #include <stdbool.h>
 
+/* A text that is searched by its words, and sorted by as a whole: as the local of the script that
+ * stands for it, and what it is. */
+#define COLUMN_TYPE_TEXT "text"
+#define COLUMN_TYPE_TEXT_IS                                                                        \
+    "{ type = \"text\", fields = { keyword = { type = \"keyword\", ignore_above = 256 } } }"
+
 struct column_type {
     /* a field of the mapping, as Lua: { type = "keyword" } */
     const char *mapping;

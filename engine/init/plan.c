@@ -313,10 +313,10 @@ bool plan_make(struct plan *p, const struct catalog *c, const struct plan_option
     p->index = o->index ? arena_copy(&p->arena, o->index)
                         : naming_index(&p->arena, naming_plural(&p->arena, t->name));
     p->name = naming_index(&p->arena, p->index);
-    bool ok = plan_tree(p, t, o->depth) && plan_names(p);
+    bool ok = plan_tree(p, t, o->depth);
     if (ok)
         choose_capture(p, o->capture);
-    if (ok && plan_relate(p) && !p->arena.failed)
+    if (ok && plan_keep_links(p) && plan_names(p) && plan_relate(p))
         return true;
     plan_free(p);
     return err_memory(e);

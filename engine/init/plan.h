@@ -64,9 +64,9 @@ struct plan_related {
     struct catalog_columns key;
     const struct catalog_column *cursor; /* NULL: none */
     struct catalog_columns affects;      /* its columns with the root's key; n is 0: a query */
-    const char **queries;                /* owned by the arena; joined by UNION */
+    const char **queries;                /* joined by UNION; \1 is between their clauses */
     size_t n_queries;
-    const char *note; /* NULL: none */
+    const char *index_field; /* where the index has the table's key; NULL: not needed, or nowhere */
 };
 
 struct plan_notes { /* lines for people */

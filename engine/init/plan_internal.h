@@ -14,6 +14,11 @@ const struct catalog_column *plan_cursor(const struct catalog_table *t);
 
 /* Makes root and nodes; fields of their columns, without names. */
 bool plan_tree(struct plan *p, const struct catalog_table *table, size_t depth);
+/* Once capture is chosen: adds the links' own keys to the documents, where the log does not tell
+ * which document a link was in, so that the index can be asked. */
+bool plan_keep_links(struct plan *p);
+/* Whether the log tells of a deleted row which document it was in, by its reference to the root. */
+bool plan_log_tells(const struct plan *p, const struct catalog_reference *r);
 /* Names all fields, and everything in the query. */
 bool plan_names(struct plan *p);
 /* Finds what affects the documents. */

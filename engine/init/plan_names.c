@@ -8,6 +8,8 @@ enum { NAME_BYTES = 60 }; /* PostgreSQL cuts at 63: a number still fits */
 
 /* ---- names that are taken ---- */
 
+static bool is_alias(const struct plan *p, const struct plan_node *n, const char *name);
+
 typedef bool is_taken(const struct plan *p, const struct plan_node *n, const char *name);
 
 /* The name, or the name with a number, that is not taken. */
@@ -22,7 +24,7 @@ static const char *free_name(struct plan *p, const struct plan_node *n, const ch
     }
     const char *tried = name;
     for (int i = 2; taken(p, n, tried) && i < 1000 && !p->arena.failed; i++)
-        tried = arena_textf(&p->arena, "%s_%d", name, i);
+        tried = arena_textf(&p->arena, taken == is_alias ? "%s%d" : "%s_%d", name, i);
     return tried;
 }
 
@@ -59,12 +61,20 @@ static const char *only_column(const struct catalog_reference *r)
     return r->columns.n == 1 ? r->from->columns[r->columns.at[0]].name : NULL;
 }
 
+/* componentid: component */
+static const char *without_id(struct plan *p, const char *column)
+{
+    size_t len = strlen(column);
+    bool id = len > 2 && strcmp(column + len - 2, "id") == 0;
+    return id ? arena_textf(&p->arena, "%.*s", (int)len - 2, column) : column;
+}
+
 /* What a reference is about, as well as its columns tell. */
 static const char *topic(struct plan *p, const struct catalog_reference *r)
 {
     const char *column = only_column(r);
     const char *referred = column ? naming_referred(&p->arena, column, r->to->name) : NULL;
-    return referred ? referred : column ? column : r->name;
+    return referred ? referred : column ? without_id(p, column) : r->name;
 }
 
 static const char *object_name(struct plan *p, const struct plan_node *n)
@@ -78,6 +88,9 @@ static const char *object_name(struct plan *p, const struct plan_node *n)
         return naming_singular(a, r->from->name);
     if (referred && !is_field(p, n->parent, referred))
         return referred;
+    bool id = column && without_id(p, column) != column;
+    if (id && !is_field(p, n->parent, one))
+        return one;
     if (!column || (identity && catalog_same_columns(&identity->columns, &r->columns)))
         return one;
     if (strcmp(column, one) == 0 || strcmp(column, r->to->name) == 0)
@@ -91,14 +104,6 @@ static bool is_one_of_several(const struct plan *p, const struct catalog_referen
     for (size_t i = 0; i < p->catalog->n_references; i++)
         n += p->catalog->references[i].from == r->from && p->catalog->references[i].to == r->to;
     return n > 1;
-}
-
-/* componentid: component */
-static const char *without_id(struct plan *p, const char *column)
-{
-    size_t len = strlen(column);
-    bool id = len > 2 && strcmp(column + len - 2, "id") == 0;
-    return id ? arena_textf(&p->arena, "%.*s", (int)len - 2, column) : column;
 }
 
 static const char *linked_name(struct plan *p, const struct plan_node *n)

@@ -94,7 +94,7 @@ static const char *join(struct plan *p, const struct step *s)
         text = arena_textf(&p->arena, "%s%s%s = %s", text, i ? " AND " : "",
                            from == next ? one : other, from == next ? other : one);
     }
-    return arena_textf(&p->arena, " JOIN %s %s ON %s",
+    return arena_textf(&p->arena, "\1JOIN %s %s ON %s",
                        sqlname_table(&p->arena, p->catalog, next->table), next->alias, text);
 }
 
@@ -130,7 +130,7 @@ static const char *query(struct plan *p, const struct trip *t)
     for (const struct step *s = t->first; s < t->last; s++)
         joins = arena_textf(&p->arena, "%s%s", joins, join(p, s));
     return arena_textf(
-        &p->arena, "SELECT %s FROM %s%s%s%s WHERE %s", columns(p, t->last, &t->affected, alone),
+        &p->arena, "SELECT %s\1FROM %s%s%s%s\1WHERE %s", columns(p, t->last, &t->affected, alone),
         sqlname_table(&p->arena, p->catalog, t->first->table), alone ? "" : " ",
         alone ? "" : t->first->alias, joins, condition(p, t->first, &t->changed, alone));
 }
@@ -145,7 +145,8 @@ static struct plan_related *add_related(struct plan *p, const struct catalog_tab
 }
 
 static void add_columns(struct plan *p, const struct catalog_table *t,
-                        const struct catalog_columns *key, const struct catalog_columns *affects)
+                        const struct catalog_columns *key, const struct catalog_columns *affects,
+                        const char *index_field)
 {
     for (size_t i = 0; i < p->n_related; i++)
         if (p->related[i].table == t && p->related[i].affects.n > 0 &&
@@ -154,6 +155,7 @@ static void add_columns(struct plan *p, const struct catalog_table *t,
     struct plan_related *r = add_related(p, t);
     r->key = *key;
     r->affects = *affects;
+    r->index_field = index_field;
 }
 
 static void add_query(struct plan *p, const struct catalog_table *t,
@@ -182,6 +184,19 @@ static struct catalog_columns key_of(const struct step *s)
     return s->refers ? s->reference->columns : s->reference->targets;
 }
 
+/* inventories.inventory_id: the field of the node with the key of the changed table. */
+static const char *find_index_field(struct plan *p, const struct plan_node *n,
+                                    const struct catalog_table *t,
+                                    const struct catalog_columns *key)
+{
+    if (key->n != 1 || plan_log_tells(p, n->reference))
+        return NULL;
+    for (size_t i = 0; i < n->n_fields; i++)
+        if (n->fields[i].table == t && n->fields[i].column == &t->columns[key->at[0]])
+            return arena_textf(&p->arena, "%s.%s", n->name, n->fields[i].name);
+    return NULL;
+}
+
 static void relate(struct plan *p, const struct plan_node *n, bool from_link)
 {
     struct way w;
@@ -189,7 +204,8 @@ static void relate(struct plan *p, const struct plan_node *n, bool from_link)
     const struct catalog_columns key = key_of(&w.steps[0]);
     struct trip t = plan_trip(p, &w, &key);
     if (t.first == w.steps && t.last == w.steps)
-        add_columns(p, w.steps[0].table, &key, &t.affected);
+        add_columns(p, w.steps[0].table, &key, &t.affected,
+                    find_index_field(p, n, w.steps[0].table, &key));
     else
         add_query(p, w.steps[0].table, &key, query(p, &t));
 }
@@ -247,7 +263,7 @@ static void want_identity(struct plan *p, const struct plan_related *r)
 {
     bool kept = r->affects.n == 0 ? catalog_keeps_old(r->table, &r->key)
                                   : catalog_keeps_old(r->table, &r->affects);
-    if (p->wal && !kept && r->table->logged)
+    if (p->wal && !kept && !r->index_field && r->table->logged)
         plan_note(p, &p->identity,
                   arena_textf(&p->arena, "ALTER TABLE %s REPLICA IDENTITY FULL;",
                               sqlname_table(&p->arena, p->catalog, r->table)));

@@ -115,6 +115,30 @@ static bool add_fields(struct plan *p, struct plan_node *n)
     return true;
 }
 
+/* ---- keys of links ---- */
+
+/* The log has the old values as they are: of another type, they are not the root's keys. */
+bool plan_log_tells(const struct plan *p, const struct catalog_reference *r)
+{
+    if (!p->wal)
+        return true;
+    for (size_t i = 0; i < r->columns.n; i++)
+        if (strcmp(r->from->columns[r->columns.at[i]].base,
+                   r->to->columns[r->targets.at[i]].base) != 0)
+            return false;
+    return catalog_keeps_old(r->from, &r->columns);
+}
+
+bool plan_keep_links(struct plan *p)
+{
+    for (struct plan_node *n = p->root->first; n; n = n->next) {
+        const struct catalog_index *key = n->link ? catalog_identity(n->link) : NULL;
+        if (key && key->columns.n == 1 && !plan_log_tells(p, n->reference))
+            add_field(p, n, n->link, key->columns.at[0]);
+    }
+    return !p->arena.failed;
+}
+
 /* ---- nodes ---- */
 
 /* Adds a copy of `like` as the parent's last child. NULL: no memory. */

@@ -50,10 +50,10 @@ static void add_head(struct plan *p, struct buf *b)
     const struct catalog_table *t = p->root->table;
     struct arena *a = &p->arena;
     const char *what = documents(p);
-    buf_addf(b, "-- %c%s from PostgreSQL, one document for each row of ",
+    buf_addf(b, "-- %c%s: one document for each row of ",
              *what >= 'a' && *what <= 'z' ? *what - 'a' + 'A' : *what, what + 1);
     write_comment(b, sqlname_table(a, p->catalog, t));
-    buf_adds(b, ". Written by etl-engine init: edit it.\n--\n");
+    buf_adds(b, ". Written by etl-engine init, to be edited.\n--\n");
     if (t->comment && *t->comment) {
         buf_adds(b, "-- ");
         write_comment(b, t->comment);
@@ -111,25 +111,51 @@ static void add_query(struct plan *p, struct buf *b)
     buf_free(&sql);
 }
 
-static void add_affects(struct plan *p, struct buf *b, const struct plan_related *r)
+/* A query, whose clauses are parted by \1, with something else between them. */
+static void add_clauses(struct buf *b, const char *query, const char *between)
 {
-    (void)p;
-    buf_adds(b, "affects = ");
-    if (r->affects.n > 0) {
-        write_columns(b, r->table, &r->affects);
-    } else if (r->n_queries == 1) {
-        write_string(b, r->queries[0]);
-    } else {
-        struct buf sql;
-        buf_init(&sql, QUERY_MAX);
-        for (size_t i = 0; i < r->n_queries; i++)
-            buf_addf(&sql, "%s          %s", i ? "\n          UNION\n" : "", r->queries[i]);
-        const char *text = buf_cstr(&sql);
-        if (text)
-            write_long(b, text, 8);
-        b->failed |= !text;
-        buf_free(&sql);
+    for (const char *end; (end = strchr(query, '\1')); query = end + 1) {
+        buf_add(b, query, (size_t)(end - query));
+        buf_adds(b, between);
     }
+    buf_adds(b, query);
+}
+
+/* In a line if it is short, or clause by clause. */
+static void add_union_part(struct buf *b, const char *query)
+{
+    bool fits = strlen(query) <= WRITE_WIDTH - 10;
+    buf_adds(b, "          ");
+    add_clauses(b, query, fits ? " " : "\n            ");
+}
+
+static void add_query_text(struct buf *b, const struct plan_related *r)
+{
+    struct buf sql;
+    bool plain = r->n_queries == 1 && strlen(r->queries[0]) <= WRITE_WIDTH - 22;
+    buf_init(&sql, QUERY_MAX);
+    for (size_t i = 0; i < r->n_queries && !plain; i++) {
+        buf_adds(&sql, i ? "\n          UNION\n" : "");
+        add_union_part(&sql, r->queries[i]);
+    }
+    if (plain)
+        add_clauses(&sql, r->queries[0], " ");
+    const char *text = buf_cstr(&sql);
+    if (text && plain)
+        write_string(b, text);
+    else if (text)
+        write_long(b, text, 8);
+    b->failed |= !text;
+    buf_free(&sql);
+}
+
+static void add_affects(struct buf *b, const struct plan_related *r)
+{
+    buf_adds(b, "affects = ");
+    if (r->affects.n > 0)
+        write_columns(b, r->table, &r->affects);
+    else
+        add_query_text(b, r);
 }
 
 static void add_related(struct plan *p, struct buf *b, const struct plan_related *r)
@@ -145,26 +171,55 @@ static void add_related(struct plan *p, struct buf *b, const struct plan_related
     }
     size_t cut = b->len;
     buf_adds(b, ", ");
-    add_affects(p, b, r);
+    add_affects(b, r);
     if (b->len - begin > WRITE_WIDTH && !b->failed) {
         buf_cut(b, cut);
         buf_adds(b, ",\n        ");
-        add_affects(p, b, r);
+        add_affects(b, r);
     }
-    buf_adds(b, " },");
-    buf_adds(b, !p->wal && !r->cursor ? " -- no cursor: a sweep finds its changes\n" : "\n");
+    if (r->index_field) {
+        buf_adds(b, b->len - begin > WRITE_WIDTH / 2 ? ",\n        index_field = "
+                                                     : ", index_field = ");
+        write_string(b, r->index_field);
+    }
+    buf_adds(b, " },\n");
+}
+
+static bool lacks_cursor(const struct plan *p)
+{
+    for (size_t i = 0; i < p->n_related; i++)
+        if (!p->wal && !p->related[i].cursor)
+            return true;
+    return false;
+}
+
+static bool has_index_field(const struct plan *p)
+{
+    for (size_t i = 0; i < p->n_related; i++)
+        if (p->related[i].index_field)
+            return true;
+    return false;
 }
 
 static void add_relateds(struct plan *p, struct buf *b)
 {
     if (p->n_related > 0) {
         buf_adds(b, "\n");
-        add_line(
-            b, 4,
-            "A change in one of these tables changes the documents that it `affects`: a column "
-            "with their key,");
         add_line(b, 4,
-                 "or a query from the keys of the changed rows, $1, to the keys of documents.");
+                 "A change in one of these tables changes the documents that it `affects`: a "
+                 "column with");
+        add_line(b, 4,
+                 "their key, or a query from the keys of the changed rows, $1, to their keys.");
+        if (lacks_cursor(p))
+            add_line(b, 4, "Of a table without a cursor, a sweep finds the changes.");
+        if (has_index_field(p)) {
+            add_line(b, 4,
+                     "index_field: of a row that was deleted or moved, the index tells which "
+                     "document had it.");
+            add_line(
+                b, 4,
+                "After ALTER TABLE ... REPLICA IDENTITY FULL the log tells, and it is not needed.");
+        }
         buf_adds(b, "    related = {\n");
         for (size_t i = 0; i < p->n_related; i++)
             add_related(p, b, &p->related[i]);
@@ -241,9 +296,9 @@ static void add_document(struct plan *p, struct buf *b)
 {
     const struct plan_node *n = p->root;
     size_t width = widest_name(n);
-    add_line(b, 2,
-             "field = \"column\", or a function of the row: year = function(row) return "
-             "row.created:sub(1, 4) end");
+    add_line(
+        b, 2,
+        "field = \"column\", or a function of the row: n = function(row) return 2 * row.n end");
     buf_adds(b, "  document = {\n");
     for (size_t i = 0; i < n->n_fields; i++) {
         const struct plan_field *f = &n->fields[i];
@@ -309,6 +364,9 @@ static void add_sink(struct plan *p, struct buf *b)
 bool write_script(struct plan *p, const struct write_options *o, struct buf *out, struct err *e)
 {
     add_head(p, out);
+    if (write_has_text(p->root))
+        buf_adds(out, "-- name finds words, name.keyword is the whole: to sort by, or to group by\n"
+                      "local text = " COLUMN_TYPE_TEXT_IS "\n\n");
     buf_adds(out, "---@type etl.Pipeline\nreturn {\n  name = ");
     write_string(out, p->name);
     buf_adds(out, ",\n\n");

@@ -33,3 +33,5 @@ void write_query(struct plan *p, struct buf *b, size_t indent);
 /* The fields of mappings.properties. */
 void write_properties(struct plan *p, struct buf *b, size_t indent);
 size_t write_count_fields(const struct plan_node *n);
+/* Whether a mapping uses the local `text`. */
+bool write_has_text(const struct plan_node *n);

@@ -7,10 +7,21 @@ size_t write_count_fields(const struct plan_node *n)
 {
     size_t count = 1;
     for (size_t i = 0; i < n->n_fields; i++)
-        count += strstr(n->fields[i].type.mapping, "fields = ") ? 2 : 1;
+        count += strcmp(n->fields[i].type.mapping, COLUMN_TYPE_TEXT) == 0 ? 2 : 1;
     for (const struct plan_node *child = n->first; child; child = child->next)
         count += write_count_fields(child);
     return count;
+}
+
+bool write_has_text(const struct plan_node *n)
+{
+    for (size_t i = 0; i < n->n_fields; i++)
+        if (strcmp(n->fields[i].type.mapping, COLUMN_TYPE_TEXT) == 0)
+            return true;
+    for (const struct plan_node *child = n->first; child; child = child->next)
+        if (write_has_text(child))
+            return true;
+    return false;
 }
 
 /* All in one line: name = { type = "keyword" }, ... */

@@ -110,24 +110,35 @@ static void add_where(struct writing *w, const struct plan_node *n, size_t inden
         add_equals(w, n->reference, n->parent->alias, n->alias, false);
 }
 
+/* Adds the columns of a key to ORDER BY, but those that are the same in all rows of the array. */
+static void add_key(struct writing *w, const struct plan_node *n, const struct catalog_table *t,
+                    const char **comma)
+{
+    const struct catalog_index *key = catalog_identity(t);
+    bool near = t == n->reference->from && (n->link == t || !n->link) && n->inward;
+    for (size_t i = 0; key && i < key->columns.n; i++) {
+        size_t at = key->columns.at[i];
+        bool known = (near && catalog_has_column(&n->reference->columns, at)) ||
+                     (t == n->link && catalog_has_column(&n->far->columns, at));
+        if (known)
+            continue;
+        buf_addf(w->b, "%s%s.%s", *comma, t == n->link ? n->link_alias : n->alias,
+                 name(w, t->columns[at].name));
+        *comma = ", ";
+    }
+}
+
 /* By the key; of a link, too, where the same row may be linked several times. */
 static void add_order(struct writing *w, const struct plan_node *n, size_t indent)
 {
-    const struct catalog_index *key = catalog_identity(n->table);
-    const struct catalog_index *link = n->link ? catalog_identity(n->link) : NULL;
+    const char *comma = "";
     line(w, indent + 1);
     buf_adds(w->b, "ORDER BY ");
-    if (!key)
+    add_key(w, n, n->table, &comma);
+    if (n->link)
+        add_key(w, n, n->link, &comma);
+    if (!*comma)
         buf_addf(w->b, "%s::text", n->alias);
-    for (size_t i = 0; key && i < key->columns.n; i++)
-        buf_addf(w->b, "%s%s.%s", i ? ", " : "", n->alias,
-                 name(w, n->table->columns[key->columns.at[i]].name));
-    for (size_t i = 0; link && i < link->columns.n; i++) {
-        size_t at = link->columns.at[i];
-        if (!catalog_has_column(&n->reference->columns, at) &&
-            !catalog_has_column(&n->far->columns, at))
-            buf_addf(w->b, ", %s.%s", n->link_alias, name(w, n->link->columns[at].name));
-    }
 }
 
 /* ---- SELECT ---- */
