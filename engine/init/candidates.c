@@ -18,6 +18,21 @@ struct candidate {
 
 /* ---- how likely ---- */
 
+/* Whether a row is identified by what it refers to. */
+static bool is_link(const struct catalog *c, const struct catalog_table *t)
+{
+    const struct catalog_index *identity = catalog_identity(t);
+    size_t known = 0;
+    for (size_t i = 0; i < identity->columns.n; i++) {
+        bool refers = false;
+        for (size_t k = 0; k < c->n_references && !refers; k++)
+            refers = c->references[k].from == t &&
+                     catalog_has_column(&c->references[k].columns, identity->columns.at[i]);
+        known += refers;
+    }
+    return known > 1 && known == identity->columns.n;
+}
+
 /* A table with many relations is what documents are about; one that only links others is not. */
 static int score(const struct catalog *c, const struct catalog_table *t)
 {
@@ -28,8 +43,7 @@ static int score(const struct catalog *c, const struct catalog_table *t)
     }
     if (!catalog_identity(t))
         return -10;
-    bool link = in == 0 && out >= 2 && t->n_columns <= 5;
-    return link ? -5 : 2 * (in < 10 ? in : 10) + out;
+    return is_link(c, t) ? -5 : 2 * (in < 10 ? in : 10) + out;
 }
 
 static int compare(const void *a, const void *b)

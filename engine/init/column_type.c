@@ -266,7 +266,8 @@ static bool is_time(const struct catalog_column *c)
            (strcmp(c->base, "timestamptz") == 0 || strcmp(c->base, "timestamp") == 0);
 }
 
-int column_cursor_score(const struct catalog_column *c)
+/* How well a column says when its row last changed: 0: not at all; more is better. */
+static int cursor_score(const struct catalog_column *c)
 {
     static const char *const exact[] = {
         "modified",     "updated",     "modifiedat",   "updatedat",   "lastmodified", "lastupdated",
@@ -287,6 +288,23 @@ int column_cursor_score(const struct catalog_column *c)
     return score;
 }
 
+const struct catalog_column *column_best_cursor(const struct catalog_table *t)
+{
+    const struct catalog_column *best = NULL;
+    int best_score = 0;
+    for (size_t i = 0; i < t->n_columns; i++) {
+        struct catalog_columns c = {1, {i}};
+        int score = 2 * cursor_score(&t->columns[i]);
+        if (score > 0 && catalog_has_index(t, &c))
+            score += 3;
+        if (score > best_score) {
+            best = &t->columns[i];
+            best_score = score;
+        }
+    }
+    return best;
+}
+
 bool column_is_bookkeeping(const struct catalog_column *c)
 {
     static const char *const exact[] = {"created",     "createdat",    "createdon",  "createddate",
@@ -299,5 +317,5 @@ bool column_is_bookkeeping(const struct catalog_column *c)
     for (size_t i = 0; i < sizeof exact / sizeof *exact; i++)
         if (strcmp(exact[i], name) == 0)
             return true;
-    return column_cursor_score(c) > 0;
+    return cursor_score(c) > 0;
 }

@@ -27,7 +27,7 @@ struct column_type {
 void column_type_of(struct arena *a, const struct catalog_column *c, bool key,
                     struct column_type *out);
 
-/* How well a column says when its row last changed: 0: not at all; more is better. */
-int column_cursor_score(const struct catalog_column *c);
+/* The column that best says when a row last changed; NULL: none. */
+const struct catalog_column *column_best_cursor(const struct catalog_table *t);
 /* Whether it is about the row as such: when it was created or last changed. */
 bool column_is_bookkeeping(const struct catalog_column *c);

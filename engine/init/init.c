@@ -51,19 +51,34 @@ static bool print_script(const struct catalog *c, const char *url, const struct 
     return ok;
 }
 
+/* There is no script yet, whose field source.url could be wrong. */
+static bool name_url(struct err *e)
+{
+    static const char field[] = "source.url", here[] = "URL";
+    char *const texts[] = {e->text, e->hint};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char *at = strstr(texts[i], field), *rest = at ? at + sizeof field - 1 : NULL;
+        if (!at)
+            continue;
+        memcpy(at, here, sizeof here - 1); /* which is shorter */
+        memmove(at + sizeof here - 1, rest, strlen(rest) + 1);
+    }
+    return false;
+}
+
 static bool read_catalog(const char *url, struct catalog *c, struct err *e)
 {
     struct pg_server server = {0};
     struct pg_pool pool;
     if (!pg_server_init(&server, url, e))
-        return false;
+        return name_url(e);
     pg_pool_init(&pool, &server);
     struct pg *pg = pg_acquire(&pool, e);
     bool ok = pg && catalog_read(c, pg, e);
     pg_release(&pool, pg);
     pg_pool_free(&pool);
     pg_server_free(&server);
-    return ok;
+    return ok || name_url(e);
 }
 
 bool init_print(const char *url, const struct plan_options *options, struct err *e)

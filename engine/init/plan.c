@@ -213,23 +213,6 @@ static bool find_key(struct plan *p, const struct catalog_table *t, const char *
 
 /* ---- how changes are captured ---- */
 
-const struct catalog_column *plan_cursor(const struct catalog_table *t)
-{
-    const struct catalog_column *best = NULL;
-    int best_score = 0;
-    for (size_t i = 0; i < t->n_columns; i++) {
-        struct catalog_columns c = {1, {i}};
-        int score = 2 * column_cursor_score(&t->columns[i]);
-        if (score > 0 && catalog_has_index(t, &c))
-            score += 3;
-        if (score > best_score) {
-            best = &t->columns[i];
-            best_score = score;
-        }
-    }
-    return best;
-}
-
 /* What stands against the log on this server. */
 static void check_server(struct plan *p)
 {
@@ -297,7 +280,7 @@ static void choose_capture(struct plan *p, enum plan_capture wanted)
         check_owners(p, p->root);
     }
     p->wal = wanted == PLAN_WAL || (wanted == PLAN_AUTO && p->capture.n == 0);
-    p->cursor = p->wal ? NULL : plan_cursor(p->root->table);
+    p->cursor = p->wal ? NULL : column_best_cursor(p->root->table);
 }
 
 /* ---- all of it ---- */

@@ -9,8 +9,6 @@
 #include "init/plan.h"
 
 bool plan_note(struct plan *p, struct plan_notes *notes, const char *line);
-/* The best cursor of a table; NULL: none. */
-const struct catalog_column *plan_cursor(const struct catalog_table *t);
 
 /* Makes root and nodes; fields of their columns, without names. */
 bool plan_tree(struct plan *p, const struct catalog_table *table, size_t depth);

@@ -140,7 +140,7 @@ static const char *query(struct plan *p, const struct trip *t)
 static struct plan_related *add_related(struct plan *p, const struct catalog_table *t)
 {
     struct plan_related *r = &p->related[p->n_related++];
-    *r = (struct plan_related){.table = t, .cursor = plan_cursor(t)};
+    *r = (struct plan_related){.table = t, .cursor = column_best_cursor(t)};
     return r;
 }
 

@@ -5,6 +5,6 @@
 #pragma once
 #include "init/arena.h"
 
-/* postgresql://user:secret@host/db: postgresql://user@host/db; the same for "host=... password=...".
+/* postgresql://user:secret@host/db: postgresql://user@host/db; "host=..." likewise.
  * *had: there was one. */
 const char *safe_url(struct arena *a, const char *url, bool *had);
