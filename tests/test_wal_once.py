@@ -37,7 +37,8 @@ def test_runs_alone_keep_the_index_true(full):
         full.is_true()
         assert not re.search("sweeping|warn|loading", done.stderr), done
         assert len(films.changed(before, full.search.versions("shop"))) < 16, "others, too"
-        assert full.slot()["confirmed"] > position and not full.slot()["active"]
+        wait_until(lambda: full.slot()["confirmed"] > position and not full.slot()["active"],
+                   what="the server has what the run confirmed at its end")
     assert indexed(full.run()) == 0
 
 

@@ -50,7 +50,7 @@ def test_a_run_that_is_not_whole_makes_nothing_and_the_first_whole_one_makes_bot
         shop.run(*words)
         assert shop.slot()["confirmed"] == slot["confirmed"], words
     shop.run()
-    assert shop.slot()["confirmed"] > slot["confirmed"]
+    wait_until(lambda: shop.slot()["confirmed"] > slot["confirmed"], what="what the run confirmed")
     assert (shop.slots(), shop.publications()) == (1, 1)
     shop.is_true()
 
