@@ -526,7 +526,8 @@ static bool work(void *arg, struct err *e)
         queue_fail(r->work.flow.queue, e);
     run_close_capture(r);
     run_stop_workers(r);
-    if (run_captures(r) && !run_drop_capture(r, ok ? e : &ignored)) {
+    /* after a signal nothing is asked of a server any more */
+    if (run_captures(r) && (stop_asked() || !run_drop_capture(r, ok ? e : &ignored))) {
         log_warn("%s: slot '%s' stays on the server, and holds back its log until 'etl-engine "
                  "reindex %s' has ended",
                  name_of(x), r->user.pipeline.source.slot, r->user.text.ref);

@@ -24,10 +24,10 @@
 
 enum {
     TEND_US = 1000 * 1000,
-    TABLES_US = 30 * 1000 * 1000, /* between two checks that the tables are still published */
-    LIMIT_US = 60 * 1000 * 1000,  /* between two tries to shorten the journal */
-    ASK_US = 200 * 1000,          /* between two questions how far the server's log goes */
-    LOOK_US = 10 * 1000,          /* between two looks whether another process waits */
+    TABLES_US = 5 * 1000 * 1000, /* between two checks that the tables are still the same */
+    LIMIT_US = 30 * 1000 * 1000, /* between two tries to shorten the journal */
+    ASK_US = 200 * 1000,         /* between two questions how far the server's log goes */
+    LOOK_US = 10 * 1000,         /* between two looks whether another process waits */
     WAIT_MS = 50,
     FAILURES = 3, /* of the thread within a minute: then the reason is not a slot that was lost */
     MINUTE_US = 60 * 1000 * 1000,
@@ -81,6 +81,7 @@ bool run_bind_capture(struct run *r, struct err *e)
         r->state.data.tables[i].checkpoint.journal = (struct journal_position){0};
     return set_places(r, c->from, e) &&
            ((text_set(&r->state.data.slot, capture_slot(r)) &&
+             (!c->signature || text_set(&r->state.data.captured, c->signature)) &&
              (!c->server || text_set(&r->state.data.server, c->server))) ||
             err_memory(e));
 }
@@ -193,25 +194,36 @@ static bool shorten(struct run *r, int64_t now, struct err *e)
     return set_places(r, to, e) && coordinator_save(&r->work.coordinator, e) && release(r, e);
 }
 
-/* A table may have been dropped and made again, and is not in the publication then. On a server
- * where nothing happens, nothing is asked. */
+/* The publication is completed again if it lacks a table. */
+static bool compare_tables(struct run *r, struct capture_opening *o, struct err *e)
+{
+    struct run_capture *c = o->capture;
+    return (o->pg = pg_acquire(&r->servers.pool, e)) &&
+           capture_compare_signature(o, r->state.data.captured, e) &&
+           (!*o->why || (capture_publish(o, e) && capture_compare_signature(o, NULL, e))) &&
+           (text_set(&r->state.data.captured, c->signature) || err_memory(e));
+}
+
+/* A table may have been dropped and made again, and is not in the publication then; or a partition
+ * was dropped, of which the log has nothing. On a server where nothing happens, nothing is
+ * asked. */
 static bool check_tables(struct run *r, int64_t now, struct err *e)
 {
     struct run_capture *c = r->capture;
     struct wal_progress progress = wal_receiver_progress(c->receiver);
-    if (now - c->tables_us < TABLES_US || progress.received == c->tables_lsn)
+    if (now - c->tables_us < TABLES_US || progress.received == c->tables_lsn || !c->signature)
         return true;
-    struct capture_opening o = {.run = r, .capture = c, .pg = pg_acquire(&r->servers.pool, e)};
-    bool ok = o.pg && capture_publish(&o, e);
+    struct capture_opening o = {.run = r, .capture = c};
+    bool ok = compare_tables(r, &o, e);
     pg_release(&r->servers.pool, o.pg);
     c->tables_us = now;
+    if (*o.why)
+        capture_owe_sweep(r, o.why);
     if (!ok && e->kind == ERR_FINAL)
         e->fault = ERR_FAULT_SCHEMA; /* a table is gone: is the script still right? */
     if (!ok)
         return e->kind == ERR_PASSING;
     c->tables_lsn = progress.received;
-    if (*o.why)
-        capture_owe_sweep(r, o.why);
     return !o.published.made || reopen(r, true, e);
 }
 

@@ -22,6 +22,7 @@ struct run_capture {
     char *prefix;                      /* owned: of the journal's files */
     char *server;                      /* owned: see source_server; NULL: it does not say */
     struct source_relation *relations; /* owned, as are the names; for each table */
+    char *signature;                   /* owned: see source_capture_signature */
     const char **labels;               /* owned: of the journal's records, for each table */
     struct wal_keys *keys;
     struct journal *journal;
@@ -74,4 +75,6 @@ struct capture_opening {
 bool capture_open(struct capture_opening *o, struct err *e);
 /* Makes or extends the publication; o->run and o->pg are given. */
 bool capture_publish(struct capture_opening *o, struct err *e);
+/* Reads the signature anew; another one than `before` (NULL: not known) is a reason for a sweep. */
+bool capture_compare_signature(struct capture_opening *o, const char *before, struct err *e);
 void capture_close(struct run_capture *c, size_t n_tables); /* NULL is fine */

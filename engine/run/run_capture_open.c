@@ -315,6 +315,8 @@ static bool start_receiver(struct capture_opening *o, void (*wake)(void *arg), s
     return (c->receiver = wal_receiver_start(&config, e));
 }
 
+/* Without a place in the state everything is read, or compared: what the journal has of before is
+ * not worth delivering, once it is visible. */
 static bool start(struct capture_opening *o, struct err *e)
 {
     struct run *r = o->run;
@@ -329,7 +331,9 @@ static bool start(struct capture_opening *o, struct err *e)
         .arg = r,
     };
     struct feed_origin origin = run_feed_origin(r);
-    return (c->feeds = feed_wal_new(&origin, &feed, e)) && start_receiver(o, wake, e);
+    return (c->feeds = feed_wal_new(&origin, &feed, e)) &&
+           (state_place(d).segment != 0 || feed_wal_skip(c->feeds, &c->from, e)) &&
+           start_receiver(o, wake, e);
 }
 
 /* ---- all of it ---- */
@@ -347,8 +351,24 @@ void capture_close(struct run_capture *c, size_t n_tables)
     free(c->relations);
     free(c->labels);
     free(c->server);
+    free(c->signature);
     free(c->prefix);
     free(c);
+}
+
+/* The log does not tell that a publication was changed, a table made again, a partition dropped. */
+bool capture_compare_signature(struct capture_opening *o, const char *before, struct err *e)
+{
+    struct run_capture *c = o->capture;
+    const struct pipeline *p = &o->run->user.pipeline;
+    char *now = source_capture_signature(&o->run->user.source, o->pg, p->source.publication, e);
+    if (!now)
+        return false;
+    if (before && strcmp(before, now) != 0)
+        set_why(o, "a table, its partitions or the publication have changed");
+    free(c->signature);
+    c->signature = now;
+    return true;
 }
 
 static bool set_up(struct capture_opening *o, struct err *e)
@@ -360,8 +380,8 @@ static bool set_up(struct capture_opening *o, struct err *e)
     c->tables_us = clock_mono_us();
     return (o->pg = pg_acquire(&r->servers.pool, e)) &&
            source_capture_check(&r->user.source, o->pg, e) && find_server(o, e) &&
-           capture_publish(o, e) && open_slot(o, e) && open_journal(o, e) && open_keys(o, e) &&
-           start(o, e);
+           capture_publish(o, e) && capture_compare_signature(o, r->state.data.captured, e) &&
+           open_slot(o, e) && open_journal(o, e) && open_keys(o, e) && start(o, e);
 }
 
 bool capture_open(struct capture_opening *o, struct err *e)

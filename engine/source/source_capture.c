@@ -75,7 +75,11 @@ static const char identity_sql[] =
     "      AND c.is_generated = 'ALWAYS' JOIN pg_catalog.pg_class t"
     "      ON t.oid = $1::pg_catalog.regclass AND t.relname = c.table_name"
     "     JOIN pg_catalog.pg_namespace s ON s.oid = t.relnamespace AND s.nspname ="
-    "      c.table_schema)"
+    "      c.table_schema),"
+    "  (SELECT pg_catalog.min(leaves.name) FROM leaves, names WHERE relreplident <> 'f' AND"
+    "    NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a"
+    "           ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
+    "        WHERE i.indexrelid = leaves.identity AND a.attname = names.name))"
     " FROM leaves";
 
 enum identity_column {
@@ -83,6 +87,7 @@ enum identity_column {
     IDENTITY_LACKS,
     IDENTITY_HIDDEN,
     IDENTITY_GENERATED,
+    IDENTITY_HIDING,
     IDENTITY_COLUMNS
 };
 
@@ -104,6 +109,7 @@ bool source_read_identity(const struct source_reader *r, const struct pipeline_n
     snprintf(out->lacking, sizeof out->lacking, "%s", PQgetvalue(res, 0, IDENTITY_LACKS));
     snprintf(out->hidden, sizeof out->hidden, "%s", PQgetvalue(res, 0, IDENTITY_HIDDEN));
     snprintf(out->generated, sizeof out->generated, "%s", PQgetvalue(res, 0, IDENTITY_GENERATED));
+    snprintf(out->hiding, sizeof out->hiding, "%s", PQgetvalue(res, 0, IDENTITY_HIDING));
     PQclear(res);
     return true;
 }
@@ -174,7 +180,7 @@ static void warn_hidden(const struct source *s, size_t table, const struct sourc
              "or moved to another document, only a sweep finds the document that had it; with "
              "ALTER TABLE %s REPLICA IDENTITY FULL the log has them",
              p->script, t->related ? t->related->table_line : p->source.table_line, id->hidden,
-             t->label, t->name);
+             t->label, id->hiding);
 }
 
 /* The log has the values as they are: the server converts them only of rows that are there. */

@@ -41,6 +41,12 @@ bool source_capture_publish(const struct source *s, struct pg *pg,
                             const struct source_capture_names *names, struct source_published *out,
                             struct err *e);
 
+/* A text that differs once the publication was changed, or a table was made again, or partitions
+ * came, went or were emptied: the log tells of none of that. Owned by the caller; NULL: e says
+ * why. */
+char *source_capture_signature(const struct source *s, struct pg *pg, const char *publication,
+                               struct err *e);
+
 /* A table as the log names it, and those that inherit from it, whose rows are the table's, too. The
  * changes of partitions come under the name of the partitioned table. */
 struct source_relation {

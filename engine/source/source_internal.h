@@ -127,6 +127,7 @@ struct source_identity {
     bool plain;          /* an ordinary table, or partitions of that kind */
     char lacking[200];   /* SQL: a table that would refuse UPDATE and DELETE if it were published */
     char hidden[400];    /* columns, quoted, whose old values are not in the log; empty: none */
+    char hiding[200];    /* SQL: the table, or a partition of it, that hides one of them */
     char generated[400]; /* columns, quoted, that are not in the log at all; empty: none */
 };
 bool source_read_identity(const struct source_reader *r, const struct pipeline_names *columns,

@@ -223,3 +223,54 @@ bool source_capture_drop_publication(struct pg *pg, const char *publication, str
     free(text);
     return ok || err_wrap(e, "publication '%s'", publication);
 }
+
+/* ---- what the log does not tell ---- */
+
+/* $1: tables; $2: the publication. A partition that is emptied by itself gets another file, and no
+ * event; other tables' files change for reasons that do not matter here. */
+static const char signature_sql[] =
+    "WITH RECURSIVE parts (oid) AS ("
+    "  SELECT t::pg_catalog.regclass::pg_catalog.oid"
+    "    FROM pg_catalog.unnest($1::pg_catalog.text[]) t"
+    "  UNION SELECT i.inhrelid FROM parts JOIN pg_catalog.pg_inherits i ON i.inhparent ="
+    "   parts.oid)"
+    " SELECT pg_catalog.md5(pg_catalog.concat_ws('|',"
+    "  (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', c.oid, c.relreplident,"
+    "    CASE WHEN c.relispartition THEN pg_catalog.pg_relation_filenode(c.oid) END), ','"
+    "    ORDER BY c.oid) FROM parts JOIN pg_catalog.pg_class c ON c.oid = parts.oid),"
+    "  (SELECT pg_catalog.concat_ws('/', p.oid, p.xmin::text) FROM pg_catalog.pg_publication p"
+    "    WHERE p.pubname = $2),"
+    "  (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', r.prrelid, r.xmin::text), ','"
+    "    ORDER BY r.prrelid) FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p"
+    "    ON p.oid = r.prpubid JOIN parts ON parts.oid = r.prrelid WHERE p.pubname = $2)))";
+
+char *source_capture_signature(const struct source *s, struct pg *pg, const char *publication,
+                               struct err *e)
+{
+    struct keylist tables = {0};
+    struct source_statement st;
+    struct buf list;
+    PGresult *res;
+    bool ok = true;
+    for (size_t i = 0; ok && i < s->n_tables; i++)
+        ok = keylist_add(&tables, s->tables[i].name);
+    source_statement_init(&st, 1, 1);
+    buf_init(&list, SOURCE_SQL_MAX);
+    pg_add_array(&list, (const char *const *)tables.keys, tables.n);
+    keylist_free(&tables);
+    buf_adds(&st.sql, signature_sql);
+    source_bind_taken(&st, source_finish(&list, e));
+    source_bind(&st, publication);
+    if (!ok) {
+        source_statement_free(&st);
+        err_memory(e);
+        return NULL;
+    }
+    if (!source_run(pg, &st, &res, e))
+        return NULL;
+    char *signature = strdup(PQgetvalue(res, 0, 0));
+    PQclear(res);
+    if (!signature)
+        err_memory(e);
+    return signature;
+}

@@ -24,6 +24,7 @@ void state_data_free(struct state_data *d)
     free(d->sweep_after);
     free(d->server);
     free(d->slot);
+    free(d->captured);
     position_free(&d->mtime);
     for (size_t i = 0; i < d->n_tables; i++) {
         free(d->tables[i].name);
@@ -58,7 +59,8 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
     bool ok = position_copy(&to->mtime, &from->mtime) && text_set(&to->pipeline, from->pipeline) &&
               text_set(&to->index, from->index) && text_set(&to->index_uuid, from->index_uuid) &&
               text_set(&to->after, from->after) && text_set(&to->sweep_after, from->sweep_after) &&
-              text_set(&to->server, from->server) && text_set(&to->slot, from->slot);
+              text_set(&to->server, from->server) && text_set(&to->slot, from->slot) &&
+              text_set(&to->captured, from->captured);
     for (size_t i = 0; ok && i < from->n_tables; i++)
         ok = copy_table(to, &from->tables[i]);
     if (!ok)
@@ -337,6 +339,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_text(r, &d->server);
         else if (json_is(r, "slot"))
             ok = read_text(r, &d->slot);
+        else if (json_is(r, "captured"))
+            ok = read_text(r, &d->captured);
         else if (json_is(r, "tables"))
             ok = read_tables(r, d);
         else if (json_is(r, "columns"))
@@ -499,6 +503,8 @@ void state_write(struct buf *out, const struct state_data *d)
         add_text(out, ",\"server\"", d->server);
     if (d->slot)
         add_text(out, ",\"slot\"", d->slot);
+    if (d->captured)
+        add_text(out, ",\"captured\"", d->captured);
     add_tables(out, d);
     add_columns(out, d);
     if (d->log_lsn)

@@ -23,6 +23,7 @@
  * server      the PostgreSQL cluster and its timeline; transaction ids of another one are
  *             meaningless
  * slot        of a capture from the log; absent: changes are polled
+ * captured    a text that differs once its tables or its publication were changed
  * tables      the checkpoint of each tracked table. Its position is the highest row delivered, but
  *             not past the start of a transaction that was open at that time. The cursor is the
  *             server's own text; `us` is the same in microseconds since 1970, if it is a time. The
@@ -74,6 +75,7 @@ struct state_data {         /* a zeroed one is a new pipeline's */
     int64_t version;
     char *server;               /* owned; NULL: not known */
     char *slot;                 /* owned; NULL: changes are not captured from the log */
+    char *captured;             /* owned; see source_capture_signature; NULL: not known */
     struct state_table *tables; /* owned; the first one is the root's */
     size_t n_tables;
     uint64_t log_lsn;      /* 0: not known */
