@@ -1,6 +1,7 @@
 """Changes that the log does not tell of: of partitions by themselves, of the publication, of tables that are made again.
 A sweep finds what they did."""
 import os
+import time
 
 import pytest
 
@@ -102,4 +103,14 @@ def test_a_journal_of_before_is_not_delivered(pg, engine, search, path):
     os.remove(engine.state)
     done = engine("run", path)
     assert done.returncode == 0 and "sweep" not in done.stderr, done
+    assert search.docs("t") == rows(pg)
+
+
+def test_a_state_touched_back_after_the_load_alone(pg, engine, search, path):
+    engine("run", path)
+    assert abs(os.stat(engine.state).st_mtime - time.time()) < 3600
+    search.request("DELETE", "t/_doc/7?refresh=true")
+    os.utime(engine.state, (1.6e9, 1.6e9))
+    done = engine("run", path)
+    assert "the state was set to an earlier time" in done.stderr, done
     assert search.docs("t") == rows(pg)

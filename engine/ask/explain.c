@@ -65,8 +65,8 @@ const char *explain_text(const struct explain *x, enum explain_reason reason)
         [EXPLAIN_PENDING] = "changed since the last run, or not noticed by it; no process follows",
         [EXPLAIN_BEHIND] = "the process that follows has not come so far",
         [EXPLAIN_DELETED] = "its row is gone: the next sweep deletes the document",
-        [EXPLAIN_UNSEEN] = "not noticed: the row changed without its cursor, or another program "
-                           "changed the document"};
+        [EXPLAIN_UNSEEN] = ("not noticed: the row changed without its cursor, or another program "
+                            "changed the document")};
     if (reason == EXPLAIN_UNSEEN && x->wal)
         return "not noticed: the log did not tell, or another program changed the document";
     return texts[reason];

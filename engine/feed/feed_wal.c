@@ -473,6 +473,11 @@ struct feed *feed_wal_feed(struct feed_wal *w, enum feed_wal_lane lane)
     return &w->lanes[lane].feed;
 }
 
+void feed_wal_since(struct feed_wal *w, int64_t us)
+{
+    w->consumed_us = w->told_us = us;
+}
+
 void feed_wal_limit(struct feed_wal *w, const struct journal_position *to)
 {
     w->limited = to != NULL;

@@ -49,6 +49,8 @@ void feed_wal_free(struct feed_wal *w); /* with its feeds; NULL is fine */
 /* Borrowed, until feed_wal_free; feed_free does nothing to it. */
 struct feed *feed_wal_feed(struct feed_wal *w, enum feed_wal_lane lane);
 
+/* All commits up to that time are delivered, though not by these feeds: a load reads them. */
+void feed_wal_since(struct feed_wal *w, int64_t us);
 /* From now on nothing is read beyond that place: a run that ends delivers what is before it. NULL:
  * there is no limit any more. */
 void feed_wal_limit(struct feed_wal *w, const struct journal_position *to);

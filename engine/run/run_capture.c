@@ -86,6 +86,15 @@ bool run_bind_capture(struct run *r, struct err *e)
             err_memory(e));
 }
 
+bool run_begin_capture(struct run *r, struct err *e)
+{
+    int64_t now = clock_wall_us();
+    if (!r->capture)
+        return true;
+    feed_wal_since(r->capture->feeds, now);
+    return position_set_time(&r->state.data.tables[0].checkpoint.at, now) || err_memory(e);
+}
+
 /* ---- opening and closing ---- */
 
 static bool tend(void *arg, struct err *e);

@@ -36,6 +36,10 @@ void run_close_capture(struct run *r);
 /* Puts the place where the journal is read from into the state; after each run_bind_state. */
 bool run_bind_capture(struct run *r, struct err *e);
 
+/* A load begins, after run_bind_capture: it reads all that is committed by now, which the state's
+ * time says from now on. */
+bool run_begin_capture(struct run *r, struct err *e);
+
 /* Gives the coordinator the feeds of the journal: on the first lane, and on the second one if there
  * are related tables. */
 void run_capture_feeds(struct run *r);

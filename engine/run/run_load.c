@@ -77,7 +77,7 @@ static bool bind_state(struct run *r, struct err *e)
 static bool begin_snapshot(struct run *r, struct err *e)
 {
     run_state_begin_load(&r->state);
-    if (!bind_state(r, e))
+    if (!bind_state(r, e) || !run_begin_capture(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
         struct feed_poll_start start = {0};
