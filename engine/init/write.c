@@ -50,6 +50,8 @@ static void add_head(struct plan *p, struct buf *b)
     const struct catalog_table *t = p->root->table;
     struct arena *a = &p->arena;
     const char *what = documents(p);
+    if (!*what) /* no memory */
+        return;
     buf_addf(b, "-- %c%s: one document for each row of ",
              *what >= 'a' && *what <= 'z' ? *what - 'a' + 'A' : *what, what + 1);
     write_comment(b, sqlname_table(a, p->catalog, t));
