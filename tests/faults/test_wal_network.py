@@ -189,22 +189,6 @@ def test_a_frozen_link_is_opened_anew(shop, pg_proxy):
     shop.stop()
 
 
-@pytest.mark.skipif(not LONG, reason="longer than any time limit of a connection (ETL_FAULTS=long)")
-def test_a_link_that_nobody_answers_for_is_given_up(shop, pg_proxy):
-    """Half-open: the other end is gone without a word, and never says so."""
-    shop.fill()
-    shop.follow()
-    accepted = pg_proxy.accepted
-    pg_proxy.pause()
-    wait_until(lambda: pg_proxy.accepted > accepted, timeout=300, what="another connection")
-    shop.pg.execute("UPDATE product SET price = price + 1 WHERE id < 1000")
-    pg_proxy.cut()
-    pg_proxy.resume()
-    shop.wait_true(120)
-    shop.assert_no_sweep()
-    shop.stop()
-
-
 def test_frozen_and_woken(shop):
     """The server and all its processes."""
     shop.fill()
