@@ -371,3 +371,16 @@ def test_lines_and_json(engine, films, search_one, script):
     assert engine("check").returncode == 2 and engine("check", path, "--format", "xml").returncode == 2
     done = engine("check", f"{ROOT}/README.md", "nowhere.lua", "--offline")
     assert done.returncode == 2 and "nowhere.lua: error: cannot read" in done.stdout, done
+
+
+def test_reserved_words_are_names_like_others(engine, pg, search_one, script):
+    pg.execute('CREATE TABLE "order" (id int PRIMARY KEY, v text); CREATE TABLE "user" (id int PRIMARY KEY, order_id int);'
+               ' CREATE INDEX ON "user" (order_id)')
+    lua = """return { name = "orders", source = { url = os.getenv "DATABASE_URL", table = '"order"', key = "id",
+      query = [[SELECT o.id, o.v, u.n FROM "order" o LEFT JOIN LATERAL (SELECT count(*) AS n FROM "user" u
+                 WHERE u.order_id = o.id) u ON true]], %s },
+      sink = { url = os.getenv "ELASTICSEARCH_URL", index = "orders" }, state = os.getenv "FILE_PATH_STATE" }"""
+    related = """related = { { table = '"user"', key = "id", affects = "order_id" } }"""
+    assert "not_related" not in findings(engine("check", script(lua % related), "--format", "json"))
+    found = findings(engine("check", script(lua % "related = {}"), "--format", "json"))
+    assert """{ table = 'public."user"',""" in found["not_related"][0][3], found

@@ -102,3 +102,14 @@ def test_what_is_missing_is_named(engine, pg, search_one, script):
     stopped = engine.start("wait", path)
     stopped.signal(15)
     assert stopped.wait().returncode in (143, -15)
+
+
+@pytest.mark.parametrize("variable", ["ELASTICSEARCH_URL", "DATABASE_URL"])
+def test_a_server_that_is_away_is_not_waited_for_longer(engine, pg, search_one, script, free_port, variable):
+    films.table(pg)
+    path = script(plain("poll"))
+    run(engine, path)
+    away = {"ELASTICSEARCH_URL": f"http://127.0.0.1:{free_port}",
+            "DATABASE_URL": f"postgresql://etl@127.0.0.1:{free_port}/none"}
+    done = engine("wait", path, "--timeout", "2", env={variable: away[variable]})
+    assert done.returncode == 3, done

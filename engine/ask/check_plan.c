@@ -62,6 +62,19 @@ struct relation {
     char schema[NAME], name[NAME], alias[NAME], sql[2 * NAME + 10];
 };
 
+/* The server knows its reserved words. */
+static void let_server_quote(const struct plan *p, struct relation *r)
+{
+    PGresult *res = check_query(
+        p->check, &(struct check_sql){"relation",
+                                      "SELECT pg_catalog.format('%I.%I', $1::text, $2::text)",
+                                      1,
+                                      {r->schema, r->name}});
+    if (res && PQntuples(res) == 1)
+        snprintf(r->sql, sizeof r->sql, "%s", PQgetvalue(res, 0, 0));
+    PQclear(res);
+}
+
 static bool read_relation(const struct plan *p, size_t node, struct relation *r)
 {
     char quoted[2][NAME];
@@ -71,6 +84,8 @@ static bool read_relation(const struct plan *p, size_t node, struct relation *r)
     quote(r->schema, quoted[0], NAME);
     quote(r->name, quoted[1], NAME);
     snprintf(r->sql, sizeof r->sql, "%s.%s", quoted[0], quoted[1]);
+    if (*r->name)
+        let_server_quote(p, r);
     return *r->name != '\0';
 }
 
@@ -332,8 +347,9 @@ static void find_unfollowed(struct plan *p, size_t node)
                   "the query reads %s, which is not in source.related: only a sweep finds its "
                   "changes",
                   r.sql);
-        check_remedy(c, "{ table = \"%s\", key = \"...\", affects = \"...\" } in source.related",
-                     r.sql);
+        const char *mark = strchr(r.sql, '"') ? "'" : "\"";
+        check_remedy(c, "{ table = %s%s%s, key = \"...\", affects = \"...\" } in source.related",
+                     mark, r.sql, mark);
     }
     for (size_t i = json_tree_first(&p->tree, json_tree_find(&p->tree, node, "Plans")); i;
          i = p->tree.nodes[i].next)

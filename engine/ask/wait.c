@@ -85,7 +85,9 @@ static void report(struct waiting *w)
 bool wait_for_index(const struct wait_options *o, const char *script, struct err *e)
 {
     struct waiting w = {.options = o};
-    const struct ask_options ask = {.workers = 1, .give_up_after = o->give_up_after};
+    /* a server that is away is not waited for longer, either */
+    long long patience = o->give_up_after > 0 ? o->give_up_after : o->timeout;
+    const struct ask_options ask = {.workers = 1, .give_up_after = patience};
     bool ok = ask_open(&w.ask, &ask, script, false, e) &&
               arrival_begin(&w.moment, &w.ask, o->sweep, e) && wait_for_arrival(&w, e) &&
               run_patiently(&w.ask.run, refresh, e) && ask_read_letters(&w.ask, e);

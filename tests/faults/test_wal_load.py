@@ -143,7 +143,7 @@ def test_a_transaction_that_is_older_than_the_slot(shop):
     with early.cursor() as c:
         c.execute("UPDATE product SET name = 'early' WHERE id < 20")
         engine = shop.start()
-        wait_until(lambda: "waits for 1 open transaction" in engine.stderr, timeout=60, what="a line about it")
+        wait_until(lambda: "waits for open transactions: 1" in engine.stderr, timeout=60, what="a line about it")
         c.execute("UPDATE product SET name = 'later' WHERE id > 2980")
         shop.pg.execute("UPDATE product SET name = 'meanwhile' WHERE id BETWEEN 100 AND 200")
         early.commit()
