@@ -1,5 +1,6 @@
 """why tells one document's story."""
 import json
+import signal
 
 import films
 import pytest
@@ -118,3 +119,15 @@ def test_mistakes_are_named(engine, pg, search_one, script):
     path = script(films.plain())
     assert "a script and a key" in run(engine, "why", path, code=2).stderr
     assert "does not exist" in run(engine, "why", path, "1", code=1).stderr
+
+
+def test_a_process_that_follows_and_is_behind(engine, pg, search_one, loaded, wait_until):
+    running = follow(engine, loaded, wait_until=wait_until)
+    running.signal(signal.SIGSTOP)
+    try:
+        pg.execute("UPDATE film SET title = 'later', modified = clock_timestamp() WHERE id = 7")
+        assert "has not come so far" in why(engine, loaded, "7")["so"]
+    finally:
+        running.signal(signal.SIGCONT)
+    wait_until(lambda: search_one.get("films", "7")["title"] == "later", timeout=60)
+    run(engine, "why", loaded, "7")

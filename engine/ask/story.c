@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DOCUMENT_MAX = 256 << 20 };
+enum {
+    DOCUMENT_MAX = 256 << 20,      /* bytes */
+    FOLLOWER_US = 5 * 1000 * 1000, /* for the process that follows to deliver what is committed */
+};
 
 static bool keep_why(const struct err *e, char out[STORY_WHY])
 {
@@ -229,6 +232,7 @@ static bool judge(struct story *s, struct err *e)
     s->explain = (struct explain){.dead = s->ask.dead,
                                   .is_older_script = s->ask.is_older_script,
                                   .followed = arrival_is_followed(&s->ask),
+                                  .behind = s->is_behind,
                                   .wal = s->ask.run.user.pipeline.source.wal};
     s->letter = deadletters_find(s->ask.dead, s->key);
     findings_init(&s->findings, 1);
@@ -253,6 +257,20 @@ static bool read_key(void *arg, struct err *e)
     return ok;
 }
 
+/* What is committed by now should be delivered before the index is read, if a process follows. */
+static bool wait_for_follower(struct story *s, struct err *e)
+{
+    struct arrival moment;
+    bool arrived = true;
+    if (!arrival_is_followed(&s->ask) || !arrival_has_feeds(&s->ask))
+        return true;
+    bool ok = arrival_begin(&moment, &s->ask, false, e) &&
+              arrival_wait(&moment, FOLLOWER_US, &arrived, e);
+    s->is_behind = ok && !arrived;
+    arrival_end(&moment);
+    return ok;
+}
+
 bool story_read(struct story *s, const char *script, const char *key, long long give_up_after,
                 struct err *e)
 {
@@ -267,9 +285,9 @@ bool story_read(struct story *s, const char *script, const char *key, long long 
         return false;
     script_serve(r->user.script, &(struct sandbox_services){&r->servers.pool, r->servers.es,
                                                             r->user.pipeline.state});
-    return retry_until(wait, read_key, &w, e) && retry_until(wait, read_row, s, e) &&
-           retry_until(wait, read_index, s, e) && retry_until(wait, read_surroundings, s, e) &&
-           judge(s, e);
+    return retry_until(wait, read_key, &w, e) && wait_for_follower(s, e) &&
+           retry_until(wait, read_row, s, e) && retry_until(wait, read_index, s, e) &&
+           retry_until(wait, read_surroundings, s, e) && judge(s, e);
 }
 
 void story_free(struct story *s)

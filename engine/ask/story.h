@@ -38,6 +38,7 @@ struct story {
     size_t n_columns;
     struct buf made; /* the document, if is_made */
     bool is_made;
+    bool is_behind; /* the process that follows has not delivered what was committed before */
     char why_not[STORY_WHY]; /* the row cannot be read, or the document cannot be made */
     int64_t clock_us;        /* the server's, before the row was read */
     bool found;

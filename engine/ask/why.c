@@ -238,8 +238,9 @@ static void print_script(const struct story *s)
     else
         printf("%s; the index was made by this version of it\n", s->ask.run.user.pipeline.script);
     label("process");
-    printf("%s\n", s->explain.followed ? "one follows the changes"
-                                       : "none follows: the next run brings changes");
+    printf("%s\n", s->explain.followed
+                       ? "one follows the changes"
+                       : "none follows: the next run brings what has changed since the last one");
 }
 
 static void print_story(struct story *s)
