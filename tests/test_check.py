@@ -384,3 +384,7 @@ def test_reserved_words_are_names_like_others(engine, pg, search_one, script):
     assert "not_related" not in findings(engine("check", script(lua % related), "--format", "json"))
     found = findings(engine("check", script(lua % "related = {}"), "--format", "json"))
     assert """{ table = 'public."user"',""" in found["not_related"][0][3], found
+    pg.execute('DROP INDEX "user_order_id_idx"')  # its alias is a reserved word, too
+    lua = lua.replace('FROM "user" u', 'FROM "user"').replace("u.order_id", '"user".order_id')
+    found = findings(engine("check", script(lua % related), "--format", "json"))
+    assert any('CREATE INDEX ON public."user" (order_id)' in f[3] for name in found for f in found[name]), found

@@ -46,47 +46,34 @@ static bool is_type(const struct plan *p, size_t node, const char *type)
     return json_tree_is(&p->tree, json_tree_find(&p->tree, node, "Node Type"), type);
 }
 
-/* An identifier as SQL has it. */
-static void quote(const char *name, char *out, size_t size)
-{
-    struct buf b;
-    buf_init(&b, 1 << 12);
-    bool plain = !isdigit((unsigned char)*name) &&
-                 !name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")];
-    plain ? (void)buf_adds(&b, name) : pg_add_identifier(&b, name);
-    snprintf(out, size, "%s", buf_cstr(&b) ? buf_cstr(&b) : name);
-    buf_free(&b);
-}
-
-struct relation {
-    char schema[NAME], name[NAME], alias[NAME], sql[2 * NAME + 10];
-};
-
-/* The server knows its reserved words. */
-static void let_server_quote(const struct plan *p, struct relation *r)
+/* An identifier as SQL has it: the server knows its reserved words. */
+static void quote(const struct plan *p, const char *name, char *out, size_t size)
 {
     PGresult *res = check_query(
-        p->check, &(struct check_sql){"relation",
-                                      "SELECT pg_catalog.format('%I.%I', $1::text, $2::text)",
-                                      1,
-                                      {r->schema, r->name}});
-    if (res && PQntuples(res) == 1)
-        snprintf(r->sql, sizeof r->sql, "%s", PQgetvalue(res, 0, 0));
+        p->check,
+        &(struct check_sql){"names", "SELECT pg_catalog.quote_ident($1::text)", 1, {name}});
+    bool known = res && PQntuples(res) == 1;
+    snprintf(out, size, "%s", known ? PQgetvalue(res, 0, 0) : name);
     PQclear(res);
 }
 
+struct relation { /* schema and name as they are; alias and sql as SQL has them */
+    char schema[NAME], name[NAME], alias[NAME], sql[2 * NAME + 10];
+};
+
 static bool read_relation(const struct plan *p, size_t node, struct relation *r)
 {
-    char quoted[2][NAME];
+    char alias[NAME], quoted[2][NAME];
     text_of(p, node, "Schema", r->schema, sizeof r->schema);
     text_of(p, node, "Relation Name", r->name, sizeof r->name);
-    text_of(p, node, "Alias", r->alias, sizeof r->alias);
-    quote(r->schema, quoted[0], NAME);
-    quote(r->name, quoted[1], NAME);
+    text_of(p, node, "Alias", alias, sizeof alias);
+    if (!*r->name)
+        return false;
+    quote(p, alias, r->alias, NAME);
+    quote(p, r->schema, quoted[0], NAME);
+    quote(p, r->name, quoted[1], NAME);
     snprintf(r->sql, sizeof r->sql, "%s.%s", quoted[0], quoted[1]);
-    if (*r->name)
-        let_server_quote(p, r);
-    return *r->name != '\0';
+    return true;
 }
 
 /* ---- conditions ---- */
@@ -141,12 +128,11 @@ static void add_column(struct columns *out, const char *name, bool cast)
     snprintf(out->list[out->n++], NAME, "%s", name);
 }
 
-/* The columns of `alias` that a condition compares with values from outside. */
+/* The columns of `alias`, which is quoted, that a condition compares with values from outside. */
 static void find_columns(const char *condition, const char *alias, struct columns *out)
 {
-    char prefix[NAME + 2], quoted[NAME];
-    quote(alias, quoted, sizeof quoted);
-    size_t len = (size_t)snprintf(prefix, sizeof prefix, "%s.", quoted);
+    char prefix[NAME + 2];
+    size_t len = (size_t)snprintf(prefix, sizeof prefix, "%s.", alias);
     for (const char *at = strstr(condition, prefix); at; at = strstr(at + 1, prefix)) {
         char name[NAME];
         const char *begin = at + len, *end = begin;
