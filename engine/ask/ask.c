@@ -6,6 +6,7 @@
 #include "flow/queue.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
+#include "run/run_load.h"
 #include "run/run_meta.h"
 #include "run/run_open.h"
 #include "run/run_workers.h"
@@ -110,20 +111,9 @@ bool ask_start(struct ask *a, const struct worker_comparer *c, struct err *e)
     return run_start_workers(&a->run, e);
 }
 
-static bool scan(struct run *r, struct feed *f, struct err *e)
-{
-    if (!f)
-        return false;
-    coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f);
-    bool ok = coordinator_drain(&r->work.coordinator, e);
-    coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), NULL);
-    feed_free(f);
-    return ok;
-}
-
 bool ask_scan(struct ask *a, struct feed *f, struct err *e)
 {
-    return scan(&a->run, f, e);
+    return run_drain_scan(&a->run, f, e);
 }
 
 void ask_stop(struct ask *a)
@@ -148,7 +138,7 @@ bool ask_repair(struct ask *a, struct feed *f, bool allow_deletes, struct err *e
     r->options.allow_deletes = allow_deletes;
     bool ok = run_start_workers(r, e) && run_patiently(r, run_guard, e);
     if (ok)
-        ok = scan(r, f, e);
+        ok = run_drain_scan(r, f, e);
     else
         feed_free(f);
     ask_stop(a);

@@ -20,8 +20,7 @@
 
 /* ---- feeds ---- */
 
-/* Sends all that a feed over the whole table brings (taken; NULL: e says why). */
-static bool drain_scan(struct run *r, struct feed *f, struct err *e)
+bool run_drain_scan(struct run *r, struct feed *f, struct err *e)
 {
     if (!f)
         return false;
@@ -36,7 +35,7 @@ static bool drain_snapshot(struct run *r, struct err *e)
 {
     struct feed_origin origin = run_feed_origin(r);
     struct feed *f = feed_snapshot(&origin, r->state.data.after, r->work.chunk, e);
-    return drain_scan(r, f, e);
+    return run_drain_scan(r, f, e);
 }
 
 bool run_changes(struct run *r, struct err *e)
@@ -150,7 +149,7 @@ bool run_sweep(struct run *r, struct err *e)
         .index = run_index_to_search(r), .dead = r->state.dead, .chunk = r->work.chunk};
     struct feed *f = feed_sweep(&origin, &config, e);
     run_state_set_sweeping(&r->state, true);
-    if (!drain_scan(r, f, e))
+    if (!run_drain_scan(r, f, e))
         return false;
     run_state_swept(&r->state);
     run_set_meta_script(r, false);
@@ -258,7 +257,7 @@ bool run_load(struct run *r, struct err *e)
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
         struct feed_origin origin = run_feed_origin(r);
-        return drain_scan(r, feed_list(&origin, keys, r->keys->n, e), e);
+        return run_drain_scan(r, feed_list(&origin, keys, r->keys->n, e), e);
     }
     if (r->options.since)
         return run_since(r, e);

@@ -8,8 +8,11 @@
 #include <stdbool.h>
 
 struct err;
+struct feed;
 struct run;
 
+/* Handles all that a feed over the whole table brings (taken; NULL: e says why). */
+bool run_drain_scan(struct run *r, struct feed *f, struct err *e);
 /* Brings everything up to date, as the options and the state say. False: e says why. */
 bool run_load(struct run *r, struct err *e);
 /* Indexes what changed in any table, up to this moment. */
