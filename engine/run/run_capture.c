@@ -41,10 +41,9 @@ bool run_captures(const struct run *r)
 
 char *run_reindex_slot(const char *slot)
 {
-    enum { LONGEST = 63 };
     static const char suffix[] = "_reindex";
     char *name;
-    int most = LONGEST - (int)sizeof suffix + 1;
+    int most = PIPELINE_OBJECT_MAX - (int)sizeof suffix + 1;
     return asprintf(&name, "%.*s%s", most, slot, suffix) < 0 ? NULL : name;
 }
 
@@ -59,14 +58,11 @@ static size_t count_lanes(const struct run *r)
 /* Never moves a place back. */
 static bool set_places(struct run *r, struct journal_position to, struct err *e)
 {
-    const struct source *s = &r->user.source;
-    for (size_t i = 0; i < s->n_tables; i++) {
-        struct state_table *t = state_table(&r->state.data, s->tables[i].state_name);
+    for (size_t i = 0; i < count_lanes(r); i++) {
+        struct state_table *t = state_table(&r->state.data, r->user.source.tables[i].state_name);
         if (!t)
             return err_memory(e);
-        if (i >= count_lanes(r))
-            t->checkpoint.journal = (struct journal_position){0};
-        else if (journal_is_before(t->checkpoint.journal, to))
+        if (journal_is_before(t->checkpoint.journal, to))
             t->checkpoint.journal = to;
     }
     return true;
@@ -116,14 +112,20 @@ bool run_open_capture(struct run *r, struct err *e)
     return r->capture || !run_captures(r) || open_capture(&o, e);
 }
 
+static void stop_feeding(struct run *r)
+{
+    for (size_t i = 0; i < count_lanes(r); i++)
+        coordinator_set_feed(&r->work.coordinator, i, NULL);
+    r->capture->feeding = false;
+}
+
 void run_close_capture(struct run *r)
 {
     if (!r->capture)
         return;
     r->work.coordinator.each_round = NULL;
     if (r->capture->feeding)
-        for (size_t i = 0; i < count_lanes(r); i++)
-            coordinator_set_feed(&r->work.coordinator, i, NULL);
+        stop_feeding(r);
     capture_close(r->capture, r->user.source.n_tables);
     r->capture = NULL;
 }
@@ -377,9 +379,7 @@ bool run_catch_up_capture(struct run *r, struct err *e)
         return false;
     run_capture_feeds(r);
     if (drain(r, q.lsn, e)) {
-        for (size_t i = 0; i < count_lanes(r); i++)
-            coordinator_set_feed(&r->work.coordinator, i, NULL);
-        r->capture->feeding = false;
+        stop_feeding(r);
         return release(r, e);
     }
     if (e->kind != ERR_NONE)

@@ -20,6 +20,8 @@ struct err;
 struct script;
 struct script_text;
 
+enum { PIPELINE_OBJECT_MAX = 63 }; /* bytes of a name in PostgreSQL, as it is built by default */
+
 struct pipeline_names { /* column names: one, or those of a composite key */
     char **list;        /* owned, each */
     size_t n;

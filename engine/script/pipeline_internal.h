@@ -19,7 +19,6 @@ enum {
     PIPELINE_SWEEP_UNSET = -1, /* until it is known what captures the changes */
 };
 
-enum { PIPELINE_OBJECT_MAX = 63 }; /* bytes of a name in PostgreSQL, as it is built by default */
 #define PIPELINE_SLOT_LETTERS "abcdefghijklmnopqrstuvwxyz0123456789_"
 
 /* A field's type in the script; then what it is in struct pipeline. */
