@@ -17,6 +17,7 @@
 
 enum {
     SQL_MAX = 4096,
+    END_US = 500 * 1000, /* for the server to end the stream */
     SERVER_TEXT = 64,
     DATA_HEADER = 25,      /* 'w', the data's position, the log's end, the time */
     KEEPALIVE_LENGTH = 18, /* 'k', the log's end, the time, whether to reply */
@@ -201,11 +202,32 @@ struct pg_replication *pg_replication_start(struct pg_server *server,
     return NULL;
 }
 
+/* A socket that is closed while it has unread input is reset, and the server may lose what it had
+ * not read: the last confirmation. So the stream is read to its end, as far as that comes soon. */
+static void end_copy(PGconn *conn)
+{
+    int64_t deadline_us = clock_mono_us() + END_US;
+    char *data = NULL;
+    bool ok = PQtransactionStatus(conn) == PQTRANS_ACTIVE && PQputCopyEnd(conn, NULL) > 0;
+    for (int len = 0; ok && len >= 0; PQfreemem(data)) {
+        data = NULL;
+        len = PQgetCopyData(conn, &data, 1);
+        int64_t left_us = deadline_us - clock_mono_us();
+        ok = left_us > 0;
+        if (!ok || len != 0)
+            continue;
+        struct pollfd fd = {PQsocket(conn), PQflush(conn) > 0 ? POLLIN | POLLOUT : POLLIN, 0};
+        ok = poll(&fd, 1, (int)(left_us / 1000) + 1) > 0 && PQconsumeInput(conn);
+    }
+}
+
 void pg_replication_end(struct pg_replication *r)
 {
     if (!r)
         return;
     PQfreemem(r->copy);
+    if (r->pg)
+        end_copy(r->pg->conn);
     pg_close(r->pg);
     if (r->wake > 0)
         close(r->wake);
