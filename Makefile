@@ -6,14 +6,14 @@ CFLAGS ?= -O2 -g
 WERROR ?= $(CI)
 ETL_ENGINE ?= $(BUILD)/etl-engine
 
-PACKAGES = libpq libcurl openssl zlib
+PACKAGES = libpq libcurl openssl zlib libmicrohttpd
 FLAGS    = -std=c17 -D_GNU_SOURCE -pthread -Wall -Wextra -Wconversion $(if $(WERROR),-Werror) -Iengine \
            $(shell pkg-config --cflags $(PACKAGES) lua5.4)
 # Lua and lua-cjson statically: the binary then needs nothing of Lua's where it runs.
 LIBS     = -l:liblua5.4-cjson.a -l:liblua5.4.a $(shell pkg-config --libs $(PACKAGES)) -lm -ldl -pthread
 WRAP     = malloc calloc realloc strdup strndup
 
-OBJECTS  = $(patsubst engine/%.c,$(BUILD)/obj/%.o,$(wildcard engine/*/*.c))
+OBJECTS  = $(patsubst engine/%.c,$(BUILD)/obj/%.o,$(wildcard engine/*/*.c)) $(BUILD)/obj/http/page_html.o
 UNITS    = $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*/test_*.c))
 FUZZERS  = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 SCRIPTS  = vendor/install vendor/man/options vendor/test-in scripts/demo tests/after_demo .ci/run
@@ -28,6 +28,15 @@ $(BUILD)/etl-engine: $(OBJECTS)
 $(BUILD)/obj/%.o: engine/%.c | $(BUILD)/packages
 	@mkdir -p $(@D)
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The page that --listen shows, as bytes.
+$(BUILD)/obj/http/page_html.c: engine/http/page.html
+	@mkdir -p $(@D)
+	$(call run,GEN) { echo '#include "http/page.h"' && echo 'const unsigned char page_html[] = {' && \
+	    od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g' && echo '};' && \
+	    echo 'const size_t page_html_size = sizeof page_html;'; } >$@
+$(BUILD)/obj/http/page_html.o: $(BUILD)/obj/http/page_html.c
+	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -c -o $@ $<
 
 # Fails with the list of what is missing and the remedy, rather than with a header that was not found. An older release
 # has lua-cjson for other Luas alone.
