@@ -6,6 +6,7 @@
 #include "base/json.h"
 
 #include <errno.h>
+#include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -18,8 +19,11 @@
 enum {
     /* bytes; with time and name a text line is below 4096, so a write to a pipe is atomic */
     MESSAGE = 3800,
-    /* as JSON each byte may become two; 600 for a hint, or for a status line with its escapes */
-    ROOM = 2 * MESSAGE + 600,
+    FIELD = 320, /* bytes of a field's text: as many as a hint may have */
+    NAME = 40,   /* of a field's name, with what is around it */
+    /* as JSON each byte may become two; 600 for time and names, or for a status line with its
+     * escapes */
+    ROOM = 2 * MESSAGE + LOG_FIELDS_MAX * (2 * FIELD + NAME) + 600,
     STATUS = 400,
 };
 
@@ -98,7 +102,82 @@ static struct buf on_stack(char *memory, size_t size)
     return (struct buf){.data = memory, .cap = size, .max = size - 1};
 }
 
-static void add_json(struct buf *b, enum log_level level, const char *message, const char *hint)
+/* ---- fields ---- */
+
+struct log_field log_int(const char *name, long long n)
+{
+    return (struct log_field){.name = name, .type = LOG_INT, .number = n};
+}
+
+struct log_field log_real(const char *name, double x)
+{
+    return (struct log_field){.name = name, .type = LOG_REAL, .real = x};
+}
+
+struct log_field log_text(const char *name, const char *text)
+{
+    return (struct log_field){.name = name, .type = text ? LOG_TEXT : LOG_NOTHING, .text = text};
+}
+
+struct log_field log_if(bool condition, struct log_field field)
+{
+    if (!condition)
+        field.type = LOG_NOTHING;
+    return field;
+}
+
+struct log_field log_kind(const struct err *e)
+{
+    static const char *const kinds[] = {[ERR_PASSING] = "passing",
+                                        [ERR_FINAL] = "final",
+                                        [ERR_USAGE] = "usage",
+                                        [ERR_STOPPED] = "stopped"};
+    return (struct log_field){.name = "kind",
+                              .type = e->kind == ERR_NONE ? LOG_NOTHING : LOG_WORD,
+                              .text = kinds[e->kind]};
+}
+
+struct log_field log_hint(const struct err *e)
+{
+    return (struct log_field){
+        .name = "hint", .type = e->hint[0] ? LOG_HINT : LOG_NOTHING, .text = e->hint};
+}
+
+static const char *hint_of(const struct log_field *fields)
+{
+    for (; fields && fields->type != LOG_END; fields++)
+        if (fields->type == LOG_HINT)
+            return fields->text;
+    return NULL;
+}
+
+static void add_text_field(struct buf *b, const char *text)
+{
+    char copy[FIELD + sizeof "…"];
+    bool cut = snprintf(copy, FIELD, "%s", text) >= FIELD;
+    clean(copy, cut);
+    if (cut)
+        memcpy(copy + strlen(copy), "…", sizeof "…");
+    json_add_string(b, copy, strlen(copy));
+}
+
+static void add_field(struct buf *b, const struct log_field *f)
+{
+    if (f->type == LOG_NOTHING || (f->type == LOG_REAL && !isfinite(f->real)))
+        return;
+    buf_addf(b, ",\"%.*s\":", NAME - 4, f->name);
+    if (f->type == LOG_INT)
+        json_add_int(b, f->number);
+    else if (f->type == LOG_REAL)
+        buf_addf(b, "%.15g", fabs(f->real) < 1e9 ? round(f->real * 1e6) / 1e6 : f->real);
+    else
+        add_text_field(b, f->text);
+}
+
+/* ---- lines ---- */
+
+static void add_json(struct buf *b, enum log_level level, const char *message,
+                     const struct log_field *fields)
 {
     char time[CLOCK_TEXT];
     buf_addf(b, "{\"time\":\"%s\",\"level\":\"%s\"", clock_text(clock_wall_us(), time),
@@ -113,10 +192,8 @@ static void add_json(struct buf *b, enum log_level level, const char *message, c
     }
     buf_adds(b, ",\"message\":");
     json_add_string(b, message, strlen(message));
-    if (hint[0]) {
-        buf_adds(b, ",\"hint\":");
-        json_add_string(b, hint, strlen(hint));
-    }
+    for (int i = 0; fields && fields[i].type != LOG_END && i < LOG_FIELDS_MAX; i++)
+        add_field(b, &fields[i]);
     buf_adds(b, "}\n");
 }
 
@@ -160,8 +237,8 @@ static void write_all(const char *data, size_t len)
 /* Writes the lines above the status line. */
 static void write_lines(const struct buf *lines)
 {
+    static char memory[ROOM + STATUS + 16]; /* guarded by `lock` */
     pthread_mutex_lock(&lock);
-    char memory[ROOM + STATUS + 16];
     struct buf b = on_stack(memory, sizeof memory);
     if (status[0])
         buf_adds(&b, CLEAR);
@@ -171,35 +248,60 @@ static void write_lines(const struct buf *lines)
     pthread_mutex_unlock(&lock);
 }
 
-void log_line(enum log_level level, const char *format, ...)
+struct message {
+    char text[MESSAGE + sizeof "…"];
+};
+
+/* hint: follows in parentheses, if there is room; NULL: none. */
+static void format_message(struct message *m, const char *hint, const char *format, va_list args)
+{
+    int n = vsnprintf(m->text, MESSAGE, format, args);
+    if (n < 0)
+        m->text[0] = '\0';
+    if (n >= 0 && hint && (size_t)n + strlen(hint) < MESSAGE - 20)
+        snprintf(m->text + n, MESSAGE - (size_t)n, " (hint: %s)", hint);
+    clean(m->text, n >= MESSAGE);
+    if (n >= MESSAGE)
+        memcpy(m->text + strlen(m->text), "…", sizeof "…");
+}
+
+static void log_message(enum log_level level, const struct log_field *fields, const char *format,
+                        va_list args)
 {
     if (!log_enabled(level))
         return;
     int saved = errno;
-    char message[MESSAGE + sizeof "…"];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(message, MESSAGE, format, args);
-    va_end(args);
-    if (n < 0)
-        message[0] = '\0';
-    clean(message, n >= MESSAGE);
-    if (n >= MESSAGE)
-        memcpy(message + strlen(message), "…", sizeof "…");
-
+    struct message m;
+    format_message(&m, how.json && !divert ? NULL : hint_of(fields), format, args);
     if (divert) {
-        divert(level, message, divert_arg);
+        divert(level, m.text, divert_arg);
         errno = saved;
         return;
     }
     char memory[ROOM];
     struct buf b = on_stack(memory, sizeof memory);
     if (how.json)
-        add_json(&b, level, message, "");
+        add_json(&b, level, m.text, fields);
     else
-        add_text(&b, level, message);
+        add_text(&b, level, m.text);
     write_lines(&b);
     errno = saved;
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    log_message(level, NULL, format, args);
+    va_end(args);
+}
+
+void log_line_with(enum log_level level, const struct log_field *fields, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    log_message(level, fields, format, args);
+    va_end(args);
 }
 
 void log_fatal(const struct err *e)
@@ -212,7 +314,7 @@ void log_fatal(const struct err *e)
     char memory[ROOM];
     struct buf b = on_stack(memory, sizeof memory);
     if (how.json) {
-        add_json(&b, LOG_ERROR, copy.text, copy.hint);
+        add_json(&b, LOG_ERROR, copy.text, LOG_FIELDS(LOG_ERR(&copy)));
     } else {
         buf_addf(&b, "etl-engine: %serror:%s %s\n", how.color ? colors[LOG_ERROR] : "",
                  how.color ? "\x1b[0m" : "", copy.text);

@@ -4,13 +4,18 @@
  *          memory.
  * Threads  any; each line is one write.
  * Promise  every message becomes one line of valid UTF-8; a message above 3,800 bytes is cut, and
- *          ends in "…". errno is unchanged.
+ *          ends in "…". A line of JSON has all of its fields, however long its message is. errno is
+ *          unchanged.
  *
- *     log_warn("document '%s' rejected: %s", key, reason);
+ *     log_warn_with(LOG_FIELDS(log_text("key", key), log_int("status", status)),
+ *                   "document '%s' rejected: %s", key, reason);
  *
  * text:  2026-11-24T12:01:07.123Z warn  w2  document '7' rejected: ...
  * json:  {"time":"2026-11-24T12:01:07.123456Z","level":"warn","pipeline":"movies","worker":"w2",
- *        "message":"document '7' rejected: ..."}
+ *        "message":"document '7' rejected: ...","key":"7","status":400}
+ *
+ * A number that a message names is a field, too; a key, an index or a slot is one where somebody
+ * may look for it. A name always means the same, in the same unit.
  */
 #pragma once
 #include <stdbool.h>
@@ -42,13 +47,54 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 #define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
+enum log_type {
+    LOG_END,     /* after the last field */
+    LOG_NOTHING, /* left out */
+    LOG_INT,
+    LOG_REAL,
+    LOG_TEXT,
+    LOG_WORD, /* a text that lives as long as the process */
+    LOG_HINT, /* an error's remedy: a line of text shows it, too, in parentheses */
+};
+
+struct log_field {
+    const char *name; /* lives as long as the process */
+    enum log_type type;
+    long long number;
+    double real;
+    const char *text; /* borrowed */
+};
+
+enum { LOG_FIELDS_MAX = 16 }; /* of one line; more are left out */
+
+#define LOG_FIELDS(...) ((const struct log_field[]){__VA_ARGS__, {0}})
+struct log_field log_int(const char *name, long long n);
+struct log_field log_real(const char *name, double x);
+struct log_field log_text(const char *name, const char *text); /* NULL: left out */
+/* The field, or nothing. */
+struct log_field log_if(bool condition, struct log_field field);
+/* An error: what kind it is, and the remedy. Two fields. */
+#define LOG_ERR(e) log_kind(e), log_hint(e)
+struct log_field log_kind(const struct err *e); /* "kind": "passing", "final", "usage", "stopped" */
+struct log_field log_hint(const struct err *e); /* "hint"; left out if it is empty */
+/* A place in the user's script. Two fields. */
+#define LOG_PLACE(path, line) log_text("script", path), log_int("line", line)
+
+/* A line with fields: fields ends with a zeroed one. */
+void log_line_with(enum log_level level, const struct log_field *fields, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+#define log_error_with(fields, ...) log_line_with(LOG_ERROR, fields, __VA_ARGS__)
+#define log_warn_with(fields, ...) log_line_with(LOG_WARN, fields, __VA_ARGS__)
+#define log_info_with(fields, ...) log_line_with(LOG_INFO, fields, __VA_ARGS__)
+#define log_debug_with(fields, ...) log_line_with(LOG_DEBUG, fields, __VA_ARGS__)
+
 /* From now on the calling thread's lines go to `take`, and are not written; NULL: they are written.
  * For a command that reports them in a form of its own. */
 typedef void log_take(enum log_level level, const char *text, void *arg);
 void log_divert(log_take *take, void *arg);
 
 /* Logs the error that ends the command: "etl-engine: error: TEXT", then "hint: HINT" on a line of
- * its own (as JSON: one object with "hint"). Logged at every level. */
+ * its own (as JSON: one object with "kind" and "hint"). Logged at every level. */
 void log_fatal(const struct err *e);
 
 /* Shows a status line on the terminal, below all log lines; it replaces the last one, and is cut to

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <regex.h>
 #include <stdio.h>
@@ -204,6 +205,77 @@ static void json_lines_are_json(void **state)
     assert_match(fields, "^time=" TIME "{6}Z\nlevel=info\nworker=w1\nmessage=\"+…\n$");
 }
 
+static void say_with_fields(void)
+{
+    struct err e;
+    err_set(&e, ERR_PASSING, "could not connect");
+    log_warn_with(LOG_FIELDS(log_text("key", "a\"b\n\xff"), log_text("index", NULL),
+                             log_int("documents", -9007199254740993),
+                             log_real("seconds", 0.1 + 0.2), log_real("lag_seconds", HUGE_VAL),
+                             LOG_ERR(&e), log_if(false, log_int("no", 1)),
+                             log_if(true, log_int("yes", 1))),
+                  "%s in %.1f s", e.text, 0.3);
+    err_hint(&e, "start it");
+    log_warn_with(LOG_FIELDS(LOG_ERR(&e)), "%s", e.text);
+}
+
+static void numbers_are_fields_and_a_hint_is_in_the_text_or_a_field(void **state)
+{
+    (void)state;
+    char out[20000];
+    int writes;
+    set(LOG_INFO, true, false);
+    captured(say_with_fields, out, sizeof out, &writes);
+    assert_int_equal(writes, 2);
+    assert_match(out, "\"message\":\"could not connect in 0.3 s\",\"key\":\"a\\\\\"b \\?\","
+                      "\"documents\":-9007199254740993,\"seconds\":0.3,\"kind\":\"passing\","
+                      "\"yes\":1}\n");
+    assert_match(out, "\"message\":\"could not connect\",\"kind\":\"passing\",\"hint\":\"start "
+                      "it\"}\n$");
+    set(LOG_INFO, false, false);
+    captured(say_with_fields, out, sizeof out, &writes);
+    assert_match(out,
+                 "warn  could not connect in 0.3 s\n.* could not connect \\(hint: start it\\)\n$");
+}
+
+static void say_much_with_many_fields(void)
+{
+    char text[5000];
+    memset(text, '"', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    struct log_field fields[LOG_FIELDS_MAX + 2] = {0};
+    for (int i = 0; i <= LOG_FIELDS_MAX; i++)
+        fields[i] = log_text("a_name_of_some_thirty_characters", text);
+    fields[LOG_FIELDS_MAX - 1] = log_int("documents", INT64_MIN);
+    log_pipeline("a pipeline's name that is quite long, though not as long as it may");
+    log_info_with(fields, "%s", text);
+    log_pipeline(NULL);
+}
+
+/* Nothing that is cut, and nothing that is left out, makes it anything but JSON. */
+static void a_line_that_is_cut_has_all_its_fields(void **state)
+{
+    (void)state;
+    static char out[50000];
+    int writes, keys = 0;
+    set(LOG_INFO, true, false);
+    captured(say_much_with_many_fields, out, sizeof out, &writes);
+    assert_int_equal(writes, 1);
+    struct json_reader r;
+    json_open(&r, out, strlen(out));
+    assert_int_equal(json_next(&r), JSON_OBJECT);
+    while (json_next(&r) == JSON_KEY) {
+        keys++;
+        bool number = json_is(&r, "documents"), message = json_is(&r, "message");
+        assert_int_equal(json_next(&r), number ? JSON_NUMBER : JSON_STRING);
+        if (message)
+            assert_in_range(r.len, 3799, 3803);
+    }
+    assert_true(json_end(&r));
+    json_close(&r);
+    assert_int_equal(keys, 4 + LOG_FIELDS_MAX);
+}
+
 static void say_fatal(void)
 {
     struct err e;
@@ -228,7 +300,7 @@ static void the_last_error_is_for_people(void **state)
     captured(say_fatal, out, sizeof out, &writes);
     parse(strchr(out, '\n') + 1, fields, sizeof fields);
     assert_match(fields, "Z\nlevel=error\nmessage=cannot read state file 'st\\?': "
-                         "damaged\nhint=etl-engine state reset "
+                         "damaged\nkind=final\nhint=etl-engine state reset "
                          "SCRIPT starts over\n$");
 }
 
@@ -316,7 +388,7 @@ static void say_without_memory(void)
     struct err e;
     allocations_left = 0;
     errno = EDOM;
-    log_info("still %s", "here");
+    log_info_with(LOG_FIELDS(log_int("documents", 1), log_text("key", "k")), "still %s", "here");
     log_status("here");
     log_status(NULL);
     assert_int_equal(errno, EDOM);
@@ -363,6 +435,8 @@ int main(void)
         cmocka_unit_test(whatever_is_in_it_it_is_one_line_of_utf8),
         cmocka_unit_test(a_long_message_ends_in_an_ellipsis_after_a_whole_character),
         cmocka_unit_test(json_lines_are_json),
+        cmocka_unit_test(numbers_are_fields_and_a_hint_is_in_the_text_or_a_field),
+        cmocka_unit_test(a_line_that_is_cut_has_all_its_fields),
         cmocka_unit_test(the_last_error_is_for_people),
         cmocka_unit_test(the_status_line_stays_below_all_others),
         cmocka_unit_test(the_status_line_is_narrower_than_the_terminal),
