@@ -60,7 +60,7 @@ void alike_free(struct alike *a)
 }
 
 /* FNV-1a of the characters that count. */
-static uint64_t hash_kind(const char *text)
+uint64_t alike_kind(const char *text)
 {
     uint64_t hash = 14695981039346656037u;
     const char *end = strstr(text, " (key ");
@@ -79,7 +79,7 @@ static uint64_t hash_kind(const char *text)
 
 static struct kind *find(struct alike *a, const char *text)
 {
-    uint64_t hash = hash_kind(text);
+    uint64_t hash = alike_kind(text);
     size_t i = 0;
     while (i < a->n && a->kinds[i].hash != hash)
         i++;

@@ -27,3 +27,6 @@ void alike_free(struct alike *a);
  * ignored. */
 void alike_warn(struct alike *a, const char *kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The same number for all texts that are alike in that sense. */
+uint64_t alike_kind(const char *text);

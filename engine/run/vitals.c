@@ -1,0 +1,253 @@
+#include "run/vitals.h"
+
+#include "base/alike.h"
+#include "base/clock.h"
+#include "base/err.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const double vitals_bounds[VITALS_BUCKETS - 1] = {0.1, 0.25, 0.5, 1,   2.5, 5,   10,
+                                                  30,  60,   120, 300, 900, 3600};
+
+struct vitals {
+    pthread_mutex_t mutex;
+    /* what a reader gets; its seconds are worked out for each */
+    struct vitals_snapshot shown;
+    uint64_t kinds[VITALS_ERRORS]; /* of shown.errors: which ones are alike */
+    int64_t retry_at_us;           /* clock_mono_us; 0: no try is due */
+    int64_t horizon_us;            /* since 1970; 0: none */
+    bool loaded;                   /* by the run that is under way */
+};
+
+struct vitals_list {
+    int64_t started_us;
+    size_t n;
+    struct vitals all[];
+};
+
+const char *vitals_phase_name(enum vitals_phase phase)
+{
+    static const char *const names[VITALS_PHASES] = {"starting", "loading", "following", "sweeping",
+                                                     "waiting",  "failing", "ended"};
+    return names[phase];
+}
+
+/* ---- the process's pipelines ---- */
+
+static void init(struct vitals *v)
+{
+    pthread_mutex_init(&v->mutex, NULL);
+    v->shown.phase_since_us = clock_wall_us();
+    v->shown.lag_seconds = -1;
+}
+
+struct vitals_list *vitals_list_new(size_t n, struct err *e)
+{
+    struct vitals_list *l = calloc(1, sizeof *l + n * sizeof *l->all);
+    if (!l) {
+        err_memory(e);
+        return NULL;
+    }
+    l->started_us = clock_wall_us();
+    l->n = n;
+    for (size_t i = 0; i < n; i++)
+        init(&l->all[i]);
+    return l;
+}
+
+void vitals_list_free(struct vitals_list *l)
+{
+    for (size_t i = 0; l && i < l->n; i++)
+        pthread_mutex_destroy(&l->all[i].mutex);
+    free(l);
+}
+
+size_t vitals_count(const struct vitals_list *l)
+{
+    return l ? l->n : 0;
+}
+
+struct vitals *vitals_at(const struct vitals_list *l, size_t i)
+{
+    return l && i < l->n ? (struct vitals *)&l->all[i] : NULL;
+}
+
+int64_t vitals_started_us(const struct vitals_list *l)
+{
+    return l->started_us;
+}
+
+/* ---- for a reader ---- */
+
+static double seconds(int64_t us)
+{
+    return us > 0 ? (double)us / 1e6 : 0;
+}
+
+void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out)
+{
+    pthread_mutex_lock(&v->mutex);
+    *out = v->shown;
+    out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - clock_mono_us()) : -1;
+    out->horizon_seconds = v->horizon_us ? seconds(clock_wall_us() - v->horizon_us) : -1;
+    out->ready = v->loaded && v->shown.phase != VITALS_FAILING;
+    out->loading = v->shown.phase == VITALS_LOADING;
+    out->load_seconds_left = -1;
+    pthread_mutex_unlock(&v->mutex);
+}
+
+/* ---- what happens ---- */
+
+static bool lock(struct vitals *v)
+{
+    if (v)
+        pthread_mutex_lock(&v->mutex);
+    return v != NULL;
+}
+
+static void unlock(struct vitals *v)
+{
+    pthread_mutex_unlock(&v->mutex);
+}
+
+/* Cut within a character, a text would not be valid UTF-8. */
+static void set_text(char *to, size_t size, const char *from)
+{
+    size_t n = strlen(from);
+    if (n >= size)
+        for (n = size - 1; n > 0 && ((unsigned char)from[n] & 0xC0) == 0x80;)
+            n--;
+    memcpy(to, from, n);
+    to[n] = '\0';
+}
+
+void vitals_describe(struct vitals *v, const struct vitals_about *about)
+{
+    if (!lock(v))
+        return;
+    v->shown.about = *about;
+    unlock(v);
+}
+
+void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms)
+{
+    if (!lock(v))
+        return;
+    if (v->shown.phase != phase)
+        v->shown.phase_since_us = clock_wall_us();
+    v->shown.phase = phase;
+    v->loaded = phase == VITALS_FOLLOWING || phase == VITALS_SWEEPING ||
+                (v->loaded && phase == VITALS_WAITING);
+    set_text(v->shown.reason, sizeof v->shown.reason, reason ? reason : "");
+    v->retry_at_us = retry_ms < 0 ? 0 : clock_mono_us() + retry_ms * 1000;
+    unlock(v);
+}
+
+void vitals_failed(struct vitals *v)
+{
+    if (!lock(v))
+        return;
+    v->shown.failures++;
+    unlock(v);
+}
+
+/* Makes room at the front: what is at i goes. */
+static void move_back(void *list, size_t size, size_t i)
+{
+    memmove((char *)list + size, list, i * size);
+}
+
+void vitals_error(struct vitals *v, bool is_error, const char *message)
+{
+    if (!lock(v))
+        return;
+    struct vitals_snapshot *s = &v->shown;
+    uint64_t kind = alike_kind(message);
+    size_t i = 0;
+    while (i < s->n_errors && v->kinds[i] != kind)
+        i++;
+    if (i == s->n_errors && s->n_errors < VITALS_ERRORS)
+        s->n_errors++;
+    i = i < VITALS_ERRORS ? i : VITALS_ERRORS - 1;
+    move_back(s->errors, sizeof *s->errors, i);
+    move_back(v->kinds, sizeof *v->kinds, i);
+    v->kinds[0] = kind;
+    s->errors[0].at_us = clock_wall_us();
+    s->errors[0].is_error = is_error;
+    set_text(s->errors[0].message, sizeof s->errors[0].message, message);
+    unlock(v);
+}
+
+void vitals_slot(struct vitals *v, const char *name, uint64_t held_bytes, bool active)
+{
+    if (!lock(v))
+        return;
+    v->shown.has_slot = true;
+    set_text(v->shown.slot, sizeof v->shown.slot, name);
+    v->shown.slot_held_bytes = held_bytes;
+    v->shown.slot_active = active;
+    unlock(v);
+}
+
+void vitals_journal(struct vitals *v, uint64_t bytes)
+{
+    if (!lock(v))
+        return;
+    v->shown.has_journal = true;
+    v->shown.journal_bytes = bytes;
+    unlock(v);
+}
+
+void vitals_no_capture(struct vitals *v)
+{
+    if (!lock(v))
+        return;
+    v->shown.has_slot = v->shown.has_journal = false;
+    unlock(v);
+}
+
+void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by)
+{
+    if (!lock(v))
+        return;
+    v->horizon_us = since_us;
+    set_text(v->shown.horizon_held_by, sizeof v->shown.horizon_held_by, held_by ? held_by : "");
+    unlock(v);
+}
+
+void vitals_dead_letters(struct vitals *v, size_t count)
+{
+    if (!lock(v))
+        return;
+    v->shown.dead_letters = count;
+    unlock(v);
+}
+
+void vitals_dead_letter(struct vitals *v, const char *key, const char *reason)
+{
+    if (!lock(v))
+        return;
+    struct vitals_snapshot *s = &v->shown;
+    struct vitals_letter *first = &s->letters[0];
+    size_t i = 0;
+    while (i < s->n_letters && strncmp(s->letters[i].key, key, VITALS_NAME - 1) != 0)
+        i++;
+    if (i == s->n_letters && s->n_letters < VITALS_LETTERS)
+        s->n_letters++;
+    move_back(s->letters, sizeof *first, i < VITALS_LETTERS ? i : VITALS_LETTERS - 1);
+    set_text(first->key, sizeof first->key, key);
+    set_text(first->reason, sizeof first->reason, reason);
+    unlock(v);
+}
+
+void vitals_swept(struct vitals *v, int64_t at_us)
+{
+    if (!lock(v))
+        return;
+    v->shown.last_sweep_us = at_us;
+    unlock(v);
+}

@@ -1,0 +1,147 @@
+/* vitals: what one pipeline of the process shows of itself: its phase, its counts, its lag, its
+ * last errors.
+ *
+ * Uses     counts, alike, clock, err.
+ * Threads  any: a pipeline's threads write, a listener's reads. One mutex for each pipeline, held
+ *          for a copy at most.
+ * Promise  nobody waits here, and nothing is asked of a server: all of it is noted where it
+ *          happens. What it counts outlives a run that fails and is tried again, and a reload.
+ *          A pipeline takes some 8 KB, whatever happens. No text has a password.
+ *
+ *     struct vitals_list *all = vitals_list_new(n, e);      // before any thread starts
+ *     struct vitals_snapshot *s = malloc(sizeof *s);        // on a listener's thread
+ *     for (size_t i = 0; i < vitals_count(all); i++) {
+ *         vitals_snapshot(vitals_at(all, i), s);
+ *         ...
+ *     }
+ *     vitals_list_free(all);                                // after the threads have ended
+ *
+ * Wherever a struct vitals is taken, NULL is fine: then nothing is noted.
+ */
+#pragma once
+#include "model/counts.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct vitals;
+struct vitals_list;
+
+enum vitals_phase {
+    VITALS_STARTING,
+    VITALS_LOADING, /* until the index is up to date; the first load, or what has changed since */
+    VITALS_FOLLOWING,
+    VITALS_SWEEPING, /* it follows, and compares every row */
+    VITALS_WAITING,  /* a server is away, or refuses: the same is tried again */
+    VITALS_FAILING,  /* the run has failed, and another one is tried later */
+    VITALS_ENDED,
+    VITALS_PHASES /* how many there are */
+};
+const char *vitals_phase_name(enum vitals_phase phase); /* "starting", ... */
+
+enum {
+    VITALS_TEXT = 256,   /* bytes of a text; a longer one is cut */
+    VITALS_NAME = 128,   /* of a name, or a key */
+    VITALS_ERRORS = 10,  /* the last ones that are kept */
+    VITALS_LETTERS = 5,  /* likewise: dead letters */
+    VITALS_MINUTES = 60, /* of history */
+    VITALS_STATUSES = 16,
+    VITALS_BUCKETS = 14, /* of delays */
+};
+
+/* The upper bounds of the buckets of delays, in seconds; the last one has none. */
+extern const double vitals_bounds[VITALS_BUCKETS - 1];
+
+struct vitals_error {
+    int64_t at_us; /* since 1970, as all times here; of the last one, if it has come repeatedly */
+    bool is_error; /* else it is a warning */
+    char message[VITALS_TEXT];
+};
+
+struct vitals_letter {
+    char key[VITALS_NAME], reason[VITALS_TEXT];
+};
+
+struct vitals_minute {
+    int64_t time_s;     /* when the minute began */
+    uint64_t documents; /* indexed and deleted */
+    uint64_t rejected;  /* likewise */
+    double lag_seconds; /* the longest one; negative: no change was acknowledged */
+};
+
+struct vitals_about {
+    char name[VITALS_NAME]; /* that of the script, until it is known */
+    char script[VITALS_TEXT], index[VITALS_TEXT];
+    char database[VITALS_TEXT]; /* "127.0.0.1:5432/movies" */
+    char search[VITALS_TEXT];   /* its URLs, without users and passwords */
+    bool from_log;              /* capture = "wal" */
+};
+
+/* What a reader gets: copies. Seconds are negative where there are none (null in /status). */
+struct vitals_snapshot {
+    struct vitals_about about;
+    enum vitals_phase phase;
+    int64_t phase_since_us;
+    bool ready;                             /* loaded, and within its lag */
+    char reason[VITALS_TEXT];               /* why it waits or fails; "": it does not */
+    double retry_in_seconds;                /* 0: at this moment */
+    bool loading;                           /* whether load_... say something */
+    uint64_t load_documents, load_expected; /* expected: 0: not known */
+    double load_seconds_left;
+    struct counts counts; /* over all runs of the process; bytes and requests, too */
+    struct {
+        int status; /* of HTTP; 0: no answer came */
+        uint64_t n;
+    } requests[VITALS_STATUSES]; /* ascending by status; n 0: the end */
+    double documents_per_second; /* of the last ten seconds */
+    double lag_seconds;          /* of the last change: from its commit until it was acknowledged */
+    double oldest_waiting_seconds;   /* of the changes that are known; 0: none waits */
+    uint64_t delays[VITALS_BUCKETS]; /* changes acknowledged, by delay; each in one bucket */
+    double delays_sum;               /* seconds, of all of them */
+    size_t queued_batches;
+    bool has_slot, slot_active;
+    char slot[VITALS_NAME];
+    uint64_t slot_held_bytes;
+    bool has_journal;
+    uint64_t journal_bytes;
+    double horizon_seconds; /* negative: no transaction holds the pipeline back */
+    char horizon_held_by[VITALS_TEXT];
+    size_t dead_letters;
+    size_t n_letters, n_errors, n_minutes;        /* in: */
+    struct vitals_letter letters[VITALS_LETTERS]; /* the newest one first */
+    struct vitals_error errors[VITALS_ERRORS];    /* likewise */
+    struct vitals_minute minutes[VITALS_MINUTES]; /* the oldest one first */
+    uint64_t failures;                            /* runs that have failed */
+    int64_t last_sweep_us;                        /* 0: never */
+};
+
+/* ---- the process's pipelines ---- */
+
+struct vitals_list *vitals_list_new(size_t n, struct err *e);    /* NULL: no memory */
+void vitals_list_free(struct vitals_list *l);                    /* NULL is fine */
+size_t vitals_count(const struct vitals_list *l);                /* NULL is fine: 0 */
+struct vitals *vitals_at(const struct vitals_list *l, size_t i); /* borrowed; NULL: out of range */
+int64_t vitals_started_us(const struct vitals_list *l);          /* since 1970 */
+
+void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out);
+
+/* ---- what happens ---- */
+
+/* Copies; at first the script alone is known. */
+void vitals_describe(struct vitals *v, const struct vitals_about *about);
+/* reason, of FAILING: copied; else NULL. retry_ms: until the next try; negative: none. */
+void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms);
+void vitals_failed(struct vitals *v); /* one run more that has failed */
+/* Keeps a line of the log, if it is an error or a warning. One that is like an earlier one but for
+ * numbers and quoted text takes its place. */
+void vitals_error(struct vitals *v, bool is_error, const char *message);
+void vitals_slot(struct vitals *v, const char *name, uint64_t held_bytes, bool active);
+void vitals_journal(struct vitals *v, uint64_t bytes);
+void vitals_no_capture(struct vitals *v); /* neither slot nor journal, any more */
+/* since_us: when it began, since 1970; 0: nobody holds the pipeline back. */
+void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by);
+void vitals_dead_letters(struct vitals *v, size_t count);
+void vitals_dead_letter(struct vitals *v, const char *key, const char *reason);
+void vitals_swept(struct vitals *v, int64_t at_us);

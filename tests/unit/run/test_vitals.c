@@ -1,0 +1,242 @@
+/* What a pipeline shows of itself: texts are cut whole, lines that are alike take one place, and a
+ * reader on another thread gets a copy. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/json.h"
+#include "run/vitals.h"
+#include "torture.h"
+
+static struct vitals_list *list;
+static struct vitals *v;
+static struct vitals_snapshot s;
+
+static int begin(void **state)
+{
+    (void)state;
+    struct err e;
+    list = vitals_list_new(2, &e);
+    v = vitals_at(list, 1);
+    return list ? 0 : -1;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    vitals_list_free(list);
+    return 0;
+}
+
+static void a_list_has_its_pipelines(void **state)
+{
+    (void)state;
+    assert_int_equal(vitals_count(list), 2);
+    assert_non_null(vitals_at(list, 0));
+    assert_null(vitals_at(list, 2));
+    assert_true(vitals_started_us(list) <= clock_wall_us());
+    assert_int_equal(vitals_count(NULL), 0);
+    assert_null(vitals_at(NULL, 0));
+    vitals_list_free(NULL);
+}
+
+static void without_memory_there_is_no_list(void **state)
+{
+    (void)state;
+    struct err e;
+    allocations_left = 0;
+    struct vitals_list *l = vitals_list_new(3, &e);
+    allocations_left = -1;
+    assert_null(l);
+    assert_int_equal(e.kind, ERR_FINAL);
+}
+
+static void nothing_is_noted_of_no_pipeline(void **state)
+{
+    (void)state;
+    vitals_phase(NULL, VITALS_LOADING, NULL, -1);
+    vitals_describe(NULL, &(struct vitals_about){0});
+    vitals_failed(NULL);
+    vitals_error(NULL, true, "x");
+    vitals_slot(NULL, "s", 1, true);
+    vitals_journal(NULL, 1);
+    vitals_no_capture(NULL);
+    vitals_horizon(NULL, 1, "x");
+    vitals_dead_letters(NULL, 1);
+    vitals_dead_letter(NULL, "1", "x");
+    vitals_swept(NULL, 1);
+}
+
+static void at_first_it_starts(void **state)
+{
+    (void)state;
+    vitals_snapshot(v, &s);
+    assert_string_equal(vitals_phase_name(s.phase), "starting");
+    assert_false(s.ready);
+    assert_true(s.lag_seconds < 0 && s.horizon_seconds < 0 && s.retry_in_seconds < 0);
+    assert_int_equal(s.n_errors + s.n_letters + s.n_minutes, 0);
+    assert_false(s.has_slot || s.has_journal || s.loading);
+}
+
+static void a_failure_has_its_reason_and_the_next_try(void **state)
+{
+    (void)state;
+    vitals_phase(v, VITALS_FOLLOWING, NULL, -1);
+    vitals_snapshot(v, &s);
+    assert_true(s.ready);
+    vitals_failed(v);
+    vitals_phase(v, VITALS_FAILING, "cannot find table 'film'", 8000);
+    vitals_snapshot(v, &s);
+    assert_false(s.ready);
+    assert_string_equal(s.reason, "cannot find table 'film'");
+    assert_true(s.retry_in_seconds > 0 && s.retry_in_seconds <= 8);
+    assert_int_equal(s.failures, 1);
+    vitals_phase(v, VITALS_STARTING, NULL, -1);
+    vitals_snapshot(v, &s);
+    assert_string_equal(s.reason, "");
+    assert_true(s.retry_in_seconds < 0);
+}
+
+static void lines_that_are_alike_take_one_place(void **state)
+{
+    (void)state;
+    char line[80];
+    vitals_error(v, true, "could not connect");
+    for (int i = 0; i < 100; i++) {
+        snprintf(line, sizeof line, "document '%d' rejected: no number", i);
+        vitals_error(v, false, line);
+    }
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.n_errors, 2);
+    assert_string_equal(s.errors[0].message, line);
+    assert_false(s.errors[0].is_error);
+    assert_string_equal(s.errors[1].message, "could not connect");
+    assert_true(s.errors[1].is_error);
+    vitals_error(v, true, "could not connect");
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.n_errors, 2);
+    assert_string_equal(s.errors[0].message, "could not connect");
+    assert_string_equal(s.errors[1].message, line);
+}
+
+static void the_last_ten_lines_are_kept(void **state)
+{
+    (void)state;
+    char line[] = "line x";
+    for (char c = 'a'; c <= 'z'; c++) {
+        line[5] = c;
+        vitals_error(v, false, line);
+    }
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.n_errors, VITALS_ERRORS);
+    assert_string_equal(s.errors[0].message, "line z");
+    assert_string_equal(s.errors[VITALS_ERRORS - 1].message, "line q");
+}
+
+static void a_text_is_cut_between_characters(void **state)
+{
+    (void)state;
+    char text[3 * VITALS_TEXT + 2] = "";
+    for (size_t shift = 0; shift < 3; shift++) {
+        memset(text, 'x', shift);
+        for (size_t i = 0; i < VITALS_TEXT; i++)
+            memcpy(text + shift + 3 * i, "€", 4);
+        vitals_error(v, false, text);
+        vitals_snapshot(v, &s);
+        const char *m = s.errors[0].message;
+        size_t n = strlen(m), at = 0;
+        assert_true(n > VITALS_TEXT - 4);
+        while (at < n) {
+            size_t len = json_character(m + at, n - at);
+            assert_true(len > 0);
+            at += len;
+        }
+    }
+}
+
+static void a_key_that_is_rejected_again_is_one_letter(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"1", "2", "1", "3", "4", "5", "6"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        vitals_dead_letter(v, keys[i], i == 2 ? "again" : "once");
+    vitals_dead_letters(v, 6);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.dead_letters, 6);
+    assert_int_equal(s.n_letters, VITALS_LETTERS);
+    assert_string_equal(s.letters[0].key, "6");
+    assert_string_equal(s.letters[4].key, "1");
+    assert_string_equal(s.letters[4].reason, "again");
+}
+
+static void capture_and_horizon_come_and_go(void **state)
+{
+    (void)state;
+    vitals_slot(v, "etl_movies", 4096, true);
+    vitals_journal(v, 77);
+    vitals_horizon(v, clock_wall_us() - 3 * 1000000, "pid 7 (psql)");
+    vitals_snapshot(v, &s);
+    assert_true(s.has_slot && s.slot_active && s.has_journal);
+    assert_int_equal(s.slot_held_bytes, 4096);
+    assert_int_equal(s.journal_bytes, 77);
+    assert_true(s.horizon_seconds >= 3);
+    assert_string_equal(s.horizon_held_by, "pid 7 (psql)");
+    vitals_no_capture(v);
+    vitals_horizon(v, 0, NULL);
+    vitals_snapshot(v, &s);
+    assert_false(s.has_slot || s.has_journal);
+    assert_true(s.horizon_seconds < 0);
+}
+
+static void *write_lines(void *arg)
+{
+    (void)arg;
+    char line[40];
+    for (int i = 0; i < 20000; i++) {
+        snprintf(line, sizeof line, "line %c", 'a' + i % 26);
+        vitals_error(v, false, line);
+    }
+    return NULL;
+}
+
+static void a_reader_gets_whole_lines(void **state)
+{
+    (void)state;
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, write_lines, NULL), 0);
+    do {
+        vitals_snapshot(v, &s);
+        for (size_t i = 0; i < s.n_errors; i++)
+            assert_int_equal(strlen(s.errors[i].message), 6);
+    } while (s.n_errors < VITALS_ERRORS);
+    pthread_join(t, NULL);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_list_has_its_pipelines),
+        TEST(without_memory_there_is_no_list),
+        TEST(nothing_is_noted_of_no_pipeline),
+        TEST(at_first_it_starts),
+        TEST(a_failure_has_its_reason_and_the_next_try),
+        TEST(lines_that_are_alike_take_one_place),
+        TEST(the_last_ten_lines_are_kept),
+        TEST(a_text_is_cut_between_characters),
+        TEST(a_key_that_is_rejected_again_is_one_letter),
+        TEST(capture_and_horizon_come_and_go),
+        TEST(a_reader_gets_whole_lines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
