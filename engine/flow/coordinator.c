@@ -27,7 +27,7 @@ enum {
 
 bool coordinator_init(struct coordinator *c, struct err *e)
 {
-    c->n_lanes = c->source->n_tables + 1;
+    c->n_lanes = c->source->n_tables + COORDINATOR_MORE_LANES;
     c->lanes = calloc(c->n_lanes, sizeof *c->lanes);
     return c->lanes || err_memory(e);
 }

@@ -11,8 +11,8 @@
  *          (coordinator_begin_window): older rejected documents remain dead letters, so that days
  *          of changes are not read again.
  *
- * Lane i of the queue is that of tracked table i. The last lane is for what concerns all rows: the
- * first load, a sweep, given keys.
+ * Lane i of the queue is that of tracked table i. The next lane is for what concerns all rows: the
+ * first load, a sweep, given keys. The last one is for keys that other processes ask for (errand).
  */
 #pragma once
 #include "flow/progress.h"
@@ -27,6 +27,8 @@ struct err;
 struct feed;
 struct flow;
 struct source;
+
+enum { COORDINATOR_MORE_LANES = 2 }; /* than tables */
 
 struct coordinator_lane {
     struct feed *feed; /* borrowed; NULL: none */
@@ -54,7 +56,7 @@ struct coordinator { /* all borrowed, except lanes and clean */
     size_t n_lanes;
 };
 
-/* Makes the lanes: one for each table of the source, and the last one. False: no memory. */
+/* Makes the lanes: one for each table of the source, and two more. False: no memory. */
 bool coordinator_init(struct coordinator *c, struct err *e);
 void coordinator_free(struct coordinator *c); /* safe on a zeroed struct */
 /* Begins a window: earlier rejections no longer count, neither towards max_rejected nor for the

@@ -78,6 +78,13 @@ bool tally_reject(struct tally *t, const char *key)
     return is_new;
 }
 
+void tally_reject_apart(struct tally *t, const char *key)
+{
+    pthread_mutex_lock(&t->mutex);
+    t->counts.rejected += add_new(&t->rejected, key);
+    pthread_mutex_unlock(&t->mutex);
+}
+
 uint64_t tally_rejected_in_window(struct tally *t)
 {
     pthread_mutex_lock(&t->mutex);

@@ -26,6 +26,8 @@ struct counts tally_counts(struct tally *t); /* NULL is fine: no workers yet, al
 
 /* Counts a key whose document was rejected. False: it was already counted in this window. */
 bool tally_reject(struct tally *t, const char *key);
+/* Counts such a key in the counts alone: no window has it. */
+void tally_reject_apart(struct tally *t, const char *key);
 /* Rejections in this window: of keys, and of rows without a key (tally_add). */
 uint64_t tally_rejected_in_window(struct tally *t);
 void tally_begin_window(struct tally *t);

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/retry.h"
 #include "es/es.h"
+#include "flow/errand.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
 #include "flow/tally.h"
@@ -62,27 +63,49 @@ void worker_begin_attempt(struct worker *w)
     rejections_free(&w->batch->rejections);
 }
 
+/* What an errand counts, the run has done, too. */
+static void add_to_tallies(struct worker *w, const struct counts *delta)
+{
+    tally_add(w->flow->tally, delta);
+    if (w->batch->errand)
+        tally_add(errand_tally(w->batch->errand), delta);
+}
+
 void worker_count(struct worker *w, const struct counts *delta)
 {
     counts_add(&w->attempt.counts, delta);
     /* the requests were sent, even if the try fails */
     w->attempt.counts.bytes = w->attempt.counts.requests = w->attempt.counts.retried_items = 0;
-    tally_add(w->flow->tally, delta);
+    add_to_tallies(w, delta);
 }
 
 void worker_uncount(struct worker *w)
 {
     struct counts back = counts_negative(&w->attempt.counts);
-    tally_add(w->flow->tally, &back);
+    add_to_tallies(w, &back);
     w->attempt.counts = (struct counts){0};
     w->made -= (int64_t)w->attempt.printed.indexed; /* what was printed before remains */
     w->failed = 0;
 }
 
+/* Whether the key was not rejected before. The rejections of an errand are no reason to end the
+ * run. */
+static bool count_rejected(struct worker *w, const char *key, int status, const char *reason)
+{
+    struct errand *x = w->batch->errand;
+    if (!x)
+        return tally_reject(w->flow->tally, key);
+    tally_reject_apart(w->flow->tally, key);
+    bool is_new = tally_reject(errand_tally(x), key);
+    if (is_new)
+        errand_report(x, key, status, reason);
+    return is_new;
+}
+
 void worker_report(const char *key, int status, const char *reason, void *arg)
 {
     struct worker *w = arg;
-    bool is_new = !*key || tally_reject(w->flow->tally, key);
+    bool is_new = !*key || count_rejected(w, key, status, reason);
     if (!*key)
         worker_count(w, &(struct counts){.rejected = 1});
     if (is_new && status == 0) /* document() failed: probably it fails on every row */
@@ -98,9 +121,10 @@ void worker_report(const char *key, int status, const char *reason, void *arg)
 bool worker_check_rejected(struct worker *w, struct err *e)
 {
     uint64_t max = w->config->max_rejected;
+    struct errand *x = w->batch->errand;
     if (w->attempt.report_lost)
         return err_memory(e);
-    if (tally_rejected_in_window(w->flow->tally) <= max)
+    if (tally_rejected_in_window(x ? errand_tally(x) : w->flow->tally) <= max)
         return true;
     err_set(e, ERR_FINAL, "more than %llu documents were rejected (max_rejected)",
             (unsigned long long)max);

@@ -67,7 +67,8 @@ static struct batch part_of(const struct batch *b)
                           .is_range = b->is_range,
                           .skip_unchanged = b->skip_unchanged,
                           .just_loaded = b->just_loaded,
-                          .no_rows = b->no_rows};
+                          .no_rows = b->no_rows,
+                          .errand = b->errand};
 }
 
 static bool load_halves(struct worker *w, struct reading how, struct err *e)

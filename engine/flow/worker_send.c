@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "flow/delete_budget.h"
+#include "flow/errand.h"
 #include "flow/flow.h"
 #include "flow/worker.h"
 #include "flow/worker_compare.h"
@@ -73,11 +74,16 @@ static int64_t take_announced(struct worker *w)
     return n;
 }
 
+static struct delete_budget *budget_of(const struct worker *w)
+{
+    return w->batch->errand ? errand_deletes(w->batch->errand) : w->flow->deletes;
+}
+
 /* Only deletes of documents that exist count. The index is asked whether they exist once the budget
  * does not suffice for all. */
 static bool reserve_deletes(struct worker *w, int64_t announced, int64_t *reserved, struct err *e)
 {
-    struct delete_budget *budget = w->flow->deletes;
+    struct delete_budget *budget = budget_of(w);
     int64_t n = count_guarded(w, announced);
     *reserved = 0;
     if (n > 0 && !delete_budget_reserve(budget, n)) {
@@ -114,7 +120,7 @@ static bool send_prepared(struct worker *w, struct counts *counts, struct err *e
     int64_t deleted = (int64_t)counts->deleted - announced; /* of those that were reserved */
     deleted = deleted < 0 ? 0 : deleted;
     if (reserved > deleted)
-        delete_budget_refund(w->flow->deletes, reserved - deleted);
+        delete_budget_refund(budget_of(w), reserved - deleted);
     if (!moved)
         stale_copies_clear(&w->sent);
     return ok;

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/watchdog.h"
+#include "flow/errand.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
 #include "flow/throttle.h"
@@ -39,6 +40,35 @@ static struct batch *next_batch(struct worker *w)
     return queue_get(w->flow->queue);
 }
 
+/* An errand that fails for good has a mistake of its own: a key that cannot be read, too many
+ * deletes. What is wrong with the script, or the tables, the run's own batches meet, too. */
+static bool load(struct worker *w, struct err *e)
+{
+    struct errand *x = w->batch->errand;
+    if (x && errand_error(x, NULL))
+        return true;
+    bool ok = worker_load(w, e);
+    if (ok || !x || e->fault == ERR_FAULT_SCHEMA || (e->kind != ERR_FINAL && e->kind != ERR_USAGE))
+        return ok;
+    errand_fail(x, e);
+    return true;
+}
+
+/* Acknowledges the batch, or drops it. */
+static void finish(struct worker *w, bool ok)
+{
+    struct queue *queue = w->flow->queue;
+    struct errand *x = w->batch->errand;
+    if (ok && !queue_ended(queue))
+        queue_ack(queue, w->batch);
+    else
+        batch_free(w->batch);
+    if (!x)
+        return;
+    errand_leave(x); /* its reports are in the queue by now */
+    queue_wake(queue);
+}
+
 static void *work(void *arg)
 {
     struct worker_thread *t = arg;
@@ -50,12 +80,9 @@ static void *work(void *arg)
     bool ok = worker_open(w, &e);
     while (ok && (w->batch = next_batch(w))) {
         watchdog_begin(&t->task, t->name);
-        ok = worker_load(w, &e);
+        ok = load(w, &e);
         watchdog_end(&t->task);
-        if (ok && !queue_ended(queue))
-            queue_ack(queue, w->batch);
-        else
-            batch_free(w->batch);
+        finish(w, ok);
     }
     if (!ok && !queue_ended(queue))
         queue_fail(queue, &e);

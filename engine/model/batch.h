@@ -27,6 +27,8 @@ struct rejections {         /* safe to use zeroed */
 bool rejections_move(struct rejections *to, struct rejections *from);
 void rejections_free(struct rejections *r); /* safe on a zeroed struct; leaves one */
 
+struct errand;
+
 struct batch {
     size_t lane;  /* of the queue; set by queue_put */
     uint64_t seq; /* within the lane, from 0; set by queue_put */
@@ -41,6 +43,7 @@ struct batch {
     int64_t chunk;
     char **keys; /* of a list; it may be empty. Owned, each */
     size_t n;
+    struct errand *errand; /* borrowed: whose it is (flow/errand.h); NULL: the run's own */
     /* what the state may say once this batch and all before it are acknowledged */
     struct checkpoint done;
     struct rejections rejections; /* the worker's report */

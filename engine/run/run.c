@@ -16,6 +16,11 @@ size_t run_scan_lane(const struct run *r)
     return r->user.source.n_tables;
 }
 
+size_t run_errand_lane(const struct run *r)
+{
+    return r->user.source.n_tables + 1;
+}
+
 struct feed_origin run_feed_origin(struct run *r)
 {
     return (struct feed_origin){&r->user.source, &r->servers.pool, r->servers.es};

@@ -112,6 +112,8 @@ struct run {
 bool run_is_partial(const struct run *r);
 /* The lane of feeds that go over the whole table: the first load, a sweep, given keys. */
 size_t run_scan_lane(const struct run *r);
+/* The lane of keys that other processes ask for. */
+size_t run_errand_lane(const struct run *r);
 /* What the run's feeds read from: for its main thread. */
 struct feed_origin run_feed_origin(struct run *r);
 

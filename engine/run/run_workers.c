@@ -41,7 +41,7 @@ static int64_t max_age_us(const struct index_info *index, const char *name)
 
 static bool open_flow(struct run *r, int workers, struct err *e)
 {
-    size_t n = r->user.source.n_tables + 1;
+    size_t n = r->user.source.n_tables + COORDINATOR_MORE_LANES;
     size_t *windows = malloc(n * sizeof *windows);
     if (!windows)
         return err_memory(e);

@@ -30,12 +30,12 @@ struct fixture {
 static void set_up(struct fixture *f, size_t tables)
 {
     struct err e;
-    size_t windows[LANES_MAX];
-    for (size_t i = 0; i <= tables; i++)
+    size_t windows[LANES_MAX + COORDINATOR_MORE_LANES];
+    for (size_t i = 0; i < tables + COORDINATOR_MORE_LANES; i++)
         windows[i] = 2;
     *f = (struct fixture){.source.n_tables = tables, .data.phase = STATE_SNAPSHOT};
     assert_non_null(state_table(&f->data, "t"));
-    assert_true(flow_open(&f->flow, windows, tables + 1, 0, &e));
+    assert_true(flow_open(&f->flow, windows, tables + COORDINATOR_MORE_LANES, 0, &e));
     progress_start(&f->progress, "films", false);
     f->c = (struct coordinator){.flow = &f->flow,
                                 .source = &f->source,
