@@ -129,9 +129,13 @@ static void summarize(const struct check *c, enum check_result *result)
         *result = CHECK_ERRORS;
     else if (n[CHECK_WARNING] > 0 && *result == CHECK_CLEAN)
         *result = CHECK_WARNINGS;
-    log_info("%s: %zu error%s, %zu warning%s, %zu note%s", c->path, n[CHECK_ERROR],
-             n[CHECK_ERROR] == 1 ? "" : "s", n[CHECK_WARNING], n[CHECK_WARNING] == 1 ? "" : "s",
-             n[CHECK_NOTE], n[CHECK_NOTE] == 1 ? "" : "s");
+    log_info_with(LOG_FIELDS(log_text("script", c->path),
+                             log_int("errors", (long long)n[CHECK_ERROR]),
+                             log_int("warnings", (long long)n[CHECK_WARNING]),
+                             log_int("notes", (long long)n[CHECK_NOTE])),
+                  "%s: %zu error%s, %zu warning%s, %zu note%s", c->path, n[CHECK_ERROR],
+                  n[CHECK_ERROR] == 1 ? "" : "s", n[CHECK_WARNING],
+                  n[CHECK_WARNING] == 1 ? "" : "s", n[CHECK_NOTE], n[CHECK_NOTE] == 1 ? "" : "s");
 }
 
 /* Each script's pipelines; of one that cannot be read, itself, for a finding. */

@@ -59,9 +59,10 @@ static bool wait_for_follower(struct verifying *v, struct err *e)
     bool ok = arrival_begin(&moment, &v->ask, false, e) &&
               arrival_wait(&moment, v->explain.behind ? 1 : WAIT_US, &arrived, e);
     if (ok && !arrived && !v->explain.behind)
-        log_warn("%s: the process that follows has not delivered in %d s what was committed "
-                 "before: %s; differences may be what it has still to deliver",
-                 v->ask.run.user.pipeline.name, WAIT_US / 1000000, moment.why);
+        log_warn_with(LOG_FIELDS(log_int("seconds", WAIT_US / 1000000)),
+                      "%s: the process that follows has not delivered in %d s what was committed "
+                      "before: %s; differences may be what it has still to deliver",
+                      v->ask.run.user.pipeline.name, WAIT_US / 1000000, moment.why);
     v->explain.behind |= ok && !arrived;
     arrival_end(&moment);
     return ok;

@@ -65,8 +65,9 @@ static bool refresh(struct run *r, struct err *e)
         return true;
     if (e->kind != ERR_FINAL)
         return false;
-    log_warn("%s: %s; documents are found after the index's next refresh", r->user.pipeline.name,
-             e->text);
+    log_warn_with(LOG_FIELDS(LOG_ERR(e)),
+                  "%s: %s; documents are found after the index's next refresh",
+                  r->user.pipeline.name, e->text);
     return true;
 }
 
@@ -74,12 +75,17 @@ static void report(struct waiting *w)
 {
     struct run *r = &w->ask.run;
     char took[CLOCK_TEXT], n[PROGRESS_TEXT];
-    log_info("%s: all that was committed before is in index '%s', after %s", name_of(w),
-             r->user.pipeline.sink.index, clock_duration(clock_mono_us() - r->started_us, took));
+    int64_t us = clock_mono_us() - r->started_us;
+    log_info_with(LOG_FIELDS(log_text("index", r->user.pipeline.sink.index),
+                             log_real("seconds", (double)us / 1e6)),
+                  "%s: all that was committed before is in index '%s', after %s", name_of(w),
+                  r->user.pipeline.sink.index, clock_duration(us, took));
     if (deadletters_count(w->ask.dead) > 0)
-        log_warn("%s: but for %s in '%s'", name_of(w),
-                 progress_count(deadletters_count(w->ask.dead), "dead letter", n),
-                 deadletters_path(w->ask.dead));
+        log_warn_with(LOG_FIELDS(log_int("dead_letters", (long long)deadletters_count(w->ask.dead)),
+                                 log_text("path", deadletters_path(w->ask.dead))),
+                      "%s: but for %s in '%s'", name_of(w),
+                      progress_count(deadletters_count(w->ask.dead), "dead letter", n),
+                      deadletters_path(w->ask.dead));
 }
 
 bool wait_for_index(const struct wait_options *o, const char *script, struct err *e)

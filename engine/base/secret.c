@@ -123,7 +123,8 @@ static bool read_file(const char *name, const char *path, struct buf *out, struc
     bool ok = read_all(fd, name, path, out, e) && trim(name, path, out, from, e);
     close(fd);
     if (ok && S_ISREG(info.st_mode) && (info.st_mode & S_IROTH))
-        log_warn(
+        log_warn_with(
+            LOG_FIELDS(log_text("path", path)),
             "every user can read file '%s', which holds the secret %s; restrict it with chmod 600",
             path, name);
     return ok;

@@ -74,6 +74,15 @@ static const struct watchdog_task *find_hanging(int64_t now)
     return NULL;
 }
 
+static void log_hanging(const struct watchdog_task *t, int64_t now)
+{
+    int64_t us = now - atomic_load(&t->signed_us);
+    log_error_with(LOG_FIELDS(log_text("thread", t->name), log_real("seconds", (double)us / 1e6)),
+                   "thread '%s' hangs: it has done nothing for %lld s; the service manager is not "
+                   "told any more that the process works",
+                   t->name, (long long)us / (1000 * 1000));
+}
+
 static void tell(int64_t now)
 {
     pthread_mutex_lock(&lock);
@@ -81,10 +90,7 @@ static void tell(int64_t now)
     if (!hanging)
         notify_watchdog();
     else if (!told)
-        log_error("thread '%s' hangs: it has done nothing for %lld s; the service manager is not "
-                  "told any more that the process works",
-                  hanging->name,
-                  (long long)(now - atomic_load(&hanging->signed_us)) / (1000 * 1000));
+        log_hanging(hanging, now);
     told = hanging;
     pthread_mutex_unlock(&lock);
 }

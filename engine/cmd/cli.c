@@ -187,7 +187,7 @@ bool cli_parse(const struct cli_command *c, struct cli_line *line, void *options
 int cli_fail(const struct err *e)
 {
     if (e->kind == ERR_STOPPED) /* as requested: not an error */
-        log_info("%s", e->text);
+        log_info_with(LOG_FIELDS(LOG_ERR(e)), "%s", e->text);
     else
         log_fatal(e);
     notify_status("%s", e->text);

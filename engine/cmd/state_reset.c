@@ -44,7 +44,7 @@ static bool check_slot(struct pg *pg, const char *name, bool *exists, struct err
 static bool drop_slot(const struct pipeline *p, struct pg *pg, const char *name, struct err *e)
 {
     if (source_capture_drop_slot(pg, name, e)) {
-        log_info("%s: dropped slot '%s'", p->name, name);
+        log_info_with(LOG_FIELDS(log_text("slot", name)), "%s: dropped slot '%s'", p->name, name);
         return true;
     }
     if (e->kind == ERR_FINAL && !*e->hint)
@@ -73,7 +73,8 @@ static bool drop_slots(const struct pipeline *p, const char *before, struct pg *
     for (int i = 0; ok && i < SLOTS; i++)
         ok = !exists[i] || drop_slot(p, pg, names[i], e);
     if (ok && !exists[OURS])
-        log_info("%s: there is no slot '%s'", p->name, names[OURS]);
+        log_info_with(LOG_FIELDS(log_text("slot", names[OURS])), "%s: there is no slot '%s'",
+                      p->name, names[OURS]);
     free(of_reindex);
     return ok;
 }
@@ -85,7 +86,8 @@ static bool drop_publication(const struct pipeline *p, struct pg *pg, struct err
     if (!source_capture_has_publication(pg, name, &has, e))
         return false;
     if (!has) {
-        log_info("%s: there is no publication '%s'", p->name, name);
+        log_info_with(LOG_FIELDS(log_text("publication", name)), "%s: there is no publication '%s'",
+                      p->name, name);
         return true;
     }
     if (!source_capture_drop_publication(pg, name, e)) {
@@ -93,7 +95,8 @@ static bool drop_publication(const struct pipeline *p, struct pg *pg, struct err
             err_hint(e, "its owner, or a superuser, runs: DROP PUBLICATION \"%s\"", name);
         return false;
     }
-    log_info("%s: dropped publication '%s'", p->name, name);
+    log_info_with(LOG_FIELDS(log_text("publication", name)), "%s: dropped publication '%s'",
+                  p->name, name);
     return true;
 }
 
@@ -128,13 +131,17 @@ static bool read_slot(const struct pipeline *p, char **slot, struct err *e)
 static void warn_left(const struct pipeline *p, const char *before)
 {
     if (p->source.wal)
-        log_warn("%s: slot '%s' and publication '%s' stay on the server, where the slot holds back "
-                 "the log until a run goes on: 'etl-engine state reset --drop-slot %s' drops both",
-                 p->name, p->source.slot, p->source.publication, p->script);
+        log_warn_with(
+            LOG_FIELDS(log_text("slot", p->source.slot),
+                       log_text("publication", p->source.publication)),
+            "%s: slot '%s' and publication '%s' stay on the server, where the slot holds back "
+            "the log until a run goes on: 'etl-engine state reset --drop-slot %s' drops both",
+            p->name, p->source.slot, p->source.publication, p->script);
     if (before)
-        log_warn("%s: slot '%s' of before stays on the server, and holds back its log: SELECT "
-                 "pg_drop_replication_slot('%s')",
-                 p->name, before, before);
+        log_warn_with(LOG_FIELDS(log_text("slot", before)),
+                      "%s: slot '%s' of before stays on the server, and holds back its log: SELECT "
+                      "pg_drop_replication_slot('%s')",
+                      p->name, before, before);
 }
 
 static bool remove_files(const struct pipeline *p, struct state_file *s, struct err *e)

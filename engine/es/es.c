@@ -58,8 +58,9 @@ static void warn_of_plain_text(const struct es_server *s)
         const struct es_url *u = &s->urls[i];
         bool secret = u->userpwd || es_security_is_secret(&s->security);
         if (secret && !u->loopback && strncmp(u->text, "http:", 5) == 0) {
-            log_warn("credentials go to %s unencrypted; use https:// if the server offers it",
-                     u->text);
+            log_warn_with(LOG_FIELDS(log_text("node", u->text)),
+                          "credentials go to %s unencrypted; use https:// if the server offers it",
+                          u->text);
             return;
         }
     }
@@ -494,9 +495,11 @@ static void warn_unhealthy(const struct es *es, bool answered, const struct es_a
                            const struct err *e)
 {
     if (answered)
-        log_warn("node %s answered %d; going on with other nodes", es->node->text, a->status);
+        log_warn_with(LOG_FIELDS(log_text("node", es->node->text), log_int("status", a->status)),
+                      "node %s answered %d; going on with other nodes", es->node->text, a->status);
     else
-        log_warn("%s; going on with other nodes", e->text);
+        log_warn_with(LOG_FIELDS(log_text("node", es->node->text), LOG_ERR(e)),
+                      "%s; going on with other nodes", e->text);
 }
 
 /* Tries one node after the other, until one succeeds, no healthy one is left, or the time is
@@ -513,7 +516,8 @@ static bool send_to_nodes(struct es *es, const struct request *r, struct es_answ
         e->kind = ERR_NONE;
         bool ok = send_once(es, a, e), unhealthy = is_unhealthy(s, ok, a, e);
         if (ok && !unhealthy && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
-            log_info("node %s answers again", es->node->text);
+            log_info_with(LOG_FIELDS(log_text("node", es->node->text)), "node %s answers again",
+                          es->node->text);
         if (!unhealthy)
             return ok;
         now_us = clock_mono_us();

@@ -115,10 +115,14 @@ void chunk_size_report(struct chunk_size *s, const struct chunk_time *t)
         s->ceiling += s->ceiling / RISE;
     long long keys = (long long)s->keys;
     pthread_mutex_unlock(&s->lock);
-    log_debug("%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next "
-              "chunk: %lld keys",
-              (long long)t->keys, (long long)t->rows, t->bytes >> 10, (long long)t->all_us / 1000,
-              (long long)t->first_us / 1000, keys);
+    log_debug_with(LOG_FIELDS(log_int("keys", t->keys), log_int("rows", t->rows),
+                              log_int("bytes", (long long)t->bytes),
+                              log_real("seconds", (double)t->all_us / 1e6),
+                              log_int("next_keys", keys)),
+                   "%lld keys, %lld rows, %zu KB: %lld ms, and %lld ms until the first one; next "
+                   "chunk: %lld keys",
+                   (long long)t->keys, (long long)t->rows, t->bytes >> 10,
+                   (long long)t->all_us / 1000, (long long)t->first_us / 1000, keys);
 }
 
 bool chunk_size_too_large(struct chunk_size *s, int64_t keys)

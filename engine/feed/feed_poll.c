@@ -142,8 +142,10 @@ static bool check_server(struct poll *p, const struct source_reader *r, struct e
     if (!server)
         return false;
     if (strcmp(server, p->server) != 0) {
-        log_info("another PostgreSQL server answers: reading table '%s' again from %s",
-                 r->table->label, from->cursor ? from->cursor : "the beginning");
+        log_info_with(
+            LOG_FIELDS(log_text("table", r->table->label), log_text("since", from->cursor)),
+            "another PostgreSQL server answers: reading table '%s' again from %s", r->table->label,
+            from->cursor ? from->cursor : "the beginning");
         watermark_forget_xids(&p->checkpoint);
         pass_void(&p->pass);
     }
@@ -199,9 +201,11 @@ static bool fetch_page(struct poll *p, PGresult **page, struct err *e)
     if (p->no_versions || table_of(p)->has_xmin || e->kind != ERR_FINAL ||
         e->fault != ERR_FAULT_ROW)
         return false;
-    log_warn("table '%s': cannot read the versions of its rows: %s; their documents are compared "
-             "at each poll",
-             table_of(p)->label, e->text);
+    log_warn_with(
+        LOG_FIELDS(log_text("table", table_of(p)->label), LOG_ERR(e)),
+        "table '%s': cannot read the versions of its rows: %s; their documents are compared "
+        "at each poll",
+        table_of(p)->label, e->text);
     p->no_versions = true;
     return query_page(p, page, e);
 }

@@ -99,8 +99,10 @@ static bool append(struct wal_receiver *r, const struct journal_record *record, 
         if (e->kind != ERR_PASSING || r->stopping)
             return false;
         if (!warned)
-            log_warn("slot '%s': its changes cannot be stored for now, and wait at the server: %s",
-                     r->config.slot, e->text);
+            log_warn_with(
+                LOG_FIELDS(log_text("slot", r->config.slot), LOG_ERR(e)),
+                "slot '%s': its changes cannot be stored for now, and wait at the server: %s",
+                r->config.slot, e->text);
         warned = true;
         if (!stop_sleep(DISK_MS))
             return stop_err(e);

@@ -160,16 +160,18 @@ static bool report_and_save(struct coordinator *c, struct err *e)
     int64_t behind = versions_clock_behind(c->flow->versions);
     progress_show(c->progress, &counts);
     if (behind >= CLOCK_BEHIND_US)
-        log_warn("PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: the "
-                 "clock was set back, or another server answers; continuing with versions above it",
-                 (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
+        log_warn_with(
+            LOG_FIELDS(log_real("behind_seconds", (double)behind / 1e6)),
+            "PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: the "
+            "clock was set back, or another server answers; continuing with versions above it",
+            (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
     if (!coordinator_collect(c, e))
         return false;
     if (!c->unsaved || clock_mono_us() < c->save_at_us || save(c, e))
         return true;
     if (e->kind != ERR_PASSING)
         return false;
-    log_warn("%s; continuing", e->text);
+    log_warn_with(LOG_FIELDS(LOG_ERR(e)), "%s; continuing", e->text);
     c->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
     return true;
 }
@@ -282,7 +284,8 @@ void coordinator_abort(struct coordinator *c, struct err *e)
     if (queue_error(c->flow->queue, e) && e->kind == ERR_FINAL && e->fault != ERR_FAULT_SCHEMA)
         restore_clean(c);
     if ((!noted || c->unsaved) && !save(c, &ignored))
-        log_warn("%s", ignored.text); /* the next run reads the changes again */
+        log_warn_with(LOG_FIELDS(LOG_ERR(&ignored)), "%s",
+                      ignored.text); /* the next run reads the changes again */
 }
 
 bool coordinator_save(struct coordinator *c, struct err *e)

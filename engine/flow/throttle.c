@@ -123,6 +123,9 @@ void throttle_leave(struct throttle *t, const struct throttle_request *r,
     int places = (int)t->places;
     pthread_mutex_unlock(&t->lock);
     if (bytes < before)
-        log_info("the search server is overloaded: now %d request%s at a time, of %zu KB at most",
-                 places, places == 1 ? "" : "s", bytes >> 10);
+        log_info_with(
+            LOG_FIELDS(log_int("requests_at_once", places),
+                       log_int("request_bytes_most", (long long)bytes)),
+            "the search server is overloaded: now %d request%s at a time, of %zu KB at most",
+            places, places == 1 ? "" : "s", bytes >> 10);
 }

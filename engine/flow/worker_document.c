@@ -46,7 +46,7 @@ static bool create_index(struct worker *w, const char *index, struct err *e)
               index_create(w->es, index, p->sink.settings, buf_cstr(&mappings), e);
     buf_free(&mappings);
     if (ok)
-        log_info("created index '%s'", index);
+        log_info_with(LOG_FIELDS(log_text("index", index)), "created index '%s'", index);
     return ok;
 }
 

@@ -198,10 +198,11 @@ static bool make_smaller(struct worker *w, struct err *e)
     long long keys = size_of(w->batch);
     bool warn = chunk_size_too_large(w->config->chunk, keys);
     if (warn)
-        log_warn("%s; continuing with fewer than %lld keys at a time%s%s%s", e->text, keys,
-                 e->hint[0] ? " (hint: " : "", e->hint, e->hint[0] ? ")" : "");
+        log_warn_with(LOG_FIELDS(log_int("keys", keys), LOG_ERR(e)),
+                      "%s; continuing with fewer than %lld keys at a time", e->text, keys);
     else
-        log_debug("%s; continuing with fewer than %lld keys at a time", e->text, keys);
+        log_debug_with(LOG_FIELDS(log_int("keys", keys), log_kind(e)),
+                       "%s; continuing with fewer than %lld keys at a time", e->text, keys);
     return stop_sleep(PAUSE_MS) || stop_err(e);
 }
 

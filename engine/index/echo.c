@@ -67,9 +67,11 @@ static void warn_difference(const char *key, struct es *es, const char *index)
 {
     struct index_other other;
     index_why_other(es, index, &other);
-    log_warn("index '%s' does not return documents as they were sent (for example '%s'): %s; so "
-             "each sweep writes all of them again; %s",
-             index, key, other.why, other.remedy);
+    log_warn_with(
+        LOG_FIELDS(log_text("index", index), log_text("key", key)),
+        "index '%s' does not return documents as they were sent (for example '%s'): %s; so "
+        "each sweep writes all of them again; %s",
+        index, key, other.why, other.remedy);
 }
 
 void echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index)

@@ -131,7 +131,7 @@ static bool run_once(struct member *m, struct err *e)
 
 static void log_failure(const struct err *e)
 {
-    log_error("%s%s%s%s", e->text, *e->hint ? " (hint: " : "", e->hint, *e->hint ? ")" : "");
+    log_error_with(LOG_FIELDS(LOG_ERR(e)), "%s", e->text);
 }
 
 /* Whatever has failed: a table may be made again, a script corrected. False: a stop was asked,
@@ -140,7 +140,7 @@ static bool wait_for_next(struct backoff *b, struct err *e)
 {
     e->kind = ERR_PASSING;
     double wait = backoff_failed(b, e);
-    log_warn("starting again in %.0f s", wait);
+    log_warn_with(LOG_FIELDS(log_real("wait_seconds", wait)), "starting again in %.0f s", wait);
     return stop_sleep((int64_t)ceil(wait * 1000)) || stop_err(e);
 }
 

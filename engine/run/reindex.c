@@ -242,11 +242,14 @@ static bool choose_index(void *arg, struct err *e)
     bool begun = ok && d.phase != STATE_NEW && d.index && d.index_uuid;
     ok = ok && (!begun || judge_unfinished(x, &d, &clear, e));
     if (ok && clear) {
-        log_info("%s: removing '%s', which an earlier reindex began", name_of(x), d.index);
+        log_info_with(LOG_FIELDS(log_text("index", d.index)),
+                      "%s: removing '%s', which an earlier reindex began", name_of(x), d.index);
         ok = index_delete(r->servers.es, d.index, e);
     }
     if (ok && x->resumed) {
-        log_info("%s: continuing with '%s', which an earlier reindex began", name_of(x), d.index);
+        log_info_with(LOG_FIELDS(log_text("index", d.index)),
+                      "%s: continuing with '%s', which an earlier reindex began", name_of(x),
+                      d.index);
         ok = pipeline_set_index(&r->user.pipeline, d.index, e);
     } else if (ok) {
         ok = begin(x, e);
@@ -292,8 +295,9 @@ static bool save_predecessors(void *arg, struct err *e)
     }
     if (e->kind == ERR_PASSING)
         return false;
-    log_warn("%s; other processes that write to '%s' will load everything again", e->text,
-             x->alias);
+    log_warn_with(LOG_FIELDS(log_text("alias", x->alias), LOG_ERR(e)),
+                  "%s; other processes that write to '%s' will load everything again", e->text,
+                  x->alias);
     return true;
 }
 
@@ -408,17 +412,21 @@ static bool swap(struct reindex *x, struct err *e)
     if (!x->main)
         asked = quiesce_ask(x->main_path, PAUSE_MS, &paused);
     if (!paused)
-        log_warn("%s: the process that holds state file '%s' did not pause within %d s; continuing",
-                 name_of(x), x->main_path, PAUSE_MS / 1000);
+        log_warn_with(
+            LOG_FIELDS(log_text("path", x->main_path), log_real("wait_seconds", PAUSE_MS / 1e3)),
+            "%s: the process that holds state file '%s' did not pause within %d s; continuing",
+            name_of(x), x->main_path, PAUSE_MS / 1000);
     bool ok = run_changes(r, e) && check_rejected(x, e) && patiently(x, refresh, e) &&
               patiently(x, swap_alias, e);
     quiesce_release(asked);
     if (ok)
-        log_info("%s: alias '%s' points to '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
-                 x->old.exists ? ", no longer to " : "",
-                 !x->old.exists                       ? ""
-                 : strcmp(x->old.name, x->alias) == 0 ? "an index of that name"
-                                                      : x->old.name);
+        log_info_with(
+            LOG_FIELDS(log_text("alias", x->alias), log_text("index", r->index.info.name)),
+            "%s: alias '%s' points to '%s' now%s%s", name_of(x), x->alias, r->index.info.name,
+            x->old.exists ? ", no longer to " : "",
+            !x->old.exists                       ? ""
+            : strcmp(x->old.name, x->alias) == 0 ? "an index of that name"
+                                                 : x->old.name);
     return ok;
 }
 
@@ -454,7 +462,9 @@ static bool hand_over_rejected(struct reindex *x, struct err *e)
         return err_memory(e);
     bool ok = deadletters_move(r->state.dead, to, e);
     if (ok && x->rejected > 0)
-        log_warn("%s: %zu dead letters in '%s'", name_of(x), x->rejected, to);
+        log_warn_with(
+            LOG_FIELDS(log_int("dead_letters", (long long)x->rejected), log_text("path", to)),
+            "%s: %zu dead letters in '%s'", name_of(x), x->rejected, to);
     free(to);
     deadletters_close(r->state.dead);
     r->state.dead = r->work.coordinator.dead = NULL;
@@ -474,8 +484,9 @@ static bool hand_over(struct reindex *x, struct err *e)
             !state_file_save(x->main, &r->state.data, e))
             return false;
     } else {
-        log_info("%s: the process that holds state file '%s' continues with the new index",
-                 name_of(x), x->main_path);
+        log_info_with(LOG_FIELDS(log_text("path", x->main_path)),
+                      "%s: the process that holds state file '%s' continues with the new index",
+                      name_of(x), x->main_path);
     }
     return state_file_remove(r->state.file, e);
 }
@@ -496,7 +507,7 @@ static bool remove_old(const char *index, void *arg, struct err *e)
     }
     if (!index_delete(x->run.servers.es, index, e))
         return false;
-    log_info("%s: removed '%s'", name_of(x), index);
+    log_info_with(LOG_FIELDS(log_text("index", index)), "%s: removed '%s'", name_of(x), index);
     return true;
 }
 
@@ -509,7 +520,8 @@ static bool finish(struct reindex *x, struct err *e)
     if (!run_changes(r, e) || !hand_over(x, e))
         return false;
     if (!index_each_old(r->servers.es, x->alias, remove_old, x, &ignored))
-        log_warn("could not remove old indexes: %s", ignored.text);
+        log_warn_with(LOG_FIELDS(LOG_ERR(&ignored)), "could not remove old indexes: %s",
+                      ignored.text);
     return true;
 }
 
@@ -528,9 +540,10 @@ static bool work(void *arg, struct err *e)
     run_stop_workers(r);
     /* after a signal nothing is asked of a server any more */
     if (run_captures(r) && (stop_asked() || !run_drop_capture(r, ok ? e : &ignored))) {
-        log_warn("%s: slot '%s' stays on the server, and holds back its log until 'etl-engine "
-                 "reindex %s' has ended",
-                 name_of(x), r->user.pipeline.source.slot, r->user.text.ref);
+        log_warn_with(LOG_FIELDS(log_text("slot", r->user.pipeline.source.slot)),
+                      "%s: slot '%s' stays on the server, and holds back its log until 'etl-engine "
+                      "reindex %s' has ended",
+                      name_of(x), r->user.pipeline.source.slot, r->user.text.ref);
         return false;
     }
     return ok;

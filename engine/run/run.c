@@ -65,10 +65,14 @@ static void warn_first_wait(const struct run *r, enum run_server needs)
         snprintf(variable, sizeof variable, ", variable %s", name);
     if (r->servers.give_up_after > 0)
         snprintf(limit, sizeof limit, "for %.0f s", r->servers.give_up_after);
-    log_warn("%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
-             "(%s:%d%s); waiting for it %s",
-             p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source",
-             p->script, line, variable, limit);
+    log_warn_with(
+        LOG_FIELDS(LOG_PLACE(p->script, line),
+                   log_if(r->servers.give_up_after > 0,
+                          log_real("give_up_seconds", r->servers.give_up_after))),
+        "%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
+        "(%s:%d%s); waiting for it %s",
+        p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source", p->script,
+        line, variable, limit);
 }
 
 static bool take_first_step(void *arg, struct err *e)

@@ -55,8 +55,9 @@ bool run_recover_altered(struct run *r, struct err *e)
         return false;
     if (e->kind == ERR_NONE)
         queue_error(r->work.flow.queue, e);
-    log_info("%s: a table has changed (%s): describing the query again", r->user.pipeline.name,
-             e->text);
+    log_info_with(LOG_FIELDS(LOG_ERR(e)),
+                  "%s: a table has changed (%s): describing the query again", r->user.pipeline.name,
+                  e->text);
     queue_fail(r->work.flow.queue, e);
     run_stop_workers(r);
     if (!stop_sleep(PAUSE_MS))

@@ -166,7 +166,8 @@ static bool replace_failed(struct run *r, const struct err *why, struct err *e)
         *e = *why;
         return false;
     }
-    log_warn("%s: %s: setting up the capture again", capture_name(r), why->text);
+    log_warn_with(LOG_FIELDS(log_text("slot", r->user.pipeline.source.slot), LOG_ERR(why)),
+                  "%s: %s: setting up the capture again", capture_name(r), why->text);
     return reopen(r, r->capture_failures.n > 1, e);
 }
 

@@ -23,8 +23,8 @@ void capture_owe_sweep(struct run *r, const char *why)
     bool loading = r->state.data.phase == STATE_NEW || run_why_full(r);
     bool first = !r->state.data.slot; /* it captures for the first time: as the user wanted */
     if (!loading)                     /* else everything is read anyway */
-        log_line(first ? LOG_INFO : LOG_WARN, "%s: %s: a sweep finds what the log does not tell",
-                 capture_name(r), why);
+        log_line_with(first ? LOG_INFO : LOG_WARN, LOG_FIELDS(log_text("slot", capture_slot(r))),
+                      "%s: %s: a sweep finds what the log does not tell", capture_name(r), why);
     run_state_owe_sweep(&r->state);
     r->state.data.log_lsn = 0;
     if (r->work.coordinator.lanes)
@@ -74,7 +74,8 @@ bool capture_publish(struct capture_opening *o, struct err *e)
     if (!source_capture_publish(&o->run->user.source, o->pg, &names, &o->published, e))
         return false;
     if (o->published.made)
-        log_info("%s: created publication '%s'", p->name, names.publication);
+        log_info_with(LOG_FIELDS(log_text("publication", names.publication)),
+                      "%s: created publication '%s'", p->name, names.publication);
     if (o->published.grew)
         set_why(o, "the publication lacked tables of the script");
     return true;
@@ -92,9 +93,10 @@ static bool refuse_slot(const struct run *r, struct err *e)
 void capture_warn_left_slot(const struct run *r, const char *why)
 {
     const char *slot = r->state.data.slot;
-    log_warn("%s: %s: slot '%s' is still on the server, and holds back its log; SELECT "
-             "pg_drop_replication_slot('%s') drops it",
-             capture_name(r), why, slot, slot);
+    log_warn_with(LOG_FIELDS(log_text("slot", slot)),
+                  "%s: %s: slot '%s' is still on the server, and holds back its log; SELECT "
+                  "pg_drop_replication_slot('%s') drops it",
+                  capture_name(r), why, slot, slot);
 }
 
 /* The script names another slot than before, or captured from none. */
@@ -115,7 +117,8 @@ static bool make_slot(struct capture_opening *o, struct err *e)
     if (!source_capture_make_slot(o->pg, capture_slot(r), e) ||
         !source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e))
         return false;
-    log_info("%s: created slot '%s'", capture_name(r), capture_slot(r));
+    log_info_with(LOG_FIELDS(log_text("slot", capture_slot(r))), "%s: created slot '%s'",
+                  capture_name(r), capture_slot(r));
     return true;
 }
 

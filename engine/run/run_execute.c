@@ -36,11 +36,25 @@ static void log_summary(const struct run *r, const struct counts *s)
         snprintf(sent, sizeof sent, " in %s, %s retried",
                  progress_count(s->requests, "request", requests),
                  progress_count(s->retried_items, "item", retried));
-    log_info("%s: %s %s, %s deleted, %s%s rejected, in %s (%s/s); %.1f MB%s", r->user.pipeline.name,
-             progress_count(s->indexed, "document", documents),
-             r->options.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
-             others, progress_number(s->rejected, rejected), clock_duration(us, duration),
-             progress_number((uint64_t)a_second, rate), (double)s->bytes / 1e6, sent);
+    const struct log_field fields[] = {
+        log_int(r->options.dry_run ? "printed" : "indexed", (long long)s->indexed),
+        log_int("deleted", (long long)s->deleted),
+        log_int("superseded", (long long)s->superseded),
+        log_int("unchanged", (long long)s->unchanged),
+        log_int("repeated", (long long)s->repeated),
+        log_int("rejected", (long long)s->rejected),
+        log_real("seconds", (double)us / 1e6),
+        log_real("documents_per_second", a_second),
+        log_int("request_bytes", (long long)s->bytes),
+        log_int("requests", (long long)s->requests),
+        log_int("retried_items", (long long)s->retried_items),
+        {0},
+    };
+    log_info_with(fields, "%s: %s %s, %s deleted, %s%s rejected, in %s (%s/s); %.1f MB%s",
+                  r->user.pipeline.name, progress_count(s->indexed, "document", documents),
+                  r->options.dry_run ? "printed" : "indexed", progress_number(s->deleted, deleted),
+                  others, progress_number(s->rejected, rejected), clock_duration(us, duration),
+                  progress_number((uint64_t)a_second, rate), (double)s->bytes / 1e6, sent);
 }
 
 static struct script_run hook_info(const struct run *r, const struct counts *s, bool ended, bool ok)
@@ -73,9 +87,12 @@ bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *ar
     if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
         log_summary(r, &sums);
     if (r->state.dead && deadletters_count(r->state.dead) > 0)
-        log_warn("%s: %s in '%s'", r->user.pipeline.name,
-                 progress_count(deadletters_count(r->state.dead), "dead letter", letters),
-                 deadletters_path(r->state.dead));
+        log_warn_with(
+            LOG_FIELDS(log_int("dead_letters", (long long)deadletters_count(r->state.dead)),
+                       log_text("path", deadletters_path(r->state.dead))),
+            "%s: %s in '%s'", r->user.pipeline.name,
+            progress_count(deadletters_count(r->state.dead), "dead letter", letters),
+            deadletters_path(r->state.dead));
     if (!ok && e->kind == ERR_STOPPED)
         return false;
     struct err hook_error;
@@ -85,6 +102,6 @@ bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *ar
     if (ok)
         *e = hook_error;
     else
-        log_warn("%s", hook_error.text);
+        log_warn_with(LOG_FIELDS(LOG_ERR(&hook_error)), "%s", hook_error.text);
     return false;
 }

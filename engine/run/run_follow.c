@@ -81,12 +81,17 @@ static void report_sweeps(const struct run *r)
         if (s->tables[i].cursor || r->capture)
             continue;
         if (every > 0)
-            log_info("%s: '%s' has no cursor: its changes are seen by a sweep, every %g s (sweep)",
-                     name, s->tables[i].label, every);
+            log_info_with(
+                LOG_FIELDS(log_text("table", s->tables[i].label),
+                           log_real("interval_seconds", every)),
+                "%s: '%s' has no cursor: its changes are seen by a sweep, every %g s (sweep)", name,
+                s->tables[i].label, every);
         else
-            log_warn("%s: '%s' has no cursor, and sweeps are off (sweep = 0): its changes are not "
-                     "seen",
-                     name, s->tables[i].label);
+            log_warn_with(
+                LOG_FIELDS(log_text("table", s->tables[i].label)),
+                "%s: '%s' has no cursor, and sweeps are off (sweep = 0): its changes are not "
+                "seen",
+                name, s->tables[i].label);
     }
 }
 
@@ -188,7 +193,9 @@ static bool recover(struct following *f, struct err *e)
 
 static void report_not_reloaded(const struct err *why)
 {
-    log_error("could not reload the script, still running the previous version: %s", why->text);
+    log_error_with(LOG_FIELDS(LOG_ERR(why)),
+                   "could not reload the script, still running the previous version: %s",
+                   why->text);
     notify_status("could not reload the script, still running the previous version: %s", why->text);
 }
 
@@ -314,10 +321,13 @@ bool run_follow(struct run *r, struct err *e)
     /* what the load rejected is counted, and on disk */
     coordinator_begin_window(&r->work.coordinator);
     if (r->capture)
-        log_info("%s: following slot '%s'", r->user.pipeline.name, r->user.pipeline.source.slot);
+        log_info_with(LOG_FIELDS(log_text("slot", r->user.pipeline.source.slot)),
+                      "%s: following slot '%s'", r->user.pipeline.name,
+                      r->user.pipeline.source.slot);
     else
-        log_info("%s: following, every %g s", r->user.pipeline.name,
-                 r->user.pipeline.poll_interval);
+        log_info_with(LOG_FIELDS(log_real("interval_seconds", r->user.pipeline.poll_interval)),
+                      "%s: following, every %g s", r->user.pipeline.name,
+                      r->user.pipeline.poll_interval);
     run_warn_repeated(r); /* of the load */
     progress_follow(&r->work.progress);
     quiesce_allow(r->state.file);

@@ -49,7 +49,8 @@ static bool create(struct run *r, struct err *e)
     if (!r->index.info.exists)
         return err_set(e, ERR_PASSING, "index '%s' has disappeared", p->sink.index);
     r->index.is_new = true;
-    log_info("created index '%s'", p->sink.index);
+    log_info_with(LOG_FIELDS(log_text("index", p->sink.index)), "created index '%s'",
+                  p->sink.index);
     return true;
 }
 
@@ -57,8 +58,9 @@ static bool create(struct run *r, struct err *e)
 static bool use_write_index(struct run *r, struct err *e)
 {
     struct pipeline *p = &r->user.pipeline;
-    log_info("'%s' is an alias of several indexes; using its write index '%s'", p->sink.index,
-             r->index.info.name);
+    log_info_with(LOG_FIELDS(log_text("index", r->index.info.name)),
+                  "'%s' is an alias of several indexes; using its write index '%s'", p->sink.index,
+                  r->index.info.name);
     free(r->index.alias);
     r->index.alias = strdup(p->sink.index);
     return r->index.alias ? pipeline_set_index(p, r->index.info.name, e) : err_memory(e);
@@ -76,12 +78,15 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
     }
     r->index.filtered = found->filtered;
     if (*found->lacks)
-        log_warn("index '%s' was not created by etl-engine and differs from the script (%s); using "
-                 "it as it is; 'etl-engine reindex %s' builds a new one",
-                 r->index.info.name, found->lacks, s->text.ref);
+        log_warn_with(
+            LOG_FIELDS(log_text("index", r->index.info.name)),
+            "index '%s' was not created by etl-engine and differs from the script (%s); using "
+            "it as it is; 'etl-engine reindex %s' builds a new one",
+            r->index.info.name, found->lacks, s->text.ref);
     if (found->added)
-        log_info("added new fields from the script to the mapping of index '%s'",
-                 r->index.info.name);
+        log_info_with(LOG_FIELDS(log_text("index", r->index.info.name)),
+                      "added new fields from the script to the mapping of index '%s'",
+                      r->index.info.name);
     return true;
 }
 
@@ -125,9 +130,11 @@ static bool check_filter(struct run *r, const struct index_meta *found, struct e
         return false;
     if (all > seen)
         return refuse_filter(r, all - seen, e);
-    log_info("'%s' is an alias with a filter; all of index '%s' is kept in sync, also what the "
-             "filter hides",
-             p->sink.index, r->index.info.name);
+    log_info_with(
+        LOG_FIELDS(log_text("index", r->index.info.name)),
+        "'%s' is an alias with a filter; all of index '%s' is kept in sync, also what the "
+        "filter hides",
+        p->sink.index, r->index.info.name);
     return true;
 }
 
@@ -158,8 +165,10 @@ static bool check_field(struct run *r, const struct pipeline *p, size_t i, bool 
     snprintf(location, sizeof location, "source.related[%zu].index_field", i + 1);
     suggest_field(&f, suggestion, sizeof suggestion);
     if (f.may_come) {
-        log_warn("%s:%d: %s: index '%s' has no field '%s' yet%s", p->script,
-                 related->index_field_line, location, index, field, suggestion);
+        log_warn_with(
+            LOG_FIELDS(LOG_PLACE(p->script, related->index_field_line), log_text("index", index)),
+            "%s:%d: %s: index '%s' has no field '%s' yet%s", p->script, related->index_field_line,
+            location, index, field, suggestion);
         return true;
     }
     if (f.analysed)
@@ -297,7 +306,9 @@ bool run_adopt(struct run *r, struct err *e)
     r->index.replaced = r->index.is_new = false;
     atomic_store(&r->index.echo.warned, false);
     r->options.full = false; /* it has just been loaded */
-    log_info("%s: index '%s' has taken the place of the one that was loaded: continuing with it",
-             r->user.pipeline.name, r->index.info.name);
+    log_info_with(
+        LOG_FIELDS(log_text("index", r->index.info.name)),
+        "%s: index '%s' has taken the place of the one that was loaded: continuing with it",
+        r->user.pipeline.name, r->index.info.name);
     return true;
 }

@@ -109,7 +109,8 @@ static bool resume_load(struct run *r, struct err *e)
 {
     const char *after = r->state.data.after;
     if (after) {
-        log_info("%s: resuming the load after key '%s'", r->user.pipeline.name, after);
+        log_info_with(LOG_FIELDS(log_text("key", after)), "%s: resuming the load after key '%s'",
+                      r->user.pipeline.name, after);
         run_warn_script(r);
     } else {
         log_info("%s: resuming the load: no chunk of it was complete yet", r->user.pipeline.name);
@@ -171,8 +172,9 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
     if (ok && table == 0 && loaded)
         ok = source_not_above(&reader, &since, &r->state.data.tables[0].checkpoint.at, &covered, e);
     if (ok && table == 0 && !covered && r->state.file) {
-        log_info("the state stays as it is: changes before %s may not be in the index",
-                 r->options.since);
+        log_info_with(LOG_FIELDS(log_text("since", r->options.since)),
+                      "the state stays as it is: changes before %s may not be in the index",
+                      r->options.since);
         run_state_freeze(r);
     }
     ok = ok && (checkpoint_begin(&r->state.data.tables[table].checkpoint, &since) || err_memory(e));
@@ -228,11 +230,14 @@ static void report_changes(const struct run *r)
         snprintf(others, sizeof others, "; in %s since their own last changes",
                  progress_count(related, "related table", tables));
     if (r->capture)
-        log_info("%s: reading changes from slot '%s'", r->user.pipeline.name,
-                 r->user.pipeline.source.slot);
+        log_info_with(LOG_FIELDS(log_text("slot", r->user.pipeline.source.slot)),
+                      "%s: reading changes from slot '%s'", r->user.pipeline.name,
+                      r->user.pipeline.source.slot);
     else if (r->user.pipeline.source.cursor)
-        log_info("%s: reading changes since %s%s", r->user.pipeline.name,
-                 at->cursor ? at->cursor : "the beginning", others);
+        log_info_with(LOG_FIELDS(log_text("since", at->cursor),
+                                 log_int("related_tables", (long long)related)),
+                      "%s: reading changes since %s%s", r->user.pipeline.name,
+                      at->cursor ? at->cursor : "the beginning", others);
     else
         log_info("%s: comparing every row: source has no cursor", r->user.pipeline.name);
     run_warn_script(r);

@@ -45,11 +45,13 @@ void run_save_meta(struct run *r)
         r->index.saved_meta = *m;
     } else if (e.kind == ERR_FINAL) {
         r->index.meta_readonly = true;
-        log_warn("%s; continuing without it: the index will not show whether it was reindexed, or "
-                 "the script has changed",
-                 e.text);
+        log_warn_with(
+            LOG_FIELDS(LOG_ERR(&e)),
+            "%s; continuing without it: the index will not show whether it was reindexed, or "
+            "the script has changed",
+            e.text);
     } else {
-        log_debug("%s", e.text);
+        log_debug_with(LOG_FIELDS(LOG_ERR(&e)), "%s", e.text);
     }
 }
 
@@ -91,7 +93,8 @@ static bool take_over(struct run *r, const char *index, const char *owner, struc
     name_pipeline(&m, p);
     if (!index_write_meta(r->servers.es, index, p->sink.mappings, &m, e))
         return false;
-    log_info("%s: took over index '%s' from pipeline '%s'", p->name, index, owner);
+    log_info_with(LOG_FIELDS(log_text("index", index)),
+                  "%s: took over index '%s' from pipeline '%s'", p->name, index, owner);
     return true;
 }
 

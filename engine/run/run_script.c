@@ -24,8 +24,8 @@ bool run_open_script_dry(struct run_script *s, const char *path, struct err *e)
     if (!read_script(s, path, &missing, e))
         return false;
     if (missing.kind != ERR_NONE)
-        log_warn("%s: only a dry run works without it%s%s%s", missing.text,
-                 *missing.hint ? " (hint: " : "", missing.hint, *missing.hint ? ")" : "");
+        log_warn_with(LOG_FIELDS(LOG_ERR(&missing)), "%s: only a dry run works without it",
+                      missing.text);
     return true;
 }
 

@@ -13,8 +13,9 @@ static void warn_empty_url(const struct run_servers *s, const struct pipeline *p
     for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
         if (*p->source.url || getenv(variables[i]))
             return;
-    log_warn("%s:%d: field 'url' in source is empty: using database %s, libpq's default", p->script,
-             p->source.url_line, s->pg.label);
+    log_warn_with(LOG_FIELDS(LOG_PLACE(p->script, p->source.url_line)),
+                  "%s:%d: field 'url' in source is empty: using database %s, libpq's default",
+                  p->script, p->source.url_line, s->pg.label);
 }
 
 bool run_open_servers(struct run_servers *s, const struct pipeline *p, bool postgres_alone,

@@ -122,11 +122,14 @@ static bool bind_table(const struct run *r, size_t table, struct state_table *t,
         return true;
     }
     if (captured && !wal)
-        log_info("%s: reading '%s' from its first row: its changes were captured from the log",
-                 r->user.pipeline.name, source->label);
+        log_info_with(LOG_FIELDS(log_text("table", source->label)),
+                      "%s: reading '%s' from its first row: its changes were captured from the log",
+                      r->user.pipeline.name, source->label);
     else if (old && old->checkpoint.at.cursor)
-        log_info("%s: reading '%s' from its first row: its key or cursor in the script has changed",
-                 r->user.pipeline.name, source->label);
+        log_info_with(
+            LOG_FIELDS(log_text("table", source->label)),
+            "%s: reading '%s' from its first row: its key or cursor in the script has changed",
+            r->user.pipeline.name, source->label);
     return begin_table(&r->state.data, source, &t->checkpoint, e);
 }
 

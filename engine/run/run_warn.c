@@ -17,11 +17,14 @@
 void run_warn_horizon(const struct run_script *s, const struct source_report *report)
 {
     struct watermark_rule rule = source_rule(&s->source, 0, report->standby);
+    int64_t us = report->watermark.clock_us - report->watermark.oldest_us;
     if (watermark_is_over_limit(&rule, &report->watermark))
-        log_warn("%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
-                 "its changes are read after it ends",
-                 s->pipeline.name, report->who,
-                 (long long)((report->watermark.clock_us - report->watermark.oldest_us) / 1000000));
+        log_warn_with(
+            LOG_FIELDS(log_text("held_by", report->who),
+                       log_real("horizon_seconds", (double)us / 1e6)),
+            "%s: the transaction of %s has been open for %lld s, longer than horizon_limit: "
+            "its changes are read after it ends",
+            s->pipeline.name, report->who, (long long)(us / 1000000));
 }
 
 struct rows_query {
@@ -44,13 +47,17 @@ static bool look_for_rows(void *arg, struct err *e)
 static void report_hidden_table(const char *label, bool all, bool warned_before)
 {
     if (!all)
-        log_info("row security is active in '%s' for this user: rows that its policies hide are "
-                 "not indexed",
-                 label);
+        log_info_with(
+            LOG_FIELDS(log_text("table", label)),
+            "row security is active in '%s' for this user: rows that its policies hide are "
+            "not indexed",
+            label);
     else if (!warned_before)
-        log_warn("cannot see any row of '%s': its row security is active for this user; give the "
-                 "user a policy, or ALTER ROLE ... BYPASSRLS",
-                 label);
+        log_warn_with(
+            LOG_FIELDS(log_text("table", label)),
+            "cannot see any row of '%s': its row security is active for this user; give the "
+            "user a policy, or ALTER ROLE ... BYPASSRLS",
+            label);
 }
 
 bool run_report_hidden(struct run *r, bool at_start, struct err *e)
@@ -84,19 +91,25 @@ bool run_report_table(const struct source *s, struct pg_pool *pool, size_t table
               source_has_unseen(&reader, &unseen, e);
     pg_release(pool, pg);
     if (ok && !indexed && buf_cstr(&sql))
-        log_info("table '%s' has no index on its cursor: every poll scans the whole table; "
-                 "consider: %s",
-                 label, buf_cstr(&sql));
+        log_info_with(LOG_FIELDS(log_text("table", label)),
+                      "table '%s' has no index on its cursor: every poll scans the whole table; "
+                      "consider: %s",
+                      label, buf_cstr(&sql));
     if (ok && unseen)
-        log_info("table '%s' has rows whose cursor is NULL or infinite: only a sweep sees when "
-                 "they change",
-                 label);
+        log_info_with(
+            LOG_FIELDS(log_text("table", label)),
+            "table '%s' has rows whose cursor is NULL or infinite: only a sweep sees when "
+            "they change",
+            label);
     if (ok && !rule.commits_here)
-        log_info("rows of '%s' are not written by transactions of this server (it is a standby, or "
-                 "this is a view, a materialized view, a foreign table or a subscription): a row "
-                 "that appears more than %g s after the time of its cursor may be found only by a "
-                 "sweep (source.lookback)",
-                 label, (double)rule.lookback_us / 1e6);
+        log_info_with(
+            LOG_FIELDS(log_text("table", label),
+                       log_real("lookback_seconds", (double)rule.lookback_us / 1e6)),
+            "rows of '%s' are not written by transactions of this server (it is a standby, or "
+            "this is a view, a materialized view, a foreign table or a subscription): a row "
+            "that appears more than %g s after the time of its cursor may be found only by a "
+            "sweep (source.lookback)",
+            label, (double)rule.lookback_us / 1e6);
     buf_free(&sql);
     return ok;
 }
@@ -121,7 +134,8 @@ void run_warn_lost_state(const struct run *r)
     if (r->state.data.phase != STATE_NEW || !was_loaded_before(r))
         return;
     char *folder = relative ? getcwd(NULL, 0) : NULL;
-    log_warn(
+    log_warn_with(
+        LOG_FIELDS(log_text("index", r->index.info.name)),
         "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: "
         "%s",
         r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.info.name,
@@ -141,9 +155,11 @@ bool run_warn_nothing_made(struct run *r, struct err *e)
     if (!look_for_rows(&q, e))
         return false;
     if (q.any)
-        log_warn("%s: '%s' has rows, but none of them became a document: document() returned nil "
-                 "for each, or the query excludes them all",
-                 r->user.pipeline.name, r->user.source.tables[0].label);
+        log_warn_with(
+            LOG_FIELDS(log_text("table", r->user.source.tables[0].label)),
+            "%s: '%s' has rows, but none of them became a document: document() returned nil "
+            "for each, or the query excludes them all",
+            r->user.pipeline.name, r->user.source.tables[0].label);
     return true;
 }
 
@@ -151,9 +167,11 @@ void run_warn_script(const struct run *r)
 {
     if (!*r->index.meta.fingerprint || strcmp(r->index.meta.fingerprint, r->user.fingerprint) == 0)
         return;
-    log_warn("%s: the script has changed since index '%s' was loaded: a document stays as it is "
-             "until its row changes; to rebuild all documents: --full, or 'etl-engine reindex %s'",
-             r->user.pipeline.name, r->index.info.name, r->user.text.ref);
+    log_warn_with(
+        LOG_FIELDS(log_text("index", r->index.info.name)),
+        "%s: the script has changed since index '%s' was loaded: a document stays as it is "
+        "until its row changes; to rebuild all documents: --full, or 'etl-engine reindex %s'",
+        r->user.pipeline.name, r->index.info.name, r->user.text.ref);
 }
 
 void run_warn_repeated(struct run *r)
@@ -167,7 +185,10 @@ void run_warn_repeated(struct run *r)
     if (!*key) /* it was another tally's, before a restart */
         return;
     r->warned.repeated = true;
-    log_warn("%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
-             "any one of them becomes the document: GROUP BY the key, or aggregate the joined rows",
-             p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
+    log_warn_with(
+        LOG_FIELDS(LOG_PLACE(p->script, p->source.query_line), log_text("key", key),
+                   log_int("repeated", (long long)sums.repeated)),
+        "%s:%d: the query has several rows for one key, for '%s' for example: %s too many; "
+        "any one of them becomes the document: GROUP BY the key, or aggregate the joined rows",
+        p->script, p->source.query_line, key, progress_count(sums.repeated, "row", rows));
 }

@@ -33,9 +33,12 @@ static int64_t max_age_us(const struct index_info *index, const char *name)
 {
     if (index->gc_deletes_ms >= MIN_GC_DELETES_MS)
         return index->gc_deletes_ms * 1000 / 2;
-    log_warn("index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, "
-             "so that a slow request cannot restore one",
-             name, (long long)(index->gc_deletes_ms / 1000));
+    log_warn_with(
+        LOG_FIELDS(log_text("index", name),
+                   log_real("gc_deletes_seconds", (double)index->gc_deletes_ms / 1e3)),
+        "index '%s' forgets deleted documents after %lld s (index.gc_deletes): set it to 1h, "
+        "so that a slow request cannot restore one",
+        name, (long long)(index->gc_deletes_ms / 1000));
     return 0;
 }
 

@@ -162,35 +162,44 @@ static void warn_related(const struct source *s, size_t table, const struct sour
     const struct source_table *t = &s->tables[table];
     const struct pipeline *p = s->pipeline;
     if (!id->plain)
-        log_warn("%s:%d: the log does not have the changes of '%s', which is not an ordinary "
-                 "table: only a sweep finds them",
-                 p->script, t->related->table_line, t->label);
+        log_warn_with(
+            LOG_FIELDS(LOG_PLACE(p->script, t->related->table_line), log_text("table", t->label)),
+            "%s:%d: the log does not have the changes of '%s', which is not an ordinary "
+            "table: only a sweep finds them",
+            p->script, t->related->table_line, t->label);
     else
-        log_warn("%s:%d: the rows of %s have no replica identity, so '%s' is not published: only a "
-                 "sweep finds its changes; with ALTER TABLE %s REPLICA IDENTITY FULL the log has "
-                 "them",
-                 p->script, t->related->table_line, id->lacking, t->label, id->lacking);
+        log_warn_with(
+            LOG_FIELDS(LOG_PLACE(p->script, t->related->table_line), log_text("table", t->label)),
+            "%s:%d: the rows of %s have no replica identity, so '%s' is not published: only a "
+            "sweep finds its changes; with ALTER TABLE %s REPLICA IDENTITY FULL the log has "
+            "them",
+            p->script, t->related->table_line, id->lacking, t->label, id->lacking);
 }
 
 static void warn_hidden(const struct source *s, size_t table, const struct source_identity *id)
 {
     const struct source_table *t = &s->tables[table];
     const struct pipeline *p = s->pipeline;
-    log_warn("%s:%d: the log does not have the old values of %s in '%s': of a row that is deleted, "
-             "or moved to another document, only a sweep finds the document that had it; with "
-             "ALTER TABLE %s REPLICA IDENTITY FULL the log has them",
-             p->script, t->related ? t->related->table_line : p->source.table_line, id->hidden,
-             t->label, id->hiding);
+    int line = t->related ? t->related->table_line : p->source.table_line;
+    log_warn_with(
+        LOG_FIELDS(LOG_PLACE(p->script, line), log_text("table", t->label)),
+        "%s:%d: the log does not have the old values of %s in '%s': of a row that is deleted, "
+        "or moved to another document, only a sweep finds the document that had it; with "
+        "ALTER TABLE %s REPLICA IDENTITY FULL the log has them",
+        p->script, line, id->hidden, t->label, id->hiding);
 }
 
 /* The log has the values as they are: the server converts them only of rows that are there. */
 static void warn_converted(const struct source *s, size_t table)
 {
     const struct source_table *t = &s->tables[table];
-    log_warn("%s:%d: 'affects' has another type than the root's key: of a row of '%s' that is "
-             "deleted, or moved to another document, only a sweep finds the document that had it; "
-             "with columns of one type, or an index_field, it is found at once",
-             s->pipeline->script, t->related->affects_line, t->label);
+    log_warn_with(
+        LOG_FIELDS(LOG_PLACE(s->pipeline->script, t->related->affects_line),
+                   log_text("table", t->label)),
+        "%s:%d: 'affects' has another type than the root's key: of a row of '%s' that is "
+        "deleted, or moved to another document, only a sweep finds the document that had it; "
+        "with columns of one type, or an index_field, it is found at once",
+        s->pipeline->script, t->related->affects_line, t->label);
 }
 
 /* Whether the table is to be published. */

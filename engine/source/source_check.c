@@ -40,9 +40,11 @@ static bool warn_of_key(const struct source_reader *root, struct err *e)
     if (!source_run(root->pg, &st, &res, e))
         return false;
     if (PQntuples(res) == 1 && PQgetvalue(res, 0, 0)[0] == 'f')
-        log_warn("%s:%d: several rows of table '%s' may have the same key, and any one of them "
-                 "becomes the document; if the key is unique: CREATE UNIQUE INDEX ON %s (%s)",
-                 p->script, p->source.key_line, t->label, t->name, t->key.columns);
+        log_warn_with(
+            LOG_FIELDS(LOG_PLACE(p->script, p->source.key_line), log_text("table", t->label)),
+            "%s:%d: several rows of table '%s' may have the same key, and any one of them "
+            "becomes the document; if the key is unique: CREATE UNIQUE INDEX ON %s (%s)",
+            p->script, p->source.key_line, t->label, t->name, t->key.columns);
     PQclear(res);
     return true;
 }
@@ -126,14 +128,18 @@ static void warn_of_plan(const struct pipeline *p, const struct json_tree *t)
         return;
     const char *cause = cause_of(t, filter);
     if (strcmp(cause, "LIMIT") == 0)
-        log_warn("%s:%d: the query has a LIMIT (or OFFSET, FETCH): rows that it leaves out get no "
-                 "document, and PostgreSQL runs the whole query for each batch of keys; to try a "
-                 "few documents, use --limit N",
-                 p->script, p->source.query_line);
+        log_warn_with(
+            LOG_FIELDS(LOG_PLACE(p->script, p->source.query_line)),
+            "%s:%d: the query has a LIMIT (or OFFSET, FETCH): rows that it leaves out get no "
+            "document, and PostgreSQL runs the whole query for each batch of keys; to try a "
+            "few documents, use --limit N",
+            p->script, p->source.query_line);
     else
-        log_warn("%s:%d: PostgreSQL runs the whole query for each batch of keys: because of %s, it "
-                 "cannot push the condition on the key into the query",
-                 p->script, p->source.query_line, cause);
+        log_warn_with(
+            LOG_FIELDS(LOG_PLACE(p->script, p->source.query_line)),
+            "%s:%d: PostgreSQL runs the whole query for each batch of keys: because of %s, it "
+            "cannot push the condition on the key into the query",
+            p->script, p->source.query_line, cause);
 }
 
 /* EXPLAIN (FORMAT JSON, COSTS OFF) <select> q.id = ANY($1::uuid[])   with $1 = '{NULL}' */
@@ -156,7 +162,8 @@ static bool warn_of_query(const struct source_reader *root, struct err *e)
     if (!explain(root, &res, e)) {
         if (e->kind != ERR_FINAL)
             return false;
-        log_debug("cannot explain the query: %s", e->text); /* the query itself works */
+        log_debug_with(LOG_FIELDS(LOG_ERR(e)), "cannot explain the query: %s",
+                       e->text); /* the query itself works */
         return true;
     }
     if (json_tree_read(&t, PQgetvalue(res, 0, 0), (size_t)PQgetlength(res, 0, 0), e))

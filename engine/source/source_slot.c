@@ -7,6 +7,7 @@
 #include "source/source_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the slot ---- */
@@ -67,9 +68,13 @@ static void report_writers(const char *slot, struct pg *pg)
     source_statement_init(&st, SOURCE_ANY_ROWS, 3);
     buf_adds(&st.sql, writers_sql);
     if (source_run(pg, &st, &res, &ignored) && PQntuples(res) == 1)
-        log_info("creating slot '%s' waits for open transactions: %s, the oldest by %s since %s "
-                 "UTC",
-                 slot, PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 2));
+        log_info_with(
+            LOG_FIELDS(log_text("slot", slot),
+                       log_int("transactions", strtoll(PQgetvalue(res, 0, 0), NULL, 10)),
+                       log_text("since", PQgetvalue(res, 0, 2))),
+            "creating slot '%s' waits for open transactions: %s, the oldest by %s since %s "
+            "UTC",
+            slot, PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 2));
     PQclear(res);
 }
 

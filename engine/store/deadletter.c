@@ -170,8 +170,10 @@ static bool keep_line(struct deadletters *d, const struct line *line, struct err
     if (found == NO_MEMORY)
         ok = err_memory(e);
     else if (found == DAMAGED && line->cut)
-        log_warn(NAME " '%s': dropped the last line (%zu), which is incomplete", d->file.path,
-                 line->number);
+        log_warn_with(
+            LOG_FIELDS(log_text("path", d->file.path), log_int("line", (long long)line->number)),
+            NAME " '%s': dropped the last line (%zu), which is incomplete", d->file.path,
+            line->number);
     else if (found == DAMAGED)
         ok = damaged(d, line->number, e);
     else if (pipeline && strcmp(pipeline, d->pipeline) != 0)

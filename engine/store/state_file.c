@@ -158,8 +158,9 @@ static bool go_back(struct state_data *d, int64_t us, const char *path, struct e
     char text[CLOCK_TEXT], was[CLOCK_TEXT];
     if (!d->mtime_only) {
         assert(d->n_tables > 0);
-        log_info("state file '%s' was touched: going back from %s to %s", path,
-                 clock_text(d->tables[0].checkpoint.at.us, was), clock_text(us, text));
+        log_info_with(LOG_FIELDS(log_text("path", path), log_text("since", clock_text(us, text))),
+                      "state file '%s' was touched: going back from %s to %s", path,
+                      clock_text(d->tables[0].checkpoint.at.us, was), clock_text(us, text));
     }
     bool ok = position_set_time(&d->mtime, us);
     for (size_t i = 0; ok && i < d->n_tables; i++) {
@@ -182,7 +183,8 @@ static bool compare_mtime(const char *path, const struct stat *info, struct stat
         return true;
     if (us < root->us)
         return go_back(d, us, path, e);
-    log_warn(
+    log_warn_with(
+        LOG_FIELDS(log_text("path", path), log_text("since", clock_text(root->us, other))),
         "state file '%s' has a later time (%s) than the position in it (%s); using the position",
         path, clock_text(us, text), clock_text(root->us, other));
     return true;
