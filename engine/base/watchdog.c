@@ -36,6 +36,13 @@ void watchdog_init(void)
         interval_us = read_variable("WATCHDOG_USEC");
 }
 
+void watchdog_watch(void)
+{
+    enum { DEFAULT_US = 180 * 1000 * 1000 }; /* as WatchdogSec= of our unit */
+    if (!interval_us)
+        interval_us = DEFAULT_US;
+}
+
 void watchdog_begin(struct watchdog_task *task, const char *name)
 {
     if (!interval_us)
@@ -78,9 +85,18 @@ static void log_hanging(const struct watchdog_task *t, int64_t now)
 {
     int64_t us = now - atomic_load(&t->signed_us);
     log_error_with(LOG_FIELDS(log_text("thread", t->name), log_real("seconds", (double)us / 1e6)),
-                   "thread '%s' hangs: it has done nothing for %lld s; the service manager is not "
-                   "told any more that the process works",
+                   "thread '%s' hangs: it has done nothing for %lld s; until it goes on, nobody is "
+                   "told that the process works",
                    t->name, (long long)us / (1000 * 1000));
+}
+
+bool watchdog_works(char name[WATCHDOG_NAME])
+{
+    pthread_mutex_lock(&lock);
+    const struct watchdog_task *hanging = interval_us ? find_hanging(clock_mono_us()) : NULL;
+    snprintf(name, WATCHDOG_NAME, "%s", hanging ? hanging->name : "");
+    pthread_mutex_unlock(&lock);
+    return !hanging;
 }
 
 static void tell(int64_t now)

@@ -113,6 +113,7 @@ static void one_thread_that_hangs_is_enough(void **state)
     sem_t steps[STEPS];
     struct watchdog_task task;
     pthread_t thread;
+    char name[WATCHDOG_NAME];
     for (int i = 0; i < STEPS; i++)
         sem_init(&steps[i], 0, 0);
     watchdog_begin(&task, "main");
@@ -120,8 +121,13 @@ static void one_thread_that_hangs_is_enough(void **state)
     sem_wait(&steps[HANGS]);
     usleep(INTERVAL_US);
     sign_in_vain();
+    assert_false(watchdog_works(name));
+    assert_string_equal(name, "w1");
     sem_post(&steps[AGAIN]);
     sem_wait(&steps[RESTS]);
+    watchdog_sign();
+    assert_true(watchdog_works(name));
+    assert_string_equal(name, "");
     usleep(INTERVAL_US);
     sign_until_heard(); /* it rests, and may do so for as long as it likes */
     sem_post(&steps[DONE]);
@@ -141,32 +147,57 @@ static void a_wait_that_a_signal_would_end_is_not_hanging(void **state)
     watchdog_end(&task);
 }
 
+static int in_another_process(const char *word)
+{
+    int status = -1;
+    setenv("WATCHDOG_PID", "1", 1);
+    pid_t child = fork();
+    if (child == 0)
+        execl("/proc/self/exe", "test_watchdog", word, NULL);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+/* The child: a task takes part, and waits no longer than it may. */
+static bool is_watched(void)
+{
+    char name[WATCHDOG_NAME];
+    struct watchdog_task task;
+    watchdog_watch();
+    watchdog_begin(&task, "main");
+    int64_t nap = watchdog_nap_ms(-1);
+    bool works = watchdog_works(name);
+    watchdog_end(&task);
+    return works && nap > 10 * 1000 && nap < 90 * 1000;
+}
+
+static void whoever_asks_is_told_without_a_service_manager(void **state)
+{
+    (void)state;
+    assert_int_equal(in_another_process("watched"), 0);
+}
+
 /* The interval is read but once, so another process has to look. */
 static void nothing_is_said_for_another_process(void **state)
 {
     (void)state;
     assert_int_equal(watchdog_nap_ms(-1), INTERVAL_US / 8000 + 1);
     assert_int_equal(watchdog_nap_ms(3), 3);
-    setenv("WATCHDOG_PID", "1", 1);
-    pid_t child = fork();
-    if (child == 0)
-        execl("/proc/self/exe", "test_watchdog", "alone", NULL);
-    int status = -1;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
+    assert_int_equal(in_another_process("alone"), 0);
 }
 
 int main(int argc, char **argv)
 {
-    (void)argv;
     if (argc > 1) { /* the child */
         watchdog_init();
-        return watchdog_nap_ms(-1) == -1 ? 0 : 1;
+        bool alone = watchdog_nap_ms(-1) == -1;
+        return alone && (strcmp(argv[1], "alone") == 0 || is_watched()) ? 0 : 1;
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signs_are_rare),
         cmocka_unit_test(one_thread_that_hangs_is_enough),
         cmocka_unit_test(a_wait_that_a_signal_would_end_is_not_hanging),
+        cmocka_unit_test(whoever_asks_is_told_without_a_service_manager),
         cmocka_unit_test(nothing_is_said_for_another_process),
     };
     return cmocka_run_group_tests(tests, start, NULL);
