@@ -1,0 +1,83 @@
+#include "http/show.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- readiness ---- */
+
+/* How far behind it is, as far as we know. Of the last acknowledged change only while changes are
+ * acknowledged: a rest at the end of a long way would look like one. */
+static double behind(const struct vitals_snapshot *s, const struct show *w)
+{
+    enum { RECENT_S = 120 };
+    double lag = s->oldest_waiting_seconds;
+    for (size_t i = 0; i < s->n_minutes; i++)
+        if (s->minutes[i].lag_seconds >= 0 && w->now_us / 1000000 - s->minutes[i].time_s < RECENT_S)
+            lag = fmax(lag, s->lag_seconds);
+    return lag;
+}
+
+static double waited(const struct vitals_snapshot *s, const struct show *w)
+{
+    return s->phase == VITALS_WAITING ? (double)(w->now_us - s->phase_since_us) / 1e6 : 0;
+}
+
+bool show_is_ready(const struct show *w, const struct vitals_snapshot *s, char reason[VITALS_TEXT])
+{
+    double lag = behind(s, w);
+    reason[0] = '\0';
+    if (!s->ready || waited(s, w) > w->max_lag)
+        snprintf(reason, VITALS_TEXT, "%s%s%.200s", vitals_phase_name(s->phase),
+                 *s->reason ? ": " : "", s->reason);
+    else if (lag > w->max_lag)
+        snprintf(reason, VITALS_TEXT, "%.0f s behind; --max-lag is %.0f", lag, w->max_lag);
+    return !reason[0];
+}
+
+bool show_all_ready(const struct show *w)
+{
+    char reason[VITALS_TEXT];
+    for (size_t i = 0; i < w->n; i++)
+        if (!show_is_ready(w, &w->pipelines[i], reason))
+            return false;
+    return w->n > 0 && !w->stopping;
+}
+
+void show_readiness(const struct show *w, struct buf *out)
+{
+    char reason[VITALS_TEXT];
+    if (w->stopping)
+        buf_adds(out, "stopping\n");
+    for (size_t i = 0; i < w->n; i++) {
+        const struct vitals_snapshot *s = &w->pipelines[i];
+        bool ready = show_is_ready(w, s, reason);
+        buf_addf(out, "%s: %s%s\n", s->about.name, ready ? "ready" : "not ready: ", reason);
+    }
+}
+
+/* ---- text ---- */
+
+void show_string(struct buf *out, const char *text)
+{
+    size_t len = strlen(text), start = out->len;
+    if (json_add_string(out, text, len) || out->failed)
+        return;
+    struct buf clean;
+    buf_init(&clean, 3 * len);
+    for (size_t i = 0, n; i < len; i += n ? n : 1) {
+        n = json_character(text + i, len - i);
+        if (n)
+            buf_add(&clean, text + i, n);
+        else
+            buf_adds(&clean, "\xEF\xBF\xBD");
+    }
+    buf_cut(out, start);
+    if (clean.failed)
+        json_add_string(out, "", 0);
+    else
+        json_add_string(out, clean.data, clean.len);
+    buf_free(&clean);
+}
