@@ -3,13 +3,16 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/stop.h"
+#include "base/watchdog.h"
 #include "cmd/commands.h"
 #include "flow/tally.h"
+#include "http/listener.h"
 #include "model/batch.h"
 #include "model/keylist.h"
 #include "run/pipelines.h"
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
+#include "run/vitals.h"
 #include "store/keyfile.h"
 
 #include <stdlib.h>
@@ -123,14 +126,22 @@ static bool read_request(struct run *r, struct err *e)
 
 /* ---- the command ---- */
 
-static int run_one(const struct run_command *o, const char *ref, bool terminal, struct err *e)
+struct running {
+    struct keylist refs; /* of the pipelines */
+    struct vitals_list *vitals;
+    struct listener *listener;
+};
+
+static int run_one(const struct run_command *o, const struct running *all, bool terminal,
+                   struct err *e)
 {
     struct run r = {.options = o->run,
                     .terminal = terminal,
                     .servers.give_up_after = (double)o->run.give_up_after,
-                    .started_us = clock_mono_us()};
+                    .started_us = clock_mono_us(),
+                    .vitals = vitals_at(all->vitals, 0)};
     /* Keys are read before signals are caught: reading a terminal or a pipe may take for ever. */
-    bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, ref, e);
+    bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, all->refs.keys[0], e);
     uint64_t rejected = tally_counts(r.work.flow.tally).rejected;
     run_close(&r);
     if (!ok)
@@ -164,28 +175,42 @@ static int status_of(const struct pipeline_outcome *outcomes, size_t n)
     return status;
 }
 
-static int run_several(const struct run_command *o, const struct keylist *refs, struct err *e)
+static int run_several(const struct run_command *o, const struct running *all, struct err *e)
 {
-    struct pipeline_outcome *outcomes = calloc(refs->n, sizeof *outcomes);
-    bool ok =
-        (outcomes || err_memory(e)) && stop_init(e) && pipelines_run(&o->run, refs, outcomes, e);
-    int status = ok ? status_of(outcomes, refs->n) : cli_fail(e);
+    struct pipeline_outcome *outcomes = calloc(all->refs.n, sizeof *outcomes);
+    bool ok = (outcomes || err_memory(e)) && stop_init(e) &&
+              pipelines_run(&o->run, &all->refs, outcomes, all->vitals, e);
+    int status = ok ? status_of(outcomes, all->refs.n) : cli_fail(e);
     free(outcomes);
     return status;
+}
+
+static bool start(struct running *all, const struct cli_call *call, struct err *e)
+{
+    const struct run_command *o = call->options;
+    const struct listener_options listener = {
+        .address = o->listen, .version = ETL_VERSION, .max_lag = (double)o->max_lag};
+    if (o->listen)
+        watchdog_watch();
+    return pipelines_expand(call->words, &all->refs, e) &&
+           (all->vitals = vitals_list_new(all->refs.n, e)) &&
+           listener_open(&all->listener, &listener, all->vitals, e);
 }
 
 static int run_main(const struct cli_call *call, struct err *e)
 {
     const struct run_command *o = call->options;
-    struct keylist refs = {0};
+    struct running all = {0};
     int status;
-    if (!pipelines_expand(call->words, &refs, e))
+    if (!start(&all, call, e))
         status = cli_fail(e);
-    else if (refs.n == 1)
-        status = run_one(o, refs.keys[0], call->terminal, e);
+    else if (all.refs.n == 1)
+        status = run_one(o, &all, call->terminal, e);
     else
-        status = run_several(o, &refs, e);
-    keylist_free(&refs);
+        status = run_several(o, &all, e);
+    listener_close(all.listener);
+    vitals_list_free(all.vitals);
+    keylist_free(&all.refs);
     return status;
 }
 
@@ -202,7 +227,7 @@ const struct cli_command cmd_run = {
     .summary = "Brings the index up to date with the script's rows, then exits.",
     .check_words = check_words,
     .options = options,
-    .defaults = &(const struct run_command){.run.workers = 2},
+    .defaults = &(const struct run_command){.run.workers = 2, .max_lag = 300},
     .size = sizeof(struct run_command),
     .main = run_main,
 };

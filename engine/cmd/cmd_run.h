@@ -6,4 +6,6 @@
 struct run_command {    /* filled by cli_parse */
     struct cli_log log; /* first */
     struct run_options run;
+    const char *listen; /* an address; NULL: there is no listener */
+    long long max_lag;  /* seconds */
 };

@@ -10,6 +10,7 @@
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
 #include "run/run_script.h"
+#include "run/vitals.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@ enum {
 struct member {
     const struct run_options *options;
     const char *ref;                  /* borrowed */
+    struct vitals *vitals;            /* borrowed */
     char *name;                       /* owned */
     struct pipeline_outcome *outcome; /* borrowed */
     pthread_t thread;
@@ -122,7 +124,8 @@ static bool run_once(struct member *m, struct err *e)
 {
     struct run r = {.options = *m->options,
                     .servers.give_up_after = (double)m->options->give_up_after,
-                    .started_us = clock_mono_us()};
+                    .started_us = clock_mono_us(),
+                    .vitals = m->vitals};
     bool ok = run_pipeline(&r, m->ref, e);
     m->outcome->rejected = tally_counts(r.work.flow.tally).rejected;
     run_close(&r);
@@ -186,13 +189,16 @@ static void run_members(struct member *members, size_t n)
 }
 
 bool pipelines_run(const struct run_options *options, const struct keylist *refs,
-                   struct pipeline_outcome *outcomes, struct err *e)
+                   struct pipeline_outcome *outcomes, const struct vitals_list *vitals,
+                   struct err *e)
 {
     struct member *members = calloc(refs->n, sizeof *members);
     bool ok = members || err_memory(e);
     for (size_t i = 0; ok && i < refs->n; i++)
-        members[i] =
-            (struct member){.options = options, .ref = refs->keys[i], .outcome = &outcomes[i]};
+        members[i] = (struct member){.options = options,
+                                     .ref = refs->keys[i],
+                                     .vitals = vitals_at(vitals, i),
+                                     .outcome = &outcomes[i]};
     ok = ok && check_options(options, e) && check_members(members, refs->n, e);
     if (ok) {
         log_name_pipelines();

@@ -42,6 +42,7 @@ struct deadletters;
 struct err;
 struct workers;
 struct chunk_size;
+struct vitals;
 struct run_capture;
 struct worker_comparer;
 
@@ -87,7 +88,8 @@ struct run {
     bool terminal;    /* a progress line may be drawn on stderr */
     unsigned reloads; /* of stop_reloads: those that the script has followed */
     int64_t started_us;
-    struct batch *keys; /* owned; of --keys or --keys-from; NULL: neither was given */
+    struct vitals *vitals; /* borrowed; what the run shows of itself; NULL: nothing */
+    struct batch *keys;    /* owned; of --keys or --keys-from; NULL: neither was given */
     struct run_script user;
     struct run_servers servers;
     struct run_state state;
