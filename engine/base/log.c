@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/witness.h"
 
 #include <errno.h>
 #include <math.h>
@@ -265,26 +266,31 @@ static void format_message(struct message *m, const char *hint, const char *form
         memcpy(m->text + strlen(m->text), "…", sizeof "…");
 }
 
+static void write_message(enum log_level level, const struct log_field *fields, const char *text)
+{
+    char memory[ROOM];
+    struct buf b = on_stack(memory, sizeof memory);
+    if (how.json)
+        add_json(&b, level, text, fields);
+    else
+        add_text(&b, level, text);
+    write_lines(&b);
+}
+
 static void log_message(enum log_level level, const struct log_field *fields, const char *format,
                         va_list args)
 {
-    if (!log_enabled(level))
+    if (!log_enabled(level) && level > LOG_WARN)
         return;
     int saved = errno;
     struct message m;
     format_message(&m, how.json && !divert ? NULL : hint_of(fields), format, args);
-    if (divert) {
+    if (!divert && level <= LOG_WARN)
+        witness_line(level == LOG_ERROR, m.text);
+    if (log_enabled(level) && divert)
         divert(level, m.text, divert_arg);
-        errno = saved;
-        return;
-    }
-    char memory[ROOM];
-    struct buf b = on_stack(memory, sizeof memory);
-    if (how.json)
-        add_json(&b, level, m.text, fields);
-    else
-        add_text(&b, level, m.text);
-    write_lines(&b);
+    else if (log_enabled(level))
+        write_message(level, fields, m.text);
     errno = saved;
 }
 

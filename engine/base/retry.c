@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/stop.h"
+#include "base/witness.h"
 
 #include <assert.h>
 #include <math.h>
@@ -62,12 +63,9 @@ void retry_start(struct retry *r, double give_up_after)
     r->backoff.started_us = -1; /* a try may run for hours before it fails */
 }
 
-bool retry_again(struct retry *r, struct err *e)
+/* False: over() ended the wait, or a stop was asked. */
+static bool sleep_for(struct retry *r, double wait, struct err *e)
 {
-    assert(r->backoff.policy == &r->policy); /* r has not moved */
-    double wait = backoff_failed(&r->backoff, e);
-    if (wait < 0)
-        return false;
     for (int64_t left = (int64_t)ceil(wait * 1000), nap; left > 0; left -= nap) {
         if (r->over && r->over(r->arg))
             return false;
@@ -78,15 +76,29 @@ bool retry_again(struct retry *r, struct err *e)
     return true;
 }
 
+bool retry_again(struct retry *r, struct err *e)
+{
+    assert(r->backoff.policy == &r->policy); /* r has not moved */
+    double wait = backoff_failed(&r->backoff, e);
+    if (wait >= 0)
+        witness_wait(e, wait);
+    bool again = wait >= 0 && sleep_for(r, wait, e);
+    if (!again)
+        witness_resume();
+    return again;
+}
+
 void retry_moved(struct retry *r)
 {
     r->told[0] = '\0';
     r->backoff.started_us = -1;
+    witness_resume();
 }
 
 void retry_done(struct retry *r)
 {
     backoff_done(&r->backoff);
+    witness_resume();
 }
 
 bool retry_until(double give_up_after, bool (*step)(void *arg, struct err *e), void *arg,

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
+#include "base/witness.h"
 #include "es/es_nodes.h"
 #include "es/es_url.h"
 #include "es/gzip.h"
@@ -441,7 +442,9 @@ static bool send_once(struct es *es, struct es_answer *a, struct err *e)
     if (!perform(es, &code, e))
         return false;
     read_head(es->easy, a);
-    if (code == CURLE_OK && a->status >= 100)
+    bool answered = code == CURLE_OK && a->status >= 100;
+    witness_answer(answered ? a->status : 0);
+    if (answered)
         return true;
     if (a->body.failed)
         return report_lost_body(es, a, e);

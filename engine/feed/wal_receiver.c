@@ -8,6 +8,7 @@
 #include "base/retry.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
+#include "base/witness.h"
 #include "feed/wal_keys.h"
 #include "pg/pg_replication.h"
 #include "pg/pgoutput.h"
@@ -29,6 +30,7 @@ enum {
 struct wal_receiver {
     struct wal_receiver_config config;
     pthread_t thread;
+    const struct witness *witness; /* borrowed: of the thread that started it */
     atomic_bool stopping, asked;
     pthread_mutex_t lock;
     struct pg_replication *connection; /* under the lock where it changes, and for others */
@@ -340,6 +342,7 @@ static void *run(void *arg)
     struct err e = {0};
     struct retry retry;
     struct watchdog_task task;
+    witness_set(r->witness);
     log_thread("wal");
     log_pipeline(r->config.pipeline);
     watchdog_begin(&task, "wal");
@@ -352,6 +355,7 @@ static void *run(void *arg)
         if (r->stopping || !retry_again(&retry, &e))
             break;
     watchdog_end(&task);
+    witness_set(NULL);
     pthread_mutex_lock(&r->lock);
     r->ended = true;
     if (!ok && !r->stopping)
@@ -380,6 +384,7 @@ struct wal_receiver *wal_receiver_start(const struct wal_receiver_config *config
     }
     r->config = *config;
     r->confirmed_at_us = clock_mono_us();
+    r->witness = witness_get();
     pthread_mutex_init(&r->lock, NULL);
     buf_init(&r->block, JOURNAL_RECORD_MAX / 2 + RECORD);
     buf_init(&r->mark, JOURNAL_RECORD_MAX);

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/watchdog.h"
+#include "base/witness.h"
 #include "flow/errand.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
@@ -22,7 +23,8 @@ struct worker_thread {
     struct worker worker;
     struct watchdog_task task; /* while it has a batch */
     pthread_t thread;
-    char name[16]; /* in the log */
+    const struct witness *witness; /* borrowed; NULL: none */
+    char name[16];                 /* in the log */
 };
 
 struct workers {
@@ -75,6 +77,7 @@ static void *work(void *arg)
     struct worker *w = &t->worker;
     struct queue *queue = w->flow->queue;
     struct err e = {0};
+    witness_set(t->witness);
     log_thread(t->name);
     log_pipeline(w->config->pipeline->name);
     bool ok = worker_open(w, &e);
@@ -87,6 +90,7 @@ static void *work(void *arg)
     if (!ok && !queue_ended(queue))
         queue_fail(queue, &e);
     worker_close(w);
+    witness_set(NULL);
     return NULL;
 }
 
@@ -98,6 +102,7 @@ static bool start_one(struct workers *w, struct err *e)
                                 .throttle = w->throttle,
                                 .number = w->started,
                                 .shared = &w->shared};
+    t->witness = witness_get();
     snprintf(t->name, sizeof t->name, "w%d", w->started + 1);
     if (pthread_create(&t->thread, NULL, work, t) != 0)
         return err_set(e, ERR_FINAL, "cannot start worker %d", w->started + 1);

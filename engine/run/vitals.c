@@ -3,6 +3,7 @@
 #include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/witness.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -18,9 +19,13 @@ struct vitals {
     /* what a reader gets; its seconds are worked out for each */
     struct vitals_snapshot shown;
     uint64_t kinds[VITALS_ERRORS]; /* of shown.errors: which ones are alike */
+    enum vitals_phase phase;       /* while nothing waits */
+    size_t waiting;                /* threads */
+    bool away;                     /* a server is, though no thread waits for it */
     int64_t retry_at_us;           /* clock_mono_us; 0: no try is due */
     int64_t horizon_us;            /* since 1970; 0: none */
     bool loaded;                   /* by the run that is under way */
+    struct witness witness;
 };
 
 struct vitals_list {
@@ -35,72 +40,6 @@ const char *vitals_phase_name(enum vitals_phase phase)
                                                      "waiting",  "failing", "ended"};
     return names[phase];
 }
-
-/* ---- the process's pipelines ---- */
-
-static void init(struct vitals *v)
-{
-    pthread_mutex_init(&v->mutex, NULL);
-    v->shown.phase_since_us = clock_wall_us();
-    v->shown.lag_seconds = -1;
-}
-
-struct vitals_list *vitals_list_new(size_t n, struct err *e)
-{
-    struct vitals_list *l = calloc(1, sizeof *l + n * sizeof *l->all);
-    if (!l) {
-        err_memory(e);
-        return NULL;
-    }
-    l->started_us = clock_wall_us();
-    l->n = n;
-    for (size_t i = 0; i < n; i++)
-        init(&l->all[i]);
-    return l;
-}
-
-void vitals_list_free(struct vitals_list *l)
-{
-    for (size_t i = 0; l && i < l->n; i++)
-        pthread_mutex_destroy(&l->all[i].mutex);
-    free(l);
-}
-
-size_t vitals_count(const struct vitals_list *l)
-{
-    return l ? l->n : 0;
-}
-
-struct vitals *vitals_at(const struct vitals_list *l, size_t i)
-{
-    return l && i < l->n ? (struct vitals *)&l->all[i] : NULL;
-}
-
-int64_t vitals_started_us(const struct vitals_list *l)
-{
-    return l->started_us;
-}
-
-/* ---- for a reader ---- */
-
-static double seconds(int64_t us)
-{
-    return us > 0 ? (double)us / 1e6 : 0;
-}
-
-void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out)
-{
-    pthread_mutex_lock(&v->mutex);
-    *out = v->shown;
-    out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - clock_mono_us()) : -1;
-    out->horizon_seconds = v->horizon_us ? seconds(clock_wall_us() - v->horizon_us) : -1;
-    out->ready = v->loaded && v->shown.phase != VITALS_FAILING;
-    out->loading = v->shown.phase == VITALS_LOADING;
-    out->load_seconds_left = -1;
-    pthread_mutex_unlock(&v->mutex);
-}
-
-/* ---- what happens ---- */
 
 static bool lock(struct vitals *v)
 {
@@ -125,6 +64,8 @@ static void set_text(char *to, size_t size, const char *from)
     to[n] = '\0';
 }
 
+/* ---- its phase ---- */
+
 void vitals_describe(struct vitals *v, const struct vitals_about *about)
 {
     if (!lock(v))
@@ -133,25 +74,80 @@ void vitals_describe(struct vitals *v, const struct vitals_about *about)
     unlock(v);
 }
 
+static void set_reason(struct vitals *v, const char *reason, int64_t retry_us)
+{
+    set_text(v->shown.reason, sizeof v->shown.reason, reason ? reason : "");
+    v->retry_at_us = reason && retry_us >= 0 ? clock_mono_us() + retry_us : 0;
+}
+
+/* Of a run that has failed or ended, no thread is left that could wait. */
+static void update_phase(struct vitals *v)
+{
+    enum vitals_phase now = v->phase;
+    if (now < VITALS_WAITING && (v->waiting > 0 || v->away))
+        now = VITALS_WAITING;
+    if (now < VITALS_WAITING)
+        set_reason(v, NULL, -1);
+    if (now != v->shown.phase)
+        v->shown.phase_since_us = clock_wall_us();
+    v->shown.phase = now;
+}
+
 void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms)
 {
     if (!lock(v))
         return;
-    if (v->shown.phase != phase)
-        v->shown.phase_since_us = clock_wall_us();
-    v->shown.phase = phase;
-    v->loaded = phase == VITALS_FOLLOWING || phase == VITALS_SWEEPING ||
-                (v->loaded && phase == VITALS_WAITING);
-    set_text(v->shown.reason, sizeof v->shown.reason, reason ? reason : "");
-    v->retry_at_us = retry_ms < 0 ? 0 : clock_mono_us() + retry_ms * 1000;
+    v->phase = phase;
+    v->loaded = phase == VITALS_FOLLOWING || phase == VITALS_SWEEPING;
+    if (phase >= VITALS_WAITING) {
+        v->away = false;
+        set_reason(v, reason, retry_ms * 1000);
+    }
+    update_phase(v);
     unlock(v);
 }
 
-void vitals_failed(struct vitals *v)
+void vitals_away(struct vitals *v, const char *reason)
 {
     if (!lock(v))
         return;
-    v->shown.failures++;
+    v->away = reason != NULL;
+    if (reason && v->waiting == 0)
+        set_reason(v, reason, -1);
+    update_phase(v);
+    unlock(v);
+}
+
+/* ---- what its threads do ---- */
+
+static void note_wait(void *arg, bool first, const char *reason, double wait)
+{
+    struct vitals *v = arg;
+    lock(v);
+    v->waiting += first;
+    set_reason(v, reason, (int64_t)(wait * 1e6));
+    update_phase(v);
+    unlock(v);
+}
+
+static void note_resumed(void *arg)
+{
+    struct vitals *v = arg;
+    lock(v);
+    v->waiting--;
+    update_phase(v);
+    unlock(v);
+}
+
+static void note_answer(void *arg, int status)
+{
+    struct vitals *v = arg;
+    size_t i = 0, last = VITALS_STATUSES - 1;
+    lock(v);
+    while (i < last && v->shown.requests[i].n > 0 && v->shown.requests[i].status != status)
+        i++;
+    if (v->shown.requests[i].n++ == 0)
+        v->shown.requests[i].status = status;
     unlock(v);
 }
 
@@ -161,13 +157,14 @@ static void move_back(void *list, size_t size, size_t i)
     memmove((char *)list + size, list, i * size);
 }
 
-void vitals_error(struct vitals *v, bool is_error, const char *message)
+/* One that is like an earlier one but for numbers and quoted text takes its place. */
+static void note_line(void *arg, bool is_error, const char *text)
 {
-    if (!lock(v))
-        return;
+    struct vitals *v = arg;
     struct vitals_snapshot *s = &v->shown;
-    uint64_t kind = alike_kind(message);
+    uint64_t kind = alike_kind(text);
     size_t i = 0;
+    lock(v);
     while (i < s->n_errors && v->kinds[i] != kind)
         i++;
     if (i == s->n_errors && s->n_errors < VITALS_ERRORS)
@@ -178,7 +175,22 @@ void vitals_error(struct vitals *v, bool is_error, const char *message)
     v->kinds[0] = kind;
     s->errors[0].at_us = clock_wall_us();
     s->errors[0].is_error = is_error;
-    set_text(s->errors[0].message, sizeof s->errors[0].message, message);
+    set_text(s->errors[0].message, sizeof s->errors[0].message, text);
+    unlock(v);
+}
+
+const struct witness *vitals_witness(struct vitals *v)
+{
+    return v ? &v->witness : NULL;
+}
+
+/* ---- what happens to it ---- */
+
+void vitals_failed(struct vitals *v)
+{
+    if (!lock(v))
+        return;
+    v->shown.failures++;
     unlock(v);
 }
 
@@ -250,4 +262,88 @@ void vitals_swept(struct vitals *v, int64_t at_us)
         return;
     v->shown.last_sweep_us = at_us;
     unlock(v);
+}
+
+/* ---- the process's pipelines ---- */
+
+static void init(struct vitals *v)
+{
+    pthread_mutex_init(&v->mutex, NULL);
+    v->shown.phase_since_us = clock_wall_us();
+    v->shown.lag_seconds = -1;
+    v->witness = (struct witness){.line = note_line,
+                                  .wait = note_wait,
+                                  .resume = note_resumed,
+                                  .answer = note_answer,
+                                  .arg = v};
+}
+
+struct vitals_list *vitals_list_new(size_t n, struct err *e)
+{
+    struct vitals_list *l = calloc(1, sizeof *l + n * sizeof *l->all);
+    if (!l) {
+        err_memory(e);
+        return NULL;
+    }
+    l->started_us = clock_wall_us();
+    l->n = n;
+    for (size_t i = 0; i < n; i++)
+        init(&l->all[i]);
+    return l;
+}
+
+void vitals_list_free(struct vitals_list *l)
+{
+    for (size_t i = 0; l && i < l->n; i++)
+        pthread_mutex_destroy(&l->all[i].mutex);
+    free(l);
+}
+
+size_t vitals_count(const struct vitals_list *l)
+{
+    return l ? l->n : 0;
+}
+
+struct vitals *vitals_at(const struct vitals_list *l, size_t i)
+{
+    return l && i < l->n ? (struct vitals *)&l->all[i] : NULL;
+}
+
+int64_t vitals_started_us(const struct vitals_list *l)
+{
+    return l->started_us;
+}
+
+/* ---- for a reader ---- */
+
+static double seconds(int64_t us)
+{
+    return us > 0 ? (double)us / 1e6 : 0;
+}
+
+static int compare_statuses(const void *a, const void *b)
+{
+    const struct vitals_requests *x = a, *y = b;
+    return (x->status > y->status) - (x->status < y->status);
+}
+
+static void sort_requests(struct vitals_snapshot *s)
+{
+    size_t n = 0;
+    while (n < VITALS_STATUSES && s->requests[n].n > 0)
+        n++;
+    qsort(s->requests, n, sizeof *s->requests, compare_statuses);
+}
+
+void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out)
+{
+    pthread_mutex_lock(&v->mutex);
+    *out = v->shown;
+    out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - clock_mono_us()) : -1;
+    out->horizon_seconds = v->horizon_us ? seconds(clock_wall_us() - v->horizon_us) : -1;
+    out->ready = v->loaded && v->shown.phase != VITALS_FAILING;
+    out->loading = v->shown.phase == VITALS_LOADING;
+    out->load_seconds_left = -1;
+    pthread_mutex_unlock(&v->mutex);
+    sort_requests(out);
 }

@@ -1,7 +1,7 @@
 /* vitals: what one pipeline of the process shows of itself: its phase, its counts, its lag, its
  * last errors.
  *
- * Uses     counts, alike, clock, err.
+ * Uses     counts, alike, witness, clock, err.
  * Threads  any: a pipeline's threads write, a listener's reads. One mutex for each pipeline, held
  *          for a copy at most.
  * Promise  nobody waits here, and nothing is asked of a server: all of it is noted where it
@@ -27,6 +27,7 @@
 
 struct err;
 struct vitals;
+struct witness;
 struct vitals_list;
 
 enum vitals_phase {
@@ -53,6 +54,11 @@ enum {
 
 /* The upper bounds of the buckets of delays, in seconds; the last one has none. */
 extern const double vitals_bounds[VITALS_BUCKETS - 1];
+
+struct vitals_requests { /* to the search server */
+    int status;          /* of HTTP; 0: no answer came */
+    uint64_t n;
+};
 
 struct vitals_error {
     int64_t at_us; /* since 1970, as all times here; of the last one, if it has come repeatedly */
@@ -91,12 +97,9 @@ struct vitals_snapshot {
     uint64_t load_documents, load_expected; /* expected: 0: not known */
     double load_seconds_left;
     struct counts counts; /* over all runs of the process; bytes and requests, too */
-    struct {
-        int status; /* of HTTP; 0: no answer came */
-        uint64_t n;
-    } requests[VITALS_STATUSES]; /* ascending by status; n 0: the end */
-    double documents_per_second; /* of the last ten seconds */
-    double lag_seconds;          /* of the last change: from its commit until it was acknowledged */
+    struct vitals_requests requests[VITALS_STATUSES]; /* ascending by status; n 0: the end */
+    double documents_per_second;                      /* of the last ten seconds */
+    double lag_seconds; /* of the last change: from its commit until it was acknowledged */
     double oldest_waiting_seconds;   /* of the changes that are known; 0: none waits */
     uint64_t delays[VITALS_BUCKETS]; /* changes acknowledged, by delay; each in one bucket */
     double delays_sum;               /* seconds, of all of them */
@@ -129,14 +132,17 @@ void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out);
 
 /* ---- what happens ---- */
 
+/* What the pipeline's threads log, wait for and get as answers is noted by it. Borrowed; NULL: of
+ * NULL. */
+const struct witness *vitals_witness(struct vitals *v);
+
 /* Copies; at first the script alone is known. */
 void vitals_describe(struct vitals *v, const struct vitals_about *about);
 /* reason, of FAILING: copied; else NULL. retry_ms: until the next try; negative: none. */
 void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms);
 void vitals_failed(struct vitals *v); /* one run more that has failed */
-/* Keeps a line of the log, if it is an error or a warning. One that is like an earlier one but for
- * numbers and quoted text takes its place. */
-void vitals_error(struct vitals *v, bool is_error, const char *message);
+/* reason: why a server cannot be reached, though nothing waits for it; NULL: it can. */
+void vitals_away(struct vitals *v, const char *reason);
 void vitals_slot(struct vitals *v, const char *name, uint64_t held_bytes, bool active);
 void vitals_journal(struct vitals *v, uint64_t bytes);
 void vitals_no_capture(struct vitals *v); /* neither slot nor journal, any more */

@@ -14,12 +14,19 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "base/witness.h"
 #include "run/vitals.h"
 #include "torture.h"
 
 static struct vitals_list *list;
 static struct vitals *v;
 static struct vitals_snapshot s;
+
+static void say(bool is_error, const char *line)
+{
+    const struct witness *w = vitals_witness(v);
+    w->line(w->arg, is_error, line);
+}
 
 static int begin(void **state)
 {
@@ -66,7 +73,8 @@ static void nothing_is_noted_of_no_pipeline(void **state)
     vitals_phase(NULL, VITALS_LOADING, NULL, -1);
     vitals_describe(NULL, &(struct vitals_about){0});
     vitals_failed(NULL);
-    vitals_error(NULL, true, "x");
+    vitals_away(NULL, "x");
+    assert_null(vitals_witness(NULL));
     vitals_slot(NULL, "s", 1, true);
     vitals_journal(NULL, 1);
     vitals_no_capture(NULL);
@@ -106,14 +114,80 @@ static void a_failure_has_its_reason_and_the_next_try(void **state)
     assert_true(s.retry_in_seconds < 0);
 }
 
+static void a_wait_lasts_until_the_last_thread_goes_on(void **state)
+{
+    (void)state;
+    const struct witness *w = vitals_witness(v);
+    vitals_phase(v, VITALS_FOLLOWING, NULL, -1);
+    w->wait(w->arg, true, "could not reach http://a", 3);
+    w->wait(w->arg, true, "could not connect", 9);
+    w->wait(w->arg, false, "could not connect", 9);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_WAITING);
+    assert_true(s.ready);
+    assert_string_equal(s.reason, "could not connect");
+    assert_true(s.retry_in_seconds > 3 && s.retry_in_seconds <= 9);
+    w->resume(w->arg);
+    vitals_phase(v, VITALS_SWEEPING, NULL, -1);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_WAITING);
+    w->resume(w->arg);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_SWEEPING);
+    assert_string_equal(s.reason, "");
+    assert_true(s.retry_in_seconds < 0);
+}
+
+static void a_failed_run_does_not_wait(void **state)
+{
+    (void)state;
+    vitals_phase(v, VITALS_FOLLOWING, NULL, -1);
+    vitals_away(v, "could not reach http://a");
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_WAITING);
+    assert_string_equal(s.reason, "could not reach http://a");
+    vitals_phase(v, VITALS_FAILING, "cannot find table", 1000);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_FAILING);
+    assert_string_equal(s.reason, "cannot find table");
+    vitals_phase(v, VITALS_STARTING, NULL, -1);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_STARTING);
+    assert_string_equal(s.reason, "");
+}
+
+static void answers_are_counted_by_status(void **state)
+{
+    (void)state;
+    const struct witness *w = vitals_witness(v);
+    static const int statuses[] = {200, 429, 200, 0, 200};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
+        w->answer(w->arg, statuses[i]);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.requests[0].status, 0);
+    assert_int_equal(s.requests[0].n, 1);
+    assert_int_equal(s.requests[1].status, 200);
+    assert_int_equal(s.requests[1].n, 3);
+    assert_int_equal(s.requests[2].status, 429);
+    assert_int_equal(s.requests[2].n, 1);
+    assert_int_equal(s.requests[3].n, 0);
+    for (int status = 300; status < 400; status++)
+        w->answer(w->arg, status);
+    vitals_snapshot(v, &s);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < VITALS_STATUSES; i++)
+        sum += s.requests[i].n;
+    assert_int_equal(sum, 105);
+}
+
 static void lines_that_are_alike_take_one_place(void **state)
 {
     (void)state;
     char line[80];
-    vitals_error(v, true, "could not connect");
+    say(true, "could not connect");
     for (int i = 0; i < 100; i++) {
         snprintf(line, sizeof line, "document '%d' rejected: no number", i);
-        vitals_error(v, false, line);
+        say(false, line);
     }
     vitals_snapshot(v, &s);
     assert_int_equal(s.n_errors, 2);
@@ -121,7 +195,7 @@ static void lines_that_are_alike_take_one_place(void **state)
     assert_false(s.errors[0].is_error);
     assert_string_equal(s.errors[1].message, "could not connect");
     assert_true(s.errors[1].is_error);
-    vitals_error(v, true, "could not connect");
+    say(true, "could not connect");
     vitals_snapshot(v, &s);
     assert_int_equal(s.n_errors, 2);
     assert_string_equal(s.errors[0].message, "could not connect");
@@ -134,7 +208,7 @@ static void the_last_ten_lines_are_kept(void **state)
     char line[] = "line x";
     for (char c = 'a'; c <= 'z'; c++) {
         line[5] = c;
-        vitals_error(v, false, line);
+        say(false, line);
     }
     vitals_snapshot(v, &s);
     assert_int_equal(s.n_errors, VITALS_ERRORS);
@@ -150,7 +224,7 @@ static void a_text_is_cut_between_characters(void **state)
         memset(text, 'x', shift);
         for (size_t i = 0; i < VITALS_TEXT; i++)
             memcpy(text + shift + 3 * i, "€", 4);
-        vitals_error(v, false, text);
+        say(false, text);
         vitals_snapshot(v, &s);
         const char *m = s.errors[0].message;
         size_t n = strlen(m), at = 0;
@@ -203,7 +277,7 @@ static void *write_lines(void *arg)
     char line[40];
     for (int i = 0; i < 20000; i++) {
         snprintf(line, sizeof line, "line %c", 'a' + i % 26);
-        vitals_error(v, false, line);
+        say(false, line);
     }
     return NULL;
 }
@@ -231,6 +305,9 @@ int main(void)
         TEST(nothing_is_noted_of_no_pipeline),
         TEST(at_first_it_starts),
         TEST(a_failure_has_its_reason_and_the_next_try),
+        TEST(a_wait_lasts_until_the_last_thread_goes_on),
+        TEST(a_failed_run_does_not_wait),
+        TEST(answers_are_counted_by_status),
         TEST(lines_that_are_alike_take_one_place),
         TEST(the_last_ten_lines_are_kept),
         TEST(a_text_is_cut_between_characters),
