@@ -1,7 +1,7 @@
 /* log: one event, one line, on stderr.
  *
- * Uses     clock, err, witness, buf, json (to write JSON lines). It never allocates, so it works without
- *          memory.
+ * Uses     clock, err, witness, buf, json (to write JSON lines). It never allocates, so it works
+ *          without memory.
  * Threads  any; each line is one write.
  * Promise  every message becomes one line of valid UTF-8; a message above 3,800 bytes is cut, and
  *          ends in "…". A line of JSON has all of its fields, however long its message is. errno is

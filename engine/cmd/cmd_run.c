@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
+#include "base/witness.h"
 #include "cmd/commands.h"
 #include "flow/tally.h"
 #include "http/listener.h"
@@ -141,7 +142,10 @@ static int run_one(const struct run_command *o, const struct running *all, bool 
                     .started_us = clock_mono_us(),
                     .vitals = vitals_at(all->vitals, 0)};
     /* Keys are read before signals are caught: reading a terminal or a pipe may take for ever. */
+    witness_set(vitals_witness(r.vitals));
     bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, all->refs.keys[0], e);
+    witness_set(NULL);
+    vitals_phase(r.vitals, VITALS_ENDED, ok || e->kind == ERR_STOPPED ? NULL : e->text, -1);
     uint64_t rejected = tally_counts(r.work.flow.tally).rejected;
     run_close(&r);
     if (!ok)

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/stop.h"
 #include "base/text.h"
+#include "base/witness.h"
 #include "flow/tally.h"
 #include "model/keylist.h"
 #include "run/run_open.h"
@@ -139,38 +140,51 @@ static void log_failure(const struct err *e)
 
 /* Whatever has failed: a table may be made again, a script corrected. False: a stop was asked,
  * which *e says then. */
-static bool wait_for_next(struct backoff *b, struct err *e)
+static bool wait_for_next(struct member *m, struct backoff *b, struct err *e)
 {
     e->kind = ERR_PASSING;
     double wait = backoff_failed(b, e);
+    vitals_phase(m->vitals, VITALS_FAILING, e->text, (int64_t)(wait * 1000));
     log_warn_with(LOG_FIELDS(log_real("wait_seconds", wait)), "starting again in %.0f s", wait);
     return stop_sleep((int64_t)ceil(wait * 1000)) || stop_err(e);
 }
 
-static void *run_member(void *arg)
+static void run_until_over(struct member *m)
 {
-    struct member *m = arg;
     struct pipeline_outcome *out = m->outcome;
     const struct backoff_policy policy = {.generator = BACKOFF_EXPO,
                                           .factor = FIRST_WAIT,
                                           .max_value = LONGEST_WAIT,
                                           .jitter = BACKOFF_NO_JITTER};
     struct backoff b;
-    log_pipeline(m->name);
     backoff_start(&b, &policy, 0);
     for (;;) {
         int64_t began = clock_mono_us();
         out->ok = run_once(m, &out->error);
         if (out->ok || out->error.kind == ERR_STOPPED)
-            return NULL;
+            return;
         log_failure(&out->error);
+        vitals_failed(m->vitals);
         if (!m->options->follow)
-            return NULL;
+            return;
         if (clock_mono_us() - began > STEADY_US)
             backoff_start(&b, &policy, 0);
-        if (!wait_for_next(&b, &out->error))
-            return NULL;
+        if (!wait_for_next(m, &b, &out->error))
+            return;
     }
+}
+
+static void *run_member(void *arg)
+{
+    struct member *m = arg;
+    log_pipeline(m->name);
+    witness_set(vitals_witness(m->vitals));
+    run_until_over(m);
+    witness_set(NULL);
+    const struct err *e = &m->outcome->error;
+    bool failed = !m->outcome->ok && e->kind != ERR_STOPPED;
+    vitals_phase(m->vitals, VITALS_ENDED, failed ? e->text : NULL, -1);
+    return NULL;
 }
 
 /* ---- all of them ---- */

@@ -1,6 +1,6 @@
 /* pipelines: several pipelines in one process, each in a thread of its own.
  *
- * Uses     run_pipeline, backoff, stop, log.
+ * Uses     run_pipeline, vitals, backoff, stop, log.
  * Threads  the caller's, which waits, and one for each pipeline. They share the signals and the
  *          log.
  * Promise  a pipeline that fails does not touch the others. With --follow it is tried again, after

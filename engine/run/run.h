@@ -7,6 +7,7 @@
  * The modules of this wing, from the ground up; each uses those before it:
  *
  *     run_script, run_servers   parts of a run that know nothing of the others
+ *     vitals                    what a pipeline shows of itself, for others to look at
  *     run                       the parts together, and patience with the servers
  *     run_state                 the state: opened, bound to the script, whether it is enough
  *     run_meta, run_index       the index: whose it is, whether it exists, fits, is still the same

@@ -18,6 +18,7 @@
 #include "run/run_state.h"
 #include "run/run_warn.h"
 #include "run/sweep_due.h"
+#include "run/vitals.h"
 #include "store/quiesce.h"
 
 #include <string.h>
@@ -50,6 +51,7 @@ static void close_feeds(struct following *f)
     feed_free(f->sweep);
     f->sweep = NULL;
     run_state_set_sweeping(&f->run->state, false);
+    vitals_phase(f->run->vitals, VITALS_FOLLOWING, NULL, -1);
 }
 
 static void warn_regularly(struct following *f, int64_t now)
@@ -105,6 +107,8 @@ static bool end_sweep(struct following *f, struct err *e)
     feed_free(f->sweep);
     f->sweep = NULL;
     run_state_swept(&r->state);
+    vitals_swept(r->vitals, clock_wall_us());
+    vitals_phase(r->vitals, VITALS_FOLLOWING, NULL, -1);
     f->due = sweep_due_swept(clock_mono_us());
     if (f->sweep_is_whole)
         run_set_meta_script(r, false);
@@ -128,9 +132,11 @@ static bool begin_sweep(struct following *f, struct err *e)
     f->sweep = feed_sweep(&origin, &config, e);
     run_state_set_sweeping(&r->state, true);
     coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f->sweep);
-    if (f->sweep)
-        log_info("%s: sweeping", r->user.pipeline.name);
-    return f->sweep != NULL;
+    if (!f->sweep)
+        return false;
+    log_info("%s: sweeping", r->user.pipeline.name);
+    vitals_phase(r->vitals, VITALS_SWEEPING, NULL, -1);
+    return true;
 }
 
 /* With capture from the log, what it does not tell is found at once, whatever the interval. */
@@ -256,8 +262,10 @@ static bool run_checks(struct following *f, int64_t now, struct err *e)
 {
     struct run *r = f->run;
     if (is_due(&f->checked_us, CHECK_US, now)) {
-        if (!run_check_index(r, e) && e->kind != ERR_PASSING)
+        bool ok = run_check_index(r, e);
+        if (!ok && e->kind != ERR_PASSING)
             return false;
+        vitals_away(r->vitals, ok ? NULL : e->text);
         if (r->index.replaced && !reload(f, e))
             return false;
     }
@@ -330,6 +338,8 @@ bool run_follow(struct run *r, struct err *e)
                       r->user.pipeline.poll_interval);
     run_warn_repeated(r); /* of the load */
     progress_follow(&r->work.progress);
+    vitals_phase(r->vitals, VITALS_FOLLOWING, NULL, -1);
+    vitals_swept(r->vitals, r->state.data.swept_us);
     quiesce_allow(r->state.file);
     report_sweeps(r);
     schedule_sweep(&f);

@@ -1,6 +1,6 @@
 /* run_follow: keeps the index in sync: polls, sweeps when due, reloads the script.
  *
- * Uses     run, run_feeds, run_alter, run_reload, coordinator, sweep_due, quiesce, stop.
+ * Uses     run, run_feeds, run_alter, run_reload, coordinator, vitals, sweep_due, quiesce, stop.
  * Threads  one, the main thread.
  * Promise  while a reindex swaps the alias, no request of ours is under way.
  */

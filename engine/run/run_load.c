@@ -1,5 +1,6 @@
 #include "run/run_load.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "feed/feed.h"
@@ -12,6 +13,7 @@
 #include "run/run_meta.h"
 #include "run/run_state.h"
 #include "run/run_warn.h"
+#include "run/vitals.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,6 +147,7 @@ bool run_sweep(struct run *r, struct err *e)
     if (!run_report_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
+    vitals_phase(r->vitals, VITALS_SWEEPING, NULL, -1);
     struct feed_origin origin = run_feed_origin(r);
     struct feed_sweep_config config = {
         .index = run_index_to_search(r), .dead = r->state.dead, .chunk = r->work.chunk};
@@ -153,6 +156,7 @@ bool run_sweep(struct run *r, struct err *e)
     if (!run_drain_scan(r, f, e))
         return false;
     run_state_swept(&r->state);
+    vitals_swept(r->vitals, clock_wall_us());
     run_set_meta_script(r, false);
     return coordinator_save(&r->work.coordinator, e);
 }
@@ -257,6 +261,7 @@ static bool needs_sweep(struct run *r, bool loaded)
 
 bool run_load(struct run *r, struct err *e)
 {
+    vitals_phase(r->vitals, VITALS_LOADING, NULL, -1);
     if (!run_report_hidden(r, true, e))
         return false;
     if (r->keys) {

@@ -1,6 +1,6 @@
 /* run_load: until the index is up to date: the first load, what changed, a sweep, given keys.
  *
- * Uses     run, run_state, run_index, run_guard, run_warn, run_feeds, coordinator.
+ * Uses     run, run_state, run_index, run_guard, run_warn, run_feeds, coordinator, vitals.
  * Threads  one, the main thread.
  * Promise  a load that was interrupted continues after the last chunk that was complete.
  */

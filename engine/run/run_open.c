@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "es/es.h"
+#include "es/es_url.h"
 #include "feed/chunk_size.h"
 #include "flow/flow.h"
 #include "index/index.h"
@@ -12,13 +13,48 @@
 #include "run/run_capture_open.h"
 #include "run/run_index.h"
 #include "run/run_state.h"
+#include "run/vitals.h"
 #include "store/deadletter.h"
 #include "store/state_file.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SOON_MS = 1000 };
+
+/* "127.0.0.1:5432/movies", of the label "'movies' at 127.0.0.1:5432"; other labels stay. */
+static void describe_database(const char *label, char *out, size_t size)
+{
+    const char *at = *label == '\'' ? strstr(label, "' at ") : NULL;
+    if (at && !strchr(at + 5, ' '))
+        snprintf(out, size, "%s/%.*s", at + 5, (int)(at - label - 1), label + 1);
+    else
+        snprintf(out, size, "%s", label);
+}
+
+static void describe(const struct run *r)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    struct vitals_about about = {.from_log = p->source.wal};
+    snprintf(about.name, sizeof about.name, "%s", p->name);
+    snprintf(about.script, sizeof about.script, "%s", p->script);
+    snprintf(about.index, sizeof about.index, "%s", p->sink.index ? p->sink.index : "");
+    describe_database(r->servers.pg.label, about.database, sizeof about.database);
+    for (size_t i = 0, n = 0; i < r->servers.search.n_urls && n < sizeof about.search; i++)
+        n += (size_t)snprintf(about.search + n, sizeof about.search - n, "%s%s", i ? ", " : "",
+                              r->servers.search.urls[i].text);
+    vitals_describe(r->vitals, &about);
+}
+
+static bool open_servers(struct run *r, struct err *e)
+{
+    if (!run_open_servers(&r->servers, &r->user.pipeline, r->options.dry_run, e))
+        return false;
+    describe(r);
+    return true;
+}
 
 bool run_open(struct run *r, const char *path, struct err *e)
 {
@@ -27,8 +63,7 @@ bool run_open(struct run *r, const char *path, struct err *e)
     if (!open(&r->user, path, e))
         return false;
     log_pipeline(r->user.pipeline.name);
-    return (!r->options.follow || run_can_follow(&r->user.pipeline, e)) &&
-           run_open_servers(&r->servers, &r->user.pipeline, r->options.dry_run, e) &&
+    return (!r->options.follow || run_can_follow(&r->user.pipeline, e)) && open_servers(r, e) &&
            run_open_rest(r, e);
 }
 

@@ -16,6 +16,7 @@
 #include "run/run_meta.h"
 #include "run/run_open.h"
 #include "run/run_workers.h"
+#include "run/vitals.h"
 
 static bool check_index(struct run *r, struct err *e)
 {
@@ -65,6 +66,7 @@ static bool work(void *arg, struct err *e)
 bool run_pipeline(struct run *r, const char *path, struct err *e)
 {
     struct watchdog_task task;
+    vitals_phase(r->vitals, VITALS_STARTING, NULL, -1);
     r->reloads = stop_reloads();
     watchdog_begin(&task, "main");
     bool ok = run_open(r, path, e) && run_execute(r, work, r, e);

@@ -1,6 +1,6 @@
 /* run_pipeline: one pipeline, from opening it to its last save.
  *
- * Uses     run, run_open, run_execute, run_load, run_follow, run_alter.
+ * Uses     run, run_open, run_execute, run_load, run_follow, run_alter, vitals.
  * Threads  one, the main thread; its workers are threads of their own.
  */
 #pragma once

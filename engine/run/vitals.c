@@ -260,7 +260,8 @@ void vitals_swept(struct vitals *v, int64_t at_us)
 {
     if (!lock(v))
         return;
-    v->shown.last_sweep_us = at_us;
+    if (at_us)
+        v->shown.last_sweep_us = at_us;
     unlock(v);
 }
 

@@ -150,4 +150,4 @@ void vitals_no_capture(struct vitals *v); /* neither slot nor journal, any more 
 void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by);
 void vitals_dead_letters(struct vitals *v, size_t count);
 void vitals_dead_letter(struct vitals *v, const char *key, const char *reason);
-void vitals_swept(struct vitals *v, int64_t at_us);
+void vitals_swept(struct vitals *v, int64_t at_us); /* 0: not known: nothing is noted */
