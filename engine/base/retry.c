@@ -1,5 +1,6 @@
 #include "base/retry.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -32,18 +33,22 @@ static void log_wait(const struct backoff_details *d, void *arg)
     struct retry *r = arg;
     if (is_told(r, d->error->text))
         return;
-    /* logged once, not with every try */
-    const char *hint = d->tries == 1 || r->once ? d->error->hint : "";
-    log_warn("%s; trying again in %.1f s%s%s%s", d->error->text, d->wait, hint[0] ? " (hint: " : "",
-             hint, hint[0] ? ")" : "");
+    bool hint = d->tries == 1 || r->once; /* logged once, not with every try */
+    alike_warn(d->error->text,
+               LOG_FIELDS(log_int("attempt", d->tries), log_real("wait_seconds", d->wait),
+                          log_kind(d->error), log_if(hint, log_hint(d->error))),
+               "%s; trying again in %.1f s", d->error->text, d->wait);
     notify_status("%s; trying again", d->error->text);
 }
 
 static void log_success(const struct backoff_details *d, void *arg)
 {
     (void)arg;
+    if (d->tries > ALIKE_WHOLE)
+        alike_flush(); /* first how often it failed */
     if (d->tries > 1)
-        log_info("succeeded after %d tries", d->tries);
+        alike_info(NULL, LOG_FIELDS(log_int("attempt", d->tries)), "succeeded after %d tries",
+                   d->tries);
 }
 
 void retry_start(struct retry *r, double give_up_after)

@@ -1,7 +1,7 @@
 /* retry: how the engine retries requests to its servers: exponential backoff with full jitter, and
- * one log line for each wait.
+ * one log line for each wait, as alike counts them.
  *
- * Uses     backoff, clock, stop, log, err, notify, witness.
+ * Uses     backoff, clock, stop, alike, err, notify, witness.
  * Threads  a struct retry belongs to one thread.
  *
  *     struct retry r;

@@ -1,5 +1,6 @@
 #include "es/es.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -498,11 +499,11 @@ static void warn_unhealthy(const struct es *es, bool answered, const struct es_a
                            const struct err *e)
 {
     if (answered)
-        log_warn_with(LOG_FIELDS(log_text("node", es->node->text), log_int("status", a->status)),
-                      "node %s answered %d; going on with other nodes", es->node->text, a->status);
+        alike_warn(NULL, LOG_FIELDS(log_text("node", es->node->text), log_int("status", a->status)),
+                   "node %s answered %d; going on with other nodes", es->node->text, a->status);
     else
-        log_warn_with(LOG_FIELDS(log_text("node", es->node->text), LOG_ERR(e)),
-                      "%s; going on with other nodes", e->text);
+        alike_warn(NULL, LOG_FIELDS(log_text("node", es->node->text), LOG_ERR(e)),
+                   "%s; going on with other nodes", e->text);
 }
 
 /* Tries one node after the other, until one succeeds, no healthy one is left, or the time is
@@ -519,8 +520,8 @@ static bool send_to_nodes(struct es *es, const struct request *r, struct es_answ
         e->kind = ERR_NONE;
         bool ok = send_once(es, a, e), unhealthy = is_unhealthy(s, ok, a, e);
         if (ok && !unhealthy && es_nodes_worked(s->nodes, node) && s->n_urls > 1)
-            log_info_with(LOG_FIELDS(log_text("node", es->node->text)), "node %s answers again",
-                          es->node->text);
+            alike_info(NULL, LOG_FIELDS(log_text("node", es->node->text)), "node %s answers again",
+                       es->node->text);
         if (!unhealthy)
             return ok;
         now_us = clock_mono_us();

@@ -1,6 +1,6 @@
 /* es: search-server client: one HTTP request, one answer, over connections that are kept alive.
  *
- * Uses     libcurl, es_answer, es_url, es_nodes, es_security, gzip, err, buf, stop, clock, log,
+ * Uses     libcurl, es_answer, es_url, es_nodes, es_security, gzip, err, buf, stop, clock, alike,
  *          witness.
  * Threads  the server is shared by all and read-only; a connection belongs to one thread.
  * Promise  every wait ends soon after a stop is requested (requests under way, or begun later,

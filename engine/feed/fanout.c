@@ -1,14 +1,14 @@
 #include "feed/fanout.h"
 
+#include "base/alike.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "model/batch.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { WARNED_ROWS = 3 }; /* rows of a page for which `affects` fails: more are only counted */
+enum { FEW_ROWS = 3 }; /* if `affects` fails for all rows, and not only these, it is wrong itself */
 
 void fanout_init(struct fanout *f, const struct fanout_queries *queries)
 {
@@ -100,9 +100,11 @@ static bool sift(const struct fanout *f, char **rows, size_t n, struct sieve *s,
         return ok;
     if (n > 1)
         return sift(f, rows, n / 2, s, e) && sift(f, rows + n / 2, n - n / 2, s, e);
-    if (s->bad++ < WARNED_ROWS)
-        log_warn("cannot tell which documents row '%s' of '%s' affects: %s; a sweep compares them",
-                 rows[0], f->queries.label, e->text);
+    s->bad++;
+    alike_warn(
+        NULL, LOG_FIELDS(log_text("key", rows[0]), log_text("table", f->queries.label), LOG_ERR(e)),
+        "cannot tell which documents row '%s' of '%s' affects: %s; a sweep compares them", rows[0],
+        f->queries.label, e->text);
     return true;
 }
 
@@ -113,15 +115,12 @@ static bool leave_out_bad_rows(struct fanout *f, struct err *e)
     struct sieve s = {0};
     struct err other;
     bool ok = try_rows(f, f->rows.keys, 0, &other) && sift(f, f->rows.keys, f->rows.n, &s, &other);
-    if (!ok || (s.good.n == 0 && s.bad > WARNED_ROWS)) {
+    if (!ok || (s.good.n == 0 && s.bad > FEW_ROWS)) {
         keylist_free(&s.good);
         if (!ok && other.kind != ERR_FINAL)
             *e = other;
         return false;
     }
-    if (s.bad > WARNED_ROWS)
-        log_warn("cannot tell which documents %zu more rows of '%s' affect; a sweep compares them",
-                 s.bad - WARNED_ROWS, f->queries.label);
     keylist_free(&f->rows);
     f->rows = s.good;
     return true;

@@ -1,6 +1,6 @@
 /* fanout: the documents that changed rows affect, in parts.
  *
- * Uses     keylist, batch, err, log. No server: it asks through struct fanout_queries, so that a
+ * Uses     keylist, batch, err, alike. No server: it asks through struct fanout_queries, so that a
  *          test can answer.
  * Threads  none of its own; a fan-out has one owner.
  * Promise  keys from the table's `affects` come in order, each once, so that a fan-out that was

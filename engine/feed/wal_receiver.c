@@ -1,5 +1,6 @@
 #include "feed/wal_receiver.h"
 
+#include "base/alike.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
@@ -46,7 +47,8 @@ struct wal_receiver {
     size_t table, n;
     struct buf block, mark;
     struct repeats repeats;
-    uint64_t complete; /* the end of what is appended, and of nothing that is not */
+    struct alike *alike; /* borrowed: that of the thread that starts it */
+    uint64_t complete;   /* the end of what is appended, and of nothing that is not */
     bool unsynced;
     int64_t confirmed_at_us; /* clock_mono_us */
 };
@@ -345,6 +347,7 @@ static void *run(void *arg)
     witness_set(r->witness);
     log_thread("wal");
     log_pipeline(r->config.pipeline);
+    alike_use(r->alike);
     watchdog_begin(&task, "wal");
     retry_start(&retry, r->config.give_up_after);
     retry.over = is_stopping;
@@ -388,6 +391,7 @@ struct wal_receiver *wal_receiver_start(const struct wal_receiver_config *config
     pthread_mutex_init(&r->lock, NULL);
     buf_init(&r->block, JOURNAL_RECORD_MAX / 2 + RECORD);
     buf_init(&r->mark, JOURNAL_RECORD_MAX);
+    r->alike = alike_used();
     int code = pthread_create(&r->thread, NULL, run, r);
     if (code == 0)
         return r;

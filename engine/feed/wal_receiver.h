@@ -1,7 +1,7 @@
 /* wal_receiver: a thread that reads the log of a slot, and writes the keys that it announces to the
  * journal.
  *
- * Uses     pg_replication, pgoutput, wal_keys, journal, repeats, retry, log, watchdog, witness.
+ * Uses     pg_replication, pgoutput, wal_keys, journal, repeats, retry, alike, watchdog, witness.
  * Threads  its own; the functions below are for the one thread that owns it.
  * Promise  a position is confirmed to the server once all before it is in the journal and synced,
  *          and never within a transaction: what the server has forgotten is on disk here, and so is

@@ -1,5 +1,6 @@
 #include "flow/coordinator.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -159,9 +160,10 @@ static bool report_and_save(struct coordinator *c, struct err *e)
     struct counts counts = tally_counts(c->flow->tally);
     int64_t behind = versions_clock_behind(c->flow->versions);
     progress_show(c->progress, &counts);
+    alike_tick();
     if (behind >= CLOCK_BEHIND_US)
-        log_warn_with(
-            LOG_FIELDS(log_real("behind_seconds", (double)behind / 1e6)),
+        alike_warn(
+            NULL, LOG_FIELDS(log_real("behind_seconds", (double)behind / 1e6)),
             "PostgreSQL's clock is %lld.%03lld s behind the last version that was issued: the "
             "clock was set back, or another server answers; continuing with versions above it",
             (long long)(behind / 1000000), (long long)(behind / 1000 % 1000));
@@ -171,7 +173,7 @@ static bool report_and_save(struct coordinator *c, struct err *e)
         return true;
     if (e->kind != ERR_PASSING)
         return false;
-    log_warn_with(LOG_FIELDS(LOG_ERR(e)), "%s; continuing", e->text);
+    alike_warn(e->text, LOG_FIELDS(LOG_ERR(e)), "%s; continuing", e->text);
     c->save_at_us = clock_mono_us() + SAVE_AGAIN_US;
     return true;
 }

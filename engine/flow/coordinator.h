@@ -1,7 +1,7 @@
 /* coordinator: moves the feeds' batches into the queue, and the checkpoints of acknowledged batches
  * into the state.
  *
- * Uses     feed, flow, queue, state, deadletter, progress, retry, log, watchdog.
+ * Uses     feed, flow, queue, state, deadletter, progress, retry, alike, watchdog.
  * Threads  one, the main thread.
  * Promise  the state never passes a batch that is not acknowledged, nor a rejected document that is
  *          not on disk as a dead letter. If the state cannot be saved, work is repeated, never

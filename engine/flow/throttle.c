@@ -1,5 +1,6 @@
 #include "flow/throttle.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -123,9 +124,9 @@ void throttle_leave(struct throttle *t, const struct throttle_request *r,
     int places = (int)t->places;
     pthread_mutex_unlock(&t->lock);
     if (bytes < before)
-        log_info_with(
-            LOG_FIELDS(log_int("requests_at_once", places),
-                       log_int("request_bytes_most", (long long)bytes)),
-            "the search server is overloaded: now %d request%s at a time, of %zu KB at most",
-            places, places == 1 ? "" : "s", bytes >> 10);
+        alike_info(NULL,
+                   LOG_FIELDS(log_int("requests_at_once", places),
+                              log_int("request_bytes_most", (long long)bytes)),
+                   "the search server is overloaded: now %d request%s at a time, of %zu KB at most",
+                   places, places == 1 ? "" : "s", bytes >> 10);
 }

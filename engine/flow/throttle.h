@@ -1,7 +1,7 @@
 /* throttle: how much is sent to the search server at a time: no more than it can take, and no
  * faster than the user wants.
  *
- * Uses     stop, clock, log, err.
+ * Uses     stop, clock, alike, err.
  * Threads  any: one throttle for all workers of a pipeline. One mutex, never held while waiting.
  *
  * A request that the server rejects because it is overloaded halves both the number of requests

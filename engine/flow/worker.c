@@ -108,12 +108,12 @@ void worker_report(const char *key, int status, const char *reason, void *arg)
     bool is_new = !*key || count_rejected(w, key, status, reason);
     if (!*key)
         worker_count(w, &(struct counts){.rejected = 1});
-    if (is_new && status == 0) /* document() failed: probably it fails on every row */
-        alike_warn(w->shared->alike, reason, "document '%s' rejected: %s", key, reason);
-    else if (is_new)
-        log_warn("document '%s' rejected: %s", key, reason);
+    const struct log_field *fields =
+        LOG_FIELDS(log_text("key", key), log_if(status > 0, log_int("status", status)));
+    if (is_new)
+        alike_warn(reason, fields, "document '%s' rejected: %s", key, reason);
     else
-        log_debug("document '%s' rejected again: %s", key, reason);
+        log_debug_with(fields, "document '%s' rejected again: %s", key, reason);
     if (!batch_reject(w->batch, key, status, reason))
         w->attempt.report_lost = true;
 }

@@ -28,7 +28,6 @@
 #include <stdatomic.h>
 #include <stddef.h>
 
-struct alike;
 struct err;
 struct keyset;
 struct retry;
@@ -36,7 +35,6 @@ struct throttle;
 
 struct worker_shared {          /* what one worker has seen, and all should know */
     atomic_bool gave_documents; /* document() has returned one */
-    struct alike *alike;        /* owned by struct workers */
 };
 
 /* One try at a batch, or at a part of it. */

@@ -1,5 +1,6 @@
 #include "flow/worker_parts.h"
 
+#include "base/alike.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/retry.h"
@@ -198,8 +199,8 @@ static bool make_smaller(struct worker *w, struct err *e)
     long long keys = size_of(w->batch);
     bool warn = chunk_size_too_large(w->config->chunk, keys);
     if (warn)
-        log_warn_with(LOG_FIELDS(log_int("keys", keys), LOG_ERR(e)),
-                      "%s; continuing with fewer than %lld keys at a time", e->text, keys);
+        alike_warn(NULL, LOG_FIELDS(log_int("keys", keys), LOG_ERR(e)),
+                   "%s; continuing with fewer than %lld keys at a time", e->text, keys);
     else
         log_debug_with(LOG_FIELDS(log_int("keys", keys), log_kind(e)),
                        "%s; continuing with fewer than %lld keys at a time", e->text, keys);

@@ -1,6 +1,6 @@
 /* worker_parts: a batch, tried as a whole, and in parts where that fails.
  *
- * Uses     worker, worker_rows, source, chunk_size, retry.
+ * Uses     worker, worker_rows, source, chunk_size, retry, alike.
  * Threads  the worker's.
  * Promise  a row on which the query fails costs that row alone; a query that is too large for the
  *          server is asked for less.

@@ -24,6 +24,7 @@ struct worker_thread {
     struct watchdog_task task; /* while it has a batch */
     pthread_t thread;
     const struct witness *witness; /* borrowed; NULL: none */
+    struct alike *alike;           /* borrowed: that of the thread that starts it */
     char name[16];                 /* in the log */
 };
 
@@ -80,6 +81,7 @@ static void *work(void *arg)
     witness_set(t->witness);
     log_thread(t->name);
     log_pipeline(w->config->pipeline->name);
+    alike_use(t->alike);
     bool ok = worker_open(w, &e);
     while (ok && (w->batch = next_batch(w))) {
         watchdog_begin(&t->task, t->name);
@@ -103,6 +105,7 @@ static bool start_one(struct workers *w, struct err *e)
                                 .number = w->started,
                                 .shared = &w->shared};
     t->witness = witness_get();
+    t->alike = alike_used();
     snprintf(t->name, sizeof t->name, "w%d", w->started + 1);
     if (pthread_create(&t->thread, NULL, work, t) != 0)
         return err_set(e, ERR_FINAL, "cannot start worker %d", w->started + 1);
@@ -115,8 +118,7 @@ static bool prepare(struct workers *w, int n, struct err *e)
     const struct pipeline *p = w->config.pipeline;
     w->throttle = throttle_new(n, (size_t)p->sink.batch_bytes, p->sink.max_rate, e);
     w->threads = calloc((size_t)n, sizeof *w->threads);
-    w->shared.alike = alike_new(e);
-    return (w->throttle && w->threads && w->shared.alike) || err_memory(e);
+    return (w->throttle && w->threads) || err_memory(e);
 }
 
 struct workers *workers_start(const struct worker_config *config, int n, struct err *e)
@@ -145,7 +147,6 @@ void workers_join(struct workers *w)
     for (int i = 0; i < w->started; i++)
         pthread_join(w->threads[i].thread, NULL);
     throttle_free(w->throttle);
-    alike_free(w->shared.alike);
     free(w->threads);
     free(w);
 }

@@ -38,6 +38,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct alike;
 struct batch;
 struct deadletters;
 struct err;
@@ -90,6 +91,7 @@ struct run {
     unsigned reloads; /* of stop_reloads: those that the script has followed */
     int64_t started_us;
     struct vitals *vitals; /* borrowed; what the run shows of itself; NULL: nothing */
+    struct alike *alike;   /* owned; of the pipeline's threads */
     struct batch *keys;    /* owned; of --keys or --keys-from; NULL: neither was given */
     struct run_script user;
     struct run_servers servers;

@@ -1,5 +1,6 @@
 #include "run/run_execute.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -82,6 +83,7 @@ bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *ar
         return false;
     bool ok = work(arg, e);
     progress_end(&r->work.progress);
+    alike_flush();
     sums = tally_counts(r->work.flow.tally);
     run_warn_repeated(r);
     if (ok || e->kind == ERR_STOPPED || sums.requests > 0)

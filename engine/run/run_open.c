@@ -1,5 +1,6 @@
 #include "run/run_open.h"
 
+#include "base/alike.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "es/es.h"
@@ -98,7 +99,9 @@ static bool search_is_there(const struct run *r)
 
 bool run_open_rest(struct run *r, struct err *e)
 {
-    if (!run_patiently(r, run_open_state, e))
+    r->alike = alike_new(NULL, e);
+    alike_use(r->alike);
+    if (!r->alike || !run_patiently(r, run_open_state, e))
         return false;
     progress_start(&r->work.progress, r->user.pipeline.name, r->terminal && !r->options.dry_run);
     if (!run_reach(r, RUN_POSTGRES, bind_script, r, e))
@@ -127,4 +130,5 @@ void run_close(struct run *r)
     state_file_close(r->state.file);
     batch_free(r->keys);
     free(r->index.alias);
+    alike_free(r->alike);
 }

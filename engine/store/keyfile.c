@@ -1,5 +1,6 @@
 #include "store/keyfile.h"
 
+#include "base/alike.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -39,10 +40,9 @@ static bool read_fields(struct json_reader *r, struct buf *key, struct err *e)
 /* A row whose key is empty or NULL was rejected; it cannot be fetched by its key. */
 static bool skip_letter(const char *location)
 {
-    log_warn_with(
-        LOG_FIELDS(log_text("place", location)),
-        "%s: skipped a dead letter without a key; the next sweep or --full checks its row",
-        location);
+    alike_warn(NULL, LOG_FIELDS(log_text("place", location)),
+               "%s: skipped a dead letter without a key; the next sweep or --full checks its row",
+               location);
     return true;
 }
 

@@ -1,6 +1,6 @@
 /* keyfile: reads a file of keys, one per line, or a dead-letter file.
  *
- * Uses     batch, json, buf, log, err.
+ * Uses     batch, json, buf, alike, err.
  * Threads  one.
  *
  * A line that begins with {"key": is a dead letter: a JSON object with the key. Every other line is
