@@ -2,8 +2,8 @@
  * are logged as they are; the rest are counted, and logged as one line a minute.
  *
  * Uses     log, clock, err.
- * Threads  any; one mutex for each struct alike. A pipeline has one, and each of its threads is told
- *          to use it; so modules that log need not know it.
+ * Threads  any; one mutex for each struct alike. A pipeline has one, and each of its threads is
+ *          told to use it; so modules that log need not know it.
  * Promise  no kind of line is logged more often than ALIKE_WHOLE times and once a minute, however
  *          long it goes on. What is left out is counted, and the count is logged before
  *          alike_free returns. A kind that has been silent for a minute is new again.
