@@ -16,7 +16,7 @@ return {
     key    = "id",                 -- the query's column that becomes the document's _id
     cursor = "modified",           -- when a row last changed
     -- With this line, changes come from PostgreSQL's write-ahead log instead: at once, deleted rows too, and without a
-    -- cursor. README.md, "Poll or WAL", says what that asks of the database.
+    -- cursor. etl-engine-capture(7) says what that asks of the database.
     -- capture = "wal",
 
     -- Plain SQL, as you would type it into psql. The engine wraps it to ask for the films that it wants.

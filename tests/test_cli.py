@@ -108,9 +108,6 @@ def test_help_names_every_option_and_goes_to_standard_output(engine):
     top = ok(engine("--help"))
     assert " run " in top.stdout and " state " in top.stdout and "--version" in top.stdout
     assert "state show|set|reset SCRIPT" in ok(engine("state", "--help")).stdout
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as f:
-        readme = f.read()
-    assert [option for option in OPTIONS if f"`{option}" not in readme] == []
 
 
 def test_version_is_a_number(engine):

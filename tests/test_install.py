@@ -61,7 +61,7 @@ def options_of(text):
 def test_what_is_installed_works_and_is_removed_without_a_trace(tmp_path):
     root = str(tmp_path)
     make("install", "PREFIX=/usr", f"DESTDIR={root}")
-    assert {"usr/bin/etl-engine", "usr/share/man/man1/etl-engine.1", "usr/share/man/man5/etl-engine-script.5",
+    assert {"usr/bin/etl-engine", *(f"usr/share/man/man{name[-1]}/{name}" for name in PAGES),
             "usr/share/bash-completion/completions/etl-engine", "usr/share/etl-engine/library/etl.d.lua",
             "usr/lib/systemd/system/etl-engine@.service"} <= files_below(root)  # fmt: skip
     assert run(f"{root}/usr/bin/etl-engine", "--version").stdout.startswith("etl-engine ")
@@ -88,7 +88,10 @@ def page_text(path):
     return re.sub(r".\x08", "", done.stdout)
 
 
-@pytest.mark.parametrize("page", ["man1/etl-engine.1", "man5/etl-engine-script.5"])
+PAGES = sorted(name.removesuffix(".md") for name in os.listdir(f"{ROOT}/vendor/man") if name.endswith(".md"))
+
+
+@pytest.mark.parametrize("page", [f"man{name[-1]}/{name}" for name in PAGES])
 class TestPage:
     @needs["mandoc"]
     def test_mandoc_finds_no_fault(self, prefix, page):
@@ -102,6 +105,10 @@ class TestPage:
         env = {**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "250"}
         done = run("man", "--warnings", "-l", f"{prefix}/share/man/{page}", env=env)
         assert done.returncode == 0 and done.stderr == "" and len(done.stdout) > 2000
+
+    def test_it_refers_to_pages_that_there_are(self, prefix, page):
+        named = re.findall(r"^\.(?:It |Pf \S+ )?Xr (etl-engine\S*) (\d)", read(f"{prefix}/share/man/{page}"), re.M)
+        assert named and {".".join(name) for name in named} <= set(PAGES)
 
 
 @needs["man"]

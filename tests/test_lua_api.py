@@ -1,5 +1,5 @@
 """What a script can use beyond the table that it returns: every function, in document() and in hooks, on real servers.
-(The README's examples are run by its own test.)"""
+(The examples of the manual are run by test_readme.py.)"""
 import json
 import re
 import signal

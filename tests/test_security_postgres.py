@@ -218,9 +218,9 @@ def test_a_role_with_the_least_privileges_will_do(engine, pg, search_one, script
     assert search_one.docs("things") == {"1": {"v": "a", "genre": "Comedy"}}
 
 
-def test_the_readme_s_grants_are_enough_for_the_films(engine, movies, search_one):
-    with open(os.path.join(tools.ROOT, "README.md"), encoding="utf-8") as readme:
-        grants = re.search(r"```sql\n(.*?)```", readme.read(), re.S).group(1)
+def test_the_grants_of_the_manual_are_enough_for_the_films(engine, movies, search_one):
+    with open(os.path.join(tools.ROOT, "vendor/man/etl-engine-servers.7.md"), encoding="utf-8") as page:
+        grants = re.search(r"```sql\n(.*?)```", page.read(), re.S).group(1)
     role = f"readme_{os.getpid()}"
     movies.execute(re.sub(r"\betl\b", role, grants).replace("'...'", "'s3cret'").replace("DATABASE movies", f"DATABASE {movies.name}"))
     try:

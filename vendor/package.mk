@@ -6,12 +6,14 @@ UNITDIR ?= lib/systemd/system
 ZSHDIR  ?= share/zsh/site-functions
 DOCDIR  ?= share/doc/etl-engine
 prefix   = $(abspath $(PREFIX))
+# vendor/man/NAME.SECTION.md becomes share/man/manSECTION/NAME.SECTION.
+PAGES    = $(patsubst vendor/man/%.md,%,$(wildcard vendor/man/*.md))
+page_dir = share/man/man$(patsubst .%,%,$(suffix $(1)))
 
 # MODE:FROM:TO, where TO is below PREFIX.
 INSTALLED = \
     755:$(BUILD)/etl-engine:bin/etl-engine \
-    644:$(SHARE)/etl-engine.1:share/man/man1/etl-engine.1 \
-    644:$(SHARE)/etl-engine-script.5:share/man/man5/etl-engine-script.5 \
+    $(foreach page,$(PAGES),644:$(SHARE)/$(page):$(call page_dir,$(page))/$(page)) \
     644:$(SHARE)/etl-engine.bash:share/bash-completion/completions/etl-engine \
     644:$(SHARE)/etl-engine.zsh:$(ZSHDIR)/_etl-engine \
     644:$(SHARE)/etl-engine.fish:share/fish/vendor_completions.d/etl-engine.fish \
@@ -29,9 +31,9 @@ $(SHARE)/options: $(BUILD)/etl-engine vendor/man/options
 $(SHARE)/etl-engine.bash $(SHARE)/etl-engine.zsh $(SHARE)/etl-engine.fish: $(SHARE)/etl-engine.%: vendor/completions/%.awk $(SHARE)/options
 	$(call run,GEN) awk -f $< $(SHARE)/options >$@
 # The date is the release's, so that the same tree gives the same page.
-$(SHARE)/etl-engine.1 $(SHARE)/etl-engine-script.5: $(SHARE)/%: vendor/man/%.in vendor/man/man.awk $(SHARE)/options scripts/etl.d.lua CHANGELOG.md
+$(PAGES:%=$(SHARE)/%): $(SHARE)/%: vendor/man/%.md vendor/man/generated.awk vendor/man/markdown.awk $(SHARE)/options scripts/etl.d.lua CHANGELOG.md
 	$(call run,GEN) awk -v "date=$$(LC_ALL=C date -d "$$(sed -n 's/^## .*(\(.*\))$$/\1/p' CHANGELOG.md | head -n 1)" '+%B %-d, %Y')" \
-	    -f vendor/man/man.awk $(SHARE)/options scripts/etl.d.lua $< >$@
+	    -f vendor/man/generated.awk -f vendor/man/markdown.awk $(SHARE)/options scripts/etl.d.lua $< >$@.new && mv $@.new $@
 
 # The names of the folders in a unit or a page are those of this PREFIX.
 install: all $(foreach file,$(INSTALLED),$(word 2,$(subst :, ,$(file))))  ## install everything below PREFIX (/usr/local); DESTDIR=FOLDER for a package
@@ -47,9 +49,11 @@ uninstall:  ## remove what `make install` has copied (the same PREFIX and DESTDI
 	@for file in $(INSTALLED); do rm -f "$(DESTDIR)$(prefix)/$${file##*:}"; done
 	@for folder in $(FOLDERS); do rmdir "$(DESTDIR)$(prefix)/$$folder" 2>/dev/null || true; done
 
-man: $(SHARE)/etl-engine.1 $(SHARE)/etl-engine-script.5  ## show both manual pages
-	@mkdir -p $(BUILD)/man && for page in $^; do sed 's,@PREFIX@,$(prefix),g' $$page >$(BUILD)/man/$${page##*/}; done
-	@man -l $(BUILD)/man/etl-engine.1 $(BUILD)/man/etl-engine-script.5
+# As they will be installed, so that one can be opened by its name, and its references followed.
+man: $(PAGES:%=$(SHARE)/%)  ## list the manual pages; PAGE=run opens etl-engine-run
+	@$(foreach page,$(PAGES),sed 's,@PREFIX@,$(prefix),g' $(SHARE)/$(page) | install -D -m 644 /dev/stdin $(BUILD)/$(call page_dir,$(page))/$(page) &&) true
+	@$(if $(PAGE),man -M $(BUILD)/share/man $(patsubst etl-engine-etl-engine%,etl-engine%,etl-engine-$(PAGE)),\
+	    sed -n 's/^# //p' vendor/man/etl-engine.1.md vendor/man/etl-engine-*.md && echo 'make man PAGE=etl-engine opens the first, PAGE=run etl-engine-run(7)')
 
 # The checkout as it is, without what was built in it.
 copy_tree = rm -rf $(1) && mkdir -p $(1) && \

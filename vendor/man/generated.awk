@@ -1,53 +1,13 @@
-# Fills in a manual page: awk -v date=... -f man.awk OPTIONS STUB PAGE.in, where OPTIONS is the table of
-# vendor/man/options and STUB is scripts/etl.d.lua. In the page these lines stand for what is made of them:
-#
-#   @DATE@ (in a line)   @COMMANDS@   @OPTIONS COMMAND@   @OPTIONS@ (those of every command)
-#   @FIELDS CLASS@   @ALIAS NAME@   @FUNCTIONS@
+# What manual pages say of commands, options, fields and functions, made of the table of vendor/man/options (the first file)
+# and of scripts/etl.d.lua (the second). markdown.awk, which reads the page, calls print_usage, print_options, print_fields,
+# print_functions and print_alias.
 FNR == 1 { part++ }
 
-function safe(text) { # nothing in it is for roff
-    gsub(/\\/, "\\e", text)
-    gsub(/--/, "\\-\\-", text)
-    return text
-}
-function prose(text,    out, n, parts, i) { # `code` in bold
-    n = split(safe(text), parts, "`")
-    for (i = 1; i <= n; i++)
-        out = out (i % 2 ? parts[i] : "\\fB" parts[i] "\\fP")
-    # a sentence a line, as mdoc wants it, and no line too long
-    while (match(out, /[A-Za-z0-9)"]\. [A-Z"]/)) {
-        print_wrapped(substr(out, 1, RSTART + 1))
-        out = substr(out, RSTART + 3)
-    }
-    print_wrapped(out)
-}
-function print_wrapped(line,    n) {
-    while (length(line) > 78) {
-        for (n = 78; n > 1 && substr(line, n, 1) != " "; n--)
-            ;
-        if (n == 1)
-            break
-        print guarded(substr(line, 1, n - 1))
-        line = substr(line, n + 1)
-    }
-    print guarded(line)
-}
-function guarded(line) { # a line that begins like a macro is none
-    sub(/^ +/, "", line)
-    sub(/ +$/, "", line)
-    return line ~ /^[.']/ ? "\\&" line : line
-}
 function sentence(text) {
-    if (text !~ /^(libpq|gzip|expo|fibo|full|constant|on_)/)
+    if (text !~ /^(libpq|gzip|wal |expo|fibo|full|constant|on_)/)
         text = toupper(substr(text, 1, 1)) substr(text, 2)
     return text (text ~ /(\.|\.\))$/ ? "" : ".")
 }
-function word(text) { # an argument of a macro: no macro, no delimiter
-    gsub(/"/, "\\(dq", text)
-    gsub(/-/, "\\-", text)
-    return text ~ /^[A-Za-z.,:;()?!|[\]]{1,3}$/ ? "\\&" text : text
-}
-
 # ---- the options ----
 
 part == 1 {
@@ -89,17 +49,11 @@ function print_options(name, common,    i, key, any) {
     if (any)
         print ".El"
 }
-function print_commands(    i, c) {
-    for (i = 1; i <= n_commands; i++) {
-        c = commands[i]
-        print ".Ss " word(c)
-        print ".Dl etl\\-engine " safe(usage[c])
-        print ".Pp"
-        prose(summary[c])
-        if (c in more)
-            printf "%s", more[c]
-        print_options(c, 0)
-    }
+function print_usage(name) {
+    print ".Bd -literal -offset indent"
+    print code("etl-engine " usage[name])
+    print ".Ed"
+    prose(summary[name])
 }
 
 # ---- the fields and functions ----
@@ -162,7 +116,7 @@ function type_end(text,    i, c, depth) {
     return length(text)
 }
 function plainly(t) {
-    gsub(/etl\.Related\[\]/, "list of tables", t)
+    gsub(/etl\.(Related|Example)\[\]/, "list of tables", t)
     gsub(/string\[\]/, "list of strings", t)
     gsub(/etl\.(Source|Sink)/, "table", t)
     gsub(/etl\.Template/, "table", t)
@@ -189,19 +143,4 @@ function print_functions(    i) {
     }
     print ".El"
 }
-
-# ---- the page ----
-
-part == 3 && /^@COMMANDS@$/ { print_commands(); next }
-part == 3 && /^@MORE / { gsub(/@/, "", $2); reading = $2; next }
-part == 3 && /^@END@$/ { reading = ""; next }
-part == 3 && reading { more[reading] = more[reading] $0 "\n"; next }
-part == 3 && /^@OPTIONS@$/ { print_options(commands[1], 1); next }
-part == 3 && /^@FIELDS / { gsub(/@/, "", $2); print_fields($2); next }
-part == 3 && /^@ALIAS / { gsub(/@/, "", $2); prose(alias[$2]); next }
-part == 3 && /^@FUNCTIONS@$/ { print_functions(); next }
-part == 3 && /^@[A-Z]+( |@$)/ { print "man.awk: unknown: " $0 >"/dev/stderr"; failed = 1; exit 1 }
-part == 3 {
-    gsub(/@DATE@/, date)
-    print
-}
+function print_alias(name) { prose(alias[name]) }
