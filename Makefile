@@ -136,7 +136,7 @@ lint: $(BUILD)/engine.a  ## check format, the arrows between wings (engine/ARROW
 	@for script in $(wildcard scripts/*.lua); do luac5.4 -p $$script || exit 1; done  # 5.4.4 aborts on several at once
 	shellcheck $(SCRIPTS)
 	/usr/bin/python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' \
-	    vendor/services $(wildcard tests/*.py tests/*/*.py)
+	    vendor/services $(wildcard vendor/servers/*.py tests/*.py tests/*/*.py)
 
 format:  ## let clang-format have its way
 	clang-format -i $(C_FILES)

@@ -110,6 +110,7 @@ class Server:
         service.signal(number, service.members())
 
 
-POSTGRES = Server("postgres")
+POSTGRES = Server(os.environ.get("ETL_POSTGRES", "postgres"))  # of another version, say
 NODES = [Server(name) for name in ("node1", "node2", "node3")]  # of one cluster
-SEARCH = [Server(name) for name in ("opensearch", "elasticsearch", "opensearch3")]
+USUAL = ("opensearch", "elasticsearch", "opensearch3")  # those of ETL_SEARCH, if it names some: "elasticsearch9"
+SEARCH = [Server(name) for name in filter(None, os.environ.get("ETL_SEARCH", "").split(","))] or [Server(name) for name in USUAL]

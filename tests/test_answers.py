@@ -86,7 +86,7 @@ def test_another_program_at_the_address_ends_it_and_is_told(engine, pg, script, 
 @pytest.mark.parametrize(
     "text, field, why",
     [
-        ('mappings = { properties = { v = { type = "txt" } } }', "mappings", "No handler for type [txt] declared on field [v]"),
+        ('mappings = { properties = { v = { type = "txt" } } }', "mappings", "type [txt] declared on field [v]"),
         ('settings = { number_of_shards = 0 }', "settings", "Failed to parse value [0] for setting [index.number_of_shards]"),
         ('settings = { nonsense = 1 },\nmappings = { properties = {} }', "settings", "unknown setting [index.nonsense]"),
         ('settings = {},\nmappings = { properties = { v = { type = "text", analyzer = "none" } } }', "mappings", "analyzer [none]"),

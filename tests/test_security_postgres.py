@@ -20,7 +20,7 @@ class Server:
     """A PostgreSQL that takes nothing but TLS, with one small table."""
 
     def __init__(self, folder, authority):
-        self.vendor = services.vendor("postgres")
+        self.vendor = services.vendor(services.POSTGRES.name)
         self.folder, self.authority, self.port = folder, authority, tools.free_port()
         self.data = os.path.join(folder, "data")
         self._run("initdb", "-D", self.data, "-U", "etl", "--no-sync", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")

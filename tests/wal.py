@@ -273,7 +273,7 @@ class OwnServer:
     """A PostgreSQL with settings of its own, one database, and nothing in it."""
 
     def __init__(self, folder, settings):
-        self.vendor = services.vendor("postgres")
+        self.vendor = services.vendor(services.POSTGRES.name)
         self.folder, self.port, self.process = folder, tools.free_port(), None
         self.data = os.path.join(folder, "data")
         self._run("initdb", "-D", self.data, "-U", "etl", "--no-sync", "--auth=trust",

@@ -135,7 +135,7 @@ class Server:
 
 class Servers:
     def __init__(self):
-        self.vendor = services.vendor("postgres")
+        self.vendor = services.vendor(services.POSTGRES.name)
         self.all, self.folders = [], []
 
     def new(self, *settings):
