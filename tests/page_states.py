@@ -43,7 +43,7 @@ def pipeline(name="movies", **changes):
         "requests": {"200": 9123, "429": 3}, "request_bytes": 812345678, "retried_items": 57,
         "documents_per_second": 12.5, "lag_seconds": 0.412, "oldest_waiting_seconds": 0, "queued_batches": 0,
         "slot": {"name": "etl_movies", "held_bytes": 16777216, "active": True}, "journal": {"bytes": 48211}, "horizon": None,
-        "dead_letters": {"count": 0, "latest": []}, "errors": [], "failures": 0, "last_sweep": stamp(7300), "history": history(),
+        "dead_letters": {"count": 0, "file": f"state/{name}.rejected", "latest": []}, "errors": [], "failures": 0, "last_sweep": stamp(7300), "history": history(),
     }  # fmt: skip
     p.update(changes)
     return p
@@ -77,7 +77,7 @@ def waiting(name="persons", **changes):
 def letters(name="movies", count=2, **changes):
     reason = "mapper_parsing_exception: failed to parse field [rating] of type [float] in document: 'For input string: \"n/a\"'"
     latest = [{"key": key, "reason": reason} for key in ("3d825f60-9fff-4dfe-b294-1a45fa1e115d", "7", "9", "10", "11")[:count]]
-    return pipeline(name, dead_letters={"count": count, "latest": latest}, history=history(rejected=90),
+    return pipeline(name, dead_letters={"count": count, "file": f"state/{name}.rejected", "latest": latest}, history=history(rejected=90),
                     documents={"indexed": 1843207, "deleted": 0, "unchanged": 0, "superseded": 0, "rejected": count}, **changes)  # fmt: skip
 
 
@@ -101,7 +101,7 @@ STATES = {
                               horizon={"seconds": 5077, "held_by": "pid 4711 (psql), idle in transaction"})],
     "hostile": lambda: [pipeline(HOSTILE, script="a b'; rm -rf $HOME.lua", index=HOSTILE, database=TURNED + "x" * 300, search=HOSTILE, phase="waiting",
                                  reason=HOSTILE * 3, requests={HOSTILE: 1}, slot={"name": HOSTILE, "held_bytes": 1, "active": False},
-                                 dead_letters={"count": 2, "latest": [{"key": "$(reboot)'" + HOSTILE, "reason": TURNED}, {"key": "y" * 400, "reason": HOSTILE}]},
+                                 dead_letters={"count": 2, "file": "a '$(reboot)'\n" + TURNED, "latest": [{"key": "$(reboot)'" + HOSTILE, "reason": TURNED}, {"key": "y" * 400, "reason": HOSTILE}]},
                                  errors=[{"time": "no time", "level": HOSTILE, "message": HOSTILE}]),
                         pipeline("toString", history=[{"time": "x"}, None, {"time": time.time() - 90, "documents": HOSTILE}], errors=7, dead_letters=None,
                                  documents=None, requests=None, phase=HOSTILE, phase_since=None, slot=None, script=None)],

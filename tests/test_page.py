@@ -146,19 +146,16 @@ def test_dead_letters_have_keys_reasons_and_the_command(see):
     assert sentence(page) == "“movies” has 2 dead letters."
     first, second = page.texts("ol[data-f=letters] li")
     assert first.startswith("3d825f60-9fff-4dfe-b294-1a45fa1e115d\n") and "failed to parse field [rating]" in first and second.startswith("7\n")
-    assert page.text(".command code") == "etl-engine scripts/movies.lua --keys 3d825f60-9fff-4dfe-b294-1a45fa1e115d,7"
+    assert page.text(".command code") == "etl-engine scripts/movies.lua --keys-from state/movies.rejected"
 
 
-def test_of_more_dead_letters_than_are_shown_all_are_delivered_or_none(see):
-    def many(**more):
+def test_of_many_dead_letters_the_latest_are_shown(see):
+    def many():
         p = page_states.letters(count=5)
-        p["dead_letters"].update(count=246, **more)
+        p["dead_letters"]["count"] = 246
         return [p]
 
-    page = see("dead", many)
-    assert page.text("h3") == "246 dead letters, the latest 5" and page.text(".command code") == ""
-    page = see("dead", lambda: many(file="/var/lib/it's/movies.rejected"))
-    assert shlex.split(page.text(".command code")) == ["etl-engine", "scripts/movies.lua", "--keys-from", "/var/lib/it's/movies.rejected"]
+    assert see("dead", many).text("h3") == "246 dead letters, the latest 5"
 
 
 def test_log_that_is_held_back_and_a_transaction_that_is_open_are_told(see):
@@ -198,12 +195,16 @@ def test_what_others_wrote_is_text(see, width):
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
-def test_a_key_from_a_row_cannot_leave_its_quotes(see):
-    keys = ["$(reboot)", "it's", "`a` \"b\" <b>"]
-    page = see("dead", lambda: [pipeline(script="a b'; rm -rf $HOME.lua", dead_letters={"count": 3, "latest": [{"key": k, "reason": ""} for k in keys]})])
-    assert shlex.split(page.text(".command code")) == ["etl-engine", "a b'; rm -rf $HOME.lua", "--keys", ",".join(keys)]
-    page = see("dead", lambda: [pipeline(dead_letters={"count": 1, "latest": [{"key": "a\nreboot\n", "reason": ""}]})])
-    assert page.text(".command code") == ""
+def test_a_command_is_one_for_a_shell_whatever_the_names(see):
+    def odd(**names):
+        p = page_states.letters(**names)
+        p["dead_letters"]["file"] = "it's `a` \"b\" <b>\nreboot"
+        return p
+
+    page = see("dead", lambda: [odd(script="a b'; rm -rf $HOME.lua")])
+    assert shlex.split(page.text(".command code")) == ["etl-engine", "a b'; rm -rf $HOME.lua", "--keys-from", "it's `a` \"b\" <b>\nreboot"]
+    page = see("dead", lambda: [odd(name=name, script="list.lua") for name in ("a", "b c")])  # a script of two
+    assert [shlex.split(text)[1] for text in page.texts(".command code")] == ["list.lua#a", "list.lua#b c"]
 
 
 # Many

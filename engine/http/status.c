@@ -164,6 +164,10 @@ static void add_troubles(struct buf *out, const struct vitals_snapshot *s)
 {
     open(out, "dead_letters", "{");
     add_int(out, "count", s->dead_letters);
+    if (*s->about.dead_letters)
+        add_text(out, "file", s->about.dead_letters);
+    else
+        add_null(out, "file");
     open(out, "latest", "[");
     for (size_t i = 0; i < s->n_letters; i++) {
         item(out);

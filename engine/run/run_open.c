@@ -35,6 +35,18 @@ static void describe_database(const char *label, char *out, size_t size)
         snprintf(out, size, "%s", label);
 }
 
+/* Where dead letters are kept; a path that would be cut is of no use. */
+static void describe_dead_letters(const struct run *r, char *out, size_t size)
+{
+    const char *own = r->options.dead_letters;
+    char *path =
+        own || r->options.dry_run ? NULL : deadletters_default_path(r->user.pipeline.state);
+    const char *shown = own ? own : path ? path : "";
+    if (strlen(shown) < size)
+        snprintf(out, size, "%s", shown);
+    free(path);
+}
+
 static void describe(const struct run *r)
 {
     const struct pipeline *p = &r->user.pipeline;
@@ -46,6 +58,7 @@ static void describe(const struct run *r)
     for (size_t i = 0, n = 0; i < r->servers.search.n_urls && n < sizeof about.search; i++)
         n += (size_t)snprintf(about.search + n, sizeof about.search - n, "%s%s", i ? ", " : "",
                               r->servers.search.urls[i].text);
+    describe_dead_letters(r, about.dead_letters, sizeof about.dead_letters);
     vitals_describe(r->vitals, &about);
 }
 

@@ -80,9 +80,10 @@ struct vitals_minute {
 struct vitals_about {
     char name[VITALS_NAME]; /* that of the script, until it is known */
     char script[VITALS_TEXT], index[VITALS_TEXT];
-    char database[VITALS_TEXT]; /* "127.0.0.1:5432/movies" */
-    char search[VITALS_TEXT];   /* its URLs, without users and passwords */
-    bool from_log;              /* capture = "wal" */
+    char database[VITALS_TEXT];     /* "127.0.0.1:5432/movies" */
+    char search[VITALS_TEXT];       /* its URLs, without users and passwords */
+    char dead_letters[VITALS_TEXT]; /* the file of them; "": there is none */
+    bool from_log;                  /* capture = "wal" */
 };
 
 /* What a reader gets: copies. Seconds are negative where there are none (null in /status). */
