@@ -49,6 +49,10 @@ static const struct cli_option options[] = {
      "worker threads (default 2)"},
     {"give-up-after", 0, "S", CLI_NUMBER, offsetof(struct run_command, run.give_up_after), 0,
      1LL << 31, "stop after S seconds without a server (default 0: never)"},
+    {"listen", 0, "ADDRESS:PORT", CLI_TEXT, offsetof(struct run_command, listen), 0, 0,
+     "serve a page, /status, /metrics, /healthz and /readyz; a port alone: on loopback"},
+    {"max-lag", 0, "S", CLI_NUMBER, offsetof(struct run_command, max_lag), 1, 1LL << 31,
+     "with --listen: a pipeline that is further behind is not ready (default 300)"},
     {0},
 };
 

@@ -17,7 +17,7 @@ struct sockaddr;
 enum {
     GUESTS_MOST = 64,               /* at a time */
     GUESTS_OF_ONE = 16,             /* of one client */
-    GUESTS_TIME_MS = 20000,         /* from its first byte to its last: a page over a slow link */
+    GUESTS_TIME_MS = 10000,         /* from its first byte to its last: a page over a slow link */
     GUESTS_ROOM = GUESTS_MOST + 32, /* those who are sent off leave a moment later */
 };
 
