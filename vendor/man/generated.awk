@@ -68,7 +68,10 @@ part == 2 && /^---@field / {
     line = $0
     sub(/^---@field /, "", line)
     n = index(line, " ")
-    fields[class, ++n_fields[class]] = substr(line, 1, n - 1)
+    name = substr(line, 1, n - 1)
+    fields[class, ++n_fields[class]] = name
+    sub(/\?$/, "", name)
+    has_field[class, name] = 1
     rest = substr(line, n + 1)
     n = type_end(rest)
     type[class, n_fields[class]] = substr(rest, 1, n)
@@ -131,7 +134,7 @@ function print_fields(class,    i, name, must) {
         name = fields[class, i]
         must = sub(/\?$/, "", name) || class !~ /Pipeline|Source|Related|Sink/ ? "" : ", required"
         print ".It Va " word(name) " No (" word(plainly(type[class, i])) must ")"
-        prose(sentence(about[class, i]))
+        prose(sentence(about[class, i]) ((class, name) in remarks ? " " remarks[class, name] : ""))
     }
     print ".El"
 }

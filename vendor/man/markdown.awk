@@ -5,8 +5,9 @@
 # The page begins with `# name(section): what it is about`. It may have headings of two more levels, paragraphs, lists with
 # `-`, code that is fenced or indented, tables (the first column becomes the tag of a list), `code`, **bold** and links. The name
 # of another page, such as psql(1), is a cross-reference. `[Generated: the fields of etl.Sink](...)`, alone in a line, stands for
-# what generated.awk makes of the stub and of the commands' --help; a heading `### run` is followed by that command's usage and, at
-# its end, by its options.
+# what generated.awk makes of the stub and of the commands' --help; the items `- **ca**: ...` that follow it add to what the stub
+# says of the field ca. In a page of section 1, a heading `### run` is followed by that command's usage and, at its end, by its
+# options. In a block of shell commands, each gets a prompt.
 
 # Text that is no code: nothing in it is for roff, and pages are cross-references (\003 name \005 section \004).
 function plain(text,    out) {
@@ -139,14 +140,29 @@ function flush_text(    text) { # what was collected: a paragraph, or the text o
         generate(text)
         return
     }
+    if (of_class != "") {
+        add_to_field(text)
+        return
+    }
     if (after_text && !in_item)
         print ".Pp"
     prose(text)
     after_text = 1
     in_item = 0
 }
+function add_to_field(text,    n, name) {
+    if (text !~ /^\*\*[a-z_]+\*\*: / || !((of_class, name = substr(text, 3, index(text, "**: ") - 3)) in has_field))
+        fail("which field of " of_class " is this about? " text)
+    remarks[of_class, name] = substr(text, index(text, "**: ") + 4)
+}
+function end_fields() {
+    if (of_class != "")
+        print_fields(of_class)
+    of_class = ""
+}
 function end_list() {
     flush_text()
+    end_fields()
     if (listing) {
         print ".El"
         after_text = 1
@@ -183,13 +199,13 @@ function heading(level, text,    n) {
     header = ""
     after_text = 0
     print level == 2 ? ".Sh " words(toupper(inline(text))) : ".Ss " words(inline(text))
-    if (level == 3 && text in usage) {
+    if (section == 1 && level == 3 && text in usage) {
         of_command = text
         print_usage(text)
         after_text = 1
     }
 }
-function title(text,    n, name, section) {
+function title(text,    n, name) {
     n = index(text, "(")
     name = substr(text, 1, n - 1)
     section = substr(text, n + 1, 1)
@@ -205,7 +221,7 @@ function generate(text,    n, parts) {
     sub(/\].*/, "", text)
     n = split(text, parts, " ")
     if (text ~ / the fields of /)
-        print_fields(parts[n])
+        of_class = parts[n] # printed with what follows
     else if (text ~ / the text of /) {
         if (after_text)
             print ".Pp"
@@ -251,14 +267,14 @@ function row(line,    n, cells, i, head) {
     }
 }
 
-part == 3 && showing == "fence" {
-    if (/^```/)
+part == 3 && showing ~ /^```/ {
+    if (/^```$/)
         end_code()
     else
-        print code($0)
+        print code(showing != "```sh" ? $0 : (/^[^ ]/ ? "$ " : "  ") $0)
     next
 }
-part == 3 && /^```/ { begin_code("fence"); next }
+part == 3 && /^```/ { begin_code($0); next }
 part == 3 && showing == "indent" {
     if (/^    /) {
         for (; blank; blank--)
@@ -281,6 +297,7 @@ part == 3 && /^## / { heading(2, substr($0, 4)); next }
 part == 3 && /^### / { heading(3, substr($0, 5)); next }
 part == 3 && /^\|/ { flush_text(); row($0); next }
 part == 3 && header != "" { end_list(); header = "" }
+part == 3 && /^- / && of_class != "" { flush_text(); collected = substr($0, 3); next }
 part == 3 && /^- / {
     begin_list("-bullet")
     print ".It"
@@ -289,17 +306,14 @@ part == 3 && /^- / {
     next
 }
 part == 3 && /^$/ { flush_text(); next }
-part == 3 && listing && collected == "" { end_list() }
+part == 3 && (listing || of_class != "") && collected == "" { end_list() }
 part == 3 {
     sub(/^ +/, "")
     collected = collected (collected == "" ? "" : " ") $0
 }
 END {
-    if (!failed) {
-        end_code_or_command()
-    }
-}
-function end_code_or_command() {
+    if (failed)
+        exit 1
     if (showing)
         end_code()
     end_command()
