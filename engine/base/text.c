@@ -16,3 +16,12 @@ bool text_same(const char *a, const char *b)
 {
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
+
+void text_cut(char *to, size_t size, const char *from, size_t len)
+{
+    if (len >= size)
+        for (len = size - 1; len > 0 && ((unsigned char)from[len] & 0xC0) == 0x80;)
+            len--;
+    memcpy(to, from, len);
+    to[len] = '\0';
+}

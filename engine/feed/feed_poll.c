@@ -67,6 +67,7 @@ struct poll {
     struct position resume_to; /* the end of the page whose fan-out is resumed; cursor NULL: none */
     struct fanout_table asked; /* the fan-out's queries */
     struct fanout fanout;      /* the page's */
+    struct change_times changed; /* of the page's new rows */
 };
 
 static const struct source_table *table_of(const struct poll *p)
@@ -243,6 +244,17 @@ static bool read_version(struct poll *p, const PGresult *page, int row)
            buf_cstr(&p->version);
 }
 
+/* When the row was committed: its cursor, or this look where the cursor is no such time. In the
+ * first whole pass, a row that is not above all others may have been delivered by a process before
+ * this one: then nothing is known. above: it is. */
+static void note_change(struct poll *p, bool above)
+{
+    const struct watermark_report *look = &p->report.watermark;
+    int64_t age = p->rule.is_instant && p->page_end.has_us ? look->clock_us - p->page_end.us : 0;
+    if (above || p->pass.generation > 1)
+        change_times_add(&p->changed, look->mono_us - (age > 0 ? age : 0));
+}
+
 /* Adds a row to the fan-out, unless it is delivered already. False: no memory. */
 static bool take_row(struct poll *p, const PGresult *page, int row)
 {
@@ -252,6 +264,7 @@ static bool take_row(struct poll *p, const PGresult *page, int row)
         return true;
     if (!pass_is_whole(&p->pass) || source_page_returns(table_of(p), page, row, &p->began))
         keyset_put(p->memory, key, version, generation); /* without room it is delivered again */
+    note_change(p, source_page_is_above(table_of(p), page, row));
     return fanout_add(&p->fanout, key, version);
 }
 
@@ -278,6 +291,7 @@ static bool judge_page(struct poll *p, const PGresult *page)
 {
     bool resumed = p->resume_to.cursor != NULL, over = PQntuples(page) < PAGE;
     fanout_clear(&p->fanout);
+    p->changed = (struct change_times){0};
     bool ok = checkpoint_copy(&p->before, &p->checkpoint) &&
               (p->read_to.cursor || begin_with(p, page)) && judge_report(p) && take_rows(p, page);
     if (!ok)
@@ -330,6 +344,7 @@ static bool make_batch(struct poll *p, struct batch **out, struct err *e)
         return err_memory(e);
     }
     fanout_advance(&p->fanout, b->n);
+    b->changed = p->changed;
     if (last)
         p->moved = false;
     *out = b;

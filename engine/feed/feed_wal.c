@@ -34,6 +34,7 @@ enum {
 struct held {
     uint64_t xid;
     int64_t commit_us;
+    int64_t committed_us; /* the same, by clock_mono_us */
     uint32_t kind;
     size_t table;
     char *keys;          /* owned */
@@ -46,6 +47,7 @@ struct held {
 struct group {
     size_t table;
     struct keylist rows;
+    struct change_times changed;    /* of the rows */
     struct journal_position before; /* all before it is handed over */
     int64_t before_us;              /* the commit time of the last of that */
 };
@@ -104,6 +106,13 @@ static size_t find_table(const struct feed_wal *w, const char *label)
     return i;
 }
 
+/* A server's clock that is ahead of ours does not make a change younger than it is here. */
+static int64_t mono_time(int64_t wall_us)
+{
+    int64_t age = clock_wall_us() - wall_us;
+    return clock_mono_us() - (age > 0 ? age : 0);
+}
+
 static bool hold(struct feed_wal *w, const struct journal_record *r, struct err *e)
 {
     struct held *list = grow(w->held, w->n_held, &w->held_cap, 64, sizeof *list);
@@ -113,6 +122,7 @@ static bool hold(struct feed_wal *w, const struct journal_record *r, struct err 
     struct held *h = &list[w->n_held];
     *h = (struct held){.xid = r->xid,
                        .commit_us = r->commit_us,
+                       .committed_us = mono_time(r->commit_us),
                        .kind = r->kind,
                        .table = r->kind == WAL_ROOT ? 0 : find_table(w, r->label),
                        .keys = r->keys_len ? malloc(r->keys_len) : NULL,
@@ -253,6 +263,7 @@ static bool give_rows(struct feed_wal *w, struct held *h)
         struct group *g = group_for(w, h->table);
         if (!g || !keylist_add(&g->rows, h->keys + h->at))
             return false;
+        change_times_add(&g->changed, h->committed_us);
         w->pending_rows++;
     }
     return true;
@@ -260,6 +271,8 @@ static bool give_rows(struct feed_wal *w, struct held *h)
 
 static bool give_keys(struct held *h, struct batch *b)
 {
+    if (h->at < h->bytes)
+        change_times_add(&b->changed, h->committed_us);
     for (; h->at < h->bytes && b->n < BATCH; h->at += strlen(h->keys + h->at) + 1)
         if (!batch_add_key(b, h->keys + h->at))
             return false;
@@ -422,6 +435,7 @@ static bool fanout_next(struct feed *f, struct batch **out, struct err *e)
         return err_memory(e);
     }
     fanout_advance(&w->fanout, b->n);
+    b->changed = w->groups[0].changed;
     if (fanout_is_over(&w->fanout))
         end_group(w);
     *out = b;
@@ -514,6 +528,19 @@ size_t feed_wal_held(const struct feed_wal *w)
     for (size_t i = 0; i < w->n_held; i++)
         n += !w->held[i].visible;
     return n;
+}
+
+int64_t feed_wal_oldest(const struct feed_wal *w)
+{
+    struct change_times times = {0};
+    if (w->n_groups)
+        change_times_add(&times, w->groups[0].changed.oldest_us);
+    for (size_t i = 0; i < w->n_held; i++)
+        if (!w->held[i].done && w->held[i].n > 0) {
+            change_times_add(&times, w->held[i].committed_us);
+            break; /* those after it are younger, or almost */
+        }
+    return times.oldest_us;
 }
 
 bool feed_wal_is_done(const struct feed_wal *w)

@@ -60,5 +60,8 @@ bool feed_wal_is_done(const struct feed_wal *w);
 /* Passes over everything up to the first record that is not visible yet, without delivering it: the
  * caller sweeps. *to: that place. */
 bool feed_wal_skip(struct feed_wal *w, struct journal_position *to, struct err *e);
+/* When the oldest change that is read and not handed over was committed, by clock_mono_us; 0: there
+ * is none. */
+int64_t feed_wal_oldest(const struct feed_wal *w);
 /* How many records wait until their transactions are visible. */
 size_t feed_wal_held(const struct feed_wal *w);

@@ -220,6 +220,8 @@ bool coordinator_round(struct coordinator *c, bool *moved, struct err *e)
             continue;
         b->just_loaded = c->just_loaded;
         b->skip_unchanged |= c->just_loaded;
+        if (c->just_loaded) /* the load may have delivered its changes long ago */
+            b->changed = (struct change_times){0};
         queue_put(c->flow->queue, i, b);
         *moved = true;
     }

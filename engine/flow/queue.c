@@ -20,6 +20,7 @@
 struct slot {
     struct batch *batch; /* owned while waiting */
     bool acked;
+    int64_t oldest_us; /* of the batch's changes; 0: it has none */
     struct checkpoint done;
 };
 
@@ -207,6 +208,7 @@ void queue_put(struct queue *q, size_t lane, struct batch *b)
     struct slot *slot = slot_of(l, b->seq);
     assert(!slot->batch && !slot->acked);
     slot->batch = b;
+    slot->oldest_us = b->changed.oldest_us;
     pthread_cond_broadcast(&q->work);
     unlock(q);
 }
@@ -271,6 +273,28 @@ struct rejections queue_rejections(struct queue *q)
     q->rejections = (struct rejections){0};
     unlock(q);
     return reports;
+}
+
+static void add_load(struct lane *l, struct queue_load *load)
+{
+    for (uint64_t seq = l->low; seq < l->next_put; seq++) {
+        const struct slot *slot = slot_of(l, seq);
+        if (slot->acked)
+            continue;
+        load->batches++;
+        if (slot->oldest_us && (!load->oldest_us || slot->oldest_us < load->oldest_us))
+            load->oldest_us = slot->oldest_us;
+    }
+}
+
+struct queue_load queue_load(struct queue *q)
+{
+    struct queue_load load = {0};
+    lock(q);
+    for (size_t i = 0; i < q->n_lanes; i++)
+        add_load(&q->lanes[i], &load);
+    unlock(q);
+    return load;
 }
 
 /* The next waiting batch, of the lanes in turn; NULL: none. */

@@ -47,6 +47,12 @@ bool queue_low_water(struct queue *q, size_t lane, struct checkpoint *done);
 /* What the batches acknowledged since the last call reported; owned by the caller. */
 struct rejections queue_rejections(struct queue *q);
 
+struct queue_load {
+    size_t batches;    /* that are not acknowledged */
+    int64_t oldest_us; /* of their changes, see struct change_times; 0: none */
+};
+struct queue_load queue_load(struct queue *q); /* any thread */
+
 /* ---- the workers' side ---- */
 
 struct batch *queue_get(struct queue *q); /* waits; owned; NULL: there is no more work */

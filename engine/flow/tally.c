@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/keyset.h"
+#include "flow/ledger.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -12,6 +13,7 @@ enum { MAX_BYTES = 64 << 20 }; /* of each set of keys; max_rejected ends a run l
 struct tally {
     pthread_mutex_t mutex;
     struct counts counts;
+    struct ledger *ledger;                        /* borrowed; NULL: none */
     struct keyset *rejected, *rejected_in_window; /* owned; made at the first key */
     uint64_t n_rejected_in_window;                /* of those keys, and of rows without one */
     char repeated[200];                           /* a key, cut where it is long; "": none */
@@ -38,10 +40,35 @@ void tally_free(struct tally *t)
     free(t);
 }
 
+void tally_enter_in(struct tally *t, struct ledger *l)
+{
+    t->ledger = l;
+}
+
+void tally_carry(struct tally *t, const struct counts *sums)
+{
+    pthread_mutex_lock(&t->mutex);
+    counts_add(&t->counts, sums);
+    pthread_mutex_unlock(&t->mutex);
+}
+
+static void count(struct tally *t, const struct counts *delta)
+{
+    counts_add(&t->counts, delta);
+    if (t->ledger)
+        ledger_count(t->ledger, delta, ledger_now());
+}
+
+void tally_deliver(struct tally *t, const struct change_times *changed, size_t n)
+{
+    if (t->ledger)
+        ledger_deliver(t->ledger, changed, n, ledger_now());
+}
+
 void tally_add(struct tally *t, const struct counts *delta)
 {
     pthread_mutex_lock(&t->mutex);
-    counts_add(&t->counts, delta);
+    count(t, delta);
     t->n_rejected_in_window += delta->rejected;
     pthread_mutex_unlock(&t->mutex);
 }
@@ -71,7 +98,8 @@ static bool add_new(struct keyset **set, const char *key)
 bool tally_reject(struct tally *t, const char *key)
 {
     pthread_mutex_lock(&t->mutex);
-    t->counts.rejected += add_new(&t->rejected, key);
+    if (add_new(&t->rejected, key))
+        count(t, &(struct counts){.rejected = 1});
     bool is_new = add_new(&t->rejected_in_window, key);
     t->n_rejected_in_window += is_new;
     pthread_mutex_unlock(&t->mutex);

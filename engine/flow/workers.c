@@ -8,6 +8,7 @@
 #include "flow/errand.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
+#include "flow/tally.h"
 #include "flow/throttle.h"
 #include "flow/worker.h"
 #include "flow/worker_parts.h"
@@ -62,7 +63,10 @@ static void finish(struct worker *w, bool ok)
 {
     struct queue *queue = w->flow->queue;
     struct errand *x = w->batch->errand;
-    if (ok && !queue_ended(queue))
+    bool done = ok && !queue_ended(queue);
+    if (done)
+        tally_deliver(w->flow->tally, &w->batch->changed, w->batch->n);
+    if (done)
         queue_ack(queue, w->batch);
     else
         batch_free(w->batch);

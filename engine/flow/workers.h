@@ -1,7 +1,7 @@
 /* workers: the threads that take batches from the queue: keys to rows to documents to bulk
  * requests, acknowledged.
  *
- * Uses     worker, worker_parts, queue, throttle, watchdog, witness, alike.
+ * Uses     worker, worker_parts, queue, tally, throttle, watchdog, witness, alike.
  * Threads  each worker is one, with its own lua_State, PostgreSQL connection and HTTP connection.
  *          They share the flow, the throttle, and what is read-only.
  * Promise  a batch is acknowledged only when each of its keys is indexed, deleted, superseded, or

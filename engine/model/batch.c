@@ -25,6 +25,15 @@ struct batch *batch_range(const char *from, const char *to)
     return b;
 }
 
+void change_times_add(struct change_times *t, int64_t us)
+{
+    us = us ? us : -1; /* a microsecond before the machine was started */
+    if (!t->oldest_us || us < t->oldest_us)
+        t->oldest_us = us;
+    if (!t->newest_us || us > t->newest_us)
+        t->newest_us = us;
+}
+
 bool batch_add_key(struct batch *b, const char *key)
 {
     bool full = (b->n & (b->n - 1)) == 0; /* room is made in powers of two */

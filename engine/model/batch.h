@@ -29,6 +29,12 @@ void rejections_free(struct rejections *r); /* safe on a zeroed struct; leaves o
 
 struct errand;
 
+/* When changes were committed, by clock_mono_us: by that of this process, or before it began. */
+struct change_times { /* zeroed: of no change */
+    int64_t oldest_us, newest_us;
+};
+void change_times_add(struct change_times *t, int64_t us);
+
 struct batch {
     size_t lane;  /* of the queue; set by queue_put */
     uint64_t seq; /* within the lane, from 0; set by queue_put */
@@ -43,7 +49,8 @@ struct batch {
     int64_t chunk;
     char **keys; /* of a list; it may be empty. Owned, each */
     size_t n;
-    struct errand *errand; /* borrowed: whose it is (flow/errand.h); NULL: the run's own */
+    struct change_times changed; /* of what announced its keys; none: a load, a sweep, a guess */
+    struct errand *errand;       /* borrowed: whose it is (flow/errand.h); NULL: the run's own */
     /* what the state may say once this batch and all before it are acknowledged */
     struct checkpoint done;
     struct rejections rejections; /* the worker's report */

@@ -12,6 +12,7 @@
  *     run_state                 the state: opened, bound to the script, whether it is enough
  *     run_meta, run_index       the index: whose it is, whether it exists, fits, is still the same
  *     run_guard, run_warn       how much may be deleted; what a run warns of
+ *     run_vitals                what a run notes of itself
  *     run_workers               the queue and the workers, started and stopped
  *     run_capture               capture from the write-ahead log: slot, journal and feeds
  *     run_open                  opens and closes all of that
@@ -111,6 +112,10 @@ struct run {
         int64_t since_us; /* clock_mono_us */
         int n;
     } restarts, capture_failures; /* of run_alter and run_capture, within a minute */
+    struct {
+        uint64_t letters; /* of deadletters_changes, at that look */
+        int64_t letters_us;
+    } noted; /* by run_vitals */
 };
 
 /* Whether only some rows are read, so that the state must not advance. */

@@ -13,6 +13,8 @@
 #include "run/run.h"
 #include "run/run_capture_internal.h"
 #include "run/run_state.h"
+#include "run/run_vitals.h"
+#include "run/vitals.h"
 #include "source/source_capture.h"
 #include "store/journal.h"
 #include "store/quiesce.h"
@@ -123,7 +125,8 @@ void run_close_capture(struct run *r)
 {
     if (!r->capture)
         return;
-    r->work.coordinator.each_round = NULL;
+    r->work.coordinator.each_round = run_note_round;
+    vitals_no_capture(r->vitals);
     if (r->capture->feeding)
         stop_feeding(r);
     capture_close(r->capture, r->user.source.n_tables);
@@ -206,6 +209,19 @@ static bool shorten(struct run *r, int64_t now, struct err *e)
     return set_places(r, to, e) && coordinator_save(&r->work.coordinator, e) && release(r, e);
 }
 
+static bool note_slot(const struct run *r, struct pg *pg, struct err *e)
+{
+    struct source_slot slot = {0};
+    if (!r->vitals)
+        return true;
+    if (!source_capture_find_slot(pg, capture_slot(r), &slot, e))
+        return false;
+    if (slot.status == SOURCE_SLOT_READY)
+        vitals_slot(r->vitals, capture_slot(r), slot.held_bytes > 0 ? (uint64_t)slot.held_bytes : 0,
+                    slot.pid != 0);
+    return true;
+}
+
 /* The publication is completed again if it lacks a table. */
 static bool compare_tables(struct run *r, struct capture_opening *o, struct err *e)
 {
@@ -213,7 +229,8 @@ static bool compare_tables(struct run *r, struct capture_opening *o, struct err 
     return (o->pg = pg_acquire(&r->servers.pool, e)) &&
            capture_compare_signature(o, r->state.data.captured, e) &&
            (!*o->why || (capture_publish(o, e) && capture_compare_signature(o, NULL, e))) &&
-           (text_set(&r->state.data.captured, c->signature) || err_memory(e));
+           (text_set(&r->state.data.captured, c->signature) || err_memory(e)) &&
+           note_slot(r, o->pg, e);
 }
 
 /* A table may have been dropped and made again, and is not in the publication then; or a partition
@@ -287,9 +304,12 @@ static bool tend(void *arg, struct err *e)
     if (wal_receiver_is_outdated(r->capture->receiver, e))
         return false;
     tell_position(r, now);
+    run_note_letters(r);
+    vitals_backlog(r->vitals, feed_wal_oldest(r->capture->feeds));
     if (now - r->capture->tended_us < TEND_US)
         return true;
     r->capture->tended_us = now;
+    vitals_journal(r->vitals, journal_bytes(r->capture->journal));
     return release(r, e) && shorten(r, now, e) && check_tables(r, now, e);
 }
 

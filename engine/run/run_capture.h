@@ -1,7 +1,8 @@
 /* run_capture: capture from the write-ahead log: the publication, the slot, the journal, and the
  * thread between them, as long as a run needs them.
  *
- * Uses     run, run_state, source_capture, wal_receiver, wal_keys, feed_wal, journal, quiesce.
+ * Uses     run, run_state, run_vitals, vitals, source_capture, wal_receiver, wal_keys, feed_wal,
+ *          journal, quiesce.
  * Threads  the main thread; wal_receiver is one of its own.
  * Promise  the slot is there before the first row is read, and its changes are received while a
  *          load is under way. What the log cannot tell any more, a sweep finds: whenever this

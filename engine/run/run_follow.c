@@ -16,6 +16,7 @@
 #include "run/run_meta.h"
 #include "run/run_reload.h"
 #include "run/run_state.h"
+#include "run/run_vitals.h"
 #include "run/run_warn.h"
 #include "run/sweep_due.h"
 #include "run/vitals.h"
@@ -63,6 +64,13 @@ static void warn_regularly(struct following *f, int64_t now)
     run_warn_repeated(f->run);
     if (report)
         run_warn_horizon(&f->run->user, report);
+}
+
+static void note_report(const struct following *f)
+{
+    const struct source_report *report = run_feeds_report(&f->feeds);
+    if (report)
+        run_note_report(f->run, report);
 }
 
 /* ---- sweeping ---- */
@@ -304,6 +312,7 @@ static bool take_round(struct following *f, struct err *e)
         !coordinator_round(&r->work.coordinator, &moved, e))
         return false;
     warn_regularly(f, now);
+    note_report(f);
     if (!moved)
         queue_wait(r->work.flow.queue, wait_ms(f));
     return true;

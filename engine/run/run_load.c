@@ -128,8 +128,12 @@ static bool check_fields(struct run *r, struct err *e)
 /* why: NULL: a load that was interrupted goes on. */
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
-    if (!(why ? begin_load(r, why, e) : resume_load(r, e)) || !drain_snapshot(r, e))
+    if (!(why ? begin_load(r, why, e) : resume_load(r, e)))
         return false;
+    vitals_load(r->vitals, r->work.progress.expected);
+    if (!drain_snapshot(r, e))
+        return false;
+    vitals_loaded(r->vitals);
     run_state_end_load(&r->state);
     /* the changes until then were mostly loaded, and must not be counted twice */
     r->work.coordinator.just_loaded = true;

@@ -4,7 +4,6 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "es/es.h"
-#include "es/es_url.h"
 #include "feed/chunk_size.h"
 #include "flow/flow.h"
 #include "index/index.h"
@@ -14,59 +13,20 @@
 #include "run/run_capture_open.h"
 #include "run/run_index.h"
 #include "run/run_state.h"
-#include "run/vitals.h"
+#include "run/run_vitals.h"
 #include "store/deadletter.h"
 #include "store/state_file.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { SOON_MS = 1000 };
-
-/* "127.0.0.1:5432/movies", of the label "'movies' at 127.0.0.1:5432"; other labels stay. */
-static void describe_database(const char *label, char *out, size_t size)
-{
-    const char *at = *label == '\'' ? strstr(label, "' at ") : NULL;
-    if (at && !strchr(at + 5, ' '))
-        snprintf(out, size, "%s/%.*s", at + 5, (int)(at - label - 1), label + 1);
-    else
-        snprintf(out, size, "%s", label);
-}
-
-/* Where dead letters are kept; a path that would be cut is of no use. */
-static void describe_dead_letters(const struct run *r, char *out, size_t size)
-{
-    const char *own = r->options.dead_letters;
-    char *path =
-        own || r->options.dry_run ? NULL : deadletters_default_path(r->user.pipeline.state);
-    const char *shown = own ? own : path ? path : "";
-    if (strlen(shown) < size)
-        snprintf(out, size, "%s", shown);
-    free(path);
-}
-
-static void describe(const struct run *r)
-{
-    const struct pipeline *p = &r->user.pipeline;
-    struct vitals_about about = {.from_log = p->source.wal};
-    snprintf(about.name, sizeof about.name, "%s", p->name);
-    snprintf(about.script, sizeof about.script, "%s", p->script);
-    snprintf(about.index, sizeof about.index, "%s", p->sink.index ? p->sink.index : "");
-    describe_database(r->servers.pg.label, about.database, sizeof about.database);
-    for (size_t i = 0, n = 0; i < r->servers.search.n_urls && n < sizeof about.search; i++)
-        n += (size_t)snprintf(about.search + n, sizeof about.search - n, "%s%s", i ? ", " : "",
-                              r->servers.search.urls[i].text);
-    describe_dead_letters(r, about.dead_letters, sizeof about.dead_letters);
-    vitals_describe(r->vitals, &about);
-}
 
 static bool open_servers(struct run *r, struct err *e)
 {
     if (!run_open_servers(&r->servers, &r->user.pipeline, r->options.dry_run, e))
         return false;
-    describe(r);
+    run_note_script(r);
     return true;
 }
 
@@ -134,6 +94,7 @@ void run_close(struct run *r)
 {
     assert(!r->work.workers); /* they use what is freed here */
     coordinator_free(&r->work.coordinator);
+    run_note_no_flow(r);
     flow_close(&r->work.flow);
     chunk_size_free(r->work.chunk);
     run_close_script(&r->user); /* before the servers: it may hold a connection */

@@ -1,6 +1,6 @@
 /* run_open: opens and closes a run: the script, both servers, the state, the index.
  *
- * Uses     run, run_script, run_state, run_index, vitals, pg, es, source.
+ * Uses     run, run_script, run_state, run_index, run_vitals, pg, es, source.
  * Threads  one, the main thread; the workers have ended before run_close.
  */
 #pragma once

@@ -10,6 +10,7 @@
 #include "run/run_guard.h"
 #include "run/run_index.h"
 #include "run/run_state.h"
+#include "run/run_vitals.h"
 #include "run/run_workers.h"
 
 #include <string.h>
@@ -80,6 +81,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
     run_stop_workers(r);
     coordinator_free(&r->work.coordinator);
     struct counts sums = tally_counts(r->work.flow.tally);
+    run_note_no_flow(r);
     flow_close(&r->work.flow);
     chunk_size_free(r->work.chunk);
     r->work.chunk = NULL;
@@ -94,7 +96,7 @@ bool run_restart(struct run *r, struct run_script *fresh, struct err *e)
         !run_start_workers(r, e) || !run_patiently(r, run_open_capture, e) ||
         !run_bind_capture(r, e) || !run_patiently(r, run_guard, e))
         return false;
-    tally_add(r->work.flow.tally, &sums);
+    tally_carry(r->work.flow.tally, &sums);
     coordinator_begin_window(&r->work.coordinator);
     script_serve(r->user.script, &(struct sandbox_services){&r->servers.pool, r->servers.es,
                                                             r->user.pipeline.state});

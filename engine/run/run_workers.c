@@ -8,6 +8,7 @@
 #include "flow/workers.h"
 #include "run/run.h"
 #include "run/run_state.h"
+#include "run/run_vitals.h"
 #include "store/deadletter.h"
 
 #include <assert.h>
@@ -96,6 +97,7 @@ bool run_start_workers(struct run *r, struct err *e)
     bool bulk = r->options.format && strcmp(r->options.format, "bulk") == 0;
     if (!open_flow(r, workers, e) || !make_chunk(r, workers, e))
         return false;
+    run_note_flow(r);
     load_dead_keys(r->work.flow.dead, r->state.dead);
     r->work.coordinator = (struct coordinator){
         .flow = &r->work.flow,
@@ -104,6 +106,8 @@ bool run_start_workers(struct run *r, struct err *e)
         .data = &r->state.data,
         .dead = r->state.dead,
         .progress = &r->work.progress,
+        .each_round = run_note_round,
+        .arg = r,
         .give_up_after = r->servers.give_up_after,
     };
     struct worker_config config = {

@@ -3,7 +3,9 @@
 #include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "base/witness.h"
+#include "flow/queue.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -11,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const double vitals_bounds[VITALS_BUCKETS - 1] = {0.1, 0.25, 0.5, 1,   2.5, 5,   10,
-                                                  30,  60,   120, 300, 900, 3600};
+const double *const vitals_bounds = ledger_bounds;
 
 struct vitals {
     pthread_mutex_t mutex;
@@ -22,10 +23,16 @@ struct vitals {
     enum vitals_phase phase;       /* while nothing waits */
     size_t waiting;                /* threads */
     bool away;                     /* a server is, though no thread waits for it */
+    struct queue *queue;           /* borrowed; NULL: no run is under way */
+    int64_t oldest_us;             /* while there is none: of what was in it; 0: none */
+    int64_t backlog_us;            /* of what is not in it yet; 0: none */
+    uint64_t load_base;            /* documents that were done before the load */
+    int64_t load_began_us;         /* clock_mono_us */
     int64_t retry_at_us;           /* clock_mono_us; 0: no try is due */
     int64_t horizon_us;            /* since 1970; 0: none */
     bool loaded;                   /* by the run that is under way */
     struct witness witness;
+    struct ledger ledger;
 };
 
 struct vitals_list {
@@ -53,15 +60,9 @@ static void unlock(struct vitals *v)
     pthread_mutex_unlock(&v->mutex);
 }
 
-/* Cut within a character, a text would not be valid UTF-8. */
 static void set_text(char *to, size_t size, const char *from)
 {
-    size_t n = strlen(from);
-    if (n >= size)
-        for (n = size - 1; n > 0 && ((unsigned char)from[n] & 0xC0) == 0x80;)
-            n--;
-    memcpy(to, from, n);
-    to[n] = '\0';
+    text_cut(to, size, from, strlen(from));
 }
 
 /* ---- its phase ---- */
@@ -99,6 +100,7 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
         return;
     v->phase = phase;
     v->loaded = phase == VITALS_FOLLOWING || phase == VITALS_SWEEPING;
+    v->shown.loading = false;
     if (phase >= VITALS_WAITING) {
         v->away = false;
         set_reason(v, reason, retry_ms * 1000);
@@ -184,7 +186,53 @@ const struct witness *vitals_witness(struct vitals *v)
     return v ? &v->witness : NULL;
 }
 
+struct ledger *vitals_ledger(struct vitals *v)
+{
+    return v ? &v->ledger : NULL;
+}
+
 /* ---- what happens to it ---- */
+
+void vitals_queue(struct vitals *v, struct queue *q)
+{
+    if (!lock(v))
+        return;
+    if (v->queue && !q)
+        v->oldest_us = queue_load(v->queue).oldest_us;
+    v->queue = q;
+    v->backlog_us = 0;
+    unlock(v);
+}
+
+void vitals_backlog(struct vitals *v, int64_t oldest_us)
+{
+    if (!lock(v))
+        return;
+    v->backlog_us = oldest_us;
+    unlock(v);
+}
+
+void vitals_load(struct vitals *v, int64_t expected)
+{
+    struct ledger_view view;
+    if (!v)
+        return;
+    ledger_view(&v->ledger, ledger_now(), &view);
+    lock(v);
+    v->shown.loading = true;
+    v->shown.load_expected = expected > 0 ? (uint64_t)expected : 0;
+    v->load_base = ledger_done(&view.counts);
+    v->load_began_us = clock_mono_us();
+    unlock(v);
+}
+
+void vitals_loaded(struct vitals *v)
+{
+    if (!lock(v))
+        return;
+    v->shown.loading = false;
+    unlock(v);
+}
 
 void vitals_failed(struct vitals *v)
 {
@@ -231,28 +279,14 @@ void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by)
     unlock(v);
 }
 
-void vitals_dead_letters(struct vitals *v, size_t count)
+void vitals_dead_letters(struct vitals *v, size_t count, const struct vitals_letter *letters,
+                         size_t n)
 {
     if (!lock(v))
         return;
     v->shown.dead_letters = count;
-    unlock(v);
-}
-
-void vitals_dead_letter(struct vitals *v, const char *key, const char *reason)
-{
-    if (!lock(v))
-        return;
-    struct vitals_snapshot *s = &v->shown;
-    struct vitals_letter *first = &s->letters[0];
-    size_t i = 0;
-    while (i < s->n_letters && strncmp(s->letters[i].key, key, VITALS_NAME - 1) != 0)
-        i++;
-    if (i == s->n_letters && s->n_letters < VITALS_LETTERS)
-        s->n_letters++;
-    move_back(s->letters, sizeof *first, i < VITALS_LETTERS ? i : VITALS_LETTERS - 1);
-    set_text(first->key, sizeof first->key, key);
-    set_text(first->reason, sizeof first->reason, reason);
+    v->shown.n_letters = n;
+    memcpy(v->shown.letters, letters, n * sizeof *letters);
     unlock(v);
 }
 
@@ -270,13 +304,19 @@ void vitals_swept(struct vitals *v, int64_t at_us)
 static void init(struct vitals *v)
 {
     pthread_mutex_init(&v->mutex, NULL);
+    ledger_init(&v->ledger, ledger_now());
     v->shown.phase_since_us = clock_wall_us();
-    v->shown.lag_seconds = -1;
     v->witness = (struct witness){.line = note_line,
                                   .wait = note_wait,
                                   .resume = note_resumed,
                                   .answer = note_answer,
                                   .arg = v};
+}
+
+static void end(struct vitals *v)
+{
+    pthread_mutex_destroy(&v->mutex);
+    ledger_destroy(&v->ledger);
 }
 
 struct vitals_list *vitals_list_new(size_t n, struct err *e)
@@ -296,7 +336,7 @@ struct vitals_list *vitals_list_new(size_t n, struct err *e)
 void vitals_list_free(struct vitals_list *l)
 {
     for (size_t i = 0; l && i < l->n; i++)
-        pthread_mutex_destroy(&l->all[i].mutex);
+        end(&l->all[i]);
     free(l);
 }
 
@@ -336,15 +376,61 @@ static void sort_requests(struct vitals_snapshot *s)
     qsort(s->requests, n, sizeof *s->requests, compare_statuses);
 }
 
+/* The mutex of the vitals is held while the queue's and the ledger's are taken; never the other
+ * way. */
+static void show_queue(const struct vitals *v, int64_t now_us, struct vitals_snapshot *out)
+{
+    struct queue_load load = {.oldest_us = v->oldest_us};
+    if (v->queue)
+        load = queue_load(v->queue);
+    int64_t oldest = load.oldest_us;
+    if (v->backlog_us && (!oldest || v->backlog_us < oldest))
+        oldest = v->backlog_us;
+    out->queued_batches = load.batches;
+    out->oldest_waiting_seconds = oldest ? seconds(now_us - oldest) : 0;
+}
+
+static void show_ledger(const struct ledger_view *view, struct vitals_snapshot *out)
+{
+    out->counts = view->counts;
+    out->documents_per_second = view->documents_per_second;
+    out->lag_seconds = view->delays.last_us < 0 ? -1 : seconds(view->delays.last_us);
+    memcpy(out->delays, view->delays.buckets, sizeof out->delays);
+    out->delays_sum = view->delays.sum_s;
+    out->n_minutes = view->n_minutes;
+    for (size_t i = 0; i < view->n_minutes; i++) {
+        const struct ledger_minute *m = &view->minutes[i];
+        out->minutes[i] =
+            (struct vitals_minute){.time_s = m->minute * 60,
+                                   .documents = m->documents,
+                                   .rejected = m->rejected,
+                                   .lag_seconds = m->delay_us < 0 ? -1 : seconds(m->delay_us)};
+    }
+}
+
+static void show_load(const struct vitals *v, int64_t now_us, struct vitals_snapshot *out)
+{
+    uint64_t done = ledger_done(&out->counts) - v->load_base;
+    out->load_documents = done;
+    out->load_seconds_left = -1;
+    if (done > 0 && done <= out->load_expected)
+        out->load_seconds_left =
+            seconds(now_us - v->load_began_us) * (double)(out->load_expected - done) / (double)done;
+}
+
 void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out)
 {
-    pthread_mutex_lock(&v->mutex);
+    struct ledger_time now = ledger_now();
+    struct ledger_view view;
+    ledger_view(&v->ledger, now, &view);
+    lock(v);
     *out = v->shown;
-    out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - clock_mono_us()) : -1;
-    out->horizon_seconds = v->horizon_us ? seconds(clock_wall_us() - v->horizon_us) : -1;
-    out->ready = v->loaded && v->shown.phase != VITALS_FAILING;
-    out->loading = v->shown.phase == VITALS_LOADING;
-    out->load_seconds_left = -1;
-    pthread_mutex_unlock(&v->mutex);
+    out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - now.mono_us) : -1;
+    out->horizon_seconds = v->horizon_us ? seconds(now.wall_us - v->horizon_us) : -1;
+    out->ready = v->loaded;
+    show_queue(v, now.mono_us, out);
+    show_ledger(&view, out);
+    show_load(v, now.mono_us, out);
+    unlock(v);
     sort_requests(out);
 }

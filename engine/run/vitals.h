@@ -1,7 +1,7 @@
 /* vitals: what one pipeline of the process shows of itself: its phase, its counts, its lag, its
  * last errors.
  *
- * Uses     counts, alike, witness, clock, err.
+ * Uses     ledger, queue, counts, alike, witness, clock, err.
  * Threads  any: a pipeline's threads write, a listener's reads. One mutex for each pipeline, held
  *          for a copy at most.
  * Promise  nobody waits here, and nothing is asked of a server: all of it is noted where it
@@ -19,6 +19,7 @@
  * Wherever a struct vitals is taken, NULL is fine: then nothing is noted.
  */
 #pragma once
+#include "flow/ledger.h"
 #include "model/counts.h"
 
 #include <stdbool.h>
@@ -26,6 +27,7 @@
 #include <stdint.h>
 
 struct err;
+struct queue;
 struct vitals;
 struct witness;
 struct vitals_list;
@@ -43,17 +45,17 @@ enum vitals_phase {
 const char *vitals_phase_name(enum vitals_phase phase); /* "starting", ... */
 
 enum {
-    VITALS_TEXT = 256,   /* bytes of a text; a longer one is cut */
-    VITALS_NAME = 128,   /* of a name, or a key */
-    VITALS_ERRORS = 10,  /* the last ones that are kept */
-    VITALS_LETTERS = 5,  /* likewise: dead letters */
-    VITALS_MINUTES = 60, /* of history */
+    VITALS_TEXT = 256,  /* bytes of a text; a longer one is cut */
+    VITALS_NAME = 128,  /* of a name, or a key */
+    VITALS_ERRORS = 10, /* the last ones that are kept */
+    VITALS_LETTERS = 5, /* likewise: dead letters */
+    VITALS_MINUTES = LEDGER_MINUTES,
     VITALS_STATUSES = 16,
-    VITALS_BUCKETS = 14, /* of delays */
+    VITALS_BUCKETS = LEDGER_BUCKETS,
 };
 
 /* The upper bounds of the buckets of delays, in seconds; the last one has none. */
-extern const double vitals_bounds[VITALS_BUCKETS - 1];
+extern const double *const vitals_bounds;
 
 struct vitals_requests { /* to the search server */
     int status;          /* of HTTP; 0: no answer came */
@@ -71,9 +73,9 @@ struct vitals_letter {
 };
 
 struct vitals_minute {
-    int64_t time_s;     /* when the minute began */
+    int64_t time_s;     /* when the minute began; the last one is not over */
     uint64_t documents; /* indexed and deleted */
-    uint64_t rejected;  /* likewise */
+    uint64_t rejected;
     double lag_seconds; /* the longest one; negative: no change was acknowledged */
 };
 
@@ -136,6 +138,17 @@ void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out);
 /* What the pipeline's threads log, wait for and get as answers is noted by it. Borrowed; NULL: of
  * NULL. */
 const struct witness *vitals_witness(struct vitals *v);
+/* Where the pipeline's documents are counted. Borrowed; NULL: of NULL. */
+struct ledger *vitals_ledger(struct vitals *v);
+/* The run's queue, borrowed until it is another one, or NULL: then the age of what waits in it is
+ * kept, since a run that is tried again reads it again. */
+void vitals_queue(struct vitals *v, struct queue *q);
+/* What is known, but not yet in the queue: when its oldest change was committed, by clock_mono_us;
+ * 0: there is none. */
+void vitals_backlog(struct vitals *v, int64_t oldest_us);
+/* All rows are being loaded. expected: documents, about; 0: not known. */
+void vitals_load(struct vitals *v, int64_t expected);
+void vitals_loaded(struct vitals *v);
 
 /* Copies; at first the script alone is known. */
 void vitals_describe(struct vitals *v, const struct vitals_about *about);
@@ -149,6 +162,7 @@ void vitals_journal(struct vitals *v, uint64_t bytes);
 void vitals_no_capture(struct vitals *v); /* neither slot nor journal, any more */
 /* since_us: when it began, since 1970; 0: nobody holds the pipeline back. */
 void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by);
-void vitals_dead_letters(struct vitals *v, size_t count);
-void vitals_dead_letter(struct vitals *v, const char *key, const char *reason);
+/* letters: the newest first; n: at most VITALS_LETTERS. */
+void vitals_dead_letters(struct vitals *v, size_t count, const struct vitals_letter *letters,
+                         size_t n);
 void vitals_swept(struct vitals *v, int64_t at_us); /* 0: not known: nothing is noted */

@@ -34,10 +34,11 @@ struct deadletters {
     struct keyset *lines; /* key: its line, without the line break */
     /* the lines to append: all lines that the file does not have; unused if `replace` */
     struct buf pending;
-    size_t size;  /* of the file after our last write; 0: there is none */
-    bool replace; /* the file has lines that are out of date */
-    bool lost;    /* an entry could not be kept: nothing may be written any more */
-    bool foreign; /* the file may be another process's: it is read, and no more */
+    size_t size;      /* of the file after our last write; 0: there is none */
+    bool replace;     /* the file has lines that are out of date */
+    bool lost;        /* an entry could not be kept: nothing may be written any more */
+    uint64_t changes; /* 1: none since it was opened */
+    bool foreign;     /* the file may be another process's: it is read, and no more */
 };
 
 /* ---- lines ---- */
@@ -249,6 +250,7 @@ static struct deadletters *new_letters(const char *pipeline)
     struct deadletters *d = calloc(1, sizeof *d);
     if (!d)
         return NULL;
+    d->changes = 1;
     buf_init(&d->pending, MAX_BYTES);
     d->pipeline = valid_text(pipeline, SIZE_MAX);
     d->lines = keyset_new(MAX_BYTES);
@@ -338,6 +340,7 @@ bool deadletters_add(struct deadletters *d, const char *key, const char *reason,
     char *k = valid_text(key, SIZE_MAX), *r = valid_text(reason, MAX_REASON);
     bool ok = k && r ? add(d, k, r, status, e) : err_memory(e);
     d->lost |= !ok;
+    d->changes++;
     free(k);
     free(r);
     return ok;
@@ -349,6 +352,7 @@ void deadletters_clear(struct deadletters *d, const char *key)
         return;
     keyset_remove(d->lines, key);
     d->replace = true;
+    d->changes++;
 }
 
 /* ---- writing ---- */
@@ -450,10 +454,21 @@ size_t deadletters_count(const struct deadletters *d)
     return keyset_count(d->lines);
 }
 
+uint64_t deadletters_changes(const struct deadletters *d)
+{
+    return d->changes;
+}
+
 bool deadletters_next(const struct deadletters *d, size_t *at, const char **key)
 {
     const char *line;
     return keyset_next(d->lines, at, key, &line);
+}
+
+bool deadletters_next_line(const struct deadletters *d, size_t *at, const char **key,
+                           const char **line)
+{
+    return keyset_next(d->lines, at, key, line);
 }
 
 /* ---- moving, and files that are not open ---- */

@@ -22,6 +22,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct err;
 
@@ -47,10 +48,15 @@ bool deadletters_move(struct deadletters *d, const char *to, struct err *e);
 
 const char *deadletters_path(const struct deadletters *d); /* borrowed */
 size_t deadletters_count(const struct deadletters *d);
+/* Differs after a change. */
+uint64_t deadletters_changes(const struct deadletters *d);
 /* The keys, the oldest first: *at begins as 0. False: there are no more. key: borrowed until the
  * next change. The key that was returned may be cleared before the next call; nothing may be
  * added. */
 bool deadletters_next(const struct deadletters *d, size_t *at, const char **key);
+/* The same with the key's entry, as JSON. */
+bool deadletters_next_line(const struct deadletters *d, size_t *at, const char **key,
+                           const char **line);
 
 /* ---- files that are not open ---- */
 

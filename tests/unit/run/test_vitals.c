@@ -15,6 +15,9 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/witness.h"
+#include "flow/ledger.h"
+#include "flow/queue.h"
+#include "model/batch.h"
 #include "run/vitals.h"
 #include "torture.h"
 
@@ -79,8 +82,12 @@ static void nothing_is_noted_of_no_pipeline(void **state)
     vitals_journal(NULL, 1);
     vitals_no_capture(NULL);
     vitals_horizon(NULL, 1, "x");
-    vitals_dead_letters(NULL, 1);
-    vitals_dead_letter(NULL, "1", "x");
+    vitals_dead_letters(NULL, 0, NULL, 0);
+    vitals_queue(NULL, NULL);
+    vitals_backlog(NULL, 1);
+    vitals_load(NULL, 1);
+    vitals_loaded(NULL);
+    assert_null(vitals_ledger(NULL));
     vitals_swept(NULL, 1);
 }
 
@@ -91,7 +98,8 @@ static void at_first_it_starts(void **state)
     assert_string_equal(vitals_phase_name(s.phase), "starting");
     assert_false(s.ready);
     assert_true(s.lag_seconds < 0 && s.horizon_seconds < 0 && s.retry_in_seconds < 0);
-    assert_int_equal(s.n_errors + s.n_letters + s.n_minutes, 0);
+    assert_int_equal(s.n_errors + s.n_letters, 0);
+    assert_int_equal(s.n_minutes, 1);
     assert_false(s.has_slot || s.has_journal || s.loading);
 }
 
@@ -237,19 +245,77 @@ static void a_text_is_cut_between_characters(void **state)
     }
 }
 
-static void a_key_that_is_rejected_again_is_one_letter(void **state)
+static void dead_letters_are_copied(void **state)
 {
     (void)state;
-    static const char *const keys[] = {"1", "2", "1", "3", "4", "5", "6"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        vitals_dead_letter(v, keys[i], i == 2 ? "again" : "once");
-    vitals_dead_letters(v, 6);
+    struct vitals_letter letters[] = {{"7", "no number"}, {"3", "no date"}};
+    vitals_dead_letters(v, 40, letters, 2);
+    memset(letters, 'x', sizeof letters);
     vitals_snapshot(v, &s);
-    assert_int_equal(s.dead_letters, 6);
-    assert_int_equal(s.n_letters, VITALS_LETTERS);
-    assert_string_equal(s.letters[0].key, "6");
-    assert_string_equal(s.letters[4].key, "1");
-    assert_string_equal(s.letters[4].reason, "again");
+    assert_int_equal(s.dead_letters, 40);
+    assert_int_equal(s.n_letters, 2);
+    assert_string_equal(s.letters[0].key, "7");
+    assert_string_equal(s.letters[1].reason, "no date");
+}
+
+static void what_waits_is_as_old_as_its_oldest_change(void **state)
+{
+    (void)state;
+    struct err e;
+    struct queue *q = queue_new(&(size_t){4}, 1, &e);
+    int64_t ages_s[] = {3, 9, 0}; /* 0: of no change */
+    vitals_queue(v, q);
+    for (size_t i = 0; i < 3; i++) {
+        struct batch *b = batch_new();
+        if (ages_s[i])
+            change_times_add(&b->changed, clock_mono_us() - ages_s[i] * 1000000);
+        queue_put(q, 0, b);
+    }
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.queued_batches, 3);
+    assert_true(s.oldest_waiting_seconds >= 9);
+    struct batch *first = queue_get(q), *second = queue_get(q);
+    queue_ack(q, second);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.queued_batches, 2);
+    assert_true(s.oldest_waiting_seconds >= 3 && s.oldest_waiting_seconds < 9);
+    vitals_backlog(v, clock_mono_us() - 20 * 1000000);
+    vitals_snapshot(v, &s);
+    assert_true(s.oldest_waiting_seconds >= 20);
+    vitals_backlog(v, 0);
+    vitals_queue(v, NULL); /* the run has failed: the change waits for the next one */
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.queued_batches, 0);
+    assert_true(s.oldest_waiting_seconds >= 3);
+    queue_ack(q, first);
+    vitals_queue(v, q);
+    vitals_snapshot(v, &s);
+    assert_true(s.oldest_waiting_seconds == 0);
+    vitals_queue(v, NULL);
+    queue_free(q);
+}
+
+static void a_load_tells_how_long_it_takes(void **state)
+{
+    (void)state;
+    ledger_count(vitals_ledger(v), &(struct counts){.indexed = 1000}, ledger_now());
+    vitals_phase(v, VITALS_LOADING, NULL, -1);
+    vitals_load(v, 400);
+    vitals_snapshot(v, &s);
+    assert_true(s.loading && s.load_seconds_left < 0);
+    assert_int_equal(s.load_documents, 0);
+    ledger_count(vitals_ledger(v), &(struct counts){.indexed = 90, .unchanged = 10}, ledger_now());
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.load_documents, 100);
+    assert_int_equal(s.load_expected, 400);
+    assert_true(s.load_seconds_left >= 0);
+    assert_int_equal(s.counts.indexed, 1090);
+    ledger_count(vitals_ledger(v), &(struct counts){.indexed = 301}, ledger_now());
+    vitals_snapshot(v, &s);
+    assert_true(s.load_seconds_left < 0); /* more than were expected */
+    vitals_loaded(v);
+    vitals_snapshot(v, &s);
+    assert_false(s.loading);
 }
 
 static void capture_and_horizon_come_and_go(void **state)
@@ -311,7 +377,9 @@ int main(void)
         TEST(lines_that_are_alike_take_one_place),
         TEST(the_last_ten_lines_are_kept),
         TEST(a_text_is_cut_between_characters),
-        TEST(a_key_that_is_rejected_again_is_one_letter),
+        TEST(dead_letters_are_copied),
+        TEST(what_waits_is_as_old_as_its_oldest_change),
+        TEST(a_load_tells_how_long_it_takes),
         TEST(capture_and_horizon_come_and_go),
         TEST(a_reader_gets_whole_lines),
     };
