@@ -3,12 +3,15 @@ import json
 import os
 import re
 import shlex
+import socket
 
 import pytest
 
+import films
 import page_states
 from browser import PROGRAM, Browser
 from page_states import HOSTILE, STATES, pipeline
+from tools import free_port, wait_until
 
 pytestmark = [pytest.mark.skipif(not PROGRAM, reason="no Chromium here (vendor/install browser)"),
               pytest.mark.xdist_group("browser")]  # fmt: skip
@@ -296,6 +299,12 @@ def test_each_state_fits_a_phone_and_is_readable(see, state, dark):
     page.picture(os.path.join(page_states.ROOT, "build", "page", f"{state}{'-dark' if dark else ''}.png"))
 
 
+def test_pale_text_would_be_noticed(see):
+    page = see("following")
+    page.run("document.documentElement.style.setProperty('--soft', '#999')")
+    assert {text.split(":")[1].strip() for text in page.run(PALE)} >= {"Documents per second", "0", "Slot"}
+
+
 def test_dark_is_dark(see):
     def panel(dark):
         return page.run("getComputedStyle(document.querySelector('.card')).backgroundColor") if page.look(dark=dark) is None else None
@@ -336,3 +345,82 @@ def test_it_does_not_ask_while_it_is_hidden_or_paused(see, process):
 
 def test_the_page_is_small(process):
     assert len(page_states.page()) < 40 * 1024
+
+
+# The engine itself
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def watch(browser, engine):
+    """Starts the engine, and opens its page: (running, page)."""
+    pages = []
+
+    def start(*words, **options):
+        port = free_port()
+        running = engine.start(*words, "--listen", f"127.0.0.1:{port}", **options)
+        url = f"http://127.0.0.1:{port}/"
+        wait_until(lambda: listens(port))
+        page = browser.open(url)
+        pages.append((page, url))
+        return running, page
+
+    yield start
+    for page, url in pages:
+        assert all(asked.startswith((url, "data:")) for asked in page.requests), page.requests
+        assert [c for c in page.complaints if "ERR_CONNECTION_REFUSED" not in c] == []  # of those that ended
+        page.close()
+
+
+def test_the_engine_shows_what_it_does(pg, search_one, script, watch, engine):
+    films.table(pg)
+    strict = 'mappings = { dynamic = "strict", properties = { n = { type = "integer" } } },'
+    path = script(films.plain(document="return { n = tonumber(row.v) or row.v == 'odd' and row.v or 0 }", sink=strict))
+    running, page = watch(path, "--follow")
+    page.until("document.getElementById('sentence').textContent.startsWith('All is well') && document.querySelector('.pill').textContent === 'Following'")
+    assert sentence(page) == "All is well: “films” is in sync with its database."
+    assert page.headers[page.run("location.href")]["content-security-policy"] == page_states.policy(page_states.page())
+    wait_until(lambda: terms(page)["Indexed"] == "20")
+    shown = terms(page)
+    assert (shown["Rejected"], shown["Script"], shown["Failed runs"]) == ("0", path, "0")
+    assert page.text(".route").split("\n")[0::3] == [f"127.0.0.1:{pg.port}/{pg.name}", "t"] and search_one.url in page.text(".route")
+    assert page.texts("figcaption span")[0].endswith("20 in all")
+    pg.execute("UPDATE t SET v = 'odd', modified = clock_timestamp() WHERE id = 3")
+    page.until("document.getElementById('sentence').textContent.endsWith('has 1 dead letter.')")
+    assert page.texts("ol[data-f=letters] li")[0].startswith("3\n") and "failed to parse" in page.text("ol[data-f=letters] li")
+    assert shlex.split(page.text(".command code")) == ["etl-engine", path, "--keys-from", f"{engine.state}.rejected"]
+    page.picture(os.path.join(page_states.ROOT, "build", "page", "engine.png"))
+    assert running.stop().returncode == 143
+    page.until("document.body.classList.contains('gone')")
+    assert sentence(page).startswith("The engine has not answered since") and "no connection" in page.text("#explanation")
+
+
+def test_the_engine_shows_which_one_fails(pg, search_one, script, watch, engine):
+    for name in ("one", "two"):
+        pg.execute(f"CREATE TABLE {name} (id int PRIMARY KEY, v text, modified timestamptz DEFAULT clock_timestamp())")
+    paths = [script(films.plain(table=name, index=name).replace('name = "films"', f'name = "{name}"').replace("FILE_PATH_STATE", f"STATE_{name}"),
+                    f"{name}.lua") for name in ("one", "two")]  # fmt: skip
+    _, page = watch(*paths, "--follow", env={f"STATE_{name}": f"{engine.state}.{name}" for name in ("one", "two")})
+    page.until("document.getElementById('sentence').textContent.includes('all 2 pipelines are in sync')")
+    pg.execute("DROP TABLE two")
+    page.until("document.getElementById('sentence').textContent.includes('is failing')")
+    assert sentence(page) == "“two” is failing; the other pipeline is well."
+    assert page.texts("h2") == ["two", "one"] and "two" in page.text(".notes li")
+    page.until("document.querySelector('ol[data-f=messages] li') !== null")
+    pg.execute("CREATE TABLE two (id int PRIMARY KEY, v text, modified timestamptz DEFAULT clock_timestamp())")
+    page.until("document.getElementById('sentence').textContent.includes('all 2 pipelines are in sync')", timeout=90)
+
+
+def test_the_engine_shows_a_load_under_way(pg, search_one, script, watch):
+    films.table(pg, rows=4000)
+    pg.execute("ANALYZE t")  # of what it knows, the engine says how much is left
+    slow = "id, v, (SELECT 1 FROM pg_sleep(0.005 + 0 * id)) AS waited"
+    _, page = watch(script(films.plain(columns=slow)), "--follow")
+    page.until("/^[1-9]/.test(document.querySelector('.load:not([hidden]) p')?.innerText)")
+    assert sentence(page) == "All is well: “films” is being loaded."
+    assert re.match(r"\d+ %\n[\d,]+ of about [\d,]+ documents", page.text(".load p"))
+    page.picture(os.path.join(page_states.ROOT, "build", "page", "engine-loading.png"))
