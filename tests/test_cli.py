@@ -349,7 +349,7 @@ def test_a_terminal_shows_progress_and_a_pipe_does_not(engine, pg, search_one, s
     path = script(pipeline(document=SLOWLY))
     status, shown = on_a_terminal(engine, [path])
     assert status == 0
-    assert re.search(r"\r\x1b\[Kthings: [\d,]+ ", shown), shown
+    assert re.search(r"\r\x1b\[Kthings: loading: [\d,]+ .*/s", shown), shown
     assert shown.rstrip().endswith("0 items retried")  # no rest of the line stays behind
     piped = ok(engine(path, "--full")).stderr
     assert "\r" not in piped and "\x1b" not in piped

@@ -108,6 +108,7 @@ bool ask_start(struct ask *a, const struct worker_comparer *c, struct err *e)
 {
     a->run.comparer = c;
     a->run.options.dry_run = true;
+    progress_begin(&a->run.work.progress, "comparing", true);
     return run_start_workers(&a->run, e);
 }
 

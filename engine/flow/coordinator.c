@@ -159,7 +159,7 @@ static bool report_and_save(struct coordinator *c, struct err *e)
 {
     struct counts counts = tally_counts(c->flow->tally);
     int64_t behind = versions_clock_behind(c->flow->versions);
-    progress_show(c->progress, &counts);
+    progress_show(c->progress, &counts, clock_mono_us());
     alike_tick();
     if (behind >= CLOCK_BEHIND_US)
         alike_warn(

@@ -331,6 +331,15 @@ static void end(struct run *r, struct err *e)
         *e = why;
 }
 
+static double lag_of(void *arg)
+{
+    const struct run *r = arg;
+    struct vitals_snapshot s = {.lag_seconds = -1};
+    if (r->vitals)
+        vitals_snapshot(r->vitals, &s);
+    return s.lag_seconds;
+}
+
 bool run_follow(struct run *r, struct err *e)
 {
     int64_t now = clock_mono_us();
@@ -346,6 +355,8 @@ bool run_follow(struct run *r, struct err *e)
                       "%s: following, every %g s", r->user.pipeline.name,
                       r->user.pipeline.poll_interval);
     run_warn_repeated(r); /* of the load */
+    r->work.progress.lag = lag_of;
+    r->work.progress.arg = r;
     progress_follow(&r->work.progress);
     vitals_phase(r->vitals, VITALS_FOLLOWING, NULL, -1);
     vitals_swept(r->vitals, r->state.data.swept_us);

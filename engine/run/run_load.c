@@ -36,20 +36,18 @@ bool run_drain_scan(struct run *r, struct feed *f, struct err *e)
 static bool drain_snapshot(struct run *r, struct err *e)
 {
     struct feed_origin origin = run_feed_origin(r);
+    progress_begin(&r->work.progress, "loading", !run_is_partial(r));
     struct feed *f = feed_snapshot(&origin, r->state.data.after, r->work.chunk, e);
     return run_drain_scan(r, f, e);
 }
 
 bool run_changes(struct run *r, struct err *e)
 {
-    if (r->capture) {
-        r->work.progress.expected = 0;
+    progress_begin(&r->work.progress, "reading changes", false);
+    if (r->capture)
         return run_catch_up_capture(r, e);
-    }
     struct run_feeds f;
-    bool ok = run_feeds_open(&f, r, true, e);
-    r->work.progress.expected = 0;
-    ok = ok && coordinator_drain(&r->work.coordinator, e);
+    bool ok = run_feeds_open(&f, r, true, e) && coordinator_drain(&r->work.coordinator, e);
     run_feeds_close(&f, r);
     return ok;
 }
@@ -151,6 +149,7 @@ bool run_sweep(struct run *r, struct err *e)
     if (!run_report_hidden(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
+    progress_begin(&r->work.progress, "sweeping", true);
     vitals_phase(r->vitals, VITALS_SWEEPING, NULL, -1);
     struct feed_origin origin = run_feed_origin(r);
     struct feed_sweep_config config = {
@@ -271,6 +270,7 @@ bool run_load(struct run *r, struct err *e)
     if (r->keys) {
         const char *const *keys = (const char *const *)r->keys->keys;
         struct feed_origin origin = run_feed_origin(r);
+        progress_begin(&r->work.progress, "reading keys", false);
         return run_drain_scan(r, feed_list(&origin, keys, r->keys->n, e), e);
     }
     if (r->options.since)
