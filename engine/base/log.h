@@ -15,7 +15,20 @@
  *        "message":"document '7' rejected: ...","key":"7","status":400}
  *
  * A number that a message names is a field, too; a key, an index or a slot is one where somebody
- * may look for it. A name always means the same, in the same unit.
+ * may look for it. A name always means the same, in the same unit (seconds, bytes, a number of
+ * things); etl-engine-run(7) says what each one is, and a test compares the code with it:
+ *
+ *     documents indexed printed deleted unchanged superseded rejected repeated dead_letters
+ *     doing expected seconds_left seconds documents_per_second lag_seconds
+ *     requests request_bytes retried_items requests_at_once request_bytes_most node status
+ *     attempt wait_seconds give_up_seconds kind hint
+ *     lines first_key last_key
+ *     key keys next_keys rows bytes
+ *     index alias table related_tables slot publication since transactions
+ *     script line path place thread
+ *     interval_seconds lookback_seconds gc_deletes_seconds behind_seconds horizon_seconds
+ *     held_by
+ *     errors warnings notes
  */
 #pragma once
 #include <stdbool.h>

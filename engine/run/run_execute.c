@@ -38,6 +38,7 @@ static void log_summary(const struct run *r, const struct counts *s)
                  progress_count(s->requests, "request", requests),
                  progress_count(s->retried_items, "item", retried));
     const struct log_field fields[] = {
+        log_int("documents", (long long)(s->indexed + s->deleted + s->superseded)),
         log_int(r->options.dry_run ? "printed" : "indexed", (long long)s->indexed),
         log_int("deleted", (long long)s->deleted),
         log_int("superseded", (long long)s->superseded),
