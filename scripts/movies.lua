@@ -6,12 +6,15 @@
 -- This file is all there is to edit: `source` says which rows, `document` says what a document is made of, and `sink` says
 -- where the documents go. (scripts/etl.d.lua tells your editor every field's name and type.)
 
+local etl = require "etl"
+
 ---@type etl.Pipeline
 return {
   name = "movies",
 
   source = {
-    url    = os.getenv "DATABASE_URL" or "postgresql:///movies",  -- PGHOST, PGUSER and their like work too
+    -- The variable DATABASE_URL, or a secret of that name (systemd, containers); PGHOST, PGUSER and their like work, too.
+    url    = etl.secret "DATABASE_URL" or "postgresql:///movies",
     table  = "content.film_work",  -- one row of this table, one document
     key    = "id",                 -- the query's column that becomes the document's _id
     cursor = "modified",           -- when a row last changed
@@ -78,7 +81,7 @@ return {
   },
 
   sink = {
-    url   = os.getenv "ELASTICSEARCH_URL" or "http://127.0.0.1:9200",
+    url   = etl.secret "ELASTICSEARCH_URL" or "http://127.0.0.1:9200",
     index = "movies",
 
     -- The index is created with these. Later, what is new in mappings is added to it; what no index can change takes a new

@@ -237,7 +237,7 @@ static void add_relateds(struct plan *p, struct buf *b)
 static void add_source(struct plan *p, struct buf *b, const struct write_options *o)
 {
     const struct catalog_table *t = p->root->table;
-    buf_adds(b, "  source = {\n    url     = os.getenv \"DATABASE_URL\" or ");
+    buf_adds(b, "  source = {\n    url     = etl.secret \"DATABASE_URL\" or ");
     write_string(b, o->url);
     buf_adds(b, ",\n");
     if (o->has_password)
@@ -341,7 +341,7 @@ static void add_sink(struct plan *p, struct buf *b)
 {
     size_t fields = write_count_fields(p->root), nested = count_nested(p->root);
     buf_adds(b, "  sink = {\n"
-                "    url   = os.getenv \"ELASTICSEARCH_URL\" or \"http://127.0.0.1:9200\",\n"
+                "    url   = etl.secret \"ELASTICSEARCH_URL\" or \"http://127.0.0.1:9200\",\n"
                 "    index = ");
     write_string(b, p->index);
     buf_adds(b, ",\n\n");
@@ -366,6 +366,7 @@ static void add_sink(struct plan *p, struct buf *b)
 bool write_script(struct plan *p, const struct write_options *o, struct buf *out, struct err *e)
 {
     add_head(p, out);
+    buf_adds(out, "local etl = require \"etl\"\n\n");
     if (write_has_text(p->root))
         buf_adds(out, "-- name finds words, name.keyword is the whole: to sort by, or to group by\n"
                       "local text = " COLUMN_TYPE_TEXT_IS "\n\n");

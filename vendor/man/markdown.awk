@@ -3,7 +3,8 @@
 #   awk -v date=DATE -f generated.awk -f markdown.awk OPTIONS etl.d.lua PAGE.md
 #
 # The page begins with `# name(section): what it is about`. It may have headings of two more levels, paragraphs, lists with
-# `-`, code that is fenced or indented, tables (the first column becomes the tag of a list), `code`, **bold** and links. The name
+# `-`, code that is fenced or indented, tables (the first column becomes the tag of a list;
+# above the others stands what they are, but for "meaning"), `code`, **bold** and links. The name
 # of another page, such as psql(1), is a cross-reference. `[Generated: the fields of etl.Sink](...)`, alone in a line, stands for
 # what generated.awk makes of the stub and of the commands' --help; the items `- **ca**: ...` that follow it add to what the stub
 # says of the field ca. In a page of section 1, a heading `### run` is followed by that command's usage and, at its end, by its
@@ -263,7 +264,7 @@ function row(line,    n, cells, i, head) {
             continue
         if (i > 2)
             print ".br"
-        prose((n_columns > 2 && column[i] != "" ? column[i] ": " : "") cells[i])
+        prose((n_columns > 2 && column[i] != "meaning" ? column[i] ": " : "") cells[i])
     }
 }
 
