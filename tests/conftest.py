@@ -4,6 +4,7 @@
     search      a search server; the test runs on each one     search_one   only on OpenSearch
     engine      runs the engine against these                  script   writes a Lua script
     wait_until  waits for a condition                          rng      random numbers, seed printed
+    serve       runs the engine with --listen, and asks it
 
 The servers belong to the tests: indexes of earlier tests are removed before each one.
 
@@ -23,6 +24,7 @@ import urllib.request
 import psycopg2
 import pytest
 
+import served
 import services as private
 import tools
 from tools import ROOT, SLOW
@@ -515,3 +517,15 @@ def rng():
     seed = int(os.environ.get("ETL_SEED", random.randrange(1 << 32)))
     print(f"seed {seed} (again: ETL_SEED={seed})")
     return random.Random(seed)
+
+
+@pytest.fixture
+def serve(engine, wait_until):
+    """serve("scripts/movies.lua", "--follow") starts the engine with --listen, and returns what it serves."""
+
+    def start(*words, listen="127.0.0.1:0", **options):
+        running = engine.start(*words, "--listen", listen, **options)
+        wait_until(lambda: "listening on" in running.stderr or not running.alive())
+        return served.Served(running)
+
+    return start

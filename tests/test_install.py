@@ -63,6 +63,7 @@ def test_what_is_installed_works_and_is_removed_without_a_trace(tmp_path):
     make("install", "PREFIX=/usr", f"DESTDIR={root}")
     assert {"usr/bin/etl-engine", *(f"usr/share/man/man{name[-1]}/{name}" for name in PAGES),
             "usr/share/bash-completion/completions/etl-engine", "usr/share/etl-engine/library/etl.d.lua",
+            "usr/share/etl-engine/monitoring/etl-engine.rules.yml", "usr/share/etl-engine/monitoring/grafana.json",
             "usr/lib/systemd/system/etl-engine@.service"} <= files_below(root)  # fmt: skip
     assert run(f"{root}/usr/bin/etl-engine", "--version").stdout.startswith("etl-engine ")
     left = [name for name in files_below(root) if not name.endswith("/etl-engine") and re.search(r"@[A-Z]+@", read(f"{root}/{name}"))]

@@ -20,10 +20,11 @@ INSTALLED = \
     644:scripts/etl.d.lua:share/etl-engine/library/etl.d.lua \
     644:vendor/systemd/etl-engine@.service.in:$(UNITDIR)/etl-engine@.service \
     644:vendor/systemd/etl-engine.sysusers:lib/sysusers.d/etl-engine.conf \
+    $(foreach file,prometheus.yml etl-engine.rules.yml grafana.json,644:vendor/monitoring/$(file):share/etl-engine/monitoring/$(file)) \
     $(foreach file,README.md CHANGELOG.md LICENSE,644:$(file):$(DOCDIR)/$(file)) \
     $(foreach file,movies.lua genres.lua persons.lua movies.sql,644:scripts/$(file):$(DOCDIR)/examples/$(file))
 # Removed by `make uninstall`, if nothing else is in them.
-FOLDERS = share/etl-engine/library share/etl-engine $(DOCDIR)/examples $(DOCDIR)
+FOLDERS = share/etl-engine/library share/etl-engine/monitoring share/etl-engine $(DOCDIR)/examples $(DOCDIR)
 
 $(SHARE)/options: $(BUILD)/etl-engine vendor/man/options
 	@mkdir -p $(@D)
