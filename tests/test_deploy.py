@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import tempfile
 import textwrap
+import urllib.request
 
 import pytest
 
 import films
 from conftest import ENGINE
 from test_load import ok
-from tools import ROOT
+from tools import ROOT, free_port
 
 MANIFESTS = os.path.join(ROOT, "vendor", "kubernetes")
 WAYS = {"follow": "Deployment", "load": "Job", "cron": "CronJob"}
@@ -59,6 +60,15 @@ def words_of(text, key):
     return [item.strip().strip('"') for item in re.findall(r"- (.*)\n", block.group(2))]
 
 
+def answers(port, path):
+    """As the kubelet asks: any status from 200 to 399 is well."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+            return answer.status < 400
+    except OSError:
+        return False
+
+
 def test_the_commands_of_the_manifests_do_their_work(in_the_pod, movies, search_one, wait_until):
     films_there = movies.value("SELECT count(*) FROM content.film_work")
     ok(in_the_pod(words_of(read("load", "job.yaml"), "args")).wait())
@@ -66,14 +76,14 @@ def test_the_commands_of_the_manifests_do_their_work(in_the_pod, movies, search_
     movies.execute("DELETE FROM content.film_work WHERE id IN (SELECT id FROM content.film_work LIMIT 1)")
     ok(in_the_pod(words_of(read("cron", "cronjob.yaml"), "args")).wait())
     assert search_one.count("titles") == films_there - 1
-    manifest = read("follow", "deployment.yaml")
-    running = in_the_pod(words_of(manifest, "args"))
-    wait_until(lambda: "following" in running.stderr)
+    manifest, port = read("follow", "deployment.yaml"), free_port()
+    assert "- 0.0.0.0:9187\n" in manifest and "containerPort: 9187\n" in manifest
+    running = in_the_pod([word.replace("9187", str(port)) for word in words_of(manifest, "args")])
+    alive, ready = re.findall(r"Probe:\n +httpGet:\n +path: (\S+)\n +port: http\n", manifest)
+    wait_until(lambda: answers(port, ready))
+    assert answers(port, alive)
     movies.execute("UPDATE content.film_work SET title = 'new', modified = now()")
-    probe = words_of(manifest, "command")
-    assert probe[0] == "/usr/bin/etl-engine"
-    ok(in_the_pod(probe[1:]).wait())
-    assert {doc["title"] for doc in search_one.docs("titles").values()} == {"new"}
+    wait_until(lambda: {doc["title"] for doc in search_one.docs("titles").values()} == {"new"})
     assert running.stop().returncode == 143
 
 
@@ -91,6 +101,24 @@ def test_the_manifests_are_complete(way, tmp_path):
     if importlib.util.find_spec("kubernetes_validate"):
         (tmp_path / "all.yaml").write_text(text)
         subprocess.run(["kubernetes-validate", "--strict", str(tmp_path / "all.yaml")], check=True)
+
+
+@kubectl
+def test_a_component_adds_the_monitor(tmp_path):
+    """The monitor asks the service, and that one the pod, by labels and names that fit."""
+    shutil.copytree(MANIFESTS, tmp_path / "kubernetes")
+    (tmp_path / "kubernetes" / "mine").mkdir()
+    with open(tmp_path / "kubernetes" / "mine" / "kustomization.yaml", "w", encoding="utf-8") as f:
+        f.write("resources:\n  - ../follow\ncomponents:\n  - ../servicemonitor\n")
+    done = subprocess.run(["kubectl", "kustomize", str(tmp_path / "kubernetes" / "mine")], capture_output=True, text=True, check=True)
+    kinds = {re.search(r"^kind: (.*)$", part, re.M).group(1): part + "\n" for part in done.stdout.split("\n---\n")}
+    assert "ServiceMonitor" not in rendered("follow")
+    label = "app.kubernetes.io/name: etl-engine"
+    assert f"matchLabels:\n      {label}\n" in kinds["ServiceMonitor"] and "port: http\n" in kinds["ServiceMonitor"]
+    assert f"labels:\n    {label}\n" in kinds["Service"]
+    assert "- name: http\n    port: 9187\n    targetPort: http\n" in kinds["Service"]
+    assert f"selector:\n    app.kubernetes.io/component: follow\n    {label}\n" in kinds["Service"]
+    assert f"labels:\n        app.kubernetes.io/component: follow\n        {label}\n" in kinds["Deployment"]
 
 
 # The image
