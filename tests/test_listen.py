@@ -38,6 +38,7 @@ def test_a_process_shows_how_it_is(followed):
     assert shown["ready"] and shown["process"]["resident_bytes"] > 1 << 20 and shown["process"]["threads"] > 2
     (pipeline,) = shown["pipelines"]
     assert (pipeline["name"], pipeline["index"], pipeline["capture"], pipeline["phase"]) == ("films", "t", "poll", "following")
+    assert pipeline["documents"]["indexed"] == 20 and pipeline["requests"]["200"] > 0
     assert set(pipeline) == {
         "name", "script", "index", "database", "search", "capture", "phase", "phase_since", "ready", "reason", "retry_in_seconds",
         "load", "documents", "requests", "request_bytes", "retried_items", "documents_per_second", "lag_seconds",
@@ -52,6 +53,7 @@ def test_prometheus_can_read_the_metrics(followed):
     assert status == 200 and headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    assert 'etl_engine_documents_total{pipeline="films",result="indexed"} 20\n' in text
     status, headers, text = followed.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0,*/*;q=0.1"})
     assert status == 200 and headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     families = {family.name: family for family in parser.text_string_to_metric_families(text)}  # a strict one
@@ -76,6 +78,7 @@ def test_one_listener_for_all_pipelines(engine, pg, search, script, serve, wait_
     assert served.get("/healthz")[0] == 200  # it works, and tries again
     pg.execute("ALTER TABLE gone RENAME TO t")
     wait_until(served.is_ready, timeout=60)
+    assert [p["documents"]["indexed"] >= 20 for p in served.status()["pipelines"]] == [True, True]
 
 
 def test_a_pipeline_that_is_behind_is_not_ready(pg, search, script, serve, wait_until):
