@@ -33,7 +33,7 @@ $(BUILD)/obj/%.o: engine/%.c | $(BUILD)/packages
 $(BUILD)/obj/http/page_html.c: engine/http/page.html
 	@mkdir -p $(@D)
 	$(call run,GEN) { echo '#include "http/page.h"' && echo 'const unsigned char page_html[] = {' && \
-	    sed 's/^ *//; /^$$/d; /^\/\/ /d' $< | od -An -v -tx1 | sed 's/ \(..\)/0x\1,/g' && echo '};' && \
+	    sed 's/^ *//; s, *// .*,,; /^$$/d' $< | od -An -v -tx1 | sed 's/ \(..\)/0x\1,/g' && echo '};' && \
 	    echo 'const size_t page_html_size = sizeof page_html;'; } >$@
 $(BUILD)/obj/http/page_html.o: $(BUILD)/obj/http/page_html.c
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -c -o $@ $<

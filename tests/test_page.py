@@ -138,6 +138,16 @@ def test_one_that_fails_comes_first_with_reason_and_countdown(see):
     assert page.run("document.title") == "“genres” is failing; the other 2 pipelines are well. · etl-engine"
 
 
+def test_several_with_one_reason_are_told_at_once(see):
+    away = [page_states.waiting(name) for name in ("movies", "persons")]
+    page = see("three", lambda: away)
+    assert sentence(page) == "Both pipelines are waiting."
+    assert page.text("#explanation").translate({0x2068: None, 0x2069: None}).startswith(
+        "“movies” and “persons”. Could not reach the search server: connection refused. It tries again in ")  # fmt: skip
+    assert sentence(see("failing", lambda: [*away, pipeline("genres")])) == "2 of 3 pipelines are waiting."
+    assert sentence(see("dead", lambda: [*away, page_states.letters("genres")])) == "All 3 pipelines need a look."
+
+
 def test_times_are_in_the_readers_zone(see):
     when = [pipeline(errors=[{"time": "2026-01-05T23:30:10Z", "level": "warn", "message": "x"}])]
     assert see("failing", lambda: when, zone="Asia/Tokyo").text("time") == "6 Jan, 08:30"
@@ -405,14 +415,14 @@ def test_the_engine_shows_which_one_fails(pg, search_one, script, watch, engine)
     paths = [script(films.plain(table=name, index=name).replace('name = "films"', f'name = "{name}"').replace("FILE_PATH_STATE", f"STATE_{name}"),
                     f"{name}.lua") for name in ("one", "two")]  # fmt: skip
     _, page = watch(*paths, "--follow", env={f"STATE_{name}": f"{engine.state}.{name}" for name in ("one", "two")})
-    page.until("document.getElementById('sentence').textContent.includes('all 2 pipelines are in sync')")
+    page.until("document.getElementById('sentence').textContent.includes('both pipelines are in sync')")
     pg.execute("DROP TABLE two")
     page.until("document.getElementById('sentence').textContent.includes('is failing')")
     assert sentence(page) == "“two” is failing; the other pipeline is well."
     assert page.texts("h2") == ["two", "one"] and "two" in page.text(".notes li")
     page.until("document.querySelector('ol[data-f=messages] li') !== null")
     pg.execute("CREATE TABLE two (id int PRIMARY KEY, v text, modified timestamptz DEFAULT clock_timestamp())")
-    page.until("document.getElementById('sentence').textContent.includes('all 2 pipelines are in sync')", timeout=90)
+    page.until("document.getElementById('sentence').textContent.includes('both pipelines are in sync')", timeout=90)
 
 
 def test_the_engine_shows_a_load_under_way(pg, search_one, script, watch):
