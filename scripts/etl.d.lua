@@ -23,7 +23,9 @@
 ---deleted rows, and rows whose cursor did not change (default 3600, with capture = "wal" 0; 0: only
 ---where the log cannot tell what has changed).
 ---@field sweep? number
----@field max_rejected? integer     a run that rejects more documents than this stops (default 1000)
+---A run, or an hour of --follow, that rejects more documents than this stops (default 1000). A key
+---counts once.
+---@field max_rejected? integer
 ---Called once before anything is read; an error ends the run.
 ---@field before_run? fun(run: etl.Run)
 ---@field after_run? fun(run: etl.RunResult) called once after the last document

@@ -4,7 +4,7 @@
 FNR == 1 { part++ }
 
 function sentence(text) {
-    if (text !~ /^(libpq|gzip|wal |expo|fibo|full|constant|on_)/)
+    if (text !~ /^(true|false|libpq|gzip|wal |expo|fibo|full|constant|on_)/)
         text = toupper(substr(text, 1, 1)) substr(text, 2)
     return text (text ~ /(\.|\.\))$/ ? "" : ".")
 }
