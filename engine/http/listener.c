@@ -127,7 +127,8 @@ bool listener_open(struct listener **out, const struct listener_options *o,
         listener_close(l);
         return false;
     }
-    log_info("listening on http://%s:%d/", at.host, at.port);
+    log_info_with(LOG_FIELDS(log_text("address", at.host), log_int("port", at.port)),
+                  "listening on http://%s:%d/", at.host, at.port);
     *out = l;
     return true;
 }

@@ -36,7 +36,8 @@ bool run_drain_scan(struct run *r, struct feed *f, struct err *e)
 static bool drain_snapshot(struct run *r, struct err *e)
 {
     struct feed_origin origin = run_feed_origin(r);
-    progress_begin(&r->work.progress, "loading", !run_is_partial(r));
+    /* of a load that goes on nobody knows how much is left */
+    progress_begin(&r->work.progress, "loading", !run_is_partial(r) && !r->state.data.after);
     struct feed *f = feed_snapshot(&origin, r->state.data.after, r->work.chunk, e);
     return run_drain_scan(r, f, e);
 }
