@@ -105,7 +105,7 @@ class Browser:
 class Page:
     def __init__(self, browser, session, target):
         self._browser, self._session, self._target = browser, session, target
-        self.complaints, self.requests, self.headers = [], [], {}
+        self.complaints, self.requests = [], []
 
     def call(self, method, parameters=None):
         return self._browser.call(method, parameters, self._session)
@@ -123,8 +123,6 @@ class Page:
             self.complaints.append(said["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(said["request"]["url"])
-        elif method == "Network.responseReceived":
-            self.headers[said["response"]["url"]] = {k.lower(): v for k, v in said["response"]["headers"].items()}
 
     def look(self, width=1280, height=900, dark=False, zone="Europe/Berlin"):
         """How the page is looked at. Every width has a device's own pixels: pictures are as large as that."""

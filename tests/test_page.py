@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import socket
+import urllib.request
 
 import pytest
 
@@ -147,6 +148,9 @@ def test_several_with_one_reason_are_told_at_once(see):
         "“movies” and “persons”. Could not reach the search server: connection refused. It tries again in ")  # fmt: skip
     assert sentence(see("failing", lambda: [*away, pipeline("genres")])) == "2 of 3 pipelines are waiting."
     assert sentence(see("dead", lambda: [*away, page_states.letters("genres")])) == "All 3 pipelines need a look."
+    loads = [page_states.loading(name) for name in "abcd"]
+    assert sentence(see("loading", lambda: loads)) == "All is well: all 4 pipelines are being loaded."
+    assert sentence(see("unknown", lambda: loads[:2] + [pipeline()])) == "All is well: “a” and “b” are being loaded."
 
 
 def test_times_are_in_the_readers_zone(see):
@@ -392,7 +396,8 @@ def test_the_engine_shows_what_it_does(pg, search_one, script, watch, engine):
     running, page = watch(path, "--follow")
     page.until("document.getElementById('sentence').textContent.startsWith('All is well') && document.querySelector('.pill').textContent === 'Following'")
     assert sentence(page) == "All is well: “films” is in sync with its database."
-    assert page.headers[page.run("location.href")]["content-security-policy"] == page_states.policy(page_states.page())
+    with urllib.request.urlopen(page.run("location.href")) as answer:
+        assert answer.headers["Content-Security-Policy"] == page_states.policy(answer.read())
     wait_until(lambda: terms(page)["Indexed"] == "20")
     shown = terms(page)
     assert (shown["Rejected"], shown["Script"], shown["Failed runs"]) == ("0", path, "0")
