@@ -31,6 +31,7 @@ enum err_fault {
     ERR_FAULT_SIZE,    /* passing: it took too long, or too much memory: a smaller one may work */
     ERR_FAULT_ROW,     /* final: one row; without it, the others may work */
     ERR_FAULT_REQUEST, /* final: the request itself, as the script has it */
+    ERR_FAULT_HELD,    /* final: another process has the lock; it may do what was asked */
     ERR_FAULT_SCHEMA,  /* final: a table or column has changed since the query was described */
 };
 

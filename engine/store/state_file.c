@@ -53,6 +53,7 @@ static bool lock_held(int fd, const char *path, struct err *e)
     pid[strcspn(pid, "\n")] = '\0';
     err_set(e, ERR_FINAL, "cannot use state file '%s': another run is using it (process %s)", path,
             *pid ? pid : "unknown");
+    e->fault = ERR_FAULT_HELD;
     return err_hint(e, "wait for it to end, or give this script a state file of its own");
 }
 
