@@ -9,6 +9,9 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/stop.h"
+#include "feed/feed.h"
+#include "model/batch.h"
+#include "run/hand_over.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +20,7 @@ enum {
     EXAMPLES = 10,
     LOOKS = 6,                  /* at most, at one key */
     WAIT_US = 60 * 1000 * 1000, /* for a process that follows, before each further look */
+    TELL_US = 3 * 1000 * 1000,  /* until the user is told that we wait */
     AGAIN_MS = 200,             /* between two looks, where no process follows */
 };
 
@@ -48,6 +52,22 @@ static bool look_first(struct verifying *v, struct err *e)
 
 /* ---- further looks ---- */
 
+/* As long as WAIT_US, or only for a moment, if that has been in vain before. */
+static bool wait_for_arrival(struct verifying *v, struct arrival *moment, bool *arrived,
+                             struct err *e)
+{
+    if (v->explain.behind)
+        return arrival_wait(moment, 1, arrived, e);
+    if (!arrival_wait(moment, TELL_US, arrived, e))
+        return false;
+    if (*arrived)
+        return true;
+    log_info("%s: waiting, for at most %d s, until the process that follows has delivered what was "
+             "committed before: %s",
+             v->ask.run.user.pipeline.name, WAIT_US / 1000000, moment->why);
+    return arrival_wait(moment, WAIT_US - TELL_US, arrived, e);
+}
+
 /* Until all that was committed before now is delivered. */
 static bool wait_for_follower(struct verifying *v, struct err *e)
 {
@@ -56,8 +76,8 @@ static bool wait_for_follower(struct verifying *v, struct err *e)
     v->explain.followed = arrival_is_followed(&v->ask);
     if (!v->explain.followed || !arrival_has_feeds(&v->ask))
         return stop_sleep(AGAIN_MS) || stop_err(e);
-    bool ok = arrival_begin(&moment, &v->ask, false, e) &&
-              arrival_wait(&moment, v->explain.behind ? 1 : WAIT_US, &arrived, e);
+    bool ok =
+        arrival_begin(&moment, &v->ask, false, e) && wait_for_arrival(v, &moment, &arrived, e);
     if (ok && !arrived && !v->explain.behind)
         log_warn_with(LOG_FIELDS(log_int("seconds", WAIT_US / 1000000)),
                       "%s: the process that follows has not delivered in %d s what was committed "
@@ -107,12 +127,61 @@ static bool look_at_repaired(struct verifying *v, struct err *e)
     return true;
 }
 
+static struct feed *feed_kept(struct verifying *v, struct err *e)
+{
+    return ask_feed_slowly(ask_feed_spool(&v->ask, v->kept, NULL, e), (double)v->options->max_rate,
+                           e);
+}
+
+struct pages {
+    struct feed *feed;
+    struct batch *batch; /* owned */
+    size_t next;
+};
+
+static bool next_page(void *arg, struct keylist *keys, bool *no_rows, struct err *e)
+{
+    struct pages *p = arg;
+    if (p->batch && p->next == p->batch->n) {
+        batch_free(p->batch);
+        p->batch = NULL;
+        p->next = 0;
+    }
+    if (!p->batch && !feed_next(p->feed, &p->batch, e))
+        return false;
+    *no_rows = p->batch && p->batch->no_rows;
+    return !p->batch || hand_over_page(p->batch, &p->next, keys, e);
+}
+
+/* By the process that follows, if there is one: it has the dead letters. */
+static bool repair_there(struct verifying *v, bool *asked, struct err *e)
+{
+    struct run *r = &v->ask.run;
+    struct pages pages = {.feed = feed_kept(v, e)};
+    struct hand_over h = {.pipeline = &r->user.pipeline,
+                          .index = r->index.alias,
+                          .fingerprint = r->user.fingerprint,
+                          .ask = REQUEST_ASK_KEYS,
+                          .allow_deletes = v->options->allow_deletes,
+                          .give_up_after = r->servers.give_up_after,
+                          .page = next_page,
+                          .arg = &pages};
+    *asked = true;
+    bool ok = pages.feed && hand_over(&h, asked, e);
+    batch_free(pages.batch);
+    feed_free(pages.feed);
+    return ok;
+}
+
 static bool repair(struct verifying *v, struct err *e)
 {
+    bool asked;
     if (!v->options->repair || spool_count(v->kept) == 0)
         return true;
-    struct feed *f =
-        ask_feed_slowly(ask_feed_spool(&v->ask, v->kept, NULL, e), (double)v->options->max_rate, e);
+    bool ok = repair_there(v, &asked, e);
+    if (asked)
+        return ok && look_at_repaired(v, e);
+    struct feed *f = feed_kept(v, e);
     return f && ask_repair(&v->ask, f, v->options->allow_deletes, e) && look_at_repaired(v, e);
 }
 

@@ -6,7 +6,6 @@
 #include "base/watchdog.h"
 #include "base/witness.h"
 #include "cmd/commands.h"
-#include "flow/tally.h"
 #include "http/listener.h"
 #include "model/batch.h"
 #include "model/keylist.h"
@@ -118,6 +117,8 @@ static bool read_keys(struct run *r, struct err *e)
     while (ok && (key = strsep(&rest, ",")))
         ok = add_key(r->keys, key, e);
     free(text);
+    if (ok && r->keys->n == 0)
+        return err_set(e, ERR_USAGE, "option --keys names no key");
     return ok;
 }
 
@@ -150,7 +151,7 @@ static int run_one(const struct run_command *o, const struct running *all, bool 
     bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, all->refs.keys[0], e);
     witness_set(NULL);
     vitals_phase(r.vitals, VITALS_ENDED, ok || e->kind == ERR_STOPPED ? NULL : e->text, -1);
-    uint64_t rejected = tally_counts(r.work.flow.tally).rejected;
+    uint64_t rejected = run_rejected(&r);
     run_close(&r);
     if (!ok)
         return cli_fail(e);

@@ -292,6 +292,14 @@ void coordinator_abort(struct coordinator *c, struct err *e)
                       ignored.text); /* the next run reads the changes again */
 }
 
+bool coordinator_save_now(struct coordinator *c, struct err *e)
+{
+    if (!coordinator_collect(c, e))
+        return false;
+    c->unsaved = true;
+    return save(c, e);
+}
+
 bool coordinator_save(struct coordinator *c, struct err *e)
 {
     struct retry retry;

@@ -89,5 +89,8 @@ void coordinator_must_save(struct coordinator *c);
  * the queue's error, if it has one. */
 void coordinator_abort(struct coordinator *c, struct err *e);
 
+/* Collects and saves data and the dead letters at once. False: e says why; a later round tries
+ * again. */
+bool coordinator_save_now(struct coordinator *c, struct err *e);
 /* Saves data and the dead letters; waits and tries again after a passing error. */
 bool coordinator_save(struct coordinator *c, struct err *e);

@@ -15,7 +15,7 @@ struct errand {
     struct tally *tally;           /* owned */
     struct delete_budget *deletes; /* owned */
     pthread_mutex_t mutex;
-    atomic_bool failed;
+    atomic_bool failed, limited;
     /* under the mutex: */
     struct err error;
     size_t under_way;    /* batches */
@@ -56,6 +56,17 @@ struct tally *errand_tally(const struct errand *x)
 struct delete_budget *errand_deletes(const struct errand *x)
 {
     return x->deletes;
+}
+
+void errand_limit(struct errand *x, int64_t n)
+{
+    delete_budget_set(x->deletes, n);
+    x->limited = true;
+}
+
+bool errand_is_limited(const struct errand *x)
+{
+    return x->limited;
 }
 
 /* ---- its batches ---- */

@@ -5,26 +5,30 @@
  * Promise  what is wrong with an errand ends the errand, and not the run: it has its own count of
  *          rejected documents, and its own limit for deletes.
  *
- * Its batches name it (struct batch). Who puts one of them into the queue calls errand_enter; the
- * worker that has acknowledged or dropped it calls errand_leave.
+ * Its batches name it (struct batch). A feed that yields one of them calls errand_enter; queue_ack,
+ * or the worker that has dropped it, errand_leave.
  */
 #pragma once
 #include "model/batch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct delete_budget;
 struct err;
 struct errand;
 struct tally;
 
-struct errand *errand_new(struct err *e); /* deletes without a limit; NULL: no memory */
+struct errand *errand_new(struct err *e); /* NULL: no memory */
 /* NULL is fine. No batch of it may be under way. */
 void errand_free(struct errand *x);
 
 struct tally *errand_tally(const struct errand *x); /* borrowed */
 struct delete_budget *errand_deletes(const struct errand *x);
+/* At most n more deletes; negative: any number. To be called once, before its first batch. */
+void errand_limit(struct errand *x, int64_t n);
+bool errand_is_limited(const struct errand *x);
 
 void errand_enter(struct errand *x);
 void errand_leave(struct errand *x);

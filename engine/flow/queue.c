@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/stop.h"
+#include "flow/errand.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -370,6 +371,8 @@ void queue_ack(struct queue *q, struct batch *b)
         err_memory(&e);
         fail(q, &e);
     }
+    if (b->errand) /* its reports are here by now */
+        errand_leave(b->errand);
     q->happened = true;
     wake_all(q);
     unlock(q);

@@ -1,7 +1,7 @@
 /* queue: batches of keys on their way from the feeds to the workers, and their acknowledgements
  * back.
  *
- * Uses     batch, err, stop. No Lua, no network.
+ * Uses     batch, errand, err, stop. No Lua, no network.
  * Owns     a batch, from queue_put until queue_get hands it to a worker, and again from queue_ack
  *          on.
  * Threads  any. One mutex, never held while calling out.

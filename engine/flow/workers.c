@@ -62,18 +62,14 @@ static bool load(struct worker *w, struct err *e)
 static void finish(struct worker *w, bool ok)
 {
     struct queue *queue = w->flow->queue;
-    struct errand *x = w->batch->errand;
-    bool done = ok && !queue_ended(queue);
-    if (done)
+    if (ok && !queue_ended(queue)) {
         tally_deliver(w->flow->tally, &w->batch->changed, w->batch->n);
-    if (done)
         queue_ack(queue, w->batch);
-    else
-        batch_free(w->batch);
-    if (!x)
         return;
-    errand_leave(x); /* its reports are in the queue by now */
-    queue_wake(queue);
+    }
+    if (w->batch->errand)
+        errand_leave(w->batch->errand);
+    batch_free(w->batch);
 }
 
 static void *work(void *arg)

@@ -6,7 +6,6 @@
 #include "base/stop.h"
 #include "base/text.h"
 #include "base/witness.h"
-#include "flow/tally.h"
 #include "model/keylist.h"
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
@@ -128,7 +127,7 @@ static bool run_once(struct member *m, struct err *e)
                     .started_us = clock_mono_us(),
                     .vitals = m->vitals};
     bool ok = run_pipeline(&r, m->ref, e);
-    m->outcome->rejected = tally_counts(r.work.flow.tally).rejected;
+    m->outcome->rejected = run_rejected(&r);
     run_close(&r);
     return ok;
 }

@@ -19,7 +19,9 @@
  *     run_feeds                 the feeds of changes, one for each table
  *     run_load                  until the index is up to date
  *     run_reload, run_alter     another script in a run that goes on; a table that was altered
+ *     desk, run_requests        what other processes ask of a run that follows
  *     run_follow                keeps the index in sync
+ *     hand_over                 asks another process, which has the state's lock
  *     run_execute               the hooks before and after, and the summary
  *     run_pipeline, reindex     what the commands call
  *     pipelines                 several of them in one process
@@ -42,6 +44,7 @@
 struct alike;
 struct batch;
 struct deadletters;
+struct desk;
 struct err;
 struct workers;
 struct chunk_size;
@@ -99,6 +102,11 @@ struct run {
     struct run_state state;
     struct run_index index;
     struct run_work work;
+    struct desk *desk; /* owned; takes requests of others; NULL: it takes none */
+    struct {
+        bool done;            /* another process has done the work, */
+        struct counts counts; /* with these */
+    } handed;
     struct run_capture *capture;       /* owned; NULL: the run does not capture from the log */
     struct run_capture *early_capture; /* owned; NULL: it is not needed; see run_capture_early */
     /* borrowed; gets each document next to the index's, and nothing is written; NULL: any other

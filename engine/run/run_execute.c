@@ -22,7 +22,7 @@ static void add_count(char *out, size_t size, uint64_t n, const char *what)
         snprintf(out + len, size - len, "%s %s, ", progress_number(n, number), what);
 }
 
-static void log_summary(const struct run *r, const struct counts *s)
+void run_log_summary(const struct run *r, const struct counts *s)
 {
     char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT];
     char requests[PROGRESS_TEXT], retried[PROGRESS_TEXT], rate[PROGRESS_TEXT];
@@ -88,7 +88,7 @@ bool run_execute(struct run *r, bool (*work)(void *arg, struct err *e), void *ar
     sums = tally_counts(r->work.flow.tally);
     run_warn_repeated(r);
     if (ok || e->kind == ERR_STOPPED || sums.requests > 0)
-        log_summary(r, &sums);
+        run_log_summary(r, &sums);
     if (r->state.dead && deadletters_count(r->state.dead) > 0)
         log_warn_with(
             LOG_FIELDS(log_int("dead_letters", (long long)deadletters_count(r->state.dead)),

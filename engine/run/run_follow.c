@@ -6,7 +6,9 @@
 #include "base/notify.h"
 #include "base/stop.h"
 #include "feed/feed.h"
+#include "flow/errand.h"
 #include "flow/queue.h"
+#include "run/desk.h"
 #include "run/run.h"
 #include "run/run_alter.h"
 #include "run/run_feeds.h"
@@ -15,6 +17,7 @@
 #include "run/run_load.h"
 #include "run/run_meta.h"
 #include "run/run_reload.h"
+#include "run/run_requests.h"
 #include "run/run_state.h"
 #include "run/run_vitals.h"
 #include "run/run_warn.h"
@@ -22,6 +25,7 @@
 #include "run/vitals.h"
 #include "store/quiesce.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -37,8 +41,10 @@ enum {
 struct following {
     struct run *run;
     struct run_feeds feeds;
-    struct feed *sweep;  /* owned; NULL: none is running */
-    bool sweep_is_whole; /* it began at the first row, and by this script */
+    struct run_requests requests;
+    struct feed *sweep;    /* owned; NULL: none is running */
+    struct errand *errand; /* borrowed: the sweep's, if others have asked for it; NULL */
+    bool sweep_is_whole;   /* it began at the first row, and by this script */
     struct sweep_due due;
     int64_t poll_at_us;                                   /* clock_mono_us: when to poll next */
     int64_t warned_us, checked_us, guarded_us, window_us; /* when each was done last */
@@ -49,6 +55,7 @@ struct following {
 static void close_feeds(struct following *f)
 {
     run_feeds_close(&f->feeds, f->run);
+    run_requests_pause(f->run, "it is about to read the changes again");
     feed_free(f->sweep);
     f->sweep = NULL;
     run_state_set_sweeping(&f->run->state, false);
@@ -105,15 +112,40 @@ static void report_sweeps(const struct run *r)
     }
 }
 
+/* Those who have asked for the sweep are told how it went. */
+static void end_errand(struct following *f)
+{
+    struct err e;
+    if (!f->errand)
+        return;
+    f->errand = NULL;
+    f->requests.recount = true;
+    desk_end_sweep(f->run->desk, coordinator_save_now(&f->run->work.coordinator, &e) ? NULL : &e);
+}
+
+/* The errand has failed: the next sweep begins when it would have without it. */
+static void drop_sweep(struct following *f, const struct err *why)
+{
+    log_warn_with(LOG_FIELDS(LOG_ERR(why)), "%s: the sweep that was asked for has failed: %s",
+                  f->run->user.pipeline.name, why->text);
+    run_state_drop_sweep(&f->run->state);
+    end_errand(f);
+}
+
 static bool end_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
+    struct err why;
     /* the sweep's last checkpoint: taken later, it would stand for a sweep that is running */
     if (!coordinator_collect(&r->work.coordinator, e))
         return false;
     coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), NULL);
     feed_free(f->sweep);
     f->sweep = NULL;
+    if (f->errand && errand_error(f->errand, &why)) {
+        drop_sweep(f, &why);
+        return true;
+    }
     run_state_swept(&r->state);
     vitals_swept(r->vitals, clock_wall_us());
     vitals_phase(r->vitals, VITALS_FOLLOWING, NULL, -1);
@@ -123,6 +155,7 @@ static bool end_sweep(struct following *f, struct err *e)
     run_save_meta(r);
     coordinator_must_save(&r->work.coordinator);
     log_info("%s: swept", r->user.pipeline.name);
+    end_errand(f);
     return true;
 }
 
@@ -131,6 +164,9 @@ static bool begin_sweep(struct following *f, struct err *e)
     struct run *r = f->run;
     if (!run_report_hidden(r, false, e))
         return false;
+    f->errand = desk_begin_sweep(r->desk);
+    if (f->errand) /* from the first row */
+        run_state_drop_sweep(&r->state);
     f->sweep_is_whole = !r->state.data.sweep_after;
     struct feed_origin origin = run_feed_origin(r);
     struct feed_sweep_config config = {.index = run_index_to_search(r),
@@ -138,6 +174,8 @@ static bool begin_sweep(struct following *f, struct err *e)
                                        .chunk = r->work.chunk,
                                        .after = r->state.data.sweep_after};
     f->sweep = feed_sweep(&origin, &config, e);
+    if (f->errand)
+        f->sweep = run_requests_sweep(r, f->sweep, f->errand, e);
     run_state_set_sweeping(&r->state, true);
     coordinator_set_feed(&r->work.coordinator, run_scan_lane(r), f->sweep);
     if (!f->sweep)
@@ -151,7 +189,7 @@ static bool begin_sweep(struct following *f, struct err *e)
 static bool is_sweep_due(const struct following *f)
 {
     const struct run *r = f->run;
-    return (r->capture && r->state.data.swept_us == 0) ||
+    return (r->capture && r->state.data.swept_us == 0) || desk_wants_sweep(r->desk) ||
            sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us());
 }
 
@@ -178,19 +216,31 @@ static bool resume(struct following *f, bool reloaded, struct err *e)
         if (r->user.pipeline.sweep == 0 && !r->capture) /* else a sweep compares all documents */
             run_warn_script(r);
     }
-    return run_feeds_open(&f->feeds, r, false, e);
+    return run_feeds_open(&f->feeds, r, false, e) && run_requests_open(&f->requests, r, e);
 }
 
-/* Continues with another script (NULL: with the same one) or in another index (run_check_index).
- * Everything that was read before is acknowledged first. */
-static bool restart(struct following *f, struct run_script *fresh, struct err *e)
+/* Everything that was read before is acknowledged. A sweep that was asked for begins again
+ * later. */
+static bool settle(struct following *f, struct err *e)
 {
     struct run *r = f->run;
-    bool reloaded = fresh;
     coordinator_clear(&r->work.coordinator);
     if (!coordinator_drain(&r->work.coordinator, e))
         return false;
     close_feeds(f);
+    if (f->errand)
+        desk_want_sweep_again(r->desk);
+    f->errand = NULL;
+    return true;
+}
+
+/* Continues with another script (NULL: with the same one) or in another index (run_check_index). */
+static bool restart(struct following *f, struct run_script *fresh, struct err *e)
+{
+    struct run *r = f->run;
+    bool reloaded = fresh;
+    if (!settle(f, e))
+        return false;
     run_state_want_sweep(&r->state);
     return run_restart(r, fresh, e) && resume(f, reloaded, e);
 }
@@ -198,9 +248,13 @@ static bool restart(struct following *f, struct run_script *fresh, struct err *e
 /* After a failure: if a table was altered, and the script still fits it, the run goes on. */
 static bool recover(struct following *f, struct err *e)
 {
+    struct err why = *e;
     close_feeds(f);
     if (!run_recover_altered(f->run, e))
         return false;
+    err_wrap(&why, "the process that follows began again");
+    run_requests_break(&f->requests, f->run, &why);
+    f->errand = NULL;
     run_state_want_sweep(&f->run->state);
     return resume(f, true, e);
 }
@@ -278,7 +332,8 @@ static bool run_checks(struct following *f, int64_t now, struct err *e)
             return false;
     }
     /* a sweep keeps the limit that it began with */
-    if (!f->sweep && is_due(&f->guarded_us, GUARD_US, now)) {
+    if (!f->sweep && (is_due(&f->guarded_us, GUARD_US, now) || f->requests.recount)) {
+        f->requests.recount = false;
         coordinator_must_save(&r->work.coordinator);
         if (!run_patiently(r, run_count_documents, e) || !run_patiently(r, run_guard, e))
             return false;
@@ -286,6 +341,20 @@ static bool run_checks(struct following *f, int64_t now, struct err *e)
     if (is_due(&f->window_us, WINDOW_US, now))
         coordinator_begin_window(&r->work.coordinator);
     return true;
+}
+
+/* Other processes may ask for another position. */
+static bool set_position(struct following *f, struct err *e)
+{
+    struct run *r = f->run;
+    char *time;
+    if (!desk_begin_set(r->desk, &time))
+        return true;
+    bool ok = settle(f, e);
+    if (ok)
+        run_requests_set(r, time);
+    free(time);
+    return ok && resume(f, false, e);
 }
 
 /* Also by a signal that came during the load. */
@@ -309,8 +378,9 @@ static bool take_round(struct following *f, struct err *e)
         run_feeds_poll_again(&f->feeds, r);
     }
     if (!run_checks(f, now, e) || !advance_sweep(f, e) || (is_reload_asked(r) && !reload(f, e)) ||
-        !coordinator_round(&r->work.coordinator, &moved, e))
+        !set_position(f, e) || !coordinator_round(&r->work.coordinator, &moved, e))
         return false;
+    run_requests_serve(&f->requests, r);
     warn_regularly(f, now);
     note_report(f);
     if (!moved)
@@ -363,12 +433,13 @@ bool run_follow(struct run *r, struct err *e)
     quiesce_allow(r->state.file);
     report_sweeps(r);
     schedule_sweep(&f);
-    bool ok = run_feeds_open(&f.feeds, r, false, e);
+    bool ok = run_feeds_open(&f.feeds, r, false, e) && run_requests_open(&f.requests, r, e);
     do
         while (ok)
             ok = take_round(&f, e);
     while ((ok = recover(&f, e)));
     close_feeds(&f);
+    run_requests_close(&f.requests);
     end(r, e);
     return false;
 }

@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "flow/delete_budget.h"
+#include "flow/errand.h"
 #include "run/run.h"
 #include "run/run_index.h"
 
@@ -16,6 +17,26 @@ static bool count_documents(struct run *r, int64_t *count, struct err *e)
            index_count(r->servers.es, index, count, e);
 }
 
+/* How many of the documents may be deleted, if there are `count` of them now. */
+static int64_t deletes_allowed(const struct run *r, int64_t count)
+{
+    int64_t before = r->state.data.documents, whole = before > count ? before : count;
+    int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
+    int64_t gone = whole - count;
+    return most > gone ? most - gone : 0;
+}
+
+bool run_guard_errand(struct run *r, struct errand *x, struct err *e)
+{
+    int64_t count = 0;
+    if (errand_is_limited(x))
+        return true;
+    if (!r->options.allow_deletes && !count_documents(r, &count, e))
+        return false;
+    errand_limit(x, r->options.allow_deletes ? -1 : deletes_allowed(r, count));
+    return true;
+}
+
 bool run_guard(struct run *r, struct err *e)
 {
     int64_t count;
@@ -26,10 +47,7 @@ bool run_guard(struct run *r, struct err *e)
     if (r->state.data.documents == 0 || !r->state.data.index_uuid ||
         strcmp(r->state.data.index_uuid, r->index.info.uuid) != 0)
         r->state.data.documents = count;
-    int64_t whole = r->state.data.documents > count ? r->state.data.documents : count,
-            gone = whole - count;
-    int64_t most = whole / 2 > RUN_FREE_DELETES ? whole / 2 : RUN_FREE_DELETES;
-    delete_budget_set(r->work.flow.deletes, most > gone ? most - gone : 0);
+    delete_budget_set(r->work.flow.deletes, deletes_allowed(r, count));
     return true;
 }
 

@@ -12,6 +12,7 @@
 #include "run/run_capture.h"
 #include "run/run_capture_open.h"
 #include "run/run_index.h"
+#include "run/run_requests.h"
 #include "run/run_state.h"
 #include "run/run_vitals.h"
 #include "store/deadletter.h"
@@ -76,6 +77,7 @@ bool run_open_rest(struct run *r, struct err *e)
     alike_use(r->alike);
     if (!r->alike || !run_patiently(r, run_open_state, e))
         return false;
+    run_open_desk(r);
     progress_start(&r->work.progress, r->user.pipeline.name, r->terminal && !r->options.dry_run);
     if (!run_reach(r, RUN_POSTGRES, bind_script, r, e))
         return false;
@@ -93,6 +95,7 @@ bool run_open_rest(struct run *r, struct err *e)
 void run_close(struct run *r)
 {
     assert(!r->work.workers); /* they use what is freed here */
+    run_close_desk(r, NULL);
     coordinator_free(&r->work.coordinator);
     run_note_no_flow(r);
     flow_close(&r->work.flow);

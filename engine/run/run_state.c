@@ -290,6 +290,13 @@ void run_state_set_sweeping(struct run_state *s, bool sweeping)
     s->sweeping = sweeping;
 }
 
+void run_state_drop_sweep(struct run_state *s)
+{
+    s->sweeping = false;
+    s->data.sweep_began_us = 0;
+    forget_text(&s->data.sweep_after);
+}
+
 void run_state_owe_sweep(struct run_state *s)
 {
     if (s->data.phase == STATE_SNAPSHOT || s->sweeping || s->data.sweep_after)

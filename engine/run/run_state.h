@@ -45,6 +45,8 @@ void run_state_end_load(struct run_state *s);
 void run_state_swept(struct run_state *s);
 /* A sweep has begun, or was broken off: from now on another one is owed after it. */
 void run_state_set_sweeping(struct run_state *s, bool sweeping);
+/* A sweep that is under way, or was broken off, is forgotten, as if it had not begun. */
+void run_state_drop_sweep(struct run_state *s);
 /* Something has happened that only a sweep can follow: one that begins after this. */
 void run_state_owe_sweep(struct run_state *s);
 /* A sweep is due at once, from the first row. */
