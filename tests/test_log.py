@@ -56,7 +56,7 @@ def test_each_name_of_a_field_is_documented():
     code = source()
     used = set(re.findall(r'\blog_(?:int|real|text)\((?:[^"();]*\? *"\w+" *: *)?"(\w+)"', code))
     used |= set(re.findall(r'\blog_(?:int|real|text)\([^"();]*\? *"(\w+)" *:', code)) | {"kind", "hint", "script", "line"}
-    with open(os.path.join(ROOT, "vendor/man/etl-engine-run.7.md"), encoding="utf-8") as f:
+    with open(os.path.join(ROOT, "vendor/man/etl-engine-monitor.7.md"), encoding="utf-8") as f:
         table = f.read().split("| fields | are |")[1].split("\n\n")[0]
     documented = {name for row in table.splitlines() if row.startswith("| `") for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     with open(os.path.join(ROOT, "engine/base/log.h"), encoding="utf-8") as f:

@@ -68,5 +68,5 @@ def test_rules_and_dashboard_ask_for_what_there_is(pg, search_one, script, serve
         if "pipeline" in asked and "phase" in asked:
             for phase in re.findall(r'phase="(\w+)"', asked):
                 assert f'phase="{phase}"' in text
-    manual = set(re.findall(r"`(etl_engine_\w+)`", read("vendor", "man", "etl-engine-run.7.md")))
+    manual = set(re.findall(r"`(etl_engine_\w+)`", read("vendor", "man", "etl-engine-monitor.7.md")))
     assert manual and manual <= {*there, "etl_engine_change_delay_seconds"}
