@@ -128,7 +128,7 @@ def stub_fields():
     """{class of scripts/etl.d.lua: {field: required}}"""
     found, at = {}, None
     for line in read("scripts/etl.d.lua").splitlines():
-        if match := re.match(r"---@class (etl\.\w+)", line):
+        if match := re.match(r"---@class (etl(?:\.\w+)?)", line):
             at = found.setdefault(match.group(1), {})
         elif match := re.match(r"---@field (\w+)(\??) ", line):
             at[match.group(1)] = not match.group(2)
@@ -155,6 +155,20 @@ def test_the_page_of_scripts_has_every_field_and_function(prefix):
     for function in re.findall(r"^function etl\.(\w+)\(", read("scripts/etl.d.lua"), re.M):
         assert f"etl.{function}(" in text
     assert "etl.pg.query(sql, ...)" in text and "etl.log.warn(format, ...)" in text
+
+
+@pytest.mark.parametrize("path", ["README.md", *(f"vendor/man/{name}.md" for name in PAGES)])
+def test_options_fields_and_functions_that_a_page_names_exist(commands, path):
+    text = read(path)
+    options = set().union(*map(options_of, commands.values())) | {"--version"}
+    assert {word for word in re.findall(r"`(--[a-z-]+)", text)} - options == set()
+    assert {word for line in re.findall(r"etl-engine [^|`\n]*", text) for word in re.findall(r" (--[a-z-]+)", line)} - options == set()
+    fields = stub_fields()
+    for group, name in re.findall(r"`(source|sink)\.(\w+)", text):
+        assert name in fields[f"etl.{group.title()}"], f"{group}.{name}"
+    stub = read("scripts/etl.d.lua")
+    known = set(re.findall(r"^function (?:etl\.)?([\w.]+)\(", stub, re.M)) | set(stub_fields()["etl"]) | {"d.lua"}
+    assert set(re.findall(r"`etl\.([a-z][\w.]*)", text)) - known == set()
 
 
 # Completions
