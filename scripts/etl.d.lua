@@ -82,7 +82,7 @@
 ---Likewise the publication, with all tables of the script (default: named like the slot's default).
 ---@field publication? string
 ---With capture = "wal": bytes of keys of changed rows that may wait on disk, next to the state;
----more are dropped, and a sweep finds what they were about (default 1073741824).
+---more are dropped, and a sweep finds what they were about (default 1073741824; at least 1048576).
 ---@field journal_limit? integer
 ---The table's column that says when a row last changed. Without a cursor, sweeps compare all rows.
 ---capture = "wal" ignores it.
