@@ -95,6 +95,20 @@ def test_numbers_are_fields(engine, pg, search_one, script, wait_until):
     assert lines[-1]["kind"] == "stopped" and one(lines, "indexed")["indexed"] >= 2
 
 
+def test_the_lines_of_other_commands_have_fields_too(engine, pg, search_one, script):
+    films.table(pg)
+    path = script(films.plain())
+    films.run(engine, path)
+    done = engine("reindex", path, "--replace-index", "--log-format", "json")
+    lines = parsed(done.stderr)
+    assert done.returncode == 0 and {line.get("pipeline") for line in lines} == {"films"}, done
+    assert one(lines, "alias 't' points to")["alias"] == "t" and one(lines, "documents indexed")["indexed"] == 20
+    checked = parsed(engine("check", path, "--log-format", "json").stderr)
+    assert one(checked, "error")["errors"] == 0
+    waited = parsed(engine("wait", path, "--timeout", "1", "--log-format", "json").stderr)
+    assert waited[-1]["kind"] in ("passing", "final") and waited[-1]["pipeline"] == "films"
+
+
 def test_an_error_has_its_kind_and_its_hint_as_fields(engine, pg, script):
     films.table(pg)
     done = engine(script(films.plain()), "--log-format", "json", "--give-up-after", "1")

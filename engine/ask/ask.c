@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "feed/chunk_size.h"
 #include "flow/queue.h"
 #include "run/run_guard.h"
@@ -83,8 +84,10 @@ bool ask_open(struct ask *a, const struct ask_options *o, const char *path, bool
 {
     struct run *r = &a->run;
     set_up(a, o, terminal);
-    if (!run_open_script(&r->user, path, e) ||
-        !run_open_servers(&r->servers, &r->user.pipeline, false, e) || !read_state(a, e))
+    if (!run_open_script(&r->user, path, e))
+        return false;
+    log_pipeline(r->user.pipeline.name);
+    if (!run_open_servers(&r->servers, &r->user.pipeline, false, e) || !read_state(a, e))
         return false;
     progress_start(&r->work.progress, r->user.pipeline.name, terminal);
     if (!run_reach(r, RUN_POSTGRES, bind_script, r, e) ||

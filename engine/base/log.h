@@ -16,7 +16,7 @@
  *
  * A number that a message names is a field, too; a key, an index or a slot is one where somebody
  * may look for it. A name always means the same, in the same unit (seconds, bytes, a number of
- * things); etl-engine-run(7) says what each one is, and a test compares the code with it:
+ * things); etl-engine-monitor(7) says what each one is, and a test compares the code with it:
  *
  *     documents indexed printed deleted unchanged superseded rejected repeated dead_letters
  *     doing expected seconds_left seconds documents_per_second lag_seconds

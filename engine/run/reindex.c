@@ -563,7 +563,10 @@ static bool open_all(struct reindex *x, const char *script, struct err *e)
 {
     struct run *r = &x->run;
     struct pipeline *p = &r->user.pipeline;
-    if (!run_open_script(&r->user, script, e) || !run_open_servers(&r->servers, p, false, e))
+    if (!run_open_script(&r->user, script, e))
+        return false;
+    log_pipeline(p->name);
+    if (!run_open_servers(&r->servers, p, false, e))
         return false;
     if (strcmp(p->sink.indices, p->sink.index) != 0)
         return err_set(
