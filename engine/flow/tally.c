@@ -109,7 +109,8 @@ bool tally_reject(struct tally *t, const char *key)
 void tally_reject_apart(struct tally *t, const char *key)
 {
     pthread_mutex_lock(&t->mutex);
-    t->counts.rejected += add_new(&t->rejected, key);
+    if (add_new(&t->rejected, key))
+        count(t, &(struct counts){.rejected = 1});
     pthread_mutex_unlock(&t->mutex);
 }
 
