@@ -14,7 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LETTERS_US = 1000 * 1000 }; /* between two looks at what may be thousands */
+enum {
+    LETTERS_US = 1000 * 1000, /* between two looks at what may be thousands */
+    HELD_US = 1000 * 1000,    /* since which an open transaction is one that holds back */
+};
 
 /* ---- what it is ---- */
 
@@ -117,15 +120,13 @@ void run_note_letters(struct run *r)
 
 /* ---- the database ---- */
 
+/* Short transactions come and go, those of other pipelines among them: they hold nobody back. */
 void run_note_report(const struct run *r, const struct source_report *report)
 {
     const struct watermark_report *w = &report->watermark;
     int64_t age = w->clock_us - w->oldest_us;
-    if (!w->clock_us)
-        return;
-    /* by our own clock, at the time of that look */
-    int64_t looked_us = clock_wall_us() - (clock_mono_us() - w->mono_us);
-    vitals_horizon(r->vitals, w->oldest_us ? looked_us - (age > 0 ? age : 0) : 0, report->who);
+    bool held = w->clock_us && w->oldest_us && age >= HELD_US;
+    vitals_horizon(r->vitals, held ? (double)age / 1e6 : -1, held ? report->who : NULL);
 }
 
 bool run_note_round(void *run, struct err *e)

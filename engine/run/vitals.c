@@ -29,7 +29,6 @@ struct vitals {
     uint64_t load_base;            /* documents that were done before the load */
     int64_t load_began_us;         /* clock_mono_us */
     int64_t retry_at_us;           /* clock_mono_us; 0: no try is due */
-    int64_t horizon_us;            /* since 1970; 0: none */
     bool loaded;                   /* by the run that is under way */
     struct witness witness;
     struct ledger ledger;
@@ -103,6 +102,7 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
     v->shown.loading = false;
     if (phase >= VITALS_WAITING) {
         v->away = false;
+        v->shown.horizon_seconds = -1;
         set_reason(v, reason, retry_ms * 1000);
     }
     update_phase(v);
@@ -270,11 +270,11 @@ void vitals_no_capture(struct vitals *v)
     unlock(v);
 }
 
-void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by)
+void vitals_horizon(struct vitals *v, double age, const char *held_by)
 {
     if (!lock(v))
         return;
-    v->horizon_us = since_us;
+    v->shown.horizon_seconds = age;
     set_text(v->shown.horizon_held_by, sizeof v->shown.horizon_held_by, held_by ? held_by : "");
     unlock(v);
 }
@@ -306,6 +306,7 @@ static void init(struct vitals *v)
     pthread_mutex_init(&v->mutex, NULL);
     ledger_init(&v->ledger, ledger_now());
     v->shown.phase_since_us = clock_wall_us();
+    v->shown.horizon_seconds = -1;
     v->witness = (struct witness){.line = note_line,
                                   .wait = note_wait,
                                   .resume = note_resumed,
@@ -426,7 +427,6 @@ void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out)
     lock(v);
     *out = v->shown;
     out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - now.mono_us) : -1;
-    out->horizon_seconds = v->horizon_us ? seconds(now.wall_us - v->horizon_us) : -1;
     out->ready = v->loaded;
     show_queue(v, now.mono_us, out);
     show_ledger(&view, out);

@@ -160,8 +160,8 @@ void vitals_away(struct vitals *v, const char *reason);
 void vitals_slot(struct vitals *v, const char *name, uint64_t held_bytes, bool active);
 void vitals_journal(struct vitals *v, uint64_t bytes);
 void vitals_no_capture(struct vitals *v); /* neither slot nor journal, any more */
-/* since_us: when it began, since 1970; 0: nobody holds the pipeline back. */
-void vitals_horizon(struct vitals *v, int64_t since_us, const char *held_by);
+/* At the last look. age: in seconds; negative: nobody holds the pipeline back. */
+void vitals_horizon(struct vitals *v, double age, const char *held_by);
 /* letters: the newest first; n: at most VITALS_LETTERS. */
 void vitals_dead_letters(struct vitals *v, size_t count, const struct vitals_letter *letters,
                          size_t n);
