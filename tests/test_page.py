@@ -408,6 +408,10 @@ def test_the_engine_shows_what_it_does(pg, search_one, script, watch, engine):
     assert page.texts("ol[data-f=letters] li")[0].startswith("3\n") and "failed to parse" in page.text("ol[data-f=letters] li")
     assert shlex.split(page.text(".command code")) == ["etl-engine", path, "--keys-from", f"{engine.state}.rejected"]
     page.picture(os.path.join(page_states.ROOT, "build", "page", "engine.png"))
+    pg.execute("UPDATE t SET v = '5' WHERE id = 3")  # no poll sees it, but the command on the page delivers it
+    assert engine(*shlex.split(page.text(".command code"))[1:]).returncode == 0
+    page.until("document.getElementById('sentence').textContent.startsWith('All is well')")
+    assert search_one.get("t", "3") == {"n": 5} and page.texts("ol[data-f=letters]") == []
     assert running.stop().returncode == 143
     page.until("document.body.classList.contains('gone')")
     assert sentence(page).startswith("The engine has not answered since") and "no connection" in page.text("#explanation")
