@@ -8,16 +8,23 @@
 
 /* ---- readiness ---- */
 
-/* How far behind it is, as far as we know. Of the last acknowledged change only while changes are
- * acknowledged: a rest at the end of a long way would look like one. */
-static double behind(const struct vitals_snapshot *s, const struct show *w)
+/* Whether changes were acknowledged in the last seconds. (A sweep sends documents, too.) */
+static bool is_delivering(const struct vitals_snapshot *s, const struct show *w)
 {
     enum { RECENT_S = 120 };
-    double lag = s->oldest_waiting_seconds;
+    bool changes = false;
     for (size_t i = 0; i < s->n_minutes; i++)
-        if (s->minutes[i].lag_seconds >= 0 && w->now_us / 1000000 - s->minutes[i].time_s < RECENT_S)
-            lag = fmax(lag, s->lag_seconds);
-    return lag;
+        changes = changes || (s->minutes[i].lag_seconds >= 0 &&
+                              w->now_us / 1000000 - s->minutes[i].time_s < RECENT_S);
+    return changes && s->documents_per_second > 0;
+}
+
+/* How far behind it is, as far as we know. In the middle of a long way it may be that nothing waits
+ * at the moment, and more is to come: the lag of the last change tells. At its end it does not. */
+static double behind(const struct vitals_snapshot *s, const struct show *w)
+{
+    return is_delivering(s, w) ? fmax(s->oldest_waiting_seconds, s->lag_seconds)
+                               : s->oldest_waiting_seconds;
 }
 
 static double waited(const struct vitals_snapshot *s, const struct show *w)

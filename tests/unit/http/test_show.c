@@ -110,12 +110,16 @@ static void the_last_change_is_a_lag_only_while_changes_come(void **state)
     struct vitals_snapshot *s = &pipelines[0];
     s->lag_seconds = 1000;
     assert_null(why_not(s));
+    s->documents_per_second = 1; /* of a sweep */
+    assert_null(why_not(s));
     s->n_minutes = 2;
     s->minutes[0] = (struct vitals_minute){.time_s = NOW / 1000000 - 300, .lag_seconds = 1000};
     s->minutes[1] = (struct vitals_minute){.time_s = NOW / 1000000 - 30, .lag_seconds = -1};
     assert_null(why_not(s));
     s->minutes[1].lag_seconds = 1000;
     assert_non_null(why_not(s));
+    s->documents_per_second = 0; /* all has been delivered */
+    assert_null(why_not(s));
 }
 
 /* The servers may be away for a moment; but nobody knows what has changed meanwhile. */
@@ -209,7 +213,8 @@ static void what_is_known_is_shown(void **state)
         "\"requests\":{\"none\":7,\"200\":9}",
         "\"slot\":{\"name\":\"\",\"held_bytes\":1024,\"active\":true},\"journal\":{\"bytes\":77}",
         "\"horizon\":{\"seconds\":3.0,\"held_by\":\"pid 1 (psql)\"}",
-        "\"dead_letters\":{\"count\":0,\"latest\":[{\"key\":\"\",\"reason\":\"\"},{\"key\":\"\","
+        "\"dead_letters\":{\"count\":0,\"file\":null,\"latest\":[{\"key\":\"\",\"reason\":\"\"},{"
+        "\"key\":\"\","
         "\"reason\":\"mapping\"}]}",
         "\"level\":\"error\",\"message\":\"it \\\"broke\\\"\"},{\"time\":null",
         "{\"time\":1764250000,\"documents\":10,\"rejected\":1,\"lag_seconds\":0.25}]",
