@@ -19,9 +19,10 @@ def read(name):
 
 
 class Prometheus:
-    def __init__(self, folder, target):
+    def __init__(self, folder, target, change):
+        """change: of the rules' text."""
         self.port = free_port()
-        rules = read("etl-engine.rules.yml")
+        rules = read("etl-engine.rules.yml").replace(*change)
         (folder / "etl-engine.rules.yml").write_text(re.sub(r"for: \w+", "for: 1s", rules))
         config = read("prometheus.yml").replace("localhost:9187", f"localhost:{target}")
         config = config.replace("scrape_interval: 15s", "scrape_interval: 1s")
@@ -57,10 +58,10 @@ class Prometheus:
 def prometheus(tmp_path):
     started = []
 
-    def start(target):
+    def start(target, change=("", "")):
         folder = tmp_path / "prometheus"
         folder.mkdir()
-        started.append(Prometheus(folder, target))
+        started.append(Prometheus(folder, target, change))
         return started[-1]
 
     yield start
@@ -85,3 +86,28 @@ def test_a_real_prometheus_sees_a_search_server_go_away(pg, search_one, script, 
         assert {doc["v"] for doc in search_one.docs("t").values()} == {"new"}
         served.running.stop()
         wait_until(lambda: monitor.firing() == {"EtlEngineDown"}, timeout=60)
+
+
+WAL = 'capture = "wal",'
+
+
+@pytest.mark.skipif(not LONG, reason="half a minute (ETL_FAULTS=long)")
+def test_a_real_prometheus_sees_a_slot_that_holds_the_log(pg, search_one, script, serve, prometheus, wait_until):
+    films.table(pg)
+    served = serve(script(films.plain(source=WAL)), "--follow")
+    monitor = prometheus(served.port, ("> 5e9", "> 5e6"))
+    wait_until(lambda: monitor.value("etl_engine_pipeline_ready") == 1, timeout=60)
+    wait_until(lambda: monitor.firing() == set())
+    held = pg.connect()  # the log from here on is needed to decode what this transaction may still do
+    with held.cursor() as cursor:
+        cursor.execute("UPDATE t SET v = 'held' WHERE id = 1")
+    pg.execute("SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000)) FROM generate_series(1, 30)")
+    wait_until(lambda: "EtlSlotHoldsLog" in monitor.firing(), timeout=180)
+    held.commit()
+
+    def lets_go():
+        pg.execute("UPDATE t SET v = v || '!' WHERE id = 2")
+        pg.execute("CHECKPOINT")  # writes a snapshot from which the slot may go on
+        return "EtlSlotHoldsLog" not in monitor.firing()
+
+    wait_until(lets_go, timeout=180)
