@@ -163,10 +163,11 @@ def new_database(template="template1"):
 
 
 def dropped(name):
-    """False: a process still reads a slot of it. (Other slots go with their database.)"""
+    """False: a process is still in it, or reads a slot of it. (Other slots go with their database.)"""
     administrate(f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{name}'")
+    administrate(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     try:
-        administrate(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        administrate(f"DROP DATABASE IF EXISTS {name}")
     except psycopg2.errors.ObjectInUse:
         return False
     return True
@@ -189,6 +190,8 @@ def pg(machine):
 @pytest.fixture(scope="session")
 def movies_template(machine):
     database = new_database()
+    if database.value("SELECT current_setting('server_version_num')::int") < 130000:
+        database.execute("CREATE EXTENSION pgcrypto")  # gen_random_uuid
     database.psql("-f", os.path.join(ROOT, "scripts", "movies.sql"))
     database.close()
     yield database.name

@@ -323,7 +323,7 @@ def test_a_later_change_within_the_same_rounded_time_is_not_missed(engine, pg, s
     pg.execute(f"SET timezone = 'UTC'; CREATE TABLE things (id int PRIMARY KEY, v text, modified {kind})")
     path = script(pipeline())
     ok(engine(path))
-    wait_until(lambda: pg.value("SELECT extract(epoch FROM clock_timestamp()) % 1 < 0.1"))  # time enough to round down
+    wait_until(lambda: pg.value("SELECT extract(epoch FROM clock_timestamp())::numeric % 1 < 0.1"))  # time enough to round down
     pg.execute("INSERT INTO things VALUES (1, 'old', '2024-01-01'), (2, 'old', now())")
     ok(engine(path))
     pg.execute("UPDATE things SET v = 'new', modified = now() WHERE id = 1")

@@ -91,9 +91,11 @@ static bool add_position(struct source_statement *st, const struct source_table 
     return source_bind_key(st, &t->key, p->key, e);
 }
 
-/* modified >= $1::timestamptz - interval '60000000 microseconds'              a time
+/* modified >= $1::timestamptz - interval '60.000000 seconds'                  a time
  * number >= greatest($1::numeric - 10000, -9223372036854775808)::bigint       a number
- * number >= $1::numeric - 10000                                a number without a lowest value */
+ * number >= $1::numeric - 10000                                a number without a lowest value
+ *
+ * (Before PostgreSQL 15 an interval of many microseconds is out of range if it is written so.) */
 static void add_slack(struct source_statement *st, const struct source_table *t,
                       const struct source_page_request *q)
 {
@@ -101,7 +103,8 @@ static void add_slack(struct source_statement *st, const struct source_table *t,
     source_bind(st, q->from->cursor);
     buf_addf(&st->sql, "%s >= ", t->cursor);
     if (t->cursor_is_time)
-        buf_addf(&st->sql, "$%d::%s - interval '%lld microseconds'", st->n, t->cursor_type, slack);
+        buf_addf(&st->sql, "$%d::%s - interval '%lld.%06lld seconds'", st->n, t->cursor_type,
+                 slack / 1000000, slack % 1000000);
     else if (t->cursor_lowest)
         buf_addf(&st->sql, "greatest($%d::numeric - %lld, %s)::%s", st->n, slack, t->cursor_lowest,
                  t->cursor_type);

@@ -101,7 +101,8 @@ void source_hint_column(const struct source_opening *o, const struct pipeline_na
 
 /* ---- the table ---- */
 
-/* Row security is asked of the table, what its rows are like of its partitions, too. */
+/* Row security is asked of the table, what its rows are like of its partitions, too. (Before
+ * PostgreSQL 14 catalogs have no primary keys, and so GROUP BY takes each column by name.) */
 static const char table_sql[] =
     "WITH RECURSIVE parts (oid) AS ("
     "  SELECT $1::pg_catalog.regclass::pg_catalog.oid"
@@ -118,7 +119,7 @@ static const char table_sql[] =
     "  pg_catalog.row_security_active(c.oid)"
     " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
     "  CROSS JOIN parts JOIN pg_catalog.pg_class part ON part.oid = parts.oid"
-    " WHERE c.oid = $1::pg_catalog.regclass GROUP BY c.oid, n.nspname";
+    " WHERE c.oid = $1::pg_catalog.regclass GROUP BY c.oid, c.relname, c.relkind, n.nspname";
 
 enum table_column {
     TABLE_NAME,
