@@ -62,9 +62,11 @@ static bool wait_for_arrival(struct verifying *v, struct arrival *moment, bool *
         return false;
     if (*arrived)
         return true;
-    log_info("%s: waiting, for at most %d s, until the process that follows has delivered what was "
-             "committed before: %s",
-             v->ask.run.user.pipeline.name, WAIT_US / 1000000, moment->why);
+    log_info_with(
+        LOG_FIELDS(log_int("wait_seconds", WAIT_US / 1000000)),
+        "%s: waiting, for at most %d s, until the process that follows has delivered what was "
+        "committed before: %s",
+        v->ask.run.user.pipeline.name, WAIT_US / 1000000, moment->why);
     return arrival_wait(moment, WAIT_US - TELL_US, arrived, e);
 }
 

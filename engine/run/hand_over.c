@@ -62,7 +62,8 @@ static void take_welcome(struct asking *a, const struct request_message *m)
 {
     a->welcome = true;
     a->h->pid = m->pid;
-    log_info("%s: asked the process that follows (process %lld)", a->name, a->h->pid);
+    log_info_with(LOG_FIELDS(log_int("process", a->h->pid)),
+                  "%s: asked the process that follows (process %lld)", a->name, a->h->pid);
     if (m->older && a->h->ask != REQUEST_ASK_SET)
         log_warn("%s: that process runs another version of the script, and makes documents by it; "
                  "SIGHUP makes it read the script again",
@@ -105,7 +106,8 @@ static void take_progress(struct asking *a, const struct request_message *m)
 static void take_rejected(struct asking *a, const struct request_message *m)
 {
     if (++a->told <= REPORTS)
-        log_warn("document '%s' rejected: %s", m->key ? m->key : "", m->text ? m->text : "unknown");
+        log_warn_with(LOG_FIELDS(log_text("key", m->key)), "document '%s' rejected: %s",
+                      m->key ? m->key : "", m->text ? m->text : "unknown");
 }
 
 /* The last ones may be unknown here: whoever reads slowly is told less. */
@@ -116,8 +118,9 @@ static void take_end(struct asking *a, const struct request_message *m)
     a->done = true;
     uint64_t told = a->told < REPORTS ? a->told : REPORTS;
     if (m->counts.rejected > told)
-        log_warn("%s: %s rejected besides; they are dead letters, too", a->name,
-                 progress_count(m->counts.rejected - told, "document", n));
+        log_warn_with(LOG_FIELDS(log_int("rejected", (long long)m->counts.rejected)),
+                      "%s: %s rejected besides; they are dead letters, too", a->name,
+                      progress_count(m->counts.rejected - told, "document", n));
 }
 
 static bool take(struct asking *a, const struct request_message *m, struct err *e)
@@ -170,10 +173,12 @@ static bool is_stopped(struct asking *a, struct err *e)
     if (!a->welcome)
         return false;
     if (a->h->ask == REQUEST_ASK_KEYS)
-        log_info("%s: process %lld still delivers what it was given%s, and no more", a->name,
-                 a->h->pid, keys_given(a, given));
+        log_info_with(LOG_FIELDS(log_int("process", a->h->pid)),
+                      "%s: process %lld still delivers what it was given%s, and no more", a->name,
+                      a->h->pid, keys_given(a, given));
     else if (a->h->ask == REQUEST_ASK_SWEEP)
-        log_info("%s: a sweep that has begun goes on in process %lld", a->name, a->h->pid);
+        log_info_with(LOG_FIELDS(log_int("process", a->h->pid)),
+                      "%s: a sweep that has begun goes on in process %lld", a->name, a->h->pid);
     return false;
 }
 
