@@ -200,7 +200,8 @@ static bool check_patience(struct asking *a, struct err *e)
     if (patience > 0 && now - since > patience)
         return gave_up(a, why, e);
     if (!a->warned && now - since > TELL_US)
-        log_warn("%s: waiting for process %lld: %s", a->name, a->h->pid, why);
+        log_warn_with(LOG_FIELDS(log_int("process", a->h->pid)), "%s: waiting for process %lld: %s",
+                      a->name, a->h->pid, why);
     a->warned |= now - since > TELL_US;
     return true;
 }
