@@ -29,7 +29,7 @@ OPTIONS = [
         ([], "no script given"),
         (["run"], "no script given"),
         (["--full"], "no script given"),
-        (["reindex", MOVIES, "scripts/genres.lua"], "more than one script given"),
+        (["test", MOVIES, "scripts/genres.lua"], "more than one script given"),
         ([MOVIES, "--nonsense"], "unknown option '--nonsense'"),
         ([MOVIES, "--folow"], "unknown option '--folow', did you mean '--follow'?"),
         ([MOVIES, "--key=a"], "unknown option '--key=a', did you mean '--keys'?"),
@@ -64,7 +64,7 @@ OPTIONS = [
         (["state", "look", MOVIES], "unknown action 'look' of state"),
         (["state", "show"], "state show takes a script"),
         (["state", "set", MOVIES], "state set takes a script and a time"),
-        (["state", "show", MOVIES, "more"], "state show takes a script"),
+        (["state", "reset", MOVIES, "more"], "state reset takes a script"),
     ],
 )
 def test_wrong_use_is_one_line_and_a_hint(engine, words, complaint):

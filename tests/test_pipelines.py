@@ -75,7 +75,7 @@ def test_one_of_a_list_is_named(tables, engine, search, script):
     assert "pipeline   genre" in shown_state.stdout
     wrong = engine("run", f"{path}#gener")
     assert wrong.returncode == 2 and "has no pipeline 'gener', did you mean 'genre'?" in wrong.stderr
-    which = engine("state", "show", path)
+    which = engine("state", "reset", path)
     assert which.returncode == 2 and "name the one that is meant" in which.stderr
 
 
@@ -108,7 +108,8 @@ def test_what_they_share_by_mistake_is_refused(tables, engine, search, script, c
     assert not search.exists("film") and not search.exists("all")
 
 
-@pytest.mark.parametrize("option", [("--dry-run",), ("--keys", "1"), ("--limit", "1"), ("--since", "2020-01-01T00:00:00Z")])
+@pytest.mark.parametrize("option", [("--keys", "1"), ("--limit", "1"), ("--since", "2020-01-01T00:00:00Z"),
+                                    ("--keys", "1", "--dry-run")])
 def test_options_for_one_pipeline(tables, engine, script, option):
     done = engine("run", script(LIST), *option)
     assert done.returncode == 2 and f"option {option[0]} takes one pipeline" in done.stderr, done
@@ -129,6 +130,38 @@ def test_each_log_line_names_its_pipeline(tables, engine, search, script):
     done = engine("run", script(LIST), "--log-format", "json", "--verbose")
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line.get("pipeline") for line in lines} == set(TABLES)
+
+
+# Other commands, one pipeline after the other
+
+
+def test_other_commands_take_several(tables, engine, search, script):
+    path, film = script(LIST.replace(', "film"', ""), "list.lua"), script(one(LIST, "film"), "film.lua")
+    dry = engine("run", path, film, "--dry-run", "--limit", "2")
+    assert dry.returncode == 0 and len(dry.stdout.splitlines()) == 6 and not search.exists("film"), dry
+    assert engine("reindex", path, film).returncode == 0
+    search.request("POST", "genre/_update/3?refresh=true", {"doc": {"v": "spoilt"}})
+    for command in ("verify", "diff"):
+        done = engine(command, path, film)
+        assert done.returncode == 5, done
+        order = [done.stdout.index(f"{table}: 10 documents compared") for table in TABLES]
+        assert order == sorted(order), done
+    done = engine("verify", path, film, "--format", "json")
+    assert [json.loads(line)["pipeline"] for line in done.stdout.splitlines()] == list(TABLES)
+    assert engine("verify", path, film, "--repair").returncode == 0
+    states = engine("state", "show", path, film)
+    assert states.returncode == 0 and states.stdout.count("pipeline   ") == 3, states
+    refused = engine("diff", path, "--keys", "1")
+    assert refused.returncode == 2 and "option --keys takes one pipeline" in refused.stderr
+
+
+def test_the_worst_status_counts_and_the_others_still_come(tables, engine, search, script):
+    path = script(LIST)
+    assert engine("run", path).returncode == 0
+    tables.execute("DROP TABLE person")
+    done = engine("verify", path)
+    assert done.returncode == 2 and f"{path}#person: " in done.stderr, done
+    assert "genre: 10 documents compared" in done.stdout and "film: 10 documents compared" in done.stdout
 
 
 # --follow

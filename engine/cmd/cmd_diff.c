@@ -1,8 +1,8 @@
 /* cmd_diff: the command "diff": what a full load would change. */
 #include "ask/diff.h"
 #include "base/err.h"
-#include "base/stop.h"
 #include "cmd/commands.h"
+#include "cmd/each.h"
 
 struct diff_command {   /* filled by cli_parse */
     struct cli_log log; /* first */
@@ -32,26 +32,38 @@ static bool check_options(const struct diff_options *o, struct err *e)
            err_set(e, ERR_USAGE, "options --keys and --sample exclude each other");
 }
 
+struct differing {
+    struct diff_options options;
+    bool terminal;
+};
+
+static bool diff_one(void *arg, const char *ref, int *status, struct err *e)
+{
+    const struct differing *d = arg;
+    bool same = false, ok = diff(&d->options, ref, d->terminal, &same, e);
+    *status = ok && !same ? EXIT_DIFFERENT : EXIT_DONE;
+    return ok;
+}
+
 static int diff_main(const struct cli_call *call, struct err *e)
 {
     const struct diff_command *c = call->options;
-    struct diff_options o = c->diff;
-    bool same = false;
-    if (!cli_wants_json(c->format, &o.json, e) || !check_options(&o, e)) {
+    struct differing d = {c->diff, call->terminal};
+    if (!cli_wants_json(c->format, &d.options.json, e) || !check_options(&d.options, e) ||
+        !each_option(d.options.keys, "--keys", call->words, e)) {
         err_hint(e, "etl-engine diff --help");
         return cli_fail(e);
     }
-    if (!stop_init(e) || !diff(&o, call->words[0], call->terminal, &same, e))
-        return cli_fail(e);
-    return same ? EXIT_DONE : EXIT_DIFFERENT;
+    return each_pipeline(call->words, diff_one, &d, e);
 }
 
 const struct cli_command cmd_diff = {
     .name = "diff",
-    .usage = "diff SCRIPT [options]",
+    .usage = "diff SCRIPT... [options]",
     .summary = "Shows what a full load would change in the index; writes nothing.",
     .options = options,
     .defaults = &(const struct diff_command){.diff = {.examples = 5, .ask.workers = 2}},
     .size = sizeof(struct diff_command),
+    .check_words = each_words,
     .main = diff_main,
 };

@@ -1,7 +1,7 @@
 /* cmd_reindex: the command "reindex": builds a new index and swaps the alias. */
 #include "base/err.h"
-#include "base/stop.h"
 #include "cmd/commands.h"
+#include "cmd/each.h"
 #include "run/reindex.h"
 
 struct reindex_command { /* filled by cli_parse */
@@ -25,21 +25,29 @@ static const struct cli_option options[] = {
     {0},
 };
 
-static int reindex_main(const struct cli_call *call, struct err *e)
+static bool reindex_one(void *arg, const char *ref, int *status, struct err *e)
 {
+    const struct cli_call *call = arg;
     const struct reindex_command *o = call->options;
     bool rejected = false;
-    bool ok = stop_init(e) && reindex(&o->reindex, call->words[0], call->terminal, &rejected, e);
-    int status = ok ? EXIT_DONE : cli_fail(e);
-    return rejected && (ok || e->kind == ERR_FINAL) ? EXIT_REJECTED : status;
+    bool ok = reindex(&o->reindex, ref, call->terminal, &rejected, e);
+    *status = rejected && (ok || e->kind == ERR_FINAL) ? EXIT_REJECTED : EXIT_DONE;
+    return ok;
+}
+
+static int reindex_main(const struct cli_call *call, struct err *e)
+{
+    struct cli_call copy = *call;
+    return each_pipeline(call->words, reindex_one, &copy, e);
 }
 
 const struct cli_command cmd_reindex = {
     .name = "reindex",
-    .usage = "reindex SCRIPT [options]",
+    .usage = "reindex SCRIPT... [options]",
     .summary = "Builds a new index next to the old one, then swaps the alias.",
     .options = options,
     .defaults = &(const struct reindex_command){.reindex = {.keep = 1, .workers = 2}},
     .size = sizeof(struct reindex_command),
+    .check_words = each_words,
     .main = reindex_main,
 };

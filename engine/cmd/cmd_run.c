@@ -2,10 +2,12 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
 #include "base/witness.h"
 #include "cmd/commands.h"
+#include "cmd/each.h"
 #include "http/listener.h"
 #include "model/batch.h"
 #include "model/keylist.h"
@@ -136,37 +138,43 @@ struct running {
     struct keylist refs; /* of the pipelines */
     struct vitals_list *vitals;
     struct listener *listener;
+    bool terminal;
 };
 
-static int run_one(const struct run_command *o, const struct running *all, bool terminal,
-                   struct err *e)
+static int run_one(const struct run_command *o, const struct running *all, size_t i, struct err *e)
 {
     struct run r = {.options = o->run,
-                    .terminal = terminal,
+                    .terminal = all->terminal,
                     .servers.give_up_after = (double)o->run.give_up_after,
                     .started_us = clock_mono_us(),
-                    .vitals = vitals_at(all->vitals, 0)};
+                    .vitals = vitals_at(all->vitals, i)};
     /* Keys are read before signals are caught: reading a terminal or a pipe may take for ever. */
     witness_set(vitals_witness(r.vitals));
-    bool ok = read_request(&r, e) && stop_init(e) && run_pipeline(&r, all->refs.keys[0], e);
+    bool ok =
+        read_request(&r, e) && (i > 0 || stop_init(e)) && run_pipeline(&r, all->refs.keys[i], e);
     witness_set(NULL);
     vitals_phase(r.vitals, VITALS_ENDED, ok || e->kind == ERR_STOPPED ? NULL : e->text, -1);
     uint64_t rejected = run_rejected(&r);
     run_close(&r);
+    if (!ok && all->refs.n > 1 && e->kind != ERR_STOPPED)
+        err_wrap(e, "%s", all->refs.keys[i]);
     if (!ok)
         return cli_fail(e);
     return rejected > 0 ? EXIT_REJECTED : EXIT_DONE;
 }
 
-/* The worst one: what the user has to correct comes first. */
-static int worst(int a, int b)
+/* One after the other: all documents are printed on one standard output. */
+static int print_each(const struct run_command *o, const struct running *all, struct err *e)
 {
-    static const int order[] = {EXIT_DONE, EXIT_REJECTED, EXIT_GAVE_UP, EXIT_FAILED,
-                                EXIT_WRONG_USAGE};
     int status = EXIT_DONE;
-    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
-        if (order[i] == a || order[i] == b)
-            status = order[i];
+    if (o->run.keys || o->run.keys_from) {
+        err_set(e, ERR_USAGE, "option %s takes one pipeline",
+                o->run.keys ? "--keys" : "--keys-from");
+        return cli_fail(e);
+    }
+    log_name_pipelines();
+    for (size_t i = 0; i < all->refs.n && !stop_asked(); i++)
+        status = each_worst(status, run_one(o, all, i, e));
     return status;
 }
 
@@ -177,9 +185,9 @@ static int status_of(const struct pipeline_outcome *outcomes, size_t n)
         const struct pipeline_outcome *o = &outcomes[i];
         if (!o->ok && o->error.kind == ERR_STOPPED)
             return cli_fail(&o->error);
-        status = worst(status, !o->ok            ? cli_status(&o->error)
-                               : o->rejected > 0 ? EXIT_REJECTED
-                                                 : EXIT_DONE);
+        status = each_worst(status, !o->ok            ? cli_status(&o->error)
+                                    : o->rejected > 0 ? EXIT_REJECTED
+                                                      : EXIT_DONE);
     }
     return status;
 }
@@ -209,12 +217,14 @@ static bool start(struct running *all, const struct cli_call *call, struct err *
 static int run_main(const struct cli_call *call, struct err *e)
 {
     const struct run_command *o = call->options;
-    struct running all = {0};
+    struct running all = {.terminal = call->terminal};
     int status;
     if (!start(&all, call, e))
         status = cli_fail(e);
     else if (all.refs.n == 1)
-        status = run_one(o, &all, call->terminal, e);
+        status = run_one(o, &all, 0, e);
+    else if (o->run.dry_run)
+        status = print_each(o, &all, e);
     else
         status = run_several(o, &all, e);
     listener_close(all.listener);

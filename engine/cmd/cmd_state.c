@@ -3,6 +3,7 @@
 #include "base/stop.h"
 #include "base/suggest.h"
 #include "cmd/commands.h"
+#include "cmd/each.h"
 #include "cmd/state_reset.h"
 #include "cmd/state_show.h"
 #include "run/hand_over.h"
@@ -95,7 +96,7 @@ static bool unknown_action(const char *name, struct err *e)
 static bool check_words(int n, char **words, struct err *e)
 {
     const struct action *a = n > 0 ? find_action(words[0]) : NULL;
-    if (a && n == a->words)
+    if (a && (n == a->words || (a->act == show && n > a->words)))
         return true;
     if (n == 0)
         err_set(e, ERR_USAGE, "missing action: show, set or reset");
@@ -115,21 +116,42 @@ static bool check_options(const struct state_command *o, const char *action, str
     return err_hint(e, "etl-engine state reset --drop-slot SCRIPT");
 }
 
-static int state_main(const struct cli_call *call, struct err *e)
+struct acting {
+    const struct state_command *options;
+    const struct action *action;
+    const char *time;
+    bool shown; /* one pipeline, before this one */
+};
+
+static bool act_on(void *arg, const char *ref, int *status, struct err *e)
 {
+    struct acting *a = arg;
     struct script_text text = {0};
     struct script *script = NULL;
     struct pipeline pipeline = {0};
-    char **words = call->words;
-    const struct state_command *o = call->options;
-    bool ok = check_options(o, words[0], e) && script_text_read(&text, words[1], e) &&
-              script_choose(&text, e) && (script = script_open(&text, e)) &&
-              pipeline_read(&pipeline, script, e) &&
-              find_action(words[0])->act(&pipeline, o, words[2], e);
+    (void)status;
+    bool ok = script_text_read(&text, ref, e) && script_choose(&text, e) &&
+              (script = script_open(&text, e)) && pipeline_read(&pipeline, script, e);
+    if (ok && a->shown)
+        putchar('\n');
+    a->shown = ok;
+    ok = ok && a->action->act(&pipeline, a->options, a->time, e);
     pipeline_free(&pipeline);
     script_close(script);
     script_text_free(&text);
-    return ok ? EXIT_DONE : cli_fail(e);
+    return ok;
+}
+
+static int state_main(const struct cli_call *call, struct err *e)
+{
+    struct acting a = {.options = call->options, .action = find_action(call->words[0])};
+    char **scripts = call->words + 1;
+    if (!check_options(a.options, call->words[0], e))
+        return cli_fail(e);
+    if (a.action->act == show)
+        return each_pipeline(scripts, act_on, &a, e);
+    a.time = a.action->words == 3 ? scripts[1] : NULL;
+    return act_on(&a, scripts[0], NULL, e) ? EXIT_DONE : cli_fail(e);
 }
 
 static const struct cli_option options[] = {

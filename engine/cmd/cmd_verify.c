@@ -1,8 +1,8 @@
 /* cmd_verify: the command "verify": compares PostgreSQL with the index. */
 #include "ask/verify.h"
 #include "base/err.h"
-#include "base/stop.h"
 #include "cmd/commands.h"
+#include "cmd/each.h"
 
 #include <string.h>
 
@@ -41,26 +41,38 @@ static bool check_options(const struct verify_options *o, struct err *e)
     return true;
 }
 
+struct verifying {
+    struct verify_options options;
+    bool terminal;
+};
+
+static bool verify_one(void *arg, const char *ref, int *status, struct err *e)
+{
+    const struct verifying *v = arg;
+    bool clean = false, ok = verify(&v->options, ref, v->terminal, &clean, e);
+    *status = ok && !clean ? EXIT_DIFFERENT : EXIT_DONE;
+    return ok;
+}
+
 static int verify_main(const struct cli_call *call, struct err *e)
 {
     const struct verify_command *c = call->options;
-    struct verify_options o = c->verify;
-    bool clean = false;
-    if (!cli_wants_json(c->format, &o.json, e) || !check_options(&o, e)) {
+    struct verifying v = {c->verify, call->terminal};
+    struct verify_options *o = &v.options;
+    if (!cli_wants_json(c->format, &o->json, e) || !check_options(o, e)) {
         err_hint(e, "etl-engine verify --help");
         return cli_fail(e);
     }
-    if (!stop_init(e) || !verify(&o, call->words[0], call->terminal, &clean, e))
-        return cli_fail(e);
-    return clean ? EXIT_DONE : EXIT_DIFFERENT;
+    return each_pipeline(call->words, verify_one, &v, e);
 }
 
 const struct cli_command cmd_verify = {
     .name = "verify",
-    .usage = "verify SCRIPT [options]",
+    .usage = "verify SCRIPT... [options]",
     .summary = "Compares PostgreSQL with the index, every key both ways; writes nothing.",
     .options = options,
     .defaults = &(const struct verify_command){.verify.ask.workers = 2},
     .size = sizeof(struct verify_command),
+    .check_words = each_words,
     .main = verify_main,
 };

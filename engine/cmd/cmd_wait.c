@@ -1,8 +1,8 @@
 /* cmd_wait: the command "wait": returns once what was committed is in the index. */
 #include "ask/wait.h"
 #include "base/err.h"
-#include "base/stop.h"
 #include "cmd/commands.h"
+#include "cmd/each.h"
 
 struct wait_command {   /* filled by cli_parse */
     struct cli_log log; /* first */
@@ -19,19 +19,27 @@ static const struct cli_option options[] = {
     {0},
 };
 
+static bool wait_one(void *arg, const char *ref, int *status, struct err *e)
+{
+    const struct cli_call *call = arg;
+    const struct wait_command *c = call->options;
+    (void)status;
+    return wait_for_index(&c->wait, ref, e);
+}
+
 static int wait_main(const struct cli_call *call, struct err *e)
 {
-    const struct wait_command *c = call->options;
-    bool ok = stop_init(e) && wait_for_index(&c->wait, call->words[0], e);
-    return ok ? EXIT_DONE : cli_fail(e);
+    struct cli_call copy = *call;
+    return each_pipeline(call->words, wait_one, &copy, e);
 }
 
 const struct cli_command cmd_wait = {
     .name = "wait",
-    .usage = "wait SCRIPT [options]",
+    .usage = "wait SCRIPT... [options]",
     .summary = "Returns once all that was committed before its start is searchable.",
     .options = options,
     .defaults = &(const struct wait_command){.wait.timeout = 0},
     .size = sizeof(struct wait_command),
+    .check_words = each_words,
     .main = wait_main,
 };

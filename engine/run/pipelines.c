@@ -109,9 +109,11 @@ static bool check_options(const struct run_options *o, struct err *e)
     const struct {
         const char *name;
         bool given;
-    } rows[] = {{"--dry-run", o->dry_run},     {"--keys", o->keys},
-                {"--keys-from", o->keys_from}, {"--limit", o->limit > 0},
-                {"--since", o->since},         {"--dead-letters", o->dead_letters}};
+    } rows[] = {{"--keys", o->keys},
+                {"--keys-from", o->keys_from},
+                {"--limit", o->limit > 0},
+                {"--since", o->since},
+                {"--dead-letters", o->dead_letters}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (rows[i].given)
             return err_set(e, ERR_USAGE, "option %s takes one pipeline", rows[i].name);

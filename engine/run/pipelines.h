@@ -28,9 +28,9 @@ struct pipeline_outcome {
  * cannot be read. */
 bool pipelines_expand(char *const *scripts, struct keylist *refs, struct err *e);
 
-/* Runs the pipelines to their end. outcomes, and what vitals lists: one for each. False: e says why
- * none was started; ERR_USAGE: two of them exclude each other, or an option is for one pipeline
- * alone. */
+/* Runs the pipelines to their end; not dry: what they print would be mixed. outcomes, and what
+ * vitals lists: one for each. False: e says why none was started; ERR_USAGE: two of them exclude
+ * each other, or an option is for one pipeline alone. */
 bool pipelines_run(const struct run_options *options, const struct keylist *refs,
                    struct pipeline_outcome *outcomes, const struct vitals_list *vitals,
                    struct err *e);
