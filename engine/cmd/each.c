@@ -44,11 +44,20 @@ static int do_one(const char *ref, bool several, each_one *one, void *arg)
     return status != EXIT_DONE ? status : failed;
 }
 
+static bool check_twice(const struct keylist *refs, struct err *e)
+{
+    for (size_t i = 0; i < refs->n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(refs->keys[i], refs->keys[k]) == 0)
+                return err_set(e, ERR_USAGE, "'%s' is given twice", refs->keys[i]);
+    return true;
+}
+
 int each_pipeline(char *const *scripts, each_one *one, void *arg, struct err *e)
 {
     struct keylist refs = {0};
     int status = EXIT_DONE;
-    bool ok = pipelines_expand(scripts, &refs, e) && stop_init(e);
+    bool ok = pipelines_expand(scripts, &refs, e) && check_twice(&refs, e) && stop_init(e);
     if (!ok)
         status = cli_fail(e);
     if (refs.n > 1)
