@@ -5,11 +5,15 @@
 #include "flow/errand.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 /* slots is a ring: the batch with number seq has slot seq % window. Asserted by check():
  *
@@ -35,16 +39,23 @@ struct lane {
 
 struct queue {
     pthread_mutex_t mutex;
-    pthread_cond_t work;  /* for the workers: a batch was put, a turn has come, the end */
-    pthread_cond_t acked; /* for the feeds: a batch was acknowledged, the end */
+    pthread_cond_t work; /* for the workers: a batch was put, a turn has come, the end */
+    /* for the feeds, whose wait a signal ends, too: a batch was acknowledged, the end. Written to
+     * while they wait. */
+    int event;
+    bool feeds_wait;
     struct lane *lanes;   /* owned */
     size_t n_lanes, turn; /* turn: the lane that queue_get tries first */
+    size_t waiting;       /* workers */
     bool closed;
     bool happened; /* a batch was acknowledged since queue_wait last returned */
     /* changed under the mutex, but read without it for each document: see queue_ended */
     atomic_bool enough, failed;
     struct err error; /* if failed */
     struct rejections rejections;
+    /* of the feeds' thread */
+    void (*on_work)(void *arg);
+    void *arg;
 };
 
 static void init_condition(pthread_cond_t *c)
@@ -79,12 +90,15 @@ struct queue *queue_new(const size_t *windows, size_t n, struct err *e)
         return NULL;
     }
     init_condition(&q->work);
-    init_condition(&q->acked);
     pthread_mutex_init(&q->mutex, NULL);
-    if (make_lanes(q, windows, n))
+    q->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (q->event < 0)
+        err_set(e, ERR_PASSING, "could not set up a queue: %s", strerror(errno));
+    else if (make_lanes(q, windows, n))
         return q;
+    else
+        err_memory(e);
     queue_free(q);
-    err_memory(e);
     return NULL;
 }
 
@@ -107,7 +121,8 @@ void queue_free(struct queue *q)
     free(q->lanes);
     rejections_free(&q->rejections);
     pthread_cond_destroy(&q->work);
-    pthread_cond_destroy(&q->acked);
+    if (q->event >= 0)
+        close(q->event);
     pthread_mutex_destroy(&q->mutex);
     free(q);
 }
@@ -150,10 +165,16 @@ static bool ended(const struct queue *q)
     return q->failed || q->enough;
 }
 
+static void wake_feeds(struct queue *q)
+{
+    if (q->feeds_wait)
+        eventfd_write(q->event, 1);
+}
+
 static void wake_all(struct queue *q)
 {
     pthread_cond_broadcast(&q->work);
-    pthread_cond_broadcast(&q->acked);
+    wake_feeds(q);
 }
 
 static void fail(struct queue *q, const struct err *e)
@@ -199,6 +220,15 @@ bool queue_room(struct queue *q, size_t lane)
     return room;
 }
 
+/* Batches that no worker has. */
+static uint64_t pending(const struct queue *q)
+{
+    uint64_t n = 0;
+    for (size_t i = 0; i < q->n_lanes; i++)
+        n += q->lanes[i].next_put - q->lanes[i].next_get;
+    return n;
+}
+
 void queue_put(struct queue *q, size_t lane, struct batch *b)
 {
     struct lane *l = lane_at(q, lane);
@@ -211,7 +241,16 @@ void queue_put(struct queue *q, size_t lane, struct batch *b)
     slot->batch = b;
     slot->oldest_us = b->changed.oldest_us;
     pthread_cond_broadcast(&q->work);
+    bool more = pending(q) > q->waiting;
     unlock(q);
+    if (more && q->on_work)
+        q->on_work(q->arg);
+}
+
+void queue_on_work(struct queue *q, void (*call)(void *arg), void *arg)
+{
+    q->on_work = call;
+    q->arg = arg;
 }
 
 bool queue_idle(struct queue *q, size_t lane)
@@ -223,15 +262,27 @@ bool queue_idle(struct queue *q, size_t lane)
     return idle;
 }
 
+static bool has_happened(const struct queue *q)
+{
+    return ended(q) || q->happened;
+}
+
 bool queue_wait(struct queue *q, int64_t timeout_ms)
 {
-    struct timespec deadline = deadline_in(timeout_ms);
+    eventfd_t count;
     lock(q);
     check_stop(q);
-    while (!ended(q) && !q->happened &&
-           pthread_cond_timedwait(&q->acked, &q->mutex, &deadline) == 0)
-        ;
-    bool happened = ended(q) || q->happened;
+    q->feeds_wait = !has_happened(q);
+    bool waits = q->feeds_wait;
+    unlock(q);
+    if (waits)
+        stop_wait_fd(q->event, POLLIN, timeout_ms);
+    lock(q);
+    check_stop(q);
+    q->feeds_wait = false;
+    if (waits)
+        eventfd_read(q->event, &count); /* or the next wait would end at once */
+    bool happened = has_happened(q);
     q->happened = false;
     unlock(q);
     return happened;
@@ -241,7 +292,7 @@ void queue_wake(struct queue *q)
 {
     lock(q);
     q->happened = true;
-    pthread_cond_broadcast(&q->acked);
+    wake_feeds(q);
     unlock(q);
 }
 
@@ -317,10 +368,7 @@ static struct batch *take_next(struct queue *q)
 
 static bool nothing_yet(const struct queue *q)
 {
-    for (size_t i = 0; i < q->n_lanes; i++)
-        if (q->lanes[i].next_get != q->lanes[i].next_put)
-            return false;
-    return !ended(q) && !q->closed;
+    return pending(q) == 0 && !ended(q) && !q->closed;
 }
 
 bool queue_ready(struct queue *q, int64_t timeout_ms)
@@ -328,8 +376,10 @@ bool queue_ready(struct queue *q, int64_t timeout_ms)
     struct timespec deadline = deadline_in(timeout_ms);
     lock(q);
     check_stop(q);
+    q->waiting++;
     while (nothing_yet(q) && pthread_cond_timedwait(&q->work, &q->mutex, &deadline) == 0)
         ;
+    q->waiting--;
     bool ready = !nothing_yet(q);
     unlock(q);
     return ready;
@@ -339,9 +389,21 @@ struct batch *queue_get(struct queue *q)
 {
     lock(q);
     check_stop(q);
+    q->waiting++;
     while (nothing_yet(q))
         pthread_cond_wait(&q->work, &q->mutex);
+    q->waiting--;
     struct batch *b = ended(q) ? NULL : take_next(q);
+    unlock(q);
+    return b;
+}
+
+struct batch *queue_get_now(struct queue *q, bool *over)
+{
+    lock(q);
+    check_stop(q);
+    struct batch *b = ended(q) ? NULL : take_next(q);
+    *over = !b && !nothing_yet(q);
     unlock(q);
     return b;
 }

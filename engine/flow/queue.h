@@ -32,6 +32,8 @@ void queue_free(struct queue *q); /* with the batches that it still has; NULL is
 /* Whether the lane has room for one more batch, and the queue has not ended. */
 bool queue_room(struct queue *q, size_t lane);
 void queue_put(struct queue *q, size_t lane, struct batch *b); /* taken; after queue_room */
+/* Called by queue_put, on its thread, when more batches wait than workers do. NULL: no longer. */
+void queue_on_work(struct queue *q, void (*call)(void *arg), void *arg);
 /* Whether all batches of the lane are acknowledged. */
 bool queue_idle(struct queue *q, size_t lane);
 /* Waits until a batch is acknowledged or the queue has ended, timeout_ms at most. An event since
@@ -58,6 +60,8 @@ struct queue_load queue_load(struct queue *q); /* any thread */
 struct batch *queue_get(struct queue *q); /* waits; owned; NULL: there is no more work */
 /* Waits until queue_get would not wait, timeout_ms at most. False: it still would. */
 bool queue_ready(struct queue *q, int64_t timeout_ms);
+/* The same without waiting; NULL: there is no work now. *over: and there will be none. */
+struct batch *queue_get_now(struct queue *q, bool *over);
 void queue_ack(struct queue *q, struct batch *b); /* taken; as queue_get returned it */
 /* For output in order: waits until all batches before b in its lane are acknowledged. False: the
  * queue has ended. */

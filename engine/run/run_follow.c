@@ -29,7 +29,8 @@
 #include <string.h>
 
 enum {
-    TICK_MS = 250, /* how often signals and the clock are looked at while nothing else happens */
+    TICK_MS = 1000,   /* how often SIGHUP and the clock are looked at while nothing else happens */
+    VISIBLE_MS = 250, /* with capture: whether held keys are visible by now */
     WARN_US = 60 * 1000 * 1000, /* between two warnings of one kind */
     CHECK_US = 5 * 1000 * 1000, /* between two checks that the index is still the same */
     /* within which max_rejected documents end the run: a wrong script or mapping shows in the first
@@ -306,7 +307,7 @@ static bool pause_for_reindex(struct following *f, struct err *e)
 static int64_t wait_ms(const struct following *f)
 {
     if (f->run->capture) /* it wakes the queue */
-        return TICK_MS;
+        return VISIBLE_MS;
     int64_t left = (f->poll_at_us - clock_mono_us() + 999) / 1000;
     return left < 0 ? 0 : left < TICK_MS ? left : TICK_MS;
 }
