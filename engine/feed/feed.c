@@ -21,7 +21,7 @@ const struct source_report *feed_report(const struct feed *f)
 
 void feed_release_idle(struct feed *f)
 {
-    pg_pool_free(f->origin.pool);
+    pg_pool_rest(f->origin.pool);
 }
 
 void feed_free(struct feed *f)

@@ -23,7 +23,7 @@ enum { BODY_MAX = 256 << 20 }; /* bytes; a larger document is rejected */
 bool worker_open(struct worker *w, struct err *e)
 {
     const struct worker_config *c = w->config;
-    pg_pool_init(&w->pool, c->pg);
+    w->pool = (struct pg_pool){.server = c->pg, .over = queue_is_over, .arg = w->flow->queue};
     buf_init(&w->output, BODY_MAX);
     buf_init(&w->key, BODY_MAX);
     if (!(w->bulk = bulk_new(BODY_MAX, e)))
@@ -41,9 +41,8 @@ bool worker_open(struct worker *w, struct err *e)
 
 void worker_close(struct worker *w)
 {
-    script_close(w->script); /* first: its garbage collector may still release a connection */
+    script_close(w->script); /* its garbage collector may still release a connection */
     es_close(w->es);
-    pg_pool_free(&w->pool);
     bulk_free(w->bulk);
     stale_copies_free(&w->gone);
     stale_copies_free(&w->sent);

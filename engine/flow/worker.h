@@ -1,6 +1,7 @@
 /* worker: what one worker works with, and how it counts and reports.
  *
- * Uses     bulk, stale_copies, pg_pool, script, repeats, chunk_size, tally, queue, retry, alike.
+ * Uses     bulk, stale_copies, pg_pool, shares, script, repeats, chunk_size, tally, queue, retry,
+ *          alike.
  * Threads  each worker belongs to one thread. What it borrows is shared with the other workers.
  *
  *     workers.c         the threads
@@ -17,6 +18,7 @@
 #include "base/buf.h"
 #include "base/repeats.h"
 #include "feed/chunk_size.h"
+#include "flow/shares.h"
 #include "flow/worker_config.h"
 #include "index/bulk.h"
 #include "index/stale_copies.h"
@@ -62,6 +64,7 @@ struct worker {
     struct worker_shared *shared;
     struct batch *batch;
     int number; /* among the workers, from 0 */
+    struct share share;
     /* owned: opened once */
     struct script *script;
     struct pg_pool pool;

@@ -237,6 +237,7 @@ bool worker_load(struct worker *w, struct err *e)
     struct batch *b = w->batch;
     if (!b->is_range && b->n == 0) /* its checkpoint is all that it brings */
         return true;
+    w->pool.takes_long = b->is_range;
     if (!b->is_range) {
         batch_sort_keys(b);
         w->seen = calloc(b->n, sizeof *w->seen);

@@ -15,6 +15,8 @@
 /* How much the database's clock may gain on ours during a batch. */
 enum { CLOCK_STEP_US = 1000 * 1000 };
 
+enum { PATIENCE_US = 5 * 1000 * 1000 }; /* of make_room */
+
 /* A year: a version that is further ahead does not come from a clock that was set back. */
 static const int64_t FARTHEST_US = 366LL * 86400 * 1000 * 1000;
 
@@ -27,6 +29,19 @@ static bool check_age(struct worker *w, struct err *e)
         return true;
     return err_set(e, ERR_PASSING,
                    "rows became too old while waiting for the search server; reading them again");
+}
+
+/* While the search server does not answer, other pipelines can use what this one waits with: its
+ * turn among the workers, and after some time its connection to PostgreSQL. The rows are read again
+ * then. False: the connection is wanted. */
+static bool make_room(struct worker *w, int64_t failing_since_us, struct err *e)
+{
+    if (w->share.has == SHARE_FURTHER)
+        shares_give(&w->share);
+    if (clock_mono_us() - failing_since_us < PATIENCE_US || !pg_pool_is_wanted(&w->pool))
+        return true;
+    return err_set(e, ERR_PASSING,
+                   "others wait for the connection to PostgreSQL; reading the rows again");
 }
 
 /* The document has a version that we did not issue. If the database's clock has passed it by now,
@@ -83,6 +98,7 @@ bool worker_request(struct worker *w, struct counts *counts, struct err *e)
 {
     struct retry retry;
     bool fresh = true;
+    int64_t failing_us = 0;
     worker_start_retry(w, &retry);
     while (bulk_count(w->bulk) > 0) {
         size_t before = bulk_count(w->bulk);
@@ -96,6 +112,9 @@ bool worker_request(struct worker *w, struct counts *counts, struct err *e)
             w->attempt.gave_up = e->kind == ERR_PASSING;
             return retry_after_other_writer(w, e);
         }
+        failing_us = failing_us ? failing_us : clock_mono_us();
+        if (!make_room(w, failing_us, e))
+            return false;
     }
     retry_done(&retry);
     assert(bulk_count(w->bulk) == 0);

@@ -76,7 +76,7 @@ static struct statement *push_statement(lua_State *L, struct pg_pool *pool)
     *st = (struct statement){.pool = pool};
     luaL_setmetatable(L, STATEMENT);
     struct err e;
-    if (!(st->pg = pg_acquire(pool, &e)))
+    if (!(st->pg = pg_acquire_for_script(pool, &e)))
         sandbox_raise(L, &e);
     return st;
 }

@@ -50,35 +50,13 @@ static void cancel(struct pg *pg)
         pthread_detach(thread);
 }
 
-void pg_remember_session(struct pg *pg, int64_t began_us)
-{
-    assert(pg->pid == 0);
-    pg->pid = PQbackendPID(pg->conn);
-    for (size_t i = 0; i < PG_PIDS; i++) {
-        int none = 0;
-        if (atomic_compare_exchange_strong(&pg->server->pids[i], &none, pg->pid)) {
-            pg->server->began[i] = began_us;
-            return;
-        }
-    }
-}
-
-static void forget_pid(struct pg *pg)
-{
-    for (size_t i = 0; pg->pid && i < PG_PIDS; i++) {
-        int pid = pg->pid;
-        if (atomic_compare_exchange_strong(&pg->server->pids[i], &pid, 0))
-            return;
-    }
-}
-
 void pg_close(struct pg *pg)
 {
     if (!pg)
         return;
     if (PQstatus(pg->conn) == CONNECTION_OK && PQtransactionStatus(pg->conn) == PQTRANS_ACTIVE)
         cancel(pg); /* otherwise the server notices only when it has rows to send */
-    forget_pid(pg);
+    pg_session_forget(pg);
     PQclear(pg->row);
     PQfinish(pg->conn);
     free(pg->sql);
@@ -493,24 +471,6 @@ void pg_add_array(struct buf *b, const char *const *texts, size_t n)
         buf_addc(b, '"');
     }
     buf_addc(b, '}');
-}
-
-/* A slot that is being filled gives a pair that matches no session: our own session then counts as
- * somebody else's, once. */
-void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began)
-{
-    size_t n = 0;
-    buf_addc(pids, '{');
-    buf_addc(began, '{');
-    for (size_t i = 0; i < PG_PIDS; i++) {
-        int pid = s->pids[i];
-        if (pid == 0)
-            continue;
-        buf_addf(pids, "%s%d", n ? "," : "", pid);
-        buf_addf(began, "%s%lld", n++ ? "," : "", (long long)s->began[i]);
-    }
-    buf_addc(pids, '}');
-    buf_addc(began, '}');
 }
 
 void pg_add_identifier(struct buf *b, const char *text)

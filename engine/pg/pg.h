@@ -1,7 +1,8 @@
 /* pg: PostgreSQL client: queries, streamed rows, and the types of their columns.
  *
  * Uses     libpq, err, buf, log, stop.
- * Threads  a connection is used by one thread at a time; the server is shared by all.
+ * Threads  a connection is used by one thread at a time; the server is shared by all of a pipeline,
+ *          and the idle connections by all pipelines of a process.
  * Promise  every wait ends at once when a stop is requested. Every failure is classified here, as
  *          passing or final. No message contains a password.
  *
@@ -21,20 +22,16 @@
 
 struct err;
 
-/* ---- the server: one for all threads ---- */
+/* ---- the server: one for all threads of a pipeline ---- */
 
-enum { PG_PIDS = 256 };
+struct pg_share; /* the connections to a database, of all pipelines: pg_pool.h */
 
 struct pg_server {
     char *url;   /* owned; may contain a password, so it is never printed */
     char *label; /* owned; "'movies' at 127.0.0.1:5432", for messages */
     /* owned; the URL's password, decoded and as written there: kept out of messages */
     char *secrets[2];
-    /* of the server processes of our sessions; 0: a free slot */
-    _Atomic int pids[PG_PIDS];
-    /* when those processes started, in microseconds since the epoch: after a restart, the server
-     * may give a pid that is still listed here to somebody else's session */
-    _Atomic int64_t began[PG_PIDS];
+    struct pg_share *share; /* of all servers with this URL */
     /* a connection has succeeded in this run: from then on, a refusal is passing */
     _Atomic bool accepted;
 };
@@ -97,7 +94,8 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
 /* Appends the n texts as one array literal, {"a","b"}: a parameter's text for `= ANY($1::T[])`. A
  * NULL text becomes NULL. */
 void pg_add_array(struct buf *b, const char *const *texts, size_t n);
-/* Appends the pids of our own sessions, and when they began (bigint), as two array literals. */
+/* Appends the pids of our own sessions, and when they began (bigint), as two array literals: of all
+ * pipelines of the process, but for those in which another one's script may write. */
 void pg_add_own_sessions(const struct pg_server *s, struct buf *pids, struct buf *began);
 /* Appends text as an SQL identifier: "like ""this""". */
 void pg_add_identifier(struct buf *b, const char *text);

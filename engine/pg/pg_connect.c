@@ -199,7 +199,9 @@ static bool fill_server(struct pg_server *s, const char *url, const PQconninfoOp
     s->label = make_label(given, rest, given ? "" : url);
     s->secrets[0] = password ? strdup(password) : NULL;
     s->secrets[1] = written ? strndup(written, len) : NULL;
-    bool ok = s->url && s->label && (s->secrets[0] || !password) && (s->secrets[1] || !written);
+    s->share = pg_share_get(url);
+    bool ok = s->url && s->label && s->share && (s->secrets[0] || !password) &&
+              (s->secrets[1] || !written);
     PQconninfoFree(rest);
     return ok ? true : err_memory(e);
 }
@@ -239,6 +241,7 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
 
 void pg_server_free(struct pg_server *s)
 {
+    pg_share_leave(s);
     free(s->url);
     free(s->label);
     free(s->secrets[0]);
@@ -422,6 +425,7 @@ struct attempt {
     int64_t timeout_ms; /* of silence; -1: no limit */
     bool several_hosts, any_session;
     bool silent;  /* the timeout ended it */
+    bool crowded; /* no more sessions are allowed */
     bool reached; /* more than an unanswered socket: worth a PQping */
 };
 
@@ -453,10 +457,17 @@ static bool is_refused_log(const struct failure *f)
     return strstr(f->reason, "to start walsender") || strstr(f->reason, "to start WAL sender");
 }
 
-static bool report_refusal(struct pg *pg, const struct attempt *a, struct err *e)
+/* PgBouncer says so without a code of its own. */
+static bool is_crowded(const struct failure *f)
+{
+    return strcmp(f->sqlstate, "53300") == 0 || strstr(f->reason, "no more connections allowed");
+}
+
+static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
 {
     struct failure f;
     read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
+    a->crowded = is_crowded(&f);
     if (a->silent)
         snprintf(f.reason, sizeof f.reason, "no answer within %lld s",
                  (long long)a->timeout_ms / 1000);
@@ -558,7 +569,7 @@ static void log_notice(void *arg, const char *message)
     log_debug("PostgreSQL says: %s", pg_one_line(message, line, sizeof line));
 }
 
-static bool connect_to(struct pg *pg, const char *replication, struct err *e)
+static bool connect_to(struct pg *pg, const char *replication, bool *crowded, struct err *e)
 {
     struct parameters p = make_parameters(pg->server->url, replication);
     struct attempt a;
@@ -570,8 +581,10 @@ static bool connect_to(struct pg *pg, const char *replication, struct err *e)
     PQsetNoticeProcessor(pg->conn, log_notice, NULL);
     read_attempt(pg->conn, &a);
     a.reached = was_not_tried(pg->conn);
-    if (!finish_connect(pg, &a, e))
+    if (!finish_connect(pg, &a, e)) {
+        *crowded = a.crowded;
         return false;
+    }
     PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
     pg->server->accepted = true;
     if (PQserverVersion(pg->conn) < OLDEST_SERVER) {
@@ -599,13 +612,14 @@ static bool list_session(struct pg *pg, struct err *e)
         !pg_expect(pg, &res, 1, 2, e))
         return false;
     if (pg_int(res, 0, 0) == PQbackendPID(pg->conn))
-        pg_remember_session(pg, pg_int(res, 0, 1));
+        pg_session_remember(pg, pg_int(res, 0, 1));
     PQclear(res);
     return true;
 }
 
 /* replication: the value of libpq's parameter of that name; NULL: an ordinary session. */
-static struct pg *open_session(struct pg_server *s, const char *replication, struct err *e)
+static struct pg *open_session(struct pg_server *s, const char *replication, bool *crowded,
+                               struct err *e)
 {
     struct pg *pg = calloc(1, sizeof *pg);
     if (!pg) {
@@ -613,16 +627,21 @@ static struct pg *open_session(struct pg_server *s, const char *replication, str
         return NULL;
     }
     pg->server = s;
+    pg->share = s->share;
     pg->expected = UINT64_MAX;
-    if (connect_to(pg, replication, e))
+    if (connect_to(pg, replication, crowded, e))
         return pg;
     pg_close(pg);
     return NULL;
 }
 
-struct pg *pg_open(struct pg_server *s, struct err *e)
+struct pg *pg_open(struct pg_server *s, const struct pg_server *script_of, bool *crowded,
+                   struct err *e)
 {
-    struct pg *pg = open_session(s, NULL, e);
+    *crowded = false;
+    struct pg *pg = open_session(s, NULL, crowded, e);
+    if (pg)
+        pg->script_of = script_of;
     if (!pg || list_session(pg, e))
         return pg;
     err_wrap(e, "session with PostgreSQL %s", s->label);
@@ -632,5 +651,6 @@ struct pg *pg_open(struct pg_server *s, struct err *e)
 
 struct pg *pg_open_replication(struct pg_server *s, struct err *e)
 {
-    return open_session(s, "database", e);
+    bool crowded;
+    return open_session(s, "database", &crowded, e);
 }

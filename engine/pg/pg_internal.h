@@ -1,6 +1,9 @@
 /* pg_internal: what the files of this wing share; no other wing includes it.
  *
- *     pg_pool.c         idle connections
+ *     pg_pool.c         connections, shared
+ *     pg_share.c        what the pipelines share of a database
+ *     pg_sessions.c     which of the server's sessions are our own
+ *     pg_turns.c        who gets a connection next
  *     pg_connect.c      the server's label and parameters, connecting, what a failed connect means
  *     pg_replication.c  the log of a slot as it streams in
  *     pg.c              queries, rows that stream
@@ -11,16 +14,28 @@
 #include "pg/pg.h"
 
 #include "base/err.h"
+#include "pg/pg_turns.h"
+
+#include <pthread.h>
+
+struct pg_pool;
 
 struct pg {
-    struct pg_server *server; /* borrowed */
+    struct pg_server *server; /* borrowed: the one that it works for, or last did */
+    struct pg_share *share;   /* borrowed: the server's; it outlives that one */
     PGconn *conn;             /* owned */
-    struct pg *next;          /* in the pool's list of idle connections */
-    PGresult *row;            /* owned: the row that pg_next returned last */
+    struct pg_pool *pool;     /* borrowed: that has acquired it */
+    enum pg_class class;      /* of that turn */
+    /* a script uses it, or has: it works for this server alone. NULL: the engine's statements
+     * alone */
+    const struct pg_server *script_of;
+    struct pg *next;   /* in the list of idle connections */
+    int64_t idle_from; /* clock_mono_us */
+    PGresult *row;     /* owned: the row that pg_next returned last */
     /* owned: the stream's SQL, for the line number of an error; NULL if there was no memory for
      * it */
     char *sql;
-    int pid;        /* of the server process, as listed in server->pids; 0: not listed */
+    int pid;        /* of the server process, as listed in the share; 0: not listed */
     bool streaming; /* from pg_stream until the last row or an error */
     bool gathers;   /* the socket is reported as readable only once it holds much: see gather */
     /* of the stream so far; of the stream before it (at first any number) */
@@ -35,8 +50,6 @@ enum { PG_REASON = 500 };
 /* ---- pg.c ---- */
 
 void pg_close(struct pg *pg); /* cancels what runs; NULL is fine */
-/* Lists the server process among those of our own sessions. */
-void pg_remember_session(struct pg *pg, int64_t began_us);
 /* Checks that a query can be sent: a script can get here with a connection that it left in use. */
 bool pg_check_free(struct pg *pg, struct err *e);
 /* A round trip: pg_begin, the statements (PQsend...), PQpipelineSync, pg_finish. fetch: with the
@@ -54,10 +67,55 @@ bool pg_finish(struct pg *pg, int sent, const struct pg_answers *a, struct err *
  * as ready: PQgetResult then returns what the server said last. */
 bool pg_wait_ready(struct pg *pg, struct err *e);
 
+/* ---- pg_share.c ---- */
+
+enum { PG_SESSIONS = 256 };
+
+struct pg_session { /* ours, on the server */
+    int pid;        /* of the server process; 0: a free row */
+    /* when that process started, in microseconds since the epoch: after a restart, the server may
+     * give a pid that is still listed here to somebody else's session */
+    int64_t began_us;
+    const struct pg_server *script_of; /* see struct pg */
+};
+
+struct pg_share {
+    struct pg_share *next; /* of the process; under a lock of their own, as is users */
+    char *url;             /* owned */
+    int users;             /* servers */
+    pthread_mutex_t mutex; /* for what follows; never held while a server is asked */
+    struct pg_turns turns;
+    int most;           /* turns, while the server allows that many */
+    struct pg *idle;    /* owned: a list, the last released connection first */
+    int open;           /* connections, idle or not, or being opened */
+    int64_t crowded_us; /* clock_mono_us, when the server refused another one; 0: never */
+    bool told;          /* that it does */
+    struct pg_session sessions[PG_SESSIONS];
+};
+
+enum { PG_ANY_NUMBER = 1 << 20 };
+void pg_share_set_most(int connections); /* see pg_pool_set_most */
+/* The one for this URL. NULL: no memory. */
+struct pg_share *pg_share_get(const char *url);
+/* server: it uses the share no longer. Closes its scripts' idle connections, and with the last
+ * server all. Safe if it has no share. */
+void pg_share_leave(struct pg_server *server);
+/* Closes connections that have been idle since before_us; 0: all. script_of: of this one's script
+ * alone; NULL: any. */
+void pg_share_close_idle(struct pg_share *s, const struct pg_server *script_of, int64_t before_us);
+
+/* ---- pg_sessions.c ---- */
+
+/* Lists the server process among those of our own sessions, or no longer. */
+void pg_session_remember(struct pg *pg, int64_t began_us);
+void pg_session_forget(struct pg *pg);
+
 /* ---- pg_connect.c ---- */
 
-/* Opens a connection and sets up its session. NULL: e says why. */
-struct pg *pg_open(struct pg_server *s, struct err *e);
+/* Opens a connection and sets up its session. NULL: e says why. crowded: the server has, or allows
+ * us, no more sessions. */
+struct pg *pg_open(struct pg_server *s, const struct pg_server *script_of, bool *crowded,
+                   struct err *e);
 /* A new connection that speaks the replication protocol: only pg_replication.c knows how to use
  * it. NULL: e says why. */
 struct pg *pg_open_replication(struct pg_server *s, struct err *e);

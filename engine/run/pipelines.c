@@ -6,7 +6,9 @@
 #include "base/stop.h"
 #include "base/text.h"
 #include "base/witness.h"
+#include "flow/shares.h"
 #include "model/keylist.h"
+#include "pg/pg_pool.h"
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
 #include "run/run_script.h"
@@ -20,8 +22,9 @@
 /* In seconds, of a pipeline that has failed. */
 static const double FIRST_WAIT = 1, LONGEST_WAIT = 300;
 enum {
-    STEADY_US = 10 * 60 * 1000 * 1000
-}; /* a run that lasted so long was not a failure at once */
+    STEADY_US = 10 * 60 * 1000 * 1000, /* a run that lasted so long was not a failure at once */
+    CONNECTIONS = 32,                  /* to a database: a third of PostgreSQL's default */
+};
 
 struct member {
     const struct run_options *options;
@@ -190,6 +193,15 @@ static void *run_member(void *arg)
 
 /* ---- all of them ---- */
 
+/* What they share: connections to a database, so that many loads at once leave room for others
+ * within PostgreSQL's default max_connections; and workers beyond each one's first. */
+static void share(const struct run_options *o)
+{
+    int workers = (int)o->workers, connections = 2 * workers + 8;
+    pg_pool_set_most(connections > CONNECTIONS ? connections : CONNECTIONS);
+    shares_set(workers);
+}
+
 static void run_members(struct member *members, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -217,6 +229,7 @@ bool pipelines_run(const struct run_options *options, const struct keylist *refs
     ok = ok && check_options(options, e) && check_members(members, refs->n, e);
     if (ok) {
         log_name_pipelines();
+        share(options);
         run_members(members, refs->n);
     }
     for (size_t i = 0; members && i < refs->n; i++)

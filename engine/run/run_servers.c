@@ -37,7 +37,6 @@ bool run_open_servers(struct run_servers *s, const struct pipeline *p, bool post
 void run_close_servers(struct run_servers *s)
 {
     es_close(s->es);
-    pg_pool_free(&s->pool);
     pg_server_free(&s->pg);
     es_server_free(&s->search);
     *s = (struct run_servers){0};
