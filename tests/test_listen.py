@@ -1,6 +1,7 @@
 """--listen: what a running process serves, to whom, and what clients cannot do to it."""
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,6 +48,7 @@ def test_a_process_shows_how_it_is(followed):
     }  # fmt: skip
 
 
+@pytest.mark.skipif(not shutil.which("promtool"), reason="no promtool here (vendor/install monitoring)")
 def test_prometheus_can_read_the_metrics(followed):
     parser = pytest.importorskip("prometheus_client.openmetrics.parser")
     status, headers, text = followed.get("/metrics")
