@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -11,6 +12,8 @@ import pytest
 from faults import LONG
 from proxy import Proxy
 from tools import ROOT, free_port
+
+pytestmark = pytest.mark.skipif(not shutil.which("prometheus"), reason="no prometheus here (vendor/install monitoring)")
 
 
 def read(name):
