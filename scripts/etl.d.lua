@@ -76,10 +76,11 @@
 ---How changes are noticed. "poll" (default): queries read the rows whose cursor has moved. "wal":
 ---from PostgreSQL's write-ahead log, deleted rows too, and no table needs a cursor.
 ---@field capture? "poll"|"wal"
----With capture = "wal": the replication slot on the server (default "etl_" and the pipeline's
----name). The first run creates it.
+---With capture = "wal": the replication slot on the server. The first run creates it. Pipelines of
+---one process that name the same slot share it. Default: "etl_" and the pipeline's name; in a list,
+---"etl_", the file's name and the database's, so that the list shares one.
 ---@field slot? string
----Likewise the publication, with all tables of the script (default: named like the slot's default).
+---Likewise the publication, with all tables of the script (default: named like the slot).
 ---@field publication? string
 ---With capture = "wal": bytes of keys of changed rows that may wait on disk, next to the state;
 ---more are dropped, and a sweep finds what they were about (default 1073741824; at least 1048576).

@@ -98,7 +98,7 @@ def test_rejected_documents_of_one_show_in_the_status(tables, engine, search, sc
     (("name = t,", 'name = "same",'), "two pipelines of the list have the name 'same'"),
     (('.. "." .. t', '.. ".one"'), "have the same state"),
     (("index = t }", 'index = "all" }'), "have the same index 'all'"),
-    (('cursor = "modified",', 'capture = "wal", slot = "one",'), "have the same slot 'one'"),
+    (('cursor = "modified",', 'capture = "wal", slot = "one", publication = t,'), "share slot 'one', but not the publication"),
 ])
 def test_what_they_share_by_mistake_is_refused(tables, engine, search, script, change, words):
     text = LIST.replace(*change)

@@ -112,11 +112,12 @@ static void compare(struct check *c, const struct check *other)
                   other->path);
         check_remedy(c, "indices = \"...\", a pattern without it");
     }
-    if (p->source.wal && q->source.wal && same(p->source.slot, q->source.slot)) {
+    if (p->source.wal && q->source.wal && same(p->source.slot, q->source.slot) &&
+        !same(p->source.publication, q->source.publication)) {
         check_add(c, CHECK_ERROR, "shared_slot", check_line(c, "source.slot"),
-                  "the slot '%s' is that of %s, too: each would lose the other's changes",
+                  "the slot '%s' is that of %s, too, but the publication is another one",
                   p->source.slot, other->path);
-        check_remedy(c, "slot = \"etl_%s\" in source", p->name);
+        check_remedy(c, "publication = \"%s\" in both", p->source.slot);
     }
 }
 

@@ -55,6 +55,18 @@ static bool drop_slot(const struct pipeline *p, struct pg *pg, const char *name,
     return false;
 }
 
+/* Who shares the slot loses nothing, but has to compare. */
+static void tell_others(const struct pipeline *p)
+{
+    char *own = pipeline_own_slot(p);
+    if (own && strcmp(own, p->source.slot) != 0)
+        log_warn_with(LOG_FIELDS(log_text("slot", p->source.slot)),
+                      "%s: if other pipelines share slot '%s', their next run makes it again, and "
+                      "compares every row",
+                      p->name, p->source.slot);
+    free(own);
+}
+
 enum { OURS, OF_REINDEX, BEFORE, SLOTS };
 
 /* The pipeline's slot, that of a reindex that was killed, and that of the state, if the script
@@ -62,7 +74,7 @@ enum { OURS, OF_REINDEX, BEFORE, SLOTS };
 static bool drop_slots(const struct pipeline *p, const char *before, struct pg *pg, struct err *e)
 {
     bool exists[SLOTS] = {false}, ok = true;
-    char *of_reindex = run_reindex_slot(p->source.slot);
+    char *of_reindex = run_reindex_slot(p);
     const char *names[SLOTS] = {p->source.slot, of_reindex, before};
     if (text_same(before, names[OURS]))
         names[BEFORE] = NULL;
@@ -72,6 +84,8 @@ static bool drop_slots(const struct pipeline *p, const char *before, struct pg *
         ok = !names[i] || check_slot(pg, names[i], &exists[i], e);
     for (int i = 0; ok && i < SLOTS; i++)
         ok = !exists[i] || drop_slot(p, pg, names[i], e);
+    if (ok && exists[OURS])
+        tell_others(p);
     if (ok && !exists[OURS])
         log_info_with(LOG_FIELDS(log_text("slot", names[OURS])), "%s: there is no slot '%s'",
                       p->name, names[OURS]);

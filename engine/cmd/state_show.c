@@ -113,7 +113,7 @@ struct server_side {
 static bool find_slot_of_reindex(const struct pipeline *p, struct pg *pg, struct source_slot *out,
                                  struct err *e)
 {
-    char *name = run_reindex_slot(p->source.slot);
+    char *name = run_reindex_slot(p);
     bool ok = name ? source_capture_find_slot(pg, name, out, e) : err_memory(e);
     free(name);
     return ok;

@@ -129,7 +129,7 @@ static bool hold(struct feed_wal *w, const struct journal_record *r, struct err 
                        .n = r->n,
                        .bytes = r->keys_len,
                        .end = r->end,
-                       .visible = r->kind == WAL_POSITION};
+                       .visible = r->kind == WAL_POSITION || r->kind == WAL_GAP};
     if (r->keys_len && !h->keys)
         return err_memory(e);
     if (r->keys_len)
@@ -297,6 +297,9 @@ static bool give(struct feed_wal *w, struct held *h, struct batch *b)
         break;
     case WAL_SWEEP:
         w->config.want_sweep(w->config.arg, h->table);
+        break;
+    case WAL_GAP:
+        w->config.want_sweep(w->config.arg, FEED_WAL_GAP);
         break;
     default: /* WAL_POSITION */
         break;

@@ -21,10 +21,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct err;
 struct feed_wal;
 struct journal;
+
+#define FEED_WAL_GAP SIZE_MAX
 
 enum feed_wal_lane { FEED_WAL_DIRECT, FEED_WAL_FANOUT, FEED_WAL_LANES };
 
@@ -34,9 +37,9 @@ struct feed_wal_config {       /* all borrowed, until feed_wal_free */
     int64_t since_us;          /* the commit time up to which all is delivered; 0: not known */
     /* visible[i]: whether a snapshot of now shows the transaction xids[i], of 32 bits. */
     bool (*visible)(void *arg, const uint64_t *xids, size_t n, bool *visible, struct err *e);
-    /* Something happened that only a sweep can follow: a TRUNCATE of that table, or changes of one
-     * that the script does not name any more (table: source.n_tables). It is called before the
-     * place in the journal passes the event. */
+    /* Something happened that only a sweep can follow: a TRUNCATE of that table, changes of one
+     * that the script does not name any more (table: source.n_tables), or a gap (FEED_WAL_GAP). It
+     * is called before the place in the journal passes the event. */
     void (*want_sweep)(void *arg, size_t table);
     void *arg;
     bool impatient; /* asks once at each look, whenever the last one was: for virtual time */

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/grow.h"
 #include "model/key.h"
+#include "model/keylist.h"
 #include "pg/pgoutput.h"
 
 #include <stdlib.h>
@@ -15,8 +16,10 @@ enum {
 };
 
 struct table {
-    char *schema, *name; /* owned */
-    struct wal_table is; /* with the two above */
+    char *schema, *name;         /* owned, as are these */
+    struct keylist key, affects; /* columns */
+    uint32_t *oids;
+    struct wal_table is; /* with all of that */
 };
 
 /* One table of the script in a relation: where its columns are. */
@@ -66,6 +69,9 @@ void wal_keys_free(struct wal_keys *k)
     for (size_t i = 0; i < k->n_tables; i++) {
         free(k->tables[i].schema);
         free(k->tables[i].name);
+        keylist_free(&k->tables[i].key);
+        keylist_free(&k->tables[i].affects);
+        free(k->tables[i].oids);
     }
     free(k->tables);
     free(k->relations);
@@ -74,18 +80,40 @@ void wal_keys_free(struct wal_keys *k)
     free(k);
 }
 
+static bool copy_names(struct keylist *to, struct wal_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        if (!keylist_add(to, names->list[i]))
+            return false;
+    names->list = (const char *const *)to->keys;
+    return true;
+}
+
+static bool copy_table(struct table *t)
+{
+    struct wal_table *is = &t->is;
+    t->schema = strdup(is->schema);
+    t->name = strdup(is->name);
+    t->oids = calloc(is->n_oids + 1, sizeof *t->oids);
+    if (!t->schema || !t->name || !t->oids)
+        return false;
+    if (is->n_oids > 0)
+        memcpy(t->oids, is->oids, is->n_oids * sizeof *t->oids);
+    is->schema = t->schema;
+    is->name = t->name;
+    is->oids = t->oids;
+    return copy_names(&t->key, &is->key) && copy_names(&t->affects, &is->affects);
+}
+
 bool wal_keys_add(struct wal_keys *k, const struct wal_table *table, struct err *e)
 {
     struct table *list = grow(k->tables, k->n_tables, &k->tables_cap, 8, sizeof *list);
     if (!list)
         return err_memory(e);
     k->tables = list;
-    struct table *t = &list[k->n_tables];
-    *t = (struct table){.schema = strdup(table->schema), .name = strdup(table->name), .is = *table};
-    k->n_tables++;
-    t->is.schema = t->schema;
-    t->is.name = t->name;
-    return (t->schema && t->name) || err_memory(e);
+    struct table *t = &list[k->n_tables++];
+    *t = (struct table){.is = *table};
+    return copy_table(t) || err_memory(e);
 }
 
 /* ---- relations ---- */

@@ -37,17 +37,18 @@ enum wal_kind {
     WAL_RELATED,  /* a key of the related table `table` */
     WAL_SWEEP,    /* no key: anything may have changed */
     WAL_POSITION, /* no key: the log has nothing of ours up to there */
+    WAL_GAP,      /* no key: what the log had before may be missing */
 };
 
-struct wal_names { /* columns, unquoted; borrowed */
+struct wal_names { /* columns, unquoted */
     const char *const *list;
     size_t n;
 };
 
 struct wal_table {
-    const uint32_t *oids;      /* of the table, and of those that inherit from it; borrowed */
+    const uint32_t *oids;      /* of the table, and of those that inherit from it */
     size_t n_oids;             /* 0: not known */
-    const char *schema, *name; /* unquoted; copied */
+    const char *schema, *name; /* unquoted */
     bool is_root;
     struct wal_names key;
     struct wal_names affects; /* n 0: none; of a related table: it is a query */
@@ -61,8 +62,7 @@ typedef bool wal_announce(void *arg, enum wal_kind kind, size_t table, const cha
 
 struct wal_keys *wal_keys_new(void); /* NULL: no memory */
 void wal_keys_free(struct wal_keys *k);
-/* Adds a table: numbers begin with 0. What it points to is borrowed until wal_keys_free, but for
- * schema and name. */
+/* Adds a table, copied: numbers begin with 0. */
 bool wal_keys_add(struct wal_keys *k, const struct wal_table *table, struct err *e);
 
 /* A RELATION, INSERT, UPDATE, DELETE or TRUNCATE; other events announce nothing. False, ERR_FINAL:

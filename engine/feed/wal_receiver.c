@@ -1,19 +1,19 @@
 #include "feed/wal_receiver.h"
 
 #include "base/alike.h"
-#include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/grow.h"
 #include "base/log.h"
 #include "base/repeats.h"
 #include "base/retry.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
 #include "base/witness.h"
-#include "feed/wal_keys.h"
+#include "feed/wal_share.h"
+#include "feed/wal_writer.h"
 #include "pg/pg_replication.h"
 #include "pg/pgoutput.h"
-#include "store/journal.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -24,199 +24,230 @@ enum {
     WAIT_MS = 500,               /* for a message, before the time is looked at */
     CONFIRM_US = 500 * 1000,     /* between two syncs, while something was appended */
     KEEPALIVE_US = 10 * 1000000, /* between two confirmations at least */
-    RECORD = 64 << 10,           /* bytes of keys; more begin another record */
     DISK_MS = 1000,              /* between two tries to append to a full disk */
+    JOIN_US = 200 * 1000,        /* in which others may join by the same new connection */
+    WITHIN_US = 10 * 1000000,    /* likewise, if a transaction is under way */
+};
+
+struct wal_member {
+    struct wal_receiver *receiver;
+    char *name; /* owned */
+    uint64_t limit;
+    struct wal_part part;
+    struct wal_writer *writer; /* owned; NULL: none */
+    struct wal_reader reader;  /* no `wake`: nobody reads */
+    struct err error;          /* ERR_NONE: it has not failed */
+    uint64_t received;
+    bool asked, leaving;
+    bool given_up; /* what it needs is not in the log any more, since it was let go */
 };
 
 struct wal_receiver {
     struct wal_receiver_config config;
     pthread_t thread;
-    const struct witness *witness; /* borrowed: of the thread that started it */
+    bool started; /* the thread is to be joined */
+    /* borrowed: of the thread that made the receiver, which outlives it */
+    const struct witness *witness;
+    struct alike *alike;
     atomic_bool stopping, asked;
-    pthread_mutex_t lock;
-    struct pg_replication *connection; /* under the lock where it changes, and for others */
-    struct wal_progress progress;      /* under the lock */
-    struct err error, outdated;        /* under the lock; ERR_NONE: none */
-    bool ended;                        /* under the lock */
 
-    /* The rest is the thread's own. */
-    char *server;     /* owned; of the first connection; NULL: there was none yet */
-    bool open, wrote; /* within a transaction, of which something is appended */
-    struct pgoutput_event begin;
-    enum wal_kind kind; /* of the keys that are not appended yet */
-    size_t table, n;
-    struct buf block, mark;
+    /* The thread lets others have the lock before it takes it again: they are few, and it is
+     * quick. */
+    atomic_int callers;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* `callers` has gone down, or `blocked` has changed */
+    /* The rest is under the lock. */
+    bool live; /* the thread will look at the members again */
+    struct pg_replication *connection;
+    struct wal_member **members; /* owned, each */
+    size_t n, cap;
+    struct wal_member *blocked; /* the thread waits for its disk, without the lock */
+    int64_t restart_us;         /* since when a member waits for a new connection; 0: none does */
+    uint64_t confirmed;
+    char *server;      /* owned; of the first connection; NULL: there was none yet */
+    bool open;         /* within a transaction */
+    uint64_t complete; /* all before it was given to each member that is IN */
+    uint64_t settled;  /* `complete` at the last confirmation */
     struct repeats repeats;
-    struct alike *alike; /* borrowed: that of the thread that starts it */
-    uint64_t complete;   /* the end of what is appended, and of nothing that is not */
-    bool unsynced;
     int64_t confirmed_at_us; /* clock_mono_us */
 };
 
-/* ---- progress ---- */
+/* ---- the lock ---- */
 
-static void set_received(struct wal_receiver *r, uint64_t lsn, int64_t commit_us)
+static void enter(struct wal_receiver *r)
 {
+    atomic_fetch_add(&r->callers, 1);
     pthread_mutex_lock(&r->lock);
-    if (lsn > r->progress.received)
-        r->progress.received = lsn;
-    if (commit_us)
-        r->progress.received_us = commit_us;
+}
+
+static void leave(struct wal_receiver *r)
+{
+    atomic_fetch_sub(&r->callers, 1);
+    pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->lock);
 }
 
-struct wal_progress wal_receiver_progress(struct wal_receiver *r)
+/* For the thread. */
+static void take_turn(struct wal_receiver *r)
 {
     pthread_mutex_lock(&r->lock);
-    struct wal_progress p = r->progress;
-    pthread_mutex_unlock(&r->lock);
-    return p;
+    while (r->callers > 0)
+        pthread_cond_wait(&r->changed, &r->lock);
 }
 
-bool wal_receiver_failed(struct wal_receiver *r, struct err *e)
+/* ---- members ---- */
+
+static void wake(struct wal_member *m)
 {
-    pthread_mutex_lock(&r->lock);
-    bool failed = r->ended && r->error.kind != ERR_NONE;
-    if (failed)
-        *e = r->error;
-    pthread_mutex_unlock(&r->lock);
-    return failed;
+    if (m->reader.wake)
+        m->reader.wake(m->reader.arg);
 }
 
-bool wal_receiver_is_outdated(struct wal_receiver *r, struct err *e)
+/* Its journal has what it has; the slot stays there. */
+static void put_out(struct wal_member *m)
 {
-    pthread_mutex_lock(&r->lock);
-    bool outdated = r->outdated.kind != ERR_NONE;
-    if (outdated)
-        *e = r->outdated;
-    pthread_mutex_unlock(&r->lock);
-    return outdated;
+    if (m->part.is != WAL_OUT)
+        m->part = (struct wal_part){WAL_OUT, wal_writer_lsn(m->writer)};
 }
 
-/* ---- the journal ---- */
-
-/* A full disk: the log waits at the server, whose questions are answered meanwhile. */
-static bool append(struct wal_receiver *r, const struct journal_record *record, struct err *e)
+static void fail_member(struct wal_member *m, const struct err *why)
 {
-    bool warned = false;
-    while (!journal_append(r->config.journal, record, e)) {
-        if (e->kind != ERR_PASSING || r->stopping)
-            return false;
-        if (!warned)
-            log_warn_with(
-                LOG_FIELDS(log_text("slot", r->config.slot), LOG_ERR(e)),
-                "slot '%s': its changes cannot be stored for now, and wait at the server: %s",
-                r->config.slot, e->text);
-        warned = true;
-        if (!stop_sleep(DISK_MS))
-            return stop_err(e);
-        if (!pg_replication_confirm(r->connection, 0, false, e))
-            return false;
-    }
-    r->unsynced = true;
-    return true;
+    put_out(m);
+    m->error = *why;
+    wake(m);
 }
 
-/* Writes what is collected. lsn: 0: more of the transaction follows. */
-static bool append_block(struct wal_receiver *r, uint64_t lsn, struct err *e)
+/* Without a reader nobody needs a journal into which nothing comes. */
+static void drop_idle_writer(struct wal_member *m)
 {
-    if (r->block.failed)
-        return err_memory(e);
-    const struct journal_record record = {.xid = r->begin.xid,
-                                          .lsn = lsn,
-                                          .commit_us = r->begin.commit_us,
-                                          .kind = r->kind,
-                                          .label = r->config.labels[r->table],
-                                          .keys = r->block.data,
-                                          .keys_len = r->block.len,
-                                          .n = r->n};
-    r->wrote = true;
-    buf_clear(&r->block);
-    r->n = 0;
-    r->kind = 0;
-    return append(r, &record, e);
+    if (m->part.is != WAL_OUT || m->reader.wake)
+        return;
+    wal_writer_free(m->writer);
+    m->writer = NULL;
 }
 
-/* Whether the transaction has announced that key before. */
-static bool is_repeated(struct wal_receiver *r, enum wal_kind kind, size_t table, const char *key)
+/* A member that cannot go on is left behind. False: e is not about it alone. */
+static bool survive(struct wal_member *m, struct err *e)
 {
-    buf_clear(&r->mark);
-    /* a root's key is the same document, whichever table announces it */
-    buf_addf(&r->mark, "%d %zu ", (int)kind, kind == WAL_ROOT ? 0 : table);
-    buf_adds(&r->mark, key);
-    return !r->mark.failed && repeats_add(&r->repeats, r->mark.data, r->mark.len);
-}
-
-static bool announce(void *arg, enum wal_kind kind, size_t table, const char *key, struct err *e)
-{
-    struct wal_receiver *r = arg;
-    size_t len = key ? strlen(key) + 1 : 0;
-    if (key && is_repeated(r, kind, table, key))
-        return true;
-    bool other = r->kind != kind || (r->table != table && kind != WAL_ROOT);
-    if (r->kind != 0 && (other || r->block.len + len > RECORD) && !append_block(r, 0, e))
+    if (e->kind != ERR_FINAL && !m->leaving)
         return false;
-    if (len > JOURNAL_RECORD_MAX / 2)
-        return err_set(e, ERR_FINAL, "cannot follow table '%s': a key has %zu bytes",
-                       r->config.labels[table], len);
-    if (r->kind == 0) {
-        r->kind = kind;
-        r->table = table;
-    }
-    buf_add(&r->block, key, len);
-    r->n += key != NULL;
+    fail_member(m, e);
+    drop_idle_writer(m);
     return true;
+}
+
+static bool has_members(const struct wal_receiver *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->members[i]->part.is != WAL_OUT)
+            return true;
+    return false;
+}
+
+static uint64_t from_where(const struct wal_receiver *r)
+{
+    uint64_t from = UINT64_MAX;
+    for (size_t i = 0; i < r->n; i++)
+        from = wal_share_from(from, &r->members[i]->part);
+    return from;
+}
+
+static void let_go(struct wal_member *m, const char *why)
+{
+    log_warn_with(LOG_FIELDS(log_text("slot", m->receiver->config.slot)),
+                  "slot '%s': the log is not kept for '%s' any more, %s, beyond journal_limit: it "
+                  "compares every row once it goes on",
+                  m->receiver->config.slot, m->name, why);
+    m->part = (struct wal_part){WAL_OUT, WAL_SHARE_NOTHING};
+    m->given_up = true;
+}
+
+/* The server's disk, and ours, are not filled for one that does not come. */
+static void limit_member(struct wal_member *m)
+{
+    const struct wal_receiver *r = m->receiver;
+    const struct wal_part *p = &m->part;
+    uint64_t since = p->at > r->confirmed ? p->at : r->confirmed;
+    bool kept = p->is == WAL_OUT && p->at != WAL_SHARE_NOTHING;
+    if (kept && r->complete > since && r->complete - since > m->limit)
+        let_go(m, "which does not read it");
+    if (p->is == WAL_IN && !m->reader.wake && wal_writer_bytes(m->writer) > m->limit)
+        let_go(m, "whose journal grows and which does not read it");
+    drop_idle_writer(m);
 }
 
 /* ---- messages ---- */
 
-static void begin_transaction(struct wal_receiver *r, const struct pgoutput_event *event)
+/* The thread is busy with the member's journal, which stays open meanwhile. */
+static void unlock_for(struct wal_member *m)
 {
-    r->begin = *event;
-    r->open = true;
-    r->wrote = false;
-    r->kind = 0;
-    r->n = 0;
-    buf_clear(&r->block);
-    repeats_begin(&r->repeats);
+    m->receiver->blocked = m;
+    pthread_mutex_unlock(&m->receiver->lock);
 }
 
-static bool end_transaction(struct wal_receiver *r, const struct pgoutput_event *event,
-                            struct err *e)
+static void lock_after(struct wal_member *m)
 {
-    if (r->kind == 0 && r->wrote) /* the last record says where the transaction ends */
-        r->kind = WAL_ROOT;
-    if (r->kind != 0 && !append_block(r, event->end, e))
+    pthread_mutex_lock(&m->receiver->lock); /* out of turn: a caller may wait for this */
+    m->receiver->blocked = NULL;
+    pthread_cond_broadcast(&m->receiver->changed);
+}
+
+/* A full disk: the log waits at the server, whose questions are answered meanwhile. */
+static bool wait_for_disk(void *arg, bool first, struct err *e)
+{
+    struct wal_member *m = arg;
+    struct wal_receiver *r = m->receiver;
+    if (first)
+        log_warn_with(LOG_FIELDS(log_text("slot", r->config.slot), LOG_ERR(e)),
+                      "slot '%s': its changes cannot be stored for now, and wait at the server: %s",
+                      r->config.slot, e->text);
+    if (r->stopping || m->leaving)
         return false;
-    r->open = false;
-    r->complete = event->end;
-    set_received(r, event->end, event->commit_us);
-    r->config.wake(r->config.arg);
-    return true;
+    unlock_for(m);
+    bool ok =
+        (stop_sleep(DISK_MS) || stop_err(e)) && pg_replication_confirm(r->connection, 0, false, e);
+    lock_after(m);
+    return ok && !r->stopping && !m->leaving;
 }
 
-static bool note_outdated(struct wal_receiver *r)
+static void set_received(struct wal_receiver *r)
 {
-    struct err e;
-    if (wal_keys_is_outdated(r->config.keys, &e)) {
-        pthread_mutex_lock(&r->lock);
-        r->outdated = e;
-        pthread_mutex_unlock(&r->lock);
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_member *m = r->members[i];
+        if (m->part.is == WAL_IN && r->complete > m->received)
+            m->received = r->complete;
+        if (m->part.is == WAL_IN && m->asked)
+            wake(m);
+        m->asked = false;
     }
-    return true;
 }
 
-static bool take_data(struct wal_receiver *r, const struct pg_replication_message *m, struct err *e)
+static bool take_data(struct wal_receiver *r, const struct pg_replication_message *message,
+                      struct err *e)
 {
     struct pgoutput_event event;
-    if (!pgoutput_read(m->data, m->len, &event, e))
+    if (!pgoutput_read(message->data, message->len, &event, e))
         return false;
-    if (event.kind == PGOUTPUT_COMMIT)
-        return end_transaction(r, &event, e);
-    if (event.kind == PGOUTPUT_BEGIN)
-        begin_transaction(r, &event);
-    return wal_keys_event(r->config.keys, &event, announce, r, e) &&
-           (event.kind != PGOUTPUT_RELATION || note_outdated(r));
+    if (event.kind == PGOUTPUT_BEGIN) {
+        r->open = true;
+        repeats_begin(&r->repeats);
+    }
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_member *m = r->members[i];
+        bool wrote = false;
+        if (m->part.is != WAL_IN)
+            continue;
+        if (!wal_writer_event(m->writer, &event, &wrote, e) && !survive(m, e))
+            return false;
+        if (wrote)
+            wake(m);
+    }
+    if (event.kind == PGOUTPUT_COMMIT) {
+        r->open = false;
+        r->complete = event.end > r->complete ? event.end : r->complete;
+        set_received(r);
+    }
+    return true;
 }
 
 /* Outside of a transaction a keepalive says that the log has nothing of ours up to there. */
@@ -225,65 +256,96 @@ static void take_keepalive(struct wal_receiver *r, const struct pg_replication_m
     if (r->open || m->end <= r->complete)
         return;
     r->complete = m->end;
-    set_received(r, m->end, 0);
-    r->config.wake(r->config.arg);
+    set_received(r);
 }
 
-static bool append_position(struct wal_receiver *r, struct err *e)
+static bool settle(struct wal_member *m, uint64_t to, struct err *e)
 {
-    const struct journal_record record = {
-        .lsn = r->complete, .kind = WAL_POSITION, .label = "", .keys = ""};
-    return append(r, &record, e);
+    if (!wal_writer_settle(m->writer, to, e))
+        return false;
+    unlock_for(m);
+    bool ok = wal_writer_sync(m->writer, e);
+    lock_after(m);
+    return ok;
 }
 
-/* Syncs, and confirms what that covers. */
+/* Syncs, and confirms what that covers. A server that shuts down waits until all is confirmed, or
+ * nothing is told of what is: so nothing is told twice while a part of it is kept for a member. */
 static bool confirm(struct wal_receiver *r, struct err *e)
 {
-    bool ask = atomic_exchange(&r->asked, false);
-    if (r->complete > journal_lsn(r->config.journal) && !append_position(r, e))
-        return false;
-    if (r->unsynced && !journal_sync(r->config.journal, e))
-        return false;
-    r->unsynced = false;
+    uint64_t to = r->complete, before = r->confirmed;
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_member *m = r->members[i];
+        limit_member(m);
+        if (m->part.is == WAL_IN && !settle(m, r->complete, e) && !survive(m, e))
+            return false;
+    }
+    for (size_t i = 0; i < r->n; i++) /* at one moment: others may have had the lock before */
+        to = wal_share_confirm(to, &r->members[i]->part);
+    if (!has_members(r)) /* nobody has what was read since */
+        to = before;
     r->confirmed_at_us = clock_mono_us();
-    if (!pg_replication_confirm(r->connection, r->complete, ask, e))
-        return false;
-    pthread_mutex_lock(&r->lock);
-    r->progress.confirmed = r->complete;
-    pthread_mutex_unlock(&r->lock);
-    return true;
+    r->settled = r->complete;
+    r->confirmed = to > before ? to : before;
+    if (to < r->complete && to <= before)
+        return pg_replication_keep(r->connection, r->complete, false, e);
+    return pg_replication_confirm(r->connection, to, false, e);
 }
 
+/* Each journal is synced: the more there are, the less often. */
 static bool is_due(const struct wal_receiver *r, const struct pg_replication_message *m)
 {
     int64_t since_us = clock_mono_us() - r->confirmed_at_us;
-    bool news = r->complete > r->progress.confirmed; /* this thread alone writes it */
-    return m->reply || r->asked || (news && since_us >= CONFIRM_US) || since_us >= KEEPALIVE_US;
+    bool news = r->complete > r->settled;
+    return m->reply || (news && since_us >= CONFIRM_US * (int64_t)r->n) || since_us >= KEEPALIVE_US;
 }
 
-/* Until the connection is lost, or the thread is to stop. */
+static bool ask(struct wal_receiver *r, struct err *e)
+{
+    return !atomic_exchange(&r->asked, false) ||
+           pg_replication_keep(r->connection, r->confirmed, true, e);
+}
+
+static bool take_message(struct wal_receiver *r, const struct pg_replication_message *m,
+                         struct err *e)
+{
+    if (m->kind == PG_REPLICATION_DATA && !take_data(r, m, e))
+        return false;
+    if (m->kind == PG_REPLICATION_KEEPALIVE)
+        take_keepalive(r, m);
+    return (!is_due(r, m) || confirm(r, e)) && ask(r, e);
+}
+
+/* Members that wait come in with a new connection: between two transactions, unless the one under
+ * way takes long. */
+static bool has_to_connect_anew(const struct wal_receiver *r)
+{
+    int64_t for_us = r->restart_us ? clock_mono_us() - r->restart_us : 0;
+    return for_us >= (r->open ? WITHIN_US : JOIN_US);
+}
+
+/* Until the connection is lost, the thread is to stop, or the members are others. */
 static bool receive(struct wal_receiver *r, struct err *e)
 {
     struct pg_replication_message m;
-    while (!r->stopping) {
+    bool ok = true, over = false;
+    while (ok && !over && !r->stopping) {
         watchdog_sign();
         if (!pg_replication_next(r->connection, WAIT_MS, &m, e))
             return false;
-        if (m.kind == PG_REPLICATION_DATA && !take_data(r, &m, e))
-            return false;
-        if (m.kind == PG_REPLICATION_KEEPALIVE)
-            take_keepalive(r, &m);
-        if (is_due(r, &m) && !confirm(r, e))
-            return false;
+        take_turn(r);
+        ok = take_message(r, &m, e);
+        over = has_to_connect_anew(r) || !has_members(r);
+        pthread_mutex_unlock(&r->lock);
     }
-    return true;
+    return ok;
 }
 
 /* ---- the thread ---- */
 
 static void set_connection(struct wal_receiver *r, struct pg_replication *connection)
 {
-    pthread_mutex_lock(&r->lock);
+    take_turn(r);
     struct pg_replication *old = r->connection;
     r->connection = connection;
     if (connection && r->stopping)
@@ -296,38 +358,61 @@ static void set_connection(struct wal_receiver *r, struct pg_replication *connec
 static bool is_same_server(struct wal_receiver *r, struct err *e)
 {
     const char *server = pg_replication_server(r->connection);
+    uint64_t position = pg_replication_position(r->connection);
     if (!r->server && !(r->server = strdup(server)))
         return err_memory(e);
     if (strcmp(r->server, server) != 0)
         return err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
-    uint64_t known = journal_lsn(r->config.journal);
-    if (pg_replication_position(r->connection) < known)
-        return err_set(e, ERR_FINAL, "the server's log ends before what was read of it");
-    if (r->complete > known)
-        r->complete = known;
+    for (size_t i = 0; i < r->n; i++)
+        if (r->members[i]->part.is == WAL_IN && position < wal_writer_lsn(r->members[i]->writer))
+            return err_set(e, ERR_FINAL, "the server's log ends before what was read of it");
     return true;
+}
+
+/* All who wait are in. Returns from where the log is to be read. */
+static uint64_t let_in(struct wal_receiver *r)
+{
+    r->restart_us = 0;
+    r->open = false;
+    for (size_t i = 0; i < r->n; i++) {
+        struct wal_member *m = r->members[i];
+        const struct wal_writer_help help = {&r->repeats, wait_for_disk, m};
+        if (m->part.is == WAL_OUT)
+            continue;
+        wal_writer_begin(m->writer, &help);
+        m->part = (struct wal_part){WAL_IN, wal_writer_lsn(m->writer)};
+    }
+    r->complete = r->settled = from_where(r);
+    return r->complete;
 }
 
 /* One connection, from its start to its end. */
 static bool connect_and_receive(struct wal_receiver *r, struct retry *retry, struct err *e)
 {
-    const struct pg_replication_options options = {
-        .slot = r->config.slot, .publication = r->config.publication, .from = r->config.from};
+    struct pg_replication_options options = {.slot = r->config.slot,
+                                             .publication = r->config.publication};
+    take_turn(r);
+    options.from = let_in(r);
+    pthread_mutex_unlock(&r->lock);
+    if (options.from == UINT64_MAX) /* all have gone meanwhile */
+        return true;
     struct pg_replication *connection = pg_replication_start(r->config.server, &options, e);
     if (!connection)
         return false;
     set_connection(r, connection);
-    if (!is_same_server(r, e)) {
-        set_connection(r, NULL);
-        return false;
-    }
-    retry_moved(retry);
-    wal_keys_forget(r->config.keys);
-    r->open = false;
-    bool ok = receive(r, e);
+    take_turn(r);
+    bool ok = is_same_server(r, e);
+    if (ok)
+        set_received(r);
+    pthread_mutex_unlock(&r->lock);
+    if (ok)
+        retry_moved(retry);
+    ok = ok && receive(r, e);
     struct err ignored;
-    if (r->stopping || stop_asked())
+    take_turn(r);
+    if (ok || r->stopping || stop_asked())
         confirm(r, &ignored);
+    pthread_mutex_unlock(&r->lock);
     set_connection(r, NULL);
     return ok;
 }
@@ -338,6 +423,31 @@ static bool is_stopping(void *arg)
     return r->stopping;
 }
 
+/* The thread ends. NULL: by no failure. */
+static void end(struct wal_receiver *r, const struct err *why)
+{
+    r->live = false;
+    if (why) /* it may be another server */
+        r->confirmed = 0;
+    for (size_t i = 0; why && i < r->n; i++) {
+        struct wal_member *m = r->members[i];
+        if (m->part.is != WAL_OUT)
+            fail_member(m, why);
+        drop_idle_writer(m);
+    }
+}
+
+/* Whether the thread has nothing to do any more; it has ended then. */
+static bool has_ended(struct wal_receiver *r)
+{
+    take_turn(r);
+    bool over = r->stopping || !has_members(r);
+    if (over)
+        end(r, NULL);
+    pthread_mutex_unlock(&r->lock);
+    return over;
+}
+
 static void *run(void *arg)
 {
     struct wal_receiver *r = arg;
@@ -346,39 +456,56 @@ static void *run(void *arg)
     struct watchdog_task task;
     witness_set(r->witness);
     log_thread("wal");
-    log_pipeline(r->config.pipeline);
+    log_pipeline(r->n > 1 ? NULL : r->config.pipeline);
     alike_use(r->alike);
     watchdog_begin(&task, "wal");
     retry_start(&retry, r->config.give_up_after);
     retry.over = is_stopping;
     retry.arg = r;
     retry.once = true; /* another process has the slot, perhaps for as long as it lives */
-    bool ok = false;
-    while (!r->stopping && !(ok = connect_and_receive(r, &retry, &e)))
-        if (r->stopping || !retry_again(&retry, &e))
-            break;
+    bool ok = true;
+    while (ok && !has_ended(r))
+        ok = connect_and_receive(r, &retry, &e) || r->stopping || retry_again(&retry, &e);
     watchdog_end(&task);
     witness_set(NULL);
-    pthread_mutex_lock(&r->lock);
-    r->ended = true;
-    if (!ok && !r->stopping)
-        r->error = e;
-    pthread_mutex_unlock(&r->lock);
-    r->config.wake(r->config.arg);
+    if (!ok) {
+        take_turn(r);
+        end(r, r->stopping ? NULL : &e);
+        pthread_mutex_unlock(&r->lock);
+    }
     return NULL;
 }
 
-static void free_receiver(struct wal_receiver *r)
+static bool start(struct wal_receiver *r, struct err *e)
 {
-    buf_free(&r->block);
-    buf_free(&r->mark);
-    repeats_free(&r->repeats);
+    if (r->started)
+        pthread_join(r->thread, NULL);
     free(r->server);
-    pthread_mutex_destroy(&r->lock);
-    free(r);
+    r->server = NULL;
+    r->stopping = false;
+    r->live = true;
+    r->confirmed_at_us = clock_mono_us();
+    int code = pthread_create(&r->thread, NULL, run, r);
+    r->started = r->live = code == 0;
+    return r->started || err_set(e, ERR_FINAL, "cannot start a thread: %s", strerror(code));
 }
 
-struct wal_receiver *wal_receiver_start(const struct wal_receiver_config *config, struct err *e)
+static void stop(struct wal_receiver *r)
+{
+    r->stopping = true;
+    enter(r);
+    if (r->connection)
+        pg_replication_interrupt(r->connection);
+    leave(r);
+    watchdog_rest();
+    if (r->started)
+        pthread_join(r->thread, NULL);
+    r->started = r->live = false;
+}
+
+/* ---- for its owner ---- */
+
+struct wal_receiver *wal_receiver_new(const struct wal_receiver_config *config, struct err *e)
 {
     struct wal_receiver *r = calloc(1, sizeof *r);
     if (!r) {
@@ -386,35 +513,149 @@ struct wal_receiver *wal_receiver_start(const struct wal_receiver_config *config
         return NULL;
     }
     r->config = *config;
-    r->confirmed_at_us = clock_mono_us();
     r->witness = witness_get();
-    pthread_mutex_init(&r->lock, NULL);
-    buf_init(&r->block, JOURNAL_RECORD_MAX / 2 + RECORD);
-    buf_init(&r->mark, JOURNAL_RECORD_MAX);
     r->alike = alike_used();
-    int code = pthread_create(&r->thread, NULL, run, r);
-    if (code == 0)
-        return r;
-    free_receiver(r);
-    err_set(e, ERR_FINAL, "cannot start a thread: %s", strerror(code));
-    return NULL;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->changed, NULL);
+    return r;
 }
 
-void wal_receiver_ask(struct wal_receiver *r)
-{
-    r->asked = true;
-}
-
-void wal_receiver_stop(struct wal_receiver *r)
+void wal_receiver_free(struct wal_receiver *r)
 {
     if (!r)
         return;
-    r->stopping = true;
-    pthread_mutex_lock(&r->lock);
-    if (r->connection)
-        pg_replication_interrupt(r->connection);
-    pthread_mutex_unlock(&r->lock);
-    watchdog_rest();
-    pthread_join(r->thread, NULL);
-    free_receiver(r);
+    stop(r);
+    for (size_t i = 0; i < r->n; i++) {
+        wal_writer_free(r->members[i]->writer);
+        free(r->members[i]->name);
+        free(r->members[i]);
+    }
+    free(r->members);
+    free(r->server);
+    repeats_free(&r->repeats);
+    pthread_cond_destroy(&r->changed);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+void wal_receiver_halt(struct wal_receiver *r, const struct err *why)
+{
+    stop(r);
+    enter(r);
+    end(r, why);
+    leave(r);
+}
+
+uint64_t wal_receiver_confirmed(struct wal_receiver *r, uint64_t slot)
+{
+    enter(r);
+    uint64_t confirmed = r->confirmed > slot ? r->confirmed : slot;
+    r->confirmed = confirmed;
+    leave(r);
+    return confirmed;
+}
+
+struct wal_member *wal_receiver_add(struct wal_receiver *r, const char *name, uint64_t limit,
+                                    struct err *e)
+{
+    struct wal_member *m = calloc(1, sizeof *m);
+    enter(r);
+    struct wal_member **list = grow(r->members, r->n, &r->cap, 4, sizeof *list);
+    r->members = list ? list : r->members;
+    bool ok = m && list && (m->name = strdup(name));
+    if (ok) {
+        m->receiver = r;
+        m->limit = limit;
+        r->members[r->n++] = m;
+    }
+    leave(r);
+    if (ok)
+        return m;
+    free(m);
+    err_memory(e);
+    return NULL;
+}
+
+/* ---- for a member ---- */
+
+bool wal_member_join(struct wal_member *m, struct wal_writer *writer,
+                     const struct wal_reader *reader, struct err *e)
+{
+    struct wal_receiver *r = m->receiver;
+    enter(r);
+    m->writer = writer;
+    m->reader = *reader;
+    m->error = (struct err){0};
+    m->received = 0;
+    m->given_up = false;
+    m->part = (struct wal_part){WAL_PENDING, wal_writer_lsn(writer)};
+    bool live = r->live;
+    if (live && r->restart_us == 0)
+        r->restart_us = clock_mono_us();
+    leave(r);
+    return live || start(r, e);
+}
+
+void wal_member_leave(struct wal_member *m)
+{
+    enter(m->receiver);
+    m->reader = (struct wal_reader){0};
+    drop_idle_writer(m);
+    if (m->part.is == WAL_OUT && m->given_up)
+        m->part.at = WAL_SHARE_NOTHING;
+    leave(m->receiver);
+}
+
+void wal_member_retire(struct wal_member *m)
+{
+    struct wal_receiver *r = m->receiver;
+    struct err ignored;
+    enter(r);
+    m->leaving = true;
+    while (r->blocked == m)
+        pthread_cond_wait(&r->changed, &r->lock);
+    m->reader = (struct wal_reader){0};
+    /* or it joins from further back */
+    if (m->part.is == WAL_IN && wal_writer_settle(m->writer, r->complete, &ignored))
+        wal_writer_sync(m->writer, &ignored);
+    put_out(m);
+    drop_idle_writer(m);
+    if (m->part.at == WAL_SHARE_NOTHING)
+        m->part.at = 0;
+    m->leaving = false;
+    leave(r);
+}
+
+bool wal_member_failed(struct wal_member *m, struct err *e)
+{
+    enter(m->receiver);
+    bool failed = m->error.kind != ERR_NONE;
+    if (failed)
+        *e = m->error;
+    leave(m->receiver);
+    return failed;
+}
+
+bool wal_member_is_outdated(struct wal_member *m, struct err *e)
+{
+    enter(m->receiver);
+    bool outdated = m->writer && wal_writer_is_outdated(m->writer, e);
+    leave(m->receiver);
+    return outdated;
+}
+
+uint64_t wal_member_received(struct wal_member *m)
+{
+    enter(m->receiver);
+    uint64_t received = m->received;
+    leave(m->receiver);
+    return received;
+}
+
+void wal_member_ask(struct wal_member *m)
+{
+    enter(m->receiver);
+    m->asked = true;
+    m->receiver->asked = true;
+    leave(m->receiver);
 }

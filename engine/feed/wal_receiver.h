@@ -1,57 +1,77 @@
-/* wal_receiver: a thread that reads the log of a slot, and writes the keys that it announces to the
- * journal.
+/* wal_receiver: a thread that reads the log of a slot, once, for all pipelines of this process that
+ * share the slot.
  *
- * Uses     pg_replication, pgoutput, wal_keys, journal, repeats, retry, alike, watchdog, witness.
- * Threads  its own; the functions below are for the one thread that owns it.
- * Promise  a position is confirmed to the server once all before it is in the journal and synced,
- *          and never within a transaction: what the server has forgotten is on disk here, and so is
- *          the position itself, so that a slot that others have moved is noticed. What was
- *          received and not confirmed comes again after a crash or a lost connection. The server's
- *          keepalives are answered, whatever the delivery, the disk or the script hold up.
+ * Uses     pg_replication, pgoutput, wal_writer, wal_share, repeats, retry, alike, watchdog,
+ *          witness.
+ * Threads  its own, while a member receives. wal_receiver_new, _add, _join, _retire, _halt and
+ *          _free are called by one thread at a time; the others by any.
+ * Promise  a position is confirmed to the server once all before it is in the journal of each
+ *          member, and synced, and never within a transaction: what the server has forgotten is on
+ *          disk here, and so is the position itself, so that a slot that others have moved is
+ *          noticed. What was received and not confirmed comes again after a crash or a lost
+ *          connection. The server's keepalives are answered, whatever the delivery, the disk or the
+ *          script hold up. A member that fails does not touch the others.
  *
- * A record of the journal holds keys of one table and one kind, of one transaction or a part of it.
- * Its kind is an enum wal_kind; its xid is the log's, of 32 bits; the last one of a transaction has
- * the position after it. Keys that a transaction repeats are mostly written once.
+ *     struct wal_member *m = wal_receiver_add(r, "movies", limit, e);
+ *     wal_member_join(m, writer, &reader, e);      // from now on keys come into its journal
+ *     wal_member_leave(m);                         // nobody reads the journal; keys still come
+ *     wal_member_retire(m);                        // the journal is closed, and can be opened anew
  */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
 
 struct err;
-struct journal;
 struct pg_server;
-struct wal_keys;
+struct wal_member;
 struct wal_receiver;
+struct wal_writer;
 
-struct wal_receiver_config { /* all borrowed, until wal_receiver_stop */
-    const char *pipeline;    /* its name, for the log */
+struct wal_receiver_config { /* all borrowed, until wal_receiver_free */
+    const char *pipeline;    /* for the log, as long as there is one member */
     struct pg_server *server;
     const char *slot, *publication;
-    uint64_t from;             /* the slot's own position, if that is higher */
-    struct journal *journal;   /* it appends and syncs */
-    struct wal_keys *keys;     /* its own, as long as it runs */
-    const char *const *labels; /* of the journal's records, for each table of keys */
-    double give_up_after;      /* seconds; 0: never */
-    void (*wake)(void *arg);   /* records were appended, or it has ended; called on its thread */
-    void *arg;
+    double give_up_after; /* seconds; 0: never */
 };
 
 /* NULL: e says why; the first connection is made on the thread. */
-struct wal_receiver *wal_receiver_start(const struct wal_receiver_config *config, struct err *e);
-/* Ends the thread, after a last confirmation if that can be sent. NULL is fine. */
-void wal_receiver_stop(struct wal_receiver *r);
+struct wal_receiver *wal_receiver_new(const struct wal_receiver_config *config, struct err *e);
+/* Ends the thread, after a last confirmation if that can be sent; with all members. NULL is
+ * fine. */
+void wal_receiver_free(struct wal_receiver *r);
+/* Ends the thread: somebody makes the slot anew. All members that receive fail with that reason,
+ * and what was confirmed is forgotten. */
+void wal_receiver_halt(struct wal_receiver *r, const struct err *why);
+/* The highest position that was confirmed by now, of the slot as the server shows it and of what is
+ * under way. It does not go beyond what is kept for a member that is out. */
+uint64_t wal_receiver_confirmed(struct wal_receiver *r, uint64_t slot);
 
-/* True: it has ended by itself, and *e is why. */
-bool wal_receiver_failed(struct wal_receiver *r, struct err *e);
-/* True: a table in the log lacks a column of the script: see wal_keys_is_outdated. */
-bool wal_receiver_is_outdated(struct wal_receiver *r, struct err *e);
+/* A member that is expected: the slot stays where it is until it has joined, but for no longer than
+ * the server holds `limit` bytes of its log for it. Its journal is closed once it holds that many
+ * bytes, and nobody reads it. name: copied; owned by the receiver. NULL: no memory. */
+struct wal_member *wal_receiver_add(struct wal_receiver *r, const char *name, uint64_t limit,
+                                    struct err *e);
 
-struct wal_progress {
-    uint64_t received;   /* everything below it was received and appended; 0: nothing yet */
-    uint64_t confirmed;  /* everything below it is synced, and the server may forget it */
-    int64_t received_us; /* the last commit's time, since the epoch; 0: none yet */
+struct wal_reader {          /* who reads the journal */
+    void (*wake)(void *arg); /* something was appended, or the member has failed; on the thread */
+    void *arg;
 };
-struct wal_progress wal_receiver_progress(struct wal_receiver *r);
-/* Asks the server how far its log goes now, so that `received` comes to it on a quiet server,
+
+/* The member is out. writer: owned by the receiver from now on; its reader may use the journal
+ * until it has left. False: no thread could be started. */
+bool wal_member_join(struct wal_member *m, struct wal_writer *writer,
+                     const struct wal_reader *reader, struct err *e);
+void wal_member_leave(struct wal_member *m);
+/* Nobody reads: the journal is closed after all that was read is in it, and the slot stays where
+ * the member needs it. */
+void wal_member_retire(struct wal_member *m);
+
+/* True: the member does not receive any more, and *e is why. */
+bool wal_member_failed(struct wal_member *m, struct err *e);
+/* True: a table in the log lacks a column of the script: see wal_keys_is_outdated. */
+bool wal_member_is_outdated(struct wal_member *m, struct err *e);
+/* Everything below it was received, and is in the journal; 0: nothing yet. */
+uint64_t wal_member_received(struct wal_member *m);
+/* Asks the server how far its log goes now, so that the above comes to it on a quiet server,
  * too. */
-void wal_receiver_ask(struct wal_receiver *r);
+void wal_member_ask(struct wal_member *m);

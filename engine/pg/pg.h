@@ -39,6 +39,8 @@ struct pg_server {
 /* url: anything that libpq accepts ("postgresql://...", "host=... dbname=..."); the PG* variables
  * supply what it leaves out. Does not connect. False, ERR_USAGE: not a connection string. */
 bool pg_server_init(struct pg_server *s, const char *url, struct err *e);
+/* The name of the database in a url that pg_server_init accepts. False: libpq alone knows it. */
+bool pg_url_database(const char *url, char *out, size_t size);
 void pg_server_free(struct pg_server *s); /* safe on a zeroed struct */
 
 struct pg; /* a connection: see pg_pool.h */

@@ -239,6 +239,20 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     return ok;
 }
 
+bool pg_url_database(const char *url, char *out, size_t size)
+{
+    PQconninfoOption *given = is_connection_string(url) ? PQconninfoParse(url, NULL) : NULL,
+                     *rest = PQconndefaults();
+    const char *name = is_connection_string(url) ? option(given, "dbname") : url;
+    if (!name || !*name)
+        name = option(rest, "dbname");
+    if (name)
+        snprintf(out, size, "%s", name);
+    PQconninfoFree(given);
+    PQconninfoFree(rest);
+    return name != NULL;
+}
+
 void pg_server_free(struct pg_server *s)
 {
     pg_share_leave(s);

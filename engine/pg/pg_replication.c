@@ -304,17 +304,29 @@ bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,
     return true;
 }
 
-bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e)
+static bool send_status(struct pg_replication *r, uint64_t written, uint64_t flushed, bool ask,
+                        struct err *e)
 {
     char status[STATUS_LENGTH] = {'r'};
-    r->confirmed = lsn > r->confirmed ? lsn : r->confirmed;
-    for (int i = 0; i < 3; i++) /* written, flushed, applied */
-        put_number(status + 1 + 8 * i, r->confirmed);
+    put_number(status + 1, written);
+    put_number(status + 9, flushed);
+    put_number(status + 17, flushed); /* applied */
     put_number(status + 25, (uint64_t)(clock_wall_us() - PGOUTPUT_EPOCH_US));
     status[33] = ask;
     if (PQputCopyData(r->pg->conn, status, STATUS_LENGTH) <= 0 || PQflush(r->pg->conn) < 0)
         return pg_error(r->pg, NULL, NULL, e);
     return true;
+}
+
+bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e)
+{
+    r->confirmed = lsn > r->confirmed ? lsn : r->confirmed;
+    return send_status(r, r->confirmed, r->confirmed, ask, e);
+}
+
+bool pg_replication_keep(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e)
+{
+    return send_status(r, lsn, 0, ask, e);
 }
 
 void pg_replication_interrupt(struct pg_replication *r)

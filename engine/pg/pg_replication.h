@@ -61,6 +61,10 @@ bool pg_replication_next(struct pg_replication *r, int64_t wait_ms,
 /* Tells the server that it may forget the log below `lsn` (lower than before: as before); also
  * keeps the connection alive. ask: the server is to answer with a keepalive. */
 bool pg_replication_confirm(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e);
+/* Tells the server that all below `lsn` was received, and nothing of what it may forget, which
+ * stays as it is: a server that shuts down waits until what is confirmed is all that it has sent,
+ * unless the last message says nothing of that. */
+bool pg_replication_keep(struct pg_replication *r, uint64_t lsn, bool ask, struct err *e);
 /* Ends a wait of pg_replication_next, now and from now on; a last confirmation can still be sent.
  * For another thread, while the connection exists. */
 void pg_replication_interrupt(struct pg_replication *r);

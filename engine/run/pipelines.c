@@ -9,6 +9,7 @@
 #include "flow/shares.h"
 #include "model/keylist.h"
 #include "pg/pg_pool.h"
+#include "run/capture_hub.h"
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
 #include "run/run_script.h"
@@ -32,6 +33,7 @@ struct member {
     struct vitals *vitals;            /* borrowed */
     char *name;                       /* owned */
     struct pipeline_outcome *outcome; /* borrowed */
+    struct capture_seat *seat;        /* NULL: it does not capture */
     pthread_t thread;
     bool started;
 };
@@ -77,6 +79,18 @@ static bool refuse(const char *field, const char *value, const struct run_script
                    value);
 }
 
+/* Pipelines that name the same slot of one database share it: see capture_hub. */
+static bool check_slots(const struct run_script *a, const struct run_script *b, struct err *e)
+{
+    const struct pipeline *p = &a->pipeline, *q = &b->pipeline;
+    if (!p->source.wal || !q->source.wal || strcmp(p->source.slot, q->source.slot) != 0 ||
+        strcmp(p->source.publication, q->source.publication) == 0)
+        return true;
+    return err_set(e, ERR_USAGE, "%s and %s share slot '%s', but not the publication: '%s', '%s'",
+                   a->text.ref, b->text.ref, p->source.slot, p->source.publication,
+                   q->source.publication);
+}
+
 static bool check_pair(const struct run_script *a, const struct run_script *b, struct err *e)
 {
     const struct pipeline *p = &a->pipeline, *q = &b->pipeline;
@@ -86,9 +100,13 @@ static bool check_pair(const struct run_script *a, const struct run_script *b, s
         return refuse("state", p->state, a, b, e);
     if (strcmp(p->sink.index, q->sink.index) == 0 && strcmp(p->sink.url, q->sink.url) == 0)
         return refuse("index", p->sink.index, a, b, e);
-    if (p->source.wal && q->source.wal && strcmp(p->source.slot, q->source.slot) == 0)
-        return refuse("slot", p->source.slot, a, b, e);
-    return true;
+    return check_slots(a, b, e);
+}
+
+/* The slot waits for all of them, from the beginning. */
+static bool take_seat(struct member *m, const struct pipeline *p, struct err *e)
+{
+    return !p->source.wal || (m->seat = capture_hub_enter(p, (double)m->options->give_up_after, e));
 }
 
 static bool check_members(struct member *members, size_t n, struct err *e)
@@ -97,6 +115,7 @@ static bool check_members(struct member *members, size_t n, struct err *e)
     bool ok = scripts || err_memory(e);
     for (size_t i = 0; ok && i < n; i++) {
         ok = run_open_script(&scripts[i], members[i].ref, e) &&
+             take_seat(&members[i], &scripts[i].pipeline, e) &&
              (text_set(&members[i].name, scripts[i].pipeline.name) || err_memory(e));
         for (size_t k = 0; ok && k < i; k++)
             ok = check_pair(&scripts[k], &scripts[i], e);
@@ -232,8 +251,10 @@ bool pipelines_run(const struct run_options *options, const struct keylist *refs
         share(options);
         run_members(members, refs->n);
     }
-    for (size_t i = 0; members && i < refs->n; i++)
+    for (size_t i = 0; members && i < refs->n; i++) {
+        capture_hub_leave(members[i].seat);
         free(members[i].name);
+    }
     free(members);
     return ok;
 }

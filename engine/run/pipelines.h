@@ -5,7 +5,8 @@
  *          log.
  * Promise  a pipeline that fails does not touch the others. With --follow it is tried again, after
  *          a wait that grows to five minutes; without, the others still come to their end. No two
- *          of them have the same name, state, index or slot.
+ *          of them have the same name, state or index; those with one slot read it together
+ *          (capture_hub.h).
  */
 #pragma once
 #include "base/err.h"

@@ -357,7 +357,7 @@ static bool check_rejected(struct reindex *x, struct err *e)
 
 static bool set_slot(struct pipeline *p, struct err *e)
 {
-    char *slot = run_reindex_slot(p->source.slot);
+    char *slot = run_reindex_slot(p);
     if (!slot)
         return err_memory(e);
     free(p->source.slot);

@@ -41,12 +41,19 @@ bool run_captures(const struct run *r)
            !r->options.since;
 }
 
-char *run_reindex_slot(const char *slot)
+char *run_reindex_slot(const struct pipeline *p)
 {
     static const char suffix[] = "_reindex";
-    char *name;
+    const char *slot = p->source.slot;
     int most = PIPELINE_OBJECT_MAX - (int)sizeof suffix + 1;
-    return asprintf(&name, "%.*s%s", most, slot, suffix) < 0 ? NULL : name;
+    char *name = NULL, *own = pipeline_own_slot(p);
+    if (own && strcmp(own, slot) == 0)
+        name = asprintf(&name, "%.*s%s", most, slot, suffix) < 0 ? NULL : name;
+    else if (own) /* its name without "etl" */
+        name = asprintf(&name, "%.*s%.*s%s", most / 2, slot, most / 2, own + 3, suffix) < 0 ? NULL
+                                                                                            : name;
+    free(own);
+    return name;
 }
 
 /* ---- places in the journal ---- */
@@ -142,8 +149,10 @@ static bool open_again(void *arg, struct err *e)
 static bool reopen(struct run *r, bool remake, struct err *e)
 {
     bool feeding = r->capture->feeding;
-    struct capture_opening o = {
-        .run = r, .floor = journal_end(r->capture->journal), .remake = remake};
+    struct capture_opening o = {.run = r,
+                                .floor = journal_end(r->capture->journal),
+                                .remake = remake,
+                                .remade = r->capture->remade};
     run_close_capture(r);
     if (!retry_until(r->servers.give_up_after, open_again, &o, e) || !run_bind_capture(r, e))
         return false;
@@ -239,8 +248,8 @@ static bool compare_tables(struct run *r, struct capture_opening *o, struct err 
 static bool check_tables(struct run *r, int64_t now, struct err *e)
 {
     struct run_capture *c = r->capture;
-    struct wal_progress progress = wal_receiver_progress(c->receiver);
-    if (now - c->tables_us < TABLES_US || progress.received == c->tables_lsn || !c->signature)
+    uint64_t received = wal_member_received(c->member);
+    if (now - c->tables_us < TABLES_US || received == c->tables_lsn || !c->signature)
         return true;
     struct capture_opening o = {.run = r, .capture = c};
     bool ok = compare_tables(r, &o, e);
@@ -252,7 +261,7 @@ static bool check_tables(struct run *r, int64_t now, struct err *e)
         e->fault = ERR_FAULT_SCHEMA; /* a table is gone: is the script still right? */
     if (!ok)
         return e->kind == ERR_PASSING;
-    c->tables_lsn = progress.received;
+    c->tables_lsn = received;
     return !o.published.made || reopen(r, true, e);
 }
 
@@ -284,11 +293,11 @@ static void tell_position(struct run *r, int64_t now)
         c->mark.lsn = 0;
     }
     if (!c->mark.lsn) {
-        c->mark.lsn = wal_receiver_progress(c->receiver).received;
+        c->mark.lsn = wal_member_received(c->member);
         c->mark.end = journal_end(c->journal);
     }
     if (now - c->mark.asked_us >= ASK_US) {
-        wal_receiver_ask(c->receiver);
+        wal_member_ask(c->member);
         c->mark.asked_us = now;
     }
 }
@@ -299,9 +308,9 @@ static bool tend(void *arg, struct err *e)
     struct run *r = arg;
     struct err why;
     int64_t now = clock_mono_us();
-    if (wal_receiver_failed(r->capture->receiver, &why))
+    if (wal_member_failed(r->capture->member, &why))
         return replace_failed(r, &why, e);
-    if (wal_receiver_is_outdated(r->capture->receiver, e))
+    if (wal_member_is_outdated(r->capture->member, e))
         return false;
     tell_position(r, now);
     run_note_letters(r);
@@ -355,12 +364,12 @@ static void limit_feeds(struct run_capture *c, uint64_t position, int64_t *asked
 {
     if (c->limited)
         return;
-    if (wal_receiver_progress(c->receiver).received >= position) {
+    if (wal_member_received(c->member) >= position) {
         struct journal_position end = journal_end(c->journal);
         feed_wal_limit(c->feeds, &end);
         c->limited = true;
     } else if (clock_mono_us() - *asked_us >= ASK_US) {
-        wal_receiver_ask(c->receiver);
+        wal_member_ask(c->member);
         *asked_us = clock_mono_us();
     }
 }

@@ -1,8 +1,8 @@
 /* run_capture: capture from the write-ahead log: the publication, the slot, the journal, and the
  * thread between them, as long as a run needs them.
  *
- * Uses     run, run_state, run_vitals, vitals, source_capture, wal_receiver, wal_keys, feed_wal,
- *          journal, quiesce.
+ * Uses     run, run_state, capture_hub, run_vitals, vitals, source_capture, wal_receiver, wal_keys,
+ *          feed_wal, journal, quiesce.
  * Threads  the main thread; wal_receiver is one of its own.
  * Promise  the slot is there before the first row is read, and its changes are received while a
  *          load is under way. What the log cannot tell any more, a sweep finds: whenever this
@@ -16,13 +16,20 @@
  * one of the three was lost, moved or belongs to another server, changes may be missing: then a
  * slot is made if there is none, and after that every row is compared.
  *
+ * Pipelines of one process may have one slot (capture_hub.h): all of that holds for each of them
+ * and its own journal. feed/wal_share.h has the rule by which the slot is confirmed.
+ *
  * A sweep that is owed stands in the state (store/state.h) before any place in the journal passes
- * the reason for it.
+ * the reason for it. A slot that is past the journal stops being one once the journal names its
+ * position: so the journal has a record of the gap (WAL_GAP). And what was committed before that
+ * position is not read before it is visible: the rows of a gap are read once each transaction that
+ * was open when it was found has ended.
  */
 #pragma once
 #include <stdbool.h>
 
 struct err;
+struct pipeline;
 struct run;
 
 /* Whether this run captures: the script says so, and the run reads and saves everything. */
@@ -54,6 +61,6 @@ bool run_drop_capture(struct run *r, struct err *e);
 
 /* Warns, once, of the slot that is left if the script captured before, and polls now. */
 void run_warn_left_capture(struct run *r);
-/* "etl_movies_reindex": the slot that a reindex has while it lasts; a long name is cut. Owned by
- * the caller; NULL: no memory. */
-char *run_reindex_slot(const char *slot);
+/* "etl_movies_reindex": the slot that a reindex has while it lasts, "SLOT_movies_reindex" if others
+ * may have the pipeline's slot, too; a long name is cut. Owned by the caller; NULL: no memory. */
+char *run_reindex_slot(const struct pipeline *p);

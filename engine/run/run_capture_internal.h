@@ -15,8 +15,9 @@ struct err;
 struct feed_wal;
 struct journal;
 struct pg;
+struct capture_seat;
 struct wal_keys;
-struct wal_receiver;
+struct wal_member;
 
 struct run_capture {
     char *prefix;                      /* owned: of the journal's files */
@@ -24,9 +25,11 @@ struct run_capture {
     struct source_relation *relations; /* owned, as are the names; for each table */
     char *signature;                   /* owned: see source_capture_signature */
     const char **labels;               /* owned: of the journal's records, for each table */
-    struct wal_keys *keys;
+    struct capture_seat *seat;
+    struct wal_member *member; /* borrowed; NULL: it has not joined */
+    struct wal_keys *keys;     /* owned until it has joined, as is: */
     struct journal *journal;
-    struct wal_receiver *receiver;
+    unsigned remade; /* how often the slot was made when it joined */
     struct feed_wal *feeds;
     struct journal_position from;     /* the place from which the journal is read */
     struct journal_position released; /* the place up to which it was released */
@@ -39,8 +42,9 @@ struct run_capture {
         struct journal_position end;
         int64_t looked_us, asked_us;
     } mark;
-    bool feeding; /* the coordinator has the feeds */
-    bool limited; /* the feeds end where the run ends */
+    bool gap_told; /* a gap in the journal is no news */
+    bool feeding;  /* the coordinator has the feeds */
+    bool limited;  /* the feeds end where the run ends */
 };
 
 static inline const char *capture_name(const struct run *r)
@@ -65,9 +69,12 @@ struct capture_opening {
     struct source_published published;
     struct source_slot slot;
     struct journal_position floor; /* a place below which batches in work may still have theirs */
-    bool remake;                   /* the slot, whatever it looks like */
-    bool is_other_server;          /* than the state's */
-    char why[300];                 /* a sweep is owed; empty: none is */
+    /* the slot is to be made anew, whatever it looks like, unless that was done since it was made
+     * for this number: capture_hub_remade */
+    bool remake;
+    unsigned remade;
+    bool is_other_server; /* than the state's */
+    char why[300];        /* a sweep is owed; empty: none is */
 };
 
 /* Sets up everything; o: its first fields are given. On success o->capture is the caller's. A

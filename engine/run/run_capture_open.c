@@ -6,8 +6,11 @@
 #include "feed/feed_wal.h"
 #include "feed/wal_keys.h"
 #include "feed/wal_receiver.h"
+#include "feed/wal_share.h"
+#include "feed/wal_writer.h"
 #include "flow/queue.h"
 #include "pg/pg_pool.h"
+#include "run/capture_hub.h"
 #include "run/run_capture_internal.h"
 #include "run/run_state.h"
 #include "store/journal.h"
@@ -36,7 +39,11 @@ static void want_sweep(void *arg, size_t table)
     struct run *r = arg;
     const struct source *s = &r->user.source;
     char why[300];
-    if (table < s->n_tables)
+    if (table == FEED_WAL_GAP && r->capture && r->capture->gap_told)
+        return;
+    if (table == FEED_WAL_GAP)
+        snprintf(why, sizeof why, "an earlier run has found that changes are missing");
+    else if (table < s->n_tables)
         snprintf(why, sizeof why, "changes of '%.200s' have no keys (TRUNCATE)",
                  s->tables[table].label);
     else
@@ -111,12 +118,26 @@ static void compare_slot(struct capture_opening *o)
     set_why(o, "this is another slot than before");
 }
 
+/* What was confirmed last may not have come to the server yet. */
+static bool find_slot(struct capture_opening *o, struct err *e)
+{
+    if (!source_capture_find_slot(o->pg, capture_slot(o->run), &o->slot, e))
+        return false;
+    if (o->slot.status == SOURCE_SLOT_READY && o->slot.confirmed != 0)
+        o->slot.confirmed = capture_hub_confirmed(o->capture->seat, o->slot.confirmed);
+    return true;
+}
+
 static bool make_slot(struct capture_opening *o, struct err *e)
 {
     struct run *r = o->run;
+    char why[200];
+    snprintf(why, sizeof why, "slot '%s' is made anew", capture_slot(r));
+    capture_hub_remake(o->capture->seat, why);
     if (!source_capture_make_slot(o->pg, capture_slot(r), e) ||
         !source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e))
         return false;
+    capture_hub_set_visible(o->capture->seat, o->slot.confirmed);
     log_info_with(LOG_FIELDS(log_text("slot", capture_slot(r))), "%s: created slot '%s'",
                   capture_name(r), capture_slot(r));
     return true;
@@ -125,6 +146,7 @@ static bool make_slot(struct capture_opening *o, struct err *e)
 static bool replace_slot(struct capture_opening *o, const char *why, struct err *e)
 {
     set_why(o, why);
+    capture_hub_remake(o->capture->seat, why);
     return source_capture_drop_slot(o->pg, capture_slot(o->run), e) && make_slot(o, e);
 }
 
@@ -134,7 +156,7 @@ static bool open_slot(struct capture_opening *o, struct err *e)
     struct run *r = o->run;
     char why[300];
     compare_slot(o);
-    if (!source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e))
+    if (!find_slot(o, e))
         return false;
     switch (o->slot.status) {
     case SOURCE_SLOT_FOREIGN:
@@ -157,7 +179,8 @@ static bool open_slot(struct capture_opening *o, struct err *e)
                        "slot '%s' is still being created, by process %d, which waits until the "
                        "transactions that are open have ended",
                        capture_slot(r), o->slot.pid);
-    if (!o->published.made && !o->remake)
+    bool done = capture_hub_remade(o->capture->seat) != o->remade; /* by another pipeline */
+    if (!o->published.made && (!o->remake || done))
         return true;
     snprintf(why, sizeof why, "slot '%s' cannot be read with publication '%s', which is younger",
              capture_slot(r), r->user.pipeline.source.publication);
@@ -175,14 +198,29 @@ static struct journal_position highest_place(const struct state_data *d)
     return at;
 }
 
-/* A new slot's position is noted, so that the next run knows where the log continues. */
-static bool note_position(struct capture_opening *o, struct err *e)
+/* What was committed before the slot's position does not come: a row must not be read before it can
+ * be seen. A slot that was just made has waited itself. */
+static bool wait_until_visible(struct capture_opening *o, struct err *e)
 {
-    struct journal *j = o->capture->journal;
+    struct capture_seat *seat = o->capture->seat;
+    if (capture_hub_visible(seat) >= o->slot.confirmed)
+        return true;
+    if (!source_capture_wait(o->pg, capture_slot(o->run), e))
+        return false;
+    capture_hub_set_visible(seat, o->slot.confirmed);
+    return true;
+}
+
+/* The slot's position is noted, so that the next run knows where the log continues; and that
+ * something is missing before it, should this run be killed before its state says so. */
+static bool note_gap(struct capture_opening *o, struct err *e)
+{
+    bool is_new = o->run->state.data.phase == STATE_NEW; /* it has yet to read everything */
     const struct journal_record record = {
-        .lsn = o->slot.confirmed, .kind = WAL_POSITION, .label = "", .keys = ""};
-    return journal_lsn(j) >= o->slot.confirmed ||
-           (journal_append(j, &record, e) && journal_sync(j, e));
+        .lsn = o->slot.confirmed, .kind = is_new ? WAL_POSITION : WAL_GAP, .label = "", .keys = ""};
+    o->capture->gap_told = true;
+    return wait_until_visible(o, e) && journal_append(o->capture->journal, &record, e) &&
+           journal_sync(o->capture->journal, e);
 }
 
 /* A server that was restored from a copy of its folder has the same name, timeline and slot. */
@@ -228,13 +266,14 @@ static bool open_journal(struct capture_opening *o, struct err *e)
     if (!open_files(o, from, e))
         return false;
     uint64_t known = journal_lsn(c->journal);
+    bool is_gap = wal_share_is_gap(o->slot.confirmed, known);
     snprintf(why, sizeof why,
              "slot '%s' was moved by others, or the journal '%.100s.*' is not complete",
              capture_slot(o->run), c->prefix);
     c->from = c->released = journal_at(c->journal);
-    if (o->slot.confirmed > known || (from.segment != 0 && c->from.segment != from.segment))
+    if (is_gap || (from.segment != 0 && c->from.segment != from.segment))
         set_why(o, why);
-    return note_position(o, e);
+    return !is_gap || note_gap(o, e);
 }
 
 /* ---- the thread and the feeds ---- */
@@ -298,24 +337,21 @@ static bool is_visible(void *arg, const uint64_t *xids, size_t n, bool *visible,
     return ok;
 }
 
-static bool start_receiver(struct capture_opening *o, void (*wake)(void *arg), struct err *e)
+static bool join(struct capture_opening *o, void (*wake)(void *arg), struct err *e)
 {
-    struct run *r = o->run;
     struct run_capture *c = o->capture;
-    const struct wal_receiver_config config = {
-        .pipeline = capture_name(r),
-        .server = &r->servers.pg,
-        .slot = capture_slot(r),
-        .publication = r->user.pipeline.source.publication,
-        .from = o->slot.confirmed,
-        .journal = c->journal,
-        .keys = c->keys,
-        .labels = c->labels,
-        .give_up_after = r->servers.give_up_after,
-        .wake = wake,
-        .arg = r,
-    };
-    return (c->receiver = wal_receiver_start(&config, e));
+    const struct wal_reader reader = {wake, o->run};
+    const struct wal_writer_config config = {.journal = c->journal,
+                                             .keys = c->keys,
+                                             .labels = c->labels,
+                                             .n_labels = o->run->user.source.n_tables};
+    struct wal_writer *writer = wal_writer_new(&config, e);
+    c->keys = NULL;
+    if (!writer)
+        c->journal = NULL;
+    c->member = writer ? capture_hub_member(c->seat) : NULL;
+    c->remade = capture_hub_remade(c->seat);
+    return writer && wal_member_join(c->member, writer, &reader, e);
 }
 
 /* Without a place in the state everything is read, or compared: what the journal has of before is
@@ -336,7 +372,7 @@ static bool start(struct capture_opening *o, struct err *e)
     struct feed_origin origin = run_feed_origin(r);
     return (c->feeds = feed_wal_new(&origin, &feed, e)) &&
            (state_place(d).segment != 0 || feed_wal_skip(c->feeds, &c->from, e)) &&
-           start_receiver(o, wake, e);
+           join(o, wake, e);
 }
 
 /* ---- all of it ---- */
@@ -345,10 +381,13 @@ void capture_close(struct run_capture *c, size_t n_tables)
 {
     if (!c)
         return;
-    wal_receiver_stop(c->receiver);
     feed_wal_free(c->feeds);
-    journal_close(c->journal);
+    if (c->seat)
+        wal_member_leave(capture_hub_member(c->seat));
+    if (!c->member)
+        journal_close(c->journal);
     wal_keys_free(c->keys);
+    capture_hub_leave(c->seat);
     for (size_t i = 0; c->relations && i < n_tables; i++)
         source_relation_free(&c->relations[i]);
     free(c->relations);
@@ -374,17 +413,39 @@ bool capture_compare_signature(struct capture_opening *o, const char *before, st
     return true;
 }
 
-static bool set_up(struct capture_opening *o, struct err *e)
+/* With the hub's lock. */
+static bool set_up_slot(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    return (o->pg = pg_acquire(&r->servers.pool, e)) &&
+           source_capture_check(&r->user.source, o->pg, e) && find_server(o, e) &&
+           capture_publish(o, e) && capture_compare_signature(o, r->state.data.captured, e) &&
+           open_slot(o, e) && open_journal(o, e) && open_keys(o, e) && start(o, e);
+}
+
+/* What a seat is for: from here on the slot stays where this pipeline needs it. */
+static bool take_seat(struct capture_opening *o, struct err *e)
 {
     struct run *r = o->run;
     struct run_capture *c = o->capture;
     if (!c || !(c->prefix = journal_prefix(r->user.pipeline.state)))
         return err_memory(e);
-    c->tables_us = clock_mono_us();
-    return (o->pg = pg_acquire(&r->servers.pool, e)) &&
-           source_capture_check(&r->user.source, o->pg, e) && find_server(o, e) &&
-           capture_publish(o, e) && capture_compare_signature(o, r->state.data.captured, e) &&
-           open_slot(o, e) && open_journal(o, e) && open_keys(o, e) && start(o, e);
+    c->seat = capture_hub_enter(&r->user.pipeline, r->servers.give_up_after, e);
+    return c->seat && capture_hub_lock(c->seat, e);
+}
+
+static bool set_up(struct capture_opening *o,
+                   bool (*set_up_slot)(struct capture_opening *, struct err *), struct err *e)
+{
+    struct run *r = o->run;
+    if (!take_seat(o, e))
+        return false;
+    o->capture->tables_us = clock_mono_us();
+    bool ok = set_up_slot(o, e);
+    pg_release(&r->servers.pool, o->pg);
+    o->pg = NULL;
+    capture_hub_unlock(o->capture->seat);
+    return ok;
 }
 
 bool capture_open(struct capture_opening *o, struct err *e)
@@ -392,9 +453,7 @@ bool capture_open(struct capture_opening *o, struct err *e)
     struct run *r = o->run;
     o->capture = calloc(1, sizeof *o->capture);
     *o->why = '\0';
-    bool ok = set_up(o, e);
-    pg_release(&r->servers.pool, o->pg);
-    o->pg = NULL;
+    bool ok = set_up(o, set_up_slot, e);
     if (*o->why)
         capture_owe_sweep(r, o->why);
     if (!ok)
@@ -415,14 +474,12 @@ static bool set_up_early(struct capture_opening *o, struct err *e)
     struct run *r = o->run;
     struct run_capture *c = o->capture;
     const struct state_data *d = &r->state.data;
-    return c && (c->prefix = journal_prefix(r->user.pipeline.state)) && d->slot &&
-           strcmp(d->slot, capture_slot(r)) == 0 && state_place(d).segment != 0 &&
-           (o->pg = pg_acquire(&r->servers.pool, e)) && find_server(o, e) &&
-           source_capture_find_slot(o->pg, capture_slot(r), &o->slot, e) &&
+    return d->slot && strcmp(d->slot, capture_slot(r)) == 0 && state_place(d).segment != 0 &&
+           (o->pg = pg_acquire(&r->servers.pool, e)) && find_server(o, e) && find_slot(o, e) &&
            o->slot.status == SOURCE_SLOT_READY && o->slot.confirmed != 0 && !o->is_other_server &&
            (c->journal = journal_open(c->prefix, state_place(d), e)) && check_position(o, e) &&
-           journal_lsn(c->journal) >= o->slot.confirmed && !*o->why && open_keys(o, e) &&
-           start_receiver(o, wake_nobody, e);
+           !wal_share_is_gap(o->slot.confirmed, journal_lsn(c->journal)) && !*o->why &&
+           open_keys(o, e) && join(o, wake_nobody, e);
 }
 
 void run_capture_early(struct run *r)
@@ -436,8 +493,7 @@ void run_capture_early(struct run *r)
     if (c)
         return;
     o.capture = calloc(1, sizeof *o.capture);
-    bool ok = set_up_early(&o, &ignored);
-    pg_release(&r->servers.pool, o.pg);
+    bool ok = o.capture && set_up(&o, set_up_early, &ignored);
     if (ok && journal_bytes(o.capture->journal) <= limit)
         r->early_capture = o.capture;
     else

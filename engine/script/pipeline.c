@@ -78,11 +78,23 @@ bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e)
     return true;
 }
 
-/* "etl_" and the pipeline's name, in the letters that a slot's name may have. */
-static char *default_object(const struct pipeline *p)
+/* "etl_films_shop": the pipelines of a list that are of one database share a slot. */
+static void name_list(const struct pipeline *p, const struct script_text *text, char *out,
+                      size_t size)
 {
-    char name[PIPELINE_OBJECT_MAX + 1];
-    snprintf(name, sizeof name, "etl_%s", p->name);
+    const char *slash = strrchr(text->path, '/'), *file = slash ? slash + 1 : text->path;
+    size_t len = strlen(file);
+    char database[PIPELINE_OBJECT_MAX + 1];
+    if (len > 4 && strcmp(file + len - 4, ".lua") == 0)
+        len -= 4;
+    bool known = p->source.url && pg_url_database(p->source.url, database, sizeof database);
+    snprintf(out, size, "etl_%.*s%s%.30s", len > 28 ? 28 : (int)len, file, known ? "_" : "",
+             known ? database : "");
+}
+
+/* Owned by the caller: in the letters that a slot's name may have; NULL: no memory. */
+static char *slot_name(char *name)
+{
     for (char *c = name; *c; c++) {
         if (*c >= 'A' && *c <= 'Z')
             *c += 'a' - 'A';
@@ -92,6 +104,22 @@ static char *default_object(const struct pipeline *p)
     return strdup(name);
 }
 
+char *pipeline_own_slot(const struct pipeline *p)
+{
+    char name[PIPELINE_OBJECT_MAX + 1];
+    snprintf(name, sizeof name, "etl_%s", p->name);
+    return slot_name(name);
+}
+
+static char *default_slot(const struct pipeline *p, const struct script_text *text)
+{
+    char name[PIPELINE_OBJECT_MAX + 1];
+    if (text->entry == 0)
+        return pipeline_own_slot(p);
+    name_list(p, text, name, sizeof name);
+    return slot_name(name);
+}
+
 static void forget_cursor(char **cursor)
 {
     free(*cursor);
@@ -99,7 +127,7 @@ static void forget_cursor(char **cursor)
 }
 
 /* The log needs no cursor, and leaves a sweep nothing to find. */
-static bool set_capture(struct pipeline *p, struct err *e)
+static bool set_capture(struct pipeline *p, const struct script_text *text, struct err *e)
 {
     if (p->sweep == PIPELINE_SWEEP_UNSET)
         p->sweep = p->source.wal ? 0 : SWEEP_POLL_S;
@@ -108,9 +136,9 @@ static bool set_capture(struct pipeline *p, struct err *e)
     for (size_t i = 0; p->source.wal && i < p->source.n_related; i++)
         forget_cursor(&p->source.related[i].cursor);
     if (!p->source.slot)
-        p->source.slot = default_object(p);
-    if (!p->source.publication)
-        p->source.publication = default_object(p);
+        p->source.slot = default_slot(p, text);
+    if (!p->source.publication && p->source.slot)
+        p->source.publication = strdup(p->source.slot);
     return (p->source.slot && p->source.publication) || err_memory(e);
 }
 
@@ -129,7 +157,7 @@ static bool read_pipeline(struct pipeline_reading *r, struct err *e)
     } else if (!ok && *r->hint)
         err_hint(e, "%s", r->hint);
     buf_free(&r->json);
-    if (ok && script_check(r->script, NULL, e) && set_indices(p, e) && set_capture(p, e))
+    if (ok && script_check(r->script, NULL, e) && set_indices(p, e) && set_capture(p, r->text, e))
         return true;
     pipeline_free(p);
     return false;

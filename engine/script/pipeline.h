@@ -94,6 +94,9 @@ const char *pipeline_variable(const struct script_text *script, int line, char *
 bool pipeline_at_line(struct err *e, const struct pipeline *p, int line);
 /* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
+/* "etl_movies", after the pipeline's name: the slot that it has unless its script names one, or is
+ * a list. Owned by the caller; NULL: no memory. */
+char *pipeline_own_slot(const struct pipeline *p);
 void pipeline_free(struct pipeline *p); /* safe on a zeroed struct */
 
 /* Whether a document may go to that index: it is among sink.indices. */

@@ -76,6 +76,9 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
 /* Makes the slot. The server waits for every transaction that has written and is still open: the
  * log names the oldest. A stop ends the wait, and leaves no slot. */
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
+/* Waits until each transaction that is open now has ended, as making a slot does: then all that the
+ * log has by now is visible. The slot is for the log, which names the oldest. */
+bool source_capture_wait(struct pg *pg, const char *slot, struct err *e);
 /* Drops the slot, if there is one. ERR_PASSING: a process reads it. */
 bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e);
 bool source_capture_has_publication(struct pg *pg, const char *publication, bool *has,

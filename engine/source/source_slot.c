@@ -1,6 +1,7 @@
 /* source_slot: the replication slot, and what its position and its transactions mean. */
 #include "base/err.h"
 #include "base/log.h"
+#include "base/stop.h"
 #include "pg/pg.h"
 #include "pg/pg_replication.h"
 #include "source/source_capture.h"
@@ -9,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { OPEN_MS = 200 }; /* at most between two questions which transactions are open */
 
 /* ---- the slot ---- */
 
@@ -60,7 +63,8 @@ static const char writers_sql[] =
     "   FROM pg_catalog.pg_prepared_xacts) w(name, began)"
     " ORDER BY began LIMIT 1";
 
-static void report_writers(const char *slot, struct pg *pg)
+/* what: waits for them. */
+static void report_writers(const char *what, const char *slot, struct pg *pg)
 {
     struct source_statement st;
     struct err ignored; /* it is only a line in the log */
@@ -68,13 +72,12 @@ static void report_writers(const char *slot, struct pg *pg)
     source_statement_init(&st, SOURCE_ANY_ROWS, 3);
     buf_adds(&st.sql, writers_sql);
     if (source_run(pg, &st, &res, &ignored) && PQntuples(res) == 1)
-        log_info_with(
-            LOG_FIELDS(log_text("slot", slot),
-                       log_int("transactions", strtoll(PQgetvalue(res, 0, 0), NULL, 10)),
-                       log_text("since", PQgetvalue(res, 0, 2))),
-            "creating slot '%s' waits for open transactions: %s, the oldest by %s since %s "
-            "UTC",
-            slot, PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1), PQgetvalue(res, 0, 2));
+        log_info_with(LOG_FIELDS(log_text("slot", slot),
+                                 log_int("transactions", strtoll(PQgetvalue(res, 0, 0), NULL, 10)),
+                                 log_text("since", PQgetvalue(res, 0, 2))),
+                      "%s slot '%s' waits for open transactions: %s, the oldest by %s since %s UTC",
+                      what, slot, PQgetvalue(res, 0, 0), PQgetvalue(res, 0, 1),
+                      PQgetvalue(res, 0, 2));
     PQclear(res);
 }
 
@@ -112,7 +115,7 @@ bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e)
     struct source_statement st;
     PGresult *res = NULL;
     bool failover = pg_server_version(pg) >= 170000;
-    report_writers(slot, pg);
+    report_writers("creating", slot, pg);
     source_statement_init(&st, 1, 1);
     buf_addf(
         &st.sql,
@@ -122,6 +125,45 @@ bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e)
     bool ok = source_run(pg, &st, &res, e) || explain_slot(slot, pg, e);
     PQclear(res);
     return ok;
+}
+
+/* *over: no transaction below `xid` (0: that may exist now, and *xid is set) is open. */
+static bool ask_open(struct pg *pg, int64_t *xid, bool *over, struct err *e)
+{
+    struct source_statement st;
+    char number[24];
+    PGresult *res;
+    snprintf(number, sizeof number, "%lld", (long long)*xid);
+    source_statement_init(&st, 1, 2);
+    buf_adds(&st.sql, "SELECT pg_catalog.txid_snapshot_xmax(s),"
+                      " pg_catalog.txid_snapshot_xmin(s) >= CASE WHEN $1::bigint = 0"
+                      " THEN pg_catalog.txid_snapshot_xmax(s) ELSE $1::bigint END"
+                      " FROM pg_catalog.txid_current_snapshot() s");
+    source_bind(&st, number);
+    if (!source_run(pg, &st, &res, e))
+        return err_wrap(e, "could not determine which transactions are open");
+    *xid = *xid ? *xid : pg_int(res, 0, 0);
+    *over = pg_bool(res, 0, 1);
+    PQclear(res);
+    return true;
+}
+
+bool source_capture_wait(struct pg *pg, const char *slot, struct err *e)
+{
+    int64_t xid = 0;
+    bool over = false, told = false;
+    if (!ask_open(pg, &xid, &over, e))
+        return false;
+    for (int64_t wait_ms = 1; !over; wait_ms = wait_ms < OPEN_MS ? 2 * wait_ms : wait_ms) {
+        if (wait_ms >= OPEN_MS && !told)
+            report_writers("joining", slot, pg);
+        told |= wait_ms >= OPEN_MS;
+        if (!stop_sleep(wait_ms))
+            return stop_err(e);
+        if (!ask_open(pg, &xid, &over, e))
+            return false;
+    }
+    return true;
 }
 
 bool source_capture_drop_slot(struct pg *pg, const char *slot, struct err *e)

@@ -321,6 +321,7 @@ static bool find_end(struct journal *j, uint64_t last, struct err *e)
     bool ok =
         outcome != FAILED && (outcome == END || ftruncate(j->from, (off_t)j->read.offset) == 0 ||
                               file_error(e, "write", j->prefix));
+    ok = ok && (fdatasync(j->from) == 0 || file_error(e, "write", j->prefix));
     j->wrote = j->read;
     close(j->from);
     j->from = -1;

@@ -5,9 +5,9 @@
  * Uses     checkpoint (positions), file, buf, err, zlib (crc32).
  * Threads  one appends and syncs, one reads and releases; a mutex is between them.
  * Promise  what journal_sync has covered survives a power cut. A record is read as it was written
- *          or not at all: a torn end, left by a crash, is cut off when the journal is opened;
- *          damage anywhere else is an error. At most one record and one segment's name are in
- *          memory.
+ *          or not at all: a torn end, left by a crash, is cut off when the journal is opened, and
+ *          what is before it is synced; damage anywhere else is an error. At most one record and
+ *          one segment's name are in memory.
  *
  *     journal_append(j, &record, e);             // one write; the reader can have it at once
  *     journal_sync(j, e);                        // the server may forget what was appended

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "feed/wal_keys.h"
 #include "feed/wal_receiver.h"
+#include "feed/wal_writer.h"
 #include "pg/pg.h"
 #include "pg/pg_replication.h"
 #include "store/journal.h"
@@ -43,39 +44,44 @@ static double cpu_s(void)
 }
 
 /* Until all below `end` is in the journal. */
-static int receive(const struct wal_receiver_config *config, uint64_t end)
+static int receive(const struct wal_receiver_config *config, struct wal_writer *writer,
+                   uint64_t end)
 {
     struct err e = {0};
-    struct wal_receiver *r = wal_receiver_start(config, &e);
-    if (!r)
+    const struct wal_reader reader = {.wake = wake};
+    struct wal_receiver *r = wal_receiver_new(config, &e);
+    struct wal_member *m = r ? wal_receiver_add(r, "bench", UINT64_MAX, &e) : NULL;
+    if (!m || !wal_member_join(m, writer, &reader, &e))
         return fails("cannot start", &e);
-    wal_receiver_ask(r);
-    while (wal_receiver_progress(r).received < end && !wal_receiver_failed(r, &e))
-        sem_wait(&news);
-    wal_receiver_stop(r);
+    for (; wal_member_received(m) < end && !wal_member_failed(m, &e); sem_wait(&news))
+        wal_member_ask(m);
+    wal_receiver_free(r);
     return e.kind == ERR_NONE ? 0 : fails("cannot receive", &e);
 }
 
-static int count_keys(struct journal *journal, size_t *n)
+static int count_keys(const char *prefix, size_t *n)
 {
     struct err e = {0};
     struct journal_record r;
     bool found;
-    for (*n = 0; journal_next(journal, &r, &found, &e) && found;)
+    struct journal *journal = journal_open(prefix, (struct journal_position){0, 0}, &e);
+    for (*n = 0; journal && journal_next(journal, &r, &found, &e) && found;)
         *n += r.n;
+    journal_close(journal);
     return e.kind == ERR_NONE ? 0 : fails("cannot read the journal", &e);
 }
 
-static int measure(const struct wal_receiver_config *config, uint64_t end)
+static int measure(const struct wal_receiver_config *config, struct wal_writer *writer,
+                   const char *prefix, uint64_t end)
 {
     size_t keys;
     double cpu = cpu_s();
     int64_t begin = clock_mono_us();
-    if (receive(config, end) != 0)
+    if (receive(config, writer, end) != 0)
         return 1;
     double wall = (double)(clock_mono_us() - begin) / 1e6;
     cpu = cpu_s() - cpu;
-    if (count_keys(config->journal, &keys) != 0)
+    if (count_keys(prefix, &keys) != 0)
         return 1;
     printf("{\"keys\": %zu, \"wall_s\": %.3f, \"cpu_s\": %.3f}\n", keys, wall, cpu);
     return 0;
@@ -104,17 +110,11 @@ int main(int argc, char **argv)
     if (!journal || !keys || !wal_keys_add(keys, &table, &e)) {
         fails("cannot start", &e);
     } else {
-        const struct wal_receiver_config config = {.server = &server,
-                                                   .slot = argv[1],
-                                                   .publication = argv[1],
-                                                   .journal = journal,
-                                                   .keys = keys,
-                                                   .labels = &label,
-                                                   .wake = wake};
-        status = measure(&config, end);
+        const struct wal_writer_config writing = {journal, keys, &label, 1};
+        const struct wal_receiver_config config = {
+            .server = &server, .slot = argv[1], .publication = argv[1]};
+        status = measure(&config, wal_writer_new(&writing, &e), argv[6], end);
     }
-    journal_close(journal);
-    wal_keys_free(keys);
     pg_server_free(&server);
     return status;
 }

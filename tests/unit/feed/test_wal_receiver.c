@@ -21,6 +21,7 @@
 #include "base/err.h"
 #include "feed/wal_keys.h"
 #include "feed/wal_receiver.h"
+#include "feed/wal_writer.h"
 #include "pg/pg.h"
 #include "pg/pg_replication.h"
 #include "store/journal.h"
@@ -93,8 +94,8 @@ static int tear_down(void **state)
 
 struct work {
     struct journal *journal;
-    struct wal_keys *keys;
     struct wal_receiver *receiver;
+    struct wal_member *member;
 };
 
 static void wake(void *arg)
@@ -110,26 +111,23 @@ static void start(struct work *w)
         {.schema = name, .name = "tag", .key = {id, 1}},
     };
     w->journal = journal_open(prefix, (struct journal_position){0, 0}, &e);
-    w->keys = wal_keys_new();
+    struct wal_keys *keys = wal_keys_new();
     assert_non_null(w->journal);
-    assert_true(wal_keys_add(w->keys, &tables[0], &e) && wal_keys_add(w->keys, &tables[1], &e));
-    const struct wal_receiver_config config = {.server = &server,
-                                               .slot = name,
-                                               .publication = name,
-                                               .from = journal_lsn(w->journal),
-                                               .journal = w->journal,
-                                               .keys = w->keys,
-                                               .labels = labels,
-                                               .wake = wake};
-    w->receiver = wal_receiver_start(&config, &e);
+    assert_true(wal_keys_add(keys, &tables[0], &e) && wal_keys_add(keys, &tables[1], &e));
+    const struct wal_writer_config writing = {w->journal, keys, labels, 2};
+    const struct wal_receiver_config config = {
+        .server = &server, .slot = name, .publication = name};
+    const struct wal_reader reader = {.wake = wake};
+    w->receiver = wal_receiver_new(&config, &e);
     assert_non_null(w->receiver);
+    w->member = wal_receiver_add(w->receiver, "shop", 1 << 30, &e);
+    assert_non_null(w->member);
+    assert_true(wal_member_join(w->member, wal_writer_new(&writing, &e), &reader, &e));
 }
 
 static void stop(struct work *w)
 {
-    wal_receiver_stop(w->receiver);
-    wal_keys_free(w->keys);
-    journal_close(w->journal);
+    wal_receiver_free(w->receiver);
 }
 
 /* The next record; `from` the last one: until then others may come again. */
@@ -139,7 +137,7 @@ static struct journal_record next(struct work *w)
     for (int64_t end = clock_mono_us() + SOON_US; clock_mono_us() < end; usleep(1000)) {
         struct journal_record r;
         bool found;
-        if (!journal_next(w->journal, &r, &found, &e) || wal_receiver_failed(w->receiver, &e))
+        if (!journal_next(w->journal, &r, &found, &e) || wal_member_failed(w->member, &e))
             fail_msg("%s", e.text);
         if (found && r.kind != WAL_POSITION)
             return r;
@@ -228,11 +226,11 @@ static void the_slot_follows_what_is_synced(void **state)
                 lsn, name);
     uint64_t there;
     assert_true(pg_lsn_read(lsn, &there));
-    wal_receiver_ask(w.receiver);
+    wal_member_ask(w.member);
     for (int64_t end = clock_mono_us() + SOON_US; clock_mono_us() < end; usleep(1000))
-        if (wal_receiver_progress(w.receiver).received >= there)
+        if (wal_member_received(w.member) >= there)
             break;
-    assert_true(wal_receiver_progress(w.receiver).received >= there);
+    assert_true(wal_member_received(w.member) >= there);
     stop(&w);
 }
 
@@ -307,7 +305,7 @@ static void a_missing_slot_ends_it(void **state)
     runs(NULL, "SELECT pg_drop_replication_slot('%s')", name);
     start(&w);
     for (int64_t end = clock_mono_us() + SOON_US; clock_mono_us() < end; usleep(1000))
-        if (wal_receiver_failed(w.receiver, &e))
+        if (wal_member_failed(w.member, &e))
             break;
     assert_int_equal(e.kind, ERR_FINAL);
     assert_non_null(strstr(e.text, "does not exist"));
