@@ -1,5 +1,5 @@
-/* flow: what the threads of one pipeline share. Nothing else is shared between them, and nothing
- * between pipelines.
+/* flow: what the threads of one pipeline share. Nothing else is shared between them; and between
+ * pipelines connections to PostgreSQL (pg_pool) and turns at work (shares).
  *
  * Uses     queue, versions, tally, delete_budget, dead_keys.
  * Threads  each part is safe for any thread; opening and closing belong to the main thread, while
