@@ -163,3 +163,11 @@ def test_all_go_on_when_the_server_has_closed_the_connections(pg, engine, search
         wait_until(lambda: all(shown(search, f"t{i}") == value for i in range(1, 9)), timeout=60)
     assert running.alive()
     running.stop()
+
+
+def test_a_dry_run_prints_in_order_with_two_connections(pg, engine, search, script, limited_role):
+    make_tables(pg, 1, rows=30000)
+    engine.env["DATABASE_URL"] = limited_role(2)
+    done = engine("run", script(many(1)) + "#t1", "--dry-run", "--workers", "4", timeout=120)
+    assert done.returncode == 0, done
+    assert [d["v"] for d in done.docs] == [f"t1 {n}" for n in range(1, 30001)]

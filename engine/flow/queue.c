@@ -441,13 +441,15 @@ void queue_ack(struct queue *q, struct batch *b)
     batch_free(b);
 }
 
-bool queue_turn(struct queue *q, const struct batch *b)
+bool queue_turn(struct queue *q, const struct batch *b, int64_t timeout_ms)
 {
+    struct timespec deadline = deadline_in(timeout_ms);
     lock(q);
     check_stop(q);
-    while (!ended(q) && q->lanes[b->lane].low < b->seq)
-        pthread_cond_wait(&q->work, &q->mutex);
-    bool turn = !ended(q);
+    while (!ended(q) && q->lanes[b->lane].low < b->seq &&
+           pthread_cond_timedwait(&q->work, &q->mutex, &deadline) == 0)
+        ;
+    bool turn = !ended(q) && q->lanes[b->lane].low >= b->seq;
     unlock(q);
     return turn;
 }

@@ -63,9 +63,9 @@ bool queue_ready(struct queue *q, int64_t timeout_ms);
 /* The same without waiting; NULL: there is no work now. *over: and there will be none. */
 struct batch *queue_get_now(struct queue *q, bool *over);
 void queue_ack(struct queue *q, struct batch *b); /* taken; as queue_get returned it */
-/* For output in order: waits until all batches before b in its lane are acknowledged. False: the
- * queue has ended. */
-bool queue_turn(struct queue *q, const struct batch *b);
+/* For output in order: waits until all batches before b in its lane are acknowledged, timeout_ms at
+ * most. False: they are not yet, or the queue has ended. */
+bool queue_turn(struct queue *q, const struct batch *b, int64_t timeout_ms);
 
 /* ---- either side: the end ---- */
 

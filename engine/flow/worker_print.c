@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { ROOM_MS = 500 }; /* how often a wait looks whether its connection is wanted */
+
 /* How many bytes one write may have so that it does not block. A file or /dev/null never blocks; a
  * pipe that is ready takes PIPE_BUF bytes. So a stalled reader cannot keep us when a stop is
  * asked. */
@@ -47,12 +49,27 @@ static bool write_out(struct worker *w, const char *data, size_t len, struct err
     return true;
 }
 
+/* Waits until it is this worker's turn, or the queue has ended. The worker whose turn it is may
+ * wait for a connection to PostgreSQL: then this one, which has printed nothing of its batch yet,
+ * gives up its own. */
+static bool wait_for_turn(struct worker *w, struct err *e)
+{
+    struct queue *q = w->flow->queue;
+    watchdog_rest(); /* another worker prints */
+    while (!queue_turn(q, w->batch, ROOM_MS) && !queue_ended(q))
+        if (pg_pool_is_wanted(&w->pool))
+            return err_set(e, ERR_PASSING,
+                           "others wait for the connection to PostgreSQL; reading the rows again");
+    return true;
+}
+
 bool worker_print(struct worker *w, struct err *e)
 {
     struct buf *b = w->config->output == WORKER_BULK ? bulk_body(w->bulk) : &w->output;
     bool ok = true;
-    watchdog_rest(); /* another worker prints */
-    if (b->len > 0 && queue_turn(w->flow->queue, w->batch))
+    if (b->len > 0 && !wait_for_turn(w, e))
+        return false;
+    if (b->len > 0 && !queue_ended(w->flow->queue))
         ok = write_out(w, b->data, b->len, e);
     tally_add(w->flow->tally, &(struct counts){.bytes = b->len});
     worker_count(w, &w->attempt.printed);

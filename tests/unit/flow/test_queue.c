@@ -102,7 +102,7 @@ static void the_first_error_stays_and_ends_every_wait(void **state)
     assert_null(queue_get(q));
     assert_false(queue_room(q, 0));
     assert_true(queue_wait(q, 1000));
-    assert_false(queue_turn(q, a));
+    assert_false(queue_turn(q, a, 1000));
     assert_true(queue_error(q, &got));
     assert_string_equal(got.text, "first");
     assert_int_equal(got.kind, ERR_FINAL);
