@@ -39,6 +39,7 @@ struct wal_member {
     struct err error;          /* ERR_NONE: it has not failed */
     uint64_t received;
     bool asked, leaving;
+    bool set_up;   /* it will join: what its journal needs is kept, however much that is */
     bool given_up; /* what it needs is not in the log any more, since it was let go */
 };
 
@@ -168,7 +169,7 @@ static void limit_member(struct wal_member *m)
     const struct wal_receiver *r = m->receiver;
     const struct wal_part *p = &m->part;
     uint64_t since = p->at > r->confirmed ? p->at : r->confirmed;
-    bool kept = p->is == WAL_OUT && p->at != WAL_SHARE_NOTHING;
+    bool kept = p->is == WAL_OUT && p->at != WAL_SHARE_NOTHING && !m->set_up;
     if (kept && r->complete > since && r->complete - since > m->limit)
         let_go(m, "which does not read it");
     if (p->is == WAL_IN && !m->reader.wake && wal_writer_bytes(m->writer) > m->limit)
@@ -587,7 +588,7 @@ bool wal_member_join(struct wal_member *m, struct wal_writer *writer,
     m->reader = *reader;
     m->error = (struct err){0};
     m->received = 0;
-    m->given_up = false;
+    m->given_up = m->set_up = false;
     m->part = (struct wal_part){WAL_PENDING, wal_writer_lsn(writer)};
     bool live = r->live;
     if (live && r->restart_us == 0)
@@ -600,6 +601,7 @@ void wal_member_leave(struct wal_member *m)
 {
     enter(m->receiver);
     m->reader = (struct wal_reader){0};
+    m->set_up = false;
     drop_idle_writer(m);
     if (m->part.is == WAL_OUT && m->given_up)
         m->part.at = WAL_SHARE_NOTHING;
@@ -623,6 +625,7 @@ void wal_member_retire(struct wal_member *m)
     if (m->part.at == WAL_SHARE_NOTHING)
         m->part.at = 0;
     m->leaving = false;
+    m->set_up = true;
     leave(r);
 }
 
