@@ -106,6 +106,16 @@ static void finish(struct worker *w, bool ok)
     batch_free(w->batch);
 }
 
+/* What the worker had is needed again only for much work. One at a time: where another allocator
+ * takes the place of the C library's, the first call sets that one up. */
+static void trim_memory(void)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&mutex);
+    malloc_trim(0);
+    pthread_mutex_unlock(&mutex);
+}
+
 static void *work(void *arg)
 {
     struct worker_thread *t = arg;
@@ -128,7 +138,7 @@ static void *work(void *arg)
         queue_fail(queue, &e);
     pg_pool_rest(&w->pool);
     worker_close(w);
-    malloc_trim(0); /* what it had is needed again only for much work */
+    trim_memory();
     witness_set(NULL);
     return NULL;
 }
