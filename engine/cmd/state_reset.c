@@ -161,7 +161,7 @@ static void warn_left(const struct pipeline *p, const char *before)
 static bool remove_files(const struct pipeline *p, struct state_file *s, struct err *e)
 {
     char *prefix = journal_prefix(p->state);
-    bool ok = prefix ? state_file_remove(s, e) && journal_remove(prefix, e) : err_memory(e);
+    bool ok = prefix ? journal_remove(prefix, e) && state_file_remove(s, e) : err_memory(e);
     free(prefix);
     return ok;
 }

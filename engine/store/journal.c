@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -35,6 +37,7 @@ struct fixed {
 
 struct journal {
     char *prefix; /* owned */
+    int held;     /* the file that says that a process has it open, locked; -1: not open */
     pthread_mutex_t lock;
     /* Who appends. */
     int to;                        /* the last segment; -1: none is open */
@@ -161,10 +164,47 @@ static bool remove_one(uint64_t segment, void *arg, struct err *e)
     return remove_segment(arg, segment, &size, e);
 }
 
+/* ---- one process at a time ---- */
+
+static void lock_failed(const char *prefix, const char *path, struct err *e)
+{
+    if (errno != EWOULDBLOCK) {
+        file_error(e, "lock", path);
+        return;
+    }
+    err_set(e, ERR_FINAL, "cannot use journal '%s': another process receives into it", prefix);
+    err_hint(e, "stop the process that follows this pipeline, or wait for it to end");
+}
+
+/* Locks a file of its own, as segments come and go. Its descriptor, which closes it; -1: e says
+ * why. */
+static int hold(const char *prefix, struct err *e)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s-lock", prefix);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    lock_failed(prefix, path, e);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 bool journal_remove(const char *prefix, struct err *e)
 {
-    return each_segment(prefix, remove_one, (char *)prefix, e) && sync_folder(prefix, e);
+    char path[PATH_MAX];
+    int held = hold(prefix, e);
+    if (held < 0)
+        return false;
+    snprintf(path, sizeof path, "%s-lock", prefix);
+    bool ok = each_segment(prefix, remove_one, (char *)prefix, e) &&
+              (unlink(path) == 0 || file_error(e, "remove", path)) && sync_folder(prefix, e);
+    close(held);
+    return ok;
 }
+
+/* ---- how much waits ---- */
 
 struct waiting {
     const char *prefix;
@@ -358,11 +398,12 @@ struct journal *journal_open(const char *prefix, struct journal_position from, s
         return NULL;
     }
     pthread_mutex_init(&j->lock, NULL);
-    j->to = j->from = -1;
+    j->to = j->from = j->held = -1;
     buf_init(&j->out, CONTENT_MAX + sizeof(struct header));
     buf_init(&j->in, CONTENT_MAX);
     j->prefix = strdup(prefix);
-    if (j->prefix ? find_segments(j, from, e) : err_memory(e))
+    j->held = j->prefix ? hold(prefix, e) : -1;
+    if (j->prefix ? j->held >= 0 && find_segments(j, from, e) : err_memory(e))
         return j;
     journal_close(j);
     return NULL;
@@ -376,6 +417,8 @@ void journal_close(struct journal *j)
         close(j->to);
     if (j->from >= 0)
         close(j->from);
+    if (j->held >= 0)
+        close(j->held);
     buf_free(&j->out);
     buf_free(&j->in);
     pthread_mutex_destroy(&j->lock);

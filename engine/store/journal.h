@@ -48,8 +48,10 @@ struct journal_record {
  * memory. */
 char *journal_prefix(const char *state);
 
-/* prefix: a path; its folder exists. from: the position up to which all is delivered, as the state
- * remembers it; segments before it are removed. NULL: e says why. */
+/* prefix: a path; its folder exists. ERR_FINAL: another process has it open, also while no run of
+ * the pipeline is under way: its journal receives then, too (PREFIX-lock says so). from: the
+ * position up to which all is delivered, as the state remembers it; segments before it are removed.
+ * NULL: e says why. */
 struct journal *journal_open(const char *prefix, struct journal_position from, struct err *e);
 /* Does not sync. NULL is fine. */
 void journal_close(struct journal *j);
@@ -80,5 +82,5 @@ uint64_t journal_bytes(struct journal *j);
  * another process may have it open. */
 bool journal_waiting(const char *prefix, struct journal_position from, uint64_t *bytes,
                      struct err *e);
-/* Removes the journal of that prefix, which nobody has open. */
+/* Removes the journal of that prefix. ERR_FINAL: a process has it open. */
 bool journal_remove(const char *prefix, struct err *e);

@@ -301,6 +301,22 @@ static void files_of_others_are_left_alone(void **state)
     assert_int_equal(unlink(path), 0);
 }
 
+static void one_process_at_a_time_has_it(void **state)
+{
+    (void)state;
+    const char *const why = "cannot use journal '";
+    struct err e = {0};
+    struct journal *j = reopen(NULL, (struct journal_position){0, 0});
+    append(j, 1, 1);
+    assert_null(journal_open(prefix, (struct journal_position){0, 0}, &e));
+    assert_int_equal(e.kind, ERR_FINAL);
+    assert_memory_equal(e.text, why, strlen(why));
+    assert_false(journal_remove(prefix, &e));
+    expect(j, 1, 1); /* nothing has happened to it */
+    journal_close(j);
+    assert_true(journal_remove(prefix, &e));
+}
+
 static void *append_many(void *arg)
 {
     for (int i = 1; i <= 20000; i++)
@@ -366,6 +382,7 @@ int main(void)
         WITH_FOLDER(released_segments_are_removed),
         WITH_FOLDER(a_lost_position_reads_all_that_is_left),
         WITH_FOLDER(files_of_others_are_left_alone),
+        WITH_FOLDER(one_process_at_a_time_has_it),
         WITH_FOLDER(one_thread_reads_while_another_appends),
         WITH_FOLDER(every_allocation_may_fail),
     };
