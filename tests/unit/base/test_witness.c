@@ -53,7 +53,7 @@ static struct witness witness_of(struct told *t)
 static void without_a_witness_nothing_happens(void **state)
 {
     (void)state;
-    struct err e = {ERR_PASSING};
+    struct err e = {.kind = ERR_PASSING};
     witness_set(NULL);
     witness_line(true, "x");
     witness_wait(&e, 1);
