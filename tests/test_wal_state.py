@@ -1,6 +1,7 @@
 """The command `state` and capture from the log: what show tells of slot and journal, what reset leaves and drops, and what
 becomes of a time that is set."""
 import glob
+import json
 import os
 import re
 import socket
@@ -380,3 +381,24 @@ def test_set_to_no_time_is_wrong_usage(engine, pg, search_one, things):
     before = open(engine.state, "rb").read()
     assert "cannot read 'soon' as a time" in ok(engine("state", "set", things, "soon"), 2).stderr
     assert open(engine.state, "rb").read() == before
+
+
+def test_a_lost_connection_is_the_first_again_once_the_last_one_was_of_use(engine, pg, search_one, things, wait_until):
+    ok(engine(things))
+    running = engine.start(things, "--follow", "--log-format", "json")
+    for n in range(5):
+        wait_until(lambda: reader(pg), timeout=60)
+        pg.execute("UPDATE things SET v = %s WHERE id = 1", [f"change {n}"])
+        confirmed = pg.value("SELECT pg_current_wal_flush_lsn()")
+        wait_until(
+            lambda: pg.value("SELECT confirmed_flush_lsn >= %s FROM pg_replication_slots WHERE slot_name = %s", [confirmed, SLOT]),
+            timeout=60,
+        )
+        pg.execute("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [SLOT])
+        wait_until(lambda: running.stderr.count("trying again") > n, timeout=60)
+    wait_until(lambda: reader(pg), timeout=60)
+    assert ok(running.stop(), 143)
+    lines = [json.loads(line) for line in running.stderr.splitlines()]
+    attempts = [line["attempt"] for line in lines if "trying again" in line["message"]]
+    assert len(attempts) >= 5 and max(attempts) < 5
+    assert any("succeeded after" in line["message"] for line in lines)

@@ -24,6 +24,7 @@ enum {
     WAIT_MS = 500,               /* for a message, before the time is looked at */
     CONFIRM_US = 500 * 1000,     /* between two syncs, while something was appended */
     KEEPALIVE_US = 10 * 1000000, /* between two confirmations at least */
+    STEADY_US = 10 * 1000000,    /* a connection that lasts so long is of use */
     DISK_MS = 1000,              /* between two tries to append to a full disk */
     JOIN_US = 200 * 1000,        /* in which others may join by the same new connection */
     WITHIN_US = 10 * 1000000,    /* likewise, if a transaction is under way */
@@ -325,12 +326,25 @@ static bool has_to_connect_anew(const struct wal_receiver *r)
     return for_us >= (r->open ? WITHIN_US : JOIN_US);
 }
 
-/* Until the connection is lost, the thread is to stop, or the members are others. */
-static bool receive(struct wal_receiver *r, struct err *e)
+/* A connection that was made may fail again at once, and always at the same place. */
+static bool is_of_use(const struct wal_receiver *r, uint64_t confirmed, int64_t since_us)
+{
+    return r->confirmed > confirmed || clock_mono_us() - since_us >= STEADY_US;
+}
+
+/* Until the connection is lost, the thread is to stop, or the members are others. retry: done once
+ * the connection is of use. */
+static bool receive(struct wal_receiver *r, struct retry *retry, struct err *e)
 {
     struct pg_replication_message m;
+    uint64_t confirmed = r->confirmed;
+    int64_t since_us = clock_mono_us();
     bool ok = true, over = false;
     while (ok && !over && !r->stopping) {
+        if (retry && is_of_use(r, confirmed, since_us)) {
+            retry_done(retry);
+            retry = NULL;
+        }
         watchdog_sign();
         if (!pg_replication_next(r->connection, WAIT_MS, &m, e))
             return false;
@@ -408,7 +422,7 @@ static bool connect_and_receive(struct wal_receiver *r, struct retry *retry, str
     pthread_mutex_unlock(&r->lock);
     if (ok)
         retry_moved(retry);
-    ok = ok && receive(r, e);
+    ok = ok && receive(r, retry, e);
     struct err ignored;
     take_turn(r);
     if (ok || r->stopping || stop_asked())
