@@ -304,11 +304,12 @@ def test_each_state_fits_a_phone_and_is_readable(see, state):
     page = see(state)
     page.run("document.querySelectorAll('.row button').forEach((b, i) => i < 5 && b.click())")
     page.run("document.querySelectorAll('details').forEach(d => d.open = true)")
-    for width, dark in itertools.product((360, 1280), (False, True)):
+    for width, dark in itertools.product((360, 850, 1280), (False, True)):
         page.look(width=width, height=740, dark=dark)
         assert page.run("document.documentElement.scrollWidth") <= width
+        assert width < 850 or page.run("[...document.querySelectorAll('.row td:first-child')].every(name => name.clientWidth > 120)")
         assert page.run(PALE) == []
-        name = f"{state}{'-phone' if width == 360 else ''}{'-dark' if dark else ''}.png"
+        name = f"{state}-{width}{'-dark' if dark else ''}.png"
         page.picture(os.path.join(page_states.ROOT, "build", "page", name))
 
 

@@ -166,6 +166,13 @@ def test_rejected_keys_are_told_with_reasons_and_delivered_again_as_dead_letters
     assert follow.value(3) == "good" and follow.dead() == set()
 
 
+def test_rejected_keys_that_are_alike_are_told_together(follow):
+    follow.pg.execute("UPDATE t SET v = 'bad', modified = '2020-01-01Z' WHERE id <= 9")
+    done = follow.ask("run", follow.path, "--keys", "1,2,3,4,5,6,7,8,9", code=4)
+    assert done.stderr.count("document '") == 6 and "and 3 more like it (first key '" in done.stderr, done
+    assert summary(done) == (0, 0, 9) and follow.dead() == set("123456789")
+
+
 def test_many_rejected_keys_end_the_request_and_not_the_process(pipeline):
     follow = pipeline(extra="max_rejected = 5,").start()
     follow.pg.execute("UPDATE t SET v = 'bad', modified = '2020-01-01Z' WHERE id <= 20")

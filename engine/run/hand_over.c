@@ -1,5 +1,6 @@
 #include "run/hand_over.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -105,9 +106,10 @@ static void take_progress(struct asking *a, const struct request_message *m)
 
 static void take_rejected(struct asking *a, const struct request_message *m)
 {
+    const char *why = m->text ? m->text : "unknown";
     if (++a->told <= REPORTS)
-        log_warn_with(LOG_FIELDS(log_text("key", m->key)), "document '%s' rejected: %s",
-                      m->key ? m->key : "", m->text ? m->text : "unknown");
+        alike_warn(why, LOG_FIELDS(log_text("key", m->key)), "document '%s' rejected: %s",
+                   m->key ? m->key : "", why);
 }
 
 /* The last ones may be unknown here: whoever reads slowly is told less. */
@@ -116,6 +118,7 @@ static void take_end(struct asking *a, const struct request_message *m)
     char n[PROGRESS_TEXT];
     a->h->counts = m->counts;
     a->done = true;
+    alike_flush();
     uint64_t told = a->told < REPORTS ? a->told : REPORTS;
     if (m->counts.rejected > told)
         log_warn_with(LOG_FIELDS(log_int("rejected", (long long)m->counts.rejected)),

@@ -161,6 +161,17 @@ static void log_failure(const struct err *e)
     log_error_with(LOG_FIELDS(LOG_ERR(e)), "%s", e->text);
 }
 
+/* SIGHUP ends it: what was wrong is corrected, perhaps. False: a stop was asked. */
+static bool sleep_until_reload(int64_t ms)
+{
+    const int64_t look_ms = 500;
+    unsigned reloads = stop_reloads();
+    for (; ms > 0 && stop_reloads() == reloads; ms -= look_ms)
+        if (!stop_sleep(ms < look_ms ? ms : look_ms))
+            return false;
+    return true;
+}
+
 /* Whatever has failed: a table may be made again, a script corrected. False: a stop was asked,
  * which *e says then. */
 static bool wait_for_next(struct member *m, struct backoff *b, struct err *e)
@@ -169,7 +180,7 @@ static bool wait_for_next(struct member *m, struct backoff *b, struct err *e)
     double wait = backoff_failed(b, e);
     vitals_phase(m->vitals, VITALS_FAILING, e->text, (int64_t)(wait * 1000));
     log_warn_with(LOG_FIELDS(log_real("wait_seconds", wait)), "starting again in %.0f s", wait);
-    return stop_sleep((int64_t)ceil(wait * 1000)) || stop_err(e);
+    return sleep_until_reload((int64_t)ceil(wait * 1000)) || stop_err(e);
 }
 
 static void run_until_over(struct member *m)
