@@ -3,6 +3,7 @@ away, counts that outlive a failure. Asked as a monitor would, by /status."""
 import json
 import re
 import time
+import urllib.error
 import urllib.request
 
 import films
@@ -41,6 +42,18 @@ class Follower:
 
     def show(self):
         return self.status()[0]
+
+    def get(self, path):
+        """The answer's status and text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as answer:
+            return answer.code, answer.read().decode()
+
+    def metric(self, name):
+        lines = self.get("/metrics")[1].splitlines()
+        return float(next(line for line in lines if line.startswith(name + "{")).split()[-1])
 
     def until(self, condition, what=None):
         """What it shows as soon as that meets the condition."""
@@ -139,6 +152,27 @@ def test_a_change_before_the_run_has_its_age(follower, pg, script):
     follower.start(path)
     shown = follower.until(lambda s: s["lag_seconds"] is not None)
     assert shown["lag_seconds"] > 1.5
+
+
+def test_what_is_read_again_has_no_lag_of_its_cursor(follower, pg, script, search):
+    """Cursors of long ago: of rows that are read again, and of changes that have not moved them."""
+    films.table(pg, rows=ROWS)
+    pg.execute("UPDATE t SET modified = '2020-01-01'")
+    began = time.monotonic()
+    path = script(films.plain())
+    follower.start(path)
+    before = follower.phase("following")["documents"]["indexed"]
+    assert follower.engine("state", "set", path, "2019-01-01").returncode == 0
+    follower.until(lambda s: s["documents"]["indexed"] >= before + ROWS and s["oldest_waiting_seconds"] == 0)
+    follower.until(lambda s: s["lag_seconds"] is None)  # nothing has changed
+    for value in ("w", "x"):
+        pg.execute(f"UPDATE t SET v = '{value}' WHERE id = {ROWS}")
+        tools.wait_until(lambda value=value: search.get("t", str(ROWS)) == {"v": value})
+    shown = follower.until(lambda s: s["lag_seconds"] is not None)
+    passed = time.monotonic() - began
+    assert shown["lag_seconds"] < passed
+    assert 0 < follower.metric("etl_engine_change_delay_seconds_sum") < 2 * passed
+    assert max(m["lag_seconds"] or 0 for m in shown["history"]) < passed
 
 
 def test_a_number_as_cursor_has_the_time_of_the_look(follower, pg, script):

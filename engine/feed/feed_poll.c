@@ -244,15 +244,22 @@ static bool read_version(struct poll *p, const PGresult *page, int row)
            buf_cstr(&p->version);
 }
 
-/* When the row was committed: its cursor, or this look where the cursor is no such time. In the
- * first whole pass, a row that is not above all others may have been delivered by a process before
- * this one: then nothing is known. above: it is. */
+/* When the row was committed: its cursor, but not before the last whole pass began, which would
+ * have found it then; or this look, where the cursor is no such time. (Of a transaction that was
+ * open during that pass this is too late: it may have written the cursor long before.) Without such
+ * a pass, as after `state set`, the row is read for another reason than a change. In the first
+ * whole pass, a row that is not above all others may have been delivered by a process before this
+ * one: then nothing is known, either. above: it is. */
 static void note_change(struct poll *p, bool above)
 {
     const struct watermark_report *look = &p->report.watermark;
-    int64_t age = p->rule.is_instant && p->page_end.has_us ? look->clock_us - p->page_end.us : 0;
-    if (above || p->pass.generation > 1)
-        change_times_add(&p->changed, look->mono_us - (age > 0 ? age : 0));
+    int64_t whole_us = p->checkpoint.whole_us, since_us = look->clock_us;
+    if (whole_us == 0 || !(above || p->pass.generation > 1))
+        return;
+    if (p->rule.is_instant && p->page_end.has_us)
+        since_us = p->page_end.us > whole_us ? p->page_end.us : whole_us;
+    int64_t age = look->clock_us - since_us;
+    change_times_add(&p->changed, look->mono_us - (age > 0 ? age : 0));
 }
 
 /* Adds a row to the fan-out, unless it is delivered already. False: no memory. */
