@@ -96,7 +96,10 @@ PAGES = sorted(name.removesuffix(".md") for name in os.listdir(f"{ROOT}/vendor/m
 class TestPage:
     @needs["mandoc"]
     def test_mandoc_finds_no_fault(self, prefix, page):
-        lines = run("mandoc", "-Tlint", f"{prefix}/share/man/{page}").stdout.splitlines()
+        # with a short prefix: a line with the path of a test's folder may be too long
+        with open(f"{prefix}/share/man/{page}", encoding="utf-8") as f:
+            text = f.read().replace(str(prefix), "/usr")
+        lines = subprocess.run(["mandoc", "-Tlint"], input=text, capture_output=True, text=True, check=False).stdout.splitlines()
         # whether the pages that it refers to are installed here is another matter
         assert [line for line in lines if "referenced manual not found" not in line] == []
 
