@@ -347,7 +347,7 @@ def test_a_search_server_that_is_away_is_told_and_given_up(table, engine, search
         done = follow.ask("run", follow.path, "--keys", "1", "--give-up-after", "4", code=3)
         assert "gave up on the process that follows" in done.stderr
         asking = follow.begin("run", follow.path, "--keys", "2")
-        follow.wait_until(lambda: "waiting for process" in asking.stderr, 60)
+        follow.wait_until(lambda: "waiting for the process that follows (process " in asking.stderr, 60)
         proxy.accept()
         assert asking.wait().returncode == 0
     assert follow.value(1) == "v1"

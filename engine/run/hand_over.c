@@ -18,10 +18,10 @@
 
 enum {
     SLICE_MS = 200,
-    CONNECT_MS = 50,              /* between two tries to connect, where many wait */
-    TELL_US = 3 * 1000 * 1000,    /* what is in the way is told once it has been for so long */
-    SILENT_US = 15 * 1000 * 1000, /* the other process says something each second */
-    REPORTS = 1000,               /* rejected documents that are told of */
+    CONNECT_MS = 50,             /* between two tries to connect, where many wait */
+    TELL_US = 3 * 1000 * 1000,   /* what is in the way is told once it has been for so long */
+    SILENT_US = 5 * 1000 * 1000, /* the other process says something each second */
+    REPORTS = 1000,              /* rejected documents that are told of */
 };
 
 struct asking {
@@ -185,10 +185,20 @@ static bool is_stopped(struct asking *a, struct err *e)
     return false;
 }
 
+/* " (process 7)"; "": it has not said. */
+static const char *which(const struct asking *a, char out[40])
+{
+    out[0] = '\0';
+    if (a->welcome)
+        snprintf(out, 40, " (process %lld)", a->h->pid);
+    return out;
+}
+
 static bool gave_up(const struct asking *a, const char *why, struct err *e)
 {
-    return err_set(e, ERR_PASSING, "gave up on the process that follows (process %lld): %s",
-                   a->h->pid, why);
+    char process[40];
+    return err_set(e, ERR_PASSING, "gave up on the process that follows%s: %s", which(a, process),
+                   why);
 }
 
 /* Tells, and judges, what is in the way. */
@@ -202,9 +212,11 @@ static bool check_patience(struct asking *a, struct err *e)
         return true;
     if (patience > 0 && now - since > patience)
         return gave_up(a, why, e);
+    char process[40];
     if (!a->warned && now - since > TELL_US)
-        log_warn_with(LOG_FIELDS(log_int("process", a->h->pid)), "%s: waiting for process %lld: %s",
-                      a->name, a->h->pid, why);
+        log_warn_with(LOG_FIELDS(log_int("process", a->h->pid)),
+                      "%s: waiting for the process that follows%s: %s", a->name, which(a, process),
+                      why);
     a->warned |= now - since > TELL_US;
     return true;
 }
