@@ -25,6 +25,7 @@ enum {
     CONFIRM_US = 500 * 1000,     /* between two syncs, while something was appended */
     KEEPALIVE_US = 10 * 1000000, /* between two confirmations at least */
     STEADY_US = 10 * 1000000,    /* a connection that lasts so long is of use */
+    SILENT_US = 5 * 1000000,     /* of the server, until it is asked, and asked again */
     DISK_MS = 1000,              /* between two tries to append to a full disk */
     JOIN_US = 200 * 1000,        /* in which others may join by the same new connection */
     WITHIN_US = 10 * 1000000,    /* likewise, if a transaction is under way */
@@ -52,6 +53,7 @@ struct wal_receiver {
     const struct witness *witness;
     struct alike *alike;
     atomic_bool stopping, asked;
+    _Atomic int64_t heard_us; /* clock_mono_us: see wal_member_heard */
 
     /* The thread lets others have the lock before it takes it again: they are few, and it is
      * quick. */
@@ -72,6 +74,7 @@ struct wal_receiver {
     uint64_t settled;  /* `complete` at the last confirmation */
     struct repeats repeats;
     int64_t confirmed_at_us; /* clock_mono_us */
+    int64_t asked_us;        /* likewise: for a sign of life */
 };
 
 /* ---- the lock ---- */
@@ -209,6 +212,7 @@ static bool wait_for_disk(void *arg, bool first, struct err *e)
     bool ok =
         (stop_sleep(DISK_MS) || stop_err(e)) && pg_replication_confirm(r->connection, 0, false, e);
     lock_after(m);
+    r->heard_us = clock_mono_us();
     return ok && !r->stopping && !m->leaving;
 }
 
@@ -302,10 +306,19 @@ static bool is_due(const struct wal_receiver *r, const struct pg_replication_mes
     return m->reply || (news && since_us >= CONFIRM_US * (int64_t)r->n) || since_us >= KEEPALIVE_US;
 }
 
+/* A server that hangs is silent, and so is one on which nothing happens, unless it is asked. */
+static bool is_silent(const struct wal_receiver *r, int64_t now_us)
+{
+    return now_us - r->heard_us >= SILENT_US && now_us - r->asked_us >= SILENT_US;
+}
+
 static bool ask(struct wal_receiver *r, struct err *e)
 {
-    return !atomic_exchange(&r->asked, false) ||
-           pg_replication_keep(r->connection, r->confirmed, true, e);
+    int64_t now = clock_mono_us();
+    if (!atomic_exchange(&r->asked, false) && !is_silent(r, now))
+        return true;
+    r->asked_us = now;
+    return pg_replication_keep(r->connection, r->confirmed, true, e);
 }
 
 static bool take_message(struct wal_receiver *r, const struct pg_replication_message *m,
@@ -348,6 +361,8 @@ static bool receive(struct wal_receiver *r, struct retry *retry, struct err *e)
         watchdog_sign();
         if (!pg_replication_next(r->connection, WAIT_MS, &m, e))
             return false;
+        if (m.kind != PG_REPLICATION_NOTHING)
+            r->heard_us = clock_mono_us();
         take_turn(r);
         ok = take_message(r, &m, e);
         over = has_to_connect_anew(r) || !has_members(r);
@@ -415,6 +430,7 @@ static bool connect_and_receive(struct wal_receiver *r, struct retry *retry, str
     if (!connection)
         return false;
     set_connection(r, connection);
+    r->heard_us = clock_mono_us();
     take_turn(r);
     bool ok = is_same_server(r, e);
     if (ok)
@@ -499,7 +515,7 @@ static bool start(struct wal_receiver *r, struct err *e)
     r->server = NULL;
     r->stopping = false;
     r->live = true;
-    r->confirmed_at_us = clock_mono_us();
+    r->heard_us = r->confirmed_at_us = clock_mono_us();
     int code = pthread_create(&r->thread, NULL, run, r);
     r->started = r->live = code == 0;
     return r->started || err_set(e, ERR_FINAL, "cannot start a thread: %s", strerror(code));
@@ -667,6 +683,11 @@ uint64_t wal_member_received(struct wal_member *m)
     uint64_t received = m->received;
     leave(m->receiver);
     return received;
+}
+
+int64_t wal_member_heard(const struct wal_member *m)
+{
+    return m->receiver->heard_us;
 }
 
 void wal_member_ask(struct wal_member *m)

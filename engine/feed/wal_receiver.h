@@ -72,6 +72,9 @@ bool wal_member_failed(struct wal_member *m, struct err *e);
 bool wal_member_is_outdated(struct wal_member *m, struct err *e);
 /* Everything below it was received, and is in the journal; 0: nothing yet. */
 uint64_t wal_member_received(struct wal_member *m);
+/* When the server has said something last, or was not listened to, by clock_mono_us. A server that
+ * is well says something every few seconds: it is asked. */
+int64_t wal_member_heard(const struct wal_member *m);
 /* Asks the server how far its log goes now, so that the above comes to it on a quiet server,
  * too. */
 void wal_member_ask(struct wal_member *m);
