@@ -14,6 +14,7 @@ from proxy import Proxy
 
 ROWS = 20
 WAL = 'capture = "wal",'
+MAX_LAG = 10  # longer than a server that is well is silent for
 HOUR = 3600  # no change of a test is so old: a wrong clock or unit is
 
 
@@ -85,7 +86,7 @@ def follower(engine, pg, search):
 def following(request, follower, pg, script):
     films.table(pg, rows=ROWS)
     path = script(films.plain(source=WAL if request.param == "wal" else ""))
-    follower.start(path)
+    follower.start(path, "--max-lag", str(MAX_LAG))
     shown = follower.phase("following")
     assert shown["capture"] == request.param
     return follower
@@ -129,6 +130,24 @@ def test_what_waits_for_the_search_server_grows_old_and_is_delivered(following, 
     late = shown["lag_seconds"]
     touch(pg, "x")
     following.until(lambda s: s["lag_seconds"] < late)
+
+
+def test_a_database_that_hangs_is_not_ready(following, pg):
+    """Its connections stay open, and nothing fails: nobody has anything to log."""
+    following.until(lambda s: s["phase"] == "following" and s["ready"] and s["last_sweep"])
+    pg.server.freeze()
+    try:
+        shown = following.until(lambda s: not s["ready"])
+        assert shown["phase"] == "following" and "no answer from PostgreSQL" in shown["reason"]
+        code, text = following.get("/readyz")
+        assert code == 503 and re.match(r"films: not ready: no answer from PostgreSQL for \d+ s", text), text
+        assert following.metric("etl_engine_pipeline_ready") == 0
+        assert following.metric("etl_engine_silent_seconds") > MAX_LAG
+    finally:
+        pg.server.thaw()
+    tools.wait_until(lambda: following.get("/readyz") == (200, "films: ready\n"), 60)
+    touch(pg, "w")
+    following.until(lambda s: s["lag_seconds"] is not None and s["reason"] is None)
 
 
 def test_a_search_server_that_nobody_waits_for_is_missed(follower, pg, script):

@@ -155,6 +155,11 @@ static double oldest(const struct vitals_snapshot *s)
     return s->oldest_waiting_seconds;
 }
 
+static double silent(const struct vitals_snapshot *s)
+{
+    return s->silent_seconds;
+}
+
 static double queued(const struct vitals_snapshot *s)
 {
     return (double)s->queued_batches;
@@ -223,6 +228,9 @@ static const struct family families[] = {
     {{"etl_engine_change_delay_seconds", HISTOGRAM,
       "Time from a change's commit to its acknowledgement."},
      .samples = delays},
+    {{"etl_engine_silent_seconds", GAUGE,
+      "Time since the pipeline, while it follows, has heard of its servers."},
+     .value = silent},
     {{"etl_engine_queued_batches", GAUGE, "Batches of keys that wait for a worker."},
      .value = queued},
     {{"etl_engine_slot_held_bytes", GAUGE,

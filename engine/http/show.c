@@ -39,9 +39,23 @@ bool show_is_ready(const struct show *w, const struct vitals_snapshot *s, char r
     if (!s->ready || waited(s, w) > w->max_lag)
         snprintf(reason, VITALS_TEXT, "%s%s%.200s", vitals_phase_name(s->phase),
                  *s->reason ? ": " : "", s->reason);
+    else if (s->silent_seconds > w->max_lag)
+        snprintf(reason, VITALS_TEXT, "no answer from %s for %.0f s; --max-lag is %.0f",
+                 s->silent_server, s->silent_seconds, w->max_lag);
     else if (lag > w->max_lag)
         snprintf(reason, VITALS_TEXT, "%.0f s behind; --max-lag is %.0f", lag, w->max_lag);
     return !reason[0];
+}
+
+void show_reason(const struct show *w, const struct vitals_snapshot *s, char reason[VITALS_TEXT])
+{
+    enum { SILENT_S = 10 }; /* worth a word, though it may still be ready */
+    bool ready = show_is_ready(w, s, reason);
+    if (*s->reason)
+        snprintf(reason, VITALS_TEXT, "%s", s->reason);
+    else if (ready && s->silent_seconds > SILENT_S)
+        snprintf(reason, VITALS_TEXT, "no answer from %s for %.0f s", s->silent_server,
+                 s->silent_seconds);
 }
 
 bool show_all_ready(const struct show *w)

@@ -24,6 +24,8 @@ struct show {
 
 /* Whether this pipeline has loaded and is within its lag; if not, reason says why, in a line. */
 bool show_is_ready(const struct show *w, const struct vitals_snapshot *s, char reason[VITALS_TEXT]);
+/* What a person should know of it: why it waits, fails or is not ready; "": nothing. */
+void show_reason(const struct show *w, const struct vitals_snapshot *s, char reason[VITALS_TEXT]);
 /* Whether all of them are, and no stop was asked. */
 bool show_all_ready(const struct show *w);
 /* Adds a text for /readyz: a line for each pipeline. */

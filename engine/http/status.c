@@ -85,8 +85,9 @@ static void add_phase(struct buf *out, const struct show *w, const struct vitals
     add_text(out, "phase", vitals_phase_name(s->phase));
     add_time(out, "phase_since", s->phase_since_us);
     add_bool(out, "ready", show_is_ready(w, s, reason));
-    if (*s->reason || *reason)
-        add_text(out, "reason", *s->reason ? s->reason : reason);
+    show_reason(w, s, reason);
+    if (*reason)
+        add_text(out, "reason", reason);
     else
         add_null(out, "reason");
     add_seconds(out, "retry_in_seconds", s->retry_in_seconds);

@@ -314,6 +314,7 @@ static bool tend(void *arg, struct err *e)
         return false;
     tell_position(r, now);
     run_note_letters(r);
+    vitals_heard(r->vitals, wal_member_heard(r->capture->member));
     vitals_backlog(r->vitals, feed_wal_oldest(r->capture->feeds));
     if (now - r->capture->tended_us < TEND_US)
         return true;

@@ -298,6 +298,7 @@ static bool reload(struct following *f, struct err *e)
 static bool pause_for_reindex(struct following *f, struct err *e)
 {
     bool ok = coordinator_settle(&f->run->work.coordinator, e);
+    vitals_heard(f->run->vitals, 0);
     f->checked_us = 0; /* the index may be another one afterwards */
     return ok && (quiesce_pause(f->run->state.file) || stop_err(e));
 }
@@ -325,7 +326,9 @@ static bool run_checks(struct following *f, int64_t now, struct err *e)
 {
     struct run *r = f->run;
     if (is_due(&f->checked_us, CHECK_US, now)) {
+        vitals_asks(r->vitals, "the search server");
         bool ok = run_check_index(r, e);
+        vitals_asks(r->vitals, NULL);
         if (!ok && e->kind != ERR_PASSING)
             return false;
         vitals_away(r->vitals, ok ? NULL : e->text);

@@ -131,7 +131,9 @@ void run_note_report(const struct run *r, const struct source_report *report)
 
 bool run_note_round(void *run, struct err *e)
 {
+    struct run *r = run;
     (void)e;
-    run_note_letters(run);
+    run_note_letters(r);
+    vitals_heard(r->vitals, clock_mono_us());
     return true;
 }

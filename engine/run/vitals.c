@@ -30,6 +30,9 @@ struct vitals {
     int64_t load_began_us;         /* clock_mono_us */
     int64_t retry_at_us;           /* clock_mono_us; 0: no try is due */
     bool loaded;                   /* by the run that is under way */
+    int64_t heard_us;              /* clock_mono_us: of the servers; 0: not to be expected */
+    const char *asked;             /* the server, unless it is PostgreSQL; not owned */
+    int64_t asked_us;              /* clock_mono_us: since when */
     struct witness witness;
     struct ledger ledger;
 };
@@ -100,6 +103,8 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
     v->phase = phase;
     v->loaded = phase == VITALS_FOLLOWING || phase == VITALS_SWEEPING;
     v->shown.loading = false;
+    v->heard_us = clock_mono_us();
+    v->asked = NULL;
     if (phase >= VITALS_WAITING) {
         v->away = false;
         v->shown.horizon_seconds = -1;
@@ -117,6 +122,23 @@ void vitals_away(struct vitals *v, const char *reason)
     if (reason && v->waiting == 0)
         set_reason(v, reason, -1);
     update_phase(v);
+    unlock(v);
+}
+
+void vitals_heard(struct vitals *v, int64_t at_us)
+{
+    if (!lock(v))
+        return;
+    v->heard_us = at_us;
+    unlock(v);
+}
+
+void vitals_asks(struct vitals *v, const char *server)
+{
+    if (!lock(v))
+        return;
+    v->asked = server;
+    v->asked_us = clock_mono_us();
     unlock(v);
 }
 
@@ -391,6 +413,20 @@ static void show_queue(const struct vitals *v, int64_t now_us, struct vitals_sna
     out->oldest_waiting_seconds = oldest ? seconds(now_us - oldest) : 0;
 }
 
+/* Who loads may well be without an answer for long, and who waits says so. */
+static void show_silence(const struct vitals *v, int64_t now_us, struct vitals_snapshot *out)
+{
+    enum { LONG_US = 1000 * 1000 }; /* for a question that is no cause of it */
+    bool follows = out->phase == VITALS_FOLLOWING || out->phase == VITALS_SWEEPING;
+    out->silent_seconds = follows && v->heard_us ? seconds(now_us - v->heard_us) : 0;
+    if (v->asked && now_us - v->asked_us > LONG_US)
+        out->silent_server = v->asked;
+    else if (out->phase == VITALS_SWEEPING)
+        out->silent_server = "PostgreSQL or the search server";
+    else
+        out->silent_server = "PostgreSQL";
+}
+
 static void show_ledger(const struct ledger_view *view, struct vitals_snapshot *out)
 {
     out->counts = view->counts;
@@ -429,6 +465,7 @@ void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out)
     out->retry_in_seconds = v->retry_at_us ? seconds(v->retry_at_us - now.mono_us) : -1;
     out->ready = v->loaded;
     show_queue(v, now.mono_us, out);
+    show_silence(v, now.mono_us, out);
     show_ledger(&view, out);
     show_load(v, now.mono_us, out);
     unlock(v);

@@ -107,6 +107,8 @@ struct vitals_snapshot {
     uint64_t delays[VITALS_BUCKETS]; /* changes acknowledged, by delay; each in one bucket */
     double delays_sum;               /* seconds, of all of them */
     size_t queued_batches;
+    double silent_seconds;     /* since it heard of its servers; 0: it does not follow, or waits */
+    const char *silent_server; /* which one that is; not owned */
     bool has_slot, slot_active;
     char slot[VITALS_NAME];
     uint64_t slot_held_bytes;
@@ -157,6 +159,11 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
 void vitals_failed(struct vitals *v); /* one run more that has failed */
 /* reason: why a server cannot be reached, though nothing waits for it; NULL: it can. */
 void vitals_away(struct vitals *v, const char *reason);
+/* The main thread has completed a round. at_us: when it, or who listens for it, heard of a server
+ * last, by clock_mono_us; 0: it waits for something else. A server that hangs fails nothing. */
+void vitals_heard(struct vitals *v, int64_t at_us);
+/* The main thread asks this one; NULL: PostgreSQL, as usual. A static text. */
+void vitals_asks(struct vitals *v, const char *server);
 void vitals_slot(struct vitals *v, const char *name, uint64_t held_bytes, bool active);
 void vitals_journal(struct vitals *v, uint64_t bytes);
 void vitals_no_capture(struct vitals *v); /* neither slot nor journal, any more */

@@ -135,6 +135,26 @@ static void a_server_may_be_away_for_as_long_as_the_lag(void **state)
     assert_string_equal(why_not(s), "waiting: could not connect");
 }
 
+/* It fails nothing, and nobody waits: only its silence tells. */
+static void a_server_may_be_silent_for_as_long_as_the_lag(void **state)
+{
+    (void)state;
+    struct vitals_snapshot *s = &pipelines[0];
+    char reason[VITALS_TEXT];
+    s->silent_server = "PostgreSQL";
+    s->silent_seconds = 9;
+    show_reason(&show, s, reason);
+    assert_string_equal(reason, "");
+    s->silent_seconds = 42;
+    assert_null(why_not(s));
+    show_reason(&show, s, reason);
+    assert_string_equal(reason, "no answer from PostgreSQL for 42 s");
+    s->silent_seconds = 301;
+    assert_string_equal(why_not(s), "no answer from PostgreSQL for 301 s; --max-lag is 300");
+    show_reason(&show, s, reason);
+    assert_string_equal(reason, "no answer from PostgreSQL for 301 s; --max-lag is 300");
+}
+
 /* ---- JSON ---- */
 
 /* The text after this one, up to a comma or a brace that closes it; for simple values. */
@@ -389,6 +409,7 @@ int main(void)
         test(a_change_that_waits_for_long_is_a_lag),
         test(the_last_change_is_a_lag_only_while_changes_come),
         test(a_server_may_be_away_for_as_long_as_the_lag),
+        test(a_server_may_be_silent_for_as_long_as_the_lag),
         test(what_is_not_known_is_null),
         test(what_is_known_is_shown),
         test(no_name_breaks_the_json),

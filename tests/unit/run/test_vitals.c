@@ -77,6 +77,8 @@ static void nothing_is_noted_of_no_pipeline(void **state)
     vitals_describe(NULL, &(struct vitals_about){0});
     vitals_failed(NULL);
     vitals_away(NULL, "x");
+    vitals_heard(NULL, 1);
+    vitals_asks(NULL, "x");
     assert_null(vitals_witness(NULL));
     vitals_slot(NULL, "s", 1, true);
     vitals_journal(NULL, 1);
@@ -295,6 +297,31 @@ static void what_waits_is_as_old_as_its_oldest_change(void **state)
     queue_free(q);
 }
 
+static void who_follows_tells_how_long_its_servers_are_silent(void **state)
+{
+    (void)state;
+    vitals_phase(v, VITALS_LOADING, NULL, -1);
+    vitals_heard(v, clock_mono_us() - 50 * 1000000);
+    vitals_snapshot(v, &s);
+    assert_true(s.silent_seconds == 0); /* a load may take long */
+    vitals_phase(v, VITALS_FOLLOWING, NULL, -1);
+    vitals_snapshot(v, &s);
+    assert_true(s.silent_seconds < 50); /* from its beginning */
+    vitals_heard(v, clock_mono_us() - 50 * 1000000);
+    vitals_snapshot(v, &s);
+    assert_true(s.silent_seconds >= 50);
+    assert_string_equal(s.silent_server, "PostgreSQL");
+    vitals_away(v, "could not reach it"); /* then that is the reason */
+    vitals_snapshot(v, &s);
+    assert_true(s.silent_seconds == 0);
+    vitals_away(v, NULL);
+    vitals_snapshot(v, &s);
+    assert_true(s.silent_seconds >= 50);
+    vitals_heard(v, 0); /* it waits for something else */
+    vitals_snapshot(v, &s);
+    assert_true(s.silent_seconds == 0);
+}
+
 static void a_load_tells_how_long_it_takes(void **state)
 {
     (void)state;
@@ -379,6 +406,7 @@ int main(void)
         TEST(a_text_is_cut_between_characters),
         TEST(dead_letters_are_copied),
         TEST(what_waits_is_as_old_as_its_oldest_change),
+        TEST(who_follows_tells_how_long_its_servers_are_silent),
         TEST(a_load_tells_how_long_it_takes),
         TEST(capture_and_horizon_come_and_go),
         TEST(a_reader_gets_whole_lines),
