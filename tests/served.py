@@ -43,7 +43,11 @@ class Served:
     def raw(self, text):
         """All that comes back for these bytes."""
         answer = b""
-        with self.connect(text) as s:
+        with self.connect() as s:
+            try:
+                s.sendall(text)
+            except (BrokenPipeError, ConnectionResetError):  # it wants no more of it
+                pass
             try:
                 while part := s.recv(65536):
                     answer += part
