@@ -350,14 +350,12 @@ static bool is_of_use(const struct wal_receiver *r, uint64_t confirmed, int64_t 
 static bool receive(struct wal_receiver *r, struct retry *retry, struct err *e)
 {
     struct pg_replication_message m;
-    uint64_t confirmed = r->confirmed;
     int64_t since_us = clock_mono_us();
     bool ok = true, over = false;
+    take_turn(r);
+    uint64_t confirmed = r->confirmed;
+    pthread_mutex_unlock(&r->lock);
     while (ok && !over && !r->stopping) {
-        if (retry && is_of_use(r, confirmed, since_us)) {
-            retry_done(retry);
-            retry = NULL;
-        }
         watchdog_sign();
         if (!pg_replication_next(r->connection, WAIT_MS, &m, e))
             return false;
@@ -366,7 +364,12 @@ static bool receive(struct wal_receiver *r, struct retry *retry, struct err *e)
         take_turn(r);
         ok = take_message(r, &m, e);
         over = has_to_connect_anew(r) || !has_members(r);
+        bool of_use = is_of_use(r, confirmed, since_us);
         pthread_mutex_unlock(&r->lock);
+        if (retry && of_use) {
+            retry_done(retry);
+            retry = NULL;
+        }
     }
     return ok;
 }
