@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/hash.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -143,10 +144,10 @@ void alike_free(struct alike *a)
 
 /* ---- kinds ---- */
 
-/* FNV-1a of the characters that count. */
+/* Of the characters that count. */
 uint64_t alike_kind(const char *text)
 {
-    uint64_t hash = 14695981039346656037u;
+    uint64_t hash = HASH_START;
     const char *end = strstr(text, " (key ");
     size_t len = end ? (size_t)(end - text) : strlen(text);
     bool quoted = false, line = false;
@@ -156,7 +157,7 @@ uint64_t alike_kind(const char *text)
         line = digit ? line || (i > 0 && text[i - 1] == ':') : false; /* "script.lua:12:" */
         quoted ^= c == '\'' || c == '"';
         if ((!quoted && (!digit || line)) || c == '\'' || c == '"')
-            hash = (hash ^ (unsigned char)c) * 1099511628211u;
+            hash = hash_byte(hash, (unsigned char)c);
     }
     return hash;
 }

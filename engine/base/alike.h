@@ -1,7 +1,7 @@
 /* alike: lines of the log that repeat. Of lines that differ only in keys and numbers, the first few
  * are logged as they are; the rest are counted, and logged as one line a minute.
  *
- * Uses     log, clock, err.
+ * Uses     log, clock, err, hash.
  * Threads  any; one mutex for each struct alike. A pipeline has one, and each of its threads is
  *          told to use it; so modules that log need not know it.
  * Promise  no kind of line is logged more often than ALIKE_WHOLE times and once a minute, however

@@ -2,6 +2,7 @@
 
 #include "base/alike.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "model/batch.h"
 
 #include <assert.h>
@@ -39,16 +40,14 @@ void fanout_clear(struct fanout *f)
     keylist_free(&f->rows);
     keylist_free(&f->part);
     f->next = 0;
-    f->hash = 14695981039346656037u; /* of FNV-1a */
+    f->hash = HASH_START;
     f->stage = FANOUT_OVER;
 }
 
-/* FNV-1a, of the text with its final zero byte. */
+/* The text with its final zero byte. */
 static void add_to_hash(uint64_t *hash, const char *text)
 {
-    do
-        *hash = (*hash ^ (unsigned char)*text) * 1099511628211u;
-    while (*text++);
+    *hash = hash_bytes(*hash, text, strlen(text) + 1);
 }
 
 bool fanout_add(struct fanout *f, const char *key, const char *version)

@@ -1,7 +1,7 @@
 /* fanout: the documents that changed rows affect, in parts.
  *
- * Uses     keylist, batch, err, alike. No server: it asks through struct fanout_queries, so that a
- *          test can answer.
+ * Uses     keylist, batch, err, alike, hash. No server: it asks through struct fanout_queries, so
+ *          that a test can answer.
  * Threads  none of its own; a fan-out has one owner.
  * Promise  keys from the table's `affects` come in order, each once, so that a fan-out that was
  *          broken off continues after its last key. One row on which `affects` fails does not stop

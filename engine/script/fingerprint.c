@@ -1,6 +1,7 @@
 #include "script/fingerprint.h"
 
 #include "base/err.h"
+#include "base/hash.h"
 #include "script/pipeline.h"
 #include "script/script.h"
 
@@ -14,12 +15,10 @@ enum {
     TEXT_MAX = 8 << 20, /* bytes of a template */
 };
 
-/* FNV-1a */
 static void add(uint64_t *hash, const char *text, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        *hash = (*hash ^ (unsigned char)text[i]) * 1099511628211u;
-    *hash = (*hash ^ 0xff) * 1099511628211u; /* no byte of UTF-8: "ab", "c" is not "a", "bc" */
+    /* 0xff is no byte of UTF-8: "ab", "c" is not "a", "bc" */
+    *hash = hash_byte(hash_bytes(*hash, text, len), 0xff);
 }
 
 static void add_text(uint64_t *hash, const char *text)
@@ -99,9 +98,8 @@ static uint32_t fold(uint64_t hash)
 bool fingerprint_read(struct script *s, const struct pipeline *p, char out[FINGERPRINT_TEXT],
                       struct err *e)
 {
-    const uint64_t basis = 14695981039346656037u;
-    struct hashing h = {.script = s, .hash = basis};
-    uint64_t index = basis;
+    struct hashing h = {.script = s, .hash = HASH_START};
+    uint64_t index = HASH_START;
     add_text(&h.hash, p->source.query);
     for (size_t i = 0; i < p->source.key.n; i++)
         add_text(&h.hash, p->source.key.list[i]);

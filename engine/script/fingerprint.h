@@ -1,7 +1,7 @@
 /* fingerprint: a hash of what in a script determines its documents, to tell whether an index was
  * filled by this script or an earlier one.
  *
- * Uses     script, pipeline, Lua.
+ * Uses     script, pipeline, hash, Lua.
  *
  * Two halves. The first is of what documents are made of: the query, the key, a template's
  * fields and columns, and the source text of document() (or of a template's functions) and of the

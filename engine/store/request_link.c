@@ -3,6 +3,7 @@
 #include "base/atomic_file.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "store/request.h"
 
 #include <errno.h>
@@ -32,14 +33,6 @@ struct place {
     int folder; /* owned; -1: the address does without */
 };
 
-static uint64_t hash(const char *text)
-{
-    uint64_t h = 14695981039346656037u; /* FNV-1a */
-    for (; *text; text++)
-        h = (h ^ (unsigned char)*text) * 1099511628211u;
-    return h;
-}
-
 /* The path of the socket; owned by the caller; NULL: no memory. */
 static char *socket_path(const char *state)
 {
@@ -50,7 +43,7 @@ static char *socket_path(const char *state)
     int n = strlen(name) <= NAME_MAX_LEN
                 ? asprintf(&path, "%s.sock", real)
                 : asprintf(&path, "%.*s%.*s.%016" PRIx64 ".sock", (int)(name - real), real,
-                           NAME_KEPT, name, hash(name));
+                           NAME_KEPT, name, hash_bytes(HASH_START, name, strlen(name)));
     free(real);
     return n < 0 ? NULL : path;
 }

@@ -1,7 +1,7 @@
 /* request_link: the socket next to a state file, over which other processes reach the one that
  * holds its lock; and lines of JSON over a connection.
  *
- * Uses     request, atomic_file, file, buf, err.
+ * Uses     request, atomic_file, file, hash, buf, err.
  * Threads  any; a link belongs to one thread at a time.
  * Promise  no call waits. Only processes of the same user, or of root, are talked to. The socket of
  *          a process that was killed is replaced.
