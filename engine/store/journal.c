@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -166,6 +165,12 @@ static bool remove_one(uint64_t segment, void *arg, struct err *e)
 
 /* ---- one process at a time ---- */
 
+static char *lock_path(const char *prefix)
+{
+    char *path;
+    return asprintf(&path, "%s-lock", prefix) < 0 ? NULL : path;
+}
+
 static void lock_failed(const char *prefix, const char *path, struct err *e)
 {
     if (errno != EWOULDBLOCK) {
@@ -180,26 +185,28 @@ static void lock_failed(const char *prefix, const char *path, struct err *e)
  * why. */
 static int hold(const char *prefix, struct err *e)
 {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s-lock", prefix);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return fd;
-    lock_failed(prefix, path, e);
-    if (fd >= 0)
+    char *path = lock_path(prefix);
+    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    bool ok = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (!path)
+        err_memory(e);
+    else if (!ok)
+        lock_failed(prefix, path, e);
+    free(path);
+    if (!ok && fd >= 0)
         close(fd);
-    return -1;
+    return ok ? fd : -1;
 }
 
 bool journal_remove(const char *prefix, struct err *e)
 {
-    char path[PATH_MAX];
     int held = hold(prefix, e);
     if (held < 0)
         return false;
-    snprintf(path, sizeof path, "%s-lock", prefix);
-    bool ok = each_segment(prefix, remove_one, (char *)prefix, e) &&
+    char *path = lock_path(prefix);
+    bool ok = (path || err_memory(e)) && each_segment(prefix, remove_one, (char *)prefix, e) &&
               (unlink(path) == 0 || file_error(e, "remove", path)) && sync_folder(prefix, e);
+    free(path);
     close(held);
     return ok;
 }
