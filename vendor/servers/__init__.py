@@ -5,8 +5,9 @@ from servers.base import Settings
 from servers.elastic import Elastic
 from servers.postgres import Postgres
 from servers.search import Node, Search
+from servers.standby import Standby
 
-KINDS = {"postgres": Postgres, "search": Search, "node": Node, "elastic": Elastic}
+KINDS = {"postgres": Postgres, "search": Search, "node": Node, "elastic": Elastic, "standby": Standby}
 
 
 def rows():
@@ -22,6 +23,7 @@ def services():
     """All of them, by their names."""
     settings, found = Settings(), {}
     for name, by_name, kind, *words in rows():
-        found[name] = KINDS[kind](name, settings, *[word for word in words if word != "-"])
+        words = [found.get(word, word) for word in words if word != "-"]  # one may name another server
+        found[name] = KINDS[kind](name, settings, *words)
         found[name].only_by_name = by_name
     return found

