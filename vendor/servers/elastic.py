@@ -1,5 +1,6 @@
 """Elasticsearch 8 and 9. Maven has the node's jars and modules for HTTP and security; what it lacks is in java/."""
 import glob
+import hashlib
 import os
 import re
 import shutil
@@ -18,6 +19,15 @@ DESCRIPTOR = "description=own\nversion={0}\nname=own\njava.version=17\nelasticse
 def artifact(path):
     """lucene-core of .../lucene-core-9.12.0.jar"""
     return re.sub(r"-[0-9].*", "", os.path.basename(path))
+
+
+def sources():
+    """Tells what was compiled from something older: it is made again."""
+    sums = hashlib.sha256()
+    for path in sorted(glob.glob(JAVA + "/**/*.java", recursive=True)):
+        with open(path, "rb") as f:
+            sums.update(f.read())
+    return sums.hexdigest()[:8]
 
 
 class Elastic(Jvm):
@@ -78,11 +88,12 @@ class Elastic(Jvm):
             raise Failed(f"javac could not compile {sources[-1]}:\n    " + "\n    ".join(done.stderr.splitlines()[:5]))
 
     def prepare(self):
-        self.jars = maven.kept(self.name, self.make)
+        self.jars = maven.kept(f"{self.name}-{sources()}", self.make)
         os.makedirs(os.path.join(self.dir, "config"), exist_ok=True)
         modules = os.path.join(self.dir, "modules")
-        if not os.path.islink(modules):
-            os.symlink(os.path.join(self.jars, "modules"), modules)
+        if os.path.islink(modules):
+            os.unlink(modules)
+        os.symlink(os.path.join(self.jars, "modules"), modules)
         with open(os.path.join(self.dir, "config", "log4j2.properties"), "w", encoding="utf-8") as f:
             f.write(self.console_log())
 

@@ -83,6 +83,15 @@ class Jvm(Service):
             "appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n\n"
             "rootLogger.level = info\n"
             "rootLogger.appenderRef.console.ref = console\n"
+            # As in the distributions: what is deprecated is told in a header of the answer.
+            "appender.header_warning.type = HeaderWarningAppender\n"
+            "appender.header_warning.name = header_warning\n"
+        ) + "".join(
+            f"logger.{name}.name = org.{name}.deprecation\n"
+            f"logger.{name}.level = info\n"
+            f"logger.{name}.additivity = false\n"
+            f"logger.{name}.appenderRef.header_warning.ref = header_warning\n"
+            for name in ("elasticsearch", "opensearch")
         )
 
 

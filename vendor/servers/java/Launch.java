@@ -21,10 +21,12 @@ public class Launch {
             settings.put(words[i].substring(0, at), words[i].substring(at + 1));
         }
         LogConfigurator.configureESLogging();
+        LogConfigurator.registerErrorListener();
         Files.createDirectories(home.resolve("modules"));
         Files.createDirectories(home.resolve("plugins"));
         Environment env = InternalSettingsPreparer.prepareEnvironment(
             settings.build(), Map.of(), home.resolve("config"), () -> "node1");
+        LogConfigurator.configure(env, true);
         Node node = new Node(env, PluginsLoader.createPluginsLoader(
             bundles("loadModulesBundles", env.modulesDir()), bundles("loadPluginsBundles", env.pluginsDir()), Map.of(), false));
         Runtime.getRuntime().addShutdownHook(new Thread(() -> close(node)));
