@@ -69,8 +69,8 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/engine.a
 
 include vendor/package.mk
 
-demo:  ## install what is missing, start the servers, load films, search them
-	@scripts/demo
+demo:  ## install what is missing, start the servers, load films, search them (POSTGRES=postgres18 SEARCH=elasticsearch9)
+	@scripts/demo '$(POSTGRES)' '$(SEARCH)'
 
 test:  ## install what is missing, then run all tests: unit tests under ASan and UBSan, the others on real servers
 	@vendor/install

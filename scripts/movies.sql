@@ -11,6 +11,12 @@ SET LOCAL client_encoding = 'UTF8';
 SET LOCAL client_min_messages = warning;
 SET LOCAL timezone = 'UTC';
 
+-- gen_random_uuid() is the server's own from PostgreSQL 13 on.
+SELECT current_setting('server_version_num')::int < 130000 AS older \gset
+\if :older
+  CREATE EXTENSION IF NOT EXISTS pgcrypto;
+\endif
+
 DROP SCHEMA IF EXISTS content CASCADE;
 CREATE SCHEMA content;
 

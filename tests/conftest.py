@@ -190,8 +190,6 @@ def pg(machine):
 @pytest.fixture(scope="session")
 def movies_template(machine):
     database = new_database()
-    if database.value("SELECT current_setting('server_version_num')::int") < 130000:
-        database.execute("CREATE EXTENSION pgcrypto")  # gen_random_uuid
     database.psql("-f", os.path.join(ROOT, "scripts", "movies.sql"))
     database.close()
     yield database.name

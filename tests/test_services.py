@@ -65,7 +65,30 @@ def test_with_runs_a_command_among_the_servers_and_passes_its_status_on(servers)
     assert done.stdout.strip() == private.POSTGRES.url
 
 
-@pytest.mark.parametrize("words", [("fly",), ("up", "oracle")])
+def test_env_names_what_was_used_last(servers):
+    before, other = private.run("env").stdout, private.SEARCH[-1]
+    try:
+        done = private.run("use", other.name)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert private.run("env").stdout == before.splitlines()[0] + f"\nexport ELASTICSEARCH_URL={other.url}\n"
+    finally:
+        private.run("use", private.SEARCH[0].name)
+    assert private.run("env").stdout == before
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (("postgres", "oracle"), "no service 'oracle', but postgres, "),
+    (("node1",), "cannot use 'node1': it is neither a PostgreSQL nor a search server of its own"),
+    (("postgres18", "postgres17"), "cannot use both 'postgres18' and 'postgres17': each is the server of DATABASE_URL"),
+])  # fmt: skip
+def test_what_cannot_be_used_is_told_in_one_line_and_nothing_changes(servers, words, complaint):
+    before = private.run("env").stdout
+    done = private.run("use", *words)
+    assert done.returncode != 0 and len(done.stderr.splitlines()) == 1 and complaint in done.stderr
+    assert private.run("env").stdout == before
+
+
+@pytest.mark.parametrize("words", [("fly",), ("use",), ("up", "oracle")])
 def test_wrong_use_is_one_line(words):
     done = private.run(*words)
     assert done.returncode == 2

@@ -82,6 +82,7 @@ class Settings:
 class Service:
     low, high = 20000, 32000
     only_by_name = False
+    variable = None  # that scripts read its address from
 
     def __init__(self, name, settings):
         self.name = name

