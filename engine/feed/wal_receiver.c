@@ -38,6 +38,7 @@ struct wal_member {
     struct wal_part part;
     struct wal_writer *writer; /* owned; NULL: none */
     struct wal_reader reader;  /* no `wake`: nobody reads */
+    char *server;              /* owned: the reader's; NULL: not known */
     struct err error;          /* ERR_NONE: it has not failed */
     uint64_t received;
     bool asked, leaving;
@@ -394,12 +395,16 @@ static bool is_same_server(struct wal_receiver *r, struct err *e)
     uint64_t position = pg_replication_position(r->connection);
     if (!r->server && !(r->server = strdup(server)))
         return err_memory(e);
-    if (strcmp(r->server, server) != 0)
-        return err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
-    for (size_t i = 0; i < r->n; i++)
-        if (r->members[i]->part.is == WAL_IN && position < wal_writer_lsn(r->members[i]->writer))
+    bool same = strcmp(r->server, server) == 0;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct wal_member *m = r->members[i];
+        if (m->part.is != WAL_IN)
+            continue;
+        same = same && (!m->server || pg_replication_is_of(server, m->server));
+        if (same && position < wal_writer_lsn(m->writer))
             return err_set(e, ERR_FINAL, "the server's log ends before what was read of it");
-    return true;
+    }
+    return same || err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
 }
 
 /* All who wait are in. Returns from where the log is to be read. */
@@ -562,6 +567,7 @@ void wal_receiver_free(struct wal_receiver *r)
     for (size_t i = 0; i < r->n; i++) {
         wal_writer_free(r->members[i]->writer);
         free(r->members[i]->name);
+        free(r->members[i]->server);
         free(r->members[i]);
     }
     free(r->members);
@@ -616,9 +622,12 @@ bool wal_member_join(struct wal_member *m, struct wal_writer *writer,
                      const struct wal_reader *reader, struct err *e)
 {
     struct wal_receiver *r = m->receiver;
+    char *server = reader->server ? strdup(reader->server) : NULL; /* without memory: not known */
     enter(r);
     m->writer = writer;
     m->reader = *reader;
+    free(m->server);
+    m->server = server;
     m->error = (struct err){0};
     m->received = 0;
     m->given_up = m->set_up = false;

@@ -55,6 +55,9 @@ struct wal_member *wal_receiver_add(struct wal_receiver *r, const char *name, ui
 struct wal_reader {          /* who reads the journal */
     void (*wake)(void *arg); /* something was appended, or the member has failed; on the thread */
     void *arg;
+    /* copied: the one whose log the journal has, as pg_replication_server names it, and perhaps
+     * more; NULL: not known */
+    const char *server;
 };
 
 /* The member is out. writer: owned by the receiver from now on; its reader may use the journal

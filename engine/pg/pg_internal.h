@@ -6,6 +6,7 @@
  *     pg_turns.c        who gets a connection next
  *     pg_connect.c      the server's label and parameters, connecting, what a failed connect means
  *     pg_replication.c  the log of a slot as it streams in
+ *     pg_timeline.c     whether a log continues that of before, once a standby has taken over
  *     pg.c              queries, rows that stream
  *     pg_types.c        the types of a query's columns
  *     pg_error.c        what libpq reports, as a struct err: the one classification

@@ -28,6 +28,7 @@ struct pg_replication {
     struct pg *pg; /* owned */
     int wake;      /* readable once pg_replication_interrupt was called */
     char server[SERVER_TEXT];
+    uint32_t timeline;
     uint64_t position; /* of its log, when the connection began */
     char *copy;        /* libpq's: what the last message lies in */
     uint64_t confirmed;
@@ -150,8 +151,9 @@ static bool identify(struct pg_replication *r, struct err *e)
              start_error(r, res, e);
         if (!ok)
             continue;
-        snprintf(r->server, sizeof r->server, "%s-%s", PQgetvalue(res, 0, IDENTITY_SYSTEM),
-                 PQgetvalue(res, 0, IDENTITY_TIMELINE));
+        r->timeline = (uint32_t)pg_int(res, 0, IDENTITY_TIMELINE);
+        snprintf(r->server, sizeof r->server, "%s-%08" PRIX32, PQgetvalue(res, 0, IDENTITY_SYSTEM),
+                 r->timeline);
         ok = pg_lsn_read(PQgetvalue(res, 0, IDENTITY_POSITION), &r->position) || damaged(e);
     }
     return ok && !stop_asked();
@@ -179,26 +181,77 @@ static bool begin_copy(struct pg_replication *r, const char *command, struct err
     return ok;
 }
 
+/* NULL: e says why. */
+static struct pg_replication *connect_to(struct pg_server *server, struct err *e)
+{
+    struct pg_replication *r = calloc(1, sizeof *r);
+    bool ok = r || err_memory(e);
+    if (ok && (r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
+        ok = err_set(e, ERR_FINAL, "cannot create an eventfd: %s", strerror(errno));
+    if (ok && (r->pg = pg_open_replication(server, e)))
+        return r;
+    pg_replication_end(r);
+    return NULL;
+}
+
 struct pg_replication *pg_replication_start(struct pg_server *server,
                                             const struct pg_replication_options *options,
                                             struct err *e)
 {
-    struct pg_replication *r = calloc(1, sizeof *r);
+    struct pg_replication *r = connect_to(server, e);
     struct buf b;
+    if (!r)
+        return NULL;
     buf_init(&b, SQL_MAX);
-    bool ok = r || err_memory(e);
-    if (ok && (r->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
-        ok = err_set(e, ERR_FINAL, "cannot create an eventfd: %s", strerror(errno));
-    ok = ok && (r->pg = pg_open_replication(server, e));
-    if (ok) {
-        const char *command = make_command(&b, options);
-        ok = command ? set_up(r, e) && identify(r, e) && begin_copy(r, command, e) : err_memory(e);
-        ok = ok || err_wrap(e, "could not read the log of slot '%s'", options->slot);
-    }
+    const char *command = make_command(&b, options);
+    bool ok = command ? set_up(r, e) && identify(r, e) && begin_copy(r, command, e) : err_memory(e);
     buf_free(&b);
     if (ok)
         return r;
+    err_wrap(e, "could not read the log of slot '%s'", options->slot);
     pg_replication_end(r);
+    return NULL;
+}
+
+/* ---- the timeline ---- */
+
+bool pg_replication_is_of(const char *name, const char *server)
+{
+    size_t len = strlen(name);
+    return strncmp(name, server, len) == 0 && (server[len] == '-' || server[len] == '\0');
+}
+
+/* A server that was copied without the file has no history. */
+static bool read_history(struct pg_replication *r, char **history, struct err *e)
+{
+    char command[40];
+    snprintf(command, sizeof command, "TIMELINE_HISTORY %" PRIu32, r->timeline);
+    if (!PQsendQuery(r->pg->conn, command))
+        return start_error(r, NULL, e);
+    for (PGresult *res; pg_wait_ready(r->pg, e) && (res = PQgetResult(r->pg->conn)); PQclear(res))
+        if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1 && PQnfields(res) == 2 &&
+            !*history)
+            *history = strdup(PQgetvalue(res, 0, 1));
+    if (PQstatus(r->pg->conn) == CONNECTION_BAD)
+        return pg_error(r->pg, NULL, NULL, e);
+    return !stop_asked() || stop_err(e);
+}
+
+char *pg_replication_history(struct pg_server *s, const char *server, struct err *e)
+{
+    struct pg_replication *r = connect_to(s, e);
+    char *history = NULL;
+    bool ok = r && identify(r, e);
+    if (ok && !pg_replication_is_of(r->server, server))
+        ok = err_set(e, ERR_PASSING, "PostgreSQL %s answers by one server, and then by another one",
+                     s->label);
+    ok = ok && (r->timeline <= 1 || read_history(r, &history, e));
+    if (ok && !history && !(history = strdup("")))
+        ok = err_memory(e);
+    pg_replication_end(r);
+    if (ok)
+        return history;
+    free(history);
     return NULL;
 }
 

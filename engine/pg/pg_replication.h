@@ -48,11 +48,19 @@ struct pg_replication *pg_replication_start(struct pg_server *server,
 /* Closes the connection. NULL is fine. */
 void pg_replication_end(struct pg_replication *r);
 
-/* Which server answers: the cluster's system identifier and its timeline, "7712683974535949944-1".
- * Positions of another one mean nothing. Borrowed. */
+/* Which server answers: the cluster's system identifier and its timeline,
+ * "7712683974535949944-00000001", as pg_timeline reads it. Positions of another one mean nothing.
+ * Borrowed. */
 const char *pg_replication_server(const struct pg_replication *r);
 /* How far its log went when the connection began. */
 uint64_t pg_replication_position(const struct pg_replication *r);
+
+/* The history of the log's timeline, for pg_timeline_has, over a connection of its own; owned by
+ * the caller. Empty: no standby was promoted. server: who is to answer, as above, and perhaps more;
+ * if it is another one, ERR_PASSING. NULL: e says why. */
+char *pg_replication_history(struct pg_server *s, const char *server, struct err *e);
+/* Whether `server`, a name that may go on after the timeline, is the one called `name`. */
+bool pg_replication_is_of(const char *name, const char *server);
 
 /* The next message; waits for wait_ms at most. False: the connection is of no use any more
  * (ERR_PASSING: it was lost, or the server shuts down), or a stop was asked. */

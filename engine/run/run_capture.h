@@ -24,6 +24,12 @@
  * position: so the journal has a record of the gap (WAL_GAP). And what was committed before that
  * position is not read before it is visible: the rows of a gap are read once each transaction that
  * was open when it was found has ended.
+ *
+ * After a failover the server is the same if the new primary has all that the journal has, by the
+ * rule in pg/pg_timeline.h: then the journal stays, and with a slot that was synchronised (failover
+ * slots of PostgreSQL 17, Patroni's copies) nothing is missing. Otherwise the standby
+ * was behind: what was indexed may never have happened, and every row is compared. A slot that was
+ * not synchronised is missing, as any other.
  */
 #pragma once
 #include <stdbool.h>

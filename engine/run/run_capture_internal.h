@@ -73,8 +73,10 @@ struct capture_opening {
      * for this number: capture_hub_remade */
     bool remake;
     unsigned remade;
+    bool is_standby;
     bool is_other_server; /* than the state's */
-    char why[300];        /* a sweep is owed; empty: none is */
+    bool is_promoted; /* it is the state's cluster, by another timeline: has it all of before? */
+    char why[300];    /* a sweep is owed; empty: none is */
 };
 
 /* Sets up everything; o: its first fields are given. On success o->capture is the caller's. A

@@ -10,6 +10,8 @@
 #include "feed/wal_writer.h"
 #include "flow/queue.h"
 #include "pg/pg_pool.h"
+#include "pg/pg_replication.h"
+#include "pg/pg_timeline.h"
 #include "run/capture_hub.h"
 #include "run/run_capture_internal.h"
 #include "run/run_state.h"
@@ -61,6 +63,15 @@ static void set_why(struct capture_opening *o, const char *text)
         snprintf(o->why, sizeof o->why, "%s", text);
 }
 
+/* And the same database in it; both are names by source_server. */
+static bool is_same_cluster(const char *before, const char *now)
+{
+    struct pg_timeline a, b;
+    const char *before_database = strrchr(before, '-'), *database = strrchr(now, '-');
+    return pg_timeline_read(before, &a) && pg_timeline_read(now, &b) && a.system == b.system &&
+           strcmp(before_database, database) == 0;
+}
+
 static bool find_server(struct capture_opening *o, struct err *e)
 {
     const struct source_reader root = source_reader(&o->run->user.source, 0, o->pg);
@@ -68,7 +79,9 @@ static bool find_server(struct capture_opening *o, struct err *e)
     struct run_capture *c = o->capture;
     if (!(c->server = source_server(&root, e)))
         return e->kind == ERR_FINAL; /* not every server says; then servers are not compared */
-    o->is_other_server = before && strcmp(before, c->server) != 0;
+    bool same = !before || strcmp(before, c->server) == 0;
+    o->is_promoted = !same && is_same_cluster(before, c->server);
+    o->is_other_server = !same && !o->is_promoted;
     if (o->is_other_server)
         set_why(o, "this is another PostgreSQL server than before");
     return true;
@@ -236,11 +249,35 @@ static bool check_position(struct capture_opening *o, struct err *e)
     return true;
 }
 
+/* A standby has taken over. If it had all that the journal has, the log goes on; the rule is in
+ * pg_timeline.h. */
+static bool check_timeline(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    struct pg_timeline before;
+    if (!o->is_promoted || o->is_other_server)
+        return true;
+    char *history = pg_replication_history(&r->servers.pg, o->capture->server, e);
+    if (!history)
+        return false;
+    o->is_other_server = !pg_timeline_read(r->state.data.server, &before) ||
+                         !pg_timeline_has(history, before.id, journal_lsn(o->capture->journal));
+    free(history);
+    if (o->is_other_server)
+        set_why(o, "a standby has taken over which lacks changes that were read before");
+    else
+        log_info_with(LOG_FIELDS(log_text("slot", capture_slot(r))),
+                      "%s: a standby has taken over: its log has all that was read before",
+                      capture_name(r));
+    return true;
+}
+
 static bool open_files(struct capture_opening *o, struct journal_position from, struct err *e)
 {
     struct run_capture *c = o->capture;
     if (!o->is_other_server) {
-        if (!(c->journal = journal_open(c->prefix, from, e)) || !check_position(o, e))
+        if (!(c->journal = journal_open(c->prefix, from, e)) || !check_position(o, e) ||
+            !check_timeline(o, e))
             return false;
         if (!o->is_other_server)
             return true;
@@ -340,7 +377,7 @@ static bool is_visible(void *arg, const uint64_t *xids, size_t n, bool *visible,
 static bool join(struct capture_opening *o, void (*wake)(void *arg), struct err *e)
 {
     struct run_capture *c = o->capture;
-    const struct wal_reader reader = {wake, o->run};
+    const struct wal_reader reader = {wake, o->run, o->is_standby ? NULL : c->server};
     const struct wal_writer_config config = {.journal = c->journal,
                                              .keys = c->keys,
                                              .labels = c->labels,
@@ -477,9 +514,9 @@ static bool set_up_early(struct capture_opening *o, struct err *e)
     return d->slot && strcmp(d->slot, capture_slot(r)) == 0 && state_place(d).segment != 0 &&
            (o->pg = pg_acquire(&r->servers.pool, e)) && find_server(o, e) && find_slot(o, e) &&
            o->slot.status == SOURCE_SLOT_READY && o->slot.confirmed != 0 && !o->is_other_server &&
-           (c->journal = journal_open(c->prefix, state_place(d), e)) && check_position(o, e) &&
-           !wal_share_is_gap(o->slot.confirmed, journal_lsn(c->journal)) && !*o->why &&
-           open_keys(o, e) && join(o, wake_nobody, e);
+           !o->is_promoted && (c->journal = journal_open(c->prefix, state_place(d), e)) &&
+           check_position(o, e) && !wal_share_is_gap(o->slot.confirmed, journal_lsn(c->journal)) &&
+           !*o->why && open_keys(o, e) && join(o, wake_nobody, e);
 }
 
 void run_capture_early(struct run *r)

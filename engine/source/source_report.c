@@ -141,7 +141,8 @@ bool source_read_report(const struct source_reader *r, struct source_report *rep
 static const char server_sql[] =
     "SELECT (pg_catalog.pg_control_system()).system_identifier || '-' ||"
     " CASE WHEN pg_catalog.pg_is_in_recovery()"
-    "  THEN (pg_catalog.pg_control_checkpoint()).timeline_id::text"
+    "  THEN pg_catalog.lpad(pg_catalog.upper(pg_catalog.to_hex("
+    "   (pg_catalog.pg_control_checkpoint()).timeline_id)), 8, '0')"
     "  ELSE pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8)"
     " END || '-' || oid"
     " FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";

@@ -1,8 +1,10 @@
 """PostgreSQL servers of a test's own, to be copied, restored, and promoted.
 
     own_servers.new("log_statement=all") a server, running, at a port of its own
+    servers_of("postgres17").new()       the same of another version
     server.backup()                      another one, from a base backup, not running
     server.standby()                     another one that follows it, running; promote()
+    server.standby("two")                the same by a slot, for which failover slots wait (17)
     server.save(), server.restore()      its whole folder, as a backup of the machine has it
 """
 import os
@@ -76,18 +78,58 @@ class Server:
 
     # copies of it
 
-    def backup(self, *words):
-        """From a base backup; it starts as it was at the backup's end."""
+    def version(self):
+        return self.value("SELECT current_setting('server_version_num')::int / 10000")
+
+    def backup(self):
+        """A base backup; it starts as it was at the backup's end. (Not every version comes with pg_basebackup.)"""
         other = Server(self.servers, settings=self.settings)
-        self.servers.run(
-            "pg_basebackup", "-D", other.data, "-h", "127.0.0.1", "-p", str(self.port), "-U", "etl", "-c", "fast", "--no-sync", *words
-        )
+        old = self.version() < 15
+        session = psycopg2.connect(self.url)
+        session.autocommit = True
+        with session.cursor() as cursor:
+            cursor.execute("SELECT pg_start_backup('test', true, false)" if old else "SELECT pg_backup_start('test', true)")
+            subprocess.run(["cp", "-a", self.data, other.data], check=False, stderr=subprocess.DEVNULL)  # some vanish
+            cursor.execute(f"SELECT labelfile FROM {'pg_stop_backup(false, false)' if old else 'pg_backup_stop(false)'}")
+            label = cursor.fetchone()[0]
+            subprocess.run(["rm", "-rf", *(os.path.join(other.data, name) for name in ("pg_wal", "postmaster.pid"))], check=True)
+            subprocess.run(["cp", "-a", os.path.join(self.data, "pg_wal"), other.data], check=True)
+        session.close()
+        shutil.rmtree(os.path.join(other.data, "pg_replslot"))
+        os.mkdir(os.path.join(other.data, "pg_replslot"), 0o700)
+        other.write("backup_label", label)
+        shutil.copystat(other.data, os.path.join(other.data, "pg_replslot"))
         return other
 
-    def standby(self):
-        other = self.backup("-R").start()
+    def write(self, name, text=""):
+        """A file in its folder."""
+        with open(os.path.join(self.data, name), "w", encoding="utf-8") as f:
+            f.write(text)
+        if os.getuid() == 0:
+            subprocess.run(["chown", "-R", "postgres:postgres", self.data], check=True)
+
+    def standby(self, slot=None, settings=()):
+        """slot: the name of the one by which it follows."""
+        other = self.backup()
+        other.write("standby.signal")
+        other.follow(self, slot, settings)
+        other.start()
         self.wait_replayed(other)
         return other
+
+    def follow(self, primary, slot=None, settings=()):
+        """From its next start on."""
+        self.settings += (f"primary_conninfo=host=127.0.0.1 port={primary.port} user=etl dbname={self.name}", *settings)
+        if slot:
+            primary.query("SELECT pg_create_physical_replication_slot(%s, true)", (slot,))
+            self.settings += (f"primary_slot_name={slot}", "hot_standby_feedback=on")
+        if slot and primary.version() >= 17:  # slots are synchronised by pg_sync_replication_slots()
+            primary.execute(f"ALTER SYSTEM SET synchronized_standby_slots = '{slot}'")
+            primary.query("SELECT pg_reload_conf()")
+
+    def reset(self, name):
+        self.execute(f"ALTER SYSTEM RESET {name}")
+        self.query("SELECT pg_reload_conf()")
 
     def wait_replayed(self, standby):
         lsn = self.value("SELECT pg_current_wal_lsn()")
@@ -134,8 +176,10 @@ class Server:
 
 
 class Servers:
-    def __init__(self):
-        self.vendor = services.vendor(services.POSTGRES.name)
+    def __init__(self, name=None):
+        self.vendor = services.vendor(name or services.POSTGRES.name)
+        os.makedirs(self.vendor.dir, exist_ok=True)
+        self.vendor.unpack()
         self.all, self.folders = [], []
 
     def new(self, *settings):
@@ -169,3 +213,16 @@ def own_servers():
     servers = Servers()
     yield servers
     servers.close()
+
+
+@pytest.fixture
+def servers_of():
+    made = []
+
+    def make(name):
+        made.append(Servers(name))
+        return made[-1]
+
+    yield make
+    for servers in made:
+        servers.close()

@@ -10,7 +10,7 @@ from servers.postgres import PASSWORD, USER, Postgres
 COPY = r"""
 \set ON_ERROR_STOP on
 SELECT pg_backup_start('standby', true);
-\! cp -a '{data}' '{copy}' && rm -rf '{copy}/postmaster.pid' '{copy}/pg_replslot/'* '{copy}/pg_wal/'0*
+\! cp -a '{data}' '{copy}'; rm -rf '{copy}/postmaster.pid' '{copy}/pg_replslot/'* '{copy}/pg_wal/'0*
 \o '{copy}/backup_label'
 SELECT labelfile FROM pg_backup_stop(false);
 """

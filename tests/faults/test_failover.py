@@ -1,0 +1,131 @@
+"""A primary dies, and its standby takes over. With a slot that was synchronised the log continues there; otherwise, and
+if what was read of the log is not in the new primary's, a sweep finds what differs."""
+import signal
+
+import pytest
+
+from tools import wait_until
+from wal_shop import SLOT, Shop
+
+pytest_plugins = ["fault_fixtures", "wal_servers"]
+
+
+@pytest.fixture
+def pair(servers_of, search_one, engine, script, rng):
+    """shop.pg is the primary, shop.standby follows it, and the engine knows both addresses."""
+    primary = servers_of("postgres17").new()
+    shop = Shop(primary, search_one, engine, script, rng)
+    shop.fill(300)
+    shop.standby = primary.standby("two")
+    hosts = f"127.0.0.1:{primary.port},127.0.0.1:{shop.standby.port}"
+    engine.env["DATABASE_URL"] = f"postgresql://etl@{hosts}/{primary.name}"
+    yield shop
+    engine.close()
+
+
+def sync_slot(shop):
+    """As the standby's own worker does from time to time."""
+    persistent = "synced AND NOT temporary AND invalidation_reason IS NULL"
+
+    def is_synced():
+        shop.pg.query("SELECT pg_log_standby_snapshot()")
+        shop.standby.query("SELECT pg_sync_replication_slots()")
+        return shop.standby.query(f"SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND {persistent}", (SLOT,))
+
+    wait_until(is_synced, timeout=60, what="a synchronised slot")
+
+
+def fail_over(shop):
+    shop.pg.stop(signal.SIGQUIT)
+    shop.standby.promote()
+    shop.pg = shop.standby
+
+
+def change(shop, n):
+    shop.pg.execute(f"UPDATE product SET name = 'change {n}' WHERE id BETWEEN {n * 10} AND {n * 10 + 5}")
+    shop.pg.execute(f"DELETE FROM product WHERE id BETWEEN {n * 10 + 6} AND {n * 10 + 8}")
+    shop.pg.execute(f"INSERT INTO product VALUES ({10000 + n}, 'born {n}', 1)")
+
+
+def goes_on(shop):
+    """One more change arrives, by the log; the state is that of the new primary."""
+    if shop.running:
+        shop.stop()
+    sweeps = len(shop.sweeps())
+    change(shop, 9)
+    shop.run()
+    shop.assert_true()
+    assert len(shop.sweeps()) == sweeps, shop.said
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_with_a_synchronised_slot_the_log_goes_on_and_nothing_is_compared(pair, follows):
+    shop = pair
+    shop.follow()
+    change(shop, 1)
+    shop.wait_true()
+    sync_slot(shop)
+    follows or shop.stop()
+    change(shop, 2)
+    shop.pg.wait_replayed(shop.standby)
+    fail_over(shop)
+    change(shop, 3)
+    follows or shop.run()
+    shop.wait_true()
+    goes_on(shop)
+    shop.assert_no_sweep()
+    assert sum("a standby has taken over: its log has all" in said for said in shop.said) == 1, shop.said
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_standby_that_lacks_what_was_read_is_noticed(pair, follows):
+    """Its slot is there, and nothing of the log is missing for it: but what was indexed never happened."""
+    shop = pair
+    shop.pg.reset("synchronized_standby_slots")
+    shop.follow()
+    sync_slot(shop)
+    shop.standby.query("SELECT pg_wal_replay_pause()")
+    shop.standby.stop()
+    change(shop, 1)
+    shop.wait_true()
+    shop.wait_confirmed()
+    follows or shop.stop()
+    shop.pg.stop(signal.SIGQUIT)
+    shop.standby.start()
+    fail_over(shop)
+    change(shop, 2)
+    follows or shop.run()
+    shop.wait_true()
+    assert sum("a standby has taken over which lacks changes that were read before: a sweep" in line
+               for line in shop.sweeps()) == 1, shop.sweeps()
+    goes_on(shop)
+
+
+def test_without_a_synchronised_slot_another_one_is_made_and_every_row_compared(pair):
+    shop = pair
+    shop.follow()
+    shop.pg.wait_replayed(shop.standby)
+    change(shop, 1)
+    shop.wait_true()
+    shop.pg.wait_replayed(shop.standby)
+    fail_over(shop)
+    change(shop, 2)
+    shop.wait_true()
+    assert any(f"slot '{SLOT}' does not exist: a sweep" in line for line in shop.sweeps()), shop.sweeps()
+    goes_on(shop)
+    assert shop.slot("failover")
+
+
+def test_nothing_is_read_that_the_standby_does_not_have(pair):
+    """As the primary waits for it: synchronized_standby_slots."""
+    shop = pair
+    shop.follow()
+    sync_slot(shop)
+    shop.standby.stop(signal.SIGQUIT)
+    change(shop, 1)
+    shop.pg.execute("INSERT INTO other (filler) SELECT repeat('z', 1000) FROM generate_series(1, 1000)")
+    shop.pause(1)
+    assert "10001" not in shop.search.docs("shop")
+    shop.standby.start()
+    shop.wait_true()
+    shop.assert_no_sweep()
