@@ -221,19 +221,24 @@ class SearchServer:
         self.port = server.port
         self.url = server.url
 
-    def request(self, method, path, body=None, timeout=30):
+    def access(self, **who):
+        """The headers that say who asks, and the TLS to ask by: none of either. (Others: tests/secured.py.)"""
+        return {}, None
+
+    def request(self, method, path, body=None, timeout=30, **who):
         """The answer, decoded from JSON. A body may be text (NDJSON) or anything that JSON can express. A status
         of 400 or above raises SearchError."""
+        headers, context = self.access(**who)
         text = body if isinstance(body, str) or body is None else json.dumps(body)
         kind = "application/x-ndjson" if isinstance(body, str) else "application/json"
         request = urllib.request.Request(
             f"{self.url}/{path.lstrip('/')}",
             data=text.encode() if text is not None else None,
             method=method,
-            headers={"Content-Type": kind},
+            headers={"Content-Type": kind, **headers},
         )
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
                 return _decode(answer.read())
         except urllib.error.HTTPError as error:
             raise SearchError(error.code, _decode(error.read())) from None

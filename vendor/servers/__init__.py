@@ -5,9 +5,18 @@ from servers.base import Settings
 from servers.elastic import Elastic
 from servers.postgres import Postgres
 from servers.search import Node, Search
+from servers.secured import SecuredElastic, SecuredSearch
 from servers.standby import Standby
 
-KINDS = {"postgres": Postgres, "search": Search, "node": Node, "elastic": Elastic, "standby": Standby}
+KINDS = {
+    "postgres": Postgres,
+    "search": Search,
+    "node": Node,
+    "elastic": Elastic,
+    "standby": Standby,
+    "secured-search": SecuredSearch,
+    "secured-elastic": SecuredElastic,
+}
 
 
 def rows():

@@ -1,74 +1,43 @@
 """Elasticsearch 8 and 9. Maven has the node's jars and modules for HTTP and security; what it lacks is in java/."""
-import glob
-import hashlib
 import os
-import re
 import shutil
-import subprocess
 import zipfile
 
 from servers import maven
-from servers.base import Failed, Service
-from servers.search import Jvm
+from servers.base import Service
+from servers.search import CompilingJvm, link, sources
 
-JAVA = os.path.join(os.path.dirname(__file__), "java")
 PLUGIN = "org.elasticsearch.plugin:"
 DESCRIPTOR = "description=own\nversion={0}\nname=own\njava.version=17\nelasticsearch.version={0}\nclassname=etl.Own\n"
 
 
-def artifact(path):
-    """lucene-core of .../lucene-core-9.12.0.jar"""
-    return re.sub(r"-[0-9].*", "", os.path.basename(path))
-
-
-def sources():
-    """Tells what was compiled from something older: it is made again."""
-    sums = hashlib.sha256()
-    for path in sorted(glob.glob(JAVA + "/**/*.java", recursive=True)):
-        with open(path, "rb") as f:
-            sums.update(f.read())
-    return sums.hexdigest()[:8]
-
-
-class Elastic(Jvm):
+class Elastic(CompilingJvm):
     modules = ("transport-netty4",)
+    without = ()  # what the modules would have, and Maven does not
 
     def __init__(self, name, settings, version, java):
         super().__init__(name, settings, java)
         self.version = version
 
-    def usable(self):
-        why = super().usable()
-        if not why and not os.access(self.javac(), os.X_OK):
-            why = f"{self.java()} is without a compiler (hint: vendor/install matrix)"
-        return why
-
-    def javac(self):
-        return os.path.join(os.path.dirname(self.java()), "javac")
-
     def make(self, folder):
         """lib/, modules/ and classes/ in the folder."""
         lib = os.path.join(folder, "lib")
         maven.fetch(lib, f"org.elasticsearch:elasticsearch:{self.version}")
-        have = {artifact(path) for path in glob.glob(lib + "/*")}
         for module in self.modules:
-            self.add_module(os.path.join(folder, "modules", module), module, have)
-        self.compile(folder, os.path.join(folder, "classes"), "Launch.java")
+            self.add_module(os.path.join(folder, "modules", module), module, lib)
+        self.compile(lib, os.path.join(folder, "classes"), "Launch.java")
         own = os.path.join(folder, "modules", "own")
         parts = "Root.java", "Analysis.java", os.path.join(self.version.split(".")[0], "Own.java")
-        self.compile(folder, os.path.join(folder, "own"), *parts)
+        self.compile(lib, os.path.join(folder, "own"), *parts)
         os.makedirs(own)
         shutil.make_archive(os.path.join(own, "own"), "zip", os.path.join(folder, "own"))
         os.rename(os.path.join(own, "own.zip"), os.path.join(own, "own.jar"))
         with open(os.path.join(own, "plugin-descriptor.properties"), "w", encoding="utf-8") as f:
             f.write(DESCRIPTOR.format(self.version))
 
-    def add_module(self, folder, module, have):
-        """What the node has already may not come twice."""
-        maven.fetch(folder, f"{PLUGIN}{module}:{self.version}")
-        for path in glob.glob(folder + "/*.jar"):
-            if artifact(path) in have:
-                os.unlink(path)
+    def add_module(self, folder, module, lib):
+        maven.fetch(folder, f"{PLUGIN}{module}:{self.version}", without=self.without)
+        maven.drop_twice(folder, lib)
         inside = f"META-INF/es-plugins/{module}/"
         with zipfile.ZipFile(os.path.join(folder, f"{module}-{self.version}.jar")) as jar:
             for name in jar.namelist():
@@ -81,20 +50,14 @@ class Elastic(Jvm):
         with open(path, "w", encoding="utf-8") as f:
             f.writelines(lines)
 
-    def compile(self, folder, to, *sources):
-        words = [self.javac(), "-cp", os.path.join(folder, "lib", "*"), "-d", to]
-        done = subprocess.run(words + [os.path.join(JAVA, s) for s in sources], check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Failed(f"javac could not compile {sources[-1]}:\n    " + "\n    ".join(done.stderr.splitlines()[:5]))
+    def config_folder(self):
+        return os.path.join(self.dir, "config")
 
     def prepare(self):
         self.jars = maven.kept(f"{self.name}-{sources()}", self.make)
-        os.makedirs(os.path.join(self.dir, "config"), exist_ok=True)
-        modules = os.path.join(self.dir, "modules")
-        if os.path.islink(modules):
-            os.unlink(modules)
-        os.symlink(os.path.join(self.jars, "modules"), modules)
-        with open(os.path.join(self.dir, "config", "log4j2.properties"), "w", encoding="utf-8") as f:
+        os.makedirs(self.config_folder(), exist_ok=True)
+        link(os.path.join(self.jars, "modules"), os.path.join(self.dir, "modules"))
+        with open(os.path.join(self.config_folder(), "log4j2.properties"), "w", encoding="utf-8") as f:
             f.write(self.console_log())
 
     def node_settings(self):

@@ -1,9 +1,11 @@
 """What the Maven repositories hold: jars with all that they need, or single files. Kept under build/, for all sets."""
 import fcntl
+import glob
 import os
 import re
 import shutil
 import subprocess
+import zipfile
 
 from servers.base import ROOT, Failed, say
 
@@ -15,7 +17,25 @@ POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 """
 DEPENDENCY = """<dependency><groupId>%s</groupId><artifactId>%s</artifactId><version>%s</version><type>%s</type>%s</dependency>
 """
-ALONE = "<exclusions><exclusion><groupId>*</groupId><artifactId>*</artifactId></exclusion></exclusions>"
+EXCLUSION = "<exclusion><groupId>%s</groupId><artifactId>%s</artifactId></exclusion>"
+ALONE = ("*:*",)
+
+
+def exclusions(*names):
+    return "<exclusions>" + "".join(EXCLUSION % tuple(name.split(":")) for name in names) + "</exclusions>"
+
+
+def artifact(path):
+    """lucene-core of .../lucene-core-9.12.0.jar"""
+    return re.sub(r"-[0-9].*", "", os.path.basename(path))
+
+
+def drop_twice(folder, other):
+    """A class may not come twice: what the other folder has of the same artifact stays there alone."""
+    have = {artifact(path) for path in glob.glob(other + "/*.jar")}
+    for path in glob.glob(folder + "/*.jar"):
+        if artifact(path) in have:
+            os.unlink(path)
 
 
 def kept(name, make):
@@ -32,13 +52,13 @@ def kept(name, make):
     return folder
 
 
-def fetch(folder, *coordinates, alone=False):
-    """group:artifact:version[:type] each, with what they depend on unless alone, into the folder. Maven compares each
-    file with the repository's checksum."""
+def fetch(folder, *coordinates, without=()):
+    """group:artifact:version[:type] each, with what they depend on (without some group:artifact, * being any), into
+    the folder. Of two versions Maven takes that of the first. It compares each file with the repository's checksum."""
     say(f"fetching {coordinates[0]} by Maven (once)")
     os.makedirs(folder, exist_ok=True)
     pom = folder + ".xml"
-    wanted = [(*words.split(":"), "jar")[:4] + (ALONE if alone else "",) for words in coordinates]
+    wanted = [(*words.split(":"), "jar")[:4] + (exclusions(*without),) for words in coordinates]
     with open(pom, "w", encoding="utf-8") as f:
         f.write(POM % "".join(DEPENDENCY % words for words in wanted))
     words = ["mvn", "-q", "-B", "-C", "-f", pom, "dependency:copy-dependencies", "-DoutputDirectory=" + folder]
@@ -51,3 +71,12 @@ def fetch(folder, *coordinates, alone=False):
     if done.returncode != 0:
         lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout.decode(errors="replace")).strip().splitlines()
         raise Failed(f"Maven could not fetch {coordinates[0]}:\n    " + "\n    ".join(lines[:3]))
+
+
+def unpack(folder, coordinate, wanted=lambda name: True):
+    """What is in a zip, or those of it that are wanted, into the folder."""
+    fetched = folder + ".fetched"
+    fetch(fetched, coordinate, without=ALONE)
+    with zipfile.ZipFile(glob.glob(fetched + "/*")[0]) as archive:
+        archive.extractall(folder, filter(wanted, archive.namelist()))
+    shutil.rmtree(fetched)

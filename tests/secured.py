@@ -1,0 +1,89 @@
+"""The servers that ask who is there: TLS, users, roles. In a test module:
+
+    pytest_plugins = ["secured"]
+
+    secured     one of them, without indexes and without users of the test's own; the test runs once on each
+                secured.request("GET", "films", user=(name, password))    as that user; without user, the administrator;
+                secured.request("GET", "films", user=None)                without credentials; header="ApiKey ...": with these
+                secured.env(user=(name, password))                        the engine's variables
+
+A server runs while the tests of one module need it.
+"""
+import base64
+import ssl
+
+import pytest
+
+import services as private
+from conftest import SearchServer
+
+NAMES = ("opensearch-secured", "elasticsearch8-secured", "elasticsearch9-secured")
+ADMIN = object()
+
+
+class SecuredServer(SearchServer):
+    def __init__(self, server):
+        super().__init__(server)
+        known = private.vendor(server.name)
+        self.ca, self.admin, self.client_certificate = known.ca, known.admin, known.client_certificate
+        self.is_opensearch = server.name.startswith("opensearch")
+        self._made = []  # paths
+
+    def access(self, user=ADMIN, header=None):
+        context = ssl.create_default_context(cafile=self.ca)
+        user = self.admin if user is ADMIN else user
+        if user and not header:
+            header = "Basic " + base64.b64encode(":".join(user).encode()).decode()
+        return {"Authorization": header} if header else {}, context
+
+    def env(self, user=ADMIN):
+        name, password = self.admin if user is ADMIN else user
+        return {
+            "ELASTICSEARCH_URL": self.url,
+            "ELASTICSEARCH_CA": self.ca,
+            "ELASTICSEARCH_USER": name,
+            "ELASTICSEARCH_PASSWORD": password,
+        }
+
+    def add_user(self, name, password, privileges, cluster=()):
+        """(name, password) of a user with these privileges, in the server's own words: {index: [privilege]}, and those on
+        the cluster. Called again with the same name: he has these instead."""
+        if self.is_opensearch:
+            rules = [{"index_patterns": [index], "allowed_actions": words} for index, words in privileges.items()]
+            self._make(f"_plugins/_security/api/roles/{name}", cluster_permissions=list(cluster), index_permissions=rules)
+            self._make(f"_plugins/_security/api/internalusers/{name}", password=password, opendistro_security_roles=[name])
+        else:
+            rules = [{"names": [index], "privileges": words} for index, words in privileges.items()]
+            self._make(f"_security/role/{name}", cluster=list(cluster), indices=rules)
+            self._make(f"_security/user/{name}", password=password, roles=[name])
+        return name, password
+
+    def _make(self, path, **body):
+        self.request("PUT", path, body)
+        self._made.append(path)
+
+    def forget(self):
+        """Remove what add_user has made."""
+        for path in set(self._made):
+            self.request("DELETE", path)
+        self._made.clear()
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES])
+def secured_server(request, machine):
+    server = private.Server(request.param)
+    if not server.usable():
+        pytest.skip(f"{server.name} does not run on this machine")
+    idle = not server.running()
+    yield server
+    if idle:
+        server.down()
+
+
+@pytest.fixture
+def secured(secured_server):
+    secured_server.running() or secured_server.up()
+    search = SecuredServer(secured_server)
+    search.wipe()
+    yield search
+    search.forget()
