@@ -142,11 +142,11 @@ def test_following_goes_on_and_its_budget_holds(engine, numbers, pg, search_one,
     path = numbers(extra="poll_interval = 0.1, max_rejected = 3,")
     running = films.follow(engine, path, wait_until=wait_until)
     break_row(pg)
-    wait_until(lambda: "3" in letters(numbers.letters), timeout=5)
+    wait_until(lambda: "3" in letters(numbers.letters))
     break_row(pg, 4, "44")
-    wait_until(lambda: search_one.get("t", "4") == {"n": "44"}, timeout=3)
+    wait_until(lambda: search_one.get("t", "4") == {"n": "44"})
     break_row(pg, 3, "33")
-    wait_until(lambda: not letters(numbers.letters), timeout=5)
+    wait_until(lambda: not letters(numbers.letters))
     assert running.alive()
     for number in range(5, 10):
         break_row(pg, number, "bad")
@@ -158,7 +158,7 @@ def test_a_rejected_document_is_not_tried_again_and_again(engine, numbers, pg, s
     path = numbers()
     running = films.follow(engine, path, wait_until=wait_until)
     break_row(pg)
-    wait_until(lambda: "3" in letters(numbers.letters), timeout=5)
+    wait_until(lambda: "3" in letters(numbers.letters))
     films.settle(1.5)
     assert running.stderr.count("document '3' rejected") == 1
 

@@ -40,11 +40,11 @@ def test_what_commits_late_within_a_run_arrives(follower, pg, search, wait_until
     late = pg.connect()
     write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
     insert(pg, 101)
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     films.settle()
     assert search.get("t", "100") is None
     late.commit()
-    wait_until(lambda: search.get("t", "100"), timeout=3)
+    wait_until(lambda: search.get("t", "100"))
 
 
 def test_what_commits_late_between_two_runs_arrives(engine, pg, search, script):
@@ -81,12 +81,12 @@ def test_waiting_costs_no_second_write(follower, pg, search, wait_until):
     write(late, "SELECT 1")  # idle in transaction
     films.settle(0.3)
     insert(pg, 101)
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     before = search.versions("t")
     films.settle(2)  # twenty looks
     assert not changed(before, search.versions("t"))
     pg.execute("UPDATE t SET v = 'w', modified = clock_timestamp() WHERE id = 101")
-    wait_until(lambda: search.get("t", "101")["v"] == "w", timeout=3)
+    wait_until(lambda: search.get("t", "101")["v"] == "w")
     assert changed(before, search.versions("t")) == {"101"}
 
 
@@ -103,11 +103,11 @@ def test_an_idle_transaction_holds_the_watermark_and_no_other_database_does(engi
     pg.execute("SELECT pg_sleep(1.1)")
     follower(rows=0)
     insert(pg, 101)
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     films.settle(1)
     assert state(engine)["tables"]["public.t"]["us"] < begun
     late.rollback()
-    wait_until(lambda: state(engine)["tables"]["public.t"]["key"] == "101", timeout=5)
+    wait_until(lambda: state(engine)["tables"]["public.t"]["key"] == "101")
     other.close()
 
 
@@ -119,7 +119,7 @@ def test_past_horizon_limit_the_session_is_named_and_the_window_moves_on(engine,
     pid = late.get_backend_pid()
     wait_until(lambda: re.search(rf"transaction of process {pid} \(forgotten\) has been open for \d+ s", running.stderr))
     insert(pg, 101)
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     wait_until(lambda: window(engine)["key"] == "101", timeout=10)  # it passes, in spite of the session
 
 
@@ -132,12 +132,12 @@ def test_what_is_written_by_a_transaction_past_horizon_limit_arrives(engine, fol
     insert(pg, 102)
     wait_until(lambda: window(engine)["key"] == "102", timeout=10)
     insert(pg, 103)
-    wait_until(lambda: search.get("t", "103"), timeout=3)
+    wait_until(lambda: search.get("t", "103"))
     write(sleeper, "INSERT INTO t (id, v, modified) VALUES (101, 'later', now())")
     sleeper.commit()
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     writer.commit()
-    wait_until(lambda: search.get("t", "100"), timeout=3)
+    wait_until(lambda: search.get("t", "100"))
 
 
 @pytest.fixture
@@ -155,13 +155,13 @@ def test_sessions_that_hide_hold_the_window_all_the_same(engine, follower, modes
     late = pg.connect()
     write(late, "SELECT 1")  # no id yet: only its lock shows that it is there
     insert(pg, 101)
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     films.settle(3.5)  # longer than the lookback, twice
     insert(pg, 102)
-    wait_until(lambda: search.get("t", "102"), timeout=3)
+    wait_until(lambda: search.get("t", "102"))
     write(late, "INSERT INTO t (id, v, modified) VALUES (100, 'late', now())")
     late.commit()
-    wait_until(lambda: search.get("t", "100"), timeout=3)
+    wait_until(lambda: search.get("t", "100"))
 
 
 def test_a_prepared_transaction_holds_the_window(follower, pg, search, wait_until):
@@ -172,10 +172,10 @@ def test_a_prepared_transaction_holds_the_window(follower, pg, search, wait_unti
     write(late, "INSERT INTO t (id, v) VALUES (100, 'late'); PREPARE TRANSACTION 'late'")
     for number in (101, 102):
         insert(pg, number)
-        wait_until(lambda: search.get("t", str(number)), timeout=3)
+        wait_until(lambda: search.get("t", str(number)))
         films.settle(2)
     pg.execute("COMMIT PREPARED 'late'")
-    wait_until(lambda: search.get("t", "100"), timeout=3)
+    wait_until(lambda: search.get("t", "100"))
 
 
 def test_a_server_that_stalled_does_not_delay_the_next_late_commit(follower, pg, search, wait_until):
@@ -184,7 +184,7 @@ def test_a_server_that_stalled_does_not_delay_the_next_late_commit(follower, pg,
     idle = pg.connect()
     write(idle, "SELECT 1")  # holds the window open, so that whole looks have something to read
     insert(pg, 101)
-    wait_until(lambda: search.get("t", "101"), timeout=3)
+    wait_until(lambda: search.get("t", "101"))
     pg.server.freeze()
     films.settle(4)
     pg.server.thaw()
@@ -206,12 +206,12 @@ def test_an_application_s_clock_may_be_behind(engine, follower, pg, search, wait
     write(late, "UPDATE t SET v = 'new', modified = date_trunc('milliseconds', now()) - interval '300 ms' WHERE id <= 10")
     for number in range(100, 104):
         insert(pg, number)
-        wait_until(lambda: search.get("t", str(number)), timeout=3)
+        wait_until(lambda: search.get("t", str(number)))
         films.settle(1)
     late.commit()
-    wait_until(lambda: all(search.get("t", str(key))["v"] == "new" for key in range(1, 11)), timeout=5)
+    wait_until(lambda: all(search.get("t", str(key))["v"] == "new" for key in range(1, 11)))
     pg.execute("UPDATE t SET v = 'newer', modified = clock_timestamp() - interval '1.5 s' WHERE id = 1")
-    wait_until(lambda: search.get("t", "1")["v"] == "newer", timeout=5)
+    wait_until(lambda: search.get("t", "1")["v"] == "newer")
 
 
 def test_an_application_s_clock_may_be_behind_in_one_shot_runs(engine, pg, search, script):
@@ -234,10 +234,10 @@ def test_savepoints_have_ids_of_their_own(follower, pg, search, wait_until):
     write(late, "SAVEPOINT a; INSERT INTO t (id, v) VALUES (101, 'late'); RELEASE a; SAVEPOINT b")
     write(late, "INSERT INTO t (id, v) VALUES (102, 'late')")
     insert(pg, 103)
-    wait_until(lambda: search.get("t", "103"), timeout=3)
+    wait_until(lambda: search.get("t", "103"))
     films.settle(0.5)
     late.commit()
-    wait_until(lambda: all(search.get("t", str(key)) for key in (100, 101, 102)), timeout=3)
+    wait_until(lambda: all(search.get("t", str(key)) for key in (100, 101, 102)))
 
 
 def test_a_sequence_with_a_cache_comes_out_of_order(engine, pg, search, script):
@@ -255,20 +255,20 @@ def test_a_sequence_with_a_cache_comes_out_of_order(engine, pg, search, script):
 def test_a_local_clock_is_set_back_by_an_hour_when_summer_ends(engine, follower, pg, search, wait_until):
     follower(cursor="timestamp DEFAULT now()", source="lookback = 1,", rows=0)
     pg.execute("INSERT INTO t SELECT i, 'v', now() FROM generate_series(1, 5) i")
-    wait_until(lambda: search.get("t", "5"), timeout=3)
+    wait_until(lambda: search.get("t", "5"))
     wait_until(lambda: 0 < state(engine)["tables"]["public.t"].get("us", 0) <= window(engine).get("us", 0), timeout=10)
     pg.execute("UPDATE t SET v = 'w', modified = now() - interval '59 min' WHERE id = 2")
-    wait_until(lambda: search.get("t", "2")["v"] == "w", timeout=3)
+    wait_until(lambda: search.get("t", "2")["v"] == "w")
 
 
 def test_rows_in_the_future_are_no_position(follower, pg, search, wait_until):
     """A time that no clock shows yet: what changes from now on lies below it, and is found."""
     follower(cursor="timestamp DEFAULT now()", source="lookback = 0,", rows=0)
     pg.execute("INSERT INTO t VALUES (1, 'v', now() + interval '10 years')")
-    wait_until(lambda: search.get("t", "1"), timeout=3)
+    wait_until(lambda: search.get("t", "1"))
     for number in range(2, 5):
         insert(pg, number)
-        wait_until(lambda: search.get("t", str(number)), timeout=3)
+        wait_until(lambda: search.get("t", str(number)))
         films.settle(0.3)
 
 
@@ -350,13 +350,13 @@ def test_a_late_commit_with_a_lower_cursor_arrives(follower, engine, pg, search,
     write(late, "INSERT INTO t (id, v) VALUES (100, 'late')")
     for number in (101, 102):
         insert(pg, number)
-        wait_until(lambda: search.get("t", str(number)), timeout=3)
+        wait_until(lambda: search.get("t", str(number)))
     films.settle(1.5)
     before = search.versions("t")
     films.settle(0.5)
     assert not changed(before, search.versions("t"))
     late.commit()
-    wait_until(lambda: search.get("t", "100"), timeout=3)
+    wait_until(lambda: search.get("t", "100"))
     if kind != "date":
         assert state(engine)["tables"]["public.t"]["key"] == "102"
     assert running.stop().returncode == 143
@@ -387,9 +387,9 @@ def test_a_local_time_may_be_written_in_any_time_zone(follower, pg, search, wait
     write(writer, f"SET TimeZone = '{zone}'")
     for number in range(1, 4):
         write(writer, f"INSERT INTO t (id, v) VALUES ({number}, 'v')")
-        wait_until(lambda: search.get("t", str(number)), timeout=3)
+        wait_until(lambda: search.get("t", str(number)))
         write(writer, f"UPDATE t SET v = 'w', modified = now() WHERE id = {number}")
-        wait_until(lambda: search.get("t", str(number))["v"] == "w", timeout=3)
+        wait_until(lambda: search.get("t", str(number))["v"] == "w")
 
 
 def test_microseconds_are_kept(engine, pg, search, script):

@@ -3,7 +3,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 import urllib.request
 
 import psycopg2
@@ -37,11 +36,9 @@ def test_status_has_a_line_for_each_running_service(servers):
         assert "127.0.0.1" in line
 
 
-def test_up_with_everything_running_ends_at_once_and_silent(servers):
+def test_up_with_everything_running_is_silent_and_starts_none(servers):
     pids = [server.pid for server in servers]
-    started = time.monotonic()
     done = private.run("up", *[server.name for server in servers])
-    assert time.monotonic() - started < 5  # 0.1 usually; starting one server takes longer than this
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert [server.pid for server in servers] == pids
 

@@ -98,7 +98,7 @@ def test_following_sweeps_by_itself(engine, loaded, pg, search, script, wait_unt
     running = films.follow(engine, path, wait_until=wait_until)
     for key in ("3", "4"):  # twice
         pg.execute(f"DELETE FROM t WHERE id = {key}")
-        wait_until(lambda: search.get("t", key) is None, timeout=5)
+        wait_until(lambda: search.get("t", key) is None)
     assert running.stop().returncode == 143
 
 

