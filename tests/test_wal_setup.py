@@ -357,12 +357,14 @@ def test_a_table_whose_rows_have_no_identity_stays_writable(shop):
     shop.is_true()
 
 
-@pytest.mark.parametrize("how", ["no key", "nothing"])
+@pytest.mark.parametrize("how", ["no key", "nothing", "deferrable"])
 def test_a_root_whose_rows_have_no_identity_is_refused(pipe, how):
     pipe.pg.execute("CREATE TABLE t (id int NOT NULL, v text); INSERT INTO t VALUES (1, 'a')")
     if how == "nothing":
         pipe.pg.execute("ALTER TABLE t ADD PRIMARY KEY (id);"
                         "ALTER TABLE t REPLICA IDENTITY NOTHING")
+    if how == "deferrable":
+        pipe.pg.execute("ALTER TABLE t ADD PRIMARY KEY (id) DEFERRABLE")
     path = pipe.write(plain())
     done = pipe.run(code=2)
     assert re.search(rf"{re.escape(path)}:\d+: .*'t'.*no replica identity", error(done)), done
@@ -423,6 +425,12 @@ def test_a_table_that_does_not_tell_the_old_document_is_named_with_the_remedy(sh
     assert "warn" not in shop.run().stderr
 
 
+def test_a_column_that_the_key_only_includes_is_not_told(shop):
+    shop.pg.execute("ALTER TABLE review DROP CONSTRAINT review_pkey,"
+                    " ADD PRIMARY KEY (id) INCLUDE (product_id)")
+    assert "product_id in 'review'" in one_line(shop.run(), "warn ")
+
+
 # Publications that others made
 
 PARTIAL = {
@@ -437,8 +445,8 @@ PARTIAL = {
 def test_a_publication_that_hides_changes_is_refused(shop, what):
     sql, remedy = PARTIAL[what]
     shop.write(related=())
-    if what != "kinds" and shop.pg.value("SHOW server_version_num") < "150000":
-        pytest.skip("this server has no row filters")
+    if what != "kinds":
+        shop.pg.needs(15, "row filters and column lists")
     shop.pg.execute("CREATE PUBLICATION etl_shop " + sql)
     done = shop.run(code=2)
     assert "publication 'etl_shop'" in error(done) and shop.slots() == 0, done

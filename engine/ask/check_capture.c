@@ -9,7 +9,9 @@ static const char server_sql[] =
     " (SELECT count(*) FROM pg_catalog.pg_replication_slots),"
     " pg_catalog.current_setting('max_wal_senders')::int,"
     " (SELECT count(*) FROM pg_catalog.pg_stat_get_wal_senders()),"
-    " pg_catalog.current_setting('max_slot_wal_keep_size', true),"
+    " CASE WHEN coalesce(pg_catalog.current_setting('idle_replication_slot_timeout', true),"
+    "  '0') = '0' THEN coalesce(pg_catalog.current_setting('max_slot_wal_keep_size', true),"
+    "  'missing') END,"
     " (SELECT rolsuper OR rolreplication FROM pg_catalog.pg_roles WHERE rolname = current_user)"
     "  OR EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname IN ('rds_replication',"
     "   'cloudsqlsuperuser', 'azure_pg_admin') AND pg_catalog.pg_has_role(oid, 'MEMBER')),"
@@ -33,6 +35,24 @@ enum server_column {
     SERVER_COLUMNS
 };
 
+/* limit: max_slot_wal_keep_size; "missing": the server does not have it yet. */
+static void check_keep_size(struct check *c, const char *limit)
+{
+    bool missing = strcmp(limit, "missing") == 0;
+    if (!missing && strcmp(limit, "-1") != 0)
+        return;
+    check_add(c, CHECK_NOTE, "keep_size", c->user.pipeline.source.capture_line,
+              "while the pipeline is stopped, the server keeps the log for it without a limit");
+    if (missing)
+        check_remedy(c,
+                     "PostgreSQL 13 or later can limit it; before, SELECT "
+                     "pg_drop_replication_slot('%s') when the pipeline is not to run again",
+                     c->user.pipeline.source.slot);
+    else
+        check_remedy(c, "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB': beyond it the slot is "
+                        "lost, and the next run compares every row");
+}
+
 static void check_slots(struct check *c, const PGresult *res, bool missing)
 {
     int line = c->user.pipeline.source.capture_line;
@@ -53,12 +73,7 @@ static void check_slots(struct check *c, const PGresult *res, bool missing)
                   "a standby before PostgreSQL 16 cannot decode the log");
         check_remedy(c, "url = \"...\" in source: the primary's address");
     }
-    if (strcmp(PQgetvalue(res, 0, SERVER_KEEP), "-1") == 0) {
-        check_add(c, CHECK_NOTE, "keep_size", line,
-                  "while the pipeline is stopped, the server keeps the log for it without a limit");
-        check_remedy(c, "ALTER SYSTEM SET max_slot_wal_keep_size = '50GB': beyond it the slot is "
-                        "lost, and the next run compares every row");
-    }
+    check_keep_size(c, PQgetvalue(res, 0, SERVER_KEEP));
 }
 
 static void check_rights(struct check *c, const PGresult *res, bool published)
@@ -110,10 +125,10 @@ static void check_slot(struct check *c, const struct source_slot *slot)
     int line = c->user.pipeline.source.capture_line;
     if (slot->status == SOURCE_SLOT_LOST) {
         check_add(c, CHECK_WARNING, "slot", line,
-                  "slot '%s' is lost: the next run makes another one, and compares every row",
-                  name);
-        check_remedy(c, "ALTER SYSTEM SET max_slot_wal_keep_size to more, so that it does not "
-                        "happen again");
+                  "slot '%s' is lost: %s; the next run makes another one, and compares every row",
+                  name, source_slot_why_lost(slot));
+        check_remedy(c, "ALTER SYSTEM SET %s to more, so that it does not happen again",
+                     slot->was_idle ? "idle_replication_slot_timeout" : "max_slot_wal_keep_size");
     } else if (slot->status == SOURCE_SLOT_FOREIGN) {
         check_add(c, CHECK_ERROR, "slot", line,
                   "slot '%s' is of another database, or another program's", name);
@@ -153,11 +168,14 @@ void check_capture(struct check *c)
         return;
     }
     check_divert(c, "identity");
-    if (!source_capture_check(&c->user.source, c->pg, &e))
+    bool fit = source_capture_check(&c->user.source, c->pg, &e);
+    if (!fit)
         check_add_err(c, "identity", p->source.capture_line, &e);
     check_divert(c, NULL);
     check_slot(c, &slot);
-    if (!source_capture_has_publication(c->pg, p->source.publication, &published, &e))
+    if (!(fit ? source_capture_check_publication(&c->user.source, c->pg, p->source.publication,
+                                                 &published, &e)
+              : source_capture_has_publication(c->pg, p->source.publication, &published, &e)))
         check_add_err(c, "publication", p->source.capture_line, &e);
     PGresult *res =
         check_query(c, &(struct check_sql){"server", server_sql, SERVER_COLUMNS, {NULL}});

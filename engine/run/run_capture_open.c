@@ -175,10 +175,8 @@ static bool open_slot(struct capture_opening *o, struct err *e)
     case SOURCE_SLOT_FOREIGN:
         return refuse_slot(r, e);
     case SOURCE_SLOT_LOST:
-        snprintf(why, sizeof why,
-                 "slot '%s' is lost: the server has removed a part of its log "
-                 "(max_slot_wal_keep_size?)",
-                 capture_slot(r));
+        snprintf(why, sizeof why, "slot '%s' is lost: %s", capture_slot(r),
+                 source_slot_why_lost(&o->slot));
         return replace_slot(o, why, e);
     case SOURCE_SLOT_MISSING:
         snprintf(why, sizeof why, "slot '%s' does not exist", capture_slot(r));

@@ -13,6 +13,11 @@
 
 /* ---- the server ---- */
 
+enum {
+    OLDEST_LOG = 110000,      /* an older one does not tell of TRUNCATE */
+    PARTITIONED_LOG = 130000, /* an older one tells of partitions alone, each by its own name */
+};
+
 static const char server_sql[] = "SELECT pg_catalog.current_setting('wal_level'),"
                                  " pg_catalog.current_setting('max_replication_slots')::int > 0,"
                                  " pg_catalog.current_setting('max_wal_senders')::int > 0";
@@ -20,6 +25,12 @@ static const char server_sql[] = "SELECT pg_catalog.current_setting('wal_level')
 static bool check_server(struct pg *pg, struct err *e)
 {
     PGresult *res;
+    if (pg_server_version(pg) < OLDEST_LOG)
+        return err_set(e, ERR_USAGE,
+                       "cannot capture from the write-ahead log: PostgreSQL %s is version %d, "
+                       "whose log does not tell of TRUNCATE; at least version 11 is required",
+                       pg_server_of(pg)->label, pg_server_version(pg) / 10000) ||
+               err_hint(e, "capture = \"poll\" works with this version");
     if (!source_ask_row(pg, server_sql, 3, &res, e))
         return false;
     bool logical = strcmp(PQgetvalue(res, 0, 0), "logical") == 0, slots = pg_bool(res, 0, 1),
@@ -45,9 +56,14 @@ static bool check_server(struct pg *pg, struct err *e)
 
 /* $1: the table. Of the table, its partitions and the tables that inherit from it: whether they can
  * be published; one whose rows have no identity; of the columns $2 those whose old value is not in
- * the log, and those that are generated, and not in the log at all.
+ * the log, and those that are generated, and not in the log at all. From PostgreSQL 18 on, also one
+ * with virtual columns, and one that is FULL in spite of them; and whether the publication must
+ * have the generated columns that are stored.
  *
- * An identity is a primary key (by default), an index that was chosen, or FULL: the whole row. */
+ * An identity is a primary key (by default), an index that was chosen, or FULL: the whole row. One
+ * that is deferrable is none; columns that an index only includes are not in it. PostgreSQL 18
+ * refuses UPDATE and DELETE of a row whose identity has a generated column that is not published;
+ * a virtual one never is. */
 static const char identity_sql[] =
     "WITH RECURSIVE parts (oid) AS ("
     "  SELECT $1::pg_catalog.regclass::pg_catalog.oid"
@@ -57,59 +73,85 @@ static const char identity_sql[] =
     "  SELECT c.oid, c.relreplident, c.relkind, c.relpersistence,"
     "   pg_catalog.format('%I.%I', n.nspname, c.relname) AS name,"
     "   (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisvalid"
+    "     AND i.indimmediate"
     "     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident"
     "              ELSE false END LIMIT 1) AS identity"
     "    FROM parts JOIN pg_catalog.pg_class c ON c.oid = parts.oid"
     "     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind <> 'p'),"
-    " names (name) AS (SELECT pg_catalog.unnest($2::pg_catalog.text[]))"
+    " names (name) AS (SELECT pg_catalog.unnest($2::pg_catalog.text[])),"
+    " columns AS (SELECT l.name AS of, a.attname AS name, l.relreplident = 'f' AS is_full,"
+    "   l.relreplident = 'f' OR EXISTS (SELECT FROM pg_catalog.pg_index i,"
+    "     pg_catalog.generate_series(0,"
+    "      coalesce((pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) k"
+    "    WHERE i.indexrelid = l.identity AND i.indkey[k] = a.attnum) AS has_old,"
+    "   CASE WHEN a.atthasdef THEN pg_catalog.to_jsonb(a) ->> 'attgenerated' END AS generated"
+    "  FROM leaves l JOIN pg_catalog.pg_attribute a ON a.attrelid = l.oid"
+    "   AND a.attnum > 0 AND NOT a.attisdropped)"
     " SELECT coalesce(pg_catalog.bool_and(relkind = 'r' AND relpersistence = 'p'), true),"
     "  pg_catalog.min(name) FILTER (WHERE identity IS NULL AND relreplident <> 'f'),"
-    "  (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(names.name), ', ')"
-    "     FROM names WHERE EXISTS ("
-    "      SELECT FROM leaves WHERE relreplident <> 'f' AND NOT EXISTS ("
-    "       SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a"
-    "           ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
-    "        WHERE i.indexrelid = leaves.identity AND a.attname = names.name))),"
-    "  (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(names.name), ', ')"
-    "     FROM names JOIN information_schema.columns c ON c.column_name = names.name"
-    "      AND c.is_generated = 'ALWAYS' JOIN pg_catalog.pg_class t"
-    "      ON t.oid = $1::pg_catalog.regclass AND t.relname = c.table_name"
-    "     JOIN pg_catalog.pg_namespace s ON s.oid = t.relnamespace AND s.nspname ="
-    "      c.table_schema),"
-    "  (SELECT pg_catalog.min(leaves.name) FROM leaves, names WHERE relreplident <> 'f' AND"
-    "    NOT EXISTS (SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a"
-    "           ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)"
-    "        WHERE i.indexrelid = leaves.identity AND a.attname = names.name))"
+    "  (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(n.name), ', ') FROM names n"
+    "    WHERE EXISTS (SELECT FROM columns c WHERE c.name = n.name AND NOT c.has_old)),"
+    "  (SELECT pg_catalog.min(c.of) FROM columns c JOIN names n ON n.name = c.name"
+    "    WHERE NOT c.has_old),"
+    "  (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(n.name), ', ') FROM names n"
+    "    JOIN pg_catalog.pg_attribute a ON a.attname = n.name"
+    "     AND a.attrelid = $1::pg_catalog.regclass AND a.atthasdef"
+    "    WHERE pg_catalog.to_jsonb(a) ->> 'attgenerated' = 'v' OR ($3::int < 180000"
+    "     AND pg_catalog.to_jsonb(a) ->> 'attgenerated' = 's')),"
+    "  (SELECT pg_catalog.min(c.of) FROM columns c WHERE c.generated = 'v'),"
+    "  (SELECT pg_catalog.min(c.of) FROM columns c WHERE c.generated = 'v' AND c.is_full),"
+    "  EXISTS (SELECT FROM columns c WHERE c.generated = 's' AND $3::int >= 180000"
+    "   AND (c.has_old OR c.name IN (SELECT n.name FROM names n))),"
+    "  EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = $1::pg_catalog.regclass"
+    "   AND c.relkind = 'p')"
     " FROM leaves";
 
 enum identity_column {
     IDENTITY_PLAIN,
     IDENTITY_LACKS,
     IDENTITY_HIDDEN,
-    IDENTITY_GENERATED,
     IDENTITY_HIDING,
+    IDENTITY_GENERATED,
+    IDENTITY_VIRTUAL,
+    IDENTITY_REFUSING,
+    IDENTITY_STORED,
+    IDENTITY_PARTITIONED,
     IDENTITY_COLUMNS
 };
+
+static void take_identity(const PGresult *res, int version, struct source_identity *out)
+{
+    *out = (struct source_identity){.plain = pg_bool(res, 0, IDENTITY_PLAIN),
+                                    .early = version < PARTITIONED_LOG &&
+                                             pg_bool(res, 0, IDENTITY_PARTITIONED),
+                                    .stored = pg_bool(res, 0, IDENTITY_STORED)};
+    snprintf(out->lacking, sizeof out->lacking, "%s", PQgetvalue(res, 0, IDENTITY_LACKS));
+    snprintf(out->hidden, sizeof out->hidden, "%s", PQgetvalue(res, 0, IDENTITY_HIDDEN));
+    snprintf(out->hiding, sizeof out->hiding, "%s", PQgetvalue(res, 0, IDENTITY_HIDING));
+    snprintf(out->generated, sizeof out->generated, "%s", PQgetvalue(res, 0, IDENTITY_GENERATED));
+    snprintf(out->virtual, sizeof out->virtual, "%s", PQgetvalue(res, 0, IDENTITY_VIRTUAL));
+    snprintf(out->refusing, sizeof out->refusing, "%s", PQgetvalue(res, 0, IDENTITY_REFUSING));
+}
 
 bool source_read_identity(const struct source_reader *r, const struct pipeline_names *columns,
                           struct source_identity *out, struct err *e)
 {
+    int version = pg_server_version(r->pg);
     struct source_statement st;
     struct buf names;
+    char number[16];
     PGresult *res;
+    snprintf(number, sizeof number, "%d", version);
     source_statement_init(&st, 1, IDENTITY_COLUMNS);
     buf_init(&names, SOURCE_SQL_MAX);
     pg_add_array(&names, (const char *const *)columns->list, columns->n);
     buf_adds(&st.sql, identity_sql);
     source_bind(&st, r->table->name);
     source_bind_taken(&st, source_finish(&names, e));
+    source_bind(&st, number);
     if (!source_read(r, &st, &res, e))
         return false;
-    *out = (struct source_identity){.plain = pg_bool(res, 0, IDENTITY_PLAIN)};
-    snprintf(out->lacking, sizeof out->lacking, "%s", PQgetvalue(res, 0, IDENTITY_LACKS));
-    snprintf(out->hidden, sizeof out->hidden, "%s", PQgetvalue(res, 0, IDENTITY_HIDDEN));
-    snprintf(out->generated, sizeof out->generated, "%s", PQgetvalue(res, 0, IDENTITY_GENERATED));
-    snprintf(out->hiding, sizeof out->hiding, "%s", PQgetvalue(res, 0, IDENTITY_HIDING));
+    take_identity(res, version, out);
     PQclear(res);
     return true;
 }
@@ -133,19 +175,52 @@ static bool refuse(const struct source *s, size_t table, const char *why, struct
     return pipeline_at_line(e, p, t->related ? t->related->table_line : p->source.table_line);
 }
 
+/* Why the table is not to be published. */
+static void explain(const struct source_identity *id, char *out, size_t size)
+{
+    if (id->early)
+        snprintf(out, size,
+                 "it is partitioned, and PostgreSQL publishes such tables from version "
+                 "13 on");
+    else if (!id->plain)
+        snprintf(out, size, "it is not an ordinary table");
+    else if (*id->refusing)
+        snprintf(out, size,
+                 "with REPLICA IDENTITY FULL and virtual generated columns, PostgreSQL refuses "
+                 "UPDATE and DELETE on %s once it is published",
+                 id->refusing);
+    else
+        snprintf(out, size, "the rows of %s have no replica identity", id->lacking);
+}
+
+/* SQL that puts all columns into the log, where that is possible. */
+static void add_remedy(const struct source_identity *id, const char *table, char *out, size_t size)
+{
+    snprintf(out, size,
+             *id->virtual ? "ALTER TABLE %s REPLICA IDENTITY USING INDEX (a unique index that has "
+                            "them, as FULL does not work with virtual columns)"
+                          : "ALTER TABLE %s REPLICA IDENTITY FULL",
+             table);
+}
+
 static bool refuse_root(const struct source *s, const struct source_identity *id, struct err *e)
 {
-    char why[300];
-    if (!id->plain) {
-        refuse(s, 0, "it is not an ordinary table", e);
-        return err_hint(e, "capture = \"poll\" reads views, foreign and unlogged tables");
-    }
-    snprintf(why, sizeof why, "the rows of %s have no replica identity", id->lacking);
+    char why[400];
+    explain(id, why, sizeof why);
     refuse(s, 0, why, e);
-    return err_hint(e,
-                    "ALTER TABLE %s ADD PRIMARY KEY (...), or ALTER TABLE %s REPLICA IDENTITY "
-                    "FULL",
-                    id->lacking, id->lacking);
+    if (id->early)
+        return err_hint(e, "use capture = \"poll\"");
+    if (!id->plain)
+        return err_hint(e, "capture = \"poll\" reads views, foreign and unlogged tables");
+    if (*id->refusing)
+        return err_hint(e, "ALTER TABLE %s REPLICA IDENTITY DEFAULT, or make the columns STORED",
+                        id->refusing);
+    return *id->virtual
+               ? err_hint(e, "ALTER TABLE %s ADD PRIMARY KEY (...), not DEFERRABLE", id->lacking)
+               : err_hint(e,
+                          "ALTER TABLE %s ADD PRIMARY KEY (...), not DEFERRABLE, or ALTER TABLE "
+                          "%s REPLICA IDENTITY FULL",
+                          id->lacking, id->lacking);
 }
 
 static bool refuse_generated(const struct source *s, size_t table, const char *columns,
@@ -161,19 +236,17 @@ static void warn_related(const struct source *s, size_t table, const struct sour
 {
     const struct source_table *t = &s->tables[table];
     const struct pipeline *p = s->pipeline;
-    if (!id->plain)
-        log_warn_with(
-            LOG_FIELDS(LOG_PLACE(p->script, t->related->table_line), log_text("table", t->label)),
-            "%s:%d: the log does not have the changes of '%s', which is not an ordinary "
-            "table: only a sweep finds them",
-            p->script, t->related->table_line, t->label);
-    else
-        log_warn_with(
-            LOG_FIELDS(LOG_PLACE(p->script, t->related->table_line), log_text("table", t->label)),
-            "%s:%d: the rows of %s have no replica identity, so '%s' is not published: only a "
-            "sweep finds its changes; with ALTER TABLE %s REPLICA IDENTITY FULL the log has "
-            "them",
-            p->script, t->related->table_line, id->lacking, t->label, id->lacking);
+    char why[400], remedy[400] = "";
+    explain(id, why, sizeof why);
+    if (*id->refusing)
+        snprintf(remedy, sizeof remedy, "ALTER TABLE %s REPLICA IDENTITY DEFAULT", id->refusing);
+    else if (id->plain && !id->early)
+        add_remedy(id, id->lacking, remedy, sizeof remedy);
+    log_warn_with(
+        LOG_FIELDS(LOG_PLACE(p->script, t->related->table_line), log_text("table", t->label)),
+        "%s:%d: the log does not have the changes of '%s': %s; only a sweep finds them%s%s%s",
+        p->script, t->related->table_line, t->label, why, *remedy ? "; with " : "", remedy,
+        *remedy ? " the log has them" : "");
 }
 
 static void warn_hidden(const struct source *s, size_t table, const struct source_identity *id)
@@ -181,12 +254,14 @@ static void warn_hidden(const struct source *s, size_t table, const struct sourc
     const struct source_table *t = &s->tables[table];
     const struct pipeline *p = s->pipeline;
     int line = t->related ? t->related->table_line : p->source.table_line;
+    char remedy[400];
+    add_remedy(id, id->hiding, remedy, sizeof remedy);
     log_warn_with(
         LOG_FIELDS(LOG_PLACE(p->script, line), log_text("table", t->label)),
         "%s:%d: the log does not have the old values of %s in '%s': of a row that is deleted, "
         "or moved to another document, only a sweep finds the document that had it; with "
-        "ALTER TABLE %s REPLICA IDENTITY FULL the log has them",
-        p->script, line, id->hidden, t->label, id->hiding);
+        "%s the log has them",
+        p->script, line, id->hidden, t->label, remedy);
 }
 
 /* The log has the values as they are: the server converts them only of rows that are there. */
@@ -205,7 +280,7 @@ static void warn_converted(const struct source *s, size_t table)
 /* Whether the table is to be published. */
 bool source_is_publishable(const struct source_identity *id)
 {
-    return id->plain && !*id->lacking;
+    return id->plain && !id->early && !*id->lacking && !*id->refusing;
 }
 
 static bool check_table(const struct source *s, size_t table, struct pg *pg, struct err *e)

@@ -41,6 +41,10 @@ bool source_capture_publish(const struct source *s, struct pg *pg,
                             const struct source_capture_names *names, struct source_published *out,
                             struct err *e);
 
+/* Makes and adds nothing: whether it exists, and whether it tells of all changes (ERR_USAGE). */
+bool source_capture_check_publication(const struct source *s, struct pg *pg,
+                                      const char *publication, bool *exists, struct err *e);
+
 /* A text that differs once the publication was changed, or a table was made again, or partitions
  * came, went or were emptied: the log tells of none of that. Owned by the caller; NULL: e says
  * why. */
@@ -63,13 +67,16 @@ struct source_slot {
     enum {
         SOURCE_SLOT_MISSING,
         SOURCE_SLOT_READY,
-        SOURCE_SLOT_LOST,    /* it needs a part of the log that the server has removed */
+        SOURCE_SLOT_LOST,    /* the server keeps the log no longer for it */
         SOURCE_SLOT_FOREIGN, /* of another plugin or another database */
     } status;
     uint64_t confirmed; /* READY: the position from which it streams; 0: it is being made */
     int64_t held_bytes; /* READY: of the log, which the server keeps for it */
     int pid;            /* of the process that reads it; 0: none */
+    bool was_idle;      /* LOST: nobody has read it for longer than idle_replication_slot_timeout */
 };
+/* "slot 'etl_films' is lost: ...": why it is LOST. */
+const char *source_slot_why_lost(const struct source_slot *slot);
 bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
                               struct err *e);
 

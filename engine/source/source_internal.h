@@ -125,7 +125,11 @@ bool source_read_with_report(const struct source_reader *r, struct source_statem
 /* What the log has of a table's rows. */
 struct source_identity {
     bool plain;          /* an ordinary table, or partitions of that kind */
+    bool early;          /* a partitioned table, on a server that does not publish these yet */
+    bool stored;         /* the publication must have stored generated columns, too */
     char lacking[200];   /* SQL: a table that would refuse UPDATE and DELETE if it were published */
+    char refusing[200];  /* the same, as it has virtual columns, and logs the whole row */
+    char virtual[200];   /* SQL: a table that may not log the whole row, as it has such columns */
     char hidden[400];    /* columns, quoted, whose old values are not in the log; empty: none */
     char hiding[200];    /* SQL: the table, or a partition of it, that hides one of them */
     char generated[400]; /* columns, quoted, that are not in the log at all; empty: none */

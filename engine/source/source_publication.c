@@ -22,6 +22,7 @@ static bool run_command(struct pg *pg, const char *sql, struct err *e)
 /* What the publication has: its options, and of the tables $2 those that it lacks. */
 static const char publication_sql[] =
     "SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate,"
+    " coalesce(pg_catalog.to_jsonb(p) ->> 'pubgencols', 's') = 's',"
     " coalesce((pg_catalog.to_jsonb(p) ->> 'pubviaroot')::bool, true)"
     "  OR NOT EXISTS (SELECT FROM pg_catalog.unnest($2::pg_catalog.text[]) t"
     "   JOIN pg_catalog.pg_class c ON c.oid = t::pg_catalog.regclass WHERE c.relkind = 'p'),"
@@ -32,13 +33,15 @@ static const char publication_sql[] =
     "      ON c.oid = t::pg_catalog.regclass JOIN pg_catalog.pg_namespace n"
     "      ON n.oid = c.relnamespace"
     "     WHERE v.pubname = p.pubname AND v.schemaname = n.nspname AND v.tablename = c.relname)),"
-    " EXISTS (SELECT FROM pg_catalog.pg_publication_rel r WHERE r.prpubid = p.oid"
-    "  AND coalesce(pg_catalog.to_jsonb(r) ->> 'prqual', pg_catalog.to_jsonb(r) ->> 'prattrs')"
-    "   IS NOT NULL)"
+    " (SELECT pg_catalog.min(t) FROM pg_catalog.unnest($2::pg_catalog.text[]) t"
+    "   JOIN pg_catalog.pg_publication_rel r ON r.prrelid = t::pg_catalog.regclass"
+    "   WHERE r.prpubid = p.oid AND coalesce(pg_catalog.to_jsonb(r) ->> 'prqual',"
+    "    pg_catalog.to_jsonb(r) ->> 'prattrs') IS NOT NULL)"
     " FROM pg_catalog.pg_publication p WHERE p.pubname = $1";
 
 enum publication_column {
     PUBLICATION_WHOLE,
+    PUBLICATION_STORED,
     PUBLICATION_VIA_ROOT,
     PUBLICATION_LACKS,
     PUBLICATION_FILTERED,
@@ -49,6 +52,7 @@ struct publishing {
     struct pg *pg;
     const char *publication;
     struct keylist tables; /* owned: SQL names, each once */
+    bool stored;           /* generated columns of theirs must be published */
 };
 
 static bool has_table(const struct publishing *p, const char *name)
@@ -78,6 +82,7 @@ static bool find_tables(const struct source *s, struct publishing *p, struct err
             return false;
         if (!source_is_publishable(&id))
             continue;
+        p->stored |= id.stored;
         bool ok = source_capture_relation(s, i, p->pg, &relation, e) &&
                   (add_tables(p, &relation) || err_memory(e));
         source_relation_free(&relation);
@@ -120,18 +125,28 @@ static bool run_as_owner(struct pg *pg, const char *what, struct buf *sql, struc
     return ok;
 }
 
+/* What a publication is made with. Generated columns are there although they may not be needed: if
+ * one comes into the identity of a table later, PostgreSQL would refuse UPDATE and DELETE. */
+static const char *options_of(const struct publishing *p)
+{
+    int version = pg_server_version(p->pg);
+    return version >= 180000   ? " WITH (publish_via_partition_root = true,"
+                                 " publish_generated_columns = stored)"
+           : version >= 130000 ? " WITH (publish_via_partition_root = true)"
+                               : "";
+}
+
 /* CREATE PUBLICATION etl_films FOR TABLE content.film, content.genre
  *  WITH (publish_via_partition_root = true) */
 static bool make_publication(const struct publishing *p, struct err *e)
 {
     struct buf sql;
-    bool via_root = pg_server_version(p->pg) >= 130000;
     buf_init(&sql, SOURCE_SQL_MAX);
     buf_adds(&sql, "CREATE PUBLICATION ");
     pg_add_identifier(&sql, p->publication);
     for (size_t i = 0; i < p->tables.n; i++)
         buf_addf(&sql, "%s%s", i ? ", " : " FOR TABLE ", p->tables.keys[i]);
-    buf_adds(&sql, via_root ? " WITH (publish_via_partition_root = true)" : "");
+    buf_adds(&sql, options_of(p));
     return run_as_owner(p->pg, "create the publication", &sql, e);
 }
 
@@ -145,31 +160,33 @@ static bool extend_publication(const struct publishing *p, const char *lacks, st
     return run_as_owner(p->pg, "add tables to the publication", &sql, e);
 }
 
-/* One that somebody else made may hide changes. */
-static bool check_publication(const char *publication, const PGresult *res, struct err *e)
+/* A setting that hides changes: ALTER PUBLICATION "etl_films" SET (<remedy>) */
+static bool refuse_setting(const char *publication, const char *what, const char *remedy,
+                           struct err *e)
 {
-    if (pg_bool(res, 0, PUBLICATION_FILTERED)) {
+    err_set(e, ERR_USAGE, "publication '%s' %s", publication, what);
+    return err_hint(e, "ALTER PUBLICATION \"%s\" SET (%s)", publication, remedy);
+}
+
+/* One that somebody else made may hide changes. */
+static bool check_publication(const struct publishing *p, const PGresult *res, struct err *e)
+{
+    if (!PQgetisnull(res, 0, PUBLICATION_FILTERED)) {
         err_set(e, ERR_USAGE,
-                "publication '%s' has row filters or column lists, which hide changes",
-                publication);
+                "publication '%s' has a row filter or a column list for %s, which hides changes",
+                p->publication, PQgetvalue(res, 0, PUBLICATION_FILTERED));
         return err_hint(e, "name another one in source.publication: it is created if it does not "
                            "exist");
     }
-    if (!pg_bool(res, 0, PUBLICATION_WHOLE)) {
-        err_set(e, ERR_USAGE, "publication '%s' does not publish all kinds of changes",
-                publication);
-        return err_hint(e,
-                        "ALTER PUBLICATION \"%s\" SET (publish = 'insert, update, delete, "
-                        "truncate')",
-                        publication);
-    }
-    if (!pg_bool(res, 0, PUBLICATION_VIA_ROOT)) {
-        err_set(e, ERR_USAGE, "publication '%s' publishes partitions by their own names",
-                publication);
-        return err_hint(e, "ALTER PUBLICATION \"%s\" SET (publish_via_partition_root = true)",
-                        publication);
-    }
-    return true;
+    if (!pg_bool(res, 0, PUBLICATION_WHOLE))
+        return refuse_setting(p->publication, "does not publish all kinds of changes",
+                              "publish = 'insert, update, delete, truncate'", e);
+    if (!pg_bool(res, 0, PUBLICATION_VIA_ROOT))
+        return refuse_setting(p->publication, "publishes partitions by their own names",
+                              "publish_via_partition_root = true", e);
+    return !p->stored || pg_bool(res, 0, PUBLICATION_STORED) ||
+           refuse_setting(p->publication, "does not publish generated columns, which identify rows",
+                          "publish_generated_columns = stored", e);
 }
 
 static bool publish(const struct publishing *p, struct source_published *out, struct err *e)
@@ -180,7 +197,7 @@ static bool publish(const struct publishing *p, struct source_published *out, st
     bool exists = PQntuples(res) == 1;
     out->made = !exists;
     out->grew = exists && !PQgetisnull(res, 0, PUBLICATION_LACKS);
-    bool ok = exists ? check_publication(p->publication, res, e) : make_publication(p, e);
+    bool ok = exists ? check_publication(p, res, e) : make_publication(p, e);
     if (ok && out->grew)
         ok = extend_publication(p, PQgetvalue(res, 0, PUBLICATION_LACKS), e);
     PQclear(res);
@@ -193,6 +210,19 @@ bool source_capture_publish(const struct source *s, struct pg *pg,
 {
     struct publishing p = {.pg = pg, .publication = names->publication};
     bool ok = find_tables(s, &p, e) && publish(&p, out, e);
+    keylist_free(&p.tables);
+    return ok;
+}
+
+bool source_capture_check_publication(const struct source *s, struct pg *pg,
+                                      const char *publication, bool *exists, struct err *e)
+{
+    struct publishing p = {.pg = pg, .publication = publication};
+    PGresult *res = NULL;
+    bool ok = find_tables(s, &p, e) && read_publication(&p, &res, e);
+    *exists = ok && PQntuples(res) == 1;
+    ok = ok && (!*exists || check_publication(&p, res, e));
+    PQclear(res);
     keylist_free(&p.tables);
     return ok;
 }
@@ -242,7 +272,13 @@ static const char signature_sql[] =
     "    WHERE p.pubname = $2),"
     "  (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', r.prrelid, r.xmin::text), ','"
     "    ORDER BY r.prrelid) FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p"
-    "    ON p.oid = r.prpubid JOIN parts ON parts.oid = r.prrelid WHERE p.pubname = $2)))";
+    "    ON p.oid = r.prpubid JOIN parts ON parts.oid = r.prrelid WHERE p.pubname = $2)";
+
+/* From PostgreSQL 15 on. */
+static const char schemas_sql[] =
+    ", (SELECT pg_catalog.string_agg(pg_catalog.concat_ws('/', n.pnnspid, n.xmin::text), ','"
+    "    ORDER BY n.pnnspid) FROM pg_catalog.pg_publication_namespace n"
+    "   JOIN pg_catalog.pg_publication p ON p.oid = n.pnpubid WHERE p.pubname = $2)";
 
 char *source_capture_signature(const struct source *s, struct pg *pg, const char *publication,
                                struct err *e)
@@ -258,7 +294,7 @@ char *source_capture_signature(const struct source *s, struct pg *pg, const char
     buf_init(&list, SOURCE_SQL_MAX);
     pg_add_array(&list, (const char *const *)tables.keys, tables.n);
     keylist_free(&tables);
-    buf_adds(&st.sql, signature_sql);
+    buf_addf(&st.sql, "%s%s))", signature_sql, pg_server_version(pg) >= 150000 ? schemas_sql : "");
     source_bind_taken(&st, source_finish(&list, e));
     source_bind(&st, publication);
     if (!ok) {

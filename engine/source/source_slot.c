@@ -15,7 +15,8 @@ enum { OPEN_MS = 200 }; /* at most between two questions which transactions are 
 
 /* ---- the slot ---- */
 
-/* wal_status is there from PostgreSQL 13 on, conflicting and invalidation_reason from 16 and 17. */
+/* wal_status is there from PostgreSQL 13 on, conflicting and invalidation_reason from 16 and 17.
+ * A slot that 18 has given up for being idle has a reason, and its part of the log yet. */
 static const char slot_sql[] =
     "SELECT s.plugin = 'pgoutput' AND s.database = pg_catalog.current_database(),"
     " coalesce(pg_catalog.to_jsonb(s) ->> 'wal_status' = 'lost'"
@@ -24,10 +25,19 @@ static const char slot_sql[] =
     "  OR s.restart_lsn IS NULL, false),"
     " s.confirmed_flush_lsn, coalesce(s.active_pid, 0),"
     " CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0"
-    "  ELSE pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint END"
+    "  ELSE pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint END,"
+    " coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', '')"
     " FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1";
 
-enum slot_column { SLOT_OURS, SLOT_LOST, SLOT_CONFIRMED, SLOT_PID, SLOT_HELD, SLOT_COLUMNS };
+enum slot_column {
+    SLOT_OURS,
+    SLOT_LOST,
+    SLOT_CONFIRMED,
+    SLOT_PID,
+    SLOT_HELD,
+    SLOT_REASON,
+    SLOT_COLUMNS
+};
 
 bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
                               struct err *e)
@@ -47,9 +57,16 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
         pg_lsn_read(PQgetvalue(res, 0, SLOT_CONFIRMED), &out->confirmed);
         out->pid = (int)pg_int(res, 0, SLOT_PID);
         out->held_bytes = pg_int(res, 0, SLOT_HELD);
+        out->was_idle = strcmp(PQgetvalue(res, 0, SLOT_REASON), "idle_timeout") == 0;
     }
     PQclear(res);
     return true;
+}
+
+const char *source_slot_why_lost(const struct source_slot *slot)
+{
+    return slot->was_idle ? "nobody has read it for longer than idle_replication_slot_timeout"
+                          : "the server has removed a part of its log (max_slot_wal_keep_size?)";
 }
 
 static const char writers_sql[] =
