@@ -43,6 +43,7 @@ static bool read_server(struct catalog *c, struct pg *pg, struct err *e)
     c->has_slots = pg_bool(res, 0, SERVER_SLOTS);
     c->may_replicate = pg_bool(res, 0, SERVER_REPLICATES);
     c->may_publish = pg_bool(res, 0, SERVER_PUBLISHES);
+    c->version = (int)pg_int(res, 0, SERVER_VERSION);
     PQclear(res);
     return true;
 }
@@ -77,6 +78,7 @@ static void read_table(const struct reading *r, int row, struct catalog_table *t
         .readable = pg_bool(r->res, row, TABLE_READABLE),
         .owned = pg_bool(r->res, row, TABLE_OWNED),
         .logged = pg_bool(r->res, row, TABLE_LOGGED),
+        .has_virtual = pg_bool(r->res, row, TABLE_VIRTUAL),
     };
 }
 
@@ -207,6 +209,7 @@ static bool fill_indexes(const struct reading *r, const struct numbers *numbers)
             index->unique = pg_bool(r->res, i, INDEX_UNIQUE);
             index->primary = pg_bool(r->res, i, INDEX_PRIMARY);
             index->identity = pg_bool(r->res, i, INDEX_IDENTITY);
+            index->deferrable = pg_bool(r->res, i, INDEX_DEFERRABLE);
             t->n_indexes +=
                 read_list(c, numbers, t, PQgetvalue(r->res, i, INDEX_KEY), &index->columns);
         }
@@ -343,11 +346,11 @@ bool catalog_is_unique(const struct catalog_table *t, const struct catalog_colum
 bool catalog_keeps_old(const struct catalog_table *t, const struct catalog_columns *c)
 {
     if (t->identity == 'f')
-        return true;
+        return !t->has_virtual;
     for (size_t i = 0; i < t->n_indexes; i++) {
         const struct catalog_index *x = &t->indexes[i];
         bool kept = t->identity == 'd' ? x->primary : t->identity == 'i' && x->identity;
-        if (kept && includes(&x->columns, c))
+        if (kept && !x->deferrable && includes(&x->columns, c))
             return true;
     }
     return false;

@@ -40,7 +40,8 @@ struct catalog_columns {
 struct catalog_index { /* one on columns alone, of all rows */
     struct catalog_columns columns;
     bool unique, primary;
-    bool identity; /* chosen as the replica identity */
+    bool identity;   /* chosen as the replica identity */
+    bool deferrable; /* may be checked at the end of a transaction: it cannot be the identity */
 };
 
 struct catalog_table {
@@ -52,7 +53,8 @@ struct catalog_table {
     int64_t rows;        /* the planner's estimate; -1: not known */
     bool visible;        /* the search path finds it without its schema */
     bool readable, owned;
-    bool logged; /* its changes are in the write-ahead log */
+    bool logged;      /* its changes are in the write-ahead log, under its own name */
+    bool has_virtual; /* virtual generated columns: the log cannot have the whole row */
     struct catalog_column *columns;
     size_t n_columns;
     struct catalog_index *indexes;
@@ -79,6 +81,7 @@ struct catalog {
     bool may_replicate; /* the role may make a slot */
     bool may_publish;   /* it may make a publication of tables that it owns */
     bool has_slots, standby;
+    int version; /* 180006 */
 };
 
 /* Reads all of it. On failure *c is freed. */

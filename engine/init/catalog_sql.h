@@ -24,7 +24,8 @@ static const char catalog_server_sql[] =
     " r.rolsuper OR r.rolreplication OR coalesce((SELECT"
     "  pg_catalog.bool_or(pg_catalog.pg_has_role(m.oid, 'MEMBER')) FROM pg_catalog.pg_roles m"
     "  WHERE m.rolname IN ('rds_replication')), false),"
-    " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')"
+    " pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),"
+    " pg_catalog.current_setting('server_version_num')"
     " FROM pg_catalog.pg_roles r WHERE r.rolname = current_user";
 
 enum catalog_server_column {
@@ -35,13 +36,15 @@ enum catalog_server_column {
     SERVER_SLOTS,
     SERVER_REPLICATES,
     SERVER_PUBLISHES,
+    SERVER_VERSION,
     SERVER_COLUMNS
 };
 
 static const char catalog_keywords_sql[] =
     "SELECT word FROM pg_catalog.pg_get_keywords() WHERE catcode <> 'U'";
 
-/* A partitioned table's rows are those of its partitions. */
+/* A partitioned table's rows are those of its partitions, and come under its name from PostgreSQL
+ * 13 on. */
 static const char catalog_tables_sql[] =
     "WITH RECURSIVE " CATALOG_MINE ", parts (root, oid) AS ("
     "  SELECT oid, oid FROM mine WHERE relkind = 'p'"
@@ -59,7 +62,11 @@ static const char catalog_tables_sql[] =
     "   AND (pg_catalog.has_table_privilege(m.oid, 'SELECT')"
     "    OR pg_catalog.has_any_column_privilege(m.oid, 'SELECT')),"
     "  pg_catalog.pg_has_role(m.relowner, 'USAGE'),"
-    "  m.relkind IN ('r', 'p') AND m.relpersistence = 'p'"
+    "  (m.relkind = 'r' OR m.relkind = 'p'"
+    "    AND pg_catalog.current_setting('server_version_num')::int >= 130000)"
+    "   AND m.relpersistence = 'p',"
+    "  EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = m.oid AND a.atthasdef"
+    "   AND NOT a.attisdropped AND pg_catalog.to_jsonb(a) ->> 'attgenerated' = 'v')"
     " FROM mine m JOIN pg_catalog.pg_namespace n ON n.oid = m.relnamespace"
     " ORDER BY n.nspname, m.relname";
 
@@ -75,6 +82,7 @@ enum catalog_table_column {
     TABLE_READABLE,
     TABLE_OWNED,
     TABLE_LOGGED,
+    TABLE_VIRTUAL,
     TABLE_COLUMNS
 };
 
@@ -124,7 +132,7 @@ static const char catalog_indexes_sql[] =
     "  (SELECT pg_catalog.string_agg(i.indkey[k]::text, ' ' ORDER BY k)"
     "    FROM pg_catalog.generate_series(0,"
     "     coalesce((pg_catalog.to_jsonb(i) ->> 'indnkeyatts')::int, i.indnatts) - 1) k),"
-    "  i.indisunique, i.indisprimary, i.indisreplident"
+    "  i.indisunique, i.indisprimary, i.indisreplident, NOT i.indimmediate"
     " FROM mine JOIN pg_catalog.pg_index i ON i.indrelid = mine.oid"
     " WHERE i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL"
     " ORDER BY i.indrelid, i.indisprimary DESC, i.indisunique DESC, i.indexrelid";
@@ -135,9 +143,11 @@ enum catalog_index_column {
     INDEX_UNIQUE,
     INDEX_PRIMARY,
     INDEX_IDENTITY,
+    INDEX_DEFERRABLE,
     INDEX_COLUMNS
 };
 
+/* Without those that compare periods, from PostgreSQL 18 on: their rows are not joined by =. */
 static const char catalog_references_sql[] =
     "WITH " CATALOG_MINE " SELECT k.conrelid, k.confrelid, k.conname,"
     "  pg_catalog.array_to_string(k.conkey, ' '), pg_catalog.array_to_string(k.confkey, ' '),"
@@ -145,7 +155,9 @@ static const char catalog_references_sql[] =
     " FROM pg_catalog.pg_constraint k JOIN mine f ON f.oid = k.conrelid"
     "  JOIN mine t ON t.oid = k.confrelid"
     "  JOIN pg_catalog.pg_namespace n ON n.oid = f.relnamespace"
-    " WHERE k.contype = 'f' ORDER BY n.nspname, f.relname, k.conkey, k.conname";
+    " WHERE k.contype = 'f'"
+    "  AND coalesce(pg_catalog.to_jsonb(k) ->> 'conperiod', 'false') = 'false' ORDER BY n.nspname, "
+    "f.relname, k.conkey, k.conname";
 
 enum catalog_reference_column {
     REFERENCE_FROM,

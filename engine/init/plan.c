@@ -213,12 +213,17 @@ static bool find_key(struct plan *p, const struct catalog_table *t, const char *
 
 /* ---- how changes are captured ---- */
 
+enum { OLDEST_LOG = 110000 };
+
 /* What stands against the log on this server. */
 static void check_server(struct plan *p)
 {
     const struct catalog *c = p->catalog;
     struct arena *a = &p->arena;
     const char *role = sqlname(a, c, c->role);
+    if (c->version < OLDEST_LOG)
+        plan_note(p, &p->capture,
+                  "the log of PostgreSQL before version 11 does not tell of TRUNCATE");
     if (strcmp(c->wal_level, "logical") != 0)
         plan_note(p, &p->capture,
                   arena_textf(a,
@@ -262,14 +267,24 @@ static void check_root(struct plan *p)
 {
     const struct catalog_table *t = p->root->table;
     const char *name = sqlname_table(&p->arena, p->catalog, t);
-    if (!t->logged)
+    if (!t->logged && t->kind == 'p')
+        plan_note(
+            p, &p->capture,
+            arena_textf(&p->arena, "%s is partitioned: the log tells of partitions alone", name));
+    else if (!t->logged)
         plan_note(p, &p->capture, arena_textf(&p->arena, "%s is not an ordinary table", name));
+    else if (t->identity == 'f' && t->has_virtual)
+        plan_note(p, &p->capture,
+                  arena_textf(&p->arena,
+                              "%s has virtual columns, which the log cannot have: ALTER TABLE %s "
+                              "REPLICA IDENTITY DEFAULT",
+                              name, name));
     else if (!catalog_keeps_old(t, &p->key))
         plan_note(p, &p->capture,
                   arena_textf(&p->arena,
                               "the log does not tell which row of %s has changed: ALTER TABLE %s "
-                              "REPLICA IDENTITY FULL",
-                              name, name));
+                              "REPLICA IDENTITY %s",
+                              name, name, t->has_virtual ? "USING INDEX ..." : "FULL"));
 }
 
 static void choose_capture(struct plan *p, enum plan_capture wanted)

@@ -265,8 +265,12 @@ static void want_identity(struct plan *p, const struct plan_related *r)
                                   : catalog_keeps_old(r->table, &r->affects);
     if (p->wal && !kept && !r->index_field && r->table->logged)
         plan_note(p, &p->identity,
-                  arena_textf(&p->arena, "ALTER TABLE %s REPLICA IDENTITY FULL;",
-                              sqlname_table(&p->arena, p->catalog, r->table)));
+                  arena_textf(&p->arena, "ALTER TABLE %s REPLICA IDENTITY %s",
+                              sqlname_table(&p->arena, p->catalog, r->table),
+                              r->table->has_virtual ? "USING INDEX ...; (a unique index that has "
+                                                      "them; FULL does not work with virtual "
+                                                      "columns)"
+                                                    : "FULL;"));
 }
 
 bool plan_relate(struct plan *p)

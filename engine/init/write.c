@@ -195,10 +195,11 @@ static bool lacks_cursor(const struct plan *p)
     return false;
 }
 
-static bool has_index_field(const struct plan *p)
+/* whole: of a table whose whole rows the log can have. */
+static bool has_index_field(const struct plan *p, bool whole)
 {
     for (size_t i = 0; i < p->n_related; i++)
-        if (p->related[i].index_field)
+        if (p->related[i].index_field && !(whole && p->related[i].table->has_virtual))
             return true;
     return false;
 }
@@ -214,14 +215,14 @@ static void add_relateds(struct plan *p, struct buf *b)
                  "their key, or a query from the keys of the changed rows, $1, to their keys.");
         if (lacks_cursor(p))
             add_line(b, 4, "Of a table without a cursor, a sweep finds the changes.");
-        if (has_index_field(p)) {
+        if (has_index_field(p, false))
             add_line(b, 4,
                      "index_field: of a row that was deleted or moved, the index tells which "
                      "document had it.");
+        if (has_index_field(p, true))
             add_line(
                 b, 4,
                 "After ALTER TABLE ... REPLICA IDENTITY FULL the log tells, and it is not needed.");
-        }
         buf_adds(b, "    related = {\n");
         for (size_t i = 0; i < p->n_related; i++)
             add_related(p, b, &p->related[i]);

@@ -84,6 +84,7 @@ static void make_films(struct films *f)
                                   .n_references = 3,
                                   .keywords = f->keywords,
                                   .n_keywords = 2,
+                                  .version = 150000,
                                   .wal_level = "logical",
                                   .role = "etl",
                                   .database = "films",
