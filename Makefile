@@ -90,7 +90,7 @@ e2e: all $(BUILD)/bench/wal_decode  ## the end-to-end tests alone (ARGS='-k kill
 
 faults: all  ## the long form of the tests with faults: more than 200 kills, some 30 minutes (ETL_SEED=..., ARGS=...)
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
-	    /usr/bin/python3 -m pytest tests/faults tests/proof $(ARGS)
+	    /usr/bin/python3 -m pytest tests/faults tests/proof tests/test_postgres_versions.py $(ARGS)
 
 test-in:  ## try another release: make the demo and run the tests in a root of its own (RELEASE=trixie; needs root)
 	@vendor/test-in '$(RELEASE)'

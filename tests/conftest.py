@@ -68,9 +68,9 @@ def servers(machine):
 class Database:
     """One database: `execute` and `query` commit at once, `connect` gives a connection of one's own."""
 
-    def __init__(self, name):
+    def __init__(self, name, server=private.POSTGRES):
         self.name = name
-        self.server = private.POSTGRES
+        self.server = server
         self.port = self.server.port
         self.url = self.url_at(self.port)
         self._opened = []
@@ -103,6 +103,15 @@ class Database:
     def value(self, sql, params=None):
         """The first column of the first row."""
         return self.query(sql, params)[0][0]
+
+    def version(self):
+        """180006, say."""
+        return self.value("SELECT current_setting('server_version_num')::int")
+
+    def needs(self, major, what):
+        """Skips the test on a server that is too old for it."""
+        if self.version() < major * 10000:
+            pytest.skip(f"PostgreSQL {self.version() // 10000} has no {what}")
 
     def psql(self, *words, stdin=None):
         """Run psql on this database, for example psql("-f", path); returns its output."""
@@ -140,8 +149,8 @@ class Database:
         return self._own.cursor()
 
 
-def administrate(sql):
-    connection = psycopg2.connect(f"postgresql://etl:etl@127.0.0.1:{private.POSTGRES.port}/postgres")
+def administrate(sql, server=private.POSTGRES):
+    connection = psycopg2.connect(f"postgresql://etl:etl@127.0.0.1:{server.port}/postgres")
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -153,21 +162,21 @@ def administrate(sql):
 _databases = 0
 
 
-def new_database(template="template1"):
+def new_database(template="template1", server=private.POSTGRES):
     global _databases  # one number for the run, so that a database is never used twice
     _databases += 1
-    private.POSTGRES.running() or private.POSTGRES.up()
+    server.running() or server.up()
     name = f"test_{os.getpid()}_{_databases}"
-    administrate(f"CREATE DATABASE {name} TEMPLATE {template}")
-    return Database(name)
+    administrate(f"CREATE DATABASE {name} TEMPLATE {template}", server)
+    return Database(name, server)
 
 
-def dropped(name):
+def dropped(name, server=private.POSTGRES):
     """False: a process is still in it, or reads a slot of it. (Other slots go with their database.)"""
-    administrate(f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{name}'")
-    administrate(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+    administrate(f"SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{name}'", server)
+    administrate(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'", server)
     try:
-        administrate(f"DROP DATABASE IF EXISTS {name}")
+        administrate(f"DROP DATABASE IF EXISTS {name}", server)
     except psycopg2.errors.ObjectInUse:
         return False
     return True
@@ -175,8 +184,8 @@ def dropped(name):
 
 def drop(database):
     database.close()
-    private.POSTGRES.running() or private.POSTGRES.up()
-    tools.wait_until(lambda: dropped(database.name), timeout=60)
+    database.server.running() or database.server.up()
+    tools.wait_until(lambda: dropped(database.name, database.server), timeout=60)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
+LONG = os.environ.get("ETL_FAULTS") == "long"  # the long form of the tests
+
 # The sanitizers make the engine several times slower: limits stretch with them, conditions stay the same.
 SLOW = 4 if any(word in os.environ.get("ETL_ENGINE", "") for word in ("asan", "tsan")) else 1
 

@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-LONG = os.environ.get("ETL_FAULTS") == "long"
+from tools import LONG
 
 SCRIPT = """
 return {
