@@ -95,7 +95,7 @@ faults: all  ## the long form of the tests with faults: more than 200 kills, som
 test-in:  ## try another release: make the demo and run the tests in a root of its own (RELEASE=trixie; needs root)
 	@vendor/test-in '$(RELEASE)'
 
-bench:  ## measure beside psql, curl and Python, on servers of its own, some 15 minutes (BENCH_FILMS=100000 BENCH_RUNS=5)
+bench:  ## measure beside psql, curl and Python, some 20 minutes (BENCH_ONLY=latency,sweep BENCH_WRITE=1 BENCH_PEER=COMMAND; tests/bench/bench.py tells all)
 	@vendor/install build services demo test
 	$(MAKE) all $(BUILD)/bench/wal_decode
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 tests/bench/bench.py

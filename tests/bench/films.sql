@@ -77,6 +77,12 @@ ALTER TABLE content.genre ADD PRIMARY KEY (id);
 ALTER TABLE content.person ADD PRIMARY KEY (id);
 ALTER TABLE content.genre_film_work ADD PRIMARY KEY (id);
 ALTER TABLE content.person_film_work ADD PRIMARY KEY (id);
+ALTER TABLE content.genre_film_work
+    ADD FOREIGN KEY (film_work_id) REFERENCES content.film_work ON DELETE CASCADE,
+    ADD FOREIGN KEY (genre_id) REFERENCES content.genre ON DELETE CASCADE;
+ALTER TABLE content.person_film_work
+    ADD FOREIGN KEY (film_work_id) REFERENCES content.film_work ON DELETE CASCADE,
+    ADD FOREIGN KEY (person_id) REFERENCES content.person ON DELETE CASCADE;
 CREATE INDEX ON content.film_work (modified, id); -- for each table that is followed, as scripts/movies.sql has them
 CREATE INDEX ON content.genre (modified, id);
 CREATE INDEX ON content.person (modified, id);
