@@ -3,6 +3,7 @@
 It is used by bench.py, and by each part of it.
 """
 import datetime
+import hashlib
 import os
 import platform
 import re
@@ -47,13 +48,20 @@ def url_of(database):
     return POSTGRES.url.rpartition("/")[0] + "/" + database
 
 
+def films_name():
+    """Its name says what made it: a database that an older films.sql has made is not used again."""
+    with open(os.path.join(HERE, "films.sql"), "rb") as f:
+        return f"films_{FILMS}_{hashlib.sha256(f.read()).hexdigest()[:8]}"
+
+
 def make_films():
     """The database with so many films; one that is there already is used again. Its address."""
-    name = f"films_{FILMS}"
+    name = films_name()
     found = psql(POSTGRES.url, "-c", f"SELECT 1 FROM pg_database WHERE datname = '{name}'", capture_output=True).stdout
     if not found:
         say(f"making {FILMS} films")
-        psql(POSTGRES.url, "-c", f"DROP DATABASE IF EXISTS {name}_new", "-c", f"CREATE DATABASE {name}_new")
+        psql(POSTGRES.url, "-c", f"DROP DATABASE IF EXISTS {name}_new", stderr=subprocess.DEVNULL)
+        psql(POSTGRES.url, "-c", f"CREATE DATABASE {name}_new")
         psql(url_of(f"{name}_new"), "-v", f"films={FILMS}", "-f", os.path.join(HERE, "films.sql"))
         psql(POSTGRES.url, "-c", f"ALTER DATABASE {name}_new RENAME TO {name}")
     psql(url_of(name), "-c", "CHECKPOINT")
@@ -77,7 +85,7 @@ def make_copy():
     """The films in a database in which they may be changed. Its address."""
     make_films()
     drop_copy()
-    psql(POSTGRES.url, "-c", f"CREATE DATABASE {COPY} TEMPLATE films_{FILMS}")
+    psql(POSTGRES.url, "-c", f"CREATE DATABASE {COPY} TEMPLATE {films_name()}")
     return url_of(COPY)
 
 
