@@ -212,7 +212,7 @@ def ratios(by_name):
         "dry run, 1 worker / psql COPY (LATERAL)": wall("dry run, LATERAL, 1 worker") / wall("psql COPY, LATERAL"),
         "dry run, 2 workers / psql COPY (GROUP BY)": wall("dry run, GROUP BY, 2 workers") / wall("psql COPY, GROUP BY"),
         f"load, 2 workers / (the servers' CPU for psql COPY and for curl / {cores} cores)": (
-            wall("load, 2 workers") * cores / floor
+            wall("load, 2 workers") * cores / max(floor, 0.01)  # less is not counted
         ),
         "load, 1 worker / load, 2 workers": wall("load, 1 worker") / wall("load, 2 workers"),
         "the faster Python loader / load, 2 workers": python / wall("load, 2 workers"),

@@ -14,6 +14,7 @@ from basis import FILMS, HERE, MOVIES, OUT, say
 
 COMMAND = os.environ.get("BENCH_PEER", "")
 NAME = os.environ.get("BENCH_PEER_NAME") or os.path.basename((shlex.split(COMMAND) or ["peer"])[0])
+NOTE = os.environ.get("BENCH_PEER_NOTE", "")
 LIMIT = basis.number("BENCH_PEER_LIMIT", 600, 1, 86400)
 
 
@@ -38,7 +39,7 @@ def environment(es):
 
 
 def begin(env):
-    return follower.Follower(NAME, ["sh", "-c", f"exec {COMMAND}"], "bench_peer", 1.0, env, LIMIT)
+    return follower.Follower(NAME, ["sh", "-c", COMMAND], "bench_peer", 1.0, env, LIMIT)
 
 
 def part(es, chosen, loads):

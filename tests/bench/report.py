@@ -57,7 +57,7 @@ def where(about):
 
 def table(head, rows):
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
+    return "\n".join(lines).replace("|  |", "| |")
 
 
 def who(name):
@@ -135,21 +135,36 @@ def decode(part):
 
 def peer(part):
     followers = part["followers"]
-    complete = {name: found for name, found in followers.items() if found["loads"]}
-    text = table(["until the index has all documents", *USED], [[who(n), *used(f["loads"])] for n, f in complete.items()])
+    loaded = {name: found for name, found in followers.items() if found["loads"]}
+    texts = []
+    if loaded:
+        rows = [[who(name), *used(found["loads"])] for name, found in loaded.items()]
+        texts.append(table(["until the index has all documents", *USED], rows))
     for name, of_it in (("latency", latency), ("fanout", fanout)):
-        measured = {who: found[name] for who, found in complete.items() if name in found}
+        measured = {who: found[name] for who, found in loaded.items() if name in found}
         if measured:
-            text += "\n\n" + of_it({"about": part["about"], "followers": measured})
+            texts.append(of_it({"about": part["about"], "followers": measured}))
     stopped = [f"{name}: {found['stopped']}." for name, found in followers.items() if "stopped" in found]
-    return "\n\n".join([text, *stopped])
+    return "\n\n".join(texts + [part["note"]] * bool(part["note"]) + stopped)
 
 
+TITLES = {
+    "load": "Load",
+    "latency": "Latency",
+    "fanout": "Many documents at once",
+    "sweep": "Sweep",
+    "decode": "Decoding the log",
+    "peer": "Beside another program",
+}
 PARTS = {"load": loads, "latency": latency, "fanout": fanout, "sweep": sweep, "decode": decode, "peer": peer}
 
 
+def section(name, part):
+    return f"### {TITLES[name]}\n\n{where(part['about'])}\n\n{PARTS[name](part)}"
+
+
 def text(found):
-    return "\n\n".join(f"{where(found[name]['about'])}\n\n{of_it(found[name])}" for name, of_it in PARTS.items() if name in found)
+    return "\n\n".join(section(name, found[name]) for name in PARTS if name in found)
 
 
 def summary(found):
@@ -168,7 +183,7 @@ def save(found, films):
     replace(path, json.dumps(every, indent=1, ensure_ascii=False) + "\n")
     base = path.removesuffix(".json")
     replace(base + ".md", text(every) + "\n")
-    if chart.is_complete(every):
+    if chart.is_possible(every):
         replace(base + ".svg", chart.draw(every))
     return path
 
@@ -189,15 +204,19 @@ def replace(path, content):
 
 def between_comments(page, name, content):
     """The page with that between the comments of this name; as it is, if it has none."""
-    begin, end = f"<!-- bench: {name} -->\n", f"\n<!-- end of bench: {name} -->"
-    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + content + end, page, flags=re.S)
+    begin, end = f"<!-- bench: {name} -->\n", f"<!-- end of bench: {name} -->"
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}{content}\n{end}", page, flags=re.S)
+
+
+def is_partial(part):
+    return any("stopped" in figures for figures in part.get("followers", {}).values())
 
 
 def write(path, found):
-    """Into the documents: the parts of `found`, and the chart, if the JSON has all that it shows."""
+    """Into the documents: the parts of `found` that are whole, and the chart of all that the JSON has."""
     every = load_figures(path)
-    contents = {name: f"{where(found[name]['about'])}\n\n{of_it(found[name])}" for name, of_it in PARTS.items() if name in found}
-    if chart.is_complete(every):
+    contents = {name: section(name, found[name]) for name in PARTS if name in found and not is_partial(found[name])}
+    if chart.is_possible(every):
         contents["summary"] = summary(every)
         replace(os.path.join(ROOT, CHART), chart.draw(every))
     for page in PAGES:

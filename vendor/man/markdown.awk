@@ -291,6 +291,7 @@ part == 3 && showing == "indent" {
 }
 part == 3 { blank = 0 }
 part == 3 && /^    / && collected == "" && !in_item { begin_code("indent"); print code(substr($0, 5)); next }
+part == 3 && /^<!-- .* -->$/ { next } # for whoever writes the page
 part == 3 && /^# / { title(substr($0, 3)); next }
 part == 3 && describing && /^[^#]/ { print ".Sh DESCRIPTION"; describing = 0 }
 part == 3 && describing && /^#/ { describing = 0 }
