@@ -76,7 +76,7 @@ def test_sighup_reloads_the_script(started, pg, search, script, wait_until):
         ("return {", r"script\.lua:\d+: .*expected"),
         (films.plain(columns="id, nothing"), r"script\.lua:\d+: .*nothing"),
         (films.plain(index="other"), r"'sink\.index' has changed: restart to use the new value"),
-        (films.plain(sink='user = "me"'), r"'sink\.user' has changed: restart to use the new value"),
+        (films.plain(sink='user = "me", api_key = "k"'), r"given api_key and user, which exclude each other"),
         (films.plain(cursor=None, extra="sweep = 0,"), r"script\.lua: option --follow would see no change"),
     ],
     ids=["syntax", "query", "index", "user", "never"],

@@ -3,10 +3,12 @@
 #include "base/err.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,6 +58,68 @@ static bool find(const char *name, struct origin *at, struct err *e)
         return err_set(e, ERR_USAGE, "the path in the variable %s is too long", file);
     at->found = at->value || path || in_credentials(name, at->path);
     return true;
+}
+
+bool secret_file(const char *name, char *out, size_t size)
+{
+    struct origin at;
+    struct err ignored;
+    bool is_file = find(name, &at, &ignored) && at.found && !at.value;
+    if (is_file)
+        snprintf(out, size, "%s", at.path);
+    return is_file;
+}
+
+/* ---- what was read from files ---- */
+
+struct reading {
+    struct reading *next;
+    char *name, *value; /* owned */
+};
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct reading *readings; /* owned, until the process ends; under the mutex */
+
+static struct reading *reading_of(const char *name)
+{
+    struct reading *r = readings;
+    while (r && strcmp(r->name, name) != 0)
+        r = r->next;
+    return r;
+}
+
+static struct reading *add_reading(const char *name)
+{
+    struct reading *r = calloc(1, sizeof *r);
+    if (!r || !text_set(&r->name, name)) {
+        free(r);
+        return NULL;
+    }
+    r->next = readings;
+    readings = r;
+    return r;
+}
+
+/* *first: it was not read before. */
+static bool remember(const char *name, const char *value, bool *first)
+{
+    pthread_mutex_lock(&mutex);
+    struct reading *r = reading_of(name);
+    *first = !r;
+    if (!r)
+        r = add_reading(name);
+    bool ok = r && value && text_set(&r->value, value);
+    pthread_mutex_unlock(&mutex);
+    return ok;
+}
+
+bool secret_each_reading(bool (*visit)(void *arg, const char *name, const char *value), void *arg)
+{
+    bool ok = true;
+    pthread_mutex_lock(&mutex);
+    for (const struct reading *r = readings; ok && r; r = r->next)
+        ok = !r->value || visit(arg, r->name, r->value);
+    pthread_mutex_unlock(&mutex);
+    return ok;
 }
 
 /* ---- the file ---- */
@@ -122,12 +186,18 @@ static bool read_file(const char *name, const char *path, struct buf *out, struc
     fcntl(fd, F_SETFL, 0);
     bool ok = read_all(fd, name, path, out, e) && trim(name, path, out, from, e);
     close(fd);
-    if (ok && S_ISREG(info.st_mode) && (info.st_mode & S_IROTH))
+    if (!ok || !S_ISREG(info.st_mode)) /* a pipe cannot be read again */
+        return ok;
+    bool first;
+    const char *text = buf_cstr(out);
+    if (!remember(name, text ? text + from : NULL, &first))
+        return err_memory(e);
+    if (first && (info.st_mode & S_IROTH))
         log_warn_with(
             LOG_FIELDS(log_text("path", path)),
             "every user can read file '%s', which holds the secret %s; restrict it with chmod 600",
             path, name);
-    return ok;
+    return true;
 }
 
 bool secret_read(const char *name, struct buf *out, bool *found, struct err *e)

@@ -8,6 +8,7 @@
 #include "base/stop.h"
 #include "base/watchdog.h"
 #include "base/witness.h"
+#include "es/es_credentials.h"
 #include "es/es_nodes.h"
 #include "es/es_url.h"
 #include "es/gzip.h"
@@ -19,7 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RETRY_AFTER_S = 3600 };
+enum {
+    MAX_RETRY_AFTER_S = 3600,
+    MAX_RENEWALS = 3, /* of the credentials, for one request */
+};
 
 /* ---- the server ---- */
 
@@ -40,25 +44,27 @@ static bool is_worth_compressing(const struct es_server *s)
 
 bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e)
 {
-    *s = (struct es_server){.limits = defaults, .security.verify = true};
+    *s = (struct es_server){.limits = defaults};
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(e, ERR_FINAL, "cannot set up libcurl");
-    if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e))) {
+    if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e)) &&
+        (s->credentials = es_credentials_new(c->url, e))) {
         s->compress = c->compress != 0 ? c->compress > 0 : is_worth_compressing(s);
         return true;
     }
+    es_nodes_free(s->nodes);
     es_urls_free(s->urls, s->n_urls);
     *s = (struct es_server){0};
     curl_global_cleanup();
     return false;
 }
 
-/* Warns once and continues, since the network may be a trusted one. */
-static void warn_of_plain_text(const struct es_server *s)
+/* Warns and continues, since the network may be a trusted one. */
+static void warn_of_plain_text(const struct es_identity *id)
 {
-    for (size_t i = 0; i < s->n_urls; i++) {
-        const struct es_url *u = &s->urls[i];
-        bool secret = u->userpwd || es_security_is_secret(&s->security);
+    for (size_t i = 0; i < id->n_urls; i++) {
+        const struct es_url *u = &id->urls[i];
+        bool secret = u->userpwd || es_security_is_secret(&id->security);
         if (secret && !u->loopback && strncmp(u->text, "http:", 5) == 0) {
             log_warn_with(LOG_FIELDS(log_text("node", u->text)),
                           "credentials go to %s unencrypted; use https:// if the server offers it",
@@ -68,31 +74,27 @@ static void warn_of_plain_text(const struct es_server *s)
     }
 }
 
-static bool user_in_url(const struct es_server *s)
+static bool warn_of_danger(const struct es_server *s)
 {
-    for (size_t i = 0; i < s->n_urls; i++)
-        if (s->urls[i].userpwd)
-            return true;
-    return false;
-}
-
-bool es_server_changed(const struct es_server *s, const struct es_security *given,
-                       const char **changed, struct err *e)
-{
-    struct es_security now;
-    if (!es_security_read(&now, given, user_in_url(s), e))
-        return false;
-    *changed = es_security_changed(&s->security, &now);
-    es_security_free(&now);
+    const struct es_identity *id = es_credentials_take(s->credentials);
+    if (!id->security.verify)
+        log_warn(
+            "the search server's certificate is not verified (verify = false): anybody with access "
+            "to the network in between can read and change all documents and credentials");
+    warn_of_plain_text(id);
+    es_identity_drop(id);
     return true;
 }
 
 bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e)
 {
-    if (!es_security_read(&s->security, given, user_in_url(s), e))
-        return false;
-    warn_of_plain_text(s);
-    return true;
+    return es_credentials_secure(s->credentials, given, e) && warn_of_danger(s);
+}
+
+bool es_server_secure_again(struct es_server *s, const char *url, const struct es_security *given,
+                            struct err *e)
+{
+    return es_credentials_replace(s->credentials, url, given, e) && warn_of_danger(s);
 }
 
 void es_server_free(struct es_server *s)
@@ -101,7 +103,7 @@ void es_server_free(struct es_server *s)
         curl_global_cleanup();
     es_nodes_free(s->nodes);
     es_urls_free(s->urls, s->n_urls);
-    es_security_free(&s->security);
+    es_credentials_free(s->credentials);
     *s = (struct es_server){0};
 }
 
@@ -113,7 +115,8 @@ struct es {
     int64_t node_ms;                /* its time for the request */
     struct curl_slist *headers;     /* owned; of the request */
     struct es_handshake handshake;
-    struct gzip *gzip; /* owned; NULL: bodies are not compressed */
+    const struct es_identity *identity; /* owned: that the handle is set up for */
+    struct gzip *gzip;                  /* owned; NULL: bodies are not compressed */
     CURL *easy;
     CURLM *multi;
 };
@@ -143,6 +146,33 @@ static void set_up(CURL *h, const struct es_server *s)
 #endif
 }
 
+static void close_handle(struct es *es)
+{
+    curl_multi_cleanup(es->multi); /* both accept NULL */
+    curl_easy_cleanup(es->easy);
+    es_identity_drop(es->identity);
+    es->multi = NULL;
+    es->easy = NULL;
+    es->identity = NULL;
+}
+
+/* Opens a handle for the present identity. An old one's is of no use: its connections, and its TLS
+ * sessions, are bound to the certificate that was shown for them. */
+static bool open_handle(struct es *es, struct err *e)
+{
+    const struct es_server *s = es->server;
+    close_handle(es);
+    es->identity = es_credentials_take(s->credentials);
+    es->easy = curl_easy_init();
+    es->multi = curl_multi_init();
+    if (!es->easy || !es->multi)
+        return err_memory(e);
+    set_up(es->easy, s);
+    if (s->n_urls > 3) /* one for each node; libcurl's default is four */
+        curl_multi_setopt(es->multi, CURLMOPT_MAXCONNECTS, (long)s->n_urls + 1);
+    return es_security_apply(&es->identity->security, &es->handshake, es->easy, e);
+}
+
 struct es *es_open(const struct es_server *s, struct err *e)
 {
     struct es *es = calloc(1, sizeof *es);
@@ -151,30 +181,20 @@ struct es *es_open(const struct es_server *s, struct err *e)
         return NULL;
     }
     es->server = s;
-    es->easy = curl_easy_init();
-    es->multi = curl_multi_init();
     es->gzip = s->compress ? gzip_new() : NULL;
-    if (!es->easy || !es->multi || (s->compress && !es->gzip)) {
+    if (s->compress && !es->gzip)
         err_memory(e);
-        es_close(es);
-        return NULL;
-    }
-    set_up(es->easy, s);
-    if (!es_security_apply(&s->security, &es->handshake, es->easy, e)) {
-        es_close(es);
-        return NULL;
-    }
-    if (s->n_urls > 3) /* one for each node; libcurl's default is four */
-        curl_multi_setopt(es->multi, CURLMOPT_MAXCONNECTS, (long)s->n_urls + 1);
-    return es;
+    else if (open_handle(es, e))
+        return es;
+    es_close(es);
+    return NULL;
 }
 
 void es_close(struct es *es)
 {
     if (!es)
         return;
-    curl_multi_cleanup(es->multi); /* both accept NULL */
-    curl_easy_cleanup(es->easy);
+    close_handle(es);
     curl_slist_free_all(es->headers);
     gzip_free(es->gzip);
     free(es);
@@ -227,6 +247,11 @@ static bool report_timeout(struct es *es, struct err *e)
                    url, clock_duration(spent, text));
 }
 
+static bool may_pass(const struct es *es)
+{
+    return es->server->patient && es_credentials_were_accepted(es->server->credentials);
+}
+
 /* Never uses libcurl's own error buffer: it may quote a proxy's URL with its password. */
 static bool report_no_answer(struct es *es, CURLcode code, struct err *e)
 {
@@ -239,8 +264,11 @@ static bool report_no_answer(struct es *es, CURLcode code, struct err *e)
         return report_timeout(es, e);
     if (code == CURLE_COULDNT_CONNECT && number != 0)
         return err_set(e, ERR_PASSING, "could not reach %s: %s", url, strerror((int)number));
-    if (es_security_failed(&es->handshake, es->easy, code, url, e))
+    if (es_security_failed(&es->handshake, es->easy, code, url, e)) {
+        if (may_pass(es)) /* its files, or the server's, may be renewed: they are read each time */
+            e->kind = ERR_PASSING;
         return false;
+    }
     const char *why = passing_why(code);
     if (why) {
         err_set(e, ERR_PASSING, "could not reach %s: %s", url, why);
@@ -324,7 +352,7 @@ static bool set_headers(struct es *es, const struct request *r, const char *url,
         (r->packed && !add_header(es, "Content-Encoding: gzip")))
         return err_memory(e);
     if (!es_security_headers(
-            &es->server->security,
+            &es->identity->security,
             &(struct sigv4_request){r->call.method, url, r->call.body, r->call.len}, &es->headers,
             e))
         return false;
@@ -461,13 +489,15 @@ static void clear(struct es_answer *a)
     buf_clear(&a->body);
     a->status = 0;
     a->retry_after_ms = 0;
-    a->type[0] = a->redirect[0] = '\0';
+    a->type[0] = a->redirect[0] = a->file[0] = '\0';
+    a->may_pass = false;
 }
 
 /* Points the handle at a node. */
-static bool point_at(struct es *es, const struct es_url *node, int64_t ms, const struct request *r,
+static bool point_at(struct es *es, size_t number, int64_t ms, const struct request *r,
                      struct err *e)
 {
+    const struct es_url *node = &es->server->urls[number];
     char *url = NULL;
     if (asprintf(&url, "%s%s", node->text, r->call.path) < 0)
         return err_memory(e);
@@ -482,7 +512,8 @@ static bool point_at(struct es *es, const struct es_url *node, int64_t ms, const
     set = curl_easy_setopt(es->easy, CURLOPT_PROXY, node->loopback ? "" : NULL);
     if (ok && set != CURLE_OK)
         ok = err_memory(e);
-    return ok && es_security_login(&es->server->security, es->easy, node->userpwd, e);
+    const struct es_identity *id = es->identity;
+    return ok && es_security_login(&id->security, es->easy, id->urls[number].userpwd, e);
 }
 
 /* Whether another node may do better: there was no answer for any reason (including this node's
@@ -515,7 +546,7 @@ static bool send_to_nodes(struct es *es, const struct request *r, struct es_answ
     int64_t begun_us = clock_mono_us(), now_us = begun_us, left_ms = s->limits.request_ms;
     for (;;) {
         size_t node = es_nodes_pick(s->nodes, now_us);
-        if (!point_at(es, &s->urls[node], left_ms, r, e))
+        if (!point_at(es, node, left_ms, r, e))
             return false;
         e->kind = ERR_NONE;
         bool ok = send_once(es, a, e), unhealthy = is_unhealthy(s, ok, a, e);
@@ -535,17 +566,55 @@ static bool send_to_nodes(struct es *es, const struct request *r, struct es_answ
     }
 }
 
+/* ---- when we are refused ---- */
+
+/* 403 is what Amazon says of credentials that have expired, and a role's new member may do more. */
+static bool is_refused(const struct es_answer *a)
+{
+    return a->status == 401 || a->status == 403;
+}
+
+/* With the identity that there is now. */
+static bool send_as_now(struct es *es, const struct request *r, struct es_answer *a, struct err *e)
+{
+    clear(a);
+    if (!es_credentials_is_current(es->server->credentials, es->identity) && !open_handle(es, e))
+        return false;
+    describe(es->easy, &r->call, a);
+    bool ok = send_to_nodes(es, r, a, e);
+    if (ok && a->status < 400)
+        es_credentials_accept(es->server->credentials);
+    return ok;
+}
+
+/* As long as there are new credentials, but for a file that changes all the time. */
+static bool send_as_anybody(struct es *es, const struct request *r, struct es_answer *a,
+                            struct err *e)
+{
+    struct es_credentials *c = es->server->credentials;
+    for (int tries = 0;; tries++) {
+        if (!send_as_now(es, r, a, e))
+            return false;
+        if (!is_refused(a) || tries == MAX_RENEWALS || !es_credentials_renew(c, es->identity))
+            break;
+    }
+    if (a->status == 401) {
+        es_credentials_file(c, a->file, sizeof a->file);
+        a->may_pass = may_pass(es);
+    }
+    return true;
+}
+
 bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, struct err *e)
 {
     if (a->body.max == 0)
         buf_init(&a->body, es->server->limits.max_body);
-    clear(a);
     a->privilege = es_security_privilege(c->method, c->path);
     struct request r = {.call = *c};
     pack(es, &r);
-    describe(es->easy, &r.call, a);
-    bool ok = send_to_nodes(es, &r, a, e);
-    curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
+    bool ok = send_as_anybody(es, &r, a, e);
+    if (es->easy)
+        curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
     drop_headers(es);
     if (!ok) {
         a->status = 0;

@@ -1,8 +1,9 @@
 /* es: search-server client: one HTTP request, one answer, over connections that are kept alive.
  *
- * Uses     libcurl, es_answer, es_url, es_nodes, es_security, gzip, err, buf, stop, clock, alike,
- *          witness.
- * Threads  the server is shared by all and read-only; a connection belongs to one thread.
+ * Uses     libcurl, es_answer, es_url, es_nodes, es_security, es_credentials, gzip, err, buf, stop,
+ *          clock, alike, witness.
+ * Threads  the server is shared by all and read-only; a connection belongs to one thread. Secrets
+ *          in files are read again when the server refuses them, and the request is sent again.
  * Promise  every wait ends soon after a stop is requested (requests under way, or begun later,
  *          share one more second). An answer counts only if it arrived completely. No message
  *          contains a password.
@@ -21,6 +22,7 @@
 #include <stdint.h>
 
 struct err;
+struct es_credentials;
 struct es_nodes;
 struct es_url;
 
@@ -43,13 +45,16 @@ struct es_config {   /* borrowed, for the time of es_server_init */
 };
 
 /* one for all threads; read-only after es_server_init, except for nodes, which has a lock of its
- * own */
+ * own, and credentials */
 struct es_server {
     struct es_url *urls; /* owned; of the n_urls nodes of one cluster */
     size_t n_urls;
-    struct es_nodes *nodes; /* owned */
-    struct es_security security;
+    struct es_nodes *nodes;             /* owned */
+    struct es_credentials *credentials; /* owned; they have a lock of their own, too */
     bool compress;
+    /* a refusal of credentials that were accepted before is passing, and so is that of a
+     * certificate: they may be renewed. Set it before the first request */
+    bool patient;
     struct es_limits limits;
 };
 
@@ -57,12 +62,13 @@ struct es_server {
  * invalid. */
 bool es_server_init(struct es_server *s, const struct es_config *c, struct err *e);
 /* Sets authentication and TLS, as given by the script or by the environment. Without it, only the
- * URL's user and password authenticate us. False, ERR_USAGE: see es_security_read. */
+ * URL's user and password authenticate us. Warns of what is not safe. False, ERR_USAGE: see
+ * es_security_read. */
 bool es_server_secure(struct es_server *s, const struct es_security *given, struct err *e);
-/* Reads these settings again, and the files that they name. *changed: the first field that differs
- * by now, or NULL. */
-bool es_server_changed(const struct es_server *s, const struct es_security *given,
-                       const char **changed, struct err *e);
+/* The same, while other threads use the server, with another url for the same nodes. False,
+ * ERR_USAGE: nothing has changed. */
+bool es_server_secure_again(struct es_server *s, const char *url, const struct es_security *given,
+                            struct err *e);
 void es_server_free(struct es_server *s); /* safe on a zeroed struct */
 
 struct es; /* one thread's connection */

@@ -309,12 +309,16 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
         return true;
     read_answer_error(a->body.data, a->body.len, &error, &status);
     const struct es_rule *rule = es_judge(part, a->status, &error);
-    bool later = is_passing(rule);
+    bool later = is_passing(rule) || a->may_pass;
     es_reason(a, reason, sizeof reason);
     err_set(e, later ? ERR_PASSING : ERR_FINAL, "the search server answered %d: %s", a->status,
             reason);
     e->retry_after_ms = later ? a->retry_after_ms : 0;
     e->overloaded = rule && rule->verdict == ES_OVERLOADED;
+    if (a->file[0])
+        return err_hint(e,
+                        "the credentials are those in file '%s', which is read again with each try",
+                        a->file);
     if (rule && rule->hint == FORBIDDEN && a->privilege)
         return err_hint(e, "it requires the privilege %s", a->privilege);
     return rule && rule->hint ? err_hint(e, "%s", rule->hint) : false;

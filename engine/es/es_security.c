@@ -2,10 +2,10 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "base/log.h"
 #include "base/secret.h"
 #include "es/sigv4.h"
 
+#include <assert.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +39,8 @@ static const struct setting amazon[] = {
     {"the session token", "AWS_SESSION_TOKEN", TEXT, AT(session_token)},
 #undef AT
 };
-enum { SETTINGS = sizeof settings / sizeof *settings, AMAZON = sizeof amazon / sizeof *amazon };
+enum { SETTINGS = ES_SECURITY_TEXTS, AMAZON = sizeof amazon / sizeof *amazon };
+static_assert(sizeof settings / sizeof *settings == SETTINGS, "es_security.h says how many");
 
 static char **text_of(const struct es_security *s, const struct setting *setting)
 {
@@ -189,10 +190,6 @@ bool es_security_read(struct es_security *s, const struct es_security *given, bo
         es_security_free(s);
         return false;
     }
-    if (!s->verify)
-        log_warn(
-            "the search server's certificate is not verified (verify = false): anybody with access "
-            "to the network in between can read and change all documents and credentials");
     return true;
 }
 
@@ -212,6 +209,26 @@ const char *es_security_changed(const struct es_security *a, const struct es_sec
             return settings[i].field;
     }
     return a->verify != b->verify ? "sink.verify" : NULL;
+}
+
+char **es_security_text(struct es_security *s, size_t i)
+{
+    return text_of(s, &settings[i]);
+}
+
+static bool in_file(const struct es_security *s, const struct setting *t, char *out, size_t size)
+{
+    return *text_of(s, t) && secret_file(t->variable, out, size);
+}
+
+bool es_security_file(const struct es_security *s, char *out, size_t size)
+{
+    bool found = false;
+    for (size_t i = AMAZON; !found && i > 0; i--)
+        found = s->aws_sigv4 && in_file(s, &amazon[i - 1], out, size);
+    for (size_t i = 1; !found && i < SETTINGS; i++) /* the user's name is wrong least often */
+        found = strcmp(settings[i].field, "sink.ca") != 0 && in_file(s, &settings[i], out, size);
+    return found;
 }
 
 bool es_security_is_secret(const struct es_security *s)

@@ -1,6 +1,6 @@
 /* es_security: authentication and TLS: how the search server knows us, and how we know the server.
  *
- * Uses     libcurl, OpenSSL, secret, sigv4, err, buf, log.
+ * Uses     libcurl, OpenSSL, secret, sigv4, err, buf.
  * Threads  a struct es_security is read-only once it has been read; a handshake belongs to one
  *          connection.
  * Promise  no message contains a secret. The server's certificate is always verified, unless the
@@ -31,14 +31,20 @@ struct es_security {
 
 /* Reads each setting from the environment (secret.h; ELASTICSEARCH_PASSWORD for password, and so
  * on), or else takes it as given. With aws_sigv4, missing keys are AWS_ACCESS_KEY_ID,
- * AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. Warns if verify is false. in_url: the server's URL
- * names a user. False, ERR_USAGE: the settings contradict each other, or one is invalid. */
+ * AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN. in_url: the server's URL names a user. False,
+ * ERR_USAGE: the settings contradict each other, or one is invalid. */
 bool es_security_read(struct es_security *s, const struct es_security *given, bool in_url,
                       struct err *e);
 void es_security_free(struct es_security *s); /* safe on a zeroed struct */
 
 /* Returns the first field that differs, such as "sink.user"; NULL: none does. */
 const char *es_security_changed(const struct es_security *a, const struct es_security *b);
+enum { ES_SECURITY_TEXTS = 9 };
+/* The i-th of the settings that a script can give, but for verify. */
+char **es_security_text(struct es_security *s, size_t i);
+/* The path of the file that the environment names for what authenticates us, into out. False: for
+ * nothing. */
+bool es_security_file(const struct es_security *s, char *out, size_t size);
 /* Whether requests contain something that nobody else may read. */
 bool es_security_is_secret(const struct es_security *s);
 

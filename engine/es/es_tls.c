@@ -85,6 +85,9 @@ static CURLcode set_certificates(const struct es_security *s, CURL *curl)
     if (s->ca || s->ca_fingerprint) { /* instead of the system's list, not in addition */
         code = curl_easy_setopt(curl, CURLOPT_CAINFO, s->ca);
         curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+#if LIBCURL_VERSION_NUM >= 0x075700 /* otherwise it is read once a day */
+        curl_easy_setopt(curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+#endif
     }
     if (code == CURLE_OK && s->client_cert)
         code = curl_easy_setopt(curl, CURLOPT_SSLCERT, s->client_cert);

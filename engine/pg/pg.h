@@ -1,6 +1,6 @@
 /* pg: PostgreSQL client: queries, streamed rows, and the types of their columns.
  *
- * Uses     libpq, err, buf, log, stop.
+ * Uses     libpq, secret_text, err, buf, log, stop.
  * Threads  a connection is used by one thread at a time; the server is shared by all of a pipeline,
  *          and the idle connections by all pipelines of a process.
  * Promise  every wait ends at once when a stop is requested. Every failure is classified here, as
@@ -27,11 +27,10 @@ struct err;
 struct pg_share; /* the connections to a database, of all pipelines: pg_pool.h */
 
 struct pg_server {
-    char *url;   /* owned; may contain a password, so it is never printed */
     char *label; /* owned; "'movies' at 127.0.0.1:5432", for messages */
-    /* owned; the URL's password, decoded and as written there: kept out of messages */
-    char *secrets[2];
-    struct pg_share *share; /* of all servers with this URL */
+    /* of all servers with this URL, which it holds; if a password in it is refused, and comes from
+     * a file, that file is read again */
+    struct pg_share *share;
     /* a connection has succeeded in this run: from then on, a refusal is passing */
     _Atomic bool accepted;
 };
@@ -39,6 +38,9 @@ struct pg_server {
 /* url: anything that libpq accepts ("postgresql://...", "host=... dbname=..."); the PG* variables
  * supply what it leaves out. Does not connect. False, ERR_USAGE: not a connection string. */
 bool pg_server_init(struct pg_server *s, const char *url, struct err *e);
+/* Other threads use the server, and from now on this url, which may have another user and password.
+ * False, ERR_USAGE: it differs in more, or is none; nothing has changed. */
+bool pg_server_replace(struct pg_server *s, const char *url, struct err *e);
 /* The name of the database in a url that pg_server_init accepts. False: libpq alone knows it. */
 bool pg_url_database(const char *url, char *out, size_t size);
 void pg_server_free(struct pg_server *s); /* safe on a zeroed struct */

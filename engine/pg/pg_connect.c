@@ -14,38 +14,11 @@ enum {
     /* seconds of silence, for each host; connect_timeout and PGCONNECT_TIMEOUT override it */
     CONNECT_TIMEOUT_S = 10,
     OLDEST_SERVER = 100000, /* version 10 */
+    MAX_RENEWALS = 3,       /* of the credentials, for one connection */
     LABEL_MAX = 4096,       /* bytes; err cuts off what is too long to print */
 };
 
 /* ---- the server's label ---- */
-
-/* Decides as libpq does whether a dbname is a name or a whole connection string. */
-static bool is_connection_string(const char *url)
-{
-    return strchr(url, '=') || strncmp(url, "postgresql://", 13) == 0 ||
-           strncmp(url, "postgres://", 11) == 0;
-}
-
-/* Finds the password in the URL, as written; NULL: none. */
-static const char *find_written_password(const char *url, size_t *len)
-{
-    const char *authority = strstr(url, "://");
-    if (!authority)
-        return NULL;
-    authority += 3;
-    size_t user_info = strcspn(authority, "@/?");
-    const char *colon = memchr(authority, ':', user_info);
-    if (authority[user_info] == '@' && colon) {
-        *len = (size_t)(authority + user_info - (colon + 1));
-        return colon + 1;
-    }
-    const char *query = strchr(authority, '?');
-    const char *name = query ? strstr(query, "password=") : NULL;
-    if (!name)
-        return NULL;
-    *len = strcspn(name + 9, "&");
-    return name + 9;
-}
 
 /* A '/' in a password that is not percent-encoded makes libpq take the text before it for host and
  * port, and the rest for the database: its messages, and our label, would then print the
@@ -71,7 +44,7 @@ static bool is_other_scheme(const char *url)
 /* "user:secret@host/name", without its scheme: libpq would take all of it for a database name. */
 static bool is_bare_address(const char *url)
 {
-    return !is_connection_string(url) && strpbrk(url, "@:/");
+    return !pg_url_is_whole(url) && strpbrk(url, "@:/");
 }
 
 static bool bad_url(const char *url, const char *reason, struct err *e)
@@ -193,17 +166,16 @@ static bool fill_server(struct pg_server *s, const char *url, const PQconninfoOp
                         struct err *e)
 {
     PQconninfoOption *rest = PQconndefaults();
-    size_t len = 0;
-    const char *written = find_written_password(url, &len), *password = option(given, "password");
-    s->url = strdup(url);
     s->label = make_label(given, rest, given ? "" : url);
-    s->secrets[0] = password ? strdup(password) : NULL;
-    s->secrets[1] = written ? strndup(written, len) : NULL;
     s->share = pg_share_get(url);
-    bool ok = s->url && s->label && s->share && (s->secrets[0] || !password) &&
-              (s->secrets[1] || !written);
+    bool ok = s->label && s->share;
     PQconninfoFree(rest);
     return ok ? true : err_memory(e);
+}
+
+bool pg_server_replace(struct pg_server *s, const char *url, struct err *e)
+{
+    return pg_url_replace(&s->share->url, url, e);
 }
 
 bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
@@ -219,7 +191,7 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
         return bad_url(url, "it does not begin with postgresql://", e);
     if (is_torn_url(url))
         return bad_url(url, "there is a '/' before the '@'", e);
-    if (is_connection_string(url) && !(given = PQconninfoParse(url, &reason))) {
+    if (pg_url_is_whole(url) && !(given = PQconninfoParse(url, &reason))) {
         refuse_url(url, reason, e);
         PQfreemem(reason);
         return false;
@@ -241,9 +213,9 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
 
 bool pg_url_database(const char *url, char *out, size_t size)
 {
-    PQconninfoOption *given = is_connection_string(url) ? PQconninfoParse(url, NULL) : NULL,
+    PQconninfoOption *given = pg_url_is_whole(url) ? PQconninfoParse(url, NULL) : NULL,
                      *rest = PQconndefaults();
-    const char *name = is_connection_string(url) ? option(given, "dbname") : url;
+    const char *name = pg_url_is_whole(url) ? option(given, "dbname") : url;
     if (!name || !*name)
         name = option(rest, "dbname");
     if (name)
@@ -256,10 +228,7 @@ bool pg_url_database(const char *url, char *out, size_t size)
 void pg_server_free(struct pg_server *s)
 {
     pg_share_leave(s);
-    free(s->url);
     free(s->label);
-    free(s->secrets[0]);
-    free(s->secrets[1]);
     *s = (struct pg_server){0};
 }
 
@@ -420,28 +389,30 @@ static void set_timeout(struct parameters *p, const char *seconds)
     p->values[n] = seconds;
 }
 
-/* Whether the server refuses us, when no SQLSTATE says so. PQping blocks, so it is called only if
- * nothing else decides, and for at most 2 s a host, libpq's minimum. */
-static bool is_refusal(struct pg *pg, const struct failure *f, bool any_session)
-{
-    if (PQconnectionNeedsPassword(pg->conn) ||
-        has_one_of(f->reason, refusals, sizeof refusals / sizeof refusals[0]))
-        return true;
-    if (!any_session || has_one_of(f->reason, losses, sizeof losses / sizeof losses[0]))
-        return false; /* a primary was requested, and a standby answered: it may be promoted */
-    struct parameters p = make_parameters(pg->server->url, NULL);
-    set_timeout(&p, "2");
-    PGPing ping = PQpingParams(p.keywords, p.values, 1);
-    return ping == PQPING_OK || ping == PQPING_NO_ATTEMPT;
-}
-
 struct attempt {
+    const char *url;    /* borrowed */
     int64_t timeout_ms; /* of silence; -1: no limit */
     bool several_hosts, any_session;
     bool silent;  /* the timeout ended it */
     bool crowded; /* no more sessions are allowed */
+    bool unknown; /* the user, or its password, is refused */
     bool reached; /* more than an unanswered socket: worth a PQping */
 };
+
+/* Whether the server refuses us, when no SQLSTATE says so. PQping blocks, so it is called only if
+ * nothing else decides, and for at most 2 s a host, libpq's minimum. */
+static bool is_refusal(struct pg *pg, const struct failure *f, const struct attempt *a)
+{
+    if (PQconnectionNeedsPassword(pg->conn) ||
+        has_one_of(f->reason, refusals, sizeof refusals / sizeof refusals[0]))
+        return true;
+    if (!a->any_session || has_one_of(f->reason, losses, sizeof losses / sizeof losses[0]))
+        return false; /* a primary was requested, and a standby answered: it may be promoted */
+    struct parameters p = make_parameters(a->url, NULL);
+    set_timeout(&p, "2");
+    PGPing ping = PQpingParams(p.keywords, p.values, 1);
+    return ping == PQPING_OK || ping == PQPING_NO_ATTEMPT;
+}
 
 /* The remedy for a pooler's final refusal, or NULL. */
 static const char *find_pooler_remedy(const struct failure *f)
@@ -477,11 +448,20 @@ static bool is_crowded(const struct failure *f)
     return strcmp(f->sqlstate, "53300") == 0 || strstr(f->reason, "no more connections allowed");
 }
 
+/* The user or the password: what a file may have another one of. */
+static bool is_unknown(const struct failure *f)
+{
+    return strcmp(f->sqlstate, "28P01") == 0 || strcmp(f->sqlstate, "28000") == 0 ||
+           (strcmp(f->sqlstate, pooler_says) == 0 &&
+            (strstr(f->reason, "authentication failed") || strstr(f->reason, "no such user")));
+}
+
 static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
 {
     struct failure f;
     read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
     a->crowded = is_crowded(&f);
+    a->unknown = is_unknown(&f);
     if (a->silent)
         snprintf(f.reason, sizeof f.reason, "no answer within %lld s",
                  (long long)a->timeout_ms / 1000);
@@ -491,7 +471,7 @@ static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
                  "it requires a password, and none is set");
     pg_scrub(pg->server, pg->conn, f.reason);
     bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL || find_pooler_remedy(&f)
-                               : a->reached && !a->silent && is_refusal(pg, &f, a->any_session);
+                               : a->reached && !a->silent && is_refusal(pg, &f, a);
     if (is_refused_log(&f)) {
         err_set(e, ERR_USAGE, "cannot read the log of PostgreSQL %s: %s", pg->server->label,
                 f.reason);
@@ -506,7 +486,11 @@ static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
         err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label,
                 f.reason);
     const char *hint = find_remedy(&f);
-    if (hint)
+    char path[200];
+    if (a->unknown && pg_url_file(&pg->share->url, path, sizeof path))
+        err_hint(e, "the credentials are those in file '%s', which is read again with each try",
+                 path);
+    else if (hint)
         err_hint(e, "%s", hint);
     else if (PQconnectionNeedsPassword(pg->conn))
         err_hint(e, "%s", remedies[0].hint);
@@ -529,6 +513,7 @@ static void read_attempt(PGconn *conn, struct attempt *a)
     const char *host = option(list, "host") ? option(list, "host") : option(list, "hostaddr");
     long seconds = timeout ? strtol(timeout, NULL, 10) : CONNECT_TIMEOUT_S;
     *a = (struct attempt){
+        .url = a->url,
         .timeout_ms = seconds > 0 ? (int64_t)seconds * 1000 : -1,
         .several_hosts = host && strchr(host, ','),
         .any_session = !session || strcmp(session, "any") == 0,
@@ -583,22 +568,40 @@ static void log_notice(void *arg, const char *message)
     log_debug("PostgreSQL says: %s", pg_one_line(message, line, sizeof line));
 }
 
-static bool connect_to(struct pg *pg, const char *replication, bool *crowded, struct err *e)
+static bool connect_once(struct pg *pg, const char *replication, struct attempt *a, struct err *e)
 {
-    struct parameters p = make_parameters(pg->server->url, replication);
-    struct attempt a;
+    struct parameters p = make_parameters(a->url, replication);
+    PQfinish(pg->conn);
     pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
     if (!pg->conn)
         return err_memory(e);
     /* otherwise a refusal has no SQLSTATE */
     PQsetErrorVerbosity(pg->conn, PQERRORS_VERBOSE);
     PQsetNoticeProcessor(pg->conn, log_notice, NULL);
-    read_attempt(pg->conn, &a);
-    a.reached = was_not_tried(pg->conn);
-    if (!finish_connect(pg, &a, e)) {
-        *crowded = a.crowded;
-        return false;
+    read_attempt(pg->conn, a);
+    a->reached = was_not_tried(pg->conn);
+    return finish_connect(pg, a, e);
+}
+
+/* As long as there are new credentials, but for a file that changes all the time. */
+static bool connect_as_anybody(struct pg *pg, const char *replication, bool *crowded, struct err *e)
+{
+    for (int tries = 0;; tries++) {
+        char *url = pg_url_copy(&pg->share->url);
+        struct attempt a = {.url = url};
+        bool ok = url ? connect_once(pg, replication, &a, e) : err_memory(e),
+             again = !ok && a.unknown && tries < MAX_RENEWALS && pg_url_renew(&pg->share->url, url);
+        *crowded = !ok && a.crowded;
+        free(url);
+        if (!again)
+            return ok;
     }
+}
+
+static bool connect_to(struct pg *pg, const char *replication, bool *crowded, struct err *e)
+{
+    if (!connect_as_anybody(pg, replication, crowded, e))
+        return false;
     PQsetErrorVerbosity(pg->conn, PQERRORS_DEFAULT);
     pg->server->accepted = true;
     if (PQserverVersion(pg->conn) < OLDEST_SERVER) {

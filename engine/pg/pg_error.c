@@ -125,13 +125,23 @@ static bool is_worth_hiding(const char *secret, const PGconn *conn)
            !(db && strcmp(secret, db) == 0);
 }
 
+struct scrubbing {
+    const PGconn *conn;
+    char *text;
+};
+
+static void hide_if_worth(void *arg, const char *secret)
+{
+    struct scrubbing *s = arg;
+    if (is_worth_hiding(secret, s->conn))
+        hide(s->text, secret);
+}
+
 void pg_scrub(const struct pg_server *s, const PGconn *conn, char *text)
 {
-    const char *secrets[] = {s->secrets[0], s->secrets[1],
-                             PQpass(conn)}; /* the last one: from PGPASSWORD or a passfile */
-    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++)
-        if (is_worth_hiding(secrets[i], conn))
-            hide(text, secrets[i]);
+    struct scrubbing scrubbing = {conn, text};
+    pg_url_hide(&s->share->url, hide_if_worth, &scrubbing);
+    hide_if_worth(&scrubbing, PQpass(conn)); /* also from PGPASSWORD or a passfile */
 }
 
 static const char *next_character(const char *p)

@@ -4,6 +4,7 @@
  *     pg_share.c        what the pipelines share of a database
  *     pg_sessions.c     which of the server's sessions are our own
  *     pg_turns.c        who gets a connection next
+ *     pg_url.c          what is in a connection string
  *     pg_connect.c      the server's label and parameters, connecting, what a failed connect means
  *     pg_replication.c  the log of a slot as it streams in
  *     pg_timeline.c     whether a log continues that of before, once a standby has taken over
@@ -15,6 +16,7 @@
 #include "pg/pg.h"
 
 #include "base/err.h"
+#include "base/secret_text.h"
 #include "pg/pg_turns.h"
 
 #include <pthread.h>
@@ -68,6 +70,36 @@ bool pg_finish(struct pg *pg, int sent, const struct pg_answers *a, struct err *
  * as ready: PQgetResult then returns what the server said last. */
 bool pg_wait_ready(struct pg *pg, struct err *e);
 
+/* ---- pg_url.c ---- */
+
+/* Decides as libpq does whether a dbname is a name or a whole connection string. */
+bool pg_url_is_whole(const char *url);
+
+struct pg_url {             /* as it is now; for all threads */
+    pthread_mutex_t mutex;  /* for what follows */
+    struct secret_text now; /* may contain a password, so it is never printed */
+    /* owned; the password, decoded and as it is written: kept out of messages */
+    char *secrets[2];
+};
+
+bool pg_url_init(struct pg_url *u, const char *text); /* false: no memory */
+void pg_url_free(struct pg_url *u);
+bool pg_url_is(struct pg_url *u, const char *text);
+/* A copy, which the caller owns. NULL: no memory. */
+char *pg_url_copy(struct pg_url *u);
+/* From now on it is this text, which may have another user and password. False, ERR_USAGE: it
+ * differs in more, and nothing has changed. */
+bool pg_url_replace(struct pg_url *u, const char *text, struct err *e);
+/* Reads the files again that it comes from. False: that failed, or it differs in more. */
+bool pg_url_read_again(struct pg_url *u, struct err *e);
+/* The server refuses the user or the password of `used`. Reads the files again, unless another
+ * thread has done so since. True: it is another one by now. */
+bool pg_url_renew(struct pg_url *u, const char *used);
+/* The path of the file that it is read from, into out. False: of none. */
+bool pg_url_file(struct pg_url *u, char *out, size_t size);
+/* Calls hide for each of its secrets. */
+void pg_url_hide(struct pg_url *u, void (*hide)(void *arg, const char *secret), void *arg);
+
 /* ---- pg_share.c ---- */
 
 enum { PG_SESSIONS = 256 };
@@ -82,7 +114,7 @@ struct pg_session { /* ours, on the server */
 
 struct pg_share {
     struct pg_share *next; /* of the process; under a lock of their own, as is users */
-    char *url;             /* owned */
+    struct pg_url url;
     int users;             /* servers */
     pthread_mutex_t mutex; /* for what follows; never held while a server is asked */
     struct pg_turns turns;

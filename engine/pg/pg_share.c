@@ -12,7 +12,7 @@ static int most = PG_ANY_NUMBER; /* connections of one; likewise */
 static struct pg_share *find_share(const char *url)
 {
     for (struct pg_share *s = shares; s; s = s->next)
-        if (strcmp(s->url, url) == 0)
+        if (pg_url_is(&s->url, url))
             return s;
     return NULL;
 }
@@ -20,7 +20,7 @@ static struct pg_share *find_share(const char *url)
 static struct pg_share *make_share(const char *url)
 {
     struct pg_share *s = calloc(1, sizeof *s);
-    if (!s || !(s->url = strdup(url))) {
+    if (!s || !pg_url_init(&s->url, url)) {
         free(s);
         return NULL;
     }
@@ -31,10 +31,22 @@ static struct pg_share *make_share(const char *url)
     return s;
 }
 
+/* It may be the one of a server that has not been refused yet. */
+static struct pg_share *find_renewed(const char *url)
+{
+    struct err ignored;
+    for (struct pg_share *s = shares; s; s = s->next)
+        if (pg_url_read_again(&s->url, &ignored) && pg_url_is(&s->url, url))
+            return s;
+    return NULL;
+}
+
 struct pg_share *pg_share_get(const char *url)
 {
     pthread_mutex_lock(&shares_mutex);
     struct pg_share *s = find_share(url);
+    if (!s)
+        s = find_renewed(url);
     if (!s)
         s = make_share(url);
     if (s)
@@ -68,7 +80,7 @@ void pg_share_leave(struct pg_server *server)
         return;
     assert(s->open == 0); /* each was released, or discarded, before its server went */
     pthread_mutex_destroy(&s->mutex);
-    free(s->url);
+    pg_url_free(&s->url);
     free(s);
 }
 

@@ -27,6 +27,7 @@ static bool open_servers(struct run *r, struct err *e)
 {
     if (!run_open_servers(&r->servers, &r->user.pipeline, r->options.dry_run, e))
         return false;
+    r->servers.search.patient = r->options.follow;
     run_note_script(r);
     return true;
 }

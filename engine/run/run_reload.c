@@ -30,9 +30,9 @@ static bool same_key(const struct pipeline_names *a, const struct pipeline_names
     return same;
 }
 
-/* The field that cannot change during a run, but has; NULL: none. secret: of the credentials, see
- * es_server_changed. */
-static const char *fixed_field(const struct run *r, const struct pipeline *b, const char *secret)
+/* The field that cannot change during a run, but has; NULL: none. Of a url, only the user and the
+ * password can: see take_credentials. */
+static const char *fixed_field(const struct run *r, const struct pipeline *b)
 {
     const struct pipeline *a = &r->user.pipeline;
     const char *index = r->index.alias ? r->index.alias : a->sink.index;
@@ -42,14 +42,11 @@ static const char *fixed_field(const struct run *r, const struct pipeline *b, co
     } rows[] = {
         {"name", text_same(a->name, b->name)},
         {"state", text_same(a->state, b->state)},
-        {"source.url", text_same(a->source.url, b->source.url)},
         {"source.capture", a->source.wal == b->source.wal},
         {"source.slot", text_same(a->source.slot, b->source.slot)},
         {"source.publication", text_same(a->source.publication, b->source.publication)},
-        {"sink.url", text_same(a->sink.url, b->sink.url)},
         {"sink.index", text_same(index, b->sink.index)},
         {"sink.indices", same_indices(a, b)},
-        {secret, !secret},
         /* a reindex has built the new index with the new key */
         {"source.key", r->index.replaced || same_key(&a->source.key, &b->source.key)},
         {"sink.compress", a->sink.compress == b->sink.compress},
@@ -60,19 +57,25 @@ static const char *fixed_field(const struct run *r, const struct pipeline *b, co
     return NULL;
 }
 
-bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e)
+/* From now on the servers are asked with the new credentials, also if the script is refused: the
+ * old ones may be invalid by now. */
+static bool take_credentials(struct run *r, const struct pipeline *p, struct err *e)
+{
+    return (pg_server_replace(&r->servers.pg, p->source.url, e) &&
+            es_server_secure_again(&r->servers.search, p->sink.url, &p->sink.security, e)) ||
+           err_wrap(e, "%s", p->script);
+}
+
+bool run_check_reload(struct run *r, const struct run_script *fresh, struct err *e)
 {
     const struct pipeline *p = &fresh->pipeline;
-    const char *secret;
     if (script_never_returns(fresh->script))
         return script_returned_nothing(fresh->script, e);
-    if (!es_server_changed(&r->servers.search, &p->sink.security, &secret, e))
-        return false;
-    const char *field = fixed_field(r, p, secret);
+    const char *field = fixed_field(r, p);
     if (field)
         return err_set(e, ERR_USAGE, "%s: '%s' has changed: restart to use the new value",
                        p->script, field);
-    return !r->options.follow || run_can_follow(p, e);
+    return take_credentials(r, p, e) && (!r->options.follow || run_can_follow(p, e));
 }
 
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e)

@@ -11,8 +11,8 @@ struct run;
 struct run_script;
 
 /* Checks that a script may take the place of r->user: the servers, the names and the key cannot
- * change while a run lasts. If not, ERR_USAGE. */
-bool run_check_reload(const struct run *r, const struct run_script *fresh, struct err *e);
+ * change while a run lasts. If not, ERR_USAGE. The credentials that it has are used from now on. */
+bool run_check_reload(struct run *r, const struct run_script *fresh, struct err *e);
 /* Stops the workers and starts them again, with another script (taken over) or, NULL, the same one.
  * The feeds are the caller's. Batches that were not acknowledged are dropped. */
 bool run_restart(struct run *r, struct run_script *fresh, struct err *e);
