@@ -234,6 +234,10 @@ class SearchServer:
         """The headers that say who asks, and the TLS to ask by: none of either. (Others: tests/secured.py.)"""
         return {}, None
 
+    def env(self):
+        """The engine's variables."""
+        return {"ELASTICSEARCH_URL": self.url}
+
     def request(self, method, path, body=None, timeout=30, **who):
         """The answer, decoded from JSON. A body may be text (NDJSON) or anything that JSON can express. A status
         of 400 or above raises SearchError."""
@@ -329,9 +333,18 @@ def _decode(data):
         return data.decode(errors="replace")
 
 
+def search_server(server):
+    """The view of it that fits its kind."""
+    if not server.url.startswith("https"):
+        return SearchServer(server)
+    import secured  # it builds on this module
+
+    return secured.SecuredServer(server)
+
+
 def clean_search(server):
     server.running() or server.up()
-    search = SearchServer(server)
+    search = search_server(server)
     search.wipe()
     return search
 
@@ -495,7 +508,7 @@ def engine(request, tmp_path):
     env["ELASTICSEARCH_URL"] = f"http://{NOWHERE}"
     for name in ("search_one", "search"):
         if name in request.fixturenames:
-            env["ELASTICSEARCH_URL"] = request.getfixturevalue(name).url
+            env.update(request.getfixturevalue(name).env())
     env["FILE_PATH_STATE"] = str(tmp_path / "state")
     env["ASAN_OPTIONS"] = "exitcode=99:detect_leaks=1"
     env["UBSAN_OPTIONS"] = "print_stacktrace=1"

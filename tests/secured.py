@@ -2,7 +2,8 @@
 
     pytest_plugins = ["secured"]
 
-    secured     one of them, without indexes and without users of the test's own; the test runs once on each
+    secured     one of them, without indexes and without users of the test's own; the test runs once on each, or on
+                those alone that ETL_SEARCH names
                 secured.request("GET", "films", user=(name, password))    as that user; without user, the administrator;
                 secured.request("GET", "films", user=None)                without credentials; header="ApiKey ...": with these
                 secured.env(user=(name, password))                        the engine's variables
@@ -10,6 +11,7 @@
 A server runs while the tests of one module need it.
 """
 import base64
+import os
 import ssl
 
 import pytest
@@ -18,6 +20,8 @@ import services as private
 from conftest import SearchServer
 
 NAMES = ("opensearch-secured", "elasticsearch8-secured", "elasticsearch9-secured")
+if os.environ.get("ETL_SEARCH"):
+    NAMES = tuple(server.name for server in private.SEARCH if server.name in NAMES)
 ADMIN = object()
 
 

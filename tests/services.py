@@ -31,7 +31,12 @@ _vendor = _load()
 
 def vendor(name):
     """What vendor/services itself knows of a server: where its programs are, and who runs them."""
-    return _vendor.services()[name]
+    return known()[name]
+
+
+def known():
+    """All servers that vendor/services knows, by their names."""
+    return _vendor.services()
 
 
 def run(*words, program=PROGRAM):

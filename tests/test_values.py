@@ -113,8 +113,10 @@ def cells(result, decode=exact):
 def get(search, path, body=None):
     """An answer's text: exact digits and all."""
     data = json.dumps(body).encode() if body else None
-    request = urllib.request.Request(f"{search.url}/{path}", data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request) as answer:
+    headers, context = search.access()
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(f"{search.url}/{path}", data=data, headers=headers)
+    with urllib.request.urlopen(request, context=context) as answer:
         return answer.read().decode()
 
 
