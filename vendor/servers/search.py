@@ -49,12 +49,15 @@ class Jvm(Service):
         self.min_java, self.jars = int(java), None
         self.marks.add("cluster.name=" + self.tag)
 
+    def javas(self):
+        return [path for version, path in javas() if version >= self.min_java]
+
     def java(self):
-        fit = [path for version, path in javas() if version >= self.min_java]
-        return fit[0] if fit else None
+        return next(iter(self.javas()), None)
 
     def usable(self):
-        return None if self.java() else f"no JDK of {self.min_java} or later found"
+        hint = "(hint: install one, or name its folder by JAVA_HOME)"
+        return None if self.java() else f"no JDK of {self.min_java} or later found {hint}"
 
     def jvm_words(self):
         # The servers' own settings for the collector: with one that lets garbage stand until the heap is full, they
@@ -120,6 +123,10 @@ def link(target, path):
 
 class CompilingJvm(Jvm):
     """A node with some Java of ours."""
+
+    def java(self):
+        """One with a compiler beside it, where there is one."""
+        return next((path for path in self.javas() if os.access(path + "c", os.X_OK)), super().java())
 
     def usable(self):
         why = super().usable()
