@@ -495,7 +495,7 @@ def test_the_search_server_takes_times_and_numbers_in_fields_of_their_types(engi
           state = os.getenv "FILE_PATH_STATE",
           sink = { url = os.getenv "ELASTICSEARCH_URL", index = "values", mappings = { dynamic = "strict", properties = {
             id = { type = "integer" }, at = { type = "date_nanos" }, day = { type = "date" }, n = { type = "long" },
-            d = { type = "scaled_float", scaling_factor = 10 }, ok = { type = "boolean" },
+            d = { type = "double" }, ok = { type = "boolean" },
             b = { type = "binary" } } } } }"""
     )
     loaded = engine(path)
