@@ -92,7 +92,7 @@ faults: all  ## the long form of the tests with faults: more than 200 kills, som
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
 	    /usr/bin/python3 -m pytest tests/faults tests/proof tests/test_postgres_versions.py $(ARGS)
 
-test-matrix:  ## the same small suite on many pairs of servers, and README's table of them (PAIRS=postgres18+elasticsearch9 RECORD=no)
+test-matrix:  ## one suite on pairs of servers, and README's table of them (PAIRS=postgres18+elasticsearch9 RECORD=no)
 	@vendor/install build services test matrix
 	$(MAKE) all
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' /usr/bin/python3 tests/matrix/matrix.py
@@ -152,7 +152,7 @@ clean:  ## stop the services and remove build/
 	rm -rf build
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 .PHONY: all demo test all-tests test-in test-matrix fuzz run-fuzzers e2e faults bench unit asan tsan lint format clean help
 .SECONDARY:
