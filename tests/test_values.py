@@ -334,6 +334,10 @@ def text_columns(pg):
     if pg.query("SELECT 1 FROM pg_available_extensions WHERE name = 'hstore'"):
         pg.execute("CREATE EXTENSION hstore")
         extra["hs"] = ("hstore", ['a=>1, "b c"=>"q\\"q", n=>NULL', ""])
+    if pg.version() >= 120000:
+        extra["jp"] = ("jsonpath", ['$.a[*]?(@ > 1)'])
+    if pg.version() >= 140000:
+        extra["mr"] = ("int4multirange", ["{[1,3),[5,9)}"])
     return {
         "t": ("text", TEXTS),
         "vc": ("varchar(10)", ["", "héllo", "trailing "]),
@@ -349,7 +353,6 @@ def text_columns(pg):
         "ir": ("int4range", ["[1,5)", "empty", "(,)"]),
         "tr": ("tstzrange", ["[2021-01-01 00:00:00+03,)"]),
         "sr": ("span", ['["a b","c,d")']),
-        "mr": ("int4multirange", ["{[1,3),[5,9)}"]),
         "p": ("pair", ['(1,"a ""b"" , c")', "(,)"]),
         "m": ("email", ["a@b"]),
         "x": ("xml", ["<a b=\"c\">\n  <d/> &amp; é</a>"]),
@@ -363,7 +366,6 @@ def text_columns(pg):
         "pa": ("path", ["[(0,0),(1,1)]"]),
         "ts": ("tsvector", ["'a':1 'b c':2A"]),
         "tq": ("tsquery", ["'a' & !'b'"]),
-        "jp": ("jsonpath", ['$.a[*]?(@ > 1)']),
         "rc": ("regclass", ["pg_class"]),
         "lsn": ("pg_lsn", ["16/B374D848"]),
         "iv2": ("int2vector", ["1 2 3"]),

@@ -399,6 +399,7 @@ def test_tables_of_the_same_name_in_two_schemas(pipe):
 
 
 def test_a_partitioned_root_and_a_partition_that_comes_later(pipe):
+    pipe.pg.needs(13, "partitioned tables in a publication")
     pipe.pg.execute("""CREATE TABLE t (id int, region text, v text, PRIMARY KEY (id, region))
           PARTITION BY LIST (region);
         CREATE TABLE t_a PARTITION OF t FOR VALUES IN ('a');
