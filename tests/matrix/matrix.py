@@ -17,7 +17,6 @@ import datetime
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -128,17 +127,19 @@ def by_topic(counts):
     }
 
 
-def vendor(*words):
-    done = services.run(*words)
+def start(pair):
+    done = services.run("up", *pair.split("+"))
     if done.returncode:
-        raise Failed(done.stderr.strip().split("\n")[0])
+        with open(os.path.join(OUT, pair + ".log"), "w", encoding="utf-8") as f:
+            f.write(done.stderr)
+        raise Failed([line for line in done.stderr.splitlines() if not line.startswith(" ")][-1])
 
 
 def try_pair(pair):
     """What its line in the results says."""
     names = pair.split("+")
     try:
-        vendor("up", *names)
+        start(pair)
         postgres, search = versions(*names)
         counts = run_tests(pair, [test for tests in suite().values() for test in tests])
     finally:
