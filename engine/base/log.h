@@ -18,7 +18,7 @@
  * may look for it. A name always means the same, in the same unit (seconds, bytes, a number of
  * things); etl-engine-monitor(7) says what each one is, and a test compares the code with it:
  *
- *     documents indexed printed deleted unchanged superseded rejected repeated dead_letters
+ *     documents indexed printed deleted unchanged superseded rejected dropped repeated dead_letters
  *     doing expected seconds_left seconds documents_per_second lag_seconds
  *     requests request_bytes retried_items requests_at_once request_bytes_most node status
  *     attempt wait_seconds give_up_seconds kind hint

@@ -126,17 +126,20 @@ void es_error_text(const struct es_error *error, char *out, size_t size)
 /* replaced by the request's own privilege if it is known */
 static const char FORBIDDEN[] = "the user needs more privileges";
 
+static const char NO_PIPELINE[] = "create it (PUT /_ingest/pipeline/NAME), or take it from the "
+                                  "index (index.default_pipeline, index.final_pipeline)";
+static const char VERSION_TYPE[] = "an ingest pipeline must not change _version_type";
+
 enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
 
 /* The first row that matches decides; NULL matches anything. What no row matches is a damaged
  * answer: an item's 2xx with an error, a status below 200. Ignored on purpose:
  *
- *   _index of an item   an alias, or an ingest pipeline of the index, may have another one than the
- *                       request; operation, id and order identify the item
+ *   _index of an item   with an error; bulk.c compares that of others, and their _version and
+ *                       result
  *   _shards.failed      the primary has written the document, or else the item had an error; the
  *                       cluster repairs a failed replica from the primary, and sending again would
  *                       not help
- *   result              "noop" where an ingest pipeline dropped the document, as configured
  */
 static const struct es_rule rules[] = {
     /* ---- the disk is nearly full; the server removes the block itself ---- */
@@ -155,8 +158,28 @@ static const struct es_rule rules[] = {
     {ANY, 408, 408, NULL, NULL, ES_AGAIN, NULL},
     {REQUEST, 425, 425, NULL, NULL, ES_AGAIN, NULL}, /* a gateway: too early on this connection */
     {ES_ITEM, 404, 404, "shard_not_found_exception", NULL, ES_AGAIN, NULL},
-    /* an ingest pipeline refuses the document */
+    /* ---- ingest pipelines: a processor's own exceptions have status 500 (tested: OpenSearch 2.19;
+     * the first of them in all) ---- */
     {ES_ITEM, 500, 500, "fail_processor_exception", NULL, ES_REJECTED, NULL},
+    {ES_ITEM, 500, 500, "ingest_processor_exception", NULL, ES_REJECTED, NULL},
+    {ES_ITEM, 500, 500, "find_match", NULL, ES_REJECTED, NULL}, /* dissect's */
+    {ES_ITEM, 500, 500, "class_cast_exception", NULL, ES_REJECTED, NULL},
+    {ES_ITEM, 500, 500, "null_pointer_exception", NULL, ES_REJECTED, NULL},
+    {ES_ITEM, 500, 500, "arithmetic_exception", NULL, ES_REJECTED, NULL},
+    {ES_ITEM, 500, 500, "unsupported_operation_exception", NULL, ES_REJECTED, NULL},
+    {ES_ITEM, 400, 500, "illegal_state_exception", "non-existent pipeline", ES_NO_PIPELINE,
+     NO_PIPELINE},
+    {ES_ITEM, 400, 400, "illegal_argument_exception", "pipeline with id [", ES_NO_PIPELINE,
+     NO_PIPELINE},
+    {ES_ITEM, 400, 500, NULL, "can't change the target index", ES_BROKEN, ES_METADATA_HINT},
+    {ES_ITEM, 409, 409, "version_conflict_engine_exception",
+     "document does not exist (expected version", ES_BROKEN, VERSION_TYPE},
+    {ES_ITEM, 409, 409, "version_conflict_engine_exception", "is different than the one provided",
+     ES_BROKEN, VERSION_TYPE},
+    {ES_ITEM | ES_DOCUMENTS, 500, 500, "illegal_state_exception", "no ingest nodes", ES_AGAIN,
+     "documents have an ingest pipeline (document() or index.default_pipeline), and no node has "
+     "the role 'ingest' (node.roles)"},
+
     /* A node that shuts down answers 500, too. For a request about the index itself, 500 is the
      * request's fault. */
     {ES_ITEM | ES_DOCUMENTS, 500, 599, NULL, NULL, ES_AGAIN, NULL},

@@ -72,13 +72,20 @@ enum es_part {
 };
 
 enum es_verdict {
-    ES_AGAIN,      /* passing: the same again, later */
-    ES_OVERLOADED, /* the same, and less at a time */
-    ES_TOO_LARGE,  /* the same again, in parts */
-    ES_STALE,      /* the index has a newer version */
-    ES_REJECTED,   /* this document is rejected for good; others may succeed */
-    ES_BROKEN,     /* final: no request succeeds, whatever the document */
+    ES_AGAIN,       /* passing: the same again, later */
+    ES_OVERLOADED,  /* the same, and less at a time */
+    ES_TOO_LARGE,   /* the same again, in parts */
+    ES_STALE,       /* the index has a newer version */
+    ES_REJECTED,    /* this document is rejected for good; others may succeed */
+    ES_NO_PIPELINE, /* its ingest pipeline does not exist: if it did not choose that, no document
+                     * succeeds */
+    ES_BROKEN,      /* final: no request succeeds, whatever the document */
 };
+
+/* Of documents whose place an ingest pipeline has changed. */
+#define ES_METADATA_HINT                                                                           \
+    "an ingest pipeline must not change _index, _id, _routing or _version: the document could "    \
+    "not be deleted or replaced any more; let document() choose them"
 
 struct es_rule {
     unsigned parts;            /* of es_part: what the error is about */

@@ -16,8 +16,8 @@
  * POST    /INDEX/_bulk            filter_path
  *         "Bulk API". In an action: _id, version, version_type "external_gte", and where a document
  *         has its own: _index, routing, pipeline (not for a delete). In an answer: errors, and of
- *         each item _id, status and error. The page of the index API on external_gte: an equal
- *         version is written again.
+ *         each item _index, _id, _version, result, status and error. The page of the index API on
+ *         external_gte: an equal version is written again.
  *
  * POST    /INDEX/_mget            _source filter_path
  *         "Multi get (mget) API". A body of ids, or of docs with _id, _index, routing. Realtime.

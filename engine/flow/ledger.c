@@ -28,7 +28,7 @@ void ledger_destroy(struct ledger *l)
 
 uint64_t ledger_done(const struct counts *c)
 {
-    return c->indexed + c->deleted + c->superseded + c->unchanged + c->rejected;
+    return c->indexed + c->deleted + c->superseded + c->unchanged + c->rejected + c->dropped;
 }
 
 /* ---- adding ---- */
@@ -67,7 +67,8 @@ void ledger_count(struct ledger *l, const struct counts *delta, struct ledger_ti
     counts_add(c, delta);
     uint64_t written = raise(&s->indexed, c->indexed) + raise(&s->deleted, c->deleted);
     uint64_t rejected = raise(&s->rejected, c->rejected);
-    uint64_t others = raise(&s->superseded, c->superseded) + raise(&s->unchanged, c->unchanged);
+    uint64_t others = raise(&s->superseded, c->superseded) + raise(&s->unchanged, c->unchanged) +
+                      raise(&s->dropped, c->dropped);
     raise(&s->bytes, c->bytes);
     raise(&s->requests, c->requests);
     raise(&s->retried_items, c->retried_items);

@@ -88,13 +88,14 @@ static struct counts since(const struct counts *now, const struct counts *then)
         .deleted = minus(now->deleted, then->deleted),
         .superseded = minus(now->superseded, then->superseded),
         .rejected = minus(now->rejected, then->rejected),
+        .dropped = minus(now->dropped, then->dropped),
         .unchanged = minus(now->unchanged, then->unchanged),
     };
 }
 
 static uint64_t sum(const struct counts *c)
 {
-    return c->indexed + c->deleted + c->superseded + c->rejected + c->unchanged;
+    return c->indexed + c->deleted + c->superseded + c->rejected + c->dropped + c->unchanged;
 }
 
 static struct happened happened_until(const struct progress *p, int64_t now)
@@ -157,8 +158,9 @@ static void log_it(const struct progress *p, const struct happened *h, const cha
                    log_int("deleted", (long long)c->deleted),
                    log_int("superseded", (long long)c->superseded),
                    log_int("unchanged", (long long)c->unchanged),
-                   log_int("rejected", (long long)c->rejected), log_real("seconds", h->seconds),
-                   log_real("documents_per_second", h->rate),
+                   log_int("rejected", (long long)c->rejected),
+                   log_if(c->dropped > 0, log_int("dropped", (long long)c->dropped)),
+                   log_real("seconds", h->seconds), log_real("documents_per_second", h->rate),
                    log_if(h->left >= 0, log_int("expected", p->expected)),
                    log_if(h->left >= 0, log_real("seconds_left", h->left)),
                    log_if(h->lag >= 0, log_real("lag_seconds", h->lag))),

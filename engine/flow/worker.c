@@ -117,6 +117,15 @@ void worker_report(const char *key, int status, const char *reason, void *arg)
         w->attempt.report_lost = true;
 }
 
+void worker_tell_dropped(const char *key, void *arg)
+{
+    (void)arg;
+    alike_warn("dropped", LOG_FIELDS(log_text("key", key)),
+               "document '%s' was dropped by an ingest pipeline: the index has none, or an older "
+               "one, and each sweep sends it again; let document() return nil instead",
+               key);
+}
+
 bool worker_check_rejected(struct worker *w, struct err *e)
 {
     uint64_t max = w->config->max_rejected;

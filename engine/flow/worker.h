@@ -99,6 +99,8 @@ void worker_uncount(struct worker *w);
  * key; status 0: document() failed). The report goes with the batch, and so to disk before the
  * state passes it. */
 void worker_report(const char *key, int status, const char *reason, void *worker);
+/* Likewise: logs a document that an ingest pipeline has dropped. */
+void worker_tell_dropped(const char *key, void *worker);
 /* A document that could not be made. False: max_rejected is exceeded, or there is no memory. */
 bool worker_reject(struct worker *w, const char *key, const char *reason, struct err *e);
 /* False: max_rejected is exceeded, or a report was lost. So a wrong mapping ends the run before it

@@ -85,8 +85,12 @@ static bool send_once(struct worker *w, struct counts *counts, bool *fresh, stru
     enum throttle_outcome outcome = THROTTLE_FAILED;
     bulk_set_request_bytes(w->bulk, throttle_bytes(w->throttle));
     if ((*fresh = check_age(w, e))) {
-        struct bulk_sink sink = {counts, worker_report, latest_version, w,
-                                 versions_last(w->flow->versions)};
+        struct bulk_sink sink = {.counts = counts,
+                                 .rejected = worker_report,
+                                 .dropped = worker_tell_dropped,
+                                 .latest = latest_version,
+                                 .arg = w,
+                                 .issued = versions_last(w->flow->versions)};
         ok = bulk_send(w->bulk, w->es, w->config->pipeline->sink.index, &sink, e);
         outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
     }

@@ -145,8 +145,7 @@ bool worker_send(struct worker *w, struct err *e)
     counts.rejected = 0; /* worker_report has counted them */
     worker_count(w, &counts);
     bulk_clear(w->bulk);
-    if (ok)
-        echo_check(w->config->echo, &sample, w->es, w->config->pipeline->sink.index);
+    ok = ok && echo_check(w->config->echo, &sample, w->es, w->config->pipeline->sink.index, e);
     echo_sample_free(&sample);
     stale_copies_clear(&w->gone);
     return ok && worker_check_rejected(w, e);

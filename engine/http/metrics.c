@@ -78,11 +78,9 @@ static void documents(const struct vitals_snapshot *s, const char *name, struct 
     const struct {
         const char *result;
         uint64_t n;
-    } rows[] = {{"indexed", s->counts.indexed},
-                {"deleted", s->counts.deleted},
-                {"unchanged", s->counts.unchanged},
-                {"superseded", s->counts.superseded},
-                {"rejected", s->counts.rejected}};
+    } rows[] = {{"indexed", s->counts.indexed},     {"deleted", s->counts.deleted},
+                {"unchanged", s->counts.unchanged}, {"superseded", s->counts.superseded},
+                {"rejected", s->counts.rejected},   {"dropped", s->counts.dropped}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         begin(out, name, s);
         buf_addf(out, ",result=\"%s\"", rows[i].result);

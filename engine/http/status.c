@@ -117,6 +117,7 @@ static void add_counts(struct buf *out, const struct vitals_snapshot *s)
     add_int(out, "unchanged", s->counts.unchanged);
     add_int(out, "superseded", s->counts.superseded);
     add_int(out, "rejected", s->counts.rejected);
+    add_int(out, "dropped", s->counts.dropped);
     buf_adds(out, "}");
     open(out, "requests", "{");
     for (size_t i = 0; i < VITALS_STATUSES && s->requests[i].n; i++) {

@@ -3,8 +3,10 @@
 #include "base/err.h"
 #include "base/grow.h"
 #include "base/json.h"
+#include "base/keyset.h"
 #include "es/es.h"
 #include "index/doc_location.h"
+#include "index/index.h"
 #include "model/counts.h"
 
 #include <assert.h>
@@ -19,6 +21,7 @@
 enum { MAX_KEY = 512 };
 enum { MAX_NAMES = 8192 }; /* bytes of index, routing and pipeline, escaped */
 enum { REASON = 300 };
+enum { KNOWN_MAX = 1 << 20 }; /* bytes of names */
 
 /* ---- building ---- */
 
@@ -41,6 +44,7 @@ void bulk_free(struct bulk *b)
     buf_free(&b->body);
     buf_free(&b->names);
     free(b->items);
+    keyset_free(b->known);
     free(b);
 }
 
@@ -119,6 +123,7 @@ void bulk_set_location(struct bulk *b, const char *index, const char *routing, c
         b->open.index_at = add_text(b, index, strlen(index));
     if (routing && *routing)
         b->open.routing_at = add_text(b, routing, strlen(routing));
+    b->open.has_pipeline = pipeline && *pipeline;
 }
 
 void bulk_abort(struct bulk *b)
@@ -289,14 +294,21 @@ struct answer { /* the answer to one item */
     struct es_error error; /* if it has one */
     bool overloaded;       /* from the table, like hint, which may be NULL */
     const char *hint;
+    int64_t version; /* -1: none */
+    bool noop;       /* an ingest pipeline dropped the document */
+    bool is_other;   /* an ingest pipeline has changed the id */
+    char id[MAX_KEY + 1];
+    char index[INDEX_NAME]; /* empty: not told */
 };
 
 enum verdict {
     DONE,      /* leaves the request */
     UNCHANGED, /* leaves it: the index already has something as new, or nothing to delete */
+    DROPPED,   /* leaves it: an ingest pipeline dropped the document */
     REJECTED,  /* leaves it, and is reported: the server rejects it for good */
     AGAIN,     /* stays: passing */
     FOREIGN,   /* stays: final, it has a version that we did not issue */
+    CHANGED,   /* stays: final, an ingest pipeline has given it another id or version */
     BROKEN,    /* stays: final, no item can succeed */
     DAMAGED,   /* the answer contradicts itself: all stay */
 };
@@ -326,14 +338,25 @@ static enum verdict judge_conflict(const struct bulk_sink *sink, const char *rea
     return sink->latest && current <= sink->latest(sink->arg) ? UNCHANGED : FOREIGN;
 }
 
-/* Without an error the status is 200, 201 or, for a delete, 404. What an error means is in
- * es_answer.c. */
-static enum verdict judge(const struct bulk_sink *sink, struct answer *a)
+/* Without an error the status is 200, 201 or, for a delete, 404. With an external version, the
+ * document has the version that it was sent with. */
+static enum verdict judge_success(const struct bulk_item *item, const struct answer *a)
 {
-    if (!a->has_error && a->is_delete && a->status == 404)
+    if (a->is_delete && a->status == 404)
         return UNCHANGED;
+    if (a->status != 200 && a->status != 201)
+        return DAMAGED;
+    if (a->noop && !a->is_delete)
+        return DROPPED;
+    return a->is_other || (a->version >= 0 && a->version != item->version) ? CHANGED : DONE;
+}
+
+/* What an error means is in es_answer.c. */
+static enum verdict judge(const struct bulk_sink *sink, const struct bulk_item *item,
+                          struct answer *a)
+{
     if (!a->has_error)
-        return a->status == 200 || a->status == 201 ? DONE : DAMAGED;
+        return judge_success(item, a);
     const struct es_rule *rule = es_judge(ES_ITEM, a->status, &a->error);
     if (!rule)
         return DAMAGED;
@@ -348,6 +371,8 @@ static enum verdict judge(const struct bulk_sink *sink, struct answer *a)
         return judge_conflict(sink, a->error.reason);
     case ES_REJECTED:
         return REJECTED;
+    case ES_NO_PIPELINE:
+        return item->has_pipeline ? REJECTED : BROKEN;
     case ES_BROKEN:
     case ES_TOO_LARGE: /* only of whole answers */
         break;
@@ -359,15 +384,19 @@ struct judging {
     struct bulk *b;
     size_t first, n; /* the items that were sent */
     const struct bulk_sink *sink;
-    bool apply; /* false: only checks that the answer fits the request */
+    const char *index; /* of the request; NULL: not known */
+    bool apply;        /* false: only checks that the answer fits the request */
     /* found: */
     size_t errors, postponed;
+    size_t odd;        /* how many without an error are not simply done */
     bool overloaded;   /* some were rejected because of overload */
     char damage[150];  /* what is wrong with the answer */
-    enum verdict stop; /* FOREIGN or BROKEN, of the first such item; else DONE */
+    enum verdict stop; /* FOREIGN, CHANGED or BROKEN, of the first such item; else DONE */
     char reason[REASON], stop_reason[REASON];
-    const char *hint;
+    const char *hint, *postponed_hint;
     const struct bulk_item *stopped;
+    const struct bulk_item *moved; /* the first that is in an index that we do not know, or NULL */
+    char elsewhere[INDEX_NAME];    /* that index */
 };
 
 /* Keeps the first mistake. Always returns false. */
@@ -382,59 +411,116 @@ __attribute__((format(printf, 2, 3))) static bool damaged(struct judging *j, con
     return false;
 }
 
-/* Checks which item the answer is about. */
-static bool check_id(struct json_reader *r, const char *key, size_t key_len, struct judging *j)
+/* Reads a string into out. False: none, or too long. */
+static bool read_text(struct json_reader *r, char *out, size_t size)
 {
-    if (json_next(r) != JSON_STRING)
+    if (json_next(r) != JSON_STRING || r->len >= size)
         return false;
-    if (r->len == key_len && memcmp(r->text, key, key_len) == 0)
-        return true;
-    return damaged(
-        j, "it is about document '%.*s' instead of '%.50s'; does an ingest pipeline set _id?",
-        (int)(r->len < 50 ? r->len : 50), r->text, key);
+    memcpy(out, r->text, r->len);
+    out[r->len] = '\0';
+    return true;
+}
+
+struct members {
+    int ids, statuses, errors;
+};
+
+static bool read_member(struct json_reader *r, struct answer *a, struct members *m)
+{
+    if (json_is(r, "_id")) {
+        m->ids++;
+        return read_text(r, a->id, sizeof a->id);
+    }
+    if (json_is(r, "status")) {
+        m->statuses++;
+        return json_next(r) == JSON_NUMBER && json_int(r, &a->status);
+    }
+    if (json_is(r, "error")) {
+        m->errors++;
+        return es_read_error(r, &a->error);
+    }
+    if (json_is(r, "_index"))
+        return read_text(r, a->index, sizeof a->index);
+    if (json_is(r, "_version"))
+        return json_next(r) == JSON_NUMBER && json_int(r, &a->version);
+    if (json_is(r, "result")) {
+        a->noop = json_next(r) == JSON_STRING && json_is(r, "noop");
+        return r->token == JSON_STRING;
+    }
+    return json_skip(r);
 }
 
 /* Reads {"_id":..., "status":..., "error":...}: the members of an item's inner object, in any
  * order. */
-static bool read_members(struct json_reader *r, const char *key, size_t key_len, struct answer *a,
-                         struct judging *j)
+static bool read_members(struct json_reader *r, struct answer *a)
 {
-    int ids = 0, statuses = 0, errors = 0;
-    while (json_next(r) == JSON_KEY) {
-        bool ok = true;
-        if (json_is(r, "_id")) {
-            ids++;
-            ok = check_id(r, key, key_len, j);
-        } else if (json_is(r, "status")) {
-            statuses++;
-            ok = json_next(r) == JSON_NUMBER && json_int(r, &a->status);
-        } else if (json_is(r, "error")) {
-            errors++;
-            ok = es_read_error(r, &a->error);
-        } else {
-            ok = json_skip(r);
-        }
-        if (!ok)
+    struct members m = {0};
+    while (json_next(r) == JSON_KEY)
+        if (!read_member(r, a, &m))
             return false;
-    }
-    a->has_error = errors > 0;
-    return r->token == JSON_OBJECT_END && ids == 1 && statuses == 1 && errors <= 1;
+    a->has_error = m.errors > 0;
+    return r->token == JSON_OBJECT_END && m.ids == 1 && m.statuses == 1 && m.errors <= 1;
 }
 
 /* Reads the rest of {"index":{...}}, whose first brace was the last token. */
-static bool read_item(struct json_reader *r, const struct bulk_item *item, struct answer *a,
-                      struct judging *j)
+static bool read_item(struct json_reader *r, struct answer *a)
 {
-    a->overloaded = false;
+    a->overloaded = a->noop = a->is_other = false;
     a->hint = NULL;
+    a->version = -1;
+    a->index[0] = '\0';
     if (json_next(r) != JSON_KEY)
         return false;
     a->is_delete = json_is(r, "delete");
-    if (a->is_delete != item->is_delete || (!a->is_delete && !json_is(r, "index")))
-        return false;
-    return json_next(r) == JSON_OBJECT &&
-           read_members(r, key_of(j->b, item), item->key_len, a, j) &&
-           json_next(r) == JSON_OBJECT_END;
+    return (a->is_delete || json_is(r, "index")) && json_next(r) == JSON_OBJECT &&
+           read_members(r, a) && json_next(r) == JSON_OBJECT_END;
+}
+
+/* ---- which item an answer is about ---- */
+
+static bool fits(const struct judging *j, const struct bulk_item *item, const struct answer *a)
+{
+    return !item->answered && item->is_delete == a->is_delete &&
+           strcmp(key_of(j->b, item), a->id) == 0;
+}
+
+/* The answers come in the order of the request, unless ingest pipelines have refused or dropped
+ * documents: these are then at other places (tested: OpenSearch 2.19). So where the order does not
+ * fit, the id decides. NULL: there is none; j->damage says why. */
+static struct bulk_item *find_item(struct judging *j, size_t i, struct answer *a)
+{
+    struct bulk_item *items = &j->b->items[j->first], *here = &items[i];
+    if (fits(j, here, a))
+        return here;
+    for (size_t k = 0; k < j->n; k++)
+        if (fits(j, &items[k], a))
+            return &items[k];
+    /* No other request has this version: an ingest pipeline has changed the id. */
+    a->is_other = !here->answered && here->is_delete == a->is_delete && !a->has_error &&
+                  a->version == here->version;
+    if (a->is_other)
+        return here;
+    if (here->is_delete == a->is_delete && strcmp(key_of(j->b, here), a->id) != 0)
+        damaged(j,
+                "it is about document '%.50s' instead of '%.50s'; does an ingest pipeline set "
+                "_id?",
+                a->id, key_of(j->b, here));
+    return NULL;
+}
+
+/* The index that the item was sent to, or its alias; NULL: not known. */
+static const char *index_of(const struct judging *j, const struct bulk_item *item)
+{
+    return item->index_at ? j->b->names.data + item->index_at : j->index;
+}
+
+/* An alias is answered by the name of its index. */
+static bool is_elsewhere(const struct judging *j, const struct bulk_item *item,
+                         const struct answer *a)
+{
+    const char *asked = index_of(j, item);
+    return !a->has_error && asked && a->index[0] && strcmp(a->index, asked) != 0 &&
+           !(j->b->known && keyset_has(j->b->known, a->index));
 }
 
 static void reject(struct judging *j, struct bulk_item *item, int status, const char *reason)
@@ -445,16 +531,43 @@ static void reject(struct judging *j, struct bulk_item *item, int status, const 
         j->sink->rejected(key_of(j->b, item), status, reason, j->sink->arg);
 }
 
+static void drop(struct judging *j, struct bulk_item *item)
+{
+    item->done = true;
+    j->sink->counts->dropped++;
+    if (j->sink->dropped)
+        j->sink->dropped(key_of(j->b, item), j->sink->arg);
+}
+
+static void describe(const struct bulk_item *item, const struct answer *a, char reason[REASON])
+{
+    *reason = '\0';
+    if (a->has_error)
+        es_error_text(&a->error, reason, REASON);
+    else if (a->is_other)
+        snprintf(reason, REASON, "an ingest pipeline has set its _id to '%.100s'", a->id);
+    else if (a->version >= 0 && a->version != item->version)
+        snprintf(reason, REASON, "an ingest pipeline has set its _version to %" PRId64, a->version);
+    if (!*reason)
+        snprintf(reason, REASON, "the search server gave no reason (%" PRId64 ")", a->status);
+}
+
+static void stop(struct judging *j, const struct bulk_item *item, const struct answer *a,
+                 enum verdict verdict)
+{
+    if (j->stop != DONE)
+        return;
+    j->stop = verdict;
+    j->stopped = item;
+    j->hint = verdict == CHANGED ? ES_METADATA_HINT : a->hint;
+    describe(item, a, j->stop_reason);
+}
+
 static void apply(struct judging *j, struct bulk_item *item, const struct answer *a,
                   enum verdict verdict)
 {
-    char reason[REASON] = "";
+    char reason[REASON];
     int64_t foreign;
-    if (a->has_error)
-        es_error_text(&a->error, reason, sizeof reason);
-    if (!reason[0])
-        snprintf(reason, sizeof reason, "the search server gave no reason (%" PRId64 ")",
-                 a->status);
     switch (verdict) {
     case DONE:
         item->done = true;
@@ -464,29 +577,56 @@ static void apply(struct judging *j, struct bulk_item *item, const struct answer
         item->done = true;
         j->sink->counts->superseded++;
         break;
+    case DROPPED:
+        drop(j, item);
+        break;
     case REJECTED:
+        describe(item, a, reason);
         reject(j, item, (int)a->status, reason);
         break;
     case AGAIN:
-        if (j->postponed++ == 0)
-            memcpy(j->reason, reason, sizeof reason);
+        if (j->postponed++ == 0) {
+            describe(item, a, j->reason);
+            j->postponed_hint = a->hint;
+        }
         j->overloaded |= a->overloaded;
         break;
     case FOREIGN:
         if (current_version(a->error.reason, &foreign) && foreign > j->b->foreign)
             j->b->foreign = foreign;
         /* fall through */
+    case CHANGED:
     case BROKEN:
-        if (j->stop == DONE) {
-            j->stop = verdict;
-            j->stopped = item;
-            j->hint = a->hint;
-            memcpy(j->stop_reason, reason, sizeof reason);
-        }
+        stop(j, item, a, verdict);
         break;
     case DAMAGED:
         break;
     }
+}
+
+static void note_moved(struct judging *j, const struct bulk_item *item, const struct answer *a)
+{
+    if (j->moved)
+        return;
+    j->moved = item;
+    memcpy(j->elsewhere, a->index, sizeof j->elsewhere);
+}
+
+static bool judge_item(struct judging *j, struct bulk_item *item, struct answer *a, size_t i)
+{
+    enum verdict verdict = judge(j->sink, item, a);
+    if (verdict == DAMAGED)
+        return damaged(j, "its item %zu has status %" PRId64 " with%s error", i + 1, a->status,
+                       a->has_error ? "" : "out");
+    j->errors += a->has_error;
+    j->odd += verdict == DROPPED || verdict == CHANGED;
+    item->absent = verdict == UNCHANGED;
+    item->answered = true;
+    if (is_elsewhere(j, item, a))
+        note_moved(j, item, a);
+    if (j->apply)
+        apply(j, item, a, verdict);
+    return true;
 }
 
 static bool read_items(struct json_reader *r, struct judging *j)
@@ -497,18 +637,12 @@ static bool read_items(struct json_reader *r, struct judging *j)
     for (; json_next(r) == JSON_OBJECT; i++) {
         if (i == j->n)
             return damaged(j, "it has more than %zu items", j->n);
-        struct bulk_item *item = &j->b->items[j->first + i];
         struct answer a;
-        if (!read_item(r, item, &a, j))
+        struct bulk_item *item = read_item(r, &a) ? find_item(j, i, &a) : NULL;
+        if (!item)
             return r->token == JSON_ERROR ? false : damaged(j, "its item %zu does not fit", i + 1);
-        enum verdict verdict = judge(j->sink, &a);
-        if (verdict == DAMAGED)
-            return damaged(j, "its item %zu has status %" PRId64 " with%s error", i + 1, a.status,
-                           a.has_error ? "" : "out");
-        j->errors += a.has_error;
-        item->absent = verdict == UNCHANGED;
-        if (j->apply)
-            apply(j, item, &a, verdict);
+        if (!judge_item(j, item, &a, i))
+            return false;
     }
     if (r->token == JSON_ARRAY_END && i < j->n)
         return damaged(j, "it has %zu items instead of %zu", i, j->n);
@@ -543,8 +677,11 @@ static bool read_answer(struct judging *j, const char *answer, size_t len)
 {
     struct json_reader r;
     json_open_loose(&r, answer, len);
-    j->errors = 0;
+    j->errors = j->odd = 0;
+    j->moved = NULL;
     j->damage[0] = '\0';
+    for (size_t i = 0; i < j->n; i++)
+        j->b->items[j->first + i].answered = false;
     bool ok = read_whole(&r, j);
     if (!ok && r.error)
         damaged(j, "%s at byte %zu", r.error, r.at);
@@ -586,12 +723,13 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
     j->apply = false;
     if (!read_answer(j, answer, len))
         return es_unfit(answer, len, j->damage, e) || err_wrap(e, "%zu items", j->n);
-    if (j->errors == 0) {
+    if (j->errors == 0 && j->odd == 0) {
         apply_all(j);
         return true;
     }
     j->apply = true;
     j->postponed = 0;
+    j->postponed_hint = NULL;
     j->overloaded = false;
     j->stop = DONE;
     if (!read_answer(j, answer, len)) /* no memory: the items not reached stay */
@@ -603,7 +741,7 @@ static bool judge_part(struct judging *j, const char *answer, size_t len, struct
     err_set(e, ERR_PASSING, "%zu of %zu items were rejected for now: %s", j->postponed, j->n,
             j->reason);
     e->overloaded = j->overloaded;
-    return false;
+    return j->postponed_hint ? err_hint(e, "%s", j->postponed_hint) : false;
 }
 
 bool bulk_judge(struct bulk *b, const char *answer, size_t len, const struct bulk_sink *sink,
@@ -663,6 +801,29 @@ static bool split(struct sending *s, size_t first, size_t n, size_t len, struct 
     return true;
 }
 
+/* A document is in an index of another name than the request's: is that name an alias of it? Where
+ * the server does not tell, the next request asks again. */
+static bool check_moved(struct sending *s, struct err *e)
+{
+    struct judging *j = &s->judging;
+    struct index_info info;
+    struct err ignored;
+    const char *asked = index_of(j, j->moved);
+    if (!index_get_info(s->es, asked, &info, &ignored) || !info.exists)
+        return true;
+    if (strcmp(info.name, j->elsewhere) == 0) {
+        struct bulk *b = j->b;
+        b->known = b->known ? b->known : keyset_new(KNOWN_MAX);
+        if (b->known)
+            keyset_put(b->known, j->elsewhere, NULL, 0);
+        return true;
+    }
+    err_set(e, ERR_FINAL,
+            "cannot index document '%.150s': an ingest pipeline has put it into index '%s'",
+            key_of(j->b, j->moved), j->elsewhere);
+    return err_hint(e, ES_METADATA_HINT);
+}
+
 static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
 {
     struct judging *j = &s->judging;
@@ -687,7 +848,7 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
     bool ok = judge_part(j, s->answer.body.data, s->answer.body.len, e);
     if (!ok && e->kind == ERR_PASSING)
         e->retry_after_ms = s->answer.retry_after_ms;
-    return ok;
+    return (!j->moved || check_moved(s, e)) && ok;
 }
 
 static void reject_long_keys(struct judging *j)
@@ -706,8 +867,10 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
     buf_init(&path, 1 << 16);
     buf_adds(&path, "/");
     es_add_escaped(&path, index);
-    buf_adds(&path, "/_bulk?filter_path=took,errors,items.*._id,items.*.status,items.*.error");
+    buf_adds(&path, "/_bulk?filter_path=took,errors,items.*._id,items.*.status,items.*.error,"
+                    "items.*._index,items.*._version,items.*.result");
     s->path = buf_cstr(&path);
+    s->judging.index = index;
     bool ok = s->path ? send_parts(s, 0, b->n, e) : err_memory(e);
     buf_free(&path);
     bulk_compact(b);

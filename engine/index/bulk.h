@@ -5,7 +5,7 @@
  * Threads  a bulk belongs to one thread.
  * Promise  an item leaves the request only when its answer says that it is done, superseded, or
  *          rejected for good. An answer that is cut off, damaged, or does not fit the request
- *          (number of items, order, ids) changes nothing.
+ *          (number of items, ids) changes nothing.
  *
  *     bulk_begin(b, key, version);                // an index item ...
  *     lua_json_encode(L, -1, bulk_body(b));       // ... its document, into the body; may raise
@@ -79,6 +79,9 @@ void bulk_compact(struct bulk *b);
 /* Called once for each item that the server rejects for good; the item leaves the request. */
 typedef void bulk_rejected(const char *key, int status, const char *reason, void *arg);
 
+/* Called once for each document that an ingest pipeline drops; the item leaves the request. */
+typedef void bulk_dropped(const char *key, void *arg);
+
 struct bulk_sink {           /* what bulk_send reports to; borrowed, for the time of the call */
     struct counts *counts;   /* added to */
     bulk_rejected *rejected; /* may be NULL */
@@ -86,8 +89,9 @@ struct bulk_sink {           /* what bulk_send reports to; borrowed, for the tim
      * unknown. Another worker may write a higher version to this index while we wait for our
      * answer, so it is called before a conflict counts as another program's. */
     int64_t (*latest)(void *arg);
-    void *arg;      /* of rejected and latest */
-    int64_t issued; /* the highest version issued before this call */
+    void *arg;             /* of rejected, latest and dropped */
+    int64_t issued;        /* the highest version issued before this call */
+    bulk_dropped *dropped; /* may be NULL */
 };
 
 /* The body of a request ends with the item that reaches this many bytes; 0: never. */
@@ -96,7 +100,8 @@ void bulk_set_request_bytes(struct bulk *b, size_t bytes);
 /* Sends all items, in one request or several, and judges the answers. True: all are done, and b is
  * empty. False, passing: what is left in b is to be sent again (429, 503 and the like, of the whole
  * or of those items). False, final: e says why (the index is gone, a privilege is missing, a
- * version was not issued by us: see bulk_foreign_version). A request that the server finds too
+ * version was not issued by us: see bulk_foreign_version; an ingest pipeline has changed a
+ * document's index, id or version). A request that the server finds too
  * large (413) is split, and so are later ones. A key of more than 512 bytes is rejected before
  * sending: servers refuse a whole request because of one. */
 bool bulk_send(struct bulk *b, struct es *es, const char *index, const struct bulk_sink *sink,

@@ -3,6 +3,8 @@
 #include "base/buf.h"
 #include "index/bulk.h"
 
+struct keyset;
+
 struct bulk_item {
     size_t at, len;         /* its lines in body */
     size_t key_at, key_len; /* in names, with a zero byte after it, as for: */
@@ -10,8 +12,10 @@ struct bulk_item {
     size_t routing_at;      /* likewise */
     int64_t version;
     bool is_delete;
-    bool done;   /* leaves the request at the next bulk_compact */
-    bool absent; /* by the answer: it is superseded, or there was nothing to delete */
+    bool done;         /* leaves the request at the next bulk_compact */
+    bool absent;       /* by the answer: it is superseded, or there was nothing to delete */
+    bool answered;     /* likewise: it has had its answer */
+    bool has_pipeline; /* its document chose an ingest pipeline */
 };
 
 struct bulk {
@@ -28,4 +32,7 @@ struct bulk {
      * it never did. bulk_clear keeps it. */
     size_t most;
     int64_t foreign; /* see bulk_foreign_version */
+    /* owned; NULL: empty. Indexes that the aliases requested so far stand for; bulk_clear keeps
+     * it. */
+    struct keyset *known;
 };

@@ -2,9 +2,11 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "es/es_answer.h"
 #include "index/bulk.h"
 #include "index/index.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,10 +47,20 @@ void echo_sample_take(struct echo_sample *s, const struct bulk *b)
         echo_sample_free(s);
 }
 
+enum { ROUTING = 100 }; /* bytes that are shown */
+
 struct comparison {
     const struct echo_sample *sample;
-    bool same, other;
+    bool missing, same, other;
+    char routing[ROUTING]; /* one that it was not sent with; empty: none */
 };
+
+static void note_routing(struct comparison *h, const char *routing)
+{
+    const char *sent = h->sample->routing;
+    if (routing && !(sent && strcmp(routing, sent) == 0))
+        snprintf(h->routing, sizeof h->routing, "%s", routing);
+}
 
 /* Another version was written by somebody else after us. */
 static bool hear(const struct index_document *d, void *arg, struct err *e)
@@ -56,11 +68,40 @@ static bool hear(const struct index_document *d, void *arg, struct err *e)
     struct comparison *h = arg;
     const struct echo_sample *s = h->sample;
     (void)e;
+    h->missing = !d->found;
     if (!d->found || d->version != s->version)
         return true;
+    note_routing(h, d->routing);
     h->same = d->source && d->source_len == s->len && memcmp(d->source, s->document, s->len) == 0;
     h->other = !h->same;
     return true;
+}
+
+static bool hear_copy(const struct index_copy *c, void *arg, struct err *e)
+{
+    struct comparison *h = arg;
+    (void)e;
+    if (c->version == h->sample->version)
+        note_routing(h, c->routing);
+    return true;
+}
+
+/* It is not where its key says: in another shard, or it was deleted meanwhile, or never stored. */
+static void look_everywhere(struct comparison *h, struct es *es, const char *index)
+{
+    const char *key = h->sample->key;
+    struct err ignored;
+    index_find(es, h->sample->index ? h->sample->index : index,
+               &(struct index_search){.keys = &key, .n = 1, .visit = hear_copy, .arg = h},
+               &ignored);
+}
+
+static bool refuse_routing(const struct comparison *h, struct err *e)
+{
+    err_set(e, ERR_FINAL,
+            "cannot index document '%.150s': an ingest pipeline has set its _routing to '%s'",
+            h->sample->key, h->routing);
+    return err_hint(e, ES_METADATA_HINT);
 }
 
 static void warn_difference(const char *key, struct es *es, const char *index)
@@ -74,7 +115,8 @@ static void warn_difference(const char *key, struct es *es, const char *index)
         index, key, other.why, other.remedy);
 }
 
-void echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index)
+bool echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, const char *index,
+                struct err *e)
 {
     struct comparison h = {.sample = s};
     struct doc_location place = {s->index, s->routing};
@@ -89,11 +131,16 @@ void echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, c
                                            .visit = hear,
                                            .arg = &h},
                     &ignored))
-        return;
+        return true;
+    if (h.missing)
+        look_everywhere(&h, es, index);
+    if (h.routing[0])
+        return refuse_routing(&h, e);
     if (h.same)
         atomic_store(&echo->confirmed, true);
     if (h.other && !atomic_exchange(&echo->warned, true))
         warn_difference(key, es, s->index ? s->index : index);
+    return true;
 }
 
 void echo_sample_free(struct echo_sample *s)

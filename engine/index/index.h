@@ -173,6 +173,7 @@ struct index_document {
      * requested, not found, or not stored */
     const char *source;
     size_t source_len;
+    const char *routing; /* that it has, if its source was requested; NULL: none */
 };
 /* Called for each document, in the order of the keys. False ends the call with what it put into
  * e. */

@@ -14,6 +14,7 @@ enum {
     MAX_KEYS = 500, /* in one request: usual documents have some megabytes together */
     /* bytes, for several documents; one document may be as large as any answer */
     MAX_ANSWER = 16 << 20,
+    MAX_ROUTING = 1024,     /* bytes with the final zero; of a longer one, the beginning */
     MAX_REQUEST = 64 << 20, /* bytes: a key has at most 512, or 3 KB if all of it is escaped */
 };
 
@@ -88,12 +89,22 @@ struct fetch { /* one request and its answer */
     char reason[300];
     const char *reached; /* the last document that was begun, for a damaged answer */
     /* found by the second pass: */
-    bool refused; /* by visit */
+    bool refused;              /* by visit */
+    char routing[MAX_ROUTING]; /* of the document that is being read */
 };
 
 struct member_count {
     int ids, founds, versions, sources, errors;
 };
+
+static bool read_routing(struct json_reader *r, struct fetch *f, struct index_document *d)
+{
+    if (json_next(r) != JSON_STRING)
+        return false;
+    snprintf(f->routing, sizeof f->routing, "%.*s", (int)r->len, r->text);
+    d->routing = f->routing;
+    return true;
+}
 
 static bool read_source(struct json_reader *r, const struct fetch *f, struct index_document *d)
 {
@@ -108,7 +119,7 @@ static bool read_source(struct json_reader *r, const struct fetch *f, struct ind
 }
 
 /* Reads the value of a member whose name was the last token. */
-static bool read_member(struct json_reader *r, const struct fetch *f, struct index_document *d,
+static bool read_member(struct json_reader *r, struct fetch *f, struct index_document *d,
                         struct member_count *c, struct es_error *error)
 {
     if (json_is(r, "_id")) {
@@ -129,6 +140,8 @@ static bool read_member(struct json_reader *r, const struct fetch *f, struct ind
         c->sources++;
         return read_source(r, f, d);
     }
+    if (json_is(r, "_routing") && f->asked->with_source)
+        return read_routing(r, f, d);
     if (json_is(r, "error")) {
         c->errors++;
         return es_read_error(r, error);

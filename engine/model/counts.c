@@ -6,6 +6,7 @@ void counts_add(struct counts *to, const struct counts *delta)
     to->deleted += delta->deleted;
     to->superseded += delta->superseded;
     to->rejected += delta->rejected;
+    to->dropped += delta->dropped;
     to->bytes += delta->bytes;
     to->requests += delta->requests;
     to->retried_items += delta->retried_items;
@@ -19,6 +20,7 @@ struct counts counts_negative(const struct counts *c)
                            .deleted = -c->deleted,
                            .superseded = -c->superseded,
                            .rejected = -c->rejected,
+                           .dropped = -c->dropped,
                            .bytes = -c->bytes,
                            .requests = -c->requests,
                            .retried_items = -c->retried_items,

@@ -11,6 +11,7 @@ struct counts { /* safe to use zeroed */
     uint64_t indexed, deleted;
     uint64_t superseded; /* the index holds a newer version, or the document was already deleted */
     uint64_t rejected;
+    uint64_t dropped; /* by an ingest pipeline: the index is as it was */
     /* requests, by bulk_send */
     uint64_t bytes, requests;
     uint64_t retried_items; /* items that were sent again */

@@ -26,11 +26,12 @@ void run_log_summary(const struct run *r, const struct counts *s)
 {
     char documents[PROGRESS_TEXT], deleted[PROGRESS_TEXT], rejected[PROGRESS_TEXT];
     char requests[PROGRESS_TEXT], retried[PROGRESS_TEXT], rate[PROGRESS_TEXT];
-    char others[6 * PROGRESS_TEXT] = "", sent[3 * PROGRESS_TEXT] = "", duration[CLOCK_TEXT];
+    char others[9 * PROGRESS_TEXT] = "", sent[3 * PROGRESS_TEXT] = "", duration[CLOCK_TEXT];
     int64_t us = clock_mono_us() - r->started_us;
     double a_second = (double)(s->indexed + s->deleted + s->superseded) * 1e6 / (double)(us + 1);
     add_count(others, sizeof others, s->superseded, "already newer or gone");
     add_count(others, sizeof others, s->unchanged, "unchanged"); /* by a sweep */
+    add_count(others, sizeof others, s->dropped, "dropped by an ingest pipeline");
     add_count(others, sizeof others, s->repeated,
               s->repeated == 1 ? "row repeating a key" : "rows repeating a key");
     if (!r->options.dry_run)
@@ -45,6 +46,7 @@ void run_log_summary(const struct run *r, const struct counts *s)
         log_int("unchanged", (long long)s->unchanged),
         log_int("repeated", (long long)s->repeated),
         log_int("rejected", (long long)s->rejected),
+        log_if(s->dropped > 0, log_int("dropped", (long long)s->dropped)),
         log_real("seconds", (double)us / 1e6),
         log_real("documents_per_second", a_second),
         log_int("request_bytes", (long long)s->bytes),

@@ -55,12 +55,12 @@ static const struct field {
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 /* The numbers of "counts", in this order. */
-enum { COUNTS = 9 };
+enum { COUNTS = 10 };
 static void count_fields(struct counts *c, uint64_t *out[COUNTS])
 {
-    uint64_t *all[COUNTS] = {&c->indexed,   &c->deleted,  &c->superseded,
-                             &c->rejected,  &c->bytes,    &c->requests,
-                             &c->unchanged, &c->repeated, &c->retried_items};
+    uint64_t *all[COUNTS] = {&c->indexed,       &c->deleted,  &c->superseded, &c->rejected,
+                             &c->bytes,         &c->requests, &c->unchanged,  &c->repeated,
+                             &c->retried_items, &c->dropped};
     memcpy(out, all, sizeof all);
 }
 

@@ -31,11 +31,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct bulk *b = bulk_new(1 << 16, &e);
     CLAIM(b);
     fill(b, &e);
-    struct bulk_sink sink = {&sums, count, NULL, &told, 7};
+    struct bulk_sink sink = {.counts = &sums, .rejected = count, .arg = &told, .issued = 7};
     bool ok = bulk_judge(b, (const char *)data, size, &sink, &e);
     CLAIM(ok == (bulk_count(b) == 0));
     CLAIM(ok || (e.kind != ERR_NONE && *e.text));
-    CLAIM(bulk_count(b) + sums.indexed + sums.deleted + sums.superseded + sums.rejected == 4);
+    CLAIM(bulk_count(b) + sums.indexed + sums.deleted + sums.superseded + sums.rejected +
+              sums.dropped ==
+          4);
     CLAIM(sums.rejected == told);
     CLAIM(strncmp(e.text, "4 items: damaged answer", 23) != 0 || bulk_count(b) == 4);
     bulk_free(b);

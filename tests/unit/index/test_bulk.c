@@ -52,7 +52,11 @@ static void on_rejected(const char *key, int status, const char *reason, void *a
 
 static struct bulk_sink sink(struct fixture *f, int64_t issued)
 {
-    return (struct bulk_sink){&f->sums, on_rejected, f->latest, f, issued};
+    return (struct bulk_sink){.counts = &f->sums,
+                              .rejected = on_rejected,
+                              .latest = f->latest,
+                              .arg = f,
+                              .issued = issued};
 }
 
 static void setup(struct fixture *f)
@@ -259,7 +263,7 @@ static void every_allocation_may_fail_while_building(void **state)
           "[current version [1]]: version conflict, current version [" current                     \
           "] is higher than the one provided [5]")
 
-enum fate { LEFT_DONE, LEFT_UNCHANGED, LEFT_REJECTED, STAYS_PASSING, STAYS_FINAL };
+enum fate { LEFT_DONE, LEFT_UNCHANGED, LEFT_DROPPED, LEFT_REJECTED, STAYS_PASSING, STAYS_FINAL };
 
 static void each_item_gets_what_it_deserves(void **state)
 {
@@ -301,8 +305,23 @@ static void each_item_gets_what_it_deserves(void **state)
         {ERROR("504", "x", "y"), STAYS_PASSING},
         {"\"status\":503,\"error\":\"plain text\"", STAYS_PASSING},
         {ERROR("500", "fail_processor_exception", "no such genre"), LEFT_REJECTED},
-        {"\"result\":\"noop\",\"status\":200", LEFT_DONE},  /* dropped by an ingest pipeline */
-        {"\"_index\":\"other\",\"status\":200", LEFT_DONE}, /* moved by one, or an alias */
+        {ERROR("500", "find_match", "Unable to find match for dissect pattern"), LEFT_REJECTED},
+        {ERROR("500", "class_cast_exception", "no string"), LEFT_REJECTED},
+        {"\"result\":\"noop\",\"status\":200", LEFT_DROPPED}, /* by an ingest pipeline */
+        {"\"_index\":\"other\",\"status\":200", LEFT_DONE},   /* an alias, as far as we know */
+        {"\"_version\":5,\"result\":\"created\",\"status\":201", LEFT_DONE},
+        {"\"_version\":77,\"result\":\"created\",\"status\":201", STAYS_FINAL},
+        {ERROR("400", "illegal_argument_exception", "pipeline with id [p] does not exist"),
+         STAYS_FINAL},
+        {ERROR("500", "illegal_state_exception",
+               "Pipeline processor configured for non-existent pipeline [p]"),
+         STAYS_FINAL},
+        {ERROR("500", "illegal_state_exception",
+               "final pipeline [p] can't change the target index"),
+         STAYS_FINAL},
+        {ERROR("409", "version_conflict_engine_exception",
+               "[1]: version conflict, document does not exist (expected version [5])"),
+         STAYS_FINAL},
         {"\"status\":200,\"_shards\":{\"total\":2,\"successful\":1,\"failed\":1}", LEFT_DONE},
         /* damaged: says two things at once, or none */
         {"\"status\":400", STAYS_PASSING},
@@ -325,6 +344,7 @@ static void each_item_gets_what_it_deserves(void **state)
         assert_int_equal(f.b->n, fate > LEFT_REJECTED);
         assert_int_equal(f.sums.indexed, fate == LEFT_DONE);
         assert_int_equal(f.sums.superseded, fate == LEFT_UNCHANGED);
+        assert_int_equal(f.sums.dropped, fate == LEFT_DROPPED);
         assert_int_equal(f.sums.rejected, fate == LEFT_REJECTED);
         assert_int_equal(f.told, fate == LEFT_REJECTED);
         if (!ok)
@@ -436,8 +456,10 @@ static void an_answer_cut_anywhere_changes_nothing(void **state)
         fill_six(&f);
         char *exact = malloc(n + 1); /* the sanitizer sees a read behind it */
         memcpy(exact, six, n);
-        assert_false(bulk_judge(f.b, exact, n,
-                                &(struct bulk_sink){&f.sums, on_rejected, NULL, &f, 7}, &f.e));
+        assert_false(bulk_judge(
+            f.b, exact, n,
+            &(struct bulk_sink){.counts = &f.sums, .rejected = on_rejected, .arg = &f, .issued = 7},
+            &f.e));
         assert_int_equal(f.e.kind, ERR_PASSING);
         assert_int_equal(f.b->n, 6);
         assert_int_equal(f.told, 0);
@@ -460,7 +482,9 @@ static void an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not(void 
             memcpy(text, six, sizeof six);
             text[at] = (char)byte;
             bulk_judge(f.b, text, sizeof six - 1,
-                       &(struct bulk_sink){&f.sums, on_rejected, NULL, &f, 7}, &f.e);
+                       &(struct bulk_sink){
+                           .counts = &f.sums, .rejected = on_rejected, .arg = &f, .issued = 7},
+                       &f.e);
             bool busy = strstr(body(&f), "busy") != NULL;
             if (!busy && strcmp(f.key, "busy") != 0 && f.told < 2)
                 fail_msg("byte %d at %zu lost an item", byte, at);
@@ -496,7 +520,6 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
         {"{\"errors\":false,\"items\":[%1$s,%3$s]}",
          "1 of its items have errors, which its errors flag contradicts"},
         {"{\"errors\":false,\"items\":[%1$s]}", "it has 1 items instead of 2"},
-        {"{\"errors\":false,\"items\":[%2$s,%1$s]}", "its item 1 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,%1$s]}", "its item 2 does not fit"},
         {"{\"errors\":false,\"items\":[%1$s,[]]}", "not the answer"},
         {"{\"errors\":false,\"items\":[%1$s,{}]}", "its item 2 does not fit"},
@@ -542,6 +565,69 @@ static void an_answer_that_does_not_fit_the_request_changes_nothing(void **state
     }
 }
 
+/* OpenSearch 2.19, of documents with ingest pipelines: those that they refuse or drop are out of
+ * order. */
+static void answers_out_of_order_are_told_by_their_ids(void **state)
+{
+    (void)state;
+    static const char answer[] =
+        "{\"errors\":true,\"items\":["
+        "{\"index\":{\"_id\":\"1\",\"status\":400,\"error\":\"x\"}},"
+        "{\"index\":{\"_id\":\"2\",\"_version\":5,\"result\":\"created\",\"status\":201}},"
+        "{\"index\":{\"_id\":\"5\",\"status\":429,\"error\":\"y\"}},"
+        "{\"index\":{\"_id\":\"3\",\"status\":400,\"error\":\"z\"}},"
+        "{\"index\":{\"_id\":\"4\",\"_version\":5,\"result\":\"noop\",\"status\":200}},"
+        "{\"delete\":{\"_id\":\"2\",\"_version\":5,\"result\":\"deleted\",\"status\":200}}]}";
+    struct fixture f;
+    setup(&f);
+    for (char key[] = "1"; *key <= '5'; ++*key)
+        add(&f, key, 5, "{}");
+    gone(&f, "2", 5);
+    assert_false(judge(&f, answer, 7));
+    assert_int_equal(f.e.kind, ERR_PASSING);
+    assert_int_equal(f.b->n, 1);
+    assert_string_equal(bulk_key(f.b, 0), "5");
+    assert_int_equal(f.told, 2);
+    assert_int_equal(f.sums.indexed, 1);
+    assert_int_equal(f.sums.dropped, 1);
+    assert_int_equal(f.sums.deleted, 1);
+    bulk_free(f.b);
+}
+
+static void an_id_that_a_pipeline_has_changed_is_told_by_the_version(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    add(&f, "1", 5, "{}");
+    assert_false(judge(&f,
+                       "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"other\",\"_version\":5,"
+                       "\"result\":\"created\",\"status\":201}}]}",
+                       7));
+    assert_int_equal(f.e.kind, ERR_FINAL);
+    assert_non_null(strstr(f.e.text, "has set its _id to 'other'"));
+    assert_int_equal(f.b->n, 1);
+    bulk_free(f.b);
+}
+
+static void a_missing_pipeline_is_the_documents_own_fault_if_it_chose_it(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    bulk_begin(f.b, "1", 5);
+    buf_adds(bulk_body(f.b), "{}");
+    bulk_set_location(f.b, NULL, NULL, "p");
+    assert_true(bulk_commit(f.b, &f.e));
+    assert_true(judge(&f,
+                      "{\"errors\":true,\"items\":[{\"index\":{\"_id\":\"1\",\"status\":400,"
+                      "\"error\":{\"type\":\"illegal_argument_exception\",\"reason\":\"pipeline "
+                      "with id [p] does not exist\"}}}]}",
+                      7));
+    assert_int_equal(f.told, 1);
+    bulk_free(f.b);
+}
+
 static void every_allocation_may_fail_while_judging(void **state)
 {
     (void)state;
@@ -582,8 +668,10 @@ static void a_request_is_sent_and_emptied(void **state)
     struct fixture f;
     setup(&f);
     /* nothing to send */
-    assert_true(
-        bulk_send(f.b, NULL, "x", &(struct bulk_sink){&f.sums, on_rejected, NULL, &f, 7}, &f.e));
+    assert_true(bulk_send(
+        f.b, NULL, "x",
+        &(struct bulk_sink){.counts = &f.sums, .rejected = on_rejected, .arg = &f, .issued = 7},
+        &f.e));
     add(&f, "1", 5, "{}");
     gone(&f, "2", 5);
     size_t len = f.b->body.len;
@@ -1037,6 +1125,9 @@ int main(void)
         cmocka_unit_test(an_answer_cut_anywhere_changes_nothing),
         cmocka_unit_test(an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not),
         cmocka_unit_test(an_answer_that_does_not_fit_the_request_changes_nothing),
+        cmocka_unit_test(answers_out_of_order_are_told_by_their_ids),
+        cmocka_unit_test(an_id_that_a_pipeline_has_changed_is_told_by_the_version),
+        cmocka_unit_test(a_missing_pipeline_is_the_documents_own_fault_if_it_chose_it),
         cmocka_unit_test(every_allocation_may_fail_while_judging),
         cmocka_unit_test(a_request_is_sent_and_emptied),
         cmocka_unit_test(a_failed_request_keeps_all_its_items),

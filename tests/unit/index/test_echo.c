@@ -61,7 +61,7 @@ static void hear(struct echo *echo, const char *answer)
     echo_sample_take(&s, b);
     bulk_free(b);
     begin(steps, 2);
-    echo_check(echo, &s, es, "movies");
+    assert_true(echo_check(echo, &s, es, "movies", &e));
     echo_sample_free(&s);
     end();
 }

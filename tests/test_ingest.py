@@ -1,0 +1,173 @@
+"""Ingest pipelines, for real: documents are changed, refused, dropped or moved before they are indexed."""
+import pytest
+
+import services as private
+from films import run
+from pipelines import pipeline
+from secured import SecuredServer
+
+ROWS = 10
+OWN = 'return { v = row.v }, { pipeline = row.p }'
+
+
+@pytest.fixture(scope="module")
+def ingest_server(machine):
+    server = private.Server("opensearch-secured")  # the only one whose node has the role
+    if not server.usable():
+        pytest.skip(f"{server.name} does not run on this machine")
+    idle = not server.running()
+    yield server
+    if idle:
+        server.down()
+
+
+@pytest.fixture
+def search(ingest_server):
+    ingest_server.running() or ingest_server.up()
+    search = SecuredServer(ingest_server)
+    search.wipe()
+    return search
+
+
+@pytest.fixture
+def things(pg):
+    pg.execute("CREATE TABLE things (id int PRIMARY KEY, v text, p text, modified timestamptz DEFAULT clock_timestamp())")
+    pg.execute("INSERT INTO things (id, v) SELECT i, i::text FROM generate_series(1, %s) i", (ROWS,))
+    return pg
+
+
+@pytest.fixture
+def sync(engine, search, things, script):
+    """sync("run", ...) with the search server's variables; `document` and `extra` are those of pipelines.pipeline."""
+
+    def begin(*words, document="return { v = row.v }", extra="", **options):
+        path = script(pipeline(document=document, extra=extra))
+        return engine(words[0], path, *words[1:], env=search.env(), **options)
+
+    return begin
+
+
+def define(search, name, *processors, **more):
+    search.request("PUT", f"_ingest/pipeline/{name}", {"processors": list(processors), **more})
+
+
+def make_index(search, **settings):
+    search.request("PUT", "things", {"settings": {"number_of_shards": 3, "number_of_replicas": 0, **settings}})
+
+
+def ok(done, code=0):
+    assert done.returncode == code, done
+    return done
+
+
+TO_NUMBER = {"convert": {"field": "v", "type": "integer"}}
+
+
+# A document is refused
+
+
+def test_a_document_that_a_pipeline_refuses_is_a_dead_letter_and_the_others_arrive(search, things, sync):
+    define(search, "number", TO_NUMBER)
+    define(search, "dissect", {"dissect": {"field": "v", "pattern": "%{a}:%{b}"}})
+    define(search, "fail", {"fail": {"message": "no {{v}}"}})
+    define(search, "nested", {"pipeline": {"name": "nowhere"}})
+    things.execute("UPDATE things SET v = 'abc', p = 'number' WHERE id = 1")
+    things.execute("UPDATE things SET p = 'number' WHERE id = 2")
+    things.execute("UPDATE things SET p = 'dissect' WHERE id = 3")
+    things.execute("UPDATE things SET p = 'fail' WHERE id = 4")
+    things.execute("UPDATE things SET p = 'missing' WHERE id = 5")
+    things.execute("UPDATE things SET p = 'nested' WHERE id = 6")
+    done = ok(sync("run", document=OWN), 4)
+    for key, words in {"1": "unable to convert [abc] to integer", "3": "Unable to find match for dissect pattern",
+                       "4": "no 4", "5": "pipeline with id [missing] does not exist", "6": "non-existent pipeline [nowhere]"}.items():
+        assert [line for line in done.stderr.splitlines() if f"document '{key}' rejected: " in line and words in line], done
+    assert search.docs("things") == {"2": {"v": 2}} | {str(i): {"v": str(i)} for i in (7, 8, 9, 10)}
+
+
+def test_a_failure_that_the_pipeline_handles_is_none(search, things, sync):
+    define(search, "handles", TO_NUMBER, on_failure=[{"set": {"field": "failed", "value": True}}])
+    define(search, "ignores", TO_NUMBER | {"convert": TO_NUMBER["convert"] | {"ignore_failure": True}})
+    things.execute("UPDATE things SET v = 'abc', p = CASE WHEN id < 5 THEN 'handles' ELSE 'ignores' END")
+    ok(sync("run", document=OWN))
+    assert search.get("things", "4") == {"v": "abc", "failed": True} and search.get("things", "5") == {"v": "abc"}
+
+
+def test_without_its_default_pipeline_an_index_takes_nothing(search, things, sync):
+    make_index(search, **{"index.default_pipeline": "missing"})
+    done = ok(sync("run"), 1)
+    assert done.stderr.count("error: ") == 1 and "pipeline with id [missing] does not exist" in done.stderr, done
+    assert "index.default_pipeline" in done.stderr and "0 rejected" in done.stderr, done
+
+
+def test_a_server_without_ingest_nodes_is_told(engine, search_one, things, script):
+    path = script(pipeline(document="return { v = row.v }, { pipeline = 'any' }"))
+    done = engine("run", path, "--give-up-after", "1", env={"ELASTICSEARCH_URL": search_one.url})
+    if "does not exist" in done.stderr:
+        pytest.skip("this one has the role")
+    assert "no ingest nodes" in done.stderr and "no node has the role 'ingest'" in done.stderr, done
+
+
+# A document is dropped
+
+
+def test_a_dropped_document_is_counted_and_told_and_verify_finds_it_missing(search, things, sync):
+    define(search, "drop", {"drop": {"if": "ctx.v == '3'"}})
+    make_index(search, **{"index.default_pipeline": "drop"})
+    done = ok(sync("run"))
+    assert "document '3' was dropped by an ingest pipeline" in done.stderr, done
+    assert "9 documents indexed" in done.stderr and "1 dropped by an ingest pipeline" in done.stderr, done
+    found = ok(sync("verify"), 5)
+    assert "1  missing" in found.stdout and "3" in found.stdout, found
+    again = ok(sync("run", "--sweep"))
+    assert "1 dropped by an ingest pipeline" in again.stderr and "0 documents indexed" in again.stderr, again
+
+
+# A document is moved
+
+
+MOVES = [
+    ("_index", "away", "an ingest pipeline has put it into index 'away'"),
+    ("_id", "other", "an ingest pipeline has set its _id to 'other'"),
+    ("_version", 77, "an ingest pipeline has set its _version to 77"),
+    ("_version_type", "internal", "an ingest pipeline must not change _version_type"),
+    ("_routing", "elsewhere", "an ingest pipeline has set its _routing to 'elsewhere'"),
+]
+
+
+@pytest.mark.parametrize("field, value, words", MOVES, ids=[move[0] for move in MOVES])
+def test_a_pipeline_that_moves_documents_ends_the_run_at_once(search, things, sync, field, value, words):
+    define(search, "moves", {"set": {"field": field, "value": value}})
+    make_index(search, **{"index.default_pipeline": "moves"})
+    done = ok(sync("run"), 1)
+    assert done.stderr.count("error: ") == 1 and words in done.stderr, done
+    assert "trying again" not in done.stderr, done
+
+
+def test_a_final_pipeline_that_moves_documents_is_told(search, things, sync):
+    define(search, "moves", {"set": {"field": "_index", "value": "away"}})
+    make_index(search, **{"index.final_pipeline": "moves"})
+    done = ok(sync("run"), 1)
+    assert "can't change the target index" in done.stderr and "must not change _index" in done.stderr, done
+    assert "trying again" not in done.stderr, done
+
+
+def test_an_alias_is_not_taken_for_a_pipeline(search, things, engine, script):
+    search.request("PUT", "things-1", {"aliases": {"things": {}}})
+    path = script(pipeline())
+    ok(engine("run", path, env=search.env()))
+    things.execute("UPDATE things SET v = 'new', modified = clock_timestamp() WHERE id = 1")
+    ok(engine("run", path, env=search.env()))
+    assert search.get("things", "1") == {"v": "new"} and search.count("things-1") == ROWS
+
+
+# A document is changed
+
+
+def test_what_a_pipeline_changes_is_told_by_the_sweep_and_by_verify(search, things, sync):
+    define(search, "adds", {"set": {"field": "extra", "value": 1}})
+    make_index(search, **{"index.default_pipeline": "adds"})
+    done = ok(sync("run"))
+    assert "its setting index.default_pipeline is 'adds'" in done.stderr, done
+    found = ok(sync("verify"), 5)
+    assert "index.default_pipeline is 'adds'" in found.stderr and "10 differ" in found.stdout, found
+    ok(sync("diff", "--keys", "1"), 5)
