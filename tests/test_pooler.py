@@ -182,3 +182,18 @@ def test_a_pooler_whose_server_is_away_is_waited_for(engine, pg, script, tmp_pat
         administrate(f"ALTER DATABASE {pg.name} ALLOW_CONNECTIONS true")
         done = running.wait()
         assert done.returncode == 0 and len(done.docs) == 5, done
+
+
+def test_a_pooler_that_refuses_to_read_the_log_is_named_with_the_way_past_it(engine, pg, script, tmp_path):
+    """PgBouncer before 1.23; a newer one passes replication connections on."""
+    pg.execute(TABLE % 1)
+    text = things("log", tmp_path).replace('cursor = "modified"', 'capture = "wal"')
+    assert 'capture = "wal"' in text
+    for pool_mode in ("session", "transaction"):
+        with Bouncer(pg, tmp_path, pool_mode=pool_mode) as bouncer:
+            done = engine(script(text), env={"DATABASE_URL": bouncer.url})
+        if done.returncode != 0:
+            assert done.returncode == 2, done
+            refused = [line for line in done.stderr.splitlines() if "pooler" in line]
+            assert len(refused) == 2 and "a pooler answers there, which refuses replication" in refused[0], done
+            assert "hint: source.url has to lead past the pooler" in refused[1], done

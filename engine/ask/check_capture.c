@@ -126,9 +126,13 @@ static void check_slot(struct check *c, const struct source_slot *slot)
     if (slot->status == SOURCE_SLOT_LOST) {
         check_add(c, CHECK_WARNING, "slot", line,
                   "slot '%s' is lost: %s; the next run makes another one, and compares every row",
-                  name, source_slot_why_lost(slot));
-        check_remedy(c, "ALTER SYSTEM SET %s to more, so that it does not happen again",
-                     slot->was_idle ? "idle_replication_slot_timeout" : "max_slot_wal_keep_size");
+                  name, slot->why);
+        check_remedy(c, "ALTER SYSTEM SET %s, so that it does not happen again", slot->remedy);
+    } else if (slot->copied) {
+        check_add(c, CHECK_ERROR, "standby", c->user.pipeline.source.url_line,
+                  "slot '%s' is a copy of the primary's, which cannot be read on this standby",
+                  name);
+        check_remedy(c, "url = \"...\" in source: the primary's address");
     } else if (slot->status == SOURCE_SLOT_FOREIGN) {
         check_add(c, CHECK_ERROR, "slot", line,
                   "slot '%s' is of another database, or another program's", name);

@@ -159,8 +159,7 @@ static void show_slot(const struct pipeline *p, const struct source_slot *slot, 
         printf(" does not exist: the next run creates it%s\n", sweeps);
         return;
     case SOURCE_SLOT_LOST:
-        printf(" is lost, as %s: the next run creates it again%s\n", source_slot_why_lost(slot),
-               sweeps);
+        printf(" is lost, as %s: the next run creates it again%s\n", slot->why, sweeps);
         return;
     case SOURCE_SLOT_FOREIGN:
         printf(" is of another plugin, or of another database: the next run refuses it\n");

@@ -31,6 +31,10 @@ struct pg_server {
     /* of all servers with this URL, which it holds; if a password in it is refused, and comes from
      * a file, that file is read again */
     struct pg_share *share;
+    /* the URL names several, and does not say which: two sessions must not be of a primary and of
+     * a standby that is behind it, or a row is found by one and read, as it was before, by the
+     * other */
+    bool wants_primary;
     /* a connection has succeeded in this run: from then on, a refusal is passing */
     _Atomic bool accepted;
 };

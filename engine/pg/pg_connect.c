@@ -162,11 +162,20 @@ static char *make_label(const PQconninfoOption *given, const PQconninfoOption *r
     return label;
 }
 
+static bool wants_primary(const PQconninfoOption *given, const PQconninfoOption *rest)
+{
+    const PQconninfoOption *fill = option(given, "service") ? NULL : rest;
+    const char *host = option(given, "host") ? option(given, "host") : option(given, "hostaddr");
+    host = host ? host : option(fill, "host") ? option(fill, "host") : option(fill, "hostaddr");
+    return host && strchr(host, ',') && !getenv("PGTARGETSESSIONATTRS");
+}
+
 static bool fill_server(struct pg_server *s, const char *url, const PQconninfoOption *given,
                         struct err *e)
 {
     PQconninfoOption *rest = PQconndefaults();
     s->label = make_label(given, rest, given ? "" : url);
+    s->wants_primary = wants_primary(given, rest);
     s->share = pg_share_get(url);
     bool ok = s->label && s->share;
     PQconninfoFree(rest);
@@ -252,6 +261,8 @@ static const struct {
     const char *words, *hint;
 } text_remedies[] = {
     {"max_wal_senders", "raise the server's max_wal_senders"},
+    {"hot standby mode",
+     "of several servers the primary is used; target_session_attrs=any in source.url takes any"},
     {"certificate verify failed",
      "sslrootcert in source.url must name the certificate of the authority that signed the "
      "server's, and neither may have expired"},
@@ -362,21 +373,35 @@ static void read_failure(struct failure *f, const char *message, bool several_ho
     }
 }
 
+struct attempt {
+    const char *url;    /* borrowed */
+    bool wants_primary; /* see pg.h */
+    int64_t timeout_ms; /* of silence; -1: no limit */
+    bool several_hosts, any_session;
+    bool silent;  /* the timeout ended it */
+    bool crowded; /* no more sessions are allowed */
+    bool unknown; /* the user, or its password, is refused */
+    bool reached; /* more than an unanswered socket: worth a PQping */
+};
+
 /* The parameters: ours first, so that the URL overrides them; client_encoding after it, so that it
  * is always UTF-8. */
 struct parameters {
     const char *keywords[12], *values[12];
 };
 
-static struct parameters make_parameters(const char *url, const char *replication)
+static struct parameters make_parameters(const struct attempt *a, const char *replication)
 {
+    /* libpq's word before version 14 */
+    const char *primary = PQlibVersion() < 140000 ? "read-write" : "primary";
     return (struct parameters){
         .keywords = {"fallback_application_name", "keepalives", "keepalives_idle",
-                     "keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname",
-                     "client_encoding", "replication"},
+                     "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+                     "target_session_attrs", "dbname", "client_encoding", "replication"},
         /* A lost peer is noticed within a minute: after 30 s of silence and 3 probes, or 60,000 ms
          * without an acknowledgement. */
-        .values = {"etl-engine", "1", "30", "10", "3", "60000", url, "UTF8", replication},
+        .values = {"etl-engine", "1", "30", "10", "3", "60000", a->wants_primary ? primary : NULL,
+                   a->url, "UTF8", replication},
     };
 }
 
@@ -389,16 +414,6 @@ static void set_timeout(struct parameters *p, const char *seconds)
     p->values[n] = seconds;
 }
 
-struct attempt {
-    const char *url;    /* borrowed */
-    int64_t timeout_ms; /* of silence; -1: no limit */
-    bool several_hosts, any_session;
-    bool silent;  /* the timeout ended it */
-    bool crowded; /* no more sessions are allowed */
-    bool unknown; /* the user, or its password, is refused */
-    bool reached; /* more than an unanswered socket: worth a PQping */
-};
-
 /* Whether the server refuses us, when no SQLSTATE says so. PQping blocks, so it is called only if
  * nothing else decides, and for at most 2 s a host, libpq's minimum. */
 static bool is_refusal(struct pg *pg, const struct failure *f, const struct attempt *a)
@@ -408,7 +423,7 @@ static bool is_refusal(struct pg *pg, const struct failure *f, const struct atte
         return true;
     if (!a->any_session || has_one_of(f->reason, losses, sizeof losses / sizeof losses[0]))
         return false; /* a primary was requested, and a standby answered: it may be promoted */
-    struct parameters p = make_parameters(a->url, NULL);
+    struct parameters p = make_parameters(a, NULL);
     set_timeout(&p, "2");
     PGPing ping = PQpingParams(p.keywords, p.values, 1);
     return ping == PQPING_OK || ping == PQPING_NO_ATTEMPT;
@@ -442,6 +457,21 @@ static bool is_refused_log(const struct failure *f)
     return strstr(f->reason, "to start walsender") || strstr(f->reason, "to start WAL sender");
 }
 
+/* PgBouncer before version 1.23. */
+static bool report_pooler(struct pg *pg, const struct failure *f, struct err *e)
+{
+    if (strcmp(f->sqlstate, pooler_says) != 0 ||
+        !strstr(f->reason, "unsupported startup parameter: replication"))
+        return false;
+    err_set(e, ERR_USAGE,
+            "cannot read the log of PostgreSQL %s: a pooler answers there, which refuses "
+            "replication connections",
+            pg->server->label);
+    err_hint(e, "source.url has to lead past the pooler, to the server itself; PgBouncer passes "
+                "them on from version 1.23 on");
+    return true;
+}
+
 /* PgBouncer says so without a code of its own. */
 static bool is_crowded(const struct failure *f)
 {
@@ -472,6 +502,8 @@ static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
     pg_scrub(pg->server, pg->conn, f.reason);
     bool final = f.sqlstate[0] ? pg_error_kind(f.sqlstate) == ERR_FINAL || find_pooler_remedy(&f)
                                : a->reached && !a->silent && is_refusal(pg, &f, a);
+    if (report_pooler(pg, &f, e))
+        return false;
     if (is_refused_log(&f)) {
         err_set(e, ERR_USAGE, "cannot read the log of PostgreSQL %s: %s", pg->server->label,
                 f.reason);
@@ -514,6 +546,7 @@ static void read_attempt(PGconn *conn, struct attempt *a)
     long seconds = timeout ? strtol(timeout, NULL, 10) : CONNECT_TIMEOUT_S;
     *a = (struct attempt){
         .url = a->url,
+        .wants_primary = a->wants_primary,
         .timeout_ms = seconds > 0 ? (int64_t)seconds * 1000 : -1,
         .several_hosts = host && strchr(host, ','),
         .any_session = !session || strcmp(session, "any") == 0,
@@ -570,7 +603,7 @@ static void log_notice(void *arg, const char *message)
 
 static bool connect_once(struct pg *pg, const char *replication, struct attempt *a, struct err *e)
 {
-    struct parameters p = make_parameters(a->url, replication);
+    struct parameters p = make_parameters(a, replication);
     PQfinish(pg->conn);
     pg->conn = PQconnectStartParams(p.keywords, p.values, 1);
     if (!pg->conn)
@@ -588,7 +621,7 @@ static bool connect_as_anybody(struct pg *pg, const char *replication, bool *cro
 {
     for (int tries = 0;; tries++) {
         char *url = pg_url_copy(&pg->share->url);
-        struct attempt a = {.url = url};
+        struct attempt a = {.url = url, .wants_primary = pg->server->wants_primary};
         bool ok = url ? connect_once(pg, replication, &a, e) : err_memory(e),
              again = !ok && a.unknown && tries < MAX_RENEWALS && pg_url_renew(&pg->share->url, url);
         *crowded = !ok && a.crowded;

@@ -231,6 +231,27 @@ static bool note_slot(const struct run *r, struct pg *pg, struct err *e)
     return true;
 }
 
+/* A standby that takes over goes on with its log on the same connection: what is read from then on
+ * is of its timeline. */
+static bool note_promoted(struct run *r, struct pg *pg, struct err *e)
+{
+    struct run_capture *c = r->capture;
+    const struct source_reader root = source_reader(&r->user.source, 0, pg);
+    char *server;
+    if (!c->is_standby)
+        return true;
+    if (!source_capture_find_standby(pg, &c->is_standby, e))
+        return false;
+    if (c->is_standby || !c->server || !(server = source_server(&root, e)))
+        return c->is_standby || !c->server;
+    free(c->server);
+    c->server = server;
+    log_info_with(LOG_FIELDS(log_text("slot", capture_slot(r))),
+                  "%s: the standby has taken over: its log goes on", capture_name(r));
+    coordinator_must_save(&r->work.coordinator);
+    return text_set(&r->state.data.server, server) || err_memory(e);
+}
+
 /* The publication is completed again if it lacks a table. */
 static bool compare_tables(struct run *r, struct capture_opening *o, struct err *e)
 {
@@ -239,7 +260,7 @@ static bool compare_tables(struct run *r, struct capture_opening *o, struct err 
            capture_compare_signature(o, r->state.data.captured, e) &&
            (!*o->why || (capture_publish(o, e) && capture_compare_signature(o, NULL, e))) &&
            (text_set(&r->state.data.captured, c->signature) || err_memory(e)) &&
-           note_slot(r, o->pg, e);
+           note_promoted(r, o->pg, e) && note_slot(r, o->pg, e);
 }
 
 /* A table may have been dropped and made again, and is not in the publication then; or a partition

@@ -42,9 +42,10 @@ struct run_capture {
         struct journal_position end;
         int64_t looked_us, asked_us;
     } mark;
-    bool gap_told; /* a gap in the journal is no news */
-    bool feeding;  /* the coordinator has the feeds */
-    bool limited;  /* the feeds end where the run ends */
+    bool is_standby; /* the server was one */
+    bool gap_told;   /* a gap in the journal is no news */
+    bool feeding;    /* the coordinator has the feeds */
+    bool limited;    /* the feeds end where the run ends */
 };
 
 static inline const char *capture_name(const struct run *r)

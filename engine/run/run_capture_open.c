@@ -110,6 +110,33 @@ static bool refuse_slot(const struct run *r, struct err *e)
     return err_hint(e, "name another one in source.slot: it is created if it does not exist");
 }
 
+/* A pipeline that has captured is at a standby for a while at most, until that takes over. */
+static enum err_kind kind_at_standby(const struct run *r)
+{
+    return r->state.data.slot ? ERR_PASSING : ERR_USAGE;
+}
+
+static bool refuse_copy(const struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    err_set(e, ERR_USAGE,
+            "slot '%s' is a copy of the primary's, and cannot be read: PostgreSQL %s is a standby",
+            capture_slot(r), r->servers.pg.label);
+    pipeline_at_line(e, p, p->source.capture_line);
+    e->kind = kind_at_standby(r);
+    return err_hint(e, "source.url has to lead to the primary; or name another slot in "
+                       "source.slot, and read the standby's log");
+}
+
+static bool find_standby(struct capture_opening *o, struct err *e)
+{
+    if (source_capture_find_standby(o->pg, &o->is_standby, e))
+        return true;
+    if (e->kind == ERR_USAGE)
+        e->kind = kind_at_standby(o->run);
+    return false;
+}
+
 void capture_warn_left_slot(const struct run *r, const char *why)
 {
     const char *slot = r->state.data.slot;
@@ -175,8 +202,7 @@ static bool open_slot(struct capture_opening *o, struct err *e)
     case SOURCE_SLOT_FOREIGN:
         return refuse_slot(r, e);
     case SOURCE_SLOT_LOST:
-        snprintf(why, sizeof why, "slot '%s' is lost: %s", capture_slot(r),
-                 source_slot_why_lost(&o->slot));
+        snprintf(why, sizeof why, "slot '%s' is lost: %s", capture_slot(r), o->slot.why);
         return replace_slot(o, why, e);
     case SOURCE_SLOT_MISSING:
         snprintf(why, sizeof why, "slot '%s' does not exist", capture_slot(r));
@@ -185,6 +211,8 @@ static bool open_slot(struct capture_opening *o, struct err *e)
     case SOURCE_SLOT_READY:
         break;
     }
+    if (o->slot.copied)
+        return refuse_copy(r, e);
     if (o->slot.confirmed == 0) /* rows that are read before it is whole would be missed */
         return err_set(e, ERR_PASSING,
                        "slot '%s' is still being created, by process %d, which waits until the "
@@ -385,6 +413,7 @@ static bool join(struct capture_opening *o, void (*wake)(void *arg), struct err 
     if (!writer)
         c->journal = NULL;
     c->member = writer ? capture_hub_member(c->seat) : NULL;
+    c->is_standby = o->is_standby;
     c->remade = capture_hub_remade(c->seat);
     return writer && wal_member_join(c->member, writer, &reader, e);
 }
@@ -452,7 +481,7 @@ bool capture_compare_signature(struct capture_opening *o, const char *before, st
 static bool set_up_slot(struct capture_opening *o, struct err *e)
 {
     struct run *r = o->run;
-    return (o->pg = pg_acquire(&r->servers.pool, e)) &&
+    return (o->pg = pg_acquire(&r->servers.pool, e)) && find_standby(o, e) &&
            source_capture_check(&r->user.source, o->pg, e) && find_server(o, e) &&
            capture_publish(o, e) && capture_compare_signature(o, r->state.data.captured, e) &&
            open_slot(o, e) && open_journal(o, e) && open_keys(o, e) && start(o, e);
@@ -510,11 +539,12 @@ static bool set_up_early(struct capture_opening *o, struct err *e)
     struct run_capture *c = o->capture;
     const struct state_data *d = &r->state.data;
     return d->slot && strcmp(d->slot, capture_slot(r)) == 0 && state_place(d).segment != 0 &&
-           (o->pg = pg_acquire(&r->servers.pool, e)) && find_server(o, e) && find_slot(o, e) &&
-           o->slot.status == SOURCE_SLOT_READY && o->slot.confirmed != 0 && !o->is_other_server &&
-           !o->is_promoted && (c->journal = journal_open(c->prefix, state_place(d), e)) &&
-           check_position(o, e) && !wal_share_is_gap(o->slot.confirmed, journal_lsn(c->journal)) &&
-           !*o->why && open_keys(o, e) && join(o, wake_nobody, e);
+           (o->pg = pg_acquire(&r->servers.pool, e)) && find_standby(o, e) && find_server(o, e) &&
+           find_slot(o, e) && o->slot.status == SOURCE_SLOT_READY && !o->slot.copied &&
+           o->slot.confirmed != 0 && !o->is_other_server && !o->is_promoted &&
+           (c->journal = journal_open(c->prefix, state_place(d), e)) && check_position(o, e) &&
+           !wal_share_is_gap(o->slot.confirmed, journal_lsn(c->journal)) && !*o->why &&
+           open_keys(o, e) && join(o, wake_nobody, e);
 }
 
 void run_capture_early(struct run *r)

@@ -28,6 +28,10 @@ struct source_capture_names {
     const char *slot, *publication; /* unquoted */
 };
 
+/* A standby's log is that of its primary, and can be decoded from PostgreSQL 16 on: ERR_USAGE for
+ * an older one. */
+bool source_capture_find_standby(struct pg *pg, bool *is_standby, struct err *e);
+
 /* Whether the server writes a log that can be decoded, and which of the tables' changes it will not
  * tell: ERR_USAGE for the root, a warning for a related table. */
 bool source_capture_check(const struct source *s, struct pg *pg, struct err *e);
@@ -73,15 +77,15 @@ struct source_slot {
     uint64_t confirmed; /* READY: the position from which it streams; 0: it is being made */
     int64_t held_bytes; /* READY: of the log, which the server keeps for it */
     int pid;            /* of the process that reads it; 0: none */
-    bool was_idle;      /* LOST: nobody has read it for longer than idle_replication_slot_timeout */
+    bool copied;        /* this is a standby, and the slot is kept as the primary's is */
+    /* LOST; static: the cause, and what ALTER SYSTEM SET should say */
+    const char *why, *remedy;
 };
-/* "slot 'etl_films' is lost: ...": why it is LOST. */
-const char *source_slot_why_lost(const struct source_slot *slot);
 bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
                               struct err *e);
 
 /* Makes the slot. The server waits for every transaction that has written and is still open: the
- * log names the oldest. A stop ends the wait, and leaves no slot. */
+ * log names the oldest. A standby waits until its primary tells of its transactions. A stop ends the wait, and leaves no slot. */
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
 /* Waits until each transaction that is open now has ended, as making a slot does: then all that the
  * log has by now is visible. The slot is for the log, which names the oldest. */

@@ -109,16 +109,21 @@ static bool read_publication(const struct publishing *p, PGresult **out, struct 
  * by hand; a long one is logged, as a hint has no room for it. */
 static bool run_as_owner(struct pg *pg, const char *what, struct buf *sql, struct err *e)
 {
+    const char *where = "";
     char *text = source_finish(sql, e);
     bool ok = text && run_command(pg, text, e);
+    if (text && !ok && strstr(e->text, "in a read-only transaction")) { /* a standby's */
+        e->kind = ERR_FINAL;
+        where = "on the primary, ";
+    }
     if (text && !ok && e->kind == ERR_FINAL) {
         struct err cause = *e;
         err_set(e, ERR_USAGE, "cannot %s: %s", what, cause.text);
-        if (strlen(text) < sizeof e->hint - 60) {
-            err_hint(e, "the tables' owner, or a superuser, can run: %s", text);
+        if (strlen(text) < sizeof e->hint - 80) {
+            err_hint(e, "%sthe tables' owner, or a superuser, can run: %s", where, text);
         } else {
             log_error("%s", text);
-            err_hint(e, "the tables' owner, or a superuser, can run the statement above");
+            err_hint(e, "%sthe tables' owner, or a superuser, can run the statement above", where);
         }
     }
     free(text);

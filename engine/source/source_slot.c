@@ -13,6 +13,31 @@
 
 enum { OPEN_MS = 200 }; /* at most between two questions which transactions are open */
 
+/* ---- a standby ---- */
+
+static bool is_standby(struct pg *pg, bool *is, struct err *e)
+{
+    PGresult *res;
+    if (!source_ask_row(pg, "SELECT pg_catalog.pg_is_in_recovery()", 1, &res, e))
+        return false;
+    *is = pg_bool(res, 0, 0);
+    PQclear(res);
+    return true;
+}
+
+bool source_capture_find_standby(struct pg *pg, bool *standby, struct err *e)
+{
+    if (!is_standby(pg, standby, e))
+        return false;
+    if (!*standby || pg_server_version(pg) >= 160000)
+        return true;
+    err_set(e, ERR_USAGE,
+            "cannot capture from the write-ahead log: PostgreSQL %s is a standby, which can "
+            "decode it from version 16 on",
+            pg_server_of(pg)->label);
+    return err_hint(e, "source.url has to lead to the primary");
+}
+
 /* ---- the slot ---- */
 
 /* wal_status is there from PostgreSQL 13 on, conflicting and invalidation_reason from 16 and 17.
@@ -26,7 +51,10 @@ static const char slot_sql[] =
     " s.confirmed_flush_lsn, coalesce(s.active_pid, 0),"
     " CASE WHEN pg_catalog.pg_is_in_recovery() THEN 0"
     "  ELSE pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn)::bigint END,"
-    " coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason', '')"
+    " pg_catalog.pg_is_in_recovery()"
+    "  AND coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::bool, false),"
+    " coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason',"
+    "  CASE WHEN (pg_catalog.to_jsonb(s) ->> 'conflicting')::bool THEN 'rows_removed' END, '')"
     " FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1";
 
 enum slot_column {
@@ -35,9 +63,33 @@ enum slot_column {
     SLOT_CONFIRMED,
     SLOT_PID,
     SLOT_HELD,
+    SLOT_COPIED,
     SLOT_REASON,
     SLOT_COLUMNS
 };
+
+/* The server's words for why a slot is of no use, which begin with these, and ours. */
+static const struct {
+    const char *reason, *why, *remedy;
+} reasons[] = {
+    {"rows_removed",
+     "the primary has removed rows of the catalog that it needs (hot_standby_feedback?)",
+     "hot_standby_feedback to on, on the standby"},
+    {"wal_level", "wal_level of the primary was not 'logical' for a while", "wal_level to logical"},
+    {"idle", "nobody has read it for longer than idle_replication_slot_timeout",
+     "idle_replication_slot_timeout to more"},
+    {"", "the server has removed a part of its log (max_slot_wal_keep_size?)",
+     "max_slot_wal_keep_size to more"},
+};
+
+static void explain_lost(struct source_slot *slot, const char *reason)
+{
+    size_t i = 0;
+    while (strncmp(reason, reasons[i].reason, strlen(reasons[i].reason)) != 0)
+        i++;
+    slot->why = reasons[i].why;
+    slot->remedy = reasons[i].remedy;
+}
 
 bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
                               struct err *e)
@@ -57,16 +109,12 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
         pg_lsn_read(PQgetvalue(res, 0, SLOT_CONFIRMED), &out->confirmed);
         out->pid = (int)pg_int(res, 0, SLOT_PID);
         out->held_bytes = pg_int(res, 0, SLOT_HELD);
-        out->was_idle = strcmp(PQgetvalue(res, 0, SLOT_REASON), "idle_timeout") == 0;
+        out->copied = pg_bool(res, 0, SLOT_COPIED);
+        if (out->status == SOURCE_SLOT_LOST)
+            explain_lost(out, PQgetvalue(res, 0, SLOT_REASON));
     }
     PQclear(res);
     return true;
-}
-
-const char *source_slot_why_lost(const struct source_slot *slot)
-{
-    return slot->was_idle ? "nobody has read it for longer than idle_replication_slot_timeout"
-                          : "the server has removed a part of its log (max_slot_wal_keep_size?)";
 }
 
 static const char writers_sql[] =
@@ -127,12 +175,26 @@ static bool explain_slot(const char *slot, struct pg *pg, struct err *e)
                     role);
 }
 
+static void report_standby(const char *slot)
+{
+    log_info_with(LOG_FIELDS(log_text("slot", slot)),
+                  "creating slot '%s' on a standby waits until its primary tells of its "
+                  "transactions, which SELECT pg_log_standby_snapshot() there hastens",
+                  slot);
+}
+
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e)
 {
     struct source_statement st;
     PGresult *res = NULL;
     bool failover = pg_server_version(pg) >= 170000;
-    report_writers("creating", slot, pg);
+    bool standby;
+    if (!is_standby(pg, &standby, e))
+        return false;
+    if (standby)
+        report_standby(slot);
+    else
+        report_writers("creating", slot, pg);
     source_statement_init(&st, 1, 1);
     buf_addf(
         &st.sql,

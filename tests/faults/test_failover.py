@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from haproxy import HAProxy
 from tools import wait_until
 from wal_shop import SLOT, Shop
 
@@ -129,3 +130,25 @@ def test_nothing_is_read_that_the_standby_does_not_have(pair):
     shop.standby.start()
     shop.wait_true()
     shop.assert_no_sweep()
+
+
+def test_behind_one_address_a_standby_is_waited_for_until_it_takes_over(pair, engine, tmp_path):
+    """HAProxy leads to it before it is promoted."""
+    shop = pair
+    with HAProxy(tmp_path, [shop.pg.port, shop.standby.port]) as proxy:
+        engine.env["DATABASE_URL"] = shop.pg.url_at(proxy.port)
+        shop.follow()
+        change(shop, 1)
+        shop.wait_true()
+        sync_slot(shop)
+        change(shop, 2)
+        shop.pg.wait_replayed(shop.standby)
+        shop.pg.stop(signal.SIGQUIT)
+        wait_until(lambda: "is a copy of the primary's" in shop.running.stderr, timeout=60, what="a line about the standby")
+        shop.assert_alive()
+        shop.pg = shop.standby
+        shop.pg.promote()
+        change(shop, 3)
+        shop.wait_true()
+        goes_on(shop)
+        shop.assert_no_sweep()

@@ -156,7 +156,7 @@ class Shop:
         return [line for text in said for line in text.splitlines() if re.search("sweep|comparing", line)]
 
     def assert_no_sweep(self):
-        assert self.sweeps() == []
+        assert self.sweeps() == [], self.said
 
     # The slot
 
