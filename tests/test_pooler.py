@@ -184,7 +184,7 @@ def test_a_pooler_whose_server_is_away_is_waited_for(engine, pg, script, tmp_pat
         assert done.returncode == 0 and len(done.docs) == 5, done
 
 
-def test_a_pooler_that_refuses_to_read_the_log_is_named_with_the_way_past_it(engine, pg, script, tmp_path):
+def test_a_pooler_that_refuses_to_read_the_log_is_named_with_the_way_past_it(engine, pg, search_one, script, tmp_path):
     """PgBouncer before 1.23; a newer one passes replication connections on."""
     pg.execute(TABLE % 1)
     text = things("log", tmp_path).replace('cursor = "modified"', 'capture = "wal"')
