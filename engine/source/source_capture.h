@@ -85,7 +85,8 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
                               struct err *e);
 
 /* Makes the slot. The server waits for every transaction that has written and is still open: the
- * log names the oldest. A standby waits until its primary tells of its transactions. A stop ends the wait, and leaves no slot. */
+ * log names the oldest. A standby waits until its primary tells of its transactions. A stop ends
+ * the wait, and leaves no slot. */
 bool source_capture_make_slot(struct pg *pg, const char *slot, struct err *e);
 /* Waits until each transaction that is open now has ended, as making a slot does: then all that the
  * log has by now is visible. The slot is for the log, which names the oldest. */
