@@ -290,6 +290,8 @@ def test_no_password_is_written(shop, role, engine):
 def test_nasty_names_are_quoted(nasty, init, search_one, table, index, documents, capture):
     if table == "user" and capture == "wal":
         pytest.skip("the log does not tell by which key of two columns a deleted order was the user's")
+    if table == "log" and capture == "wal":
+        nasty.needs(13, "partitioned tables in the log")
     script = init(nasty.url, table, "--capture", capture)
     loads_cleanly(script, search_one, index, documents)
     document = search_one.docs(index)

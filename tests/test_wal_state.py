@@ -132,6 +132,7 @@ def test_show_tells_of_a_slot_that_is_gone_and_of_the_sweep(engine, pg, search_o
 
 
 def test_show_tells_of_a_slot_that_is_lost(engine, pg, search_one, things):
+    pg.needs(13, "limit for slots")
     ok(engine(things))
     try:
         pg.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")

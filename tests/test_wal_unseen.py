@@ -49,6 +49,7 @@ def search(search_one):
 
 @pytest.fixture
 def path(pg, search, script):
+    pg.needs(13, "partitioned tables in the log")
     pg.execute(TABLES)
     return script(SCRIPT % {"slot": pg.name})
 
