@@ -71,6 +71,7 @@ def test_bench_follows_by_polls_from_the_log_and_by_its_peer(whole):
         assert len(figures["latency"]["idle_s"]) == len(figures["latency"]["stream_s"]) == 2
         assert [size["documents"] for size in figures["fanout"]["sizes"]] == [150, 300]
         assert all(seconds > 0 for size in figures["fanout"]["sizes"] for seconds in size["runs"])
+        assert figures["fanout"]["meanwhile_s"]
         assert figures["loads"][0]["mb"] > 1
     assert "itself, one row that 300 documents contain" in printed and "\nA note." in printed
 

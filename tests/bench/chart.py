@@ -121,7 +121,8 @@ def draw(found):
     if "latency" in found:
         draw_delays(drawing, delays(found))
     drawing.y += 26
-    drawing.text(16, f"{about['engine']}, {about['postgres']}, {about['search']}, all on {about['cpu']}; {about['date']}", "small")
+    versions = ", ".join((about["engine"], about["postgres"], about["search"]))
+    drawing.text(16, f"{versions}, all on {about['cpu']}; {about['date']}", "small")
     return drawing.svg(f"How fast etl-engine is, with {films}")
 
 

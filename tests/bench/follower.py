@@ -97,6 +97,7 @@ class Follower:
         self.url = prepare()
         self.index.delete()
         env = {**os.environ, "DATABASE_URL": self.url, "ELASTICSEARCH_URL": SEARCH.url, **self.env}
+        self.began, self.before = time.monotonic(), (server_cpu(POSTGRES), server_cpu(SEARCH))
         with open(self.log, "wb") as log:
             # A session of its own: whatever it starts is found by that, and ends with it.
             self.process = subprocess.Popen(
@@ -121,13 +122,12 @@ class Follower:
 
     def load(self):
         """From its start until the index has all documents."""
-        began, before = time.monotonic(), (server_cpu(POSTGRES), server_cpu(SEARCH))
         ended = self.index.wait_for_count("*", FILMS, FILMS)
         return {
-            "wall_s": ended - began,
+            "wall_s": ended - self.began,
             "own_us": session_cpu(self.process.pid) / FILMS * 1e6,
-            "postgres_s": server_cpu(POSTGRES) - before[0],
-            "search_s": server_cpu(SEARCH) - before[1],
+            "postgres_s": server_cpu(POSTGRES) - self.before[0],
+            "search_s": server_cpu(SEARCH) - self.before[1],
             "mb": session_mb(self.process.pid),
         }
 
@@ -136,18 +136,21 @@ class Follower:
         self.marks += 1
         return f"mark{self.rng.getrandbits(40):010x}x{self.marks}"
 
-    def change(self, keys):
+    def change(self, keys, pause=None):
         """Seconds from the commit of one film's change until the index has it."""
         key, mark = self.rng.choice(keys), self.mark()
-        time.sleep(self.rng.random() * self.pause)
+        time.sleep(self.rng.random() * (self.pause if pause is None else pause))
         self.cursor.execute(RETITLE, (mark, key))
         committed = time.monotonic()
         return self.index.wait_for_text(key, mark) - committed
 
+    def keys(self):
+        self.cursor.execute("SELECT id::text FROM content.film_work ORDER BY id LIMIT 20000")
+        return [key for (key,) in self.cursor.fetchall()]
+
     def latency(self):
         """Of single changes: with nothing else to do, and with a steady stream of others. And its CPU when idle."""
-        self.cursor.execute("SELECT id::text FROM content.film_work ORDER BY id LIMIT 20000")
-        keys = [key for (key,) in self.cursor.fetchall()]
+        keys = self.keys()
         half = len(keys) // 2
         self.change(keys[:half])  # the first one may find it still busy with what the load has left
         found = {"idle_s": [self.change(keys[:half]) for _ in range(CHANGES)], "idle_cpu": self.idle_cpu()}
@@ -178,8 +181,22 @@ class Follower:
         mark = self.mark()
         return self.seconds_until(RETITLE_MANY, (mark, size), f"title:{mark}", size)
 
+    def meanwhile(self, size):
+        """Single changes, one after the other, while a row that so many documents contain makes its way."""
+        keys, mark, delays = self.keys(), self.mark(), []
+        self.cursor.execute(RENAME, (mark, f"fan-out {size}"))
+        began = looked = time.monotonic()
+        while True:
+            delays.append(self.change(keys, 0))
+            self.index.in_time(began, f"{size} documents with genres:{mark}")
+            if time.monotonic() > looked + 1:  # a look refreshes the index, hence seldom
+                if self.index.count(f"genres:{mark}") >= size:
+                    return delays
+                looked = time.monotonic()
+
     def fan_outs(self):
         return {
+            "meanwhile_s": self.meanwhile(SIZES[-1]),
             "sizes": [{"documents": size, "runs": [self.fan_out(size) for _ in range(RUNS)]} for size in SIZES],
             "transaction": {"rows": SIZES[0], "runs": [self.transaction(SIZES[0]) for _ in range(RUNS)]},
         }

@@ -56,9 +56,14 @@ class Index:
                 asked = now
             self.rest(began, 0.005, f"{goal} documents with {query}")
 
-    def rest(self, began, least, what):
+    def in_time(self, began, what):
+        """The seconds since then; raises if they are too many."""
         waited = time.monotonic() - began
         if waited > self.limit:
             raise NotInTime(f"the index '{self.name}' did not have {what} within {self.limit} s")
+        return waited
+
+    def rest(self, began, least, what):
+        waited = self.in_time(began, what)
         self.alive()
         time.sleep(min(0.1, max(least, waited / 50)))

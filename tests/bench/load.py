@@ -22,8 +22,7 @@ BODY = min(5 << 20, FILMS * 200)  # bytes of a body that curl sends: as the engi
 def scripts():
     """(query, path of the script) of both forms of the query; and of the first one with a function for one field, and
     with a function for the whole document, in place of the template."""
-    lateral = MOVIES
-    with open(lateral, encoding="utf-8") as f:
+    with open(MOVIES, encoding="utf-8") as f:
         text = f.read()
     with open(os.path.join(HERE, "group_by.sql"), encoding="utf-8") as f:
         query = f.read()
@@ -31,8 +30,9 @@ def scripts():
     template = re.search(r"document = \{\n(.*?)\n  \},\n", text, re.S)
     fields = re.sub(r'= "(\w+)"', r"= film.\1", template[1])
     one = re.sub(r'\btitle( +)= "title"', r"title\1= function(film) return film.title end", template[0])
-    assert fields.count("film.") == 13 and one != template[0], f"{lateral} has another document"
+    assert fields.count("film.") == 13 and one != template[0], f"{MOVIES} has another document"
     lateral_query = pattern.search(text)[2]
+    function = f"document = function(film)\n    return {{\n{fields}\n    }}\n  end,\n"
 
     def write(name, changed):
         path = os.path.join(OUT, name)
@@ -41,13 +41,10 @@ def scripts():
         return path
 
     return {
-        "LATERAL": (lateral_query, lateral),
+        "LATERAL": (lateral_query, MOVIES),
         "GROUP BY": (query, write("group_by.lua", pattern.sub(lambda m: m[1] + "\n" + query + m[3], text))),
         "field": (lateral_query, write("field.lua", text.replace(template[0], one))),
-        "function": (
-            lateral_query,
-            write("function.lua", text.replace(template[0], f"document = function(film)\n    return {{\n{fields}\n    }}\n  end,\n")),
-        ),
+        "function": (lateral_query, write("function.lua", text.replace(template[0], function))),
     }
 
 

@@ -114,7 +114,12 @@ def fanout(part):
             documents = runs.get("documents") or runs["rows"]
             speed = documents / statistics.median(runs["runs"])
             rows.append([f"{who(name)}, {what}", spread(runs["runs"]), f"{speed:.0f}"])
-    return table(["commit to index", "s (from - to)", "documents a second"], rows)
+    head, most = ["commit to index", "s (from - to)", "documents a second"], thousands(found["sizes"][-1]["documents"])
+    single = [f"{who(n)}: {spread([1000 * s for s in f['meanwhile_s']])}" for n, f in part["followers"].items()]
+    return (
+        f"{table(head, rows)}\n\nSingle changes while the row that {most} documents contain makes its way, "
+        f"commit to index, ms (from - to): {'; '.join(single)}."
+    )
 
 
 def sweep(part):
