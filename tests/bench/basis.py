@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 os.environ.setdefault("ETL_TEST_SERVICES", "services-bench")  # before `services` looks at it
@@ -71,14 +72,23 @@ def make_films():
 COPY = "bench_changed"
 
 
-def drop_copy():
-    """With what keeps it: slots, and sessions of a measurement that was cut short."""
-    slots = (
-        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE database = '{0}' AND active;"
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{0}' AND NOT active"
-    ).format(COPY)
-    psql(POSTGRES.url, "-c", slots, stdout=subprocess.DEVNULL)
-    psql(POSTGRES.url, "-c", f"DROP DATABASE IF EXISTS {COPY} WITH (FORCE)", stderr=subprocess.DEVNULL)
+DROP_COPY = (
+    f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{COPY}'",
+    f"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{COPY}' AND NOT active",
+    f"DROP DATABASE IF EXISTS {COPY}",
+)
+
+
+def drop_copy(patience=60):
+    """With what keeps it: slots, and sessions, which may take their time to end: of whoever was stopped in a long query."""
+    words = [word for statement in DROP_COPY for word in ("-c", statement)]
+    late = time.monotonic() + patience
+    while True:
+        done = subprocess.run(["psql", "-qAtX", "-v", "ON_ERROR_STOP=1", POSTGRES.url, *words], capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        assert time.monotonic() < late, done.stderr
+        time.sleep(0.2)
 
 
 def make_copy():

@@ -73,27 +73,28 @@ def chosen():
 
 
 def measure(names):
-    """{part: figures}"""
+    """{part: figures}; each is saved at once: a later one may fail, or be stopped."""
     es = elasticsearch.Elasticsearch([SEARCH.url], timeout=120, transport_class=loader.LaxTransport)
+    about = {**basis.about(es), "films": FILMS, "runs": RUNS}
+    found = {}
     try:
-        found = figures_of(es, names)
+        for figures in figures_of(es, names):
+            found.update({name: {"about": about, **part} for name, part in figures.items()})
+            report.save(found, FILMS)
     finally:
         basis.drop_copy()
-    about = {**basis.about(es), "films": FILMS, "runs": RUNS}
-    return {name: {"about": about, **figures} for name, figures in found.items()}
+    return found
 
 
 def figures_of(es, names):
-    found = {}
     if "load" in names:
-        found["load"] = load.part(es)
+        yield {"load": load.part(es)}
     if {"latency", "fanout", "peer"} & set(names):
-        found.update(followed(es, names))
+        yield followed(es, names)
     if "sweep" in names:
-        found["sweep"] = sweep.part()
+        yield {"sweep": sweep.part()}
     if "decode" in names:
-        found["decode"] = decode.part()
-    return found
+        yield {"decode": decode.part()}
 
 
 def followed(es, names):
@@ -173,7 +174,7 @@ def main():
 
     def work():
         found = measure(names)
-        path = report.save(found, FILMS)
+        path = report.path_of(FILMS)
         print(report.text(found))
         say(f"every run: {os.path.relpath(path, basis.ROOT)}")
         if os.environ.get("BENCH_WRITE"):

@@ -18,6 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__
 OUT = os.path.join(ROOT, "build", "bench")
 PAGES = ("README.md", os.path.join("vendor", "man", "etl-engine-run.7.md"))
 CHART = os.path.join("vendor", "man", "speed.svg")
+FORMAT = 1  # of the JSON: raised when figures change their names
 CAPTURES = {"poll": 'capture = "poll"', "wal": 'capture = "wal"'}
 
 
@@ -181,24 +182,29 @@ def summary(found):
 # ---- where they go ----
 
 
+def path_of(films):
+    return os.path.join(OUT, f"bench_{films}.json")
+
+
 def save(found, films):
-    """The JSON with the parts that were measured, and with what others it has from before. Its path."""
-    path = os.path.join(OUT, f"bench_{films}.json")
-    every = {**load_figures(path), **found}
+    """The JSON gets the parts that were measured, and keeps what others it has."""
+    path = path_of(films)
+    every = {**load_figures(path), **found, "format": FORMAT}
     replace(path, json.dumps(every, indent=1, ensure_ascii=False) + "\n")
     base = path.removesuffix(".json")
     replace(base + ".md", text(every) + "\n")
     if chart.is_possible(every):
         replace(base + ".svg", chart.draw(every))
-    return path
 
 
 def load_figures(path):
+    """Of the parts; none of a file that an older bench has written."""
     try:
         with open(path, encoding="utf-8") as f:
-            return json.load(f)
+            every = json.load(f)
     except FileNotFoundError:
         return {}
+    return every if every.get("format") == FORMAT else {}
 
 
 def replace(path, content):
