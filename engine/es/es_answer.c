@@ -65,17 +65,60 @@ static bool read_error_member(struct json_reader *r, int depth, char *cause_type
     return true;
 }
 
+struct root_cause {
+    char type[100], reason[180];
+};
+
+static bool read_words(struct json_reader *r, char *out, size_t size)
+{
+    enum json_token t = json_next(r);
+    if (t == JSON_STRING)
+        copy_words(out, size, r->text, r->len);
+    return t == JSON_STRING || t == JSON_NULL;
+}
+
+/* Reads [{"type":"..","reason":".."},...]: the last one's. */
+static bool read_root_causes(struct json_reader *r, struct root_cause *c)
+{
+    if (json_next(r) != JSON_ARRAY)
+        return false;
+    while (json_next(r) == JSON_OBJECT) {
+        while (json_next(r) == JSON_KEY) {
+            bool ok = json_is(r, "type")     ? read_words(r, c->type, sizeof c->type)
+                      : json_is(r, "reason") ? read_words(r, c->reason, sizeof c->reason)
+                                             : json_skip(r);
+            if (!ok)
+                return false;
+        }
+        if (r->token != JSON_OBJECT_END)
+            return false;
+    }
+    return r->token == JSON_ARRAY_END;
+}
+
+/* A search that failed on all shards says only in root_cause why. */
+static void take_root_cause(const struct root_cause *c, struct es_error *out)
+{
+    if (out->cause[0] || strcmp(c->type, out->type) == 0 || !c->reason[0])
+        return;
+    snprintf(out->cause, sizeof out->cause, "%s%s%s", c->type, c->type[0] ? ": " : "", c->reason);
+}
+
 /* Reads the rest of an error object whose brace was the last token. Not recursive: depth counts the
  * causes that are open. */
 static bool read_error_object(struct json_reader *r, struct es_error *out)
 {
     char cause_type[sizeof out->type] = "";
+    struct root_cause root = {0};
     for (int depth = 1; depth > 0;) {
         enum json_token t = json_next(r);
         if (t == JSON_OBJECT_END) {
             depth--;
         } else if (t != JSON_KEY) {
             return false;
+        } else if (depth == 1 && json_is(r, "root_cause")) {
+            if (!read_root_causes(r, &root))
+                return false;
         } else if (!json_is(r, "caused_by")) {
             if (!read_error_member(r, depth, cause_type, sizeof cause_type, out))
                 return false;
@@ -86,6 +129,7 @@ static bool read_error_object(struct json_reader *r, struct es_error *out)
             return false;
         }
     }
+    take_root_cause(&root, out);
     return true;
 }
 
@@ -147,6 +191,13 @@ static const struct es_rule rules[] = {
     /* OpenSearch: on all of its nodes */
     {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL},
 
+    /* ---- somebody has blocked or closed the index for a while: to copy or to shrink it ---- */
+    {ANY, 403, 403, "cluster_block_exception", NULL, ES_AGAIN,
+     "it continues once the block is removed, for example by PUT /INDEX/_settings "
+     "{\"index.blocks.write\": null}"},
+    {ANY, 400, 403, "index_closed_exception", NULL, ES_AGAIN,
+     "it continues once the index is open: POST /INDEX/_open"},
+
     /* ---- too much at once: queues, memory (circuit breakers), a gateway's limit ---- */
     {ANY, 429, 429, NULL, NULL, ES_OVERLOADED, NULL},
     {ANY, 400, 599, "es_rejected_execution_exception", NULL, ES_OVERLOADED, NULL},
@@ -192,9 +243,6 @@ static const struct es_rule rules[] = {
     {ANY, 401, 401, NULL, NULL, ES_BROKEN,
      "set credentials in sink (user and password, api_key, bearer_token) or by variables such as "
      "ELASTICSEARCH_USER"},
-    {ANY, 403, 403, "cluster_block_exception", NULL, ES_BROKEN,
-     "the index was made read-only (index.blocks.write, index.blocks.read_only) or closed"},
-    {ANY, 400, 403, "index_closed_exception", NULL, ES_BROKEN, "open the index: POST /INDEX/_open"},
     {ES_ITEM, 403, 403, NULL, NULL, ES_BROKEN,
      "it requires the privilege 'write' on the index (in OpenSearch indices:data/write/*)"},
     {REQUEST, 403, 403, NULL, NULL, ES_BROKEN, FORBIDDEN},

@@ -153,9 +153,8 @@ static bool read_member(struct json_reader *r, struct fetch *f, struct index_doc
  * is one shard's, which may have moved or recovered by then. */
 static enum err_kind judge_error(const struct es_error *error)
 {
-    static const char *const final[] = {"index_not_found_exception", "index_closed_exception",
-                                        "illegal_argument_exception", "routing_missing_exception",
-                                        "security_exception"};
+    static const char *const final[] = {"index_not_found_exception", "illegal_argument_exception",
+                                        "routing_missing_exception", "security_exception"};
     for (size_t i = 0; i < sizeof final / sizeof *final; i++)
         if (strcmp(error->type, final[i]) == 0)
             return ERR_FINAL;

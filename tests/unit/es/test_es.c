@@ -414,6 +414,13 @@ static void statuses_are_classified(void **state)
         ERR_PASSING, 0,
         "the search server answered 403: cluster_block_exception: [FORBIDDEN/12/x]");
     checks_as(
+        (struct fake_step){.status = 500,
+                           .body = "{\"error\":{\"root_cause\":[{\"type\":\"exception\","
+                                   "\"reason\":\"too many\",\"index\":null}],\"type\":\"s\","
+                                   "\"reason\":\"all shards failed\",\"failed_shards\":[{}]}}"},
+        ERR_FINAL, 0,
+        "the search server answered 500: s: all shards failed (caused by exception: too many)");
+    checks_as(
         (struct fake_step){
             .status = 400,
             .body = "{\"error\":{\"type\":\"t\",\"reason\":\"r\",\"caused_by\":{\"type\":\"u\","
@@ -494,6 +501,10 @@ static void each_row_of_the_table_decides_about_something(void **state)
 #define REQUEST (ES_WHOLE | ES_DOCUMENTS)
         {ANY, 403, "cluster_block_exception",
          "index [x] blocked by: [FORBIDDEN/12/index read-only];", ES_AGAIN},
+        {ANY, 403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)];",
+         ES_AGAIN},
+        {ANY, 403, "index_closed_exception", "closed", ES_AGAIN},
+        {ANY, 400, "index_closed_exception", "closed", ES_AGAIN},
         {ANY, 429, "cluster_block_exception", "index [x] blocked by: [TOO_MANY_REQUESTS/12/disk];",
          ES_AGAIN},
         {ANY, 403, "index_create_block_exception",
@@ -521,10 +532,6 @@ static void each_row_of_the_table_decides_about_something(void **state)
         {ES_ITEM, 409, "version_conflict_engine_exception", "", ES_STALE},
         {ES_ITEM, 409, "other_exception", "", ES_REJECTED},
         {ANY, 401, "", "", ES_BROKEN},
-        {ANY, 403, "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)];",
-         ES_BROKEN},
-        {ANY, 403, "index_closed_exception", "closed", ES_BROKEN},
-        {ANY, 400, "index_closed_exception", "closed", ES_BROKEN},
         {ANY, 403, "security_exception", "", ES_BROKEN},
         {REQUEST, 407, "", "", ES_BROKEN},
         {ES_ITEM, 404, "index_not_found_exception", "no such index [x]", ES_BROKEN},

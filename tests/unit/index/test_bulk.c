@@ -285,7 +285,7 @@ static void each_item_gets_what_it_deserves(void **state)
         {ERROR("400", "strict_dynamic_mapping_exception", "not allowed"), LEFT_REJECTED},
         {ERROR("404", "index_not_found_exception", "no such index [x]"), STAYS_FINAL},
         {ERROR("404", "shard_not_found_exception", "no such shard"), STAYS_PASSING},
-        {ERROR("400", "index_closed_exception", "closed"), STAYS_FINAL},
+        {ERROR("400", "index_closed_exception", "closed"), STAYS_PASSING},
         {ERROR("400", "illegal_argument_exception", "no write index is defined for alias [x]"),
          STAYS_FINAL},
         {ERROR("429", "es_rejected_execution_exception", "rejected execution"), STAYS_PASSING},
@@ -294,7 +294,7 @@ static void each_item_gets_what_it_deserves(void **state)
         {ERROR("403", "cluster_block_exception", "blocked by: [FORBIDDEN/12/index read-only]"),
          STAYS_PASSING},
         {ERROR("403", "cluster_block_exception", "blocked by: [FORBIDDEN/8/index write (api)]"),
-         STAYS_FINAL},
+         STAYS_PASSING},
         {ERROR("403", "security_exception", "no permissions"), STAYS_FINAL},
         {ERROR("401", "security_exception", "who are you"), STAYS_FINAL},
         {ERROR("408", "timeout_exception", "late"), STAYS_PASSING},
@@ -1019,7 +1019,10 @@ static void server_with_a_full_disk_is_waited_for(void **state)
     call("PUT", "/etl-engine-test-bulk/_settings", "{\"index.blocks.write\":true}");
     add(&f, "1", 11, "{\"n\":1}");
     assert_false(really(&f, 11));
-    assert_int_equal(f.e.kind, ERR_FINAL);
+    assert_int_equal(f.e.kind, ERR_PASSING);
+    assert_non_null(strstr(f.e.hint, "index.blocks.write"));
+    call("PUT", "/etl-engine-test-bulk/_settings", "{\"index.blocks.write\":null}");
+    assert_true(really(&f, 11));
     bulk_free(f.b);
 }
 
