@@ -47,7 +47,7 @@ def shape(path):
     """The path as the list has it, and its parameters."""
     path, _, query = path.partition("?")
     parts = path.strip("/").split("/")
-    if not parts[0].startswith("_"):
+    if parts[0] and not parts[0].startswith("_"):
         parts[0] = "INDEX"
     if len(parts) == 3 and parts[1] == "_settings" or parts[0] == "_alias":
         parts[-1] = "NAME"

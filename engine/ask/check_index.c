@@ -3,6 +3,7 @@
 #include "ask/check_internal.h"
 #include "base/stop.h"
 #include "es/es.h"
+#include "es/es_product.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,7 @@ static bool reach(struct check *c)
 {
     struct err e;
     const struct pipeline *p = &c->user.pipeline;
-    if (index_meet(c->servers.es, p->sink.index, &e) &&
+    if (index_meet(c->servers.es, p->sink.index, &e) && es_product_check(c->servers.es, &e) &&
         index_get_info(c->servers.es, p->sink.index, &c->index, &e))
         return true;
     char variable[100];

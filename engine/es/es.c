@@ -11,6 +11,7 @@
 #include "es/es_credentials.h"
 #include "es/es_nodes.h"
 #include "es/es_url.h"
+#include "es/es_warning.h"
 #include "es/gzip.h"
 #include "es/sigv4.h"
 
@@ -48,10 +49,11 @@ bool es_server_init(struct es_server *s, const struct es_config *c, struct err *
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return err_set(e, ERR_FINAL, "cannot set up libcurl");
     if (es_urls_parse(c->url, &s->urls, &s->n_urls, e) && (s->nodes = es_nodes_new(s->n_urls, e)) &&
-        (s->credentials = es_credentials_new(c->url, e))) {
+        (s->credentials = es_credentials_new(c->url, e)) && (s->warnings = es_warnings_new(e))) {
         s->compress = c->compress != 0 ? c->compress > 0 : is_worth_compressing(s);
         return true;
     }
+    es_credentials_free(s->credentials);
     es_nodes_free(s->nodes);
     es_urls_free(s->urls, s->n_urls);
     *s = (struct es_server){0};
@@ -102,6 +104,7 @@ void es_server_free(struct es_server *s)
     if (s->nodes)
         curl_global_cleanup();
     es_nodes_free(s->nodes);
+    es_warnings_free(s->warnings);
     es_urls_free(s->urls, s->n_urls);
     es_credentials_free(s->credentials);
     *s = (struct es_server){0};
@@ -113,6 +116,7 @@ struct es {
     const struct es_server *server; /* borrowed, like its parts */
     const struct es_url *node;      /* that the request is sent to */
     int64_t node_ms;                /* its time for the request */
+    struct es_answer *answer;       /* to it */
     struct curl_slist *headers;     /* owned; of the request */
     struct es_handshake handshake;
     const struct es_identity *identity; /* owned: that the handle is set up for */
@@ -290,6 +294,25 @@ static size_t keep_body(char *data, size_t size, size_t n, void *arg)
     struct buf *body = arg;
     /* 0 ends the transfer with CURLE_WRITE_ERROR */
     return buf_add(body, data, size * n) ? size * n : 0;
+}
+
+/* The value of a header line, if it has this name. */
+static const char *value_of(const char *line, size_t len, const char *name)
+{
+    size_t n = strlen(name);
+    return len > n && line[n] == ':' && strncasecmp(line, name, n) == 0 ? line + n + 1 : NULL;
+}
+
+static size_t keep_header(char *line, size_t size, size_t n, void *arg)
+{
+    const struct es *es = arg;
+    size_t len = size * n;
+    const char *warning = value_of(line, len, "Warning");
+    if (warning)
+        es_warnings_tell(es->server->warnings, warning, (size_t)(line + len - warning),
+                         es->node->text);
+    es->answer->elastic |= value_of(line, len, "X-Elastic-Product") != NULL;
+    return len;
 }
 
 struct request { /* as it is sent: the body may be compressed */
@@ -490,7 +513,7 @@ static void clear(struct es_answer *a)
     a->status = 0;
     a->retry_after_ms = 0;
     a->type[0] = a->redirect[0] = a->file[0] = '\0';
-    a->may_pass = false;
+    a->may_pass = a->elastic = false;
 }
 
 /* Points the handle at a node. */
@@ -581,6 +604,8 @@ static bool send_as_now(struct es *es, const struct request *r, struct es_answer
     if (!es_credentials_is_current(es->server->credentials, es->identity) && !open_handle(es, e))
         return false;
     describe(es->easy, &r->call, a);
+    curl_easy_setopt(es->easy, CURLOPT_HEADERFUNCTION, keep_header);
+    curl_easy_setopt(es->easy, CURLOPT_HEADERDATA, es);
     bool ok = send_to_nodes(es, r, a, e);
     if (ok && a->status < 400)
         es_credentials_accept(es->server->credentials);
@@ -612,6 +637,7 @@ bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, str
     a->privilege = es_security_privilege(c->method, c->path);
     struct request r = {.call = *c};
     pack(es, &r);
+    es->answer = a;
     bool ok = send_as_anybody(es, &r, a, e);
     if (es->easy)
         curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
@@ -637,6 +663,11 @@ bool es_unknown(const struct es *es, const struct es_answer *a, bool first_conta
         e,
         "sink.url must be the address of Elasticsearch or OpenSearch itself; the default port is "
         "9200");
+}
+
+const char *es_node(const struct es *es)
+{
+    return es->node->text;
 }
 
 void es_add_escaped(struct buf *b, const char *text)

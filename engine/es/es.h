@@ -1,7 +1,7 @@
 /* es: search-server client: one HTTP request, one answer, over connections that are kept alive.
  *
- * Uses     libcurl, es_answer, es_url, es_nodes, es_security, es_credentials, gzip, err, buf, stop,
- *          clock, alike, witness.
+ * Uses     libcurl, es_answer, es_url, es_nodes, es_security, es_credentials, es_warning, gzip,
+ *          err, buf, stop, clock, alike, witness.
  * Threads  the server is shared by all and read-only; a connection belongs to one thread. Secrets
  *          in files are read again when the server refuses them, and the request is sent again.
  * Promise  every wait ends soon after a stop is requested (requests under way, or begun later,
@@ -25,6 +25,7 @@ struct err;
 struct es_credentials;
 struct es_nodes;
 struct es_url;
+struct es_warnings;
 
 struct es_limits {   /* set by es_server_init; tests reduce them before es_open */
     long connect_ms; /* 10 s: a host that is up accepts in one; the rest is for lost packets */
@@ -44,13 +45,14 @@ struct es_config {   /* borrowed, for the time of es_server_init */
     int compress;
 };
 
-/* one for all threads; read-only after es_server_init, except for nodes, which has a lock of its
- * own, and credentials */
+/* one for all threads; read-only after es_server_init, except for nodes, credentials and warnings,
+ * which have locks of their own */
 struct es_server {
     struct es_url *urls; /* owned; of the n_urls nodes of one cluster */
     size_t n_urls;
     struct es_nodes *nodes;             /* owned */
-    struct es_credentials *credentials; /* owned; they have a lock of their own, too */
+    struct es_credentials *credentials; /* owned */
+    struct es_warnings *warnings;       /* owned; that the servers have sent */
     bool compress;
     /* a refusal of credentials that were accepted before is passing, and so is that of a
      * certificate: they may be renewed. Set it before the first request */
@@ -97,6 +99,9 @@ bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, str
  * search server's answer that was cut off. Later: passing, "damaged answer". Always returns
  * false. */
 bool es_unknown(const struct es *es, const struct es_answer *a, bool first_contact, struct err *e);
+
+/* The URL of the node that the last request was sent to, without a password. */
+const char *es_node(const struct es *es);
 
 /* Appends text with all but unreserved characters as %XX: one segment of a path. */
 void es_add_escaped(struct buf *b, const char *text);

@@ -19,6 +19,7 @@ struct es_answer { /* safe to zero; free with es_answer_free */
     int status;
     int64_t retry_after_ms; /* from Retry-After, seconds or a date, at most an hour; 0: none */
     char type[60];          /* Content-Type; empty: none */
+    bool elastic;           /* it has the header X-Elastic-Product */
     char redirect[200];     /* scheme and host that a 3xx redirects to; else empty */
     struct buf body;
     const char *privilege; /* that the request requires: static; NULL: not known */

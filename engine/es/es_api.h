@@ -2,16 +2,17 @@
  * compares the engine's requests with this list: a new request is added here first, after its
  * documentation was checked for all of these servers.
  *
- * Tested      Elasticsearch 7.10.2, OpenSearch 2.19.1 and 3.8.0: the tests run on each of them.
- * Not tested  Elasticsearch 8 and 9: this list relies on their documentation. Each request names
- *             the page of the reference (8.19) that describes it; its parameters and fields are
- *             also in Elastic's machine-readable description (elasticsearch-specification), and
- *             not deprecated there.
+ * Tested      Elasticsearch 7.10.2, 8.19.21 and 9.5.3, OpenSearch 2.19.1 and 3.8.0: the tests run
+ *             on each of them. Each request names the page of the reference (8.19) that describes
+ *             it.
  *
  * Not used, since 8 and 9 refuse them: types (/INDEX/TYPE, _type, include_type_name). Not used,
  * since it is deprecated: scroll ids in a URL. Not used, since the servers differ: points in time;
- * headers and checks that distinguish the products. No request has a parameter that is not listed
- * here, since servers refuse unknown ones.
+ * must_exist in _aliases (7.10 refuses it); media types with a version (only 8 and 9 know them). No
+ * request has a parameter that is not listed here, since servers refuse unknown ones.
+ *
+ * GET     /
+ *         The server's name and version; an answer other than 200 counts as none.
  *
  * POST    /INDEX/_bulk            filter_path
  *         "Bulk API". In an action: _id, version, version_type "external_gte", and where a document

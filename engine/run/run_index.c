@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "es/es_product.h"
 #include "run/run.h"
 #include "run/run_meta.h"
 #include "run/run_state.h"
@@ -26,7 +27,8 @@ static bool blame_create(const struct pipeline *p, struct err *e)
 
 bool run_check_search(struct run *r, struct err *e)
 {
-    r->servers.met = r->servers.met || index_meet(r->servers.es, r->user.pipeline.sink.index, e);
+    r->servers.met = r->servers.met || (index_meet(r->servers.es, r->user.pipeline.sink.index, e) &&
+                                        es_product_check(r->servers.es, e));
     return r->servers.met;
 }
 
