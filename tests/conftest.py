@@ -342,6 +342,12 @@ def search_server(server):
     return secured.SecuredServer(server)
 
 
+def whole_search(request, server):
+    if server.is_partial and request.node.get_closest_marker("all_modules"):
+        pytest.skip(f"{server.name} is without some modules")
+    return clean_search(server)
+
+
 def clean_search(server):
     server.running() or server.up()
     search = search_server(server)
@@ -362,13 +368,13 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture
 def search(request, machine):
     """A search server without indexes. The test runs once on each server."""
-    return clean_search(request.param)
+    return whole_search(request, request.param)
 
 
 @pytest.fixture
-def search_one(machine):
+def search_one(request, machine):
     """The first search server only, for tests where it does not matter which."""
-    return clean_search(SEARCH[0])
+    return whole_search(request, SEARCH[0])
 
 
 # The engine

@@ -59,6 +59,11 @@ class Server:
         return self._service.port
 
     @property
+    def is_partial(self):
+        """Maven lacks some modules of it: mapper-extras, ingest-common, painless, reindex."""
+        return self.name.startswith(("elasticsearch8", "elasticsearch9"))
+
+    @property
     def url(self):
         return self._service.url()
 

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from pipelines import pipeline
+from services import SEARCH
 from test_load import ok
 
 SCRIPT = """
@@ -38,6 +39,8 @@ FIELDS = {
     "q": """{ type = "nested", dynamic = "strict", properties = { id = { type = "keyword", store = false } } }""",
     "s": """{ type = "scaled_float", scaling_factor = 100 }""",
 }
+if any(server.is_partial for server in SEARCH):
+    FIELDS["s"] = '{ type = "double", doc_values = "true" }'
 
 
 def text_of(fields=None, settings=SETTINGS, more='dynamic = false, _source = { excludes = { "x.*" } },'):
@@ -99,7 +102,8 @@ def test_what_the_mapping_lacks_is_added_and_what_else_it_has_stays(engine, thin
 @pytest.mark.parametrize(
     "fields, settings, line, says",
     [
-        ({"s": '{ type = "long" }'}, SETTINGS, "mappings", "field 's' has type 'scaled_float', the script wants 'long'"),
+        pytest.param({"s": '{ type = "long" }'}, SETTINGS, "mappings", "field 's' has type 'scaled_float', the script wants 'long'",
+                     marks=pytest.mark.all_modules),
         ({"v": '{ type = "text", analyzer = "one" }'}, SETTINGS, "mappings", "field 'v' has analyzer 'en', the script wants 'one'"),
         ({"p": '{ properties = { at = { type = "keyword" } } }'}, SETTINGS, "mappings",
          "field 'p.at' has type 'date', the script wants 'keyword'"),
@@ -126,6 +130,7 @@ def test_what_cannot_be_changed_is_told_in_one_line(engine, things, search, scri
     assert mapping(search) == before
 
 
+@pytest.mark.all_modules
 def test_an_index_of_somebody_elses_may_lack_settings_but_not_differ_in_a_field(engine, things, search, script):
     path = script(text_of())
     search.request("PUT", "things", {})
@@ -203,6 +208,7 @@ def test_the_index_may_be_an_alias(engine, things, search, script):
     assert search.count("things-a") == 15 and search.count("things-b") == 1
 
 
+@pytest.mark.all_modules
 def test_reload_says_what_the_index_cannot_do(engine, things, search_one, script, wait_until):
     path = script(text_of())
     following = engine.start(path, "--follow")
