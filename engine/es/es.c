@@ -121,6 +121,7 @@ struct es {
     struct es_handshake handshake;
     const struct es_identity *identity; /* owned: that the handle is set up for */
     struct gzip *gzip;                  /* owned; NULL: bodies are not compressed */
+    struct es_meanwhile meanwhile;      /* fd NULL: nothing */
     CURL *easy;
     CURLM *multi;
 };
@@ -393,6 +394,32 @@ static int64_t end_of_stop(struct es *es)
     return clock_mono_us() + stop_left_ms(es->server->limits.stop_ms) * 1000;
 }
 
+void es_set_meanwhile(struct es *es, const struct es_meanwhile *m)
+{
+    es->meanwhile = m ? *m : (struct es_meanwhile){0};
+}
+
+/* Waits until the transfer can go on, a stop is asked, or there is something to do meanwhile, which
+ * is done. The stop's pipe stays readable for ever: once it was noticed, it must not wake us
+ * again. */
+static CURLMcode wait_for_more(struct es *es, bool stopping, int64_t ms)
+{
+    const struct es_meanwhile *m = &es->meanwhile;
+    struct curl_waitfd stop = {.fd = stopping ? -1 : stop_fd(), .events = CURL_WAIT_POLLIN},
+                       other = {.fd = m->fd && !stopping ? m->fd(m->arg) : -1,
+                                .events = CURL_WAIT_POLLIN};
+    struct curl_waitfd fds[2];
+    unsigned n = 0;
+    if (other.fd >= 0)
+        fds[n++] = other;
+    if (stop.fd >= 0)
+        fds[n++] = stop;
+    CURLMcode failed = curl_multi_poll(es->multi, fds, n, (int)watchdog_nap_ms(ms), NULL);
+    if (failed == CURLM_OK && other.fd >= 0 && fds[0].revents != 0)
+        m->ready(m->arg);
+    return failed;
+}
+
 /* Runs until the transfer ends, or its time after a stop is over. False: it was stopped. */
 static bool drive(struct es *es, CURLMcode *failed)
 {
@@ -409,11 +436,7 @@ static bool drive(struct es *es, CURLMcode *failed)
         if (left <= 0)
             return false;
         watchdog_sign();
-        /* The pipe stays readable for ever: once a stop was noticed, it must not wake us again. */
-        struct curl_waitfd wake = {.fd = stop_fd(), .events = CURL_WAIT_POLLIN};
-        bool listen = !stopping && wake.fd >= 0;
-        *failed = curl_multi_poll(es->multi, &wake, listen ? 1 : 0,
-                                  (int)watchdog_nap_ms(left < 10000 ? left : 10000), NULL);
+        *failed = wait_for_more(es, stopping, left < 10000 ? left : 10000);
         if (*failed != CURLM_OK)
             return true;
     }

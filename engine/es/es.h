@@ -94,6 +94,15 @@ struct es_call { /* borrowed, for the time of the call */
  * twice. a keeps its memory from call to call. */
 bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, struct err *e);
 
+/* What is done meanwhile, whenever a request waits. */
+struct es_meanwhile {
+    int (*fd)(void *arg);     /* a descriptor to wait for (POLLIN), too; -1: none for now */
+    void (*ready)(void *arg); /* it is readable; must not wait */
+    void *arg;                /* borrowed */
+};
+/* From now on. copied; NULL: nothing is done. */
+void es_set_meanwhile(struct es *es, const struct es_meanwhile *m);
+
 /* Reports an answer that no search server gives to this request. At first contact, this is no
  * outage but another program or somebody else's page: final, with what answered, unless it may be a
  * search server's answer that was cut off. Later: passing, "damaged answer". Always returns

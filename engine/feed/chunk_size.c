@@ -77,6 +77,8 @@ int64_t chunk_size_least(struct chunk_size *s)
 /* A worker's share of the rest, unless that is too small to be worth a query. */
 static double share(const struct chunk_size *s)
 {
+    if (s->workers == 1) /* who need not end together with others */
+        return s->keys;
     double least = fmax(fmax(s->keys / LAST, FIRST), worth(s));
     return fmin(s->keys, fmax(s->left / (s->workers * SHARE), least));
 }

@@ -51,6 +51,7 @@ struct attempt {
     char *repeated_key;     /* owned; the first one; NULL: none */
     int64_t announced;      /* deletes that the log has announced, and that are not sent yet */
     bool columns_checked;   /* the rows have the columns that were described */
+    bool sent;              /* a request has begun */
     bool is_last_flush;     /* nothing follows what is flushed now */
     bool report_lost;       /* no memory for a rejection: the try must fail */
     bool gave_up;           /* the time to retry a bulk request is over */

@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/stop.h"
 #include "base/watchdog.h"
+#include "es/es.h"
 #include "flow/dead_keys.h"
 #include "flow/flow.h"
 #include "flow/queue.h"
@@ -24,6 +25,11 @@
 
 /* Documents that are compared together: while the index is asked, PostgreSQL has to wait. */
 enum { COMPARED = 1000 };
+
+enum {
+    FIRST_PART = 4, /* a try's first request has this part of the full size */
+    AHEAD_PART = 2, /* rows that are read ahead: as much memory, beside what the socket holds */
+};
 
 /* ---- sending, comparing and printing ---- */
 
@@ -46,6 +52,7 @@ static bool flush(struct worker *w, struct err *e)
         return false;
     switch (w->config->output) {
     case WORKER_INDEX:
+        w->attempt.sent = true;
         return worker_send(w, e);
     case WORKER_COMPARE:
         return worker_compare(w, e);
@@ -56,11 +63,19 @@ static bool flush(struct worker *w, struct err *e)
     return worker_print(w, e);
 }
 
+/* The first request is a small one, so that the search server has something to do soon: from then
+ * on, PostgreSQL goes on while it works (see read_ahead). */
+static bool request_is_full(struct worker *w)
+{
+    size_t bytes = bulk_bytes(w->bulk) + w->gone.keys.len;
+    size_t scale = w->attempt.sent ? 1 : FIRST_PART;
+    return throttle_is_full(w->throttle, bytes * scale, bulk_count(w->bulk));
+}
+
 static bool flush_if_full(struct worker *w, struct err *e)
 {
     bool full = w->config->output == WORKER_INDEX
-                    ? throttle_is_full(w->throttle, bulk_bytes(w->bulk) + w->gone.keys.len,
-                                       bulk_count(w->bulk))
+                    ? request_is_full(w)
                     : bulk_bytes(w->bulk) >= WORKER_AHEAD || w->output.len >= WORKER_AHEAD ||
                           (w->config->output == WORKER_COMPARE && w->made % COMPARED == 0);
     return !full || flush(w, e);
@@ -239,6 +254,38 @@ static bool read_batch(struct worker *w, struct pg *pg, struct err *e)
     return true;
 }
 
+/* ---- rows that are read ahead ---- */
+
+struct ahead {
+    struct pg *pg;
+    size_t most; /* bytes of rows */
+};
+
+static int ahead_fd(void *arg)
+{
+    const struct ahead *a = arg;
+    return pg_ahead_fd(a->pg, a->most);
+}
+
+static void ahead_ready(void *arg)
+{
+    pg_read_ahead(((struct ahead *)arg)->pg);
+}
+
+/* While the index is asked or written to, PostgreSQL goes on with the rows. */
+static bool read_ahead(struct worker *w, struct pg *pg, struct err *e)
+{
+    struct ahead ahead = {pg, (size_t)w->config->pipeline->sink.batch_bytes / AHEAD_PART};
+    if (w->es)
+        es_set_meanwhile(w->es, &(struct es_meanwhile){ahead_fd, ahead_ready, &ahead});
+    bool ok = read_batch(w, pg, e);
+    if (w->es)
+        es_set_meanwhile(w->es, NULL);
+    return ok;
+}
+
+/* ---- the whole ---- */
+
 bool worker_try(struct worker *w, struct err *e)
 {
     struct batch *b = w->batch;
@@ -252,7 +299,7 @@ bool worker_try(struct worker *w, struct err *e)
     if (w->seen)
         memset(w->seen, 0, b->n * sizeof *w->seen);
     struct pg *pg = pg_acquire(&w->pool, e);
-    bool ok = pg && read_batch(w, pg, e);
+    bool ok = pg && read_ahead(w, pg, e);
     pg_release(&w->pool, pg);
     if (w->config->output == WORKER_COMPARE)
         ok = worker_end_compare(w, ok, e);

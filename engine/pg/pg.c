@@ -416,6 +416,8 @@ bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, s
         return not_sent(pg, s->sql, e);
     pg->streaming = true;
     pg->rows = 0;
+    pg->ahead = 0;
+    pg->ahead_over = false;
     if (!begun(pg, clock_us, e)) {
         drain(pg, &ignored);
         return false;
@@ -436,6 +438,7 @@ bool pg_next(struct pg *pg, const PGresult **row, struct err *e)
     bool ok = check_result(pg, res, pg->sql, e);
     if (ok && PQresultStatus(res) == PGRES_SINGLE_TUPLE) {
         *row = pg->row = res;
+        pg_ahead_passed(pg, res);
         if (++pg->rows % GATHER_ROWS == 0)
             gather(pg, pg->rows < pg->expected - GATHER_ROWS);
         return true;

@@ -98,6 +98,12 @@ bool pg_stream(struct pg *pg, const struct pg_statement *s, int64_t *clock_us, s
  * one. After the last row, or an error that did not break the connection, the connection is free
  * for the next query. */
 bool pg_next(struct pg *pg, const PGresult **row, struct err *e);
+/* While the caller waits for something else, rows of the stream can be read into memory, so that
+ * the server goes on with its query: the descriptor to wait for (POLLIN), or -1 if no more rows can
+ * come, or if `most` bytes of them were not taken by pg_next yet. */
+int pg_ahead_fd(const struct pg *pg, size_t most);
+/* Reads what has arrived. Does not wait; an error comes from pg_next. */
+void pg_read_ahead(struct pg *pg);
 
 /* Appends the n texts as one array literal, {"a","b"}: a parameter's text for `= ANY($1::T[])`. A
  * NULL text becomes NULL. */

@@ -9,6 +9,7 @@
  *     pg_replication.c  the log of a slot as it streams in
  *     pg_timeline.c     whether a log continues that of before, once a standby has taken over
  *     pg.c              queries, rows that stream
+ *     pg_ahead.c        rows that arrive while nobody asks for them
  *     pg_types.c        the types of a query's columns
  *     pg_error.c        what libpq reports, as a struct err: the one classification
  */
@@ -43,6 +44,8 @@ struct pg {
     bool gathers;   /* the socket is reported as readable only once it holds much: see gather */
     /* of the stream so far; of the stream before it (at first any number) */
     uint64_t rows, expected;
+    size_t ahead;    /* bytes of the stream that were read before pg_next asked for them */
+    bool ahead_over; /* no more of them will come, or the connection failed: pg_next sees which */
     bool alone;  /* the last statement refused to run in a transaction with others */
     bool broken; /* unusable: pg_release closes it */
 };
@@ -99,6 +102,11 @@ bool pg_url_renew(struct pg_url *u, const char *used);
 bool pg_url_file(struct pg_url *u, char *out, size_t size);
 /* Calls hide for each of its secrets. */
 void pg_url_hide(struct pg_url *u, void (*hide)(void *arg, const char *secret), void *arg);
+
+/* ---- pg_ahead.c ---- */
+
+/* The row was one of those that were read ahead, if there are any. */
+void pg_ahead_passed(struct pg *pg, const PGresult *row);
 
 /* ---- pg_share.c ---- */
 

@@ -22,7 +22,7 @@ enum {
     /* bytes of a chunk: a worker that is ahead of its turn to print should not have to wait */
     PRINT_CHUNK = WORKER_AHEAD * 3 / 4,
     /* requests: with more, workers are idle at the end, and a crash repeats more */
-    LOAD_CHUNK = 2,
+    LOAD_CHUNK = 8,
     /* at most: with more, the last rows would be too old when they are sent */
     CHUNK_ROWS = 1 << 20,
     LIMIT_ROWS = 100, /* at least, with --limit: a search for the first few documents */

@@ -682,6 +682,86 @@ static void a_stream_of_100000_rows_holds_memory_flat(void **state)
     close_session(&s);
 }
 
+/* Until `most` bytes are in memory, or no more come. */
+static void read_ahead(struct pg *pg, size_t most)
+{
+    for (int fd; (fd = pg_ahead_fd(pg, most)) >= 0;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        assert_int_equal(poll(&p, 1, 60000), 1);
+        pg_read_ahead(pg);
+    }
+}
+
+/* Of rows with a number and 500 bytes. */
+static void check_row(const PGresult *row, long n)
+{
+    assert_non_null(row);
+    assert_int_equal(strtol(PQgetvalue(row, 0, 0), NULL, 10), n);
+    assert_int_equal(PQgetlength(row, 0, 1), 500);
+}
+
+static void begin_rows(struct session *s, const char *count, int64_t *clock_us)
+{
+    struct pg_statement numbers = {
+        .sql = "SELECT n, repeat('x', 500) FROM generate_series(1, $1::int) n",
+        .n = 1,
+        .params = &count};
+    assert_int_equal(pg_ahead_fd(s->pg, 1), -1);
+    assert_true(pg_stream(s->pg, &numbers, clock_us, &s->e));
+}
+
+static void rows_that_are_read_ahead_come_in_order_and_none_is_lost(void **state)
+{
+    (void)state;
+    enum { MOST = 1 << 20, BETWEEN = 700, ROWS = 20000 };
+    struct session s;
+    int64_t clock_us;
+    const PGresult *row;
+    open_session(&s);
+    begin_rows(&s, "20000", &clock_us);
+    long n = 0, kb = 0;
+    for (; n < ROWS; n++) {
+        if (n % BETWEEN == 0) /* more than are taken meanwhile: the limit is what ends it */
+            read_ahead(s.pg, MOST);
+        if (n == 2 * BETWEEN)
+            kb = resident_kb();
+        assert_true(pg_next(s.pg, &row, &s.e));
+        check_row(row, n + 1);
+    }
+    read_ahead(s.pg, MOST);
+    if (!SANITIZED)
+        assert_true(resident_kb() - kb < 4 * MOST / 1024);
+    assert_true(pg_next(s.pg, &row, &s.e) && !row);
+    assert_int_equal(pg_ahead_fd(s.pg, MOST), -1);
+    gives(&s, "SELECT 'usable again'", "usable again");
+    close_session(&s);
+}
+
+/* The rows before it come all the same. */
+static void a_backend_that_ends_while_rows_are_read_ahead_is_passing(void **state)
+{
+    (void)state;
+    struct session s;
+    const PGresult *row;
+    PGresult *res;
+    int64_t clock_us;
+    char pid[32];
+    open_session(&s);
+    snprintf(pid, sizeof pid, "%s", value(&s, &res, "SELECT pg_backend_pid()"));
+    PQclear(res);
+    begin_rows(&s, "100000", &clock_us);
+    read_ahead(s.pg, 100 << 10);
+    admin_runs("SELECT pg_terminate_backend(%s)", pid);
+    read_ahead(s.pg, SIZE_MAX); /* to the connection's end */
+    long n = 0;
+    while (pg_next(s.pg, &row, &s.e) && row)
+        check_row(row, ++n);
+    assert_true(n > 100);
+    assert_int_equal(s.e.kind, ERR_PASSING);
+    assert_int_equal(pg_ahead_fd(s.pg, SIZE_MAX), -1);
+    close_session(&s);
+}
+
 static void a_streams_errors_leave_the_connection_usable(void **state)
 {
     (void)state;
@@ -1156,6 +1236,8 @@ int main(void)
         cmocka_unit_test(a_command_has_no_rows_and_copy_is_refused),
         cmocka_unit_test(a_lost_connection_is_passing),
         cmocka_unit_test(a_stream_of_100000_rows_holds_memory_flat),
+        cmocka_unit_test(rows_that_are_read_ahead_come_in_order_and_none_is_lost),
+        cmocka_unit_test(a_backend_that_ends_while_rows_are_read_ahead_is_passing),
         cmocka_unit_test(a_streams_errors_leave_the_connection_usable),
         cmocka_unit_test(the_clock_is_read_before_the_querys_snapshot),
         cmocka_unit_test(a_backend_that_ends_amid_a_stream_is_passing),
