@@ -28,7 +28,7 @@ enum { COMPARED = 1000 };
 
 enum {
     FIRST_PART = 4, /* a try's first request has this part of the full size */
-    AHEAD_PART = 2, /* rows that are read ahead: as much memory, beside what the socket holds */
+    AHEAD_PART = 4, /* rows that are read ahead: as much memory, beside what the socket holds */
 };
 
 /* ---- sending, comparing and printing ---- */

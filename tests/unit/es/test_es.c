@@ -953,6 +953,56 @@ static void a_request_begun_after_the_stop_is_still_made(void **state)
     in_child(child_after_stop);
 }
 
+/* What is done while a request waits. */
+struct meanwhile {
+    int pipe[2];
+    int most, done; /* bytes: to be read, and that were */
+};
+
+static int meanwhile_fd(void *arg)
+{
+    const struct meanwhile *m = arg;
+    return m->done < m->most ? m->pipe[0] : -1;
+}
+
+static void meanwhile_ready(void *arg)
+{
+    struct meanwhile *m = arg;
+    char byte;
+    assert_int_equal(read(m->pipe[0], &byte, 1), 1);
+    m->done++;
+}
+
+static void something_else_is_read_while_an_answer_is_awaited(void **state)
+{
+    (void)state;
+    struct es_server s;
+    struct err e;
+    struct es_answer a = {0};
+    struct meanwhile m = {.most = 3};
+    assert_int_equal(pipe(m.pipe), 0);
+    assert_int_equal(write(m.pipe[1], "12345", 5), 5);
+    fake_start(&fake, STEPS({.status = 200, .body = "ok", .missing = 1, .pause_ms = 300,
+                             .end = FAKE_CLOSE},
+                            {.status = 200, .body = "ok"}));
+    assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
+    struct es *es = es_open(&s, &e);
+    es_set_meanwhile(es, &(struct es_meanwhile){meanwhile_fd, meanwhile_ready, &m});
+    struct es_call call = {.method = "GET", .path = "/"};
+    assert_false(es_request(es, &call, &a, &e)); /* half an answer, for a while */
+    assert_int_equal(m.done, 3);                 /* and no more than was asked for */
+    es_set_meanwhile(es, NULL);
+    m.most = 5;
+    assert_true(es_request(es, &call, &a, &e));
+    assert_int_equal(m.done, 3);
+    es_close(es);
+    es_answer_free(&a);
+    es_server_free(&s);
+    fake_stop(&fake);
+    close(m.pipe[0]);
+    close(m.pipe[1]);
+}
+
 static bool walk(struct err *e)
 {
     struct es_server s;
@@ -1021,6 +1071,7 @@ int main(void)
         cmocka_unit_test(a_413_counts_even_if_the_connection_breaks),
         cmocka_unit_test(a_stop_leaves_a_request_a_little_time_and_then_ends_it),
         cmocka_unit_test(a_request_begun_after_the_stop_is_still_made),
+        cmocka_unit_test(something_else_is_read_while_an_answer_is_awaited),
         cmocka_unit_test(every_allocation_may_fail),
     };
     signal(SIGPIPE, SIG_IGN); /* as stop_init does */
