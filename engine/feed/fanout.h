@@ -13,14 +13,14 @@
  *     while (!fanout_is_over(&f)) {
  *         if (!fanout_fill(&f, e)) ...                     // may be called again
  *         while (fanout_has_keys(&f)) {
- *             fanout_copy(&f, batch, 1000) ...
+ *             fanout_copy(&f, batch) ...
  *             fanout_advance(&f, batch->n);
  *         }
  *     }
  *
  * The stages: of the root table, the rows are the documents: one part, no question. Of a related
  * table, first the index is asked for documents that hold one of the rows though no row leads to
- * them any more (index_field), then `affects`, for 10,000 keys at a time.
+ * them any more (index_field), then `affects`, for 50,000 keys at a time.
  */
 #pragma once
 #include "model/keylist.h"
@@ -32,7 +32,7 @@
 struct batch;
 struct err;
 
-enum { FANOUT_PART = 10000 }; /* affected keys in memory at a time */
+enum { FANOUT_PART = 50000 }; /* affected keys in memory at a time */
 
 /* How a related table's rows are asked about. */
 struct fanout_queries {
@@ -81,8 +81,8 @@ bool fanout_has_keys(const struct fanout *f);
 /* Asks for the next part, which may be empty; does nothing while keys of the present one are
  * left. */
 bool fanout_fill(struct fanout *f, struct err *e);
-/* Adds the next keys to b, `most` at most. False: no memory. */
-bool fanout_copy(const struct fanout *f, struct batch *b, size_t most);
+/* Adds the next keys to b, as many as are good for a batch. False: no memory. */
+bool fanout_copy(const struct fanout *f, struct batch *b);
 /* Whether no key is left once n more are delivered. */
 bool fanout_ends_after(const struct fanout *f, size_t n);
 /* Whether a later process can continue after the last delivered key. */

@@ -36,7 +36,6 @@
 
 enum {
     PAGE = 1000,           /* rows */
-    BATCH = 1000,          /* keys; batches of 250 to 4,000 cost the same (measured) */
     VERSION_MAX = 1 << 20, /* bytes: a numeric may have 150,000 digits */
     /* bytes of delivered rows; rows beyond are delivered again in each pass */
     MEMORY = 24 << 20,
@@ -343,7 +342,7 @@ static bool set_done(struct poll *p, struct batch *b, bool last)
 static bool make_batch(struct poll *p, struct batch **out, struct err *e)
 {
     struct batch *b = batch_new();
-    bool ok = b && fanout_copy(&p->fanout, b, BATCH);
+    bool ok = b && fanout_copy(&p->fanout, b);
     bool last = ok && fanout_ends_after(&p->fanout, b->n);
     ok = ok && set_done(p, b, last);
     if (!ok) {

@@ -433,7 +433,7 @@ static bool fanout_next(struct feed *f, struct batch **out, struct err *e)
         if (!fanout_fill(&w->fanout, e))
             return false;
     struct batch *b = new_batch();
-    if (!b || !fanout_copy(&w->fanout, b, BATCH)) {
+    if (!b || !fanout_copy(&w->fanout, b)) {
         batch_free(b);
         return err_memory(e);
     }

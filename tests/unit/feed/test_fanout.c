@@ -75,15 +75,15 @@ static struct fanout_queries queries(struct server *s)
     return (struct fanout_queries){s, "genre", ask_holders, ask_affected};
 }
 
-/* Delivers all that is left, in batches of `size`; adds the keys to out. False: e says why. */
-static bool drain(struct fanout *f, size_t size, struct keylist *out, struct err *e)
+/* Delivers all that is left; adds the keys to out. False: e says why. */
+static bool drain(struct fanout *f, struct keylist *out, struct err *e)
 {
     while (!fanout_is_over(f)) {
         if (!fanout_fill(f, e))
             return false;
         while (fanout_has_keys(f)) {
             struct batch *b = batch_new();
-            bool ok = b && fanout_copy(f, b, size);
+            bool ok = b && fanout_copy(f, b);
             for (size_t i = 0; ok && i < b->n; i++)
                 ok = keylist_add(out, b->keys[i]);
             if (ok)
@@ -122,7 +122,7 @@ static void rows_of_the_root_are_the_documents(void **state)
     assert_false(fanout_can_resume(&f));
     assert_false(fanout_ends_after(&f, 2));
     assert_true(fanout_ends_after(&f, 3));
-    assert_true(drain(&f, 2, &got, &e));
+    assert_true(drain(&f, &got, &e));
     assert_int_equal(got.n, 3);
     assert_string_equal(got.keys[0], "b"); /* as they were read */
     assert_string_equal(got.keys[2], "c");
@@ -165,7 +165,7 @@ static void the_index_is_asked_first_and_its_keys_are_not_resumed_after(void **s
     assert_true(fanout_fill(&f, &e));
     assert_true(fanout_can_resume(&f));
     assert_true(fanout_ends_after(&f, 2));
-    assert_true(drain(&f, 10, &got, &e));
+    assert_true(drain(&f, &got, &e));
     assert_int_equal(got.n, 2);
     assert_string_equal(got.keys[0], "r00000");
     keylist_free(&got);
@@ -182,13 +182,43 @@ static void a_large_fan_out_comes_in_parts_each_key_once(void **state)
     struct err e;
     fanout_init(&f, &q);
     assert_true(begin(&f, ROWS("a", "b", "c", "d"), false));
-    assert_true(drain(&f, 1000, &got, &e));
+    assert_true(drain(&f, &got, &e));
     assert_int_equal(got.n, 2 * FANOUT_PART);
     assert_int_equal(s.asked, 3); /* the last time, no key was left */
     for (size_t i = 1; i < got.n; i++)
         assert_true(strcmp(got.keys[i - 1], got.keys[i]) < 0);
     keylist_free(&got);
     fanout_free(&f);
+}
+
+static void long_fan_outs_have_large_batches_and_short_ones_are_shared(void **state)
+{
+    (void)state;
+    static const struct {
+        int keys;
+        size_t sizes[5];
+    } cases[] = {{900, {900}},
+                 {2500, {1000, 1000, 500}},
+                 {16000, {2000, 1750, 1531, 1339, 1172}},
+                 {40000, {4000, 4000, 4000, 3500, 3062}}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct server s = {.keys = cases[i].keys};
+        struct fanout_queries q = queries(&s);
+        struct fanout f;
+        struct err e;
+        fanout_init(&f, &q);
+        assert_true(begin(&f, ROWS("a"), false));
+        while (!fanout_has_keys(&f)) /* the index holds none */
+            assert_true(fanout_fill(&f, &e));
+        for (size_t k = 0; k < 5 && cases[i].sizes[k] > 0; k++) {
+            struct batch *b = batch_new();
+            assert_true(fanout_copy(&f, b));
+            assert_int_equal(b->n, cases[i].sizes[k]);
+            fanout_advance(&f, b->n);
+            batch_free(b);
+        }
+        fanout_free(&f);
+    }
 }
 
 static void a_fan_out_that_was_broken_off_continues_after_its_last_key(void **state)
@@ -210,11 +240,11 @@ static void a_fan_out_that_was_broken_off_continues_after_its_last_key(void **st
         fanout_init(&f, &q);
         fanout_resume_after(&f, strdup("b00002"), hash);
         assert_true(begin(&f, rows[i], true));
-        assert_true(drain(&f, 1000, &got, &e));
+        assert_true(drain(&f, &got, &e));
         assert_int_equal(got.n, expected[i]);
         keylist_free(&got);
         assert_true(begin(&f, ROWS("a"), false)); /* the next page's begins with the first key */
-        assert_true(drain(&f, 1000, &got, &e));
+        assert_true(drain(&f, &got, &e));
         assert_int_equal(got.n, 10);
         keylist_free(&got);
         fanout_free(&f);
@@ -247,12 +277,12 @@ static void a_bad_row_does_not_stop_the_others(void **state)
     struct err e;
     fanout_init(&f, &q);
     assert_true(begin(&f, ROWS("a", "bad1", "b", "c", "bad2", "d", "e"), false));
-    assert_true(drain(&f, 1000, &got, &e));
+    assert_true(drain(&f, &got, &e));
     assert_int_equal(got.n, 5);
     keylist_free(&got);
 
     assert_true(begin(&f, ROWS("bad1"), false)); /* one row alone may be bad */
-    assert_true(drain(&f, 1000, &got, &e));
+    assert_true(drain(&f, &got, &e));
     assert_int_equal(got.n, 0);
     fanout_free(&f);
 }
@@ -267,13 +297,13 @@ static void what_fails_for_every_row_is_the_scripts_mistake(void **state)
     struct err e;
     fanout_init(&f, &q);
     assert_true(begin(&f, ROWS("bad1", "bad2", "bad3", "bad4"), false));
-    assert_false(drain(&f, 1000, &got, &e));
+    assert_false(drain(&f, &got, &e));
     assert_int_equal(e.kind, ERR_FINAL);
     assert_string_equal(e.text, "invalid input syntax");
 
     s.broken = ERR_FINAL; /* without any row, too */
     assert_true(begin(&f, ROWS("a"), false));
-    assert_false(drain(&f, 1000, &got, &e));
+    assert_false(drain(&f, &got, &e));
     assert_int_equal(e.kind, ERR_FINAL);
     fanout_free(&f);
 }
@@ -288,11 +318,11 @@ static void a_call_that_failed_may_be_made_again(void **state)
     struct err e;
     fanout_init(&f, &q);
     assert_true(begin(&f, ROWS("a"), false));
-    assert_false(drain(&f, 1000, &got, &e));
+    assert_false(drain(&f, &got, &e));
     assert_int_equal(e.kind, ERR_PASSING);
     assert_false(fanout_is_over(&f));
     s.broken = ERR_NONE;
-    assert_true(drain(&f, 1000, &got, &e));
+    assert_true(drain(&f, &got, &e));
     assert_int_equal(got.n, 4); /* the index's key was delivered once */
     keylist_free(&got);
     fanout_free(&f);
@@ -310,7 +340,7 @@ static void without_memory_it_fails_and_leaks_nothing(void **state)
         struct err e;
         fanout_init(&f, &q);
         allocations_left = n;
-        done = begin(&f, ROWS("a", "bad", "b"), false) && drain(&f, 2, &got, &e);
+        done = begin(&f, ROWS("a", "bad", "b"), false) && drain(&f, &got, &e);
         allocations_left = -1;
         fanout_free(&f);
         if (done)
@@ -326,6 +356,7 @@ int main(void)
         cmocka_unit_test(no_rows_affect_nothing_and_ask_nothing),
         cmocka_unit_test(the_index_is_asked_first_and_its_keys_are_not_resumed_after),
         cmocka_unit_test(a_large_fan_out_comes_in_parts_each_key_once),
+        cmocka_unit_test(long_fan_outs_have_large_batches_and_short_ones_are_shared),
         cmocka_unit_test(a_fan_out_that_was_broken_off_continues_after_its_last_key),
         cmocka_unit_test(another_version_of_a_row_makes_another_hash),
         cmocka_unit_test(a_bad_row_does_not_stop_the_others),
