@@ -46,8 +46,8 @@ struct pg {
     uint64_t rows, expected;
     size_t ahead;    /* bytes of the stream that were read before pg_next asked for them */
     bool ahead_over; /* no more of them will come, or the connection failed: pg_next sees which */
-    bool alone;  /* the last statement refused to run in a transaction with others */
-    bool broken; /* unusable: pg_release closes it */
+    bool alone;      /* the last statement refused to run in a transaction with others */
+    bool broken;     /* unusable: pg_release closes it */
 };
 
 /* bytes of a reason, cut to fit into an err's text together with some context */

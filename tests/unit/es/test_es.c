@@ -982,9 +982,10 @@ static void something_else_is_read_while_an_answer_is_awaited(void **state)
     struct meanwhile m = {.most = 3};
     assert_int_equal(pipe(m.pipe), 0);
     assert_int_equal(write(m.pipe[1], "12345", 5), 5);
-    fake_start(&fake, STEPS({.status = 200, .body = "ok", .missing = 1, .pause_ms = 300,
-                             .end = FAKE_CLOSE},
-                            {.status = 200, .body = "ok"}));
+    fake_start(
+        &fake,
+        STEPS({.status = 200, .body = "ok", .missing = 1, .pause_ms = 300, .end = FAKE_CLOSE},
+              {.status = 200, .body = "ok"}));
     assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &e));
     struct es *es = es_open(&s, &e);
     es_set_meanwhile(es, &(struct es_meanwhile){meanwhile_fd, meanwhile_ready, &m});
