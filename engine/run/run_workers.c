@@ -21,7 +21,8 @@ enum {
     SCAN_WINDOW = 2, /* of the scan's lane: a chunk's size is measured only when it is done */
     /* bytes of a chunk: a worker that is ahead of its turn to print should not have to wait */
     PRINT_CHUNK = WORKER_AHEAD * 3 / 4,
-    /* requests: with more, workers are idle at the end, and a crash repeats more */
+    /* requests: with fewer, a worker more often has none under way, since it begins a chunk; with
+     * more, a crash repeats more */
     LOAD_CHUNK = 8,
     /* at most: with more, the last rows would be too old when they are sent */
     CHUNK_ROWS = 1 << 20,
