@@ -419,4 +419,8 @@ CREATE INDEX person_film_work_person_id_idx ON content.person_film_work (person_
 
 COMMIT;
 
-ANALYZE content.film_work, content.genre, content.person, content.genre_film_work, content.person_film_work;
+ANALYZE content.film_work;
+ANALYZE content.genre;
+ANALYZE content.person;
+ANALYZE content.genre_film_work;
+ANALYZE content.person_film_work;

@@ -208,6 +208,8 @@ def test_a_role_with_the_least_privileges_will_do(engine, pg, search_one, script
         for right in RIGHTS:
             if right != missing:
                 pg.execute(right.format(database=pg.name, role=least))
+        if pg.version() < 110000:
+            words = [word.replace("for table", "for relation") for word in words]
         refused(engine, path, env["DATABASE_URL"], *words, status=status)
         pg.execute(f"DROP OWNED BY {least}")
     for right in RIGHTS:

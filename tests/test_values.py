@@ -271,9 +271,11 @@ def test_floats_read_back_as_the_very_same(engine, pg, search, write, rng):
     with connection.cursor() as cursor:
         for row, f8 in enumerate(eights):
             cursor.execute("INSERT INTO t VALUES (%s, %s::float8, %s::float4)", (row, f8, (fours + [None] * 900)[row]))
-    pg.execute("UPDATE t SET r = '{0.1,-0,NULL,1e-45}' WHERE id = 0")
+    pg.execute("UPDATE t SET r = '{0.1,-0,NULL,1e-45}' WHERE id = 0; SET extra_float_digits = 3")
+    shortest = pg.version() >= 120000  # before: as many digits as may be needed
     got = cells(check_index(engine, search, write()))
-    assert got.pop(("r", 0)) == [Number("0.1"), Number("-0"), None, Number("1e-45")]
+    tenth, least = ("0.1", "1e-45") if shortest else ("0.100000001", "1.40129846e-45")
+    assert got.pop(("r", 0)) == [Number(tenth), Number("-0"), None, Number(least)]
     del columns["r"]
     wanted = printed(pg, columns)
     assert got.keys() == wanted.keys()
@@ -282,7 +284,7 @@ def test_floats_read_back_as_the_very_same(engine, pg, search, write, rng):
         assert struct.pack("d", float(number.text)) == struct.pack("d", float(text)), (place, number, text)
         if place[0] == "f4":
             assert number == Number(text), place  # 0.1, not 0.10000000149011612
-        elif struct.unpack("<Q", struct.pack("<d", float(text)))[0] << 12 & (1 << 64) - 1:
+        elif shortest and struct.unpack("<Q", struct.pack("<d", float(text)))[0] << 12 & (1 << 64) - 1:
             # PostgreSQL itself writes 9.999999999999999e+22 for 1e23; a power of two may have a digit too many
             assert digits_of(number.text) == digits_of(repr(float(text))), (number, text)
         assert re.search("[.e]", number.text), number  # a float looks like one
@@ -665,8 +667,10 @@ def test_arrays_of_every_kind(engine, pg, search, write):
     pg.execute("CREATE DOMAIN cents AS numeric(10,2)")
     pg.execute("CREATE DOMAIN tags AS text[] CHECK (array_length(VALUE, 1) IS DISTINCT FROM 9)")
     pg.execute("CREATE DOMAIN more_tags AS tags")
-    fill(pg, ARRAYS)
-    got, wanted = cells(check_index(engine, search, write())), as_json(pg, ARRAYS)
+    newer = {"d": 11, "dn": 11, "f": 12}  # arrays of domains; to_jsonb of floats with their shortest digits
+    arrays = {name: column for name, column in ARRAYS.items() if pg.version() >= newer.get(name, 10) * 10000}
+    fill(pg, arrays)
+    got, wanted = cells(check_index(engine, search, write())), as_json(pg, arrays)
     assert got.keys() == wanted.keys()
     assert {place: (got[place], wanted[place]) for place in got if got[place] != wanted[place]} == {}
 

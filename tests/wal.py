@@ -256,6 +256,7 @@ def forget_all(pg):
 @pytest.fixture
 def pipe(engine, pg, search_one, script):
     """A pipeline with a database of its own; what it makes on the server goes after the test."""
+    pg.needs(11, "log that tells of TRUNCATE")
     pipe = Pipe(engine, pg, search_one, script)
     yield pipe
     engine.close()

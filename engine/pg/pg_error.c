@@ -190,12 +190,14 @@ static bool ends_session(const PGresult *res)
     return severity && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0);
 }
 
-/* Only PostgreSQL's English words are recognized; without a match there is no hint. */
+/* Only PostgreSQL's English words are recognized; without a match there is no hint. (In version 10
+ * tables and views are relations.) */
 static bool hint_privilege(const char *primary, struct err *e)
 {
     if (strstr(primary, "for schema"))
         return err_hint(e, "GRANT USAGE ON SCHEMA ... TO the role that source.url names");
-    if (strstr(primary, "for table") || strstr(primary, "for view"))
+    if (strstr(primary, "for table") || strstr(primary, "for view") ||
+        strstr(primary, "for relation"))
         return err_hint(e, "GRANT SELECT ON ... TO the role that source.url names");
     return false;
 }
