@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from faults import LONG
 from tools import wait_until
 from wal_shop import SLOT, Shop
 
@@ -120,7 +121,7 @@ def test_one_before_version_16_is_refused_in_one_line(pair):
     assert "hint: source.url has to lead to the primary" in done.stderr, done
 
 
-@pytest.mark.parametrize("pair", ["postgres16", "postgres17"], indirect=True)
+@pytest.mark.parametrize("pair", ["postgres16", "postgres17"] if LONG else ["postgres17"], indirect=True)
 def test_its_log_is_followed_and_goes_on_when_it_takes_over(pair):
     shop = pair
     done = shop.run(code=2)
