@@ -49,7 +49,7 @@ def shape(path):
     parts = path.strip("/").split("/")
     if parts[0] and not parts[0].startswith("_"):
         parts[0] = "INDEX"
-    if len(parts) == 3 and parts[1] == "_settings" or parts[0] == "_alias":
+    if len(parts) == 3 and parts[1] in ("_settings", "_alias"):
         parts[-1] = "NAME"
     return "/" + "/".join(parts), {name for name, _ in urllib.parse.parse_qsl(query)}
 

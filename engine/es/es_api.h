@@ -62,7 +62,7 @@
  * DELETE  /INDEX
  *         "Delete index API". Of one index, by its own name.
  *
- * GET     /_alias/NAME
+ * GET     /INDEX/_alias/NAME
  * GET     /INDEX/_alias
  *         "Get alias API". INDEX is a name with a wildcard.
  *

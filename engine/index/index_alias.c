@@ -34,24 +34,27 @@ static bool ask(struct aliases *a, const char *path, struct err *e)
            json_tree_read(&a->tree, a->answer.body.data, a->answer.body.len, e);
 }
 
-/* Asks for the path BEFORE NAME AFTER, where name gets escaped. After a 404 (there is no such alias
- * or index) the tree is empty. */
-static bool read_aliases(struct aliases *a, const char *before, const char *name, const char *after,
+/* Asks for the path /NAME AFTER ALIAS, where both names get escaped; alias: NULL: none. After a 404
+ * (there is no such alias or index) the tree is empty. */
+static bool read_aliases(struct aliases *a, const char *name, const char *after, const char *alias,
                          struct err *e)
 {
     struct buf path;
     buf_init(&path, 1 << 12);
-    buf_adds(&path, before);
+    buf_addc(&path, '/');
     es_add_escaped(&path, name);
     buf_adds(&path, after);
+    if (alias)
+        es_add_escaped(&path, alias);
     bool ok = (buf_cstr(&path) || err_memory(e)) && ask(a, buf_cstr(&path), e);
     buf_free(&path);
     return ok;
 }
 
+/* Not by /_alias/ALIAS: OpenSearch allows that only to who may ask about all indexes. */
 static bool read_alias(struct aliases *a, const char *alias, struct err *e)
 {
-    return read_aliases(a, "/_alias/", alias, "", e) || err_wrap(e, "alias '%s'", alias);
+    return read_aliases(a, alias, "/_alias/", alias, e) || err_wrap(e, "alias '%s'", alias);
 }
 
 static size_t first_index(const struct aliases *a)
@@ -127,7 +130,7 @@ struct swap {
 static bool keep_aliases(struct buf *b, const struct swap *s, struct err *e)
 {
     struct aliases a = {.es = s->es};
-    bool ok = read_aliases(&a, "/", s->old, "/_alias", e);
+    bool ok = read_aliases(&a, s->old, "/_alias", NULL, e);
     size_t first =
         ok ? json_tree_first(&a.tree, json_tree_find(&a.tree, first_index(&a), "aliases")) : 0;
     for (size_t i = first; i; i = a.tree.nodes[i].next) {
@@ -237,7 +240,7 @@ bool index_each_old(struct es *es, const char *alias, index_old_visit *visit, vo
     struct aliases a = {.es = es};
     char(*names)[INDEX_NAME] = NULL;
     size_t n = 0;
-    bool ok = read_aliases(&a, "/", alias, "-*/_alias", e) && list_old(&a, alias, &names, &n, e);
+    bool ok = read_aliases(&a, alias, "-*/_alias", NULL, e) && list_old(&a, alias, &names, &n, e);
     for (size_t i = 0; ok && i < n; i++)
         ok = visit(names[i], arg, e);
     free(names);
