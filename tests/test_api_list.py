@@ -69,6 +69,9 @@ def test_every_request_is_listed(engine, pg, search_one, script):
         run(engine, path, "--sweep")
         run(engine, "reindex", path, "--replace-index")
         run(engine, "reindex", path, "--keep", "0")
+        search_one.request("PUT", "films/_settings", {"index.default_pipeline": "missing"})
+        engine("check", path)
+        search_one.request("PUT", "films/_settings", {"index.default_pipeline": None})
         placed = films.lua(
             document="return { title = row.title }, { index = 'films-' .. row.id % 2, routing = row.id }",
             index="films-0", sink='indices = "films-*"',

@@ -1,4 +1,6 @@
 """Ingest pipelines, for real: documents are changed, refused, dropped or moved before they are indexed."""
+import json
+
 import pytest
 
 import services as private
@@ -171,3 +173,37 @@ def test_what_a_pipeline_changes_is_told_by_the_sweep_and_by_verify(search, thin
     found = ok(sync("verify"), 5)
     assert "index.default_pipeline is 'adds'" in found.stderr and "10 differ" in found.stdout, found
     ok(sync("diff", "--keys", "1"), 5)
+
+
+# What check sees
+
+
+CHECKED = [
+    ({"set": {"field": "_index", "value": "x"}}, "_index"),
+    ({"rename": {"field": "v", "target_field": "_routing"}}, "_routing"),
+    ({"script": {"source": "ctx._id = ctx.v"}}, "_id"),
+    ({"date_index_name": {"field": "v", "date_rounding": "M"}}, "_index"),
+    ({"foreach": {"field": "v", "processor": {"set": {"field": "_routing", "value": "x"}}}}, "_routing"),
+    ({"drop": {"if": "ctx.v == 'x'"}}, "drop"),
+]
+
+
+@pytest.mark.parametrize("processor, words", CHECKED, ids=[next(iter(row[0])) for row in CHECKED])
+def test_check_warns_of_a_pipeline_that_moves_documents(search, things, sync, processor, words):
+    define(search, "inner", processor)
+    define(search, "outer", {"pipeline": {"name": "inner"}})
+    make_index(search, **{"index.final_pipeline": "outer"})
+    done = sync("check")
+    lines = [line for line in done.stdout.splitlines() if "ingest pipeline 'inner'" in line]
+    assert len(lines) == 1 and words in lines[0], done
+
+
+def test_check_tells_of_a_pipeline_that_is_missing_or_harmless(search, things, sync):
+    make_index(search, **{"index.default_pipeline": "missing-one"})
+    done = sync("check")
+    assert "ingest pipeline 'missing-one' does not exist" in done.stdout, done
+    define(search, "harmless", {"set": {"field": "index", "value": "ctx._index"}})
+    search.request("PUT", "things/_settings", {"index.default_pipeline": "harmless"})
+    done = sync("check", "--format", "json")
+    about = [found for found in map(json.loads, done.stdout.splitlines()) if found.get("check") == "ingest_pipeline"]
+    assert [found["severity"] for found in about] == ["note"] and "'harmless'" in about[0]["message"], done

@@ -13,6 +13,7 @@
  *     check_plan.c       how PostgreSQL would run the real statements
  *     check_capture.c    the write-ahead log
  *     check_index.c      the search server and its index
+ *     check_ingest.c     the ingest pipelines of the index
  *     check_documents.c  the documents of the first rows
  */
 #pragma once

@@ -151,6 +151,7 @@ static void check_existing(struct check *c)
     const struct pipeline *p = &c->user.pipeline;
     check_fit(c);
     check_deletes(c);
+    check_ingest(c);
     for (size_t i = 0; i < p->source.n_related && !stop_asked(); i++)
         if (p->source.related[i].index_field)
             check_field(c, &p->source.related[i]);

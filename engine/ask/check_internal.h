@@ -66,6 +66,7 @@ void check_tables(struct check *c);    /* needs c->bound */
 void check_plans(struct check *c);     /* likewise */
 void check_capture(struct check *c);   /* likewise */
 void check_index(struct check *c);     /* opens c->servers.es */
+void check_ingest(struct check *c);    /* needs c->index, of an index that exists */
 void check_documents(struct check *c); /* needs c->bound */
 
 /* ---- SQL ---- */

@@ -76,6 +76,9 @@
  *         "Simulate index template API", without a name: the template in the body is checked, and
  *         not kept. Of `check` alone; an answer other than 200 and 400 counts as none.
  *
+ * GET     /_ingest/pipeline
+ *         "Get pipeline API". Of `check` alone, where the index names one.
+ *
  * POST    /_security/user/_has_privileges
  *         "Has privileges API". Of `check` alone; an answer other than 200 counts as none, as
  *         OpenSearch has no such request.

@@ -19,6 +19,8 @@ static const struct {
     {"GET", "", "'view_index_metadata' on the index (in OpenSearch indices:admin/get)"},
     {"PUT", "", "'create_index' on the index (in OpenSearch indices:admin/create)"},
     {"DELETE", "", "'delete_index' on the index (in OpenSearch indices:admin/delete)"},
+    {"GET", "_ingest",
+     "'read_pipeline' on the cluster (in OpenSearch cluster:admin/ingest/pipeline/get)"},
     {NULL, "_", "'manage' on the index (in OpenSearch indices:admin/*)"},
 };
 

@@ -138,6 +138,11 @@ struct index_other {
     const char *remedy;
 };
 void index_why_other(struct es *es, const char *index, struct index_other *o);
+/* The ingest pipelines that the index names; empty: none. */
+struct index_ingest {
+    char first[INDEX_NAME], last[INDEX_NAME]; /* index.default_pipeline, index.final_pipeline */
+};
+bool index_get_ingest(struct es *es, const char *index, struct index_ingest *out, struct err *e);
 struct index_owner {
     char index[INDEX_NAME];
     char pipeline[INDEX_PIPELINE]; /* empty: there is none */

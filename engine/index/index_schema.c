@@ -116,6 +116,26 @@ static void copy_string(char *to, size_t size, const struct json_tree *t, size_t
     json_close(&r);
 }
 
+static void copy_pipeline(char *to, size_t size, const struct schema *s, const char *setting)
+{
+    size_t node = json_tree_find(&s->tree, s->settings, setting);
+    if (!json_tree_is(&s->tree, node, "_none"))
+        copy_string(to, size, &s->tree, node);
+}
+
+bool index_get_ingest(struct es *es, const char *index, struct index_ingest *out, struct err *e)
+{
+    struct schema s;
+    *out = (struct index_ingest){0};
+    bool ok = open_schema(&s, es, index, e);
+    if (ok) {
+        copy_pipeline(out->first, sizeof out->first, &s, changed_before[0]);
+        copy_pipeline(out->last, sizeof out->last, &s, changed_before[1]);
+    }
+    close_schema(&s);
+    return ok;
+}
+
 static bool read_number(const struct json_tree *t, size_t node, int64_t *out)
 {
     struct json_tree_text text = json_tree_plain(t, node);
