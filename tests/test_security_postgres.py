@@ -109,7 +109,7 @@ def test_the_server_s_certificate_is_verified_as_sslmode_says(engine, tls, autho
     refused(engine, path, tls.url(host="db.example.org", **full), "does not match host name", "hint: the host in source.url")
     refused(engine, path, tls.url(**{**full, "sslrootcert": other.cert}), "certificate verify failed", "hint: sslrootcert")
     refused(engine, path, tls.url(**{**full, "sslrootcert": "/no/such"}), '"/no/such" does not exist')
-    refused(engine, path, tls.url(**{**full, "sslmode": "disable"}), "no encryption", "hint: set sslmode=require")
+    refused(engine, path, tls.url(**{**full, "sslmode": "disable"}), "no pg_hba.conf entry", "hint: set sslmode=require")
     refused(engine, path, tls.url(**{**full, "password": "s3cret2"}), "password authentication failed", "hint: check the password")
 
 

@@ -272,6 +272,7 @@ static const struct {
     {"alert unknown ca",
      "the server does not know the authority of the certificate that sslcert in source.url names"},
     {"no encryption", "set sslmode=require, or better verify-full, in source.url"},
+    {", SSL off", "set sslmode=require, or better verify-full, in source.url"}, /* before 14 */
 };
 
 /* Failures on our side, for which libpq gives no code. Its texts are not translated unless a
