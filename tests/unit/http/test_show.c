@@ -229,7 +229,7 @@ static void what_is_known_is_shown(void **state)
     const char *parts[] = {
         "\"load\":{\"documents\":3,\"expected\":12,\"seconds_left\":4.25}",
         "\"documents\":{\"indexed\":1,\"deleted\":2,\"unchanged\":0,\"superseded\":0,\"rejected\":"
-        "4294967295}",
+        "4294967295,\"dropped\":0}",
         "\"requests\":{\"none\":7,\"200\":9}",
         "\"slot\":{\"name\":\"\",\"held_bytes\":1024,\"active\":true},\"journal\":{\"bytes\":77}",
         "\"horizon\":{\"seconds\":3.0,\"held_by\":\"pid 1 (psql)\"}",
