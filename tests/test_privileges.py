@@ -108,6 +108,20 @@ def test_an_item_that_is_forbidden_ends_the_run(engine, things, secured, path):
     assert secured.count("things") == 3
 
 
+def test_opensearch_wants_a_privilege_on_the_cluster_too(engine, things, secured, path):
+    """Unless its role own_index is everybody's, as its demonstration has it."""
+    if not secured.is_opensearch:
+        pytest.skip("only OpenSearch does")
+    env, mapping = allow(secured, words(secured, "run", "create")), "_plugins/_security/api/rolesmapping/own_index"
+    secured.request("DELETE", mapping)
+    try:
+        ok(engine(path, "--full", "--sweep", env=env))
+        secured.add_user("etl_tests", PASSWORD, {"things": words(secured, "run", "create")})
+        refused(engine(path, "--full", env=env), "no permissions for [indices:data/write/bulk]", "and cluster_composite_ops on the cluster)")
+    finally:
+        secured.request("PUT", mapping, {"users": ["*"]})
+
+
 def test_a_reindex_needs_more(engine, things, secured, path):
     env = allow(secured, words(secured, "run", "reindex"), ("things", "things-*"))
     ok(engine(path, env=env))

@@ -3,15 +3,18 @@
 
 #include <string.h>
 
+/* OpenSearch counts what goes to several shards, or comes in pages, among the cluster's actions. */
+#define COMPOSITE ", and cluster_composite_ops on the cluster)"
+
 /* By the path's part that begins with '_'; "": the index itself. The first match counts. */
 static const struct {
     const char *method, *part, *privilege;
 } privileges[] = {
-    {NULL, "_bulk", "'write' on the index (in OpenSearch indices:data/write/*)"},
+    {NULL, "_bulk", "'write' on the index (in OpenSearch indices:data/write/*" COMPOSITE},
     {NULL, "_refresh", "'maintenance' on the index (in OpenSearch indices:admin/refresh*)"},
-    {NULL, "_mget", "'read' on the index (in OpenSearch indices:data/read/*)"},
+    {NULL, "_mget", "'read' on the index (in OpenSearch indices:data/read/*" COMPOSITE},
     {NULL, "_count", "'read' on the index (in OpenSearch indices:data/read/*)"},
-    {NULL, "_search", "'read' on the index (in OpenSearch indices:data/read/*)"},
+    {NULL, "_search", "'read' on the index (in OpenSearch indices:data/read/*" COMPOSITE},
     {"GET", "_settings",
      "'view_index_metadata' on the index (in OpenSearch indices:monitor/settings/get)"},
     {"GET", "_mapping",
@@ -23,6 +26,7 @@ static const struct {
      "'read_pipeline' on the cluster (in OpenSearch cluster:admin/ingest/pipeline/get)"},
     {NULL, "_", "'manage' on the index (in OpenSearch indices:admin/*)"},
 };
+#undef COMPOSITE
 
 /* Finds the first part of the path that begins with '_', up to the next '/' or '?'; "": none
  * does. */
