@@ -32,9 +32,8 @@ def test_the_readme_has_what_was_recorded(matrix):
     assert matrix.with_table(text, matrix.table(matrix.kept())) == text
 
 
-def test_every_server_of_the_table_is_in_a_pair(matrix):
-    tried = [kept["pair"] for kept in matrix.kept()]
-    assert tried == [pair for pair in matrix.all_pairs() if pair in tried]
+def test_every_server_of_the_table_was_tried_in_a_pair(matrix):
+    assert [kept["pair"] for kept in matrix.kept()] == matrix.all_pairs()
     for names, half in zip(matrix.known(), (0, 1)):
         assert set(names) == {pair.split("+")[half] for pair in matrix.all_pairs()}
     assert len(matrix.known()[0]) >= 7 and len(matrix.known()[1]) >= 8
