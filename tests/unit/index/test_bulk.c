@@ -1074,7 +1074,7 @@ static void server_without_the_index_ends_it(void **state)
     call("POST", "/etl-engine-test-bulk/_close", NULL);
     add(&f, "1", 10, "{\"n\":1}");
     assert_false(really(&f, 10));
-    assert_int_equal(f.e.kind, ERR_FINAL);
+    assert_int_equal(f.e.kind, ERR_PASSING);
     call("DELETE", "/etl-engine-test-bulk", NULL);
     call("PUT", "/_cluster/settings", "{\"persistent\":{\"action.auto_create_index\":\"false\"}}");
     bool ok = really(&f, 10);
