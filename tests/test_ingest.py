@@ -162,6 +162,13 @@ def test_an_alias_is_not_taken_for_a_pipeline(search, things, engine, script):
     assert search.get("things", "1") == {"v": "new"} and search.count("things-1") == ROWS
 
 
+def test_a_pipeline_behind_an_alias_moves_documents(search, things, sync):
+    define(search, "moves", {"set": {"field": "_index", "value": "away"}})
+    search.request("PUT", "things-1", {"aliases": {"things": {}}, "settings": {"index.default_pipeline": "moves"}})
+    done = ok(sync("run"), 1)
+    assert "error: " in done.stderr and "an ingest pipeline has put it into index 'away'" in done.stderr, done
+
+
 # A document is changed
 
 

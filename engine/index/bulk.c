@@ -514,13 +514,13 @@ static const char *index_of(const struct judging *j, const struct bulk_item *ite
     return item->index_at ? j->b->names.data + item->index_at : j->index;
 }
 
-/* An alias is answered by the name of its index. */
+/* An alias is answered by the name of its index; a conflict, too, is one with a document there. */
 static bool is_elsewhere(const struct judging *j, const struct bulk_item *item,
                          const struct answer *a)
 {
     const char *asked = index_of(j, item);
-    return !a->has_error && asked && a->index[0] && strcmp(a->index, asked) != 0 &&
-           !(j->b->known && keyset_has(j->b->known, a->index));
+    return (!a->has_error || a->status == 409) && asked && a->index[0] &&
+           strcmp(a->index, asked) != 0 && !(j->b->known && keyset_has(j->b->known, a->index));
 }
 
 static void reject(struct judging *j, struct bulk_item *item, int status, const char *reason)
@@ -718,11 +718,15 @@ static void apply_all(struct judging *j)
 
 /* Nothing changes before the whole answer is known to be sound, so an answer with errors is read
  * twice. */
-static bool judge_part(struct judging *j, const char *answer, size_t len, struct err *e)
+static bool check_part(struct judging *j, const char *answer, size_t len, struct err *e)
 {
     j->apply = false;
-    if (!read_answer(j, answer, len))
-        return es_unfit(answer, len, j->damage, e) || err_wrap(e, "%zu items", j->n);
+    return read_answer(j, answer, len) || es_unfit(answer, len, j->damage, e) ||
+           err_wrap(e, "%zu items", j->n);
+}
+
+static bool settle_part(struct judging *j, const char *answer, size_t len, struct err *e)
+{
     if (j->errors == 0 && j->odd == 0) {
         apply_all(j);
         return true;
@@ -748,7 +752,7 @@ bool bulk_judge(struct bulk *b, const char *answer, size_t len, const struct bul
                 struct err *e)
 {
     struct judging j = {.b = b, .n = b->n, .sink = sink};
-    bool ok = judge_part(&j, answer, len, e);
+    bool ok = check_part(&j, answer, len, e) && settle_part(&j, answer, len, e);
     bulk_compact(b);
     return ok;
 }
@@ -801,27 +805,53 @@ static bool split(struct sending *s, size_t first, size_t n, size_t len, struct 
     return true;
 }
 
-/* A document is in an index of another name than the request's: is that name an alias of it? Where
- * the server does not tell, the next request asks again. */
+static bool know(struct bulk *b, const char *index, struct err *e)
+{
+    b->known = b->known ? b->known : keyset_new(KNOWN_MAX);
+    return (b->known && keyset_put(b->known, index, NULL, 0)) || err_memory(e);
+}
+
+/* A document is in an index of another name than the request's: is that name an alias of it? An
+ * alias may have got another index just now, so the request is sent once more: then its documents
+ * are in that one, or in conflict with themselves where they were. Where the server does not tell,
+ * the next request asks again. */
 static bool check_moved(struct sending *s, struct err *e)
 {
     struct judging *j = &s->judging;
     struct index_info info;
     struct err ignored;
     const char *asked = index_of(j, j->moved);
-    if (!index_get_info(s->es, asked, &info, &ignored) || !info.exists)
+    if (!index_get_info(s->es, asked, &info, &ignored) || !info.exists) {
+        j->moved = NULL;
         return true;
-    if (strcmp(info.name, j->elsewhere) == 0) {
-        struct bulk *b = j->b;
-        b->known = b->known ? b->known : keyset_new(KNOWN_MAX);
-        if (b->known)
-            keyset_put(b->known, j->elsewhere, NULL, 0);
-        return true;
+    }
+    if (strcmp(info.name, j->elsewhere) == 0)
+        return know(j->b, j->elsewhere, e);
+    if (strcmp(info.name, asked) != 0 && !j->b->strayed) {
+        j->b->strayed = true;
+        return err_set(e, ERR_PASSING, "document '%.150s' went into index '%s' instead of '%s'",
+                       key_of(j->b, j->moved), j->elsewhere, info.name);
     }
     err_set(e, ERR_FINAL,
             "cannot index document '%.150s': an ingest pipeline has put it into index '%s'",
             key_of(j->b, j->moved), j->elsewhere);
     return err_hint(e, ES_METADATA_HINT);
+}
+
+static bool judge_part(struct sending *s, struct err *e)
+{
+    struct judging *j = &s->judging;
+    const struct buf *answer = &s->answer.body;
+    bool ok = check_part(j, answer->data, answer->len, e);
+    while (ok && j->moved) {
+        ok = check_moved(s, e);
+        if (ok && j->moved)
+            ok = check_part(j, answer->data, answer->len, e);
+    }
+    if (!ok)
+        return false;
+    j->b->strayed = false;
+    return settle_part(j, answer->data, answer->len, e);
 }
 
 static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
@@ -845,10 +875,10 @@ static bool send_part(struct sending *s, size_t first, size_t n, struct err *e)
         return false;
     j->first = first;
     j->n = n;
-    bool ok = judge_part(j, s->answer.body.data, s->answer.body.len, e);
+    bool ok = judge_part(s, e);
     if (!ok && e->kind == ERR_PASSING)
         e->retry_after_ms = s->answer.retry_after_ms;
-    return (!j->moved || check_moved(s, e)) && ok;
+    return ok;
 }
 
 static void reject_long_keys(struct judging *j)

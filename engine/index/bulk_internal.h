@@ -35,4 +35,5 @@ struct bulk {
     /* owned; NULL: empty. Indexes that the aliases requested so far stand for; bulk_clear keeps
      * it. */
     struct keyset *known;
+    bool strayed; /* the last answer told of documents in an index that its alias does not name */
 };

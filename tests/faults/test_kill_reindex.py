@@ -127,6 +127,30 @@ def test_a_run_that_a_reindex_overtakes_brings_the_new_index_up_to_date(search_o
     assert "loading everything" not in items.run().stderr
 
 
+def test_an_alias_that_is_swapped_in_the_middle_of_a_request_is_not_taken_for_a_pipeline(search_one, items, gateway):
+    """The answer tells of documents in an index that the alias no longer stands for."""
+    items.fill(50)
+    for index in ("items-1", "items-2"):
+        search_one.request("PUT", index)
+    search_one.request("PUT", "items-1/_alias/items")
+    swapped = []
+
+    def swap(request):
+        if not request.bulk or swapped:
+            return None
+        swapped.append(gateway.forward(request))
+        actions = [{kind: {"index": index, "alias": "items"}} for kind, index in (("remove", "items-1"), ("add", "items-2"))]
+        search_one.request("POST", "_aliases", {"actions": actions})
+        return swapped[0]
+
+    gateway.answer = swap
+    done = items.start("--workers", "1").wait()
+    assert swapped and done.returncode == 1 and "index 'items' was deleted or replaced during the run" in done.stderr, done
+    assert "went into index 'items-1' instead of 'items-2'" in done.stderr and "pipeline" not in done.stderr, done
+    items.run()
+    assert_true_to(items, search_one)
+
+
 def test_without_the_privilege_to_note_anything_it_is_told_once(search_one, items, gateway):
     items.fill(100)
     items.run()
