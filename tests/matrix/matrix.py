@@ -176,11 +176,11 @@ def run(pairs):
         where = f": see build/matrix/{pair}.log" if bad else ""
         say(f"{pair}: {passed} passed, {bad} failed, {skipped} skipped in {time.monotonic() - started:.0f} s{where}")
         failed += [pair] if bad else []
-        yield_record(result)
+        keep(result)
     return results, failed
 
 
-def yield_record(result):
+def keep(result):
     """Keeps it at once, so that a run that is broken off has not been for nothing."""
     if os.environ.get("RECORD") != "no":
         record([result])
