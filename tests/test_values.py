@@ -486,7 +486,6 @@ def test_times_are_the_same_moments_to_postgresql(engine, pg, write, rng):
         assert pg.value("SELECT v = %s::timestamptz FROM t WHERE id = %s", (text, row)), text
 
 
-@pytest.mark.all_modules  # scaled_float
 def test_the_search_server_takes_times_and_numbers_in_fields_of_their_types(engine, pg, search, script):
     """Not only _source: what is indexed is found by exact value."""
     pg.execute("CREATE TABLE t (id int PRIMARY KEY, at timestamptz, day date, n int8, d numeric, ok bool, b bytea)")
