@@ -169,6 +169,18 @@ def test_a_pipeline_behind_an_alias_moves_documents(search, things, sync):
     assert "error: " in done.stderr and "an ingest pipeline has put it into index 'away'" in done.stderr, done
 
 
+def test_a_routing_that_a_pipeline_sets_later_ends_the_sweep_that_meets_it(search, things, sync):
+    """The copy without a routing is still in the shard of its key."""
+    define(search, "routes", {"set": {"field": "_routing", "value": "elsewhere"}})
+    make_index(search)
+    ok(sync("run"))
+    search.request("PUT", "things/_settings", {"index.default_pipeline": "routes"})
+    things.execute("UPDATE things SET v = 'new', modified = clock_timestamp()")
+    ok(sync("run"))
+    done = ok(sync("run", "--sweep"), 1)
+    assert "an ingest pipeline has set its _routing to 'elsewhere'" in done.stderr, done
+
+
 # A document is changed
 
 

@@ -62,13 +62,14 @@ static void note_routing(struct comparison *h, const char *routing)
         snprintf(h->routing, sizeof h->routing, "%s", routing);
 }
 
-/* Another version was written by somebody else after us. */
+/* A later version was written by somebody else after us. An earlier one is another copy: ours is in
+ * another shard. */
 static bool hear(const struct index_document *d, void *arg, struct err *e)
 {
     struct comparison *h = arg;
     const struct echo_sample *s = h->sample;
     (void)e;
-    h->missing = !d->found;
+    h->missing = !d->found || d->version < s->version;
     if (!d->found || d->version != s->version)
         return true;
     note_routing(h, d->routing);
