@@ -26,7 +26,7 @@ def update(pg, value, where="id = 3"):
 
 BLOCKS = {
     "write": ("index write", "index.blocks.write"),
-    "read_only": ("index read-only", "index.blocks.write"),
+    "read_only": ("index read-only", "index.blocks.read_only"),
     "read_only_allow_delete": ("read-only-allow-delete block", ""),  # the disk is nearly full
 }
 

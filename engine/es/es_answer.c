@@ -174,6 +174,10 @@ static const char NO_PIPELINE[] = "create it (PUT /_ingest/pipeline/NAME), or ta
                                   "index (index.default_pipeline, index.final_pipeline)";
 static const char VERSION_TYPE[] = "an ingest pipeline must not change _version_type";
 
+#define BLOCK(name)                                                                                \
+    "it continues once the block is removed: PUT /INDEX/_settings {\"index.blocks." name "\": "    \
+                                                                                         "null}"
+
 enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
 
 /* The first row that matches decides; NULL matches anything. What no row matches is a damaged
@@ -192,9 +196,12 @@ static const struct es_rule rules[] = {
     {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL},
 
     /* ---- somebody has blocked or closed the index for a while: to copy or to shrink it ---- */
+    {ANY, 403, 403, "cluster_block_exception", "/5/", ES_AGAIN, BLOCK("read_only")},
+    {ANY, 403, 403, "cluster_block_exception", "/7/", ES_AGAIN, BLOCK("read")},
+    {ANY, 403, 403, "cluster_block_exception", "/8/", ES_AGAIN, BLOCK("write")},
+    {ANY, 403, 403, "cluster_block_exception", "/9/", ES_AGAIN, BLOCK("metadata")},
     {ANY, 403, 403, "cluster_block_exception", NULL, ES_AGAIN,
-     "it continues once the block is removed, for example by PUT /INDEX/_settings "
-     "{\"index.blocks.write\": null}"},
+     "it continues once the block is removed"},
     {ANY, 400, 403, "index_closed_exception", NULL, ES_AGAIN,
      "it continues once the index is open: POST /INDEX/_open"},
 
