@@ -75,7 +75,8 @@ def test_env_names_what_was_used_last(servers):
 
 @pytest.mark.parametrize("words, complaint", [
     (("postgres", "oracle"), "no service 'oracle', but postgres, "),
-    (("node1",), "cannot use 'node1': it is neither a PostgreSQL nor a search server of its own"),
+    *[((name,), f"cannot use '{name}': it has to be a PostgreSQL that can be written to, or a search server without users")
+      for name in ("node1", "standby17", "opensearch-secured")],
     (("postgres18", "postgres17"), "cannot use both 'postgres18' and 'postgres17': each is the server of DATABASE_URL"),
 ])  # fmt: skip
 def test_what_cannot_be_used_is_told_in_one_line_and_nothing_changes(servers, words, complaint):

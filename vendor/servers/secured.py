@@ -76,6 +76,7 @@ def make_certificates(folder):
 class Secured:
     """What a client needs to know. The certificates lie in the folder of the settings."""
 
+    variable = None  # a URL alone does not lead in
     admin = "admin", "admin"
     client_certificate = None
 
@@ -89,7 +90,8 @@ class Secured:
     def url(self):
         return f"https://127.0.0.1:{self.port}"
 
-    shown_url = url
+    def shown_url(self):
+        return f"{self.url()} (user {':'.join(self.admin)}, CA {self.ca})"
 
     def access(self):
         user = base64.b64encode(":".join(self.admin).encode()).decode()

@@ -21,6 +21,8 @@ AWAITED = "ALTER SYSTEM SET synchronized_standby_slots = '{0}'"
 
 
 class Standby(Postgres):
+    variable = None
+
     def __init__(self, name, settings, primary):
         super().__init__(name, settings, primary.version)
         self.primary = primary
