@@ -150,7 +150,7 @@ bool run_warn_nothing_made(struct run *r, struct err *e)
 {
     struct counts sums = tally_counts(r->work.flow.tally);
     struct rows_query q = {.run = r};
-    if (sums.indexed + sums.rejected + sums.superseded + sums.unchanged > 0)
+    if (sums.indexed + sums.rejected + sums.superseded + sums.unchanged + sums.dropped > 0)
         return true;
     if (!look_for_rows(&q, e))
         return false;
