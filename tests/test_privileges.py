@@ -103,6 +103,7 @@ def test_an_item_that_is_forbidden_ends_the_run(engine, things, secured, path):
     granted = words(secured, "run", "create")
     ok(engine(path, env=allow(secured, granted)))
     things.execute("DELETE FROM things WHERE id = 1")
+    secured.refresh("things")
     only = ["indices:data/write/bulk*", "indices:data/write/index"] if secured.is_opensearch else ["index"]
     env = allow(secured, [word for word in granted if word != "write"] + only)
     refused(engine(path, "--sweep", env=env), "cannot delete document '1': security_exception", "indices:data/write/delete", "hint: it requires the privilege 'write'")

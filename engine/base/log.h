@@ -25,7 +25,7 @@
  *     lines first_key last_key
  *     key keys next_keys rows bytes
  *     index alias table related_tables slot publication since transactions
- *     script line path place thread process address port
+ *     script line field path place thread process address port
  *     interval_seconds lookback_seconds gc_deletes_seconds behind_seconds horizon_seconds
  *     held_by
  *     errors warnings notes

@@ -174,9 +174,7 @@ static const char NO_PIPELINE[] = "create it (PUT /_ingest/pipeline/NAME), or ta
                                   "index (index.default_pipeline, index.final_pipeline)";
 static const char VERSION_TYPE[] = "an ingest pipeline must not change _version_type";
 
-#define BLOCK(name)                                                                                \
-    "it continues once the block is removed: PUT /INDEX/_settings {\"index.blocks." name "\": "    \
-                                                                                         "null}"
+#define BLOCK(name) "it continues once the block is removed (\"index.blocks." name "\": null)"
 
 enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENTS };
 

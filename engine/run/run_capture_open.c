@@ -266,6 +266,8 @@ static bool note_gap(struct capture_opening *o, struct err *e)
 static bool check_position(struct capture_opening *o, struct err *e)
 {
     uint64_t position;
+    if (o->is_other_server)
+        return true;
     if (!source_capture_position(o->pg, &position, e))
         return false;
     if (position >= journal_lsn(o->capture->journal))
@@ -281,7 +283,7 @@ static bool check_timeline(struct capture_opening *o, struct err *e)
 {
     struct run *r = o->run;
     struct pg_timeline before;
-    if (!o->is_promoted || o->is_other_server)
+    if (!o->is_promoted)
         return true;
     char *history = pg_replication_history(&r->servers.pg, o->capture->server, e);
     if (!history)
@@ -302,8 +304,8 @@ static bool open_files(struct capture_opening *o, struct journal_position from, 
 {
     struct run_capture *c = o->capture;
     if (!o->is_other_server) {
-        if (!(c->journal = journal_open(c->prefix, from, e)) || !check_position(o, e) ||
-            !check_timeline(o, e))
+        if (!(c->journal = journal_open(c->prefix, from, e)) || !check_timeline(o, e) ||
+            !check_position(o, e))
             return false;
         if (!o->is_other_server)
             return true;
