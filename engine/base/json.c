@@ -737,6 +737,15 @@ bool json_is(const struct json_reader *r, const char *text)
     return r->text && strlen(text) == r->len && memcmp(r->text, text, r->len) == 0;
 }
 
+bool json_next_text(struct json_reader *r, char *out, size_t size)
+{
+    if (json_next(r) != JSON_STRING || r->len >= size)
+        return false;
+    memcpy(out, r->text, r->len);
+    out[r->len] = '\0';
+    return true;
+}
+
 bool json_int(const struct json_reader *r, int64_t *out)
 {
     if (r->token != JSON_NUMBER)

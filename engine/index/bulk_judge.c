@@ -106,16 +106,6 @@ __attribute__((format(printf, 2, 3))) static bool damaged(struct bulk_judging *j
     return false;
 }
 
-/* Reads a string into out. False: none, or too long. */
-static bool read_text(struct json_reader *r, char *out, size_t size)
-{
-    if (json_next(r) != JSON_STRING || r->len >= size)
-        return false;
-    memcpy(out, r->text, r->len);
-    out[r->len] = '\0';
-    return true;
-}
-
 struct members {
     int ids, statuses, errors;
 };
@@ -124,7 +114,7 @@ static bool read_member(struct json_reader *r, struct answer *a, struct members 
 {
     if (json_is(r, "_id")) {
         m->ids++;
-        return read_text(r, a->id, sizeof a->id);
+        return json_next_text(r, a->id, sizeof a->id);
     }
     if (json_is(r, "status")) {
         m->statuses++;
@@ -135,7 +125,7 @@ static bool read_member(struct json_reader *r, struct answer *a, struct members 
         return es_read_error(r, &a->error);
     }
     if (json_is(r, "_index"))
-        return read_text(r, a->index, sizeof a->index);
+        return json_next_text(r, a->index, sizeof a->index);
     if (json_is(r, "_version"))
         return json_next(r) == JSON_NUMBER && json_int(r, &a->version);
     if (json_is(r, "result")) {

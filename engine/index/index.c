@@ -37,15 +37,6 @@ static bool read_time(const char *text, int64_t *ms)
     return false;
 }
 
-static bool read_text(struct json_reader *r, char *out, size_t size)
-{
-    if (json_next(r) != JSON_STRING || r->len >= size)
-        return false;
-    memcpy(out, r->text, r->len);
-    out[r->len] = '\0';
-    return true;
-}
-
 struct answered { /* what an answer says of the index */
     size_t indexes;
     char name[INDEX_NAME], uuid[INDEX_UUID], gc[INDEX_UUID];
@@ -57,8 +48,8 @@ static bool read_settings(struct json_reader *r, struct answered *l)
     if (json_next(r) != JSON_OBJECT)
         return false;
     while (json_next(r) == JSON_KEY) {
-        bool ok = json_is(r, "index.uuid")         ? read_text(r, l->uuid, sizeof l->uuid)
-                  : json_is(r, "index.gc_deletes") ? read_text(r, l->gc, sizeof l->gc)
+        bool ok = json_is(r, "index.uuid")         ? json_next_text(r, l->uuid, sizeof l->uuid)
+                  : json_is(r, "index.gc_deletes") ? json_next_text(r, l->gc, sizeof l->gc)
                                                    : json_skip(r);
         if (!ok)
             return false;

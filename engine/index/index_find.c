@@ -48,11 +48,7 @@ static bool read_total(struct json_reader *r, struct finding *f)
 
 static bool read_name(struct json_reader *r, char *out, size_t size)
 {
-    if (json_next(r) != JSON_STRING || r->len >= size || memchr(r->text, '\0', r->len))
-        return false;
-    memcpy(out, r->text, r->len);
-    out[r->len] = '\0';
-    return true;
+    return json_next_text(r, out, size) && !memchr(r->text, '\0', r->len);
 }
 
 /* Reads the rest of {"_index":...,"_id":...,"_version":...,"_routing":...}. */

@@ -688,6 +688,26 @@ static void json_end_wants_a_value_and_nothing_behind(void **state)
     json_close(&r);
 }
 
+static void json_next_text_takes_a_string_that_fits(void **state)
+{
+    (void)state;
+    struct json_reader r;
+    char out[4];
+    const char *text = "[\"abc\",\"a\\u0062\",\"\",\"abcd\",12]";
+    json_open(&r, text, strlen(text));
+    assert_int_equal(json_next(&r), JSON_ARRAY);
+    assert_true(json_next_text(&r, out, sizeof out));
+    assert_string_equal(out, "abc");
+    assert_true(json_next_text(&r, out, sizeof out));
+    assert_string_equal(out, "ab");
+    assert_true(json_next_text(&r, out, sizeof out));
+    assert_string_equal(out, "");
+    assert_false(json_next_text(&r, out, sizeof out)); /* no room for the zero byte */
+    assert_false(json_next_text(&r, out, sizeof out)); /* a number */
+    assert_int_equal(json_next(&r), JSON_ARRAY_END);
+    json_close(&r);
+}
+
 static void json_int_is_exact_or_refuses(void **state)
 {
     (void)state;
@@ -837,6 +857,7 @@ int main(void)
         cmocka_unit_test(a_loose_reader_has_a_sign_for_half_a_pair),
         cmocka_unit_test(the_text_of_a_value_can_be_told),
         cmocka_unit_test(json_end_wants_a_value_and_nothing_behind),
+        cmocka_unit_test(json_next_text_takes_a_string_that_fits),
         cmocka_unit_test(json_int_is_exact_or_refuses),
         cmocka_unit_test(any_bytes_are_borne),
         cmocka_unit_test(what_is_written_reads_back),
