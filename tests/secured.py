@@ -73,9 +73,9 @@ class SecuredServer(SearchServer):
         self._made.clear()
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES])
-def secured_server(request, machine):
-    server = private.Server(request.param)
+def lent(name):
+    """What a fixture of one module yields: the server, which is stopped afterwards if it was not running before."""
+    server = private.Server(name)
     if not server.usable():
         pytest.skip(f"{server.name} does not run on this machine")
     idle = not server.running()
@@ -84,10 +84,21 @@ def secured_server(request, machine):
         server.down()
 
 
+def clean(server):
+    """The server, running and without indexes."""
+    server.running() or server.up()
+    search = SecuredServer(server)
+    search.wipe()
+    return search
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES])
+def secured_server(request, machine):
+    yield from lent(request.param)
+
+
 @pytest.fixture
 def secured(secured_server):
-    secured_server.running() or secured_server.up()
-    search = SecuredServer(secured_server)
-    search.wipe()
+    search = clean(secured_server)
     yield search
     search.forget()

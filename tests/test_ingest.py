@@ -3,10 +3,9 @@ import json
 
 import pytest
 
-import services as private
 from films import run
 from pipelines import pipeline
-from secured import SecuredServer
+from secured import clean, lent
 
 ROWS = 10
 OWN = 'return { v = row.v }, { pipeline = row.p }'
@@ -14,21 +13,12 @@ OWN = 'return { v = row.v }, { pipeline = row.p }'
 
 @pytest.fixture(scope="module")
 def ingest_server(machine):
-    server = private.Server("opensearch-secured")  # the only one whose node has the role
-    if not server.usable():
-        pytest.skip(f"{server.name} does not run on this machine")
-    idle = not server.running()
-    yield server
-    if idle:
-        server.down()
+    yield from lent("opensearch-secured")  # the only one whose node has the role
 
 
 @pytest.fixture
 def search(ingest_server):
-    ingest_server.running() or ingest_server.up()
-    search = SecuredServer(ingest_server)
-    search.wipe()
-    return search
+    return clean(ingest_server)
 
 
 @pytest.fixture
