@@ -208,6 +208,20 @@ def test_the_index_may_be_an_alias(engine, things, search, script):
     assert search.count("things-a") == 15 and search.count("things-b") == 1
 
 
+def test_an_alias_whose_index_was_deleted_gets_none_from_the_server(engine, things, search, script, wait_until):
+    path = script(SCRIPT.replace("SETTINGS", "nil").replace("MAPPINGS", "nil"))
+    search.request("PUT", "things-a", {"aliases": {"things": {}}})
+    following = engine.start(path, "--follow")
+    wait_until(lambda: "following" in following.stderr)
+    search.request("DELETE", "things-a")
+    things.execute("UPDATE things SET v = 'new', modified = now() WHERE id = 3")
+    done = following.wait()
+    assert done.returncode == 1 and "'things'" in done.stderr, done
+    assert not search.exists("things")
+    ok(engine(path))
+    assert search.count("things") == 20
+
+
 @pytest.mark.all_modules
 def test_reload_says_what_the_index_cannot_do(engine, things, search_one, script, wait_until):
     path = script(text_of())

@@ -14,7 +14,7 @@
  * GET     /
  *         The server's name and version; an answer other than 200 counts as none.
  *
- * POST    /INDEX/_bulk            filter_path
+ * POST    /INDEX/_bulk            filter_path require_alias
  *         "Bulk API". In an action: _id, version, version_type "external_gte", and where a document
  *         has its own: _index, routing, pipeline (not for a delete). In an answer: errors, and of
  *         each item _index, _id, _version, result, status and error. The page of the index API on

@@ -15,6 +15,7 @@ struct es_server;
 struct flow;
 struct pg_server;
 struct pipeline;
+struct presence;
 struct script_text;
 struct source;
 
@@ -60,11 +61,13 @@ struct worker_config { /* all borrowed, until workers_join */
     struct pg_server *pg;
     const struct es_server *es;             /* for WORKER_INDEX and WORKER_COMPARE */
     struct echo *echo;                      /* for WORKER_INDEX */
+    struct presence *presence;              /* of the index; NULL: it need not be asked for */
     const struct worker_comparer *comparer; /* for WORKER_COMPARE */
     const char *state_path;
     struct chunk_size *chunk; /* gets the time that each chunk took */
     enum worker_output output;
     int64_t limit; /* documents, with one worker; 0: all */
+    bool is_alias; /* sink.index is one, and no document chooses its index: bulk_sink.is_alias */
     /* this pipeline has loaded the index, by its _meta: so its runs issued all versions in it */
     bool index_is_ours;
     int64_t max_age_us; /* rows read longer ago are read again, not sent; 0: no limit */

@@ -8,6 +8,7 @@
 #include "flow/throttle.h"
 #include "flow/versions.h"
 #include "flow/worker.h"
+#include "index/presence.h"
 #include "script/pipeline.h"
 
 #include <assert.h>
@@ -74,6 +75,21 @@ static int64_t latest_version(void *worker)
     return versions_last(((struct worker *)worker)->flow->versions);
 }
 
+static bool send_bulk(struct worker *w, struct counts *counts, struct err *e)
+{
+    const struct worker_config *c = w->config;
+    struct bulk_sink sink = {.counts = counts,
+                             .rejected = worker_report,
+                             .dropped = worker_tell_dropped,
+                             .latest = latest_version,
+                             .arg = w,
+                             .issued = versions_last(w->flow->versions),
+                             .is_alias = c->is_alias};
+    const char *index = c->pipeline->sink.index;
+    return (!c->presence || presence_check(c->presence, w->es, index, e)) &&
+           bulk_send(w->bulk, w->es, index, &sink, e);
+}
+
 /* One try, once the throttle allows it. *fresh: the rows were not too old for it. */
 static bool send_once(struct worker *w, struct counts *counts, bool *fresh, struct err *e)
 {
@@ -85,13 +101,7 @@ static bool send_once(struct worker *w, struct counts *counts, bool *fresh, stru
     enum throttle_outcome outcome = THROTTLE_FAILED;
     bulk_set_request_bytes(w->bulk, throttle_bytes(w->throttle));
     if ((*fresh = check_age(w, e))) {
-        struct bulk_sink sink = {.counts = counts,
-                                 .rejected = worker_report,
-                                 .dropped = worker_tell_dropped,
-                                 .latest = latest_version,
-                                 .arg = w,
-                                 .issued = versions_last(w->flow->versions)};
-        ok = bulk_send(w->bulk, w->es, w->config->pipeline->sink.index, &sink, e);
+        ok = send_bulk(w, counts, e);
         outcome = ok ? THROTTLE_TAKEN : e->overloaded ? THROTTLE_OVERLOADED : THROTTLE_FAILED;
     }
     throttle_leave(w->throttle, &turn, outcome);

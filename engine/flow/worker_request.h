@@ -1,7 +1,7 @@
 /* worker_request: a worker's bulk requests: sent when the throttle allows, and again after a
  * passing error.
  *
- * Uses     worker, bulk, throttle, versions, retry.
+ * Uses     worker, bulk, presence, throttle, versions, retry.
  * Threads  the worker's.
  */
 #pragma once

@@ -92,6 +92,8 @@ struct bulk_sink {           /* what bulk_send reports to; borrowed, for the tim
     void *arg;             /* of rejected, latest and dropped */
     int64_t issued;        /* the highest version issued before this call */
     bulk_dropped *dropped; /* may be NULL */
+    /* the index's name is an alias: if it is gone, the server makes no index of that name */
+    bool is_alias;
 };
 
 /* The body of a request ends with the item that reaches this many bytes; 0: never. */

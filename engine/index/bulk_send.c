@@ -151,6 +151,8 @@ static bool send_all(struct sending *s, const char *index, struct err *e)
     es_add_escaped(&path, index);
     buf_adds(&path, "/_bulk?filter_path=took,errors,items.*._id,items.*.status,items.*.error,"
                     "items.*._index,items.*._version,items.*.result");
+    if (s->judging.sink->is_alias)
+        buf_adds(&path, "&require_alias=true");
     s->path = buf_cstr(&path);
     s->judging.index = index;
     bool ok = s->path ? send_parts(s, 0, b->n, e) : err_memory(e);

@@ -33,6 +33,7 @@
 #include "flow/progress.h"
 #include "index/echo.h"
 #include "index/index.h"
+#include "index/presence.h"
 #include "pg/pg_pool.h"
 #include "run/run_script.h"
 #include "run/run_servers.h"
@@ -78,6 +79,7 @@ struct run_index {
     /* owned; sink.index as the script has it, if that is an alias of several indexes; or NULL */
     char *alias;
     struct echo echo;
+    struct presence presence;
 };
 
 /* What carries the rows while the run lasts. */

@@ -91,6 +91,16 @@ static bool make_chunk(struct run *r, int workers, struct err *e)
     return r->work.chunk != NULL;
 }
 
+/* A bulk request must not make an index, with a mapping that the server guesses, in place of one
+ * that somebody has deleted. */
+static void guard_index(struct run *r, struct worker_config *config)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    bool alias = strcmp(r->index.info.name, p->sink.index) != 0;
+    config->is_alias = alias && !p->sink.multi_index;
+    config->presence = config->is_alias ? NULL : &r->index.presence;
+}
+
 bool run_start_workers(struct run *r, struct err *e)
 {
     assert(!r->work.workers && !r->work.flow.queue); /* ended by run_stop_workers, run_restart */
@@ -134,6 +144,7 @@ bool run_start_workers(struct run *r, struct err *e)
         .max_rejected = (uint64_t)r->user.pipeline.max_rejected,
         .give_up_after = r->servers.give_up_after,
     };
+    guard_index(r, &config);
     return coordinator_init(&r->work.coordinator, e) &&
            (r->work.workers = workers_start(&config, workers, e));
 }

@@ -689,6 +689,28 @@ static void a_request_is_sent_and_emptied(void **state)
     bulk_free(f.b);
 }
 
+static void a_request_to_an_alias_makes_no_index(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct es_server s;
+    for (int alias = 0; alias < 2; alias++) {
+        setup(&f);
+        add(&f, "1", 5, "{}");
+        fake_start(&fake, STEPS({.status = 200}));
+        assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &f.e));
+        struct es *es = es_open(&s, &f.e);
+        const struct bulk_sink sink = {.counts = &f.sums, .issued = 7, .is_alias = alias};
+        assert_true(bulk_send(f.b, es, "movies", &sink, &f.e));
+        fake_look(&fake);
+        assert_int_equal(strstr(fake.head, "&require_alias=true HTTP") != NULL, alias);
+        es_close(es);
+        es_server_free(&s);
+        fake_stop(&fake);
+        bulk_free(f.b);
+    }
+}
+
 static void fails_as(struct fake_step step, enum err_kind kind, int64_t retry_ms, const char *part)
 {
     struct fixture f;
@@ -1133,6 +1155,7 @@ int main(void)
         cmocka_unit_test(a_missing_pipeline_is_the_documents_own_fault_if_it_chose_it),
         cmocka_unit_test(every_allocation_may_fail_while_judging),
         cmocka_unit_test(a_request_is_sent_and_emptied),
+        cmocka_unit_test(a_request_to_an_alias_makes_no_index),
         cmocka_unit_test(a_failed_request_keeps_all_its_items),
         cmocka_unit_test(a_request_too_large_is_split_down_to_the_item_that_never_fits),
         cmocka_unit_test(the_servers_limit_is_remembered),
