@@ -120,7 +120,7 @@ def test_a_mistake_has_its_line_in_the_list(tables, engine, script):
     sink = 'sink = { url = "http://127.0.0.1:1", index = "%s" }, state = "%s" }'
     text = ("return {\n  { name = 'a',\n" + fields + sink % ("a", "a") + ",\n  { name = 'b',\n" + fields
             + "    curser = 1,\n" + sink % ("b", "b") + "\n}\n")
-    done = engine("run", script(text, "two.lua"))
+    done = engine("run", script(text, "two.lua"), "--give-up-after", "1")
     assert done.returncode == 2, done
     line = text[:text.index("curser")].count("\n") + 1
     assert f"two.lua:{line}: unknown field 'curser'" in done.stderr, done
@@ -130,6 +130,19 @@ def test_each_log_line_names_its_pipeline(tables, engine, search, script):
     done = engine("run", script(LIST), "--log-format", "json", "--verbose")
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line.get("pipeline") for line in lines} == set(TABLES)
+
+
+def test_a_script_that_cannot_be_read_does_not_stop_the_others(tables, engine, search, script):
+    good, broken = script(LIST.replace(', "film"', ""), "list.lua"), script("return {", "film.lua")
+    for scripts in ((good, broken), (broken, good)):
+        done = engine("run", *scripts)
+        assert done.returncode == 2 and done.stderr.count("film.lua:1: ") == 1, done
+    assert len(search.docs("person")) == len(search.docs("genre")) == 10
+    done = engine("verify", good, broken)
+    assert done.returncode == 2 and done.stderr.count("film.lua") == 1, done
+    assert "person: 10 documents compared" in done.stdout and "genre: 10 documents compared" in done.stdout, done
+    done = engine("run", broken, script("return", "other.lua"))
+    assert done.returncode == 2 and "film.lua:1: " in done.stderr, done
 
 
 # Other commands, one pipeline after the other
@@ -207,6 +220,25 @@ def test_a_reload_reaches_each_of_them(tables, following, search, wait_until):
     following.signal(signal.SIGHUP)
     for table in TABLES:  # a sweep follows
         wait_until(lambda: shown(search, table) == f"{table} 3".upper(), timeout=60)
+
+
+def test_a_script_that_was_broken_at_the_start_joins_once_it_is_mended(tables, engine, search, script, wait_until):
+    good, film = script(LIST.replace(', "film"', ""), "list.lua"), script("return {", "film.lua")
+    running = engine.start("run", good, film, "--follow")
+    wait_until(lambda: running.stderr.count("following, every") == 2, timeout=60)
+    for table in ("person", "genre"):
+        touch(tables, table, "while film is broken")
+        wait_until(lambda: shown(search, table) == "while film is broken", timeout=60)
+    assert "film.lua: starting again in" in running.stderr and not search.exists("film")
+    script(one(LIST, "film").replace("index = t", 'index = "genre"'), "film.lua")
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: "have the same index 'genre'" in running.stderr, timeout=60)
+    script(one(LIST, "film"), "film.lua")
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: "film: following" in running.stderr, timeout=60)
+    touch(tables, "film", "mended")
+    wait_until(lambda: shown(search, "film") == "mended", timeout=60)
+    assert running.stop().returncode == 143
 
 
 def test_all_end_together(following):

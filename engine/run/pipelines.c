@@ -31,7 +31,10 @@ struct member {
     const struct run_options *options;
     const char *ref;                  /* borrowed */
     struct vitals *vitals;            /* borrowed */
-    char *name;                       /* owned */
+    const struct member *all;         /* borrowed, like itself: of the process */
+    size_t n;                         /* of them */
+    bool met;                         /* its script was read once, and shares nothing by mistake */
+    char *name;                       /* owned; that of its file, until it is met */
     struct pipeline_outcome *outcome; /* borrowed */
     struct capture_seat *seat;        /* NULL: it does not capture */
     pthread_t thread;
@@ -64,9 +67,15 @@ static bool add_refs(const char *path, struct keylist *refs, struct err *e)
 
 bool pipelines_expand(char *const *scripts, struct keylist *refs, struct err *e)
 {
-    for (; *scripts; scripts++)
-        if (!add_refs(*scripts, refs, e))
+    bool several = scripts[0] && scripts[1];
+    for (; *scripts; scripts++) {
+        if (add_refs(*scripts, refs, e))
+            continue;
+        if (!several || e->kind != ERR_USAGE)
             return false;
+        if (!keylist_add(refs, *scripts))
+            return err_memory(e);
+    }
     return true;
 }
 
@@ -109,20 +118,66 @@ static bool take_seat(struct member *m, const struct pipeline *p, struct err *e)
     return !p->source.wal || (m->seat = capture_hub_enter(p, (double)m->options->give_up_after, e));
 }
 
+static bool meet(struct member *m, const struct run_script *s, struct err *e)
+{
+    m->met =
+        take_seat(m, &s->pipeline, e) && (text_set(&m->name, s->pipeline.name) || err_memory(e));
+    return m->met;
+}
+
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Script i is the last one that was read. Those that cannot be read are left out. */
+static bool check_with_others(const struct run_script *scripts, const struct member *members,
+                              size_t i, struct err *e)
+{
+    for (size_t k = 0; k < i; k++)
+        if (members[k].met && !check_pair(&scripts[k], &scripts[i], e))
+            return false;
+    return true;
+}
+
+/* A script that cannot be read does not stop the others: its member has no name yet, and reads it
+ * again. False: two exclude each other, or none can be read: e is why the first one cannot. */
 static bool check_members(struct member *members, size_t n, struct err *e)
 {
     struct run_script *scripts = calloc(n, sizeof *scripts);
+    struct err broken;
+    size_t met = 0;
     bool ok = scripts || err_memory(e);
     for (size_t i = 0; ok && i < n; i++) {
-        ok = run_open_script(&scripts[i], members[i].ref, e) &&
-             take_seat(&members[i], &scripts[i].pipeline, e) &&
-             (text_set(&members[i].name, scripts[i].pipeline.name) || err_memory(e));
-        for (size_t k = 0; ok && k < i; k++)
-            ok = check_pair(&scripts[k], &scripts[i], e);
+        bool read = run_open_script(&scripts[i], members[i].ref, i == 0 ? e : &broken);
+        ok = read ? meet(&members[i], &scripts[i], e) && check_with_others(scripts, members, i, e)
+                  : text_set(&members[i].name, file_name(members[i].ref)) || err_memory(e);
+        met += read;
     }
     for (size_t i = 0; scripts && i < n; i++)
         run_close_script(&scripts[i]);
     free(scripts);
+    return ok && met > 0;
+}
+
+/* A script that could not be read at first: by now it may name what others name. */
+static bool meet_late(struct member *m, struct err *e)
+{
+    struct run_script mine = {0}, other;
+    struct err ignored;
+    bool ok = run_open_script(&mine, m->ref, e);
+    for (size_t i = 0; ok && i < m->n; i++) {
+        if (&m->all[i] == m)
+            continue;
+        other = (struct run_script){0};
+        ok = !run_open_script(&other, m->all[i].ref, &ignored) || check_pair(&other, &mine, e);
+        run_close_script(&other);
+    }
+    ok = ok && meet(m, &mine, e);
+    run_close_script(&mine);
+    if (ok)
+        log_pipeline(m->name);
     return ok;
 }
 
@@ -194,7 +249,7 @@ static void run_until_over(struct member *m)
     backoff_start(&b, &policy, 0);
     for (;;) {
         int64_t began = clock_mono_us();
-        out->ok = run_once(m, &out->error);
+        out->ok = (m->met || meet_late(m, &out->error)) && run_once(m, &out->error);
         if (out->ok || out->error.kind == ERR_STOPPED)
             return;
         log_failure(&out->error);
@@ -255,6 +310,8 @@ bool pipelines_run(const struct run_options *options, const struct keylist *refs
         members[i] = (struct member){.options = options,
                                      .ref = refs->keys[i],
                                      .vitals = vitals_at(vitals, i),
+                                     .all = members,
+                                     .n = refs->n,
                                      .outcome = &outcomes[i]};
     ok = ok && check_options(options, e) && check_members(members, refs->n, e);
     if (ok) {
