@@ -74,13 +74,13 @@ def test_a_pair_that_fails_does_not_stop_the_others(matrix, monkeypatch, capsys)
         return result(pair, {"load": [1, 1 if pair == "two" else 0, 0]})
 
     monkeypatch.setattr(matrix, "try_pair", tried)
-    monkeypatch.setattr(matrix, "unusable", lambda pair: "no JDK" if pair == "none" else None)
+    monkeypatch.setattr(matrix, "unusable", lambda pair: "no Java" if pair == "none" else None)
     monkeypatch.setenv("RECORD", "no")
     results, failed = matrix.run(["one", "two", "none", "three"])
     assert [r["pair"] for r in results] == ["two", "three"] and failed == ["one", "two"]
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "one: one did not start" and said[1].endswith("1 failed, 0 skipped in 0 s: see build/matrix/two.log")
-    assert said[2] == "none: left out: no JDK" and "1 passed, 0 failed" in said[3]
+    assert said[2] == "none: left out: no Java" and "1 passed, 0 failed" in said[3]
 
 
 def test_results_replace_those_of_the_same_pairs_and_no_others(matrix, monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ table of what passed. `make test-matrix` runs this.
 
 Without PAIRS: all of tests/matrix/pairs. A pair's servers are started for it and stopped after it. One that fails does not
 stop the others: what its tests said is in build/matrix/PAIR.log, and the exit status is 1. Pairs for which this machine has
-no JDK are left out, and named.
+no Java are left out, and named.
 
 Unless RECORD=no, the results are kept in tests/matrix/results, one line a pair, where those of an earlier run are replaced,
 and README's table is made of that file.

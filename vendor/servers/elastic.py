@@ -3,15 +3,15 @@ import os
 import shutil
 import zipfile
 
-from servers import maven
+from servers import jvm, maven
 from servers.base import Service
-from servers.search import CompilingJvm, link, sources
+from servers.search import Jvm, link
 
 PLUGIN = "org.elasticsearch.plugin:"
 DESCRIPTOR = "description=own\nversion={0}\nname=own\njava.version=17\nelasticsearch.version={0}\nclassname=etl.Own\n"
 
 
-class Elastic(CompilingJvm):
+class Elastic(Jvm):
     modules = ("transport-netty4",)
     without = ()  # what the modules would have, and Maven does not
 
@@ -25,10 +25,10 @@ class Elastic(CompilingJvm):
         maven.fetch(lib, f"org.elasticsearch:elasticsearch:{self.version}")
         for module in self.modules:
             self.add_module(os.path.join(folder, "modules", module), module, lib)
-        self.compile(lib, os.path.join(folder, "classes"), "Launch.java")
+        jvm.compile_for(self.min_java, lib, os.path.join(folder, "classes"), "Launch.java")
         own = os.path.join(folder, "modules", "own")
         parts = "Root.java", "Analysis.java", os.path.join(self.version.split(".")[0], "Own.java")
-        self.compile(lib, os.path.join(folder, "own"), *parts)
+        jvm.compile_for(self.min_java, lib, os.path.join(folder, "own"), *parts)
         os.makedirs(own)
         shutil.make_archive(os.path.join(own, "own"), "zip", os.path.join(folder, "own"))
         os.rename(os.path.join(own, "own.zip"), os.path.join(own, "own.jar"))
@@ -54,7 +54,7 @@ class Elastic(CompilingJvm):
         return os.path.join(self.dir, "config")
 
     def prepare(self):
-        self.jars = maven.kept(f"{self.name}-{sources()}", self.make)
+        self.jars = maven.kept(f"{self.name}-{jvm.sources()}", self.make)
         os.makedirs(self.config_folder(), exist_ok=True)
         link(os.path.join(self.jars, "modules"), os.path.join(self.dir, "modules"))
         with open(os.path.join(self.config_folder(), "log4j2.properties"), "w", encoding="utf-8") as f:

@@ -1,4 +1,5 @@
 """What the Maven repositories hold: jars with all that they need, or single files. Kept under build/, for all sets."""
+import contextlib
 import fcntl
 import glob
 import os
@@ -10,6 +11,7 @@ import zipfile
 from servers.base import ROOT, Failed, say
 
 KEPT = os.path.join(ROOT, "build", "services", "jars")
+HELD = []  # its lock, while this process has it
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
 <modelVersion>4.0.0</modelVersion><groupId>etl-engine</groupId><artifactId>servers</artifactId><version>1</version>
@@ -38,12 +40,26 @@ def drop_twice(folder, other):
             os.unlink(path)
 
 
-def kept(name, make):
-    """A folder of that name, which make(folder) fills in once, whoever asks first."""
-    folder = os.path.join(KEPT, name)
+@contextlib.contextmanager
+def alone():
+    """One process at a time, which may ask again."""
+    if HELD:
+        yield
+        return
     os.makedirs(KEPT, exist_ok=True)
     with open(os.path.join(KEPT, "lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        HELD.append(lock)
+        try:
+            yield
+        finally:
+            HELD.clear()
+
+
+def kept(name, make):
+    """A folder of that name, which make(folder) fills in once, whoever asks first."""
+    folder = os.path.join(KEPT, name)
+    with alone():
         if not os.path.isdir(folder):
             shutil.rmtree(folder + ".new", ignore_errors=True)
             os.makedirs(folder + ".new")

