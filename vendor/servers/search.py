@@ -34,7 +34,7 @@ class Jvm(Service):
     def jvm_words(self):
         # The servers' own settings for the collector: with one that lets garbage stand until the heap is full, they
         # take it for memory in use and answer 429 (tried: the serial one, at 300,000 films).
-        words = [jvm.java(self.min_java), "-Xms" + self.heap, "-Xmx" + self.heap, "-XX:+UseG1GC", "-XX:G1ReservePercent=25"]
+        words = [*jvm.java(self.min_java), "-Xms" + self.heap, "-Xmx" + self.heap, "-XX:+UseG1GC", "-XX:G1ReservePercent=25"]
         return words + ["-XX:InitiatingHeapOccupancyPercent=30"]
 
     def answers(self):
