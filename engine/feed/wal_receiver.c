@@ -388,6 +388,13 @@ static void set_connection(struct wal_receiver *r, struct pg_replication *connec
     pg_replication_end(old);
 }
 
+static bool is_other_server(const char *why, struct err *e)
+{
+    err_set(e, ERR_FINAL, "%s", why);
+    e->fault = ERR_FAULT_SERVER;
+    return false;
+}
+
 /* Also one that was restored from a backup. */
 static bool is_same_server(struct wal_receiver *r, struct err *e)
 {
@@ -402,9 +409,9 @@ static bool is_same_server(struct wal_receiver *r, struct err *e)
             continue;
         same = same && (!m->server || pg_replication_is_of(server, m->server));
         if (same && position < wal_writer_lsn(m->writer))
-            return err_set(e, ERR_FINAL, "the server's log ends before what was read of it");
+            return is_other_server("the server's log ends before what was read of it", e);
     }
-    return same || err_set(e, ERR_FINAL, "another PostgreSQL server answers than before");
+    return same || is_other_server("another PostgreSQL server answers than before", e);
 }
 
 /* All who wait are in. Returns from where the log is to be read. */

@@ -165,7 +165,8 @@ static bool reopen(struct run *r, bool remake, struct err *e)
 /* ---- what has to be done now and then ---- */
 
 /* The thread has ended for good. Mostly somebody has dropped the slot or the publication: then they
- * are made again. */
+ * are made again. If it was a failover, the slot that is found there may be as good as the old one,
+ * however soon after the last failure that is. */
 static bool replace_failed(struct run *r, const struct err *why, struct err *e)
 {
     int64_t now = clock_mono_us();
@@ -180,7 +181,7 @@ static bool replace_failed(struct run *r, const struct err *why, struct err *e)
     }
     log_warn_with(LOG_FIELDS(log_text("slot", r->user.pipeline.source.slot), LOG_ERR(why)),
                   "%s: %s: setting up the capture again", capture_name(r), why->text);
-    return reopen(r, r->capture_failures.n > 1, e);
+    return reopen(r, why->fault != ERR_FAULT_SERVER && r->capture_failures.n > 1, e);
 }
 
 /* After a failed run the state goes back before its first rejected document: what follows must

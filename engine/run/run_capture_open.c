@@ -137,6 +137,18 @@ static bool find_standby(struct capture_opening *o, struct err *e)
     return false;
 }
 
+/* One that has taken over since it was asked is opened anew, as a primary: a copy of a slot can be
+ * read by now, and what comes from it is of another timeline. */
+static bool check_standby(struct capture_opening *o, struct err *e)
+{
+    bool is_standby = false;
+    if (!o->is_standby)
+        return true;
+    return source_capture_find_standby(o->pg, &is_standby, e) &&
+           (is_standby ||
+            err_set(e, ERR_PASSING, "PostgreSQL %s has just taken over", o->run->servers.pg.label));
+}
+
 void capture_warn_left_slot(const struct run *r, const char *why)
 {
     const char *slot = r->state.data.slot;
@@ -190,7 +202,45 @@ static bool replace_slot(struct capture_opening *o, const char *why, struct err 
     return source_capture_drop_slot(o->pg, capture_slot(o->run), e) && make_slot(o, e);
 }
 
+/* As a copy on a standby that was behind it when that took over. Nothing came from it until the log
+ * is as long again, whatever is committed meanwhile. */
+static bool is_beyond_log(struct capture_opening *o, bool *is, struct err *e)
+{
+    uint64_t position;
+    *is = false;
+    if (o->is_standby) /* there it has yet to be replayed */
+        return true;
+    if (!source_capture_position(o->pg, &position, e))
+        return false;
+    *is = o->slot.confirmed > position;
+    return true;
+}
+
 /* A slot cannot be read with a publication that is younger than what it has to read. */
+static bool open_ready_slot(struct capture_opening *o, struct err *e)
+{
+    struct run *r = o->run;
+    char why[300];
+    bool beyond;
+    if (o->slot.copied)
+        return refuse_copy(r, e);
+    if (o->slot.confirmed == 0) /* rows that are read before it is whole would be missed */
+        return err_set(e, ERR_PASSING,
+                       "slot '%s' is still being created, by process %d, which waits until the "
+                       "transactions that are open have ended",
+                       capture_slot(r), o->slot.pid);
+    if (!is_beyond_log(o, &beyond, e))
+        return false;
+    bool done = capture_hub_remade(o->capture->seat) != o->remade; /* by another pipeline */
+    if (!beyond && !o->published.made && (!o->remake || done))
+        return true;
+    snprintf(why, sizeof why,
+             beyond ? "slot '%s' is beyond the end of the server's log"
+                    : "slot '%s' cannot be read with publication '%s', which is younger",
+             capture_slot(r), r->user.pipeline.source.publication);
+    return replace_slot(o, why, e);
+}
+
 static bool open_slot(struct capture_opening *o, struct err *e)
 {
     struct run *r = o->run;
@@ -211,19 +261,7 @@ static bool open_slot(struct capture_opening *o, struct err *e)
     case SOURCE_SLOT_READY:
         break;
     }
-    if (o->slot.copied)
-        return refuse_copy(r, e);
-    if (o->slot.confirmed == 0) /* rows that are read before it is whole would be missed */
-        return err_set(e, ERR_PASSING,
-                       "slot '%s' is still being created, by process %d, which waits until the "
-                       "transactions that are open have ended",
-                       capture_slot(r), o->slot.pid);
-    bool done = capture_hub_remade(o->capture->seat) != o->remade; /* by another pipeline */
-    if (!o->published.made && (!o->remake || done))
-        return true;
-    snprintf(why, sizeof why, "slot '%s' cannot be read with publication '%s', which is younger",
-             capture_slot(r), r->user.pipeline.source.publication);
-    return replace_slot(o, why, e);
+    return open_ready_slot(o, e);
 }
 
 /* ---- the journal ---- */
@@ -486,7 +524,8 @@ static bool set_up_slot(struct capture_opening *o, struct err *e)
     return (o->pg = pg_acquire(&r->servers.pool, e)) && find_standby(o, e) &&
            source_capture_check(&r->user.source, o->pg, e) && find_server(o, e) &&
            capture_publish(o, e) && capture_compare_signature(o, r->state.data.captured, e) &&
-           open_slot(o, e) && open_journal(o, e) && open_keys(o, e) && start(o, e);
+           open_slot(o, e) && check_standby(o, e) && open_journal(o, e) && open_keys(o, e) &&
+           start(o, e);
 }
 
 /* What a seat is for: from here on the slot stays where this pipeline needs it. */

@@ -19,8 +19,7 @@ def pair(servers_of, search_one, engine, script, rng):
     shop = Shop(primary, search_one, engine, script, rng)
     shop.fill(300)
     shop.standby = primary.standby("two")
-    hosts = f"127.0.0.1:{primary.port},127.0.0.1:{shop.standby.port}"
-    engine.env["DATABASE_URL"] = f"postgresql://etl@{hosts}/{primary.name}"
+    engine.env["DATABASE_URL"] = all_of(primary, shop.standby)
     yield shop
     engine.close()
 
@@ -41,6 +40,11 @@ def fail_over(shop):
     shop.pg.stop(signal.SIGQUIT)
     shop.standby.promote()
     shop.pg = shop.standby
+
+
+def all_of(*servers):
+    """An address that leads to the primary of them."""
+    return f"postgresql://etl@{','.join(f'127.0.0.1:{server.port}' for server in servers)}/{servers[0].name}"
 
 
 def change(shop, n):
@@ -77,6 +81,37 @@ def test_with_a_synchronised_slot_the_log_goes_on_and_nothing_is_compared(pair, 
     goes_on(shop)
     shop.assert_no_sweep()
     assert sum("a standby has taken over: its log has all" in said for said in shop.said) == 1, shop.said
+
+
+def test_a_second_failover_soon_after_the_first_one_goes_on_as_well(pair, engine):
+    """What is made again after repeated failures is a slot that cannot be read: this one can."""
+    shop, first = pair, pair.pg
+    third = first.standby("three")
+    third.reset("synchronized_standby_slots")  # copied with the rest; as a primary it would wait for a slot that it lacks
+    engine.env["DATABASE_URL"] = all_of(first, shop.standby, third)
+    shop.follow()
+    sync_slot(shop)
+    change(shop, 1)
+    shop.wait_true()
+    first.wait_replayed(shop.standby)
+    first.wait_replayed(third)
+    fail_over(shop)
+    third.stop()
+    third.follow(shop.pg, "three")
+    third.start()
+    shop.standby = third
+    change(shop, 2)
+    shop.wait_true()
+    sync_slot(shop)
+    change(shop, 3)
+    shop.pg.wait_replayed(third)
+    fail_over(shop)
+    change(shop, 4)
+    shop.wait_true()
+    shop.assert_no_sweep()
+    assert sum("a standby has taken over: its log has all" in line for line in shop.running.stderr.splitlines()) == 2
+    goes_on(shop)
+    shop.assert_no_sweep()
 
 
 @pytest.mark.parametrize("follows", [True, False] if LONG else [True])
@@ -153,3 +188,65 @@ def test_behind_one_address_a_standby_is_waited_for_until_it_takes_over(pair, en
         shop.wait_true()
         goes_on(shop)
         shop.assert_no_sweep()
+
+
+# ---- before PostgreSQL 17: a slot whose file was copied to the standby, as Patroni does ----
+
+
+@pytest.fixture
+def copied(own_servers, search_one, engine, script, rng):
+    """As `pair`, of the machine's own version."""
+    primary = own_servers.new()
+    shop = Shop(primary, search_one, engine, script, rng)
+    shop.fill(300)
+    shop.standby = primary.standby("two")
+    engine.env["DATABASE_URL"] = all_of(primary, shop.standby)
+    yield shop
+    engine.close()
+
+
+def copy_slot(shop):
+    """The file is written at a checkpoint."""
+    shop.pg.execute("CHECKPOINT")
+    shop.standby.copy_slot(shop.pg, SLOT)
+
+
+def test_a_copied_slot_that_is_behind_goes_on(copied):
+    shop = copied
+    shop.follow()
+    shop.wait_confirmed()
+    shop.standby.stop()
+    copy_slot(shop)
+    shop.standby.start()
+    for n in (1, 2):
+        change(shop, n)
+        shop.wait_true()
+    shop.wait_confirmed()
+    shop.pg.wait_replayed(shop.standby)
+    fail_over(shop)
+    change(shop, 3)
+    shop.wait_true()
+    goes_on(shop)
+    shop.assert_no_sweep()
+
+
+def test_a_copied_slot_beyond_the_end_of_the_log_is_made_again(copied):
+    """From it, nothing would come until the new primary has written as much as the old one had."""
+    shop = copied
+    shop.follow()
+    shop.standby.stop()
+    shop.pg.execute("INSERT INTO other (filler) SELECT repeat('z', 1000) FROM generate_series(1, 10000)")
+    change(shop, 1)
+    shop.wait_true()
+    shop.wait_confirmed()
+    copy_slot(shop)
+    shop.pg.stop(signal.SIGQUIT)
+    shop.standby.start()
+    fail_over(shop)
+    change(shop, 2)
+    shop.wait_true()
+    wait_until(lambda: ": swept" in shop.running.stderr, timeout=60, what="the sweep's end")
+    assert any(f"slot '{SLOT}' is beyond the end of the server's log" in line for line in shop.sweeps()), shop.sweeps()
+    change(shop, 4)
+    shop.wait_true()
+    goes_on(shop)

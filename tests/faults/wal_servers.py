@@ -127,6 +127,15 @@ class Server:
             primary.execute(f"ALTER SYSTEM SET synchronized_standby_slots = '{slot}'")
             primary.query("SELECT pg_reload_conf()")
 
+    def copy_slot(self, primary, name):
+        """The primary's slot, as its file has it, while this one does not run."""
+        assert not self.process
+        file = os.path.join("pg_replslot", name, "state")
+        os.makedirs(os.path.join(self.data, os.path.dirname(file)), 0o700)
+        shutil.copy(os.path.join(primary.data, file), os.path.join(self.data, file))
+        if os.getuid() == 0:
+            subprocess.run(["chown", "-R", "postgres:postgres", self.data], check=True)
+
     def reset(self, name):
         self.execute(f"ALTER SYSTEM RESET {name}")
         self.query("SELECT pg_reload_conf()")
