@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +37,7 @@ bool err_set(struct err *e, enum err_kind kind, const char *format, ...)
     va_start(args, format);
     print(text, sizeof text, format, args);
     va_end(args);
+    text[text_open_end(text, strlen(text))] = '\0'; /* most messages go on: "; trying again" */
     memcpy(e->text, text, sizeof text);
     e->kind = kind;
     e->fault = ERR_FAULT_UNKNOWN;

@@ -1,6 +1,6 @@
 /* err: what went wrong, as a value that is returned up to the caller that decides what to do.
  *
- * Uses     nothing. It never allocates, so it works without memory.
+ * Uses     text. It never allocates, so it works without memory.
  * Threads  any, each with errors of its own.
  * Promise  the text can be printed as it is, and never holds a password. A text that is too long is
  *          cut, never in the middle of a UTF-8 character. Arguments may point into the error
@@ -36,16 +36,18 @@ enum err_fault {
     ERR_FAULT_SERVER,  /* final: another server answers than before, or the same one set back */
 };
 
+enum { ERR_TEXT = 600 }; /* bytes, with the final zero */
+
 struct err {
     enum err_kind kind;
     enum err_fault fault;
     int64_t retry_after_ms; /* the wait that the server asks for (Retry-After); 0: none */
     bool overloaded;        /* the search server is overloaded: send less at a time */
-    char text[600];
+    char text[ERR_TEXT];
     char hint[300]; /* the remedy, if one is known; else empty */
 };
 
-/* Sets kind and text, and clears all other fields. Always returns false, for `return
+/* Sets kind and text, without a full stop at its end, and clears all other fields. Always returns false, for `return
  * err_set(...)`. */
 bool err_set(struct err *e, enum err_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/notify.h"
 #include "base/stop.h"
+#include "base/text.h"
 #include "base/witness.h"
 
 #include <assert.h>
@@ -21,10 +22,9 @@ enum { CHECK_MS = 250 }; /* how often a wait calls over() */
 
 static bool is_told(struct retry *r, const char *text)
 {
-    int most = sizeof r->told - 1;
-    if (r->once && strncmp(r->told, text, (size_t)most) == 0)
+    if (r->once && strcmp(r->told, text) == 0)
         return true;
-    snprintf(r->told, sizeof r->told, "%.*s", most, text);
+    text_cut(r->told, sizeof r->told, text, strlen(text));
     return false;
 }
 
@@ -43,12 +43,12 @@ static void log_wait(const struct backoff_details *d, void *arg)
 
 static void log_success(const struct backoff_details *d, void *arg)
 {
-    (void)arg;
+    const struct retry *r = arg;
     if (d->tries > ALIKE_WHOLE)
         alike_flush(); /* first how often it failed */
     if (d->tries > 1)
-        alike_info(NULL, LOG_FIELDS(log_int("attempt", d->tries)), "succeeded after %d tries",
-                   d->tries);
+        alike_info(NULL, LOG_FIELDS(log_int("attempt", d->tries)), "succeeded after %d tries%s%s",
+                   d->tries, *r->told ? "; what failed before: " : "", r->told);
 }
 
 void retry_start(struct retry *r, double give_up_after)

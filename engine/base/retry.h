@@ -13,6 +13,7 @@
  */
 #pragma once
 #include "base/backoff.h"
+#include "base/err.h"
 
 struct retry {
     struct backoff_policy policy;
@@ -24,7 +25,7 @@ struct retry {
     /* an error that comes again and again is logged once, not with every try: it may last for
      * hours, and nothing is wrong */
     bool once;
-    char told[200]; /* the beginning of the last one that was logged */
+    char told[ERR_TEXT]; /* the last one that was logged */
 };
 
 /* give_up_after: seconds since the first failure; 0: never. r must not move until it is done. */

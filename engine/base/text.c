@@ -25,3 +25,11 @@ void text_cut(char *to, size_t size, const char *from, size_t len)
     memcpy(to, from, len);
     to[len] = '\0';
 }
+
+size_t text_open_end(const char *text, size_t len)
+{
+    while (len > 0 && (text[len - 1] == ' ' || text[len - 1] == ';' ||
+                       (text[len - 1] == '.' && (len < 2 || text[len - 2] != '.'))))
+        len--;
+    return len;
+}

@@ -15,5 +15,9 @@ bool text_set(char **to, const char *from);
  * character; ends it with a zero byte. */
 void text_cut(char *to, size_t size, const char *from, size_t len);
 
+/* Its length without the full stop or the semicolon, and the spaces, that end it: for a text that a
+ * message goes on after. An ellipsis stays. */
+size_t text_open_end(const char *text, size_t len);
+
 /* Whether both are the same text, or both are NULL. */
 bool text_same(const char *a, const char *b);

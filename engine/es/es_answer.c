@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/json.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -34,9 +35,7 @@ static void copy_words(char *out, size_t size, const char *text, size_t len)
     }
     for (size_t i = 0; i < len; i++)
         out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7F ? ' ' : text[i];
-    while (len > 0 && out[len - 1] == ' ')
-        len--;
-    out[len] = '\0';
+    out[text_open_end(out, len)] = '\0';
 }
 
 /* Reads the value of one member of an error object, whose name was the last token. depth 1 is the

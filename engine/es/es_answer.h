@@ -1,7 +1,7 @@
 /* es_answer: what an answer of the search server means: its errors, and one table (`rules`) that
  * classifies whole answers and the items of a bulk request.
  *
- * Uses     json, buf, err. No network: es.c fills in the answer.
+ * Uses     json, buf, text, err. No network: es.c fills in the answer.
  * Promise  every status and error is classified here, as passing or final. No message repeats
  *          credentials that a server quotes.
  */

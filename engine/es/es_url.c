@@ -21,6 +21,14 @@ static bool is_loopback(const char *host)
            (len > 10 && strcasecmp(host + len - 10, ".localhost") == 0);
 }
 
+/* In our own words, where something is known to do. */
+static const char *reason_of(CURLUcode code)
+{
+    return code == CURLUE_BAD_PORT_NUMBER ? "its port is not a number from 1 to 65535"
+           : code == CURLUE_NO_HOST       ? "it has no host"
+                                          : "its host, user or path is malformed";
+}
+
 /* Copies one part of the URL into *out: owned; NULL if it has none. */
 static bool take_part(CURLU *u, CURLUPart part, unsigned flags, char **out, struct err *e)
 {
@@ -33,7 +41,7 @@ static bool take_part(CURLU *u, CURLUPart part, unsigned flags, char **out, stru
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
     if (code != CURLUE_OK)
-        return bad_url(e, curl_url_strerror(code));
+        return bad_url(e, reason_of(code));
     *out = strdup(text);
     curl_free(text);
     return *out ? true : err_memory(e);
@@ -80,21 +88,39 @@ static bool read_host(CURLU *u, struct es_url *s, struct err *e)
     return ok;
 }
 
-/* Returns the length of the URL at the beginning of text; *next: where the next one begins, or
- * NULL. */
-static size_t url_length(const char *text, const char **next)
+static const char spaces[] = " \t\r\n", between[] = ", \t\r\n";
+
+/* Finds the next URL of a list, at *at or later: its length; *at moves to where it begins. 0: there
+ * is none. Nothing, or space, between two commas is no URL. */
+static size_t find_url(const char **at)
 {
-    *next = NULL;
-    for (const char *comma = text; (comma = strchr(comma, ',')); comma++) {
-        const char *after = comma + 1 + strspn(comma + 1, " ");
-        if (strncasecmp(after, "http://", 7) != 0 && strncasecmp(after, "https://", 8) != 0)
-            continue;
-        *next = after;
-        while (comma > text && comma[-1] == ' ')
-            comma--;
-        return (size_t)(comma - text);
+    const char *text = *at += strspn(*at, between), *comma = text;
+    size_t len = strlen(text);
+    while ((comma = strchr(comma, ','))) {
+        const char *after = comma + strspn(comma, between);
+        if (!*after || strncasecmp(after, "http://", 7) == 0 ||
+            strncasecmp(after, "https://", 8) == 0) {
+            len = (size_t)(comma - text);
+            break;
+        }
+        comma++;
     }
-    return strlen(text);
+    while (len > 0 && strchr(spaces, text[len - 1]))
+        len--;
+    return len;
+}
+
+/* Whether another URL seems to follow the host: "http://a:1,b:2", "http://a:1;http://b:2". A
+ * password may have such characters. */
+static bool is_list_of_another_form(const char *url)
+{
+    const char *host = strstr(url, "://");
+    if (!host)
+        return false;
+    host += 3;
+    const char *end = host + strcspn(host, "/?#"), *at = memrchr(host, '@', (size_t)(end - host));
+    host = at ? at + 1 : host;
+    return strcspn(host, ",; \t\r\n|") < (size_t)(end - host);
 }
 
 /* What is shown and requested must mean the same when it is parsed again: libcurl accepts anything
@@ -102,9 +128,8 @@ static size_t url_length(const char *text, const char **next)
 static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
 {
     char *again = NULL;
-    const char *second;
-    url_length(s->text, &second);
-    if (second)
+    const char *whole = s->text;
+    if (find_url(&whole) != strlen(s->text))
         return bad_url(e, "its path contains another URL");
     /* a '/' in the password: the text before it was taken for host and port */
     if (strchr(s->text, '@'))
@@ -123,13 +148,18 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
 
 static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
 {
+    if (is_list_of_another_form(url)) {
+        bad_url(e, "it goes on after its host");
+        return err_hint(e, "several nodes are written with a comma between two, each with its "
+                           "http:// or https://");
+    }
     CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
     if (code == CURLUE_UNSUPPORTED_SCHEME || (code != CURLUE_OK && !strstr(url, "://")))
         return bad_url(e, "it begins neither with http:// nor with https://");
     if (code != CURLUE_OK)
-        return bad_url(e, curl_url_strerror(code));
+        return bad_url(e, reason_of(code));
     if (!read_host(u, s, e) || !take_credentials(u, s, e) ||
         !refuse_part(u, CURLUPART_QUERY, "it has a query (?...)", e) ||
         !refuse_part(u, CURLUPART_FRAGMENT, "it has a fragment (#...)", e) ||
@@ -145,7 +175,7 @@ static bool parse_one(struct es_url *s, const char *text, size_t len, struct err
     char *url = strndup(text, len);
     CURLU *u = curl_url();
     bool ok = url && u ? parse(u, s, url, e) : err_memory(e);
-    if (!ok && e->kind == ERR_USAGE && strchr(url, '@'))
+    if (!ok && e->kind == ERR_USAGE && !*e->hint && strchr(url, '@'))
         err_hint(e, "characters such as / ? # @ : %% in a user or password have to be "
                     "percent-encoded: %%2F for /");
     curl_url_cleanup(u);
@@ -153,27 +183,32 @@ static bool parse_one(struct es_url *s, const char *text, size_t len, struct err
     return ok;
 }
 
+static size_t count_urls(const char *text)
+{
+    size_t n = 0;
+    for (size_t len; (len = find_url(&text)) > 0; n++)
+        text += len;
+    return n;
+}
+
 bool es_urls_parse(const char *text, struct es_url **list, size_t *n, struct err *e)
 {
-    size_t all = 0;
-    const char *next = text;
-    for (; next; all++)
-        url_length(next, &next);
+    size_t all = count_urls(text);
     *n = 0;
-    *list = calloc(all, sizeof **list);
-    if (!*list)
+    *list = NULL;
+    if (all == 0)
+        return bad_url(e, "it is empty");
+    if (!(*list = calloc(all, sizeof **list)))
         return err_memory(e);
-    for (next = text; next;) {
-        const char *url = next;
-        size_t len = url_length(url, &next);
-        if (!parse_one(&(*list)[(*n)++], url, len, e)) {
-            if (all > 1)
-                err_wrap(e, "URL %zu of %zu", *n, all);
-            es_urls_free(*list, *n);
-            *list = NULL;
-            *n = 0;
-            return false;
-        }
+    for (size_t len; (len = find_url(&text)) > 0; text += len) {
+        if (parse_one(&(*list)[(*n)++], text, len, e))
+            continue;
+        if (all > 1)
+            err_wrap(e, "URL %zu of %zu", *n, all);
+        es_urls_free(*list, *n);
+        *list = NULL;
+        *n = 0;
+        return false;
     }
     return true;
 }

@@ -17,7 +17,8 @@ struct es_url {
 
 /* Parses one URL, or several separated by commas: http:// or https://, optionally with
  * user:password@ and a path prefix; the default port is the scheme's (80, 443), not 9200. A comma
- * separates only if http:// or https:// follows, so a password may contain one. False, ERR_USAGE:
- * one of them is not such a URL. */
+ * separates only if http:// or https:// follows, so a password may contain one. Spaces around them,
+ * and commas too many, do not count. False, ERR_USAGE: one of them is not such a URL, or there is
+ * none. */
 bool es_urls_parse(const char *text, struct es_url **list, size_t *n, struct err *e);
 void es_urls_free(struct es_url *list, size_t n); /* NULL, 0 is fine */

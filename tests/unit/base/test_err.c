@@ -43,6 +43,17 @@ static void err_wrap_puts_context_in_front_and_keeps_all_else(void **state)
     assert_true(e.retry_after_ms == 1500);
 }
 
+static void a_message_ends_without_a_stop_since_it_goes_on(void **state)
+{
+    (void)state;
+    struct err e;
+    err_set(&e, ERR_PASSING, "index [t] blocked by: [%s];", "x");
+    assert_string_equal(e.text, "index [t] blocked by: [x]");
+    err_set(&e, ERR_FINAL, "It is so.");
+    err_wrap(&e, "a");
+    assert_string_equal(e.text, "a: It is so");
+}
+
 static void arguments_may_point_into_the_error_itself(void **state)
 {
     (void)state;
@@ -115,6 +126,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_set_fills_kind_and_text_and_forgets_the_rest),
         cmocka_unit_test(err_wrap_puts_context_in_front_and_keeps_all_else),
+        cmocka_unit_test(a_message_ends_without_a_stop_since_it_goes_on),
         cmocka_unit_test(arguments_may_point_into_the_error_itself),
         cmocka_unit_test(a_character_is_never_cut_in_half),
         cmocka_unit_test(a_text_that_was_not_cut_stays_as_it_is),

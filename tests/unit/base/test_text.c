@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -43,6 +44,20 @@ static void null_is_the_same_as_null_alone(void **state)
     assert_false(text_same(NULL, "") || text_same("", NULL) || text_same("a", "b"));
 }
 
+static void a_text_that_goes_on_ends_without_a_stop(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"blocked by: [x];", "blocked by: [x]"},
+                                           {"It is.", "It is"},
+                                           {"so . ;", "so"},
+                                           {"and so on...", "and so on..."},
+                                           {"1.5", "1.5"},
+                                           {".", ""},
+                                           {"", ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(text_open_end(cases[i][0], strlen(cases[i][0])), strlen(cases[i][1]));
+}
+
 static void an_array_doubles(void **state)
 {
     (void)state;
@@ -72,6 +87,7 @@ int main(void)
         cmocka_unit_test(a_text_is_replaced_by_a_copy),
         cmocka_unit_test(without_memory_a_text_is_null),
         cmocka_unit_test(null_is_the_same_as_null_alone),
+        cmocka_unit_test(a_text_that_goes_on_ends_without_a_stop),
         cmocka_unit_test(an_array_doubles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,6 +65,44 @@ static void several_stand_between_commas_and_a_password_may_hold_one(void **stat
     es_urls_free(NULL, 0);
 }
 
+static void spaces_and_commas_too_many_do_not_count(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"http://a:1,http://b:2", "http://a:1,http://b:2,",
+                                        ",http://a:1,,http://b:2", " http://a:1 , http://b:2 ",
+                                        "\thttp://a:1\n, ,http://b:2\r\n"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        struct es_url *list;
+        size_t n;
+        struct err e = {0};
+        assert_true(es_urls_parse(lists[i], &list, &n, &e));
+        assert_int_equal(n, 2);
+        assert_string_equal(list[0].text, "http://a:1");
+        assert_string_equal(list[1].text, "http://b:2");
+        es_urls_free(list, n);
+    }
+}
+
+static void a_list_of_another_form_is_explained(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {"http://a:1,b:2",
+                                        "http://a,b",
+                                        "http://a:1;http://b:2",
+                                        "http://a:1 http://b:2",
+                                        "http://joe:s3cret@a:1,b:2",
+                                        "http://joe:s3,cret@a:1,b:2"};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        struct es_url *list;
+        size_t n;
+        struct err e = {0};
+        assert_false(es_urls_parse(lists[i], &list, &n, &e));
+        assert_null(strstr(e.text, "s3"));
+        assert_non_null(strstr(e.text, "it goes on after its host"));
+        assert_non_null(strstr(e.hint, "each with its http:// or https://"));
+    }
+}
+
 static void refused(const char *url)
 {
     struct es_url *list;
@@ -88,7 +126,7 @@ static void other_urls_are_refused_without_quoting_them(void **state)
         "http://joe:s3cret@h/#x", "http://joe:12/s3cret@h:9200", "http://joe:a@h/s3cret@h:9200",
         /* an IPv6 zone that is none */
         "https:/10cr%40t@[::1%10cr%40t@[::1]", "http://joe:s3cret%01@h/", "http://joe:s3cret@h h/",
-        "file:///etc/passwd", "http://a:1,", "http://a:1,b:2", "http://a,http://",
+        "file:///etc/passwd", ",", " ", "http://a:1,b:2", "http://a,http://",
         "http://a,http://joe:s3cret@h/?q=1"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         refused(urls[i]);
@@ -115,6 +153,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(url_is_split_into_what_may_be_shown_and_what_may_not),
         cmocka_unit_test(several_stand_between_commas_and_a_password_may_hold_one),
+        cmocka_unit_test(spaces_and_commas_too_many_do_not_count),
+        cmocka_unit_test(a_list_of_another_form_is_explained),
         cmocka_unit_test(other_urls_are_refused_without_quoting_them),
         cmocka_unit_test(every_allocation_may_fail),
     };
