@@ -141,8 +141,8 @@ def test_who_is_not_known_is_told_so(engine, things, secured, path):
     env = allow(secured, words(secured, "run", "create"))
     for user, password in (("etl_tests", "s3cret"), ("nobody", PASSWORD)):
         wrong = {**env, "ELASTICSEARCH_USER": user, "ELASTICSEARCH_PASSWORD": password}
-        refused(engine(path, env=wrong), "the search server answered 401", "hint: set credentials in sink")
-    refused(engine(path, env={**env, "ELASTICSEARCH_USER": None, "ELASTICSEARCH_PASSWORD": None}), "the search server answered 401")
+        refused(engine(path, env=wrong), "the search server answered 401", "hint: the credentials are those in variable ELASTICSEARCH_USER and variable ELASTICSEARCH_PASSWORD")
+    refused(engine(path, env={**env, "ELASTICSEARCH_USER": None, "ELASTICSEARCH_PASSWORD": None}), "the search server answered 401", "hint: set credentials in sink")
     refused(engine(path, "--follow", env={**env, "ELASTICSEARCH_PASSWORD": "s3cret"}), "the search server answered 401")
 
 
@@ -159,7 +159,7 @@ def test_a_new_password_is_used_at_once(engine, things, secured, path, tmp_path)
     arrives(things, secured, running, "after")
     secured.add_user("etl_tests", PASSWORD + "3", {"things": granted}, cluster)
     things.execute("UPDATE things SET v = 'waits', modified = clock_timestamp() WHERE id = 2")
-    wait_until(lambda: f"hint: the credentials are those in file '{file}'" in running.stderr or not running.alive())
+    wait_until(lambda: f"hint: the credentials are those in variable ELASTICSEARCH_USER and file '{file}', which is" in running.stderr or not running.alive())
     file.write_text(PASSWORD + "3")
     wait_until(lambda: secured.get("things", "2") == {"v": "waits"} or not running.alive())
     assert running.stop().returncode == 143 and "s3cret" not in running.stderr

@@ -177,6 +177,21 @@ def test_a_reload_takes_the_credentials_of_the_script(engine, pg, search_one, sc
     arrives(pg, search_one, "still", running)
 
 
+def test_a_file_that_names_another_server_is_not_followed(engine, pg, search_one, script, door, secret):
+    make_things(pg, 3)
+    door.lock(basic("etl", "s3cret1"))
+    form = f"http://etl:{{}}@127.0.0.1:{door.front.port}"
+    file = secret(form.format("s3cret1"))
+    running = films.follow(engine, script(text(SECRET)), wait_until=wait_until, env={"SECRET_FILE": file.path})
+    door.lock(basic("etl", "s3cret2"))
+    file.write("http://etl:s3cret2@127.0.0.1:1")
+    change(pg, "waits")
+    wait_until(lambda: f"could not renew the credentials: file '{file.path}' has another address for sink.url by now" in running.stderr)
+    file.write(form.format("s3cret2"))
+    wait_until(lambda: search_one.get("things", "1") == {"v": "waits"} or not running.alive())
+    assert running.stop().returncode == 143 and "s3cret" not in running.stderr
+
+
 # PostgreSQL
 
 
@@ -226,7 +241,7 @@ def test_a_file_that_names_another_database_is_not_followed(engine, pg, role, se
     running = films.follow(engine, script(text(source='etl.secret "DATABASE_URL"')), wait_until=wait_until, env={"DATABASE_URL": None, "DATABASE_URL_FILE": file.path})
     file.write(pg.url_at(pg.port, role, "s3cret2").replace(pg.name, "postgres"))
     alter(pg, role, "s3cret2")
-    wait_until(lambda: "could not renew the credentials: 'source.url' has changed: restart to use the new value" in running.stderr)
+    wait_until(lambda: f"could not renew the credentials: file '{file.path}' has another address for source.url by now" in running.stderr)
     file.write(pg.url_at(pg.port, role, "s3cret2"))
     arrives(pg, search_one, "after", running)
 

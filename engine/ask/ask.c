@@ -1,5 +1,6 @@
 #include "ask/ask.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -87,6 +88,9 @@ bool ask_open(struct ask *a, const struct ask_options *o, const char *path, bool
     if (!run_open_script(&r->user, path, e))
         return false;
     log_pipeline(r->user.pipeline.name);
+    if (!(r->alike = alike_new(NULL, e)))
+        return false;
+    alike_use(r->alike);
     if (!run_open_servers(&r->servers, &r->user.pipeline, false, e) || !read_state(a, e))
         return false;
     progress_start(&r->work.progress, r->user.pipeline.name, terminal);

@@ -103,3 +103,9 @@ bool clock_parse(const char *text, int64_t *us)
     *us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
     return !*p && tm.tm_mday == day; /* timegm makes 2 March of 30 February */
 }
+
+bool clock_is_ahead(int64_t us)
+{
+    static const int64_t day_us = (int64_t)24 * 3600 * 1000000;
+    return us > clock_wall_us() + day_us;
+}

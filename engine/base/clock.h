@@ -24,3 +24,7 @@ char *clock_duration(int64_t us, char out[CLOCK_TEXT]);
 /* Reads "2021-06-16", "2021-06-16T20:14:09.221855Z", "2021-06-16 20:14:09+03:00"; without a zone it
  * is UTC. */
 bool clock_parse(const char *text, int64_t *us);
+
+/* Whether a time lies in the future by the clock of any server, and in any zone: a day ahead of
+ * ours. */
+bool clock_is_ahead(int64_t us);

@@ -47,8 +47,8 @@ struct err {
     char hint[300]; /* the remedy, if one is known; else empty */
 };
 
-/* Sets kind and text, without a full stop at its end, and clears all other fields. Always returns false, for `return
- * err_set(...)`. */
+/* Sets kind and text, without a full stop at its end, and clears all other fields. Always returns
+ * false, for `return err_set(...)`. */
 bool err_set(struct err *e, enum err_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -70,6 +70,19 @@ bool secret_file(const char *name, char *out, size_t size)
     return is_file;
 }
 
+bool secret_place(const char *name, char *out, size_t size)
+{
+    struct origin at;
+    struct err ignored;
+    if (!find(name, &at, &ignored) || !at.found)
+        return false;
+    if (at.value)
+        snprintf(out, size, "variable %s", name);
+    else
+        snprintf(out, size, "file '%.*s'", (int)size - 10, at.path);
+    return true;
+}
+
 /* ---- what was read from files ---- */
 
 struct reading {

@@ -40,6 +40,10 @@ bool secret_check_file(const char *what, const char *path, struct err *e);
  * file. */
 bool secret_file(const char *name, char *out, size_t size);
 
+/* Where the secret is found, as words for a message: "file '/run/secrets/key'", "variable KEY"; a
+ * path that is too long is cut. False: nowhere. */
+bool secret_place(const char *name, char *out, size_t size);
+
 /* Calls visit for each secret that this process has read from a file, with the value that was read
  * last. Pipes are left out: they cannot be read again. False: a visit was. visit must not read
  * secrets. */

@@ -93,6 +93,21 @@ static bool drop_slots(const struct pipeline *p, const char *before, struct pg *
     return ok;
 }
 
+/* The slot is gone by then. */
+static bool report_kept_publication(const struct pipeline *p, struct err *e)
+{
+    const char *name = p->source.publication;
+    bool refused = e->kind == ERR_FINAL && !*e->hint;
+    err_wrap(e, "dropped slot '%s', but not publication '%s', which stays, as the state does",
+             p->source.slot, name);
+    if (refused)
+        err_hint(e,
+                 "its owner, or a superuser, runs: DROP PUBLICATION \"%s\"; then the same command "
+                 "once more removes the state",
+                 name);
+    return false;
+}
+
 static bool drop_publication(const struct pipeline *p, struct pg *pg, struct err *e)
 {
     const char *name = p->source.publication;
@@ -104,11 +119,8 @@ static bool drop_publication(const struct pipeline *p, struct pg *pg, struct err
                       p->name, name);
         return true;
     }
-    if (!source_capture_drop_publication(pg, name, e)) {
-        if (e->kind == ERR_FINAL && !*e->hint)
-            err_hint(e, "its owner, or a superuser, runs: DROP PUBLICATION \"%s\"", name);
-        return false;
-    }
+    if (!source_capture_drop_publication(pg, name, e))
+        return report_kept_publication(p, e);
     log_info_with(LOG_FIELDS(log_text("publication", name)), "%s: dropped publication '%s'",
                   p->name, name);
     return true;

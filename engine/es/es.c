@@ -122,6 +122,7 @@ struct es {
     const struct es_identity *identity; /* owned: that the handle is set up for */
     struct gzip *gzip;                  /* owned; NULL: bodies are not compressed */
     struct es_meanwhile meanwhile;      /* fd NULL: nothing */
+    bool was_answered;
     CURL *easy;
     CURLM *multi;
 };
@@ -252,13 +253,39 @@ static bool report_timeout(struct es *es, struct err *e)
                    url, clock_duration(spent, text));
 }
 
+/* The variable of a proxy that libcurl uses for this URL, unless no_proxy excepts its host; NULL:
+ * none. */
+static const char *proxy_variable(const struct es_url *node)
+{
+    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "http_proxy", "all_proxy",
+                                        "ALL_PROXY"};
+    bool tls = strncmp(node->text, "https:", 6) == 0;
+    for (size_t i = 0; !node->loopback && i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        bool fits =
+            i > 2 || (i == 2) != tls; /* HTTP_PROXY is not read: a CGI client could set it */
+        if (fits && value && *value)
+            return names[i];
+    }
+    return NULL;
+}
+
+static bool hint_at_proxy(const struct es *es, struct err *e)
+{
+    const char *variable = proxy_variable(es->node);
+    return variable && !*e->hint
+               ? err_hint(e, "%s is set: requests go by that proxy, unless no_proxy names the host",
+                          variable)
+               : false;
+}
+
 static bool may_pass(const struct es *es)
 {
     return es->server->patient && es_credentials_were_accepted(es->server->credentials);
 }
 
 /* Never uses libcurl's own error buffer: it may quote a proxy's URL with its password. */
-static bool report_no_answer(struct es *es, CURLcode code, struct err *e)
+static bool classify_no_answer(struct es *es, CURLcode code, struct err *e)
 {
     const char *url = es->node->text;
     long number = 0;
@@ -527,7 +554,8 @@ static bool send_once(struct es *es, struct es_answer *a, struct err *e)
      * connection after its answer. */
     if (a->status == 413 && passing_why(code))
         return true;
-    return report_no_answer(es, code, e);
+    classify_no_answer(es, code, e);
+    return hint_at_proxy(es, e);
 }
 
 static void clear(struct es_answer *a)
@@ -535,7 +563,7 @@ static void clear(struct es_answer *a)
     buf_clear(&a->body);
     a->status = 0;
     a->retry_after_ms = 0;
-    a->type[0] = a->redirect[0] = a->file[0] = '\0';
+    a->type[0] = a->redirect[0] = a->credentials[0] = '\0';
     a->may_pass = a->elastic = false;
 }
 
@@ -647,7 +675,7 @@ static bool send_as_anybody(struct es *es, const struct request *r, struct es_an
             break;
     }
     if (a->status == 401) {
-        es_credentials_file(c, a->file, sizeof a->file);
+        es_credentials_places(c, a->credentials, sizeof a->credentials);
         a->may_pass = may_pass(es);
     }
     return true;
@@ -662,6 +690,7 @@ bool es_request(struct es *es, const struct es_call *c, struct es_answer *a, str
     pack(es, &r);
     es->answer = a;
     bool ok = send_as_anybody(es, &r, a, e);
+    es->was_answered |= ok && (a->status < 300 || is_refused(a) || es_is_own_error(a));
     if (es->easy)
         curl_easy_setopt(es->easy, CURLOPT_POSTFIELDS, NULL);
     drop_headers(es);
@@ -686,6 +715,11 @@ bool es_unknown(const struct es *es, const struct es_answer *a, bool first_conta
         e,
         "sink.url must be the address of Elasticsearch or OpenSearch itself; the default port is "
         "9200");
+}
+
+bool es_was_answered(const struct es *es)
+{
+    return es->was_answered;
 }
 
 const char *es_node(const struct es *es)

@@ -109,6 +109,8 @@ void es_set_meanwhile(struct es *es, const struct es_meanwhile *m);
  * false. */
 bool es_unknown(const struct es *es, const struct es_answer *a, bool first_contact, struct err *e);
 
+/* Whether a search server has answered a request, if only to refuse it: the address is right. */
+bool es_was_answered(const struct es *es);
 /* The URL of the node that the last request was sent to, without a password. */
 const char *es_node(const struct es *es);
 

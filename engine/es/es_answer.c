@@ -375,6 +375,13 @@ static bool is_passing(const struct es_rule *rule)
     return rule && (rule->verdict == ES_AGAIN || rule->verdict == ES_OVERLOADED);
 }
 
+static bool hint_at_credentials(const struct es_answer *a, struct err *e)
+{
+    bool again = a->may_pass && strstr(a->credentials, "file '");
+    return err_hint(e, "the credentials are those in %s%s", a->credentials,
+                    again ? ", which is read again with each try" : "");
+}
+
 static bool check(const struct es_answer *a, enum es_part part, struct err *e)
 {
     struct es_error error;
@@ -390,10 +397,8 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
             reason);
     e->retry_after_ms = later ? a->retry_after_ms : 0;
     e->overloaded = rule && rule->verdict == ES_OVERLOADED;
-    if (a->file[0])
-        return err_hint(e,
-                        "the credentials are those in file '%s', which is read again with each try",
-                        a->file);
+    if (a->credentials[0])
+        return hint_at_credentials(a, e);
     if (rule && rule->hint == FORBIDDEN && a->privilege)
         return err_hint(e, "it requires the privilege %s", a->privilege);
     return rule && rule->hint ? err_hint(e, "%s", rule->hint) : false;

@@ -23,8 +23,8 @@ struct es_answer { /* safe to zero; free with es_answer_free */
     char redirect[200];     /* scheme and host that a 3xx redirects to; else empty */
     struct buf body;
     const char *privilege; /* that the request requires: static; NULL: not known */
-    /* of a 401: the file that the credentials are read from, or empty; whether it may pass */
-    char file[200];
+    /* of a 401: where the credentials come from, or empty; whether it may pass */
+    char credentials[240];
     bool may_pass;
 };
 void es_answer_free(struct es_answer *a);

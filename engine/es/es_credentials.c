@@ -1,9 +1,9 @@
 #include "es/es_credentials.h"
 
-#include "base/alike.h"
 #include "base/err.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/renewal.h"
 #include "base/secret.h"
 #include "base/secret_text.h"
 #include "es/es_url.h"
@@ -249,7 +249,7 @@ static struct es_identity *read_identity(struct es_credentials *c, struct err *e
     if (!fresh || same_nodes(c->now, fresh))
         return fresh;
     es_identity_drop(fresh);
-    err_set(e, ERR_USAGE, "sink.url has another address in its file by now: restart to use it");
+    renewal_elsewhere("sink.url", &c->url, e);
     return NULL;
 }
 
@@ -259,16 +259,13 @@ static bool read_again(struct es_credentials *c)
     struct err e;
     struct es_identity *fresh = read_identity(c, &e);
     if (!fresh)
-        alike_warn(NULL, LOG_FIELDS(LOG_ERR(&e)), "could not renew the credentials: %s", e.text);
+        renewal_failed(&e);
     const char *change = fresh ? find_change(c->now, fresh) : NULL;
     if (!change) {
         es_identity_drop(fresh);
         return false;
     }
-    alike_info(NULL, LOG_FIELDS(log_text("field", change)),
-               "the search server refuses the credentials, and their file has new ones: using "
-               "those (%s)",
-               change);
+    renewal_done("the search server", change);
     es_identity_drop(c->now);
     c->now = fresh;
     return true;
@@ -282,13 +279,49 @@ bool es_credentials_renew(struct es_credentials *c, const struct es_identity *us
     return another;
 }
 
-bool es_credentials_file(struct es_credentials *c, char *out, size_t size)
+/* ---- where they come from ---- */
+
+struct places {
+    char *out; /* "variable A and file 'B'" */
+    size_t size;
+};
+
+static void add_place(struct places *p, const char *place)
 {
+    size_t len = strlen(p->out);
+    if (len == 0 || !strstr(p->out, place)) /* user and password may be in one URL */
+        snprintf(p->out + len, p->size - len, "%s%s", len > 0 ? " and " : "", place);
+}
+
+/* A text of the script: the file that it is read from, or else its field. */
+static void add_text_place(struct places *p, const struct secret_text *text, const char *field)
+{
+    char path[150], place[170];
+    bool is_file = secret_text_file(text, path, sizeof path);
+    snprintf(place, sizeof place, is_file ? "file '%s'" : "%s", is_file ? path : field);
+    add_place(p, place);
+}
+
+static void add_setting(struct places *p, const struct es_credentials *c, size_t i)
+{
+    char place[170];
+    const char *field;
+    if (!es_security_place(&c->now->security, i, &field, place, sizeof place))
+        return;
+    if (strcmp(place, field) == 0)
+        add_text_place(p, &c->given[i], field);
+    else
+        add_place(p, place);
+}
+
+void es_credentials_places(struct es_credentials *c, char *out, size_t size)
+{
+    struct places p = {.out = out, .size = size};
+    out[0] = '\0';
     pthread_mutex_lock(&c->mutex);
-    bool found = c->secured && es_security_file(&c->now->security, out, size);
-    for (size_t i = 0; !found && i < ES_SECURITY_TEXTS; i++)
-        found = secret_text_file(&c->given[i], out, size);
-    found = found || secret_text_file(&c->url, out, size);
+    for (size_t i = 0; c->secured && i < ES_SECURITY_TEXTS; i++)
+        add_setting(&p, c, i);
+    if (user_in_url(c->now))
+        add_text_place(&p, &c->url, "sink.url");
     pthread_mutex_unlock(&c->mutex);
-    return found;
 }

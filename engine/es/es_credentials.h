@@ -1,7 +1,7 @@
 /* es_credentials: who we are to the search server at present, and where that comes from: so that a
  * secret that has another value in its file is used without a restart.
  *
- * Uses     es_security, es_url, secret_text, hash, err, alike.
+ * Uses     es_security, es_url, secret_text, secret, renewal, hash, err.
  * Threads  any: one lock for each struct es_credentials; an identity is read-only.
  * Promise  what is used is a whole: never one file's old content with another one's new. A request
  *          that was refused is told to try again only if what it was sent with has changed since.
@@ -56,5 +56,6 @@ bool es_credentials_were_accepted(const struct es_credentials *c);
 /* The server refuses `used`. Reads all files again, unless another thread has done so since. True:
  * the identity is another one by now. */
 bool es_credentials_renew(struct es_credentials *c, const struct es_identity *used);
-/* The path of the file that the credentials are read from, into out. False: of none. */
-bool es_credentials_file(struct es_credentials *c, char *out, size_t size);
+/* Where they come from, as words for a message: "variable ELASTICSEARCH_USER and file '/key'".
+ * Empty: there are none. */
+void es_credentials_places(struct es_credentials *c, char *out, size_t size);

@@ -216,19 +216,27 @@ char **es_security_text(struct es_security *s, size_t i)
     return text_of(s, &settings[i]);
 }
 
-static bool in_file(const struct es_security *s, const struct setting *t, char *out, size_t size)
+/* Of an access key's parts the script's come first. */
+static const char *amazons_variable(size_t i)
 {
-    return *text_of(s, t) && secret_file(t->variable, out, size);
+    return i < AMAZON ? amazon[i].variable : "";
 }
 
-bool es_security_file(const struct es_security *s, char *out, size_t size)
+bool es_security_place(const struct es_security *s, size_t i, const char **field, char *out,
+                       size_t size)
 {
-    bool found = false;
-    for (size_t i = AMAZON; !found && i > 0; i--)
-        found = s->aws_sigv4 && in_file(s, &amazon[i - 1], out, size);
-    for (size_t i = 1; !found && i < SETTINGS; i++) /* the user's name is wrong least often */
-        found = strcmp(settings[i].field, "sink.ca") != 0 && in_file(s, &settings[i], out, size);
-    return found;
+    const struct setting *t = &settings[i];
+    bool names_us = t->offset != offsetof(struct es_security, aws_sigv4) &&
+                    t->offset != offsetof(struct es_security, ca) &&
+                    t->offset != offsetof(struct es_security, ca_fingerprint) &&
+                    t->offset != offsetof(struct es_security, client_key);
+    *field = t->field;
+    if (!names_us || !*text_of(s, t))
+        return false;
+    if (!secret_place(t->variable, out, size) &&
+        !(s->aws_sigv4 && secret_place(amazons_variable(i), out, size)))
+        snprintf(out, size, "%s", t->field);
+    return true;
 }
 
 bool es_security_is_secret(const struct es_security *s)

@@ -42,9 +42,10 @@ const char *es_security_changed(const struct es_security *a, const struct es_sec
 enum { ES_SECURITY_TEXTS = 9 };
 /* The i-th of the settings that a script can give, but for verify. */
 char **es_security_text(struct es_security *s, size_t i);
-/* The path of the file that the environment names for what authenticates us, into out. False: for
- * nothing. */
-bool es_security_file(const struct es_security *s, char *out, size_t size);
+/* Where the i-th of them comes from, as words for a message, if it is set and authenticates us: a
+ * file or a variable of the environment, else *field, of the script. False: it does neither. */
+bool es_security_place(const struct es_security *s, size_t i, const char **field, char *out,
+                       size_t size);
 /* Whether requests contain something that nobody else may read. */
 bool es_security_is_secret(const struct es_security *s);
 

@@ -110,17 +110,37 @@ static size_t find_url(const char **at)
     return len;
 }
 
-/* Whether another URL seems to follow the host: "http://a:1,b:2", "http://a:1;http://b:2". A
- * password may have such characters. */
+/* The host and port of a URL that need not be well-formed: its length; *host: where it begins. A
+ * password may have any character. */
+static size_t find_host(const char *url, const char **host)
+{
+    const char *at = strstr(url, "://");
+    *host = at ? at + 3 : url;
+    size_t len = strcspn(*host, "/?#");
+    at = memrchr(*host, '@', len);
+    if (!at)
+        return len;
+    len -= (size_t)(at + 1 - *host);
+    *host = at + 1;
+    return len;
+}
+
+/* Whether another URL seems to follow the host: "http://a:1,b:2", "http://a:1;http://b:2". */
 static bool is_list_of_another_form(const char *url)
 {
-    const char *host = strstr(url, "://");
-    if (!host)
-        return false;
-    host += 3;
-    const char *end = host + strcspn(host, "/?#"), *at = memrchr(host, '@', (size_t)(end - host));
-    host = at ? at + 1 : host;
-    return strcspn(host, ",; \t\r\n|") < (size_t)(end - host);
+    const char *host;
+    size_t len = find_host(url, &host);
+    return strstr(url, "://") && strcspn(host, ",; \t\r\n|") < len;
+}
+
+/* "http://::1:9200" */
+static bool is_bare_ipv6(const char *url)
+{
+    const char *host;
+    size_t len = find_host(url, &host);
+    const char *colon = memchr(host, ':', len);
+    return strstr(url, "://") && *host != '[' && colon &&
+           memchr(colon + 1, ':', len - (size_t)(colon + 1 - host));
 }
 
 /* What is shown and requested must mean the same when it is parsed again: libcurl accepts anything
@@ -153,6 +173,8 @@ static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
         return err_hint(e, "several nodes are written with a comma between two, each with its "
                            "http:// or https://");
     }
+    if (is_bare_ipv6(url))
+        return bad_url(e, "an IPv6 address stands in brackets: http://[::1]:9200");
     CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);

@@ -87,6 +87,7 @@ struct fetch { /* one request and its answer */
     enum err_kind trouble; /* the most severe error of any document; ERR_NONE: none */
     const char *key;       /* of that document */
     char reason[300];
+    const char *hint;    /* static, or NULL */
     const char *reached; /* the last document that was begun, for a damaged answer */
     /* found by the second pass: */
     bool refused;              /* by visit */
@@ -149,6 +150,12 @@ static bool read_member(struct json_reader *r, struct fetch *f, struct index_doc
     return json_skip(r);
 }
 
+/* Somebody has closed the index for a while, or blocked it. */
+static bool is_shut(const struct es_error *error)
+{
+    return es_judge(ES_ITEM, 403, error)->verdict == ES_AGAIN;
+}
+
 /* A document's error has no status. These errors would come again with the same request; any other
  * is one shard's, which may have moved or recovered by then. */
 static enum err_kind judge_error(const struct es_error *error)
@@ -160,17 +167,18 @@ static enum err_kind judge_error(const struct es_error *error)
             return ERR_FINAL;
     bool forbidden =
         strcmp(error->type, "cluster_block_exception") == 0 && strstr(error->reason, "[FORBIDDEN/");
-    return forbidden && es_judge(ES_ITEM, 403, error)->verdict != ES_AGAIN ? ERR_FINAL
-                                                                           : ERR_PASSING;
+    return forbidden && !is_shut(error) ? ERR_FINAL : ERR_PASSING;
 }
 
-static void keep_trouble(struct fetch *f, const char *key, enum err_kind kind, const char *reason)
+static void keep_trouble(struct fetch *f, const char *key, const struct es_error *error)
 {
+    enum err_kind kind = judge_error(error);
     if (f->trouble == ERR_FINAL || f->trouble == kind)
         return;
     f->trouble = kind;
     f->key = key;
-    snprintf(f->reason, sizeof f->reason, "%s", reason);
+    f->hint = is_shut(error) ? es_judge(ES_ITEM, 403, error)->hint : NULL;
+    es_error_text(error, f->reason, sizeof f->reason);
 }
 
 /* Reads the rest of a document's object, whose brace was the last token. False: damaged, or another
@@ -187,9 +195,7 @@ static bool read_document(struct json_reader *r, struct fetch *f, struct index_d
         return false;
     if (c.errors > 0 &&
         d->key[0]) { /* no document can have the empty key: servers report it as an error */
-        char reason[sizeof f->reason];
-        es_error_text(&error, reason, sizeof reason);
-        keep_trouble(f, d->key, judge_error(&error), reason);
+        keep_trouble(f, d->key, &error);
         return true;
     }
     if (!d->found) {
@@ -244,11 +250,11 @@ static bool judge(struct fetch *f, struct err *e)
             snprintf(why, sizeof why, "not the documents asked for, from '%.100s' on", f->reached);
         return es_unfit(f->answer.body.data, f->answer.body.len, why, e);
     }
-    if (f->trouble != ERR_NONE)
-        return err_set(e, f->trouble, "%s document '%.100s': %s",
-                       f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key,
-                       f->reason);
-    return true;
+    if (f->trouble == ERR_NONE)
+        return true;
+    err_set(e, f->trouble, "%s document '%.100s': %s",
+            f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key, f->reason);
+    return f->hint ? err_hint(e, "%s", f->hint) : false;
 }
 
 static bool add_text(struct buf *b, const char *before, const char *text)

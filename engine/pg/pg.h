@@ -37,6 +37,7 @@ struct pg_server {
     bool wants_primary;
     /* a connection has succeeded in this run: from then on, a refusal is passing */
     _Atomic bool accepted;
+    _Atomic bool answered; /* a server is there, though it may have refused us */
 };
 
 /* url: anything that libpq accepts ("postgresql://...", "host=... dbname=..."); the PG* variables

@@ -53,6 +53,9 @@ static bool bad_url(const char *url, const char *reason, struct err *e)
     if (!strstr(url, "://") || is_other_scheme(url))
         return err_hint(e, "expected is a URL, postgresql://user@host:port/name, or keywords such "
                            "as host=... dbname=...");
+    if (strstr(reason, "query parameter") && !strchr(reason, '%'))
+        return err_hint(e, "after '?' stand parameters of libpq, NAME=VALUE with '&' between two, "
+                           "such as sslmode=require; in a value, write %%3D for =");
     return err_hint(e, "percent-encode characters such as / ? # @ : %% in the password of a "
                        "URL: %%2F for /");
 }
@@ -114,6 +117,14 @@ static bool ports_are_numbers(const char *ports)
         ports = *end ? end + 1 : end;
     }
     return true;
+}
+
+static bool bad_port(const char *url, const char *ports, struct err *e)
+{
+    bad_url(url, "the port is not a number from 1 to 65535", e);
+    return strchr(ports, ':') && !strchr(ports, '@')
+               ? err_hint(e, "an IPv6 address stands in brackets: postgresql://[::1]:5432/name")
+               : false;
 }
 
 /* "a:5432,b:5433"; a folder means the socket in it. */
@@ -211,7 +222,7 @@ bool pg_server_init(struct pg_server *s, const char *url, struct err *e)
     if (host && strchr(host, '@') && host[0] != '@')
         ok = bad_url(url, "there are two '@'", e);
     else if (!ports_are_numbers(option(given, "port")))
-        ok = bad_url(url, "the port is not a number from 1 to 65535", e);
+        ok = bad_port(url, option(given, "port"), e);
     else
         ok = fill_server(s, url, given, e);
     PQconninfoFree(given);
@@ -263,6 +274,8 @@ static const struct {
     {"max_wal_senders", "raise the server's max_wal_senders"},
     {"hot standby mode",
      "of several servers the primary is used; target_session_attrs=any in source.url takes any"},
+    {"does not support SSL",
+     "set up TLS on the server, or remove sslmode from source.url (or PGSSLMODE)"},
     {"certificate verify failed",
      "sslrootcert in source.url must name the certificate of the authority that signed the "
      "server's, and neither may have expired"},
@@ -487,10 +500,32 @@ static bool is_unknown(const struct failure *f)
             (strstr(f->reason, "authentication failed") || strstr(f->reason, "no such user")));
 }
 
+/* Where the refused password comes from, into out. False: from elsewhere. */
+static bool password_place(const char *url, char *out, size_t size)
+{
+    PQconninfoOption *given = pg_url_is_whole(url) ? PQconninfoParse(url, NULL) : NULL;
+    const char *variable = getenv("PGPASSWORD");
+    bool in_url = option(given, "password"), elsewhere = option(given, "service");
+    PQconninfoFree(given);
+    if (in_url)
+        snprintf(out, size, "source.url");
+    else if (variable && *variable && !elsewhere)
+        snprintf(out, size, "variable PGPASSWORD");
+    else
+        return false;
+    return true;
+}
+
+static bool is_wrong_password(const struct failure *f)
+{
+    return strcmp(f->sqlstate, "28P01") == 0 || strstr(f->reason, "authentication failed");
+}
+
 static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
 {
     struct failure f;
     read_failure(&f, PQerrorMessage(pg->conn), a->several_hosts);
+    pg->server->answered |= *f.sqlstate;
     a->crowded = is_crowded(&f);
     a->unknown = is_unknown(&f);
     if (a->silent)
@@ -523,6 +558,8 @@ static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
     if (a->unknown && pg_url_file(&pg->share->url, path, sizeof path))
         err_hint(e, "the credentials are those in file '%s', which is read again with each try",
                  path);
+    else if (is_wrong_password(&f) && password_place(a->url, path, sizeof path))
+        err_hint(e, "check user and password: the password is that in %s", path);
     else if (hint)
         err_hint(e, "%s", hint);
     else if (PQconnectionNeedsPassword(pg->conn))

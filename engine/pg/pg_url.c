@@ -1,7 +1,8 @@
 /* pg_url: a connection string of libpq's, and the password in it, which may change. */
 #include "pg/pg_internal.h"
 
-#include "base/alike.h"
+#include "base/err.h"
+#include "base/renewal.h"
 #include "base/text.h"
 
 #include <stdlib.h>
@@ -126,7 +127,10 @@ static bool read_again(struct pg_url *u, struct err *e)
     bool changed = false;
     if (!secret_text_copy(&fresh, &u->now))
         return err_memory(e);
-    bool ok = secret_text_renew(&fresh, &changed, e) && (!changed || set(u, &fresh, e));
+    bool ok = secret_text_renew(&fresh, &changed, e);
+    if (ok && changed && !is_same_place(u->now.text, fresh.text))
+        ok = renewal_elsewhere("source.url", &fresh, e);
+    ok = ok && (!changed || set(u, &fresh, e));
     secret_text_free(&fresh);
     return ok;
 }
@@ -147,11 +151,9 @@ bool pg_url_renew(struct pg_url *u, const char *used)
          another = strcmp(u->now.text, used) != 0;
     pthread_mutex_unlock(&u->mutex);
     if (!ok)
-        alike_warn(NULL, LOG_FIELDS(LOG_ERR(&e)), "could not renew the credentials: %s", e.text);
+        renewal_failed(&e);
     else if (another && !before)
-        alike_info(NULL, LOG_FIELDS(log_text("field", "source.url")),
-                   "PostgreSQL refuses the credentials, and their file has new ones: using those "
-                   "(source.url)");
+        renewal_done("PostgreSQL", "source.url");
     return another;
 }
 

@@ -53,26 +53,41 @@ struct first_step {
     bool failed; /* before */
 };
 
-/* A wrong address is a mistake more often than an outage. */
+static bool was_answered(const struct run_servers *s, enum run_server needs)
+{
+    return needs == RUN_SEARCH ? s->es && es_was_answered(s->es) : s->pg.answered;
+}
+
+/* Where the address comes from: it is a mistake more often than an outage, unless the server
+ * answers. */
+static void describe_address(const struct run *r, enum run_server needs, int line, char *out,
+                             size_t size)
+{
+    const char *field = needs == RUN_SEARCH ? "sink" : "source";
+    char name[100], variable[140] = "";
+    out[0] = '\0';
+    if (was_answered(&r->servers, needs))
+        return;
+    if (pipeline_variable(&r->user.text, line, name, sizeof name))
+        snprintf(variable, sizeof variable, ", variable %s", name);
+    snprintf(out, size, ": its address comes from %s.url (%s:%d%s)", field, r->user.pipeline.script,
+             line, variable);
+}
+
 static void warn_first_wait(const struct run *r, enum run_server needs)
 {
     const struct pipeline *p = &r->user.pipeline;
     bool search = needs == RUN_SEARCH;
     int line = search ? p->sink.url_line : p->source.url_line;
-    char name[100], variable[140] = "",
-                    limit[60] = "without end (--give-up-after S: for S seconds)";
-    if (pipeline_variable(&r->user.text, line, name, sizeof name))
-        snprintf(variable, sizeof variable, ", variable %s", name);
+    char address[700], limit[60] = "without end (--give-up-after S: for S seconds)";
+    describe_address(r, needs, line, address, sizeof address);
     if (r->servers.give_up_after > 0)
         snprintf(limit, sizeof limit, "for %.0f s", r->servers.give_up_after);
-    log_warn_with(
-        LOG_FIELDS(LOG_PLACE(p->script, line),
-                   log_if(r->servers.give_up_after > 0,
-                          log_real("give_up_seconds", r->servers.give_up_after))),
-        "%s: no request to %s has succeeded yet in this run: its address comes from %s.url "
-        "(%s:%d%s); waiting for it %s",
-        p->name, search ? "the search server" : "PostgreSQL", search ? "sink" : "source", p->script,
-        line, variable, limit);
+    log_warn_with(LOG_FIELDS(LOG_PLACE(p->script, line),
+                             log_if(r->servers.give_up_after > 0,
+                                    log_real("give_up_seconds", r->servers.give_up_after))),
+                  "%s: no request to %s has succeeded yet in this run%s; waiting for it %s",
+                  p->name, search ? "the search server" : "PostgreSQL", address, limit);
 }
 
 static bool take_first_step(void *arg, struct err *e)
@@ -81,8 +96,8 @@ static bool take_first_step(void *arg, struct err *e)
     const struct run_servers *servers = &s->run->servers;
     if (s->step(s->arg, e))
         return true;
-    bool reached = s->needs == RUN_SEARCH ? servers->met : servers->pg.accepted;
-    if (!s->failed && e->kind == ERR_PASSING && !reached)
+    bool succeeded = s->needs == RUN_SEARCH ? servers->met : servers->pg.accepted;
+    if (!s->failed && e->kind == ERR_PASSING && !succeeded)
         warn_first_wait(s->run, s->needs);
     s->failed = true;
     return false;

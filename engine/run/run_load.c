@@ -177,6 +177,11 @@ static bool since_table(struct run *r, struct pg *pg, size_t table, bool loaded,
         return true; /* a time says nothing about a cursor that is a number */
     struct source_reader reader = source_reader(&r->user.source, table, pg);
     bool ok = source_since(&reader, r->options.since, &since, e);
+    if (ok && since.has_us && clock_is_ahead(since.us))
+        ok = err_set(e, ERR_USAGE,
+                     "cannot read changes since '%s', which is in the future: there are none; give "
+                     "a time in the past",
+                     r->options.since);
     if (ok && table == 0 && loaded)
         ok = source_not_above(&reader, &since, &r->state.data.tables[0].checkpoint.at, &covered, e);
     if (ok && table == 0 && !covered && r->state.file) {

@@ -22,9 +22,16 @@ static bool read_cursor(const struct pipeline *p, const struct state_data *d, co
     if (is_number && at->has_us)
         return err_set(e, ERR_USAGE, "the cursor of this pipeline is not a time: it is at %s",
                        root->cursor);
-    if (!is_number && !at->has_us)
+    if (is_number)
+        return true;
+    if (!at->has_us)
         return err_set(e, ERR_USAGE,
                        "cannot read '%s' as a time; write it like 2026-11-24T12:00:00Z", text);
+    if (!p->source.wal && clock_is_ahead(at->us))
+        return err_set(e, ERR_USAGE,
+                       "cannot go to '%s', which is in the future: no change before it would be "
+                       "seen; give a time in the past",
+                       text);
     return true;
 }
 

@@ -256,7 +256,7 @@ bool source_capture_drop_publication(struct pg *pg, const char *publication, str
     char *text = source_finish(&sql, e);
     bool ok = text && run_command(pg, text, e);
     free(text);
-    return ok || err_wrap(e, "publication '%s'", publication);
+    return ok;
 }
 
 /* ---- what the log does not tell ---- */

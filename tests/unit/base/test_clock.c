@@ -98,6 +98,15 @@ static void times_are_read(void **state)
         assert_false(clock_parse(bad[i], &us));
 }
 
+static void only_what_no_clock_shows_yet_is_ahead(void **state)
+{
+    (void)state;
+    static const int64_t hour_us = (int64_t)3600 * 1000000;
+    assert_false(clock_is_ahead(0));
+    assert_false(clock_is_ahead(clock_wall_us() + 20 * hour_us)); /* local time, east of here */
+    assert_true(clock_is_ahead(clock_wall_us() + 48 * hour_us));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +114,7 @@ int main(void)
         cmocka_unit_test(clock_text_bears_any_number),
         cmocka_unit_test(clock_duration_is_for_people),
         cmocka_unit_test(times_are_read),
+        cmocka_unit_test(only_what_no_clock_shows_yet_is_ahead),
         cmocka_unit_test(the_clocks_tell_the_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

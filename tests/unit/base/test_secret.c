@@ -153,6 +153,23 @@ static void a_certificate_is_a_path(void **state)
     buf_free(&b);
 }
 
+static void its_place_is_told_in_words(void **state)
+{
+    (void)state;
+    char place[200];
+    forget();
+    assert_false(secret_place("MY_SECRET", place, sizeof place));
+    setenv("MY_SECRET", "s3cret", 1);
+    assert_true(secret_place("MY_SECRET", place, sizeof place));
+    assert_string_equal(place, "variable MY_SECRET");
+    forget();
+    setenv("MY_SECRET_FILE", "/a/key", 1);
+    assert_true(secret_place("MY_SECRET", place, sizeof place));
+    assert_string_equal(place, "file '/a/key'");
+    assert_true(secret_place("MY_SECRET", place, 12));
+    assert_string_equal(place, "file '/a'");
+}
+
 static void reading_bears_any_allocation_to_fail(void **state)
 {
     (void)state;
@@ -193,6 +210,7 @@ int main(void)
         cmocka_unit_test(one_final_line_break_is_dropped),
         cmocka_unit_test(what_cannot_be_read_is_told),
         cmocka_unit_test(a_certificate_is_a_path),
+        cmocka_unit_test(its_place_is_told_in_words),
         cmocka_unit_test(reading_bears_any_allocation_to_fail),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

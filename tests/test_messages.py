@@ -1,0 +1,149 @@
+"""What is said when something is wrong: what it is, where, and what to do; once, and without a secret."""
+import contextlib
+import datetime
+import os
+
+from nginx import Nginx
+from pipelines import pipeline
+from test_load import make_things, ok
+
+REFUSES = "return 401 'who are you?';"
+
+
+def hint(result):
+    """The one remedy of a command that has failed."""
+    told = [line for line in result.stderr.splitlines() if line.startswith("hint: ")]
+    assert len(told) == 1 and result.stderr.count("etl-engine: error: ") == 1 and "s3cret" not in result.stderr, result
+    return told[0]
+
+
+# Where refused credentials come from
+
+PLACES = {  # fields of sink, the URL's user, the environment; what is named
+    "none": ("", "", {}, "set credentials in sink"),
+    "script": ('user = "joe", password = "s3cret",', "", {}, "the credentials are those in sink.user and sink.password"),
+    "variables": ("", "", {"ELASTICSEARCH_USER": "joe", "ELASTICSEARCH_PASSWORD": "s3cret"},
+                  "those in variable ELASTICSEARCH_USER and variable ELASTICSEARCH_PASSWORD"),
+    "both": ('user = "joe", password = "x",', "", {"ELASTICSEARCH_PASSWORD": "s3cret"}, "those in sink.user and variable ELASTICSEARCH_PASSWORD"),
+    "file": ("", "", {"ELASTICSEARCH_API_KEY_FILE": "FOLDER/elasticsearch_api_key"}, "those in file 'FOLDER/elasticsearch_api_key'"),
+    "folder": ("", "", {"CREDENTIALS_DIRECTORY": "FOLDER"}, "those in file 'FOLDER/elasticsearch_api_key'"),
+    "secret": ('api_key = etl.secret "KEY",', "", {"KEY_FILE": "FOLDER/elasticsearch_api_key"}, "those in file 'FOLDER/elasticsearch_api_key'"),
+    "url": ("", "joe:s3cret@", {}, "the credentials are those in sink.url"),
+}  # fmt: skip
+
+
+def test_refused_credentials_are_told_by_their_place(engine, pg, script, tmp_path):
+    make_things(pg, 3)
+    file = tmp_path / "elasticsearch_api_key"
+    file.write_text("s3cret")
+    file.chmod(0o600)
+    with Nginx(tmp_path, 1, inside=REFUSES) as front:
+        for fields, user, env, told in PLACES.values():
+            path = script(pipeline().replace("sink = {", "sink = { " + fields))
+            env = {name: value.replace("FOLDER", str(tmp_path)) for name, value in env.items()}
+            result = ok(engine(path, env={"ELASTICSEARCH_URL": front.url(user=user), **env}), 1)
+            assert hint(result).endswith(told.replace("FOLDER", str(tmp_path))) or told.startswith("set "), result
+            assert told.replace("FOLDER", str(tmp_path)) in hint(result), result
+
+
+def test_a_refused_password_of_postgres_is_told_by_its_place(engine, pg, script):
+    path = script(pipeline())
+    for password, env in (("s3cret", {}), ("", {"PGPASSWORD": "s3cret"})):
+        url = pg.url_at(pg.port, "nobody", password).replace(":@", "@")
+        result = ok(engine(path, "--dry-run", env={"DATABASE_URL": url, **env}), 1)
+        assert hint(result).endswith("variable PGPASSWORD" if env else "source.url"), result
+
+
+# Addresses
+
+
+def test_a_list_of_nodes_is_read_as_it_is_meant(engine, pg, search_one, script):
+    make_things(pg, 3)
+    path = script(pipeline())
+    for url in (f" {search_one.url} ,", f",{search_one.url}, ,{search_one.url}"):
+        ok(engine(path, "--full", env={"ELASTICSEARCH_URL": url}))
+    line = next(n for n, text in enumerate(open(path, encoding="utf-8"), 1) if "sink" in text)
+    for url in (f"{search_one.url},localhost:9200", f"{search_one.url};{search_one.url}"):
+        result = ok(engine(path, env={"ELASTICSEARCH_URL": url}), 2)
+        assert f"{path}:{line}: not a search server's URL (http://HOST:9200): it goes on after its host" in result.stderr, result
+        assert "a comma between two, each with its http:// or https://" in hint(result)
+
+
+# Waiting
+
+
+@contextlib.contextmanager
+def blocked(search, name):
+    """With a metadata block, the next test could not clear the server."""
+    search.request("PUT", "things/_settings", {f"index.blocks.{name}": True})
+    try:
+        yield
+    finally:
+        search.request("PUT", "things/_settings", {f"index.blocks.{name}": None})
+
+
+def test_the_address_is_not_doubted_once_the_server_answers(engine, pg, search_one, script):
+    """And what failed is told when it has succeeded; no full stop of the server's stands before what goes on."""
+    make_things(pg, 3)
+    path = script(pipeline())
+    ok(engine(path))
+    with blocked(search_one, "metadata"):
+        result = ok(engine(path, "--give-up-after", "1"), 3)
+    assert "no request to the search server has succeeded yet in this run; waiting for it for 1 s" in result.stderr, result
+    assert "its address comes from" not in result.stderr and "]; trying again" in result.stderr and ";;" not in result.stderr
+
+
+def test_what_failed_is_told_when_it_succeeds(engine, pg, search_one, script, wait_until):
+    make_things(pg, 3)
+    path = script(pipeline())
+    ok(engine(path))
+    with blocked(search_one, "metadata"):
+        running = engine.start(path)
+        wait_until(lambda: "trying again" in running.stderr)
+    result = ok(running.wait())
+    assert "; what failed before: index 'things': the search server answered 403: cluster_block_exception" in result.stderr, result
+
+
+def test_comparing_with_a_blocked_index_is_told_a_few_times(engine, pg, search_one, script):
+    make_things(pg, 600)
+    path = script(pipeline())
+    ok(engine(path))
+    with blocked(search_one, "read"):
+        result = ok(engine("verify", path, "--give-up-after", "3"), 3)
+    told = [line for line in result.stderr.splitlines() if "could not read document" in line and "trying again" in line]
+    assert 0 < len(told) <= 6 and 'index.blocks.read": null' in hint(result), result
+
+
+# Times
+
+
+def test_a_time_in_the_future_is_refused(engine, pg, search_one, script):
+    make_things(pg, 3)
+    path, later = script(pipeline()), "2999-01-01"
+    assert "cannot go to '2999-01-01', which is in the future" in ok(engine("state", "set", path, later), 2).stderr
+    assert not os.path.exists(engine.state)
+    ok(engine(path))
+    for words in ((path, "--since", later), ("verify", path, "--since", later)):
+        assert "cannot read changes since '2999-01-01', which is in the future" in ok(engine(*words), 2).stderr
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=20)  # a clock in another zone
+    ok(engine("state", "set", path, soon.strftime("%Y-%m-%dT%H:%M")))
+    ok(engine("state", "set", path, "1970-01-01"))
+    assert "3 documents indexed" in ok(engine(path)).stderr
+
+
+# What only its owner may drop
+
+
+def test_a_publication_of_somebody_else_stays_and_that_is_told(engine, pg, search_one, script):
+    make_things(pg, 3)
+    path, name = script(pipeline(cursor=None).replace("query =", 'capture = "wal", query =')), f"role_{os.getpid()}"
+    ok(engine(path))
+    pg.execute(f"CREATE ROLE {name} LOGIN REPLICATION PASSWORD 's3cret'; GRANT SELECT ON things TO {name}")
+    try:
+        result = ok(engine("state", "reset", "--drop-slot", path, env={"DATABASE_URL": pg.url_at(pg.port, name, "s3cret")}), 1)
+        assert "dropped slot 'etl_things', but not publication 'etl_things', which stays, as the state does: must be owner" in result.stderr
+        assert 'DROP PUBLICATION "etl_things"; then the same command' in hint(result) and os.path.exists(engine.state)
+    finally:
+        pg.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+    ok(engine("state", "reset", "--drop-slot", path))
+    assert not os.path.exists(engine.state)
