@@ -134,3 +134,20 @@ def test_the_watchdog_of_another_process_is_not_ours(engine, pg, search, script,
     wait_until(lambda: "following" in manager.status())
     assert running.stop().returncode == 143
     assert manager.count("WATCHDOG") == 0
+
+
+def test_several_pipelines_have_one_status(engine, pg, search, script, manager, wait_until):
+    """Whatever the others do meanwhile, it tells of the one that does not get on."""
+    films.table(pg)
+    good = films.plain()
+    lost = good.replace('"films"', '"lost"').replace('os.getenv "ELASTICSEARCH_URL"', '"http://127.0.0.1:1"')
+    lost = lost.replace('os.getenv "FILE_PATH_STATE"', 'os.getenv "FILE_PATH_STATE" .. ".lost"')
+    paths = script(good), script(lost, "lost.lua"), script("return {", "broken.lua")
+    running = engine.start(*paths, "--follow", env=manager.env())
+    wait_until(lambda: manager.status().startswith("3 pipelines: 1 following, 1 waiting, 1 failing; broken.lua: "))
+    assert "broken.lua:1: " in manager.status()
+    pg.execute("UPDATE t SET v = 'new', modified = clock_timestamp() WHERE id = 3")
+    wait_until(lambda: search.get("t", "3") == {"v": "new"})
+    assert running.stop().returncode == 143
+    wait_until(lambda: manager.status().startswith("3 pipelines: 3 ended"))
+    assert all(m["STATUS"].startswith("3 pipelines: ") for m in manager.messages if "STATUS" in m), manager.messages

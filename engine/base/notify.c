@@ -15,6 +15,8 @@
 
 enum { STATUS = 400, WAIT_S = 1 };
 
+static bool several; /* read-only once threads have started */
+
 /* "/run/systemd/notify", or "@name" in the kernel's own namespace. 0: there is none. */
 static socklen_t find_socket(struct sockaddr_un *to)
 {
@@ -84,18 +86,44 @@ static void clean(char *text)
         text[at - 1] = '\0'; /* perhaps not cut: one character less does no harm */
 }
 
-void notify_status(const char *format, ...)
+bool notify_hears(void)
+{
+    return getenv("NOTIFY_SOCKET") != NULL;
+}
+
+void notify_several(void)
+{
+    several = true;
+}
+
+__attribute__((format(printf, 1, 0))) static void tell_status(const char *format, va_list args)
 {
     char text[STATUS] = "STATUS=";
     const size_t start = strlen(text);
-    va_list args;
-    if (!getenv("NOTIFY_SOCKET"))
-        return;
-    va_start(args, format);
-    int n = vsnprintf(text + start, sizeof text - start, format, args);
-    va_end(args);
-    if (n < 0)
+    if (!notify_hears() || vsnprintf(text + start, sizeof text - start, format, args) < 0)
         return;
     clean(text);
     tell(text);
+}
+
+void notify_status(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (!several)
+        tell_status(format, args);
+    va_end(args);
+}
+
+__attribute__((format(printf, 1, 2))) static void tell_whole(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    tell_status(format, args);
+    va_end(args);
+}
+
+void notify_whole_status(const char *text)
+{
+    tell_whole("%s", text);
 }

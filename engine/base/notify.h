@@ -7,6 +7,7 @@
  *          than a second. errno is unchanged.
  */
 #pragma once
+#include <stdbool.h>
 
 void notify_ready(void);     /* has started up, or has reloaded */
 void notify_reloading(void); /* until the next notify_ready */
@@ -14,3 +15,9 @@ void notify_stopping(void);
 void notify_watchdog(void); /* is alive: see watchdog.h */
 /* One line for people, as `systemctl status` shows it; at most some 400 bytes. */
 void notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From now on, notify_status tells nothing: several speak, and one would hide the others. Before
+ * any thread starts. */
+void notify_several(void);
+/* The status of all of them. */
+void notify_whole_status(const char *text);
+bool notify_hears(void); /* whether anybody listens */

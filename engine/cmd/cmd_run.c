@@ -11,6 +11,7 @@
 #include "http/listener.h"
 #include "model/batch.h"
 #include "model/keylist.h"
+#include "run/fleet_status.h"
 #include "run/pipelines.h"
 #include "run/run_open.h"
 #include "run/run_pipeline.h"
@@ -195,6 +196,7 @@ static int status_of(const struct pipeline_outcome *outcomes, size_t n)
 static int run_several(const struct run_command *o, const struct running *all, struct err *e)
 {
     struct pipeline_outcome *outcomes = calloc(all->refs.n, sizeof *outcomes);
+    fleet_status_begin(all->vitals);
     bool ok = (outcomes || err_memory(e)) && stop_init(e) &&
               pipelines_run(&o->run, &all->refs, outcomes, all->vitals, e);
     int status = ok ? status_of(outcomes, all->refs.n) : cli_fail(e);

@@ -17,6 +17,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -287,10 +288,20 @@ static void share(const struct run_options *o)
     shares_set(workers);
 }
 
+/* Until its run says more. */
+static void describe(const struct member *m)
+{
+    struct vitals_about about = {0};
+    snprintf(about.name, sizeof about.name, "%s", m->name);
+    snprintf(about.script, sizeof about.script, "%s", m->ref);
+    vitals_describe(m->vitals, &about);
+}
+
 static void run_members(struct member *members, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct member *m = &members[i];
+        describe(m);
         m->started = pthread_create(&m->thread, NULL, run_member, m) == 0;
         if (!m->started)
             err_set(&m->outcome->error, ERR_FINAL, "cannot start a thread for '%s'", m->name);

@@ -16,6 +16,7 @@
 const double *const vitals_bounds = ledger_bounds;
 
 struct vitals {
+    const struct vitals_list *list; /* that it is in */
     pthread_mutex_t mutex;
     /* what a reader gets; its seconds are worked out for each */
     struct vitals_snapshot shown;
@@ -39,6 +40,8 @@ struct vitals {
 
 struct vitals_list {
     int64_t started_us;
+    void (*changed)(void *arg); /* see vitals_watch; NULL: nobody watches */
+    void *arg;
     size_t n;
     struct vitals all[];
 };
@@ -83,17 +86,20 @@ static void set_reason(struct vitals *v, const char *reason, int64_t retry_us)
     v->retry_at_us = reason && retry_us >= 0 ? clock_mono_us() + retry_us : 0;
 }
 
-/* Of a run that has failed or ended, no thread is left that could wait. */
-static void update_phase(struct vitals *v)
+/* Unlocks it, too. Of a run that has failed or ended, no thread is left that could wait. */
+static void settle_phase(struct vitals *v)
 {
-    enum vitals_phase now = v->phase;
+    enum vitals_phase now = v->phase, before = v->shown.phase;
     if (now < VITALS_WAITING && (v->waiting > 0 || v->away))
         now = VITALS_WAITING;
     if (now < VITALS_WAITING)
         set_reason(v, NULL, -1);
-    if (now != v->shown.phase)
+    if (now != before)
         v->shown.phase_since_us = clock_wall_us();
     v->shown.phase = now;
+    unlock(v);
+    if (now != before && v->list->changed)
+        v->list->changed(v->list->arg);
 }
 
 void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms)
@@ -110,8 +116,7 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
         v->shown.horizon_seconds = -1;
         set_reason(v, reason, retry_ms * 1000);
     }
-    update_phase(v);
-    unlock(v);
+    settle_phase(v);
 }
 
 void vitals_away(struct vitals *v, const char *reason)
@@ -121,8 +126,7 @@ void vitals_away(struct vitals *v, const char *reason)
     v->away = reason != NULL;
     if (reason && v->waiting == 0)
         set_reason(v, reason, -1);
-    update_phase(v);
-    unlock(v);
+    settle_phase(v);
 }
 
 void vitals_heard(struct vitals *v, int64_t at_us)
@@ -150,8 +154,7 @@ static void note_wait(void *arg, bool first, const char *reason, double wait)
     lock(v);
     v->waiting += first;
     set_reason(v, reason, (int64_t)(wait * 1e6));
-    update_phase(v);
-    unlock(v);
+    settle_phase(v);
 }
 
 static void note_resumed(void *arg)
@@ -159,8 +162,7 @@ static void note_resumed(void *arg)
     struct vitals *v = arg;
     lock(v);
     v->waiting--;
-    update_phase(v);
-    unlock(v);
+    settle_phase(v);
 }
 
 static void note_answer(void *arg, int status)
@@ -323,8 +325,9 @@ void vitals_swept(struct vitals *v, int64_t at_us)
 
 /* ---- the process's pipelines ---- */
 
-static void init(struct vitals *v)
+static void init(struct vitals *v, const struct vitals_list *list)
 {
+    v->list = list;
     pthread_mutex_init(&v->mutex, NULL);
     ledger_init(&v->ledger, ledger_now());
     v->shown.phase_since_us = clock_wall_us();
@@ -352,7 +355,7 @@ struct vitals_list *vitals_list_new(size_t n, struct err *e)
     l->started_us = clock_wall_us();
     l->n = n;
     for (size_t i = 0; i < n; i++)
-        init(&l->all[i]);
+        init(&l->all[i], l);
     return l;
 }
 
@@ -373,12 +376,28 @@ struct vitals *vitals_at(const struct vitals_list *l, size_t i)
     return l && i < l->n ? (struct vitals *)&l->all[i] : NULL;
 }
 
+void vitals_watch(struct vitals_list *l, void (*changed)(void *arg), void *arg)
+{
+    l->changed = changed;
+    l->arg = arg;
+}
+
 int64_t vitals_started_us(const struct vitals_list *l)
 {
     return l->started_us;
 }
 
 /* ---- for a reader ---- */
+
+enum vitals_phase vitals_now(struct vitals *v, char name[VITALS_NAME], char reason[VITALS_TEXT])
+{
+    lock(v);
+    enum vitals_phase phase = v->shown.phase;
+    memcpy(name, v->shown.about.name, VITALS_NAME);
+    memcpy(reason, v->shown.reason, VITALS_TEXT);
+    unlock(v);
+    return phase;
+}
 
 static double seconds(int64_t us)
 {

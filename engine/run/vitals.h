@@ -133,7 +133,13 @@ size_t vitals_count(const struct vitals_list *l);                /* NULL is fine
 struct vitals *vitals_at(const struct vitals_list *l, size_t i); /* borrowed; NULL: out of range */
 int64_t vitals_started_us(const struct vitals_list *l);          /* since 1970 */
 
+/* changed is called whenever a pipeline's phase has changed, by the thread that has changed it, and
+ * may read the vitals. Before any thread starts; NULL: nobody watches. */
+void vitals_watch(struct vitals_list *l, void (*changed)(void *arg), void *arg);
+
 void vitals_snapshot(struct vitals *v, struct vitals_snapshot *out);
+/* The same, but the phase and its reason alone. */
+enum vitals_phase vitals_now(struct vitals *v, char name[VITALS_NAME], char reason[VITALS_TEXT]);
 
 /* ---- what happens ---- */
 

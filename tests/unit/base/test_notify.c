@@ -121,6 +121,18 @@ static void nobody_who_listens_is_no_trouble(void **state)
     }
 }
 
+/* The last test: nobody takes it back. */
+static void where_several_speak_only_the_status_of_all_is_told(void **state)
+{
+    (void)state;
+    listen_at(false);
+    assert_true(notify_hears());
+    notify_several();
+    notify_status("movies: following");
+    notify_whole_status("2 pipelines: 100 % following");
+    assert_string_equal(heard(), "STATUS=2 pipelines: 100 % following");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +140,7 @@ int main(void)
         cmocka_unit_test_teardown(a_status_cannot_be_another_message, hang_up),
         cmocka_unit_test_teardown(a_long_status_ends_between_two_characters, hang_up),
         cmocka_unit_test(nobody_who_listens_is_no_trouble),
+        cmocka_unit_test_teardown(where_several_speak_only_the_status_of_all_is_told, hang_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
