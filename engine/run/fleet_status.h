@@ -1,5 +1,5 @@
-/* fleet_status: what the service manager shows of a process with several pipelines: how many of them
- * follow, and what hinders the first of those that do not get on.
+/* fleet_status: what the service manager shows of a process with several pipelines: how many of
+ * them follow, and what hinders the first of those that do not get on.
  *
  * Uses     vitals, notify.
  * Threads  any: it is told anew by whichever thread changes a pipeline's phase.

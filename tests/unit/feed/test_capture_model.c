@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "dice.h"
 #include "feed/feed_wal.h"
 #include "feed/wal_keys.h"
 #include "model/batch.h"
@@ -72,10 +73,7 @@ static char folder[64], prefix[96];
 
 static uint32_t any(uint32_t n)
 {
-    m.seed ^= m.seed << 13;
-    m.seed ^= m.seed >> 7;
-    m.seed ^= m.seed << 17;
-    return (uint32_t)((m.seed * UINT64_C(0x2545F4914F6CDD1D)) >> 33) % n;
+    return dice(&m.seed, n);
 }
 
 /* ---- the server ---- */

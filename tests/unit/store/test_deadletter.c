@@ -18,10 +18,10 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "scratch.h"
 #include "store/deadletter.h"
 #include "torture.h"
 
-static char folder[] = "/tmp/test_deadletter_XXXXXX";
 static char path[PATH_MAX];
 static char content[1 << 20];
 static size_t content_len;
@@ -30,18 +30,10 @@ static int make_folder(void **state)
 {
     (void)state;
     log_setup(&(struct log_options){.level = LOG_ERROR});
-    if (!mkdtemp(folder))
+    if (scratch_make() != 0)
         return -1;
     snprintf(path, sizeof path, "%s/deep/dead-letters", folder);
     return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 static int remove_file(void **state)

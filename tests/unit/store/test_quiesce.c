@@ -13,27 +13,19 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "scratch.h"
 #include "store/quiesce.h"
 #include "store/state_file.h"
 
-static char folder[] = "/tmp/test_quiesce_XXXXXX";
 static char path[PATH_MAX];
 
 static int make_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder))
+    if (scratch_make() != 0)
         return -1;
     snprintf(path, sizeof path, "%s/state", folder);
     return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 static void a_request_waits_until_the_holder_pauses(void **state)

@@ -14,28 +14,20 @@
 #include <cmocka.h>
 
 #include "base/err.h"
+#include "scratch.h"
 #include "store/request.h"
 #include "store/request_link.h"
 
-static char folder[] = "/tmp/test_request_XXXXXX";
 static char path[PATH_MAX], sock[PATH_MAX];
 
 static int make_folder(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder))
+    if (scratch_make() != 0)
         return -1;
     snprintf(path, sizeof path, "%s/state", folder);
     snprintf(sock, sizeof sock, "%s/state.sock", folder);
     return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 struct ends {

@@ -17,29 +17,21 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "scratch.h"
 #include "store/state.h"
 #include "store/state_file.h"
 #include "torture.h"
 
-static char folder[] = "/tmp/test_state_file_XXXXXX";
 static char path[PATH_MAX];
 
 static int make_folder(void **state)
 {
     (void)state;
     log_setup(&(struct log_options){.level = LOG_ERROR});
-    if (!mkdtemp(folder))
+    if (scratch_make() != 0)
         return -1;
     snprintf(path, sizeof path, "%s/deep/er/state", folder);
     return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[PATH_MAX];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 static void write_file(const char *text, size_t len)
