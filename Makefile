@@ -30,10 +30,11 @@ $(BUILD)/obj/%.o: engine/%.c | $(BUILD)/packages
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # The page that --listen shows, as bytes; without what is for its writers alone.
-$(BUILD)/obj/http/page_html.c: engine/http/page.html
+$(BUILD)/obj/http/page_html.c: engine/http/page.html Makefile
 	@mkdir -p $(@D)
 	$(call run,GEN) { echo '#include "http/page.h"' && echo 'const unsigned char page_html[] = {' && \
-	    sed 's/^ *//; s, *// .*,,; /^$$/d' $< | od -An -v -tx1 | sed 's/ \(..\)/0x\1,/g' && echo '};' && \
+	    sed -E '/^<style>/,/^<.style>/ { s/ *([{};]) */\1/g; s/([,:]) +/\1/g; s/;}/}/g }; s/^ *//; s, *// .*,,; /^$$/d' $< | \
+	    od -An -v -tx1 | sed 's/ \(..\)/0x\1,/g' && echo '};' && \
 	    echo 'const size_t page_html_size = sizeof page_html;'; } >$@
 $(BUILD)/obj/http/page_html.o: $(BUILD)/obj/http/page_html.c
 	$(call run,CC) $(CC) $(CPPFLAGS) $(FLAGS) $(CFLAGS) -c -o $@ $<

@@ -304,6 +304,19 @@ def test_sigkill_of_the_process_that_follows(stuck):
     assert follow.value(2) == "v2"
 
 
+def test_who_ends_before_it_has_said_a_word_is_not_named(follow):
+    path = follow.engine.state + ".sock"
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+        s.settimeout(60)
+        s.bind(path)
+        s.listen()
+        asking = follow.engine.start("run", follow.path, "--keys", "1")
+        s.accept()[0].close()
+        done = asking.wait()
+    assert done.returncode == 1 and "error: the process that follows ended before this was done" in done.stderr, done
+
+
 def test_sigterm_of_the_process_that_follows(stuck):
     follow, asking, lock = stuck
     follow.process.signal(signal.SIGTERM)

@@ -160,11 +160,21 @@ static bool take(struct asking *a, const struct request_message *m, struct err *
 
 /* ---- waiting ---- */
 
+/* " (process 7)"; "": it has not said. */
+static const char *which(const struct asking *a, char out[40])
+{
+    out[0] = '\0';
+    if (a->welcome)
+        snprintf(out, 40, " (process %lld)", a->h->pid);
+    return out;
+}
+
 static bool has_gone(struct asking *a, struct err *e)
 {
+    char process[40];
     char given[PROGRESS_TEXT + 20];
-    err_set(e, ERR_FINAL, "the process that follows (process %lld) ended before this was done%s",
-            a->h->pid, keys_given(a, given));
+    err_set(e, ERR_FINAL, "the process that follows%s ended before this was done%s",
+            which(a, process), keys_given(a, given));
     return err_hint(e, "the same command again is safe: it asks the next process that follows, or "
                        "does it itself");
 }
@@ -183,15 +193,6 @@ static bool is_stopped(struct asking *a, struct err *e)
         log_info_with(LOG_FIELDS(log_int("process", a->h->pid)),
                       "%s: a sweep that has begun goes on in process %lld", a->name, a->h->pid);
     return false;
-}
-
-/* " (process 7)"; "": it has not said. */
-static const char *which(const struct asking *a, char out[40])
-{
-    out[0] = '\0';
-    if (a->welcome)
-        snprintf(out, 40, " (process %lld)", a->h->pid);
-    return out;
 }
 
 static bool gave_up(const struct asking *a, const char *why, struct err *e)
@@ -214,7 +215,7 @@ static bool check_patience(struct asking *a, struct err *e)
         return gave_up(a, why, e);
     char process[40];
     if (!a->warned && now - since > TELL_US)
-        log_warn_with(LOG_FIELDS(log_int("process", a->h->pid)),
+        log_warn_with(LOG_FIELDS(log_if(a->welcome, log_int("process", a->h->pid))),
                       "%s: waiting for the process that follows%s: %s", a->name, which(a, process),
                       why);
     a->warned |= now - since > TELL_US;
