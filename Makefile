@@ -90,6 +90,7 @@ e2e: all $(BUILD)/bench/wal_decode  ## the end-to-end tests alone (ARGS='-k kill
 	    $(if $(JOBS),-n $(JOBS) --dist loadgroup) $(ARGS)
 
 faults: all  ## the long form of the tests with faults: more than 200 kills, some 30 minutes (ETL_SEED=..., ARGS=...)
+	@vendor/install patroni || echo 'no Patroni to be had: it is not tested'
 	PYTHONPYCACHEPREFIX=build/pycache ETL_ENGINE='$(ETL_ENGINE)' ETL_FAULTS=long \
 	    /usr/bin/python3 -m pytest tests/faults tests/proof tests/test_postgres_versions.py $(ARGS)
 

@@ -2,6 +2,8 @@
 
     with HAProxy(tmp_path, ports) as proxy:
         engine(path, env={"DATABASE_URL": database.url_at(proxy.port)})
+
+    HAProxy(tmp_path, ports, "option httpchk GET /primary", checks) asks for each server at another port whether it is to lead
 """
 import os
 import socket
@@ -18,17 +20,19 @@ defaults
     default-server check inter 200 fall 1 rise 1 on-marked-down shutdown-sessions
 listen postgres
     bind 127.0.0.1:{port}
+    {option}
 {servers}
 """
 
 
 class HAProxy:
-    def __init__(self, folder, ports):
+    def __init__(self, folder, ports, option="", checks=None):
         self.port = tools.free_port()
         self._config = os.path.join(folder, "haproxy.cfg")
-        lines = [f"    server s{n} 127.0.0.1:{port}{' backup' if n else ''}" for n, port in enumerate(ports)]
+        more = [f"check port {port}" for port in checks] if checks else ["", *["backup"] * (len(ports) - 1)]
+        lines = [f"    server s{n} 127.0.0.1:{port} {words}" for n, (port, words) in enumerate(zip(ports, more))]
         with open(self._config, "w", encoding="utf-8") as f:
-            f.write(CONFIG.format(port=self.port, servers="\n".join(lines)))
+            f.write(CONFIG.format(port=self.port, option=option, servers="\n".join(lines)))
         self._process = None
 
     def __enter__(self):

@@ -3,6 +3,7 @@ import os
 
 from servers.base import Settings
 from servers.elastic import Elastic
+from servers.patroni import Etcd, Patroni
 from servers.postgres import Postgres
 from servers.search import Node, Search
 from servers.secured import SecuredElastic, SecuredSearch
@@ -14,6 +15,8 @@ KINDS = {
     "node": Node,
     "elastic": Elastic,
     "standby": Standby,
+    "etcd": Etcd,
+    "patroni": Patroni,
     "secured-search": SecuredSearch,
     "secured-elastic": SecuredElastic,
 }
