@@ -12,6 +12,7 @@
 #include "base/stop.h"
 #include "feed/feed.h"
 #include "index/index.h"
+#include "index/routed.h"
 #include "model/batch.h"
 #include "run/run_index.h"
 
@@ -101,15 +102,18 @@ struct spooled {
 static bool take_record(struct spooled *s, struct batch *b, struct err *e)
 {
     b->no_rows = s->record.no_rows;
+    b->any_routing = s->record.any_routing;
     if (s->collector)
         collector_expect(s->collector, &s->record);
     return batch_add_key(b, s->record.key) ? spool_next(s->spool, &s->record, e) : err_memory(e);
 }
 
+/* A batch has keys of one kind. */
 static bool fill(struct spooled *s, struct batch *b, struct err *e)
 {
-    bool no_rows = s->record.no_rows;
-    while (s->record.key && s->record.no_rows == no_rows && b->n < BATCH)
+    bool no_rows = s->record.no_rows, any_routing = s->record.any_routing;
+    while (s->record.key && s->record.no_rows == no_rows && s->record.any_routing == any_routing &&
+           b->n < BATCH)
         if (!take_record(s, b, e))
             return false;
     return true;
@@ -161,6 +165,7 @@ struct gathering {
     struct spool **spool;
     struct keylist found;
     struct keyset *known; /* of a sample: keys that were added; NULL: any key may be */
+    bool any_routing;     /* of ask_find_routed */
 };
 
 static bool add_records(struct gathering *g, const struct keylist *keys, bool no_rows,
@@ -170,27 +175,9 @@ static bool add_records(struct gathering *g, const struct keylist *keys, bool no
     buf_init(&block, BLOCK_MAX);
     size_t n = 0;
     for (size_t i = 0; i < keys->n; i++, n++)
-        spool_pack(&block, &(struct spool_record){keys->keys[i], "", no_rows});
+        spool_pack(&block, &(struct spool_record){keys->keys[i], "", no_rows, g->any_routing});
     bool ok = block.failed ? err_memory(e) : spool_add(*g->spool, &block, n, e);
     buf_free(&block);
-    return ok;
-}
-
-/* Those of the list that are not malformed. False: no memory. */
-static bool drop_malformed(struct keylist *keys, const struct keylist *malformed)
-{
-    struct keyset *set = keyset_new(BLOCK_MAX);
-    bool ok = set != NULL;
-    for (size_t i = 0; ok && i < malformed->n; i++)
-        ok = keyset_put(set, malformed->keys[i], NULL, 0);
-    size_t n = 0;
-    for (size_t i = 0; ok && i < keys->n; i++)
-        if (keyset_has(set, keys->keys[i]))
-            free(keys->keys[i]);
-        else
-            keys->keys[n++] = keys->keys[i];
-    keys->n = ok ? n : keys->n;
-    keyset_free(set);
     return ok;
 }
 
@@ -204,7 +191,7 @@ static bool add_ids(struct gathering *g, struct keylist *ids, struct err *e)
     bool ok = pg && source_find_rowless(&root, (const char *const *)ids->keys, ids->n, &rowless, e);
     pg_release(&a->run.servers.pool, pg);
     ok = ok &&
-         (rowless.malformed.n == 0 || drop_malformed(ids, &rowless.malformed) || err_memory(e));
+         (rowless.malformed.n == 0 || keylist_remove(ids, &rowless.malformed) || err_memory(e));
     ok = ok && add_records(g, ids, false, e) && add_records(g, &rowless.malformed, true, e);
     source_rowless_free(&rowless);
     return ok;
@@ -270,6 +257,55 @@ bool ask_find_unseen(struct ask *a, const struct sums *seen, struct spool **spoo
     struct gathering g = {.ask = a, .seen = seen, .spool = spool};
     *spool = NULL;
     return retry_until(a->run.servers.give_up_after, find_unseen, &g, e);
+}
+
+/* ---- documents with a routing ---- */
+
+/* Of a key with several copies, one record: the next look expects one. */
+static bool add_routed(struct gathering *g, const char *const *ids, size_t n, struct err *e)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++)
+        if (!keyset_has(g->known, ids[i]))
+            ok = (keyset_put(g->known, ids[i], NULL, 0) && keylist_add(&g->found, ids[i])) ||
+                 err_memory(e);
+    ok = ok && (g->found.n == 0 || add_ids(g, &g->found, e));
+    keylist_free(&g->found);
+    return ok;
+}
+
+static bool scan_routed(struct gathering *g, struct err *e)
+{
+    struct run *r = &g->ask->run;
+    const struct routed_search search = {
+        r->user.pipeline.sink.index, run_index_to_search(r),
+        "a sweep or 'etl-engine verify --repair' writes them again without it, and deletes what "
+        "has it"};
+    struct index_scan *scan;
+    const char *const *ids;
+    size_t n = 1;
+    bool ok = routed_open(r->servers.es, &search, &scan, e);
+    while (ok && scan && n > 0)
+        ok = index_scan_next(scan, &ids, &n, e) && add_routed(g, ids, n, e);
+    index_scan_close(scan);
+    return ok;
+}
+
+static bool find_routed(void *arg, struct err *e)
+{
+    struct gathering *g = arg;
+    keyset_free(g->known);
+    g->known = keyset_new(BLOCK_MAX);
+    return (g->known || err_memory(e)) && new_spool(g, e) && scan_routed(g, e);
+}
+
+bool ask_find_routed(struct ask *a, struct spool **spool, struct err *e)
+{
+    struct gathering g = {.ask = a, .spool = spool, .any_routing = true};
+    *spool = NULL;
+    bool ok = retry_until(a->run.servers.give_up_after, find_routed, &g, e);
+    keyset_free(g.known);
+    return ok;
 }
 
 /* ---- a sample ---- */

@@ -24,5 +24,7 @@ struct feed *ask_feed_slowly(struct feed *inner, double rate, struct err *e);
 
 /* Adds the ids of the index that `seen` lacks. *spool: new; owned by the caller. */
 bool ask_find_unseen(struct ask *a, const struct sums *seen, struct spool **spool, struct err *e);
+/* Adds the ids of documents that have a routing which nobody chose (index/routed.h). */
+bool ask_find_routed(struct ask *a, struct spool **spool, struct err *e);
 /* Adds n random keys of rows, and n random ids of the index. */
 bool ask_find_sample(struct ask *a, size_t n, struct spool **spool, struct err *e);

@@ -108,6 +108,13 @@ static void check_fit(struct check *c)
                   c->index.name);
         check_remedy(c, "etl-engine %s --full, or etl-engine reindex %s", c->path, c->path);
     }
+    if (fit.needs_routing && !p->sink.multi_index) {
+        check_add(c, CHECK_ERROR, "routing", p->sink.index_line,
+                  "index '%s' requires a routing for each document (_routing.required in its "
+                  "mapping), and this script chooses none",
+                  c->index.name);
+        check_remedy(c, INDEX_ROUTING_HINT);
+    }
     if (fit.filtered) {
         check_add(c, p->sink.multi_index ? CHECK_ERROR : CHECK_NOTE, "filter", p->sink.index_line,
                   "'%s' is an alias with a filter: all of index '%s' is kept in sync, also what "

@@ -68,6 +68,16 @@ static bool is_confirmed(struct collector *c, const struct worker_pair *p, char 
     return p->found ? first : second;
 }
 
+static bool is_known(struct collector *c, const char *key)
+{
+    if (!c->look.fresh)
+        return false;
+    pthread_mutex_lock(&c->lock);
+    bool known = keyset_has(c->unique, key);
+    pthread_mutex_unlock(&c->lock);
+    return known;
+}
+
 /* Whether the key has come before. Without room, it counts again. */
 static bool is_repeated(struct collector *c, const char *key)
 {
@@ -96,7 +106,8 @@ static bool see(struct part *p, const struct worker_pair *pair)
 static bool pack(struct buf *block, size_t *n, const struct worker_pair *pair, const char *mark)
 {
     ++*n;
-    return spool_pack(block, &(struct spool_record){pair->key, mark, pair->no_rows});
+    return spool_pack(block,
+                      &(struct spool_record){pair->key, mark, pair->no_rows, pair->any_routing});
 }
 
 static bool counts(struct collector *c, enum explain_kind kind, const struct worker_pair *pair,
@@ -116,6 +127,8 @@ static bool take(struct collector *c, struct part *p, const struct worker_pair *
     char mark[MARK] = "";
     if (c->look.seen && pair->made && pair->found && !see(p, pair))
         return err_memory(e);
+    if (is_known(c, pair->key))
+        return true;
     if (!findings_judge(pair, &kind, e))
         return false;
     if (kind != EXPLAIN_SAME && is_repeated(c, pair->key))

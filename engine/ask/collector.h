@@ -43,6 +43,7 @@ struct collector_look { /* all borrowed, until the next look */
     bool only_rows;      /* keys for which the script makes no document are left to another look */
     bool only_gone;      /* the others are */
     bool unique;         /* a key may come several times, and counts once */
+    bool fresh;          /* keys that differed in a `unique` look are left out */
     struct spool *again; /* gets what does not count; NULL: COLLECT_ALL */
     struct spool *kept;  /* gets the keys of what counts; NULL: nobody asks */
     struct sums *seen;   /* gets the keys that both have; NULL: nobody asks */

@@ -32,6 +32,8 @@ enum explain_reason explain_reason(const struct explain *x, enum explain_kind ki
         return EXPLAIN_NOTHING;
     if (kind == EXPLAIN_FAILED)
         return EXPLAIN_ERROR;
+    if (pair->routed)
+        return EXPLAIN_ROUTED;
     if (x->dead && deadletters_find(x->dead, pair->key))
         return EXPLAIN_REJECTED;
     if (pair->found && (pair->no_rows || !explain_is_ours(pair->held_version, pair->made_version)))
@@ -46,11 +48,11 @@ enum explain_reason explain_reason(const struct explain *x, enum explain_kind ki
 const char *explain_name(enum explain_reason reason)
 {
     static const char *const names[EXPLAIN_REASONS] = {
-        [EXPLAIN_NOTHING] = "none",    [EXPLAIN_REJECTED] = "rejected",
-        [EXPLAIN_ERROR] = "error",     [EXPLAIN_FOREIGN] = "foreign",
-        [EXPLAIN_SCRIPT] = "script",   [EXPLAIN_PENDING] = "pending",
-        [EXPLAIN_BEHIND] = "behind",   [EXPLAIN_DELETED] = "deleted",
-        [EXPLAIN_UNSEEN] = "unnoticed"};
+        [EXPLAIN_NOTHING] = "none",     [EXPLAIN_REJECTED] = "rejected",
+        [EXPLAIN_ERROR] = "error",      [EXPLAIN_FOREIGN] = "foreign",
+        [EXPLAIN_SCRIPT] = "script",    [EXPLAIN_PENDING] = "pending",
+        [EXPLAIN_BEHIND] = "behind",    [EXPLAIN_DELETED] = "deleted",
+        [EXPLAIN_UNSEEN] = "unnoticed", [EXPLAIN_ROUTED] = "routed"};
     return names[reason];
 }
 
@@ -66,7 +68,9 @@ const char *explain_text(const struct explain *x, enum explain_reason reason)
         [EXPLAIN_BEHIND] = "the process that follows has not come so far",
         [EXPLAIN_DELETED] = "its row is gone: the next sweep deletes the document",
         [EXPLAIN_UNSEEN] = ("not noticed: the row changed without its cursor, or another program "
-                            "changed the document")};
+                            "changed the document"),
+        [EXPLAIN_ROUTED] =
+            "a copy has a _routing that the script did not choose, perhaps in another shard"};
     if (reason == EXPLAIN_UNSEEN && x->wal)
         return "not noticed: the log did not tell, or another program changed the document";
     return texts[reason];

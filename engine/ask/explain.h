@@ -33,6 +33,7 @@ enum explain_reason {
     EXPLAIN_BEHIND,   /* the process that follows has not come so far */
     EXPLAIN_DELETED,  /* its row is gone, which a poll does not see */
     EXPLAIN_UNSEEN,   /* its change was not noticed */
+    EXPLAIN_ROUTED,   /* a copy has a routing that the script did not choose */
     EXPLAIN_REASONS
 };
 

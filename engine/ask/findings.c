@@ -81,7 +81,7 @@ bool findings_judge(const struct worker_pair *p, enum explain_kind *kind, struct
         *kind = EXPLAIN_MISSING;
     else if (!p->made && p->found)
         *kind = EXPLAIN_ORPHANED;
-    else if (p->made && (!p->held || p->copies > 1))
+    else if (p->made && (!p->held || p->copies > 1 || p->routed))
         *kind = EXPLAIN_DIFFERENT;
     if (*kind != EXPLAIN_SAME || !p->made)
         return true;
@@ -195,6 +195,8 @@ static bool add_different(struct adding *a, const struct worker_pair *p, struct 
         return false;
     if (p->copies > 1)
         take_words(a, "(another copy in another index or shard)");
+    else if (p->routed)
+        take_words(a, "(it has a _routing)");
     a->findings->other_fields += a->other;
     return true;
 }

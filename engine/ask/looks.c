@@ -38,17 +38,28 @@ bool looks_at_spool(struct looks *l, struct spool *s, struct err *e)
 
 /* ---- all ---- */
 
+/* All at once: their copies may be several, in any shard. Later looks leave these keys out. */
+static bool look_at_routed(struct looks *l, struct err *e)
+{
+    struct spool *routed = NULL;
+    begin(l, (struct collector_look){.unique = true});
+    bool ok = ask_find_routed(l->ask, &routed, e) &&
+              (spool_count(routed) == 0 || scan_spool(l, routed, NULL, e));
+    spool_close(routed);
+    return ok;
+}
+
 static bool look_at_rows(struct looks *l, struct sums *seen, struct err *e)
 {
     struct feed_origin origin = run_feed_origin(&l->ask->run);
-    begin(l, (struct collector_look){.only_rows = true, .seen = seen});
+    begin(l, (struct collector_look){.only_rows = true, .fresh = true, .seen = seen});
     return scan(l, feed_snapshot(&origin, NULL, l->ask->run.work.chunk, e), e);
 }
 
 static bool look_at_ids(struct looks *l, const struct sums *seen, struct err *e)
 {
     struct spool *ids = NULL;
-    begin(l, (struct collector_look){.only_gone = true});
+    begin(l, (struct collector_look){.only_gone = true, .fresh = true});
     bool ok = ask_find_unseen(l->ask, seen, &ids, e) && scan_spool(l, ids, NULL, e);
     spool_close(ids);
     return ok;
@@ -71,7 +82,7 @@ bool looks_at_all(struct looks *l, struct err *e)
     struct sums *seen = sums_new();
     if (!seen)
         return err_memory(e);
-    bool ok = look_at_rows(l, seen, e) && look_at_ids(l, seen, e);
+    bool ok = look_at_routed(l, e) && look_at_rows(l, seen, e) && look_at_ids(l, seen, e);
     sums_free(seen);
     return ok;
 }

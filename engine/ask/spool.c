@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A record in the file: 'r' or 'n' (no_rows), the mark and the key, each with its final zero. */
+enum { NO_ROWS = 1, ANY_ROUTING = 2 }; /* flags */
+
+/* A record in the file: its flags, the mark and the key, these two each with its final zero. */
 struct spool {
     FILE *file; /* owned */
     size_t n;
@@ -63,7 +65,7 @@ void spool_close(struct spool *s)
 
 bool spool_pack(struct buf *block, const struct spool_record *r)
 {
-    buf_addc(block, r->no_rows ? 'n' : 'r');
+    buf_addc(block, (char)((r->no_rows ? NO_ROWS : 0) | (r->any_routing ? ANY_ROUTING : 0)));
     buf_add(block, r->mark, strlen(r->mark) + 1);
     return buf_add(block, r->key, strlen(r->key) + 1);
 }
@@ -94,11 +96,14 @@ static bool read_part(struct spool *s, int i, struct err *e)
 bool spool_next(struct spool *s, struct spool_record *r, struct err *e)
 {
     *r = (struct spool_record){0};
-    int kind = getc(s->file);
-    if (kind == EOF)
+    int flags = getc(s->file);
+    if (flags == EOF)
         return !ferror(s->file) || file_failed("read", e);
     if (!read_part(s, 0, e) || !read_part(s, 1, e))
         return false;
-    *r = (struct spool_record){.key = s->line[1], .mark = s->line[0], .no_rows = kind == 'n'};
+    *r = (struct spool_record){.key = s->line[1],
+                               .mark = s->line[0],
+                               .no_rows = flags & NO_ROWS,
+                               .any_routing = flags & ANY_ROUTING};
     return true;
 }

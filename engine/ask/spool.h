@@ -20,6 +20,7 @@ struct spool_record {
     const char *key;  /* borrowed, as `mark` */
     const char *mark; /* what was seen of it, for a comparison with the next look */
     bool no_rows;     /* it cannot be a key of the table */
+    bool any_routing; /* the index has copies of it under a routing */
 };
 
 struct spool *spool_open(struct err *e); /* NULL: e says why */

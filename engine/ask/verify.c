@@ -141,7 +141,7 @@ struct pages {
     size_t next;
 };
 
-static bool next_page(void *arg, struct keylist *keys, bool *no_rows, struct err *e)
+static bool next_page(void *arg, struct request_message *m, struct err *e)
 {
     struct pages *p = arg;
     if (p->batch && p->next == p->batch->n) {
@@ -151,8 +151,11 @@ static bool next_page(void *arg, struct keylist *keys, bool *no_rows, struct err
     }
     if (!p->batch && !feed_next(p->feed, &p->batch, e))
         return false;
-    *no_rows = p->batch && p->batch->no_rows;
-    return !p->batch || hand_over_page(p->batch, &p->next, keys, e);
+    if (!p->batch)
+        return true;
+    m->no_rows = p->batch->no_rows;
+    m->any_routing = p->batch->any_routing;
+    return hand_over_page(p->batch, &p->next, &m->keys, e);
 }
 
 /* By the process that follows, if there is one: it has the dead letters. */

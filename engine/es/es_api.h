@@ -29,7 +29,7 @@
  * POST    /INDEX/_search          scroll allow_partial_search_results filter_path
  *         "Search API". In a body: size (up to index.max_result_window, 10,000), sort ["_doc"],
  *         _source, version, track_total_hits, and as the query: ids, terms, bool, nested,
- *         function_score with random_score.
+ *         exists (of _routing), function_score with random_score.
  *
  * POST    /_search/scroll         filter_path
  *         "Scroll API", with scroll and scroll_id in the body. "No longer recommended" for deep

@@ -1,6 +1,8 @@
 /* feed_sweep: all rows, all documents of the index, all dead letters: finds what a poll cannot:
  * deleted rows, deleted links, rows whose cursor did not move.
  *
+ *   SWEEP_ROUTED    the ids of documents that have a routing which nobody chose (index/routed.h);
+ *                   almost always there are none
  *   SWEEP_RESUMED   the rows after the last key of a sweep that was broken off. If there are none,
  *                   the rows from the first one on: an engine that is often stopped in the next
  *                   stage would otherwise never compare a row again
@@ -18,6 +20,7 @@
 #include "feed/chunk_size.h"
 #include "feed/feed.h"
 #include "index/index.h"
+#include "index/routed.h"
 #include "model/batch.h"
 #include "pg/pg_pool.h"
 #include "script/pipeline.h"
@@ -31,7 +34,7 @@ enum { /* keys of a page of rows */
        PAGE_MAX = 100 * 1000
 };
 
-enum sweep_stage { SWEEP_RESUMED, SWEEP_ROWS, SWEEP_IDS, SWEEP_DEAD, SWEEP_OVER };
+enum sweep_stage { SWEEP_ROUTED, SWEEP_RESUMED, SWEEP_ROWS, SWEEP_IDS, SWEEP_DEAD, SWEEP_OVER };
 
 struct sweep {
     struct feed feed; /* first */
@@ -42,6 +45,7 @@ struct sweep {
     char *after;                    /* owned: the last key of a row delivered so far; NULL: none */
     struct index_scan *scan;        /* owned; NULL: not begun */
     struct source_rowless rowless;  /* owned: ids and keys without a row, to be delivered */
+    bool looked;                    /* for documents with a routing */
 };
 
 /* Delivers the keys, which are freed. after: what the checkpoint says. False: no memory. */
@@ -105,7 +109,7 @@ static bool next_rows(struct sweep *s, struct batch **out, struct err *e)
     return ok;
 }
 
-/* ---- ids and dead letters without a row ---- */
+/* ---- documents with a routing ---- */
 
 /* Keeps those of the keys that have no row. */
 static bool find_rowless(struct sweep *s, const char *const *keys, size_t n, struct err *e)
@@ -119,6 +123,60 @@ static bool find_rowless(struct sweep *s, const char *const *keys, size_t n, str
     return ok;
 }
 
+/* *out stays NULL if the stage is over, or if none of the page can be a key of the table: those are
+ * delivered next. */
+static bool deliver_routed(struct sweep *s, const char *const *ids, size_t n, struct batch **out,
+                           struct err *e)
+{
+    struct keylist keys = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = keylist_add(&keys, ids[i]) || err_memory(e);
+    ok = ok && find_rowless(s, ids, n, e);
+    keylist_free(&s->rowless.missing); /* those are among the keys */
+    ok = ok && (keylist_remove(&keys, &s->rowless.malformed) || err_memory(e)) &&
+         (keys.n == 0 || deliver(&keys, s->after, out) || err_memory(e));
+    if (ok && *out) {
+        batch_sort_keys(*out); /* a key may have several copies */
+        (*out)->any_routing = true;
+    }
+    keylist_free(&keys);
+    return ok;
+}
+
+static bool look_for_routed(struct sweep *s, struct err *e)
+{
+    const struct pipeline *p = s->feed.origin.source->pipeline;
+    struct routed_search search = {
+        p->sink.index, s->index, "the sweep writes them again without it, and deletes what has it"};
+    s->looked = p->sink.multi_index || routed_open(s->feed.origin.es, &search, &s->scan, e);
+    return s->looked;
+}
+
+static void end_scan(struct sweep *s)
+{
+    index_scan_close(s->scan);
+    s->scan = NULL;
+}
+
+static bool next_routed(struct sweep *s, struct batch **out, struct err *e)
+{
+    const char *const *ids;
+    size_t n = 0;
+    if (!s->looked && !look_for_routed(s, e))
+        return false;
+    bool ok = !s->scan || (index_scan_next(s->scan, &ids, &n, e) &&
+                           (n == 0 || deliver_routed(s, ids, n, out, e)));
+    if (!ok || n == 0)
+        end_scan(s);
+    s->looked = ok;
+    if (ok && n == 0)
+        s->stage = s->after ? SWEEP_RESUMED : SWEEP_ROWS;
+    return ok;
+}
+
+/* ---- ids and dead letters without a row ---- */
+
 static bool next_ids(struct sweep *s, struct err *e)
 {
     const char *const *ids;
@@ -128,8 +186,7 @@ static bool next_ids(struct sweep *s, struct err *e)
     if (!s->scan)
         return false;
     if (!index_scan_next(s->scan, &ids, &n, e) || !find_rowless(s, ids, n, e)) {
-        index_scan_close(s->scan); /* a page is lost: the scan starts over */
-        s->scan = NULL;
+        end_scan(s); /* a page is lost: the scan starts over */
         return false;
     }
     if (n == 0)
@@ -162,6 +219,7 @@ static bool deliver_rowless(struct sweep *s, struct batch **out, struct err *e)
     if (!deliver(missing ? &s->rowless.missing : &s->rowless.malformed, s->after, out))
         return err_memory(e);
     (*out)->no_rows = !missing;
+    (*out)->any_routing = s->stage == SWEEP_ROUTED;
     return true;
 }
 
@@ -172,6 +230,10 @@ static bool sweep_next(struct feed *f, struct batch **out, struct err *e)
         if (s->rowless.missing.n > 0 || s->rowless.malformed.n > 0)
             return deliver_rowless(s, out, e);
         switch (s->stage) {
+        case SWEEP_ROUTED:
+            if (!next_routed(s, out, e) || *out)
+                return *out != NULL;
+            break;
         case SWEEP_RESUMED:
         case SWEEP_ROWS:
             if (!next_rows(s, out, e) || *out)
@@ -210,7 +272,6 @@ struct feed *feed_sweep(const struct feed_origin *origin, const struct feed_swee
         return NULL;
     }
     s->feed = (struct feed){.origin = *origin, .next = sweep_next, .free = sweep_free};
-    s->stage = config->after ? SWEEP_RESUMED : SWEEP_ROWS;
     s->index = config->index;
     s->dead = config->dead;
     s->chunk = config->chunk;

@@ -39,6 +39,11 @@ bool worker_open(struct worker *w, struct err *e)
     return true;
 }
 
+bool worker_searches(const struct worker *w)
+{
+    return w->config->pipeline->sink.multi_index || w->batch->any_routing;
+}
+
 void worker_close(struct worker *w)
 {
     script_close(w->script); /* its garbage collector may still release a connection */

@@ -72,7 +72,7 @@ struct worker {
     struct es *es;
     struct bulk *bulk;
     struct keyset *known;     /* indexes known to exist; NULL: none */
-    struct stale_copies gone; /* of a multi_index pipeline: keys without a document */
+    struct stale_copies gone; /* where copies are searched for: keys without a document */
     struct stale_copies sent; /* likewise: keys whose document was sent */
     struct buf output;        /* for WORKER_DOCUMENTS */
     struct buf key;           /* the row's */
@@ -84,6 +84,9 @@ struct worker {
     int64_t made;
     int64_t failed; /* rows whose document could not be made; else the run might not end */
 };
+
+/* Whether documents of the batch may be elsewhere than their keys say: they are searched for. */
+bool worker_searches(const struct worker *w);
 
 /* Connects to nothing yet. False: e says why; worker_close is needed in either case. */
 bool worker_open(struct worker *w, struct err *e);

@@ -6,6 +6,7 @@
 #include "flow/tally.h"
 #include "flow/worker.h"
 #include "index/index.h"
+#include "index/routed.h"
 #include "script/pipeline.h"
 
 #include <assert.h>
@@ -20,7 +21,8 @@ struct comparison {
     struct doc_location *locations; /* likewise */
     size_t n, next;
     uint64_t unchanged;
-    const struct stale_copies *copies; /* of a multi_index pipeline; NULL: of any other */
+    const struct stale_copies *copies; /* if they were searched for; or NULL */
+    bool any_routing;                  /* of the batch */
 };
 
 static bool choose(struct comparison *c, bool deletes_only, struct err *e)
@@ -54,6 +56,8 @@ static bool compare(const struct index_document *d, void *arg, struct err *e)
         document && d->source && d->source_len == len && memcmp(d->source, document, len) == 0;
     if (same && c->copies && stale_copies_count(c->copies, d->key) != 1)
         same = false;
+    if (same && c->any_routing && d->routing) /* in the right shard, by chance */
+        same = false;
     c->unchanged += same;
     if (same || (!document && !d->found))
         bulk_drop(c->bulk, i);
@@ -74,7 +78,8 @@ static bool ask_index(struct worker *w, struct comparison *c, bool with_source, 
 bool worker_drop_unchanged(struct worker *w, bool deletes_only, struct err *e)
 {
     struct comparison c = {.bulk = w->bulk,
-                           .copies = w->config->pipeline->sink.multi_index ? &w->sent : NULL};
+                           .copies = worker_searches(w) ? &w->sent : NULL,
+                           .any_routing = w->batch->any_routing};
     if (bulk_count(w->bulk) == 0)
         return true;
     bool ok = choose(&c, deletes_only, e) && ask_index(w, &c, !deletes_only, e);
@@ -117,6 +122,8 @@ static bool show_document(const struct index_document *d, void *arg, struct err 
         .held_version = d->version,
         .copies = p->c.copies ? stale_copies_count(p->c.copies, d->key) : d->found,
         .no_rows = w->batch->no_rows,
+        .any_routing = w->batch->any_routing,
+        .routed = w->batch->any_routing && routed_count(p->c.copies, d->key) > 0,
     };
     pair.made_len = len;
     if (!show(w, &pair, e))
@@ -152,7 +159,9 @@ static bool show_gone(struct worker *w, struct err *e)
                                    .found = true,
                                    .held_version = c->version,
                                    .copies = stale_copies_count(gone, key),
-                                   .no_rows = w->batch->no_rows};
+                                   .no_rows = w->batch->no_rows,
+                                   .any_routing = w->batch->any_routing,
+                                   .routed = w->batch->any_routing && routed_count(gone, key) > 0};
         if (!(last && strcmp(key, last) == 0) && !show(w, &pair, e))
             return false;
         last = key;
@@ -190,10 +199,9 @@ static bool find_step(struct pairing *p, struct err *e)
 
 bool worker_compare(struct worker *w, struct err *e)
 {
-    bool multi_index = w->config->pipeline->sink.multi_index;
-    struct pairing p = {.worker = w,
-                        .c = {.bulk = w->bulk, .copies = multi_index ? &w->sent : NULL}};
-    bool ok = !multi_index || (patiently(&p, find_step, e) && show_gone(w, e));
+    bool searches = worker_searches(w);
+    struct pairing p = {.worker = w, .c = {.bulk = w->bulk, .copies = searches ? &w->sent : NULL}};
+    bool ok = !searches || (patiently(&p, find_step, e) && show_gone(w, e));
     if (ok && bulk_count(w->bulk) > 0)
         ok = choose(&p.c, false, e) && patiently(&p, ask_rest, e);
     free(p.c.items);

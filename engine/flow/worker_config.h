@@ -38,6 +38,8 @@ struct worker_pair {
     int64_t held_version;
     size_t copies;      /* of a multi_index pipeline: documents of this key, in all indexes */
     bool no_rows;       /* the key cannot be one of the table: see struct batch */
+    bool any_routing;   /* likewise */
+    bool routed;        /* a copy has a routing that the script did not choose */
     const char *failed; /* why the document cannot be made: then the index was not asked */
 };
 

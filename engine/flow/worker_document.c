@@ -23,7 +23,7 @@ bool worker_add_delete(struct worker *w, const char *key, struct err *e)
 {
     count_made(w, false);
     bool indexes = w->config->output == WORKER_INDEX || w->config->output == WORKER_COMPARE;
-    if (indexes && w->config->pipeline->sink.multi_index) {
+    if (indexes && worker_searches(w)) {
         stale_copies_add(&w->gone, key);
         return true;
     }

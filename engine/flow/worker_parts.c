@@ -69,6 +69,7 @@ static struct batch part_of(const struct batch *b)
                           .skip_unchanged = b->skip_unchanged,
                           .just_loaded = b->just_loaded,
                           .no_rows = b->no_rows,
+                          .any_routing = b->any_routing,
                           .errand = b->errand};
 }
 

@@ -8,11 +8,12 @@
 #include "flow/worker_compare.h"
 #include "flow/worker_request.h"
 #include "index/echo.h"
+#include "index/routed.h"
 #include "script/pipeline.h"
 
 enum { SENT_MAX = 8 << 20 }; /* bytes of keys whose older copies are searched for together */
 
-/* ---- documents that choose their index ---- */
+/* ---- documents that are elsewhere than their keys say ---- */
 
 /* A document that has no row any more is deleted in every index and with every routing. */
 static bool add_gone(struct worker *w, struct err *e)
@@ -23,7 +24,7 @@ static bool add_gone(struct worker *w, struct err *e)
 
 /* Keeps the keys of what is sent, so that drop_older finds the older copies of documents that have
  * moved. */
-static bool prepare_multi_index(struct worker *w, struct err *e)
+static bool prepare_search(struct worker *w, struct err *e)
 {
     for (size_t i = 0; i < bulk_count(w->bulk); i++)
         stale_copies_add(&w->sent, bulk_key(w->bulk, i));
@@ -33,6 +34,14 @@ static bool prepare_multi_index(struct worker *w, struct err *e)
     return add_gone(w, e);
 }
 
+/* Of copies that nobody chose a routing for, the one without a routing stays. */
+static bool add_older(struct worker *w, struct err *e)
+{
+    return w->config->pipeline->sink.multi_index
+               ? stale_copies_drop_older(&w->sent, w->bulk, e)
+               : routed_drop(&w->sent, w->bulk, w->attempt.version, e);
+}
+
 /* Not after each request of a large batch: a search needs a refresh first, and finds the copies of
  * a thousand keys. If the batch fails before its search, it is read again. */
 static bool drop_older(struct worker *w, struct counts *counts, struct err *e)
@@ -40,8 +49,7 @@ static bool drop_older(struct worker *w, struct counts *counts, struct err *e)
     struct counts deletes = {0};
     if (!w->attempt.is_last_flush && !w->batch->skip_unchanged && w->sent.keys.len < SENT_MAX)
         return true;
-    bool ok = stale_copies_find(&w->sent, e) && stale_copies_drop_older(&w->sent, w->bulk, e) &&
-              worker_request(w, &deletes, e);
+    bool ok = stale_copies_find(&w->sent, e) && add_older(w, e) && worker_request(w, &deletes, e);
     counts->requests += deletes.requests;
     counts->bytes += deletes.bytes;
     counts->retried_items += deletes.retried_items;
@@ -105,15 +113,15 @@ static bool reserve_deletes(struct worker *w, int64_t announced, int64_t *reserv
 
 static bool prepare(struct worker *w, struct err *e)
 {
-    if (w->config->pipeline->sink.multi_index)
-        return prepare_multi_index(w, e);
+    if (worker_searches(w))
+        return prepare_search(w, e);
     return !w->batch->skip_unchanged || worker_drop_unchanged(w, false, e);
 }
 
 static bool send_prepared(struct worker *w, struct counts *counts, struct err *e)
 {
     bool moved = bulk_count(w->bulk) > 0 || !w->batch->skip_unchanged;
-    bool search = w->config->pipeline->sink.multi_index && moved;
+    bool search = worker_searches(w) && moved;
     int64_t reserved, announced = take_announced(w);
     bool ok = reserve_deletes(w, announced, &reserved, e) && worker_request(w, counts, e) &&
               (!search || drop_older(w, counts, e));

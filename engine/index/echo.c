@@ -2,9 +2,9 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "es/es_answer.h"
 #include "index/bulk.h"
 #include "index/index.h"
+#include "index/routed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,14 +97,6 @@ static void look_everywhere(struct comparison *h, struct es *es, const char *ind
                &ignored);
 }
 
-static bool refuse_routing(const struct comparison *h, struct err *e)
-{
-    err_set(e, ERR_FINAL,
-            "cannot index document '%.150s': an ingest pipeline has set its _routing to '%s'",
-            h->sample->key, h->routing);
-    return err_hint(e, ES_METADATA_HINT);
-}
-
 static void warn_difference(const char *key, struct es *es, const char *index)
 {
     struct index_other other;
@@ -135,8 +127,8 @@ bool echo_check(struct echo *echo, const struct echo_sample *s, struct es *es, c
         return true;
     if (h.missing)
         look_everywhere(&h, es, index);
-    if (h.routing[0])
-        return refuse_routing(&h, e);
+    if (h.routing[0] && routed_by_pipeline(es, s->index ? s->index : index))
+        return routed_refuse(key, h.routing, e);
     if (h.same)
         atomic_store(&echo->confirmed, true);
     if (h.other && !atomic_exchange(&echo->warned, true))

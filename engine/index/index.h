@@ -9,7 +9,7 @@
  *     index_simulate.c what the server would say of a new index, and of a user's rights
  *     index_alias.c    aliases, and an index that replaces another
  *     index_read.c     its documents: counted, read by key
- *     index_scan.c     the scan of all keys
+ *     index_scan.c     the scan of all keys, or of some
  *     index_find.c     where the documents of a key are, in several indexes and shards
  *
  * `index` is the name of an index or of an alias. Unless stated otherwise, errors are those of
@@ -81,13 +81,15 @@ struct index_meta {
 };
 
 struct index_fit {
-    bool added;       /* something was missing in the mapping, and was added */
-    bool of_settings; /* ERR_USAGE is about the settings, not the mappings */
-    bool filtered;    /* its name is an alias with a filter: searches do not see all documents */
+    bool added;         /* something was missing in the mapping, and was added */
+    bool of_settings;   /* ERR_USAGE is about the settings, not the mappings */
+    bool filtered;      /* its name is an alias with a filter: searches do not see all documents */
+    bool needs_routing; /* its mapping refuses documents without a routing */
     /* of an index without our metadata: what is missing and cannot be added; or empty */
     char lacks[400];
     struct index_meta meta;
 };
+#define INDEX_ROUTING_HINT "let document() return a routing, and set sink.indices"
 /* Compares an existing index with the script's settings and mappings (JSON, or NULL), and adds to
  * its mapping what is missing, if the server accepts it. ERR_USAGE: something cannot be added, with
  * the difference in words. Settings that can be changed are left as they are. An index of another
@@ -231,6 +233,9 @@ struct index_scan *index_scan_open(struct es *es, const char *index, const char 
                                    const char *const *values, size_t n, struct err *e);
 /* The same for all documents in a random order. */
 struct index_scan *index_scan_open_random(struct es *es, const char *index, struct err *e);
+/* The same for those that have a `_routing`: a key comes once for each copy that has one. */
+struct index_scan *index_scan_open_routed(struct es *es, const char *index, struct err *e);
+int64_t index_scan_total(const struct index_scan *s); /* how many it has: the server's count */
 /* Returns the next page of keys. *keys: borrowed until the next call; *n is 0 at the end, which is
  * reached with as many keys as the server counted. ERR_PASSING: the server has dropped the scan, a
  * shard failed, or keys were missing. After any error there is no further page: close, and start

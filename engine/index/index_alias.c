@@ -89,6 +89,25 @@ bool index_write_target(struct es *es, const char *alias, char *out, struct err 
     return ok;
 }
 
+/* Whether an alias changes what is read or written through it. */
+static bool changes(const struct json_tree *t, size_t properties)
+{
+    return json_tree_find(t, properties, "filter") ||
+           json_tree_find(t, properties, "index_routing") ||
+           json_tree_find(t, properties, "search_routing");
+}
+
+bool index_is_plain(struct es *es, const char *name, bool *plain, struct err *e)
+{
+    struct aliases a = {.es = es};
+    bool ok = read_alias(&a, name, e);
+    *plain = ok;
+    for (size_t i = ok ? first_index(&a) : 0; i; i = a.tree.nodes[i].next)
+        *plain = *plain && !changes(&a.tree, properties(&a, i, name));
+    close_aliases(&a);
+    return ok;
+}
+
 /* ---- swapping ---- */
 
 static void add_action(struct buf *b, const char *verb, const char *index, const char *alias)

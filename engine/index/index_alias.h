@@ -8,6 +8,9 @@
 /* Copies the write index of an alias of several indexes into out (INDEX_NAME bytes); empty:
  * none. */
 bool index_write_target(struct es *es, const char *alias, char *out, struct err *e);
+/* Whether a name is that of an index, or of an alias that neither hides documents nor gives them a
+ * routing. */
+bool index_is_plain(struct es *es, const char *name, bool *plain, struct err *e);
 /* Points `alias` from the index old to the index fresh, in one step. old NULL: the alias is new.
  * old and alias the same: that index is deleted, and the alias takes its name. */
 bool index_swap(struct es *es, const char *alias, const char *old, const char *fresh,

@@ -33,7 +33,7 @@ struct index_scan {
     bool begun;          /* the first page was returned */
     bool broken;         /* no page follows: the server's position may differ from ours */
     bool silent;         /* the last request got no answer */
-    bool random;         /* the order of its keys */
+    const char *fixed;   /* static: the request's body, with %d for a page's size; NULL: another */
 };
 
 /* ---- a page ---- */
@@ -390,6 +390,9 @@ static bool add_search(struct buf *b, const struct field *f, const char *const *
     return !b->failed || err_memory(e);
 }
 
+#define ROUTED                                                                                     \
+    "{\"size\":%d,\"sort\":[\"_doc\"],\"_source\":false,\"track_total_hits\":true,"                \
+    "\"query\":{\"exists\":{\"field\":\"_routing\"}}}"
 #define RANDOM                                                                                     \
     "{\"size\":%d,\"_source\":false,\"track_total_hits\":true,"                                    \
     "\"query\":{\"function_score\":{\"random_score\":{}}}}"
@@ -408,9 +411,9 @@ static bool begin(struct index_scan *s, const struct field *f, const char *const
 {
     struct buf body;
     buf_init(&body, MAX_REQUEST);
-    if (s->random)
-        buf_addf(&body, RANDOM, PAGE);
-    bool ok = (s->random || add_search(&body, f, values, n, e)) &&
+    if (s->fixed)
+        buf_addf(&body, s->fixed, PAGE);
+    bool ok = (s->fixed || add_search(&body, f, values, n, e)) &&
               index_ask(s->es,
                         &(struct index_request){"POST", s->index,
                                                 "/_search?scroll=" KEEP
@@ -458,15 +461,31 @@ struct index_scan *index_scan_open(struct es *es, const char *index, const char 
     return NULL;
 }
 
-struct index_scan *index_scan_open_random(struct es *es, const char *index, struct err *e)
+static struct index_scan *open_fixed(struct es *es, const char *index, const char *body,
+                                     struct err *e)
 {
     struct index_scan *s = new_scan(es, index, e);
     if (s)
-        s->random = true;
+        s->fixed = body;
     if (s && open_scan(s, NULL, NULL, 0, e))
         return s;
     index_scan_close(s);
     return NULL;
+}
+
+struct index_scan *index_scan_open_random(struct es *es, const char *index, struct err *e)
+{
+    return open_fixed(es, index, RANDOM, e);
+}
+
+struct index_scan *index_scan_open_routed(struct es *es, const char *index, struct err *e)
+{
+    return open_fixed(es, index, ROUTED, e);
+}
+
+int64_t index_scan_total(const struct index_scan *s)
+{
+    return s->total;
 }
 
 /* ---- the next pages ---- */

@@ -390,6 +390,16 @@ static bool compare_settings(struct fitting *f, const char *settings, struct err
     return !*difference || misfit(f, difference, e);
 }
 
+/* What a run has to know of the index, whatever the script says. */
+static void note_traits(const struct schema *s, const char *index, struct index_fit *fit)
+{
+    const struct json_tree *t = &s->tree;
+    size_t alias = json_tree_find(t, s->aliases, index);
+    size_t routing = json_tree_find(t, s->mappings, "_routing");
+    fit->filtered = json_tree_find(t, alias, "filter") != 0;
+    fit->needs_routing = json_tree_is(t, json_tree_find(t, routing, "required"), "true");
+}
+
 bool index_fit(struct es *es, const char *index, const char *settings, const char *mappings,
                struct index_fit *fit, struct err *e)
 {
@@ -399,8 +409,7 @@ bool index_fit(struct es *es, const char *index, const char *settings, const cha
     bool ok = open_schema(&s, es, index, e) &&
               (read_meta(&s, &fit->meta, e) || err_wrap(e, "index '%s'", index)) &&
               (!settings || compare_settings(&f, settings, e));
-    fit->filtered =
-        json_tree_find(&s.tree, json_tree_find(&s.tree, s.aliases, index), "filter") != 0;
+    note_traits(&s, index, fit);
     if (ok && mappings && !*fit->lacks) /* otherwise an addition may need what is missing */
         ok = add_lacking(&f, mappings, e);
     close_schema(&s);
@@ -429,8 +438,7 @@ bool index_compare(struct es *es, const char *index, const char *settings, const
                 (mapping_difference(&has, mappings, fixed, fit->lacks, e) &&
                  mapping_lacking(&has, mappings, &body, &fit->added, e)));
     if (ok)
-        fit->filtered =
-            json_tree_find(&s.tree, json_tree_find(&s.tree, s.aliases, index), "filter") != 0;
+        note_traits(&s, index, fit);
     close_schema(&s);
     buf_free(&body);
     return ok;

@@ -127,7 +127,7 @@ static const char *text_at(const struct stale_copies *c, size_t at)
     return c->text.data + at;
 }
 
-size_t stale_copies_count(const struct stale_copies *c, const char *key)
+size_t stale_copies_range(const struct stale_copies *c, const char *key, size_t *from)
 {
     size_t low = 0, high = c->n, n = 0;
     while (low < high) {
@@ -139,7 +139,14 @@ size_t stale_copies_count(const struct stale_copies *c, const char *key)
     }
     while (low + n < c->n && strcmp(text_at(c, c->list[low + n].key), key) == 0)
         n++;
+    *from = low;
     return n;
+}
+
+size_t stale_copies_count(const struct stale_copies *c, const char *key)
+{
+    size_t ignored;
+    return stale_copies_range(c, key, &ignored);
 }
 
 static bool drop(const struct stale_copies *c, size_t i, struct bulk *to, int64_t version,
@@ -148,6 +155,11 @@ static bool drop(const struct stale_copies *c, size_t i, struct bulk *to, int64_
     const struct copy *copy = &c->list[i];
     struct doc_location at = {text_at(c, copy->index), text_at(c, copy->routing)};
     return bulk_delete_at(to, text_at(c, copy->key), version, &at, e);
+}
+
+bool stale_copies_drop(const struct stale_copies *c, size_t i, struct bulk *to, struct err *e)
+{
+    return drop(c, i, to, c->list[i].version, e);
 }
 
 bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_t version,
@@ -160,7 +172,7 @@ bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_
 }
 
 /* Older by version, not by position: copies with equal versions, which may be one copy found twice,
- * all stay. Deletes with the copy's own version, so that a later write to it is not deleted. */
+ * all stay. */
 bool stale_copies_drop_older(const struct stale_copies *c, struct bulk *to, struct err *e)
 {
     const struct copy *newest = NULL;
@@ -168,7 +180,7 @@ bool stale_copies_drop_older(const struct stale_copies *c, struct bulk *to, stru
         const struct copy *copy = &c->list[i];
         if (!newest || strcmp(text_at(c, copy->key), text_at(c, newest->key)) != 0)
             newest = copy;
-        else if (copy->version < newest->version && !drop(c, i, to, copy->version, e))
+        else if (copy->version < newest->version && !stale_copies_drop(c, i, to, e))
             return false;
     }
     return true;

@@ -1,5 +1,5 @@
 /* stale_copies: older copies of documents, for pipelines whose documents choose their index or
- * routing.
+ * routing; and for documents that got a routing otherwise (routed.h).
  *
  * Uses     index, bulk, keyset, buf, err.
  * Promise  a version protects a document only within its shard. So a document that has moved is
@@ -54,6 +54,10 @@ void stale_copies_add(struct stale_copies *c, const char *key);
 bool stale_copies_find(struct stale_copies *c, struct err *e);
 /* How many documents of that key were found. */
 size_t stale_copies_count(const struct stale_copies *c, const char *key);
+/* The same; *from: where the first one is in the list. */
+size_t stale_copies_range(const struct stale_copies *c, const char *key, size_t *from);
+/* Adds the delete of the i-th copy, with its own version: a later write to it stays. */
+bool stale_copies_drop(const struct stale_copies *c, size_t i, struct bulk *to, struct err *e);
 /* Adds deletes to `to`: of all documents found, with `version`; of all but the newest of each key,
  * each with its own version. */
 bool stale_copies_drop_all(const struct stale_copies *c, struct bulk *to, int64_t version,

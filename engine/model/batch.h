@@ -43,6 +43,7 @@ struct batch {
     bool just_loaded;    /* its documents were loaded a moment ago: equal ones are not counted */
     bool from_log;       /* the log has announced its keys: rows that are gone were deleted */
     bool no_rows;        /* its keys cannot be keys of the table: delete without reading rows */
+    bool any_routing;    /* the index has copies of its keys under a routing: see index/routed.h */
     char *from, *to;     /* of a range: keys above `from`, up to `to`; NULL: no bound. Owned */
     /* of a range whose time matters: its size in keys (the query may have fewer rows); 0: any
      * other */

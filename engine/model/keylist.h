@@ -1,6 +1,6 @@
 /* keylist: a list of keys, each the text of a document's _id (see model/key.h).
  *
- * Uses     grow.
+ * Uses     grow, keyset.
  * Owns     the list and each key.
  * Threads  any, each with a list of its own.
  */
@@ -13,4 +13,6 @@ struct keylist { /* a zeroed one is empty */
     size_t n, cap;
 };
 bool keylist_add(struct keylist *l, const char *key); /* adds a copy; false: no memory */
-void keylist_free(struct keylist *l);                 /* leaves an empty list */
+/* Removes those that `others` has, too. False: no memory; none is removed. */
+bool keylist_remove(struct keylist *l, const struct keylist *others);
+void keylist_free(struct keylist *l); /* leaves an empty list */

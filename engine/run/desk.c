@@ -185,6 +185,7 @@ static struct batch *page_of(const struct request_message *m)
         return NULL;
     }
     b->no_rows = m->no_rows;
+    b->any_routing = m->any_routing;
     return b;
 }
 

@@ -76,7 +76,7 @@ static bool give_page(struct asking *a, struct err *e)
     struct request_message m = {.type = REQUEST_KEYS};
     if (!a->h->page)
         return err_set(e, ERR_FINAL, "the process that follows asks for keys, but there are none");
-    bool ok = a->h->page(a->h->arg, &m.keys, &m.no_rows, e);
+    bool ok = a->h->page(a->h->arg, &m, e);
     if (m.keys.n == 0)
         m.type = REQUEST_NO_MORE;
     a->given += m.keys.n;

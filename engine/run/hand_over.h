@@ -26,9 +26,9 @@ struct hand_over {
     bool allow_deletes;
     double give_up_after;      /* seconds without a server that the other process needs; 0: never */
     struct progress *progress; /* NULL: none is shown */
-    /* The next keys, into an empty list, at most REQUEST_PAGE_KEYS and REQUEST_PAGE_BYTES of them;
-     * none: there are no more. *no_rows: they cannot be keys of the table. */
-    bool (*page)(void *arg, struct keylist *keys, bool *no_rows, struct err *e);
+    /* The next keys, and what they are (no_rows, any_routing), into an empty message; at most
+     * REQUEST_PAGE_KEYS and REQUEST_PAGE_BYTES of them; none: there are no more. */
+    bool (*page)(void *arg, struct request_message *m, struct err *e);
     void *arg;
     /* out: */
     struct counts counts;

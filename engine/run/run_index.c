@@ -68,6 +68,16 @@ static bool use_write_index(struct run *r, struct err *e)
     return r->index.alias ? pipeline_set_index(p, r->index.info.name, e) : err_memory(e);
 }
 
+static bool refuse_required_routing(const struct run *r, const struct pipeline *p, struct err *e)
+{
+    err_set(e, ERR_USAGE,
+            "index '%s' requires a routing for each document (_routing.required in its mapping), "
+            "and this script chooses none",
+            r->index.info.name);
+    pipeline_at_line(e, p, p->sink.index_line);
+    return err_hint(e, INDEX_ROUTING_HINT);
+}
+
 static bool fit(struct run *r, const struct run_script *s, struct index_fit *found, struct err *e)
 {
     const struct pipeline *p = &s->pipeline;
@@ -79,6 +89,8 @@ static bool fit(struct run *r, const struct run_script *s, struct index_fit *fou
                         s->text.ref);
     }
     r->index.filtered = found->filtered;
+    if (found->needs_routing && !p->sink.multi_index)
+        return refuse_required_routing(r, p, e);
     if (*found->lacks)
         log_warn_with(
             LOG_FIELDS(log_text("index", r->index.info.name)),

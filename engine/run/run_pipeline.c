@@ -76,11 +76,10 @@ struct pages {
     size_t next;
 };
 
-static bool next_page(void *arg, struct keylist *keys, bool *no_rows, struct err *e)
+static bool next_page(void *arg, struct request_message *m, struct err *e)
 {
     struct pages *p = arg;
-    *no_rows = false;
-    return hand_over_page(p->keys, &p->next, keys, e);
+    return hand_over_page(p->keys, &p->next, &m->keys, e);
 }
 
 /* Of those options that are more than what can be asked for. */

@@ -92,6 +92,7 @@ static bool look_at_page(struct keys *k, struct batch **out, struct err *e)
         return false;
     }
     b->errand = x;
+    b->any_routing = k->page->any_routing;
     batch_free(k->page);
     k->page = NULL;
     *out = b;

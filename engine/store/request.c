@@ -43,6 +43,7 @@ static const struct field {
     PLAIN(status, FIELD_INT),
     PLAIN(allow_deletes, FIELD_BOOL),
     PLAIN(no_rows, FIELD_BOOL),
+    PLAIN(any_routing, FIELD_BOOL),
     PLAIN(older, FIELD_BOOL),
     PLAIN(pipeline, FIELD_TEXT),
     PLAIN(index, FIELD_TEXT),

@@ -37,7 +37,7 @@ enum {
 
 enum request_type {
     REQUEST_HELLO,    /* version, ask, pipeline, index, script, allow_deletes, time */
-    REQUEST_KEYS,     /* keys, no_rows: the answer to "more" */
+    REQUEST_KEYS,     /* keys, no_rows, any_routing: the answer to "more" */
     REQUEST_NO_MORE,  /* likewise: all keys were given */
     REQUEST_WELCOME,  /* version, pid, older */
     REQUEST_MORE,     /* keys, please */
@@ -54,7 +54,7 @@ struct request_message { /* safe when zeroed; all texts are owned, and NULL if t
     int64_t ask;         /* enum request_ask */
     int64_t version, pid, status;
     int64_t error; /* enum err_kind */
-    bool allow_deletes, no_rows;
+    bool allow_deletes, no_rows, any_routing;
     bool older; /* the holder runs another version of the script */
     char *pipeline, *index, *script, *time, *key, *text, *hint;
     struct counts counts;
