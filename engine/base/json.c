@@ -746,6 +746,16 @@ bool json_next_text(struct json_reader *r, char *out, size_t size)
     return true;
 }
 
+bool json_next_beginning(struct json_reader *r, char *out, size_t size)
+{
+    bool text = json_next(r) == JSON_STRING;
+    size_t len = !text ? 0 : r->len < size ? r->len : size - 1;
+    if (len > 0)
+        memcpy(out, r->text, len);
+    out[len] = '\0';
+    return text || r->token == JSON_NULL;
+}
+
 bool json_int(const struct json_reader *r, int64_t *out)
 {
     if (r->token != JSON_NUMBER)

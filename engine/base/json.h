@@ -98,5 +98,7 @@ bool json_is(const struct json_reader *r, const char *text);
 bool json_int(const struct json_reader *r, int64_t *out);
 /* Reads the next token into out, with a zero byte. False: it is no string, or has no room there. */
 bool json_next_text(struct json_reader *r, char *out, size_t size);
+/* The same, but of a longer string the beginning; of null nothing. False: it is neither. */
+bool json_next_beginning(struct json_reader *r, char *out, size_t size);
 /* The byte offset after the last token: a value's text lies between two of these. */
 size_t json_offset(const struct json_reader *r);

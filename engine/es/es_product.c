@@ -9,16 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool read_text(struct json_reader *r, char *out, size_t size)
-{
-    if (json_next(r) != JSON_STRING)
-        return r->token == JSON_NULL;
-    size_t len = r->len < size - 1 ? r->len : size - 1;
-    memcpy(out, r->text, len);
-    out[len] = '\0';
-    return true;
-}
-
 struct root { /* {"version":{"number":"..","distribution":".."},"tagline":".."} */
     char number[sizeof((struct es_product *)0)->version], distribution[40], tagline[100];
 };
@@ -28,9 +18,9 @@ static bool read_version(struct json_reader *r, struct root *root)
     if (json_next(r) != JSON_OBJECT)
         return false;
     while (json_next(r) == JSON_KEY) {
-        bool ok = json_is(r, "number") ? read_text(r, root->number, sizeof root->number)
+        bool ok = json_is(r, "number") ? json_next_beginning(r, root->number, sizeof root->number)
                   : json_is(r, "distribution")
-                      ? read_text(r, root->distribution, sizeof root->distribution)
+                      ? json_next_beginning(r, root->distribution, sizeof root->distribution)
                       : json_skip(r);
         if (!ok)
             return false;
@@ -45,7 +35,7 @@ static void read_root(const struct es_answer *a, struct root *root)
     bool ok = a->body.len > 0 && json_next(&r) == JSON_OBJECT;
     while (ok && json_next(&r) == JSON_KEY)
         ok = json_is(&r, "version")   ? read_version(&r, root)
-             : json_is(&r, "tagline") ? read_text(&r, root->tagline, sizeof root->tagline)
+             : json_is(&r, "tagline") ? json_next_beginning(&r, root->tagline, sizeof root->tagline)
                                       : json_skip(&r);
     json_close(&r);
 }

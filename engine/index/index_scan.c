@@ -201,16 +201,6 @@ struct field { /* what the mapping says of it */
     char *asked;     /* owned: NAME.EXACT if that is to be searched; else NULL */
 };
 
-static bool read_type(struct json_reader *r, char *out, size_t size)
-{
-    if (json_next(r) != JSON_STRING)
-        return false;
-    size_t len = r->len < size - 1 ? r->len : size - 1;
-    memcpy(out, r->text, len);
-    out[len] = '\0';
-    return true;
-}
-
 /* Reads {"keyword":{"type":"keyword","ignore_above":256},...}: keeps the first keyword. */
 static bool read_subfields(struct json_reader *r, struct field *f)
 {
@@ -223,7 +213,7 @@ static bool read_subfields(struct json_reader *r, struct field *f)
         if (json_next(r) != JSON_OBJECT)
             return false;
         while (json_next(r) == JSON_KEY)
-            if (!(json_is(r, "type") ? read_type(r, type, sizeof type) : json_skip(r)))
+            if (!(json_is(r, "type") ? json_next_beginning(r, type, sizeof type) : json_skip(r)))
                 return false;
         if (r->token != JSON_OBJECT_END)
             return false;
@@ -243,7 +233,7 @@ static bool read_property(struct json_reader *r, struct field *f, const char *en
     if (json_next(r) != JSON_OBJECT)
         return false;
     while (json_next(r) == JSON_KEY) {
-        bool ok = json_is(r, "type")                        ? read_type(r, type, sizeof type)
+        bool ok = json_is(r, "type") ? json_next_beginning(r, type, sizeof type)
                   : json_is(r, "properties") && *end == '.' ? read_properties(r, f, end + 1)
                   : json_is(r, "fields") && *end == '\0'    ? read_subfields(r, f)
                                                             : json_skip(r);

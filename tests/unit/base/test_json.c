@@ -708,6 +708,27 @@ static void json_next_text_takes_a_string_that_fits(void **state)
     json_close(&r);
 }
 
+static void json_next_beginning_takes_what_fits_of_a_string(void **state)
+{
+    (void)state;
+    struct json_reader r;
+    char out[4];
+    const char *text = "[\"abc\",\"abcd\",\"\",null,12]";
+    json_open(&r, text, strlen(text));
+    assert_int_equal(json_next(&r), JSON_ARRAY);
+    for (int i = 0; i < 2; i++) {
+        assert_true(json_next_beginning(&r, out, sizeof out));
+        assert_string_equal(out, "abc");
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_true(json_next_beginning(&r, out, sizeof out));
+        assert_string_equal(out, "");
+    }
+    assert_false(json_next_beginning(&r, out, sizeof out));
+    assert_int_equal(json_next(&r), JSON_ARRAY_END);
+    json_close(&r);
+}
+
 static void json_int_is_exact_or_refuses(void **state)
 {
     (void)state;
@@ -858,6 +879,7 @@ int main(void)
         cmocka_unit_test(the_text_of_a_value_can_be_told),
         cmocka_unit_test(json_end_wants_a_value_and_nothing_behind),
         cmocka_unit_test(json_next_text_takes_a_string_that_fits),
+        cmocka_unit_test(json_next_beginning_takes_what_fits_of_a_string),
         cmocka_unit_test(json_int_is_exact_or_refuses),
         cmocka_unit_test(any_bytes_are_borne),
         cmocka_unit_test(what_is_written_reads_back),
