@@ -198,6 +198,25 @@ static void a_key_that_comes_twice_counts_once_if_that_is_asked_for(void **state
     end(&l);
 }
 
+static void a_key_that_differed_before_is_left_out_if_that_is_asked_for(void **state)
+{
+    (void)state;
+    struct looking l = begin();
+    collector_look(l.collector, &(struct collector_look){.unique = true});
+    see(&l, "1", "{}", NULL, 0);
+    see(&l, "2", "{}", "{}", 1);
+    end_try(&l, true);
+    collector_look(l.collector, &(struct collector_look){.fresh = true});
+    see(&l, "1", "{}", "{}", 1);
+    see(&l, "1", NULL, "{}", 1);
+    see(&l, "3", "{}", NULL, 0);
+    end_try(&l, true);
+    struct findings *f = collector_found(l.collector);
+    assert_int_equal(findings_count(f), 2);
+    assert_int_equal(findings_checked(f), 3);
+    end(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +225,7 @@ int main(void)
         cmocka_unit_test(a_try_that_failed_counts_nothing),
         cmocka_unit_test(a_look_may_be_at_one_direction_alone),
         cmocka_unit_test(a_key_that_comes_twice_counts_once_if_that_is_asked_for),
+        cmocka_unit_test(a_key_that_differed_before_is_left_out_if_that_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -57,6 +57,9 @@ static void a_pair_is_judged_by_what_both_say(void **state)
     struct worker_pair p = pair("1", "{}", "{}");
     p.copies = 2;
     assert_kind(p, EXPLAIN_DIFFERENT);
+    p.copies = 1;
+    p.routed = true;
+    assert_kind(p, EXPLAIN_DIFFERENT);
     p = pair("1", "{}", NULL);
     p.found = true; /* and not stored */
     assert_kind(p, EXPLAIN_DIFFERENT);
@@ -90,6 +93,9 @@ static void a_reason_is_found_in_the_version_and_in_what_is_known(void **state)
     assert_int_equal(reason(&x, EXPLAIN_DIFFERENT, p), EXPLAIN_FOREIGN);
     assert_int_equal(reason(&x, EXPLAIN_FAILED, p), EXPLAIN_ERROR);
     assert_int_equal(reason(&x, EXPLAIN_SAME, p), EXPLAIN_NOTHING);
+    p.routed = true;
+    assert_int_equal(reason(&x, EXPLAIN_ORPHANED, p), EXPLAIN_ROUTED);
+    assert_int_equal(reason(&x, EXPLAIN_FAILED, p), EXPLAIN_ERROR);
 }
 
 static void fields_count_once_for_a_document(void **state)

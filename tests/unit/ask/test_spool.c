@@ -25,7 +25,7 @@ static void add(struct spool *s, int from, int to)
     for (int i = from; i < to; i++) {
         snprintf(key, sizeof key, "key\n%d", i);
         snprintf(mark, sizeof mark, i % 3 ? "v%d" : "", i);
-        assert_true(spool_pack(&block, &(struct spool_record){key, mark, i % 2}));
+        assert_true(spool_pack(&block, &(struct spool_record){key, mark, i % 2, i % 5 == 0}));
     }
     assert_true(spool_add(s, &block, (size_t)(to - from), &e));
     buf_free(&block);
@@ -44,6 +44,7 @@ static void assert_records(struct spool *s, int n)
         assert_string_equal(r.key, key);
         assert_string_equal(r.mark, mark);
         assert_int_equal(r.no_rows, i % 2);
+        assert_int_equal(r.any_routing, i % 5 == 0);
     }
     assert_true(spool_next(s, &r, &e));
     assert_null(r.key);
