@@ -18,9 +18,9 @@ enum { METADATA = sizeof metadata / sizeof *metadata };
 
 struct look {
     struct json_tree tree; /* of all pipelines */
-    ingest_visit *visit;
-    void *arg;
-    int left; /* processors that may still be looked at */
+    const struct ingest_asked *asked;
+    size_t which; /* of the names asked about: the one that is looked at */
+    int left;     /* processors that may still be looked at */
 };
 
 struct seen { /* in one pipeline */
@@ -99,13 +99,14 @@ static void walk_list(struct look *l, size_t list, struct seen *s, int levels)
 
 static void report(struct look *l, const char *name, bool exists, const struct seen *s)
 {
-    struct ingest_finding f = {.name = name, .missing = !exists, .drops = s->drops};
+    struct ingest_finding f = {
+        .which = l->which, .name = name, .missing = !exists, .drops = s->drops};
     size_t len = 0;
     for (size_t i = 0; i < METADATA; i++)
         if (s->sets[i])
             len += (size_t)snprintf(f.sets + len, sizeof f.sets - len, "%s%s", len ? ", " : "",
                                     metadata[i]);
-    l->visit(&f, l->arg);
+    l->asked->visit(&f, l->asked->arg);
 }
 
 static void walk_pipeline(struct look *l, struct json_tree_text name, int levels)
@@ -130,14 +131,33 @@ static bool ask(struct look *l, struct es *es, struct es_answer *a, struct err *
            json_tree_read(&l->tree, a->body.data, a->body.len, e);
 }
 
-bool ingest_look(struct es *es, const char *name, ingest_visit *visit, void *arg, struct err *e)
+static bool is_name(const char *name)
 {
-    struct look l = {.visit = visit, .arg = arg, .left = MOST};
+    return name && *name;
+}
+
+static void walk_all(struct look *l)
+{
+    for (size_t i = 0; i < sizeof l->asked->names / sizeof *l->asked->names; i++) {
+        const char *name = l->asked->names[i];
+        l->which = i;
+        l->left = MOST;
+        if (is_name(name))
+            walk_pipeline(l, (struct json_tree_text){name, strlen(name)}, LEVELS);
+    }
+}
+
+bool ingest_look(struct es *es, const struct ingest_asked *asked, struct err *e)
+{
+    struct look l = {.asked = asked};
     struct es_answer a = {0};
+    const char *first = is_name(asked->names[0]) ? asked->names[0] : asked->names[1];
+    if (!is_name(first))
+        return true;
     bool ok = ask(&l, es, &a, e);
     if (ok)
-        walk_pipeline(&l, (struct json_tree_text){name, strlen(name)}, LEVELS);
+        walk_all(&l);
     json_tree_free(&l.tree);
     es_answer_free(&a);
-    return ok || err_wrap(e, "ingest pipeline '%s'", name);
+    return ok || err_wrap(e, "ingest pipeline '%s'", first);
 }

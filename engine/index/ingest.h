@@ -4,6 +4,7 @@
  */
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 
 struct err;
 struct es;
@@ -11,6 +12,7 @@ struct es;
 enum { INGEST_NAME = 256 }; /* bytes with the final zero; of a longer name, the beginning */
 
 struct ingest_finding {
+    size_t which;     /* of the names that were asked about */
     const char *name; /* of the pipeline: that of the setting, or one that it calls; borrowed */
     bool missing;     /* it does not exist */
     bool drops;       /* it drops documents, perhaps on a condition */
@@ -18,6 +20,11 @@ struct ingest_finding {
 };
 typedef void ingest_visit(const struct ingest_finding *f, void *arg);
 
-/* Calls visit for the pipeline of that name and those that it calls. False: e says why (a privilege
- * is missing). */
-bool ingest_look(struct es *es, const char *name, ingest_visit *visit, void *arg, struct err *e);
+struct ingest_asked {     /* borrowed, for the time of the call */
+    const char *names[2]; /* of pipelines; NULL or empty: none */
+    ingest_visit *visit;
+    void *arg; /* visit's */
+};
+/* Calls visit for each of these pipelines and those that it calls. Reads the definitions once, and
+ * not without a name. False: e says why (a privilege is missing). */
+bool ingest_look(struct es *es, const struct ingest_asked *asked, struct err *e);
