@@ -82,6 +82,8 @@ struct bulk_judging {
     const struct bulk_item *stopped;
     const struct bulk_item *moved; /* the first that is in an index that we do not know, or NULL */
     char elsewhere[INDEX_NAME];    /* that index */
+    size_t
+        changed; /* documents that are so, or have another id or version than they were sent with */
 };
 
 /* Reads an answer to the items first to first + n, and finds what there is to find, but changes
@@ -89,6 +91,10 @@ struct bulk_judging {
 bool bulk_check_part(struct bulk_judging *j, const char *answer, size_t len, struct err *e);
 /* Then does what it says. False: items are left that have to be sent again, or that end the run. */
 bool bulk_settle_part(struct bulk_judging *j, const char *answer, size_t len, struct err *e);
+/* The error for a document that an ingest pipeline has changed like this on its way into the index.
+ * Returns false. */
+bool bulk_refuse_change(const struct bulk_judging *j, const struct bulk_item *item,
+                        const char *what, struct err *e);
 /* Reports the item, which leaves the request. */
 void bulk_reject(struct bulk_judging *j, struct bulk_item *item, int status, const char *reason);
 /* The index that the item was sent to, or its alias; NULL: not known. */

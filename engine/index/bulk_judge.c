@@ -244,7 +244,7 @@ static void stop(struct bulk_judging *j, const struct bulk_item *item, const str
         return;
     j->stop = verdict;
     j->stopped = item;
-    j->hint = verdict == BULK_CHANGED ? ES_METADATA_HINT : a->hint;
+    j->hint = a->hint;
     describe(item, a, j->stop_reason);
 }
 
@@ -307,8 +307,10 @@ static bool judge_item(struct bulk_judging *j, struct bulk_item *item, struct an
     j->odd += verdict == BULK_DROPPED || verdict == BULK_CHANGED;
     item->absent = verdict == BULK_UNCHANGED;
     item->answered = true;
-    if (is_elsewhere(j, item, a))
+    bool elsewhere = is_elsewhere(j, item, a);
+    if (elsewhere)
         note_moved(j, item, a);
+    j->changed += elsewhere || verdict == BULK_CHANGED;
     if (j->apply)
         apply(j, item, a, verdict);
     return true;
@@ -362,7 +364,7 @@ static bool read_answer(struct bulk_judging *j, const char *answer, size_t len)
 {
     struct json_reader r;
     json_open_loose(&r, answer, len);
-    j->errors = j->odd = 0;
+    j->errors = j->odd = j->changed = 0;
     j->moved = NULL;
     j->damage[0] = '\0';
     for (size_t i = 0; i < j->n; i++)
@@ -376,8 +378,23 @@ static bool read_answer(struct bulk_judging *j, const char *answer, size_t len)
     return ok;
 }
 
+bool bulk_refuse_change(const struct bulk_judging *j, const struct bulk_item *item,
+                        const char *what, struct err *e)
+{
+    char others[100] = "";
+    if (j->changed > 1)
+        snprintf(others, sizeof others, "; so it did with %zu of the %zu documents of the request",
+                 j->changed, j->n);
+    err_set(e, ERR_FINAL, "document '%.150s' was indexed, but %s%s", bulk_item_key(j->b, item),
+            what, others);
+    return err_hint(e, "remove that from the ingest pipeline, then delete what it has written; "
+                       "document() may choose index and routing itself, with sink.indices");
+}
+
 static bool report_stop(const struct bulk_judging *j, struct err *e)
 {
+    if (j->stop == BULK_CHANGED)
+        return bulk_refuse_change(j, j->stopped, j->stop_reason, e);
     err_set(e, ERR_FINAL, "cannot %s document '%.150s': %s",
             j->stopped->is_delete ? "delete" : "index", bulk_item_key(j->b, j->stopped),
             j->stop_reason);

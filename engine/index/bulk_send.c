@@ -7,6 +7,7 @@
 #include "model/counts.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { KNOWN_MAX = 1 << 20 }; /* bytes of names */
@@ -79,15 +80,16 @@ static bool check_moved(struct sending *s, struct err *e)
     }
     if (strcmp(info.name, j->elsewhere) == 0)
         return know(j->b, j->elsewhere, e);
+    if (strcmp(info.name, asked) != 0 && !keyset_has(j->b->known, info.name))
+        return know(j->b, info.name, e);
     if (strcmp(info.name, asked) != 0 && !j->b->strayed) {
         j->b->strayed = true;
         return err_set(e, ERR_PASSING, "document '%.150s' went into index '%s' instead of '%s'",
                        bulk_item_key(j->b, j->moved), j->elsewhere, info.name);
     }
-    err_set(e, ERR_FINAL,
-            "cannot index document '%.150s': an ingest pipeline has put it into index '%s'",
-            bulk_item_key(j->b, j->moved), j->elsewhere);
-    return err_hint(e, ES_METADATA_HINT);
+    char what[INDEX_NAME + 60];
+    snprintf(what, sizeof what, "an ingest pipeline has put it into index '%s'", j->elsewhere);
+    return bulk_refuse_change(j, j->moved, what, e);
 }
 
 static bool judge_part(struct sending *s, struct err *e)

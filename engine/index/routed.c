@@ -2,7 +2,6 @@
 
 #include "base/err.h"
 #include "base/log.h"
-#include "es/es_answer.h"
 #include "index/bulk.h"
 #include "index/index.h"
 #include "index/index_alias.h"
@@ -34,10 +33,8 @@ static void find_setter(struct es *es, const char *index, struct setter *s)
     *s->name = '\0';
     if (!index_get_ingest(es, index, &settings, &ignored))
         return;
-    if (*settings.first)
-        ingest_look(es, settings.first, hear, s, &ignored);
-    if (*settings.last && !*s->name)
-        ingest_look(es, settings.last, hear, s, &ignored);
+    const struct ingest_asked asked = {{settings.first, settings.last}, hear, s};
+    ingest_look(es, &asked, &ignored);
 }
 
 static void warn(struct es *es, const struct routed_search *search, int64_t n)
@@ -99,10 +96,13 @@ bool routed_by_pipeline(struct es *es, const char *index)
 
 bool routed_refuse(const char *key, const char *routing, struct err *e)
 {
-    err_set(e, ERR_FINAL,
-            "cannot index document '%.150s': an ingest pipeline has set its _routing to '%.100s'",
-            key, routing);
-    return err_hint(e, ES_METADATA_HINT);
+    err_set(
+        e, ERR_FINAL,
+        "document '%.150s' was indexed, but an ingest pipeline has set its _routing to '%.100s'",
+        key, routing);
+    return err_hint(e, "remove that from the ingest pipeline; a sweep then writes these documents "
+                       "again without it; document() may choose a routing itself, with "
+                       "sink.indices");
 }
 
 /* Of one key, the newest first. */

@@ -605,8 +605,29 @@ static void an_id_that_a_pipeline_has_changed_is_told_by_the_version(void **stat
                        "\"result\":\"created\",\"status\":201}}]}",
                        7));
     assert_int_equal(f.e.kind, ERR_FINAL);
-    assert_non_null(strstr(f.e.text, "has set its _id to 'other'"));
+    assert_string_equal(f.e.text, "document '1' was indexed, but an ingest pipeline has set its "
+                                  "_id to 'other'");
     assert_int_equal(f.b->n, 1);
+    bulk_free(f.b);
+}
+
+static void how_many_documents_a_pipeline_has_changed_is_told(void **state)
+{
+    (void)state;
+    struct fixture f;
+    setup(&f);
+    add(&f, "1", 5, "{}");
+    add(&f, "2", 5, "{}");
+    add(&f, "3", 5, "{}");
+    assert_false(judge(&f,
+                       "{\"errors\":false,\"items\":[{\"index\":{\"_id\":\"1\",\"_version\":5,"
+                       "\"result\":\"created\",\"status\":201}},{\"index\":{\"_id\":\"2\","
+                       "\"_version\":77,\"status\":201}},{\"index\":{\"_id\":\"3\",\"_version\":77,"
+                       "\"status\":201}}]}",
+                       7));
+    assert_string_equal(f.e.text, "document '2' was indexed, but an ingest pipeline has set its "
+                                  "_version to 77; so it did with 2 of the 3 documents of the "
+                                  "request");
     bulk_free(f.b);
 }
 
@@ -1152,6 +1173,7 @@ int main(void)
         cmocka_unit_test(an_answer_that_does_not_fit_the_request_changes_nothing),
         cmocka_unit_test(answers_out_of_order_are_told_by_their_ids),
         cmocka_unit_test(an_id_that_a_pipeline_has_changed_is_told_by_the_version),
+        cmocka_unit_test(how_many_documents_a_pipeline_has_changed_is_told),
         cmocka_unit_test(a_missing_pipeline_is_the_documents_own_fault_if_it_chose_it),
         cmocka_unit_test(every_allocation_may_fail_while_judging),
         cmocka_unit_test(a_request_is_sent_and_emptied),
