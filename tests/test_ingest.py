@@ -161,16 +161,37 @@ def test_a_pipeline_behind_an_alias_moves_documents(search, things, sync):
     assert "error: " in done.stderr and "an ingest pipeline has put it into index 'away'" in done.stderr, done
 
 
+def places(search):
+    """{_id: [(routing, v)]}, of all copies."""
+    found = {}
+    search.refresh()
+    for hit in search.request("POST", "things/_search", {"size": 1000})["hits"]["hits"]:
+        found.setdefault(hit["_id"], []).append((hit.get("_routing"), hit["_source"]["v"]))
+    return found
+
+
 def test_a_routing_that_a_pipeline_sets_later_ends_the_sweep_that_meets_it(search, things, sync):
-    """The copy without a routing is still in the shard of its key."""
+    """Nothing is deleted meanwhile; without the pipeline, a sweep puts all of them right."""
     define(search, "routes", {"set": {"field": "_routing", "value": "elsewhere"}})
     make_index(search)
     ok(sync("run"))
     search.request("PUT", "things/_settings", {"index.default_pipeline": "routes"})
     things.execute("UPDATE things SET v = 'new', modified = clock_timestamp()")
     ok(sync("run"))
+    before = places(search)
     done = ok(sync("run", "--sweep"), 1)
-    assert "an ingest pipeline has set its _routing to 'elsewhere'" in done.stderr, done
+    assert "was indexed, but an ingest pipeline has set its _routing to 'elsewhere'" in done.stderr, done
+    assert "ingest pipeline 'routes' sets it: remove that first" in done.stderr, done
+    after = places(search)
+    assert {key: len(found) for key, found in after.items()} == {key: len(found) for key, found in before.items()}
+
+    search.request("PUT", "things/_settings", {"index.default_pipeline": None})
+    things.execute("DELETE FROM things WHERE id = 1")
+    found = ok(sync("verify", "--format", "json"), 5)
+    assert json.loads(found.stdout)["reasons"] == {"routed": ROWS} and "remove that first" not in found.stderr, found
+    ok(sync("run", "--sweep"))
+    assert places(search) == {str(i): [(None, "new")] for i in range(2, ROWS + 1)}
+    ok(sync("verify"))
 
 
 # A document is changed

@@ -64,6 +64,11 @@ static bool know(struct bulk *b, const char *index, struct err *e)
     return (b->known && keyset_put(b->known, index, NULL, 0)) || err_memory(e);
 }
 
+static bool is_known(const struct bulk *b, const char *index)
+{
+    return b->known && keyset_has(b->known, index);
+}
+
 /* A document is in an index of another name than the request's: is that name an alias of it? An
  * alias may have got another index just now, so the request is sent once more: then its documents
  * are in that one, or in conflict with themselves where they were. Where the server does not tell,
@@ -80,7 +85,7 @@ static bool check_moved(struct sending *s, struct err *e)
     }
     if (strcmp(info.name, j->elsewhere) == 0)
         return know(j->b, j->elsewhere, e);
-    if (strcmp(info.name, asked) != 0 && !keyset_has(j->b->known, info.name))
+    if (strcmp(info.name, asked) != 0 && !is_known(j->b, info.name)) /* asked is its alias */
         return know(j->b, info.name, e);
     if (strcmp(info.name, asked) != 0 && !j->b->strayed) {
         j->b->strayed = true;
