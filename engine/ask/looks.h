@@ -3,9 +3,10 @@
  * Uses     ask, collector, ask_feeds, sums, spool, run_load.
  * Threads  one, the main thread; the workers run (ask_start).
  *
- * A look at all begins with the documents that have a routing (index/routed.h). It reads the rows in chunks, as a first load does, and the index's document of each
- * key. For the other direction, two sums over the keys are compared: those that both have, and the
- * ids of the index. Only ids in whose bucket the sums differ are looked at by their keys (sums.h).
+ * A look at all begins with the documents that have a routing (index/routed.h). It reads the rows
+ * in chunks, as a first load does, and the index's document of each key. For the other direction,
+ * two sums over the keys are compared: those that both have, and the ids of the index. Only ids in
+ * whose bucket the sums differ are looked at by their keys (sums.h).
  */
 #pragma once
 #include "ask/collector.h"
