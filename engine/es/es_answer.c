@@ -171,6 +171,7 @@ static const char FORBIDDEN[] = "the user needs more privileges";
 
 static const char NO_PIPELINE[] = "create it (PUT /_ingest/pipeline/NAME), or take it from the "
                                   "index (index.default_pipeline, index.final_pipeline)";
+static const char CYCLE[] = "an ingest pipeline must not call itself, nor one that calls it";
 static const char VERSION_TYPE[] = "an ingest pipeline must not change _version_type";
 
 #define BLOCK(name) "it continues once the block is removed (\"index.blocks." name "\": null)"
@@ -226,11 +227,19 @@ static const struct es_rule rules[] = {
      NO_PIPELINE},
     {ES_ITEM, 400, 400, "illegal_argument_exception", "pipeline with id [", ES_NO_PIPELINE,
      NO_PIPELINE},
+    {ES_ITEM, 400, 500, "illegal_state_exception", "Cycle detected for pipeline", ES_NO_PIPELINE,
+     CYCLE},
+    /* Elasticsearch 8 and 9 */
+    {ES_ITEM, 400, 500, "graph_structure_exception", NULL, ES_NO_PIPELINE, CYCLE},
+    {ES_ITEM, 400, 500, "illegal_state_exception", "index cycle detected", ES_BROKEN,
+     ES_METADATA_HINT},
     {ES_ITEM, 400, 500, NULL, "can't change the target index", ES_BROKEN, ES_METADATA_HINT},
     {ES_ITEM, 409, 409, "version_conflict_engine_exception",
      "document does not exist (expected version", ES_BROKEN, VERSION_TYPE},
     {ES_ITEM, 409, 409, "version_conflict_engine_exception", "is different than the one provided",
      ES_BROKEN, VERSION_TYPE},
+    {ES_ITEM, 409, 409, "version_conflict_engine_exception", ": version conflict, required seqNo [",
+     ES_BROKEN, "an ingest pipeline must not set _if_seq_no and _if_primary_term"},
     {ES_ITEM | ES_DOCUMENTS, 500, 500, "illegal_state_exception", "no ingest nodes", ES_AGAIN,
      "documents have an ingest pipeline (document() or index.default_pipeline), and no node has "
      "the role 'ingest' (node.roles)"},

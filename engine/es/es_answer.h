@@ -78,8 +78,8 @@ enum es_verdict {
     ES_TOO_LARGE,   /* the same again, in parts */
     ES_STALE,       /* the index has a newer version */
     ES_REJECTED,    /* this document is rejected for good; others may succeed */
-    ES_NO_PIPELINE, /* its ingest pipeline does not exist: if it did not choose that, no document
-                     * succeeds */
+    ES_NO_PIPELINE, /* its ingest pipeline does not exist, or calls itself: if it did not choose
+                     * that, no document succeeds */
     ES_BROKEN,      /* final: no request succeeds, whatever the document */
 };
 
