@@ -26,6 +26,7 @@ struct bulk_item {
     bool done;         /* leaves the request at the next bulk_compact */
     bool absent;       /* by the answer: it is superseded, or there was nothing to delete */
     bool answered;     /* likewise: it has had its answer */
+    bool dropped;      /* likewise: an ingest pipeline dropped the document */
     bool has_pipeline; /* its document chose an ingest pipeline */
 };
 

@@ -594,6 +594,29 @@ static void answers_out_of_order_are_told_by_their_ids(void **state)
     bulk_free(f.b);
 }
 
+static void a_second_answer_about_a_dropped_document_is_passed_over(void **state)
+{
+    (void)state;
+    const char *answer =
+        "{\"errors\":true,\"items\":["
+        "{\"index\":{\"_id\":\"2\",\"_version\":5,\"result\":\"noop\",\"status\":200}},"
+        "{\"index\":{\"_id\":\"2\",\"_version\":5,\"result\":\"noop\",\"status\":200}},"
+        "{\"index\":{\"_id\":\"1\",\"_version\":5,\"result\":\"created\",\"status\":201}},"
+        "{\"index\":{\"_id\":\"3\",\"_version\":5,\"result\":\"created\",\"status\":201}},"
+        "{\"index\":{\"_id\":\"2\",\"status\":400,\"error\":\"z\"}}]}";
+    struct fixture f;
+    setup(&f);
+    for (char key[] = "1"; *key <= '3'; ++*key)
+        add(&f, key, 5, "{}");
+    assert_true(judge(&f, answer, 7));
+    assert_int_equal(f.b->n, 0);
+    assert_int_equal(f.told, 0);
+    assert_int_equal(f.sums.indexed, 2);
+    assert_int_equal(f.sums.dropped, 1);
+    assert_int_equal(f.sums.rejected, 0);
+    bulk_free(f.b);
+}
+
 static void an_id_that_a_pipeline_has_changed_is_told_by_the_version(void **state)
 {
     (void)state;
@@ -1172,6 +1195,7 @@ int main(void)
         cmocka_unit_test(an_answer_with_a_wrong_byte_counts_nothing_as_done_that_is_not),
         cmocka_unit_test(an_answer_that_does_not_fit_the_request_changes_nothing),
         cmocka_unit_test(answers_out_of_order_are_told_by_their_ids),
+        cmocka_unit_test(a_second_answer_about_a_dropped_document_is_passed_over),
         cmocka_unit_test(an_id_that_a_pipeline_has_changed_is_told_by_the_version),
         cmocka_unit_test(how_many_documents_a_pipeline_has_changed_is_told),
         cmocka_unit_test(a_missing_pipeline_is_the_documents_own_fault_if_it_chose_it),
