@@ -27,7 +27,7 @@ class Elastic(Jvm):
             self.add_module(os.path.join(folder, "modules", module), module, lib)
         jvm.compile_for(self.min_java, lib, os.path.join(folder, "classes"), "Launch.java")
         own = os.path.join(folder, "modules", "own")
-        parts = "Root.java", "Analysis.java", os.path.join(self.version.split(".")[0], "Own.java")
+        parts = "Root.java", "Analysis.java", "Ingest.java", os.path.join(self.version.split(".")[0], "Own.java")
         jvm.compile_for(self.min_java, lib, os.path.join(folder, "own"), *parts)
         os.makedirs(own)
         shutil.make_archive(os.path.join(own, "own"), "zip", os.path.join(folder, "own"))
