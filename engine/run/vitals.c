@@ -86,8 +86,9 @@ static void set_reason(struct vitals *v, const char *reason, int64_t retry_us)
     v->retry_at_us = reason && retry_us >= 0 ? clock_mono_us() + retry_us : 0;
 }
 
-/* Unlocks it, too. Of a run that has failed or ended, no thread is left that could wait. */
-static void settle_phase(struct vitals *v)
+/* Unlocks it, too. since_us: by clock_wall_us, of a phase that begins. Of a run that has failed or
+ * ended, no thread is left that could wait. */
+static void settle_phase(struct vitals *v, int64_t since_us)
 {
     enum vitals_phase now = v->phase, before = v->shown.phase;
     if (now < VITALS_WAITING && (v->waiting > 0 || v->away))
@@ -95,7 +96,7 @@ static void settle_phase(struct vitals *v)
     if (now < VITALS_WAITING)
         set_reason(v, NULL, -1);
     if (now != before)
-        v->shown.phase_since_us = clock_wall_us();
+        v->shown.phase_since_us = since_us;
     v->shown.phase = now;
     unlock(v);
     if (now != before && v->list->changed)
@@ -116,17 +117,19 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
         v->shown.horizon_seconds = -1;
         set_reason(v, reason, retry_ms * 1000);
     }
-    settle_phase(v);
+    settle_phase(v, clock_wall_us());
 }
 
+/* A question that a server has left without an answer took a minute: it was away all that time. */
 void vitals_away(struct vitals *v, const char *reason)
 {
     if (!lock(v))
         return;
+    int64_t silent_us = reason && v->heard_us ? clock_mono_us() - v->heard_us : 0;
     v->away = reason != NULL;
     if (reason && v->waiting == 0)
         set_reason(v, reason, -1);
-    settle_phase(v);
+    settle_phase(v, clock_wall_us() - silent_us);
 }
 
 void vitals_heard(struct vitals *v, int64_t at_us)
@@ -154,7 +157,7 @@ static void note_wait(void *arg, bool first, const char *reason, double wait)
     lock(v);
     v->waiting += first;
     set_reason(v, reason, (int64_t)(wait * 1e6));
-    settle_phase(v);
+    settle_phase(v, clock_wall_us());
 }
 
 static void note_resumed(void *arg)
@@ -162,7 +165,7 @@ static void note_resumed(void *arg)
     struct vitals *v = arg;
     lock(v);
     v->waiting--;
-    settle_phase(v);
+    settle_phase(v, clock_wall_us());
 }
 
 static void note_answer(void *arg, int status)

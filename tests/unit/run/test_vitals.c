@@ -311,9 +311,11 @@ static void who_follows_tells_how_long_its_servers_are_silent(void **state)
     vitals_snapshot(v, &s);
     assert_true(s.silent_seconds >= 50);
     assert_string_equal(s.silent_server, "PostgreSQL");
-    vitals_away(v, "could not reach it"); /* then that is the reason */
+    vitals_away(v, "could not reach it"); /* then that is the reason, and for as long */
     vitals_snapshot(v, &s);
     assert_true(s.silent_seconds == 0);
+    assert_int_equal(s.phase, VITALS_WAITING);
+    assert_true(clock_wall_us() - s.phase_since_us >= 50 * 1000000);
     vitals_away(v, NULL);
     vitals_snapshot(v, &s);
     assert_true(s.silent_seconds >= 50);
