@@ -305,6 +305,10 @@ def test_a_role_with_some_columns_is_enough(engine, pg, search, script):
 UNRULED = {  # rows that appear otherwise than by a transaction that changes them here
     "materialized view": ("CREATE MATERIALIZED VIEW t AS SELECT * FROM base", "REFRESH MATERIALIZED VIEW t"),
     "view": ("CREATE VIEW t AS SELECT * FROM base", "SELECT 1"),
+    "foreign table": ("""CREATE EXTENSION postgres_fdw;
+        CREATE SERVER there FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '127.0.0.1', port '%(port)s', dbname '%(name)s');
+        CREATE USER MAPPING FOR CURRENT_USER SERVER there OPTIONS (user 'etl', password 'etl');
+        CREATE FOREIGN TABLE t (id int, v text, modified timestamptz) SERVER there OPTIONS (table_name 'base')""", "SELECT 1"),
 }
 
 
@@ -313,7 +317,7 @@ def test_rows_that_appear_late_by_other_means_arrive(engine, pg, search, script,
     create, refresh = UNRULED[kind]
     pg.execute("CREATE TABLE base (id int, v text, modified timestamptz)")
     pg.execute("INSERT INTO base SELECT i, 'v', clock_timestamp() FROM generate_series(1, 10) i")
-    pg.execute(create)
+    pg.execute(create % {"port": pg.port, "name": pg.name})
     path = script(films.plain())
     assert "are not written by transactions of this server" in run(engine, path).stderr
     late = pg.connect()
