@@ -147,3 +147,40 @@ def test_a_publication_of_somebody_else_stays_and_that_is_told(engine, pg, searc
         pg.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
     ok(engine("state", "reset", "--drop-slot", path))
     assert not os.path.exists(engine.state)
+
+
+# Mistakes of a beginner
+
+MISTAKES = {  # what is replaced in the script, the environment; what is told
+    "IPv6 of PostgreSQL": ("", "", {"DATABASE_URL": "postgresql://joe:s3cret@::1:5432/films"}, "hint: an IPv6 address stands in brackets: postgresql://["),
+    "IPv6 of the search server": ("", "", {"ELASTICSEARCH_URL": "http://joe:s3cret@::1:9200"}, ":7: not a search server's URL (http://HOST:9200): an IPv6 address stands in brackets"),
+    "unknown parameter": ("", "", {"DATABASE_URL": "postgresql://joe:s3cret@127.0.0.1/films?ssl=true&x"}, "hint: after '?' stand parameters of libpq"),
+    "bytes": ('index = "things"', 'index = "\\255"', {}, ":7: field 'index' in sink is not UTF-8"),
+    "file": ('index = "things"', 'index = "things", ca = "/none"', {}, "script.lua: cannot read sink.ca from file '/none': No such file"),
+}  # fmt: skip
+
+
+def test_a_mistake_is_told_with_its_place(engine, script):
+    for before, after, env, told in MISTAKES.values():
+        result = ok(engine(script(pipeline().replace(before, after)), env=env), 2)
+        assert told in result.stderr and result.stderr.count("\n") < 3 and "s3cret" not in result.stderr, result
+
+
+def test_init_takes_no_name_that_no_index_has(engine):
+    for name, told in (("Films", "must be in lower case"), ("", "is empty"), ("a b", "must be the name of one index: it cannot hold ' '")):
+        assert f"option --index {told}" in ok(engine("init", "postgresql://127.0.0.1:1/none", "films", "--index", name), 2).stderr
+
+
+def test_a_parameter_that_cannot_be_is_not_tried_again(engine, pg, script):
+    path = script(pipeline())
+    result = ok(engine(path, "--dry-run", env={"DATABASE_URL": pg.url_at(pg.port, target_session_attrs="primry")}), 1)
+    assert 'invalid target_session_attrs value: "primry"' in result.stderr and "trying again" not in result.stderr
+    result = ok(engine(path, "--dry-run", env={"DATABASE_URL": pg.url_at(pg.port, sslmode="require")}), 1)
+    assert "set up TLS on the server, or remove sslmode" in hint(result)
+
+
+def test_a_proxy_in_the_way_is_named(engine, pg, script):
+    make_things(pg, 3)
+    env = {"ELASTICSEARCH_URL": "https://search.invalid", "https_proxy": "http://joe:s3cret@127.0.0.1:1", "no_proxy": None}
+    result = ok(engine(script(pipeline()), "--give-up-after", "1", env=env), 3)
+    assert "https_proxy is set: requests go by that proxy" in hint(result)

@@ -3,6 +3,7 @@
 #include "base/stop.h"
 #include "cmd/commands.h"
 #include "init/init.h"
+#include "script/index_name.h"
 
 #include <string.h>
 
@@ -38,6 +39,9 @@ static bool read_options(const struct init_command *c, const char *table, struct
 {
     *o = (struct plan_options){
         .table = table, .key = c->key, .index = c->index, .depth = (size_t)c->depth};
+    char why[INDEX_NAME_FLAW];
+    if (c->index && index_name_flaw(c->index, why))
+        return err_set(e, ERR_USAGE, "option --index %s", why);
     if (!c->capture)
         return true;
     if (strcmp(c->capture, "wal") != 0 && strcmp(c->capture, "poll") != 0)

@@ -291,9 +291,10 @@ static const struct {
 /* Failures on our side, for which libpq gives no code. Its texts are not translated unless a
  * program calls setlocale for messages. If a text is missing here, we only keep trying, and say
  * so. */
-static const char *const refusals[] = {"does not support SSL",    "certificate",
-                                       "private key file",        "alert unknown ca",
-                                       "alert handshake failure", "alert protocol version"};
+static const char *const refusals[] = {"does not support SSL",  "certificate",
+                                       "private key file",      "invalid target_session_attrs",
+                                       "alert unknown ca",      "alert handshake failure",
+                                       "alert protocol version"};
 static const char *const losses[] = {"server closed the connection",
                                      "could not receive data",
                                      "could not send data",

@@ -5,6 +5,7 @@
 #include "script/pipeline.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* An environment variable that is set, but empty, gives an empty url: easily overlooked. */
 static void warn_empty_url(const struct run_servers *s, const struct pipeline *p)
@@ -16,6 +17,12 @@ static void warn_empty_url(const struct run_servers *s, const struct pipeline *p
     log_warn_with(LOG_FIELDS(LOG_PLACE(p->script, p->source.url_line)),
                   "%s:%d: field 'url' in source is empty: using database %s, libpq's default",
                   p->script, p->source.url_line, s->pg.label);
+}
+
+/* Several scripts may have such a field; a variable is the same for all. */
+static bool name_script(const struct pipeline *p, struct err *e)
+{
+    return e->kind == ERR_USAGE && strstr(e->text, "sink.") ? pipeline_at_line(e, p, 0) : false;
 }
 
 bool run_open_servers(struct run_servers *s, const struct pipeline *p, bool postgres_alone,
@@ -30,8 +37,9 @@ bool run_open_servers(struct run_servers *s, const struct pipeline *p, bool post
     struct es_config config = {.url = p->sink.url, .compress = p->sink.compress};
     if (!es_server_init(&s->search, &config, e))
         return pipeline_at_line(e, p, p->sink.url_line);
-    return es_server_secure(&s->search, &p->sink.security, e) &&
-           (s->es = es_open(&s->search, e)) != NULL;
+    if (!es_server_secure(&s->search, &p->sink.security, e))
+        return name_script(p, e);
+    return (s->es = es_open(&s->search, e)) != NULL;
 }
 
 void run_close_servers(struct run_servers *s)

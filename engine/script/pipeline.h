@@ -1,6 +1,6 @@
 /* pipeline: a script as a checked C struct.
  *
- * Uses     script, script_lines, lua_json, sqltext, suggest, Lua.
+ * Uses     script, script_lines, index_name, lua_json, sqltext, suggest, Lua.
  * Promise  a pipeline is read without Lua: every field is present, known and of the right type;
  *          seconds are finite and at most 1e9, so that microseconds fit an int64_t. Mistakes are
  *          ERR_USAGE: "scripts/movies.lua:7: unknown field 'curser' in source, did you mean

@@ -1,5 +1,6 @@
 #include "lua/lua_json.h"
 #include "pg/sqltext.h"
+#include "script/index_name.h"
 #include "script/pipeline_internal.h"
 #include "script/script_lines.h"
 
@@ -47,27 +48,22 @@ static void read_text(lua_State *L, const struct pipeline_reading *r, const char
     copy_to(L, target, text, len);
 }
 
-/* What every server asks of an index's name (and a date, a wildcard or a list of names is none). */
+/* A name that a server is told: what is not UTF-8 would come back as another one. */
+static void read_name(lua_State *L, const struct pipeline_reading *r, const char *name,
+                      char **target)
+{
+    read_text(L, r, name, false, target);
+    if (!index_name_is_utf8(*target))
+        pipeline_mistake(L, r, name, "field '%s'%s is not UTF-8", name, pipeline_within(L, r));
+}
+
 static void read_index(lua_State *L, const struct pipeline_reading *r, const char *name,
                        char **target)
 {
-    enum { LONGEST = 255 }; /* bytes */
-    static const char forbidden[] = "\\/*?\"<>| ,#:";
+    char why[INDEX_NAME_FLAW];
     read_text(L, r, name, false, target);
-    const char *text = *target, *in = pipeline_within(L, r);
-    size_t len = strlen(text), odd = strcspn(text, forbidden);
-    if (odd < len)
-        pipeline_mistake(L, r, name,
-                         "field '%s'%s must be the name of one index: it cannot hold '%c'", name,
-                         in, text[odd]);
-    for (size_t i = 0; i < len; i++)
-        if (text[i] >= 'A' && text[i] <= 'Z')
-            pipeline_mistake(L, r, name, "field '%s'%s must be in lower case, as index names are",
-                             name, in);
-    if (strchr("-_+", *text))
-        pipeline_mistake(L, r, name, "field '%s'%s cannot begin with '%c'", name, in, *text);
-    if (strcmp(text, ".") == 0 || strcmp(text, "..") == 0 || len > LONGEST)
-        pipeline_mistake(L, r, name, "field '%s'%s is no name that an index can have", name, in);
+    if (index_name_flaw(*target, why))
+        pipeline_mistake(L, r, name, "field '%s'%s %s", name, pipeline_within(L, r), why);
 }
 
 static bool read_capture(lua_State *L, const struct pipeline_reading *r, const char *name)
@@ -85,7 +81,7 @@ static bool read_capture(lua_State *L, const struct pipeline_reading *r, const c
 static void read_object(lua_State *L, const struct pipeline_reading *r, const char *name,
                         char **target)
 {
-    read_text(L, r, name, false, target);
+    read_name(L, r, name, target);
     if (strlen(*target) > PIPELINE_OBJECT_MAX)
         pipeline_mistake(L, r, name, "field '%s'%s has more than %d bytes, PostgreSQL's limit",
                          name, pipeline_within(L, r), PIPELINE_OBJECT_MAX);

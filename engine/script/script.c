@@ -59,8 +59,8 @@ static void choose_entry(lua_State *L, const struct script_text *t)
     if (t->entry == 0)
         return;
     if (lua_rawgeti(L, -1, (lua_Integer)t->entry) != LUA_TTABLE) {
-        lua_pushfstring(L, "%s: pipeline %d of the list is %s, not a table", t->path, (int)t->entry,
-                        luaL_typename(L, -1));
+        lua_pushfstring(L, "%s: pipeline %d of the list is a %s, not a table", t->path,
+                        (int)t->entry, luaL_typename(L, -1));
         lua_error(L);
     }
     lua_remove(L, -2);
@@ -149,7 +149,7 @@ static void add_name(lua_State *L, struct listing *l, lua_Integer i)
 {
     const char *file = l->text->path;
     if (lua_rawgeti(L, -1, i) != LUA_TTABLE)
-        luaL_error(L, "%s: pipeline %d of the list is %s, not a table", file, (int)i,
+        luaL_error(L, "%s: pipeline %d of the list is a %s, not a table", file, (int)i,
                    luaL_typename(L, -1));
     lua_pushliteral(L, "name");
     if (lua_rawget(L, -2) != LUA_TSTRING)
