@@ -40,7 +40,8 @@ struct feed_origin {
 
 struct feed {
     struct feed_origin origin;
-    bool eager; /* a checkpoint that only says how late it is is worth a batch without keys */
+    bool eager;     /* a checkpoint that only says how late it is is worth a batch without keys */
+    unsigned moved; /* feed_poll: how often another PostgreSQL server has answered than before */
     /* *out: the next batch, owned by the caller; NULL: there is none for now. */
     bool (*next)(struct feed *f, struct batch **out, struct err *e);
     /* Looks for more, once `next` has returned none. NULL: there is never more. */

@@ -148,6 +148,7 @@ static bool check_server(struct poll *p, const struct source_reader *r, struct e
             from->cursor ? from->cursor : "the beginning");
         watermark_forget_xids(&p->checkpoint);
         pass_void(&p->pass);
+        p->feed.moved++;
     }
     free(p->server);
     p->server = server;

@@ -85,6 +85,14 @@ const struct source_report *run_feeds_report(const struct run_feeds *f)
     return report;
 }
 
+unsigned run_feeds_moved(const struct run_feeds *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i])
+            return f->list[i]->moved;
+    return 0;
+}
+
 void run_feeds_close(struct run_feeds *f, struct run *r)
 {
     coordinator_clear(&r->work.coordinator);

@@ -27,5 +27,7 @@ bool run_feeds_open(struct run_feeds *f, struct run *r, bool to_the_limit, struc
 void run_feeds_poll_again(struct run_feeds *f, struct run *r);
 /* What the last poll saw of other sessions, borrowed; NULL: no table is polled. */
 const struct source_report *run_feeds_report(const struct run_feeds *f);
+/* How often a poll was answered by another PostgreSQL server than the one before it. */
+unsigned run_feeds_moved(const struct run_feeds *f);
 /* Takes all feeds from the coordinator, and frees these; safe on a zeroed struct. */
 void run_feeds_close(struct run_feeds *f, struct run *r);

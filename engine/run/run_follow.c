@@ -47,6 +47,7 @@ struct following {
     struct errand *errand; /* borrowed: the sweep's, if others have asked for it; NULL */
     bool sweep_is_whole;   /* it began at the first row, and by this script */
     struct sweep_due due;
+    unsigned moved;                                       /* see run_feeds_moved */
     int64_t poll_at_us;                                   /* clock_mono_us: when to poll next */
     int64_t warned_us, checked_us, guarded_us, window_us; /* when each was done last */
 };
@@ -87,6 +88,25 @@ static void schedule_sweep(struct following *f)
 {
     const struct state_data *d = &f->run->state.data;
     f->due = sweep_due_after(d->swept_us, d->sweep_after, clock_wall_us(), clock_mono_us());
+}
+
+/* A standby that has taken over may lack rows that were read of the old primary: polls never meet
+ * these again. */
+static void note_server(struct following *f)
+{
+    struct run *r = f->run;
+    unsigned before = f->moved;
+    f->moved = run_feeds_moved(&f->feeds);
+    if (f->moved <= before)
+        return;
+    log_warn("%s: another PostgreSQL server answers, which may lack changes that were read before: "
+             "%s",
+             r->user.pipeline.name,
+             r->user.pipeline.sweep > 0 ? "a sweep finds them"
+                                        : "only a sweep finds them (sweep = 0)");
+    run_state_owe_sweep(&r->state);
+    coordinator_must_save(&r->work.coordinator);
+    schedule_sweep(f);
 }
 
 /* How soon changes are seen in tables that no poll reads. */
@@ -151,6 +171,7 @@ static bool end_sweep(struct following *f, struct err *e)
     vitals_swept(r->vitals, clock_wall_us());
     vitals_phase(r->vitals, VITALS_FOLLOWING, NULL, -1);
     f->due = sweep_due_swept(clock_mono_us());
+    f->due.at_once = r->state.data.swept_us == 0; /* another one is owed */
     if (f->sweep_is_whole)
         run_set_meta_script(r, false);
     run_save_meta(r);
@@ -387,6 +408,7 @@ static bool take_round(struct following *f, struct err *e)
     run_requests_serve(&f->requests, r);
     warn_regularly(f, now);
     note_report(f);
+    note_server(f);
     if (!moved)
         queue_wait(r->work.flow.queue, wait_ms(f));
     return true;
@@ -436,8 +458,8 @@ bool run_follow(struct run *r, struct err *e)
     vitals_swept(r->vitals, r->state.data.swept_us);
     quiesce_allow(r->state.file);
     report_sweeps(r);
-    schedule_sweep(&f);
     bool ok = run_feeds_open(&f.feeds, r, false, e) && run_requests_open(&f.requests, r, e);
+    schedule_sweep(&f); /* once it is known whether the server is the same */
     do
         while (ok)
             ok = take_round(&f, e);

@@ -168,8 +168,10 @@ bool run_bind_server(struct run *r, const char *server, struct err *e)
         return true;
     if (d->server)
         log_info("%s: this is another PostgreSQL server than before: reading the latest changes "
-                 "again",
+                 "again; what it lacks of those that were read before, a sweep finds",
                  r->user.pipeline.name);
+    if (d->server)
+        run_state_owe_sweep(&r->state);
     for (size_t i = 0; d->server && i < d->n_tables; i++)
         watermark_forget_xids(&d->tables[i].checkpoint);
     return text_set(&d->server, server) || err_memory(e);

@@ -29,7 +29,8 @@ void run_state_freeze(struct run *r);
  * order, with the checkpoints that still apply. */
 bool run_bind_state(struct run *r, struct err *e);
 /* Saves which PostgreSQL server the checkpoints are of (NULL: unknown). Transaction ids of another
- * server mean nothing here: they are forgotten. */
+ * server mean nothing here: they are forgotten. It may lack what was read of that one, so that a
+ * sweep is owed. */
 bool run_bind_server(struct run *r, const char *server, struct err *e);
 
 /* Checks that the documents in the index were made with the script's key; if not, ERR_USAGE. */

@@ -1,6 +1,7 @@
 """A standby as the source: by polls, which its primary may cancel, and, from PostgreSQL 16 on, by its log."""
 import contextlib
 import re
+import signal
 import threading
 
 import pytest
@@ -97,6 +98,32 @@ def test_followed_while_it_lags_is_cancelled_and_takes_over(items, engine):
     wait_until(lambda: items.are_true(items.standby), timeout=60, what="what the new primary has")
     assert running.alive(), running.stderr
     running.stop()
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_a_standby_that_lacks_what_was_polled_is_swept(items, engine, search_one, follows):
+    """Its rows are as they were before, and no poll meets them again."""
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in (items.primary, items.standby))
+    engine.env["DATABASE_URL"] = f"postgresql://etl@{hosts}/{items.primary.name}"
+
+    def follow():
+        running = engine.start(items.script, "--follow")
+        wait_until(lambda: "following" in running.stderr, timeout=120, what="following")
+        return running
+
+    running = follow()
+    items.standby.query("SELECT pg_wal_replay_pause()")
+    items.standby.stop()
+    items.primary.execute("INSERT INTO item VALUES (1000, 'lost')")
+    wait_until(lambda: search_one.get("items", "1000"), timeout=60, what="what will be lost")
+    follows or running.stop()
+    items.primary.stop(signal.SIGQUIT)
+    items.standby.start()
+    items.standby.promote()
+    running = running if follows else follow()
+    wait_until(lambda: items.are_true(items.standby), timeout=60, what="what the new primary has")
+    assert re.search("another PostgreSQL server .* a sweep finds", running.stderr), running.stderr
+    assert running.stop().returncode == 143
 
 
 # ---- its log ----
