@@ -25,7 +25,7 @@ COMPILER = "org.eclipse.jdt:ecj:3.44.0"
 
 
 def installed():
-    """[(version, path)] of all JDKs and JREs found, oldest first."""
+    """[(version, path)] of all JDKs and JREs found, oldest first; of two of a version what was fetched is last."""
     homes = [os.environ.get("JAVA_HOME", ""), *glob.glob("/usr/lib/jvm/*")]
     homes.append(os.path.join(maven.KEPT, FETCHED, HOME))
     found = {}
@@ -38,7 +38,7 @@ def installed():
             continue
         if home and version and os.access(java, os.X_OK):
             found[java] = int(version.group(1))
-    return sorted((version, path) for path, version in found.items())
+    return sorted(((version, path) for path, version in found.items()), key=lambda one: one[0])
 
 
 def oldest(minimum):
