@@ -33,12 +33,19 @@ class Bouncer:
         with open(self._config, "w", encoding="utf-8") as f:
             f.write(f"[databases]\n{self.database.name} = {target}\n[pgbouncer]\n")
             f.writelines(f"{key} = {value}\n" for key, value in self._settings.items())
-        with open(self._config + ".log", "wb") as log:
-            self._process = subprocess.Popen(["pgbouncer", self._config], stdout=log, stderr=log, cwd="/", env=self._env())
-        tools.wait_until(self._listens, what="pgbouncer listens")
+        self.start()
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def start(self):
+        with open(self._config + ".log", "ab") as log:
+            self._process = subprocess.Popen(["pgbouncer", self._config], stdout=log, stderr=log, cwd="/", env=self._env())
+        tools.wait_until(self._listens, what="pgbouncer listens")
+
+    def stop(self):
+        """Its clients are cut off."""
         self._process.kill()
         self._process.wait()
 

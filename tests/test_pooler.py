@@ -184,6 +184,44 @@ def test_a_pooler_whose_server_is_away_is_waited_for(engine, pg, script, tmp_pat
         assert done.returncode == 0 and len(done.docs) == 5, done
 
 
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_pooler_that_is_restarted_under_follow_is_waited_for(engine, pg, search_one, script, tmp_path, wait_until, mode):
+    """What was committed meanwhile arrives; a change before and one after show that polls go on."""
+    pg.execute(TABLE % 300)
+    insert = "INSERT INTO things SELECT %s, v, at, local, day, raw, x, now() FROM things WHERE id = 99"
+    with Bouncer(pg, tmp_path, pool_mode=mode, default_pool_size=3) as bouncer:
+        path = script(things("again", tmp_path, extra="poll_interval = 0.1, sweep = 0,"))
+        running = engine.start(path, "--follow", env={"DATABASE_URL": bouncer.url})
+        wait_until(lambda: search_one.count("again") == 300)
+        pg.execute(insert, (301,))
+        wait_until(lambda: search_one.get("again", "301"))
+        bouncer.stop()
+        pg.execute(insert, (302,))
+        wait_until(lambda: "trying again" in running.stderr or not running.alive())
+        bouncer.start()
+        pg.execute(insert, (303,))
+        for key in ("302", "303"):
+            wait_until(lambda key=key: search_one.get("again", key) or not running.alive(), timeout=60)
+        done = running.stop()
+        assert done.returncode == 143, done
+        assert search_one.count("again") == 303
+
+
+def test_in_session_mode_several_engines_read_what_is_there(engine, pg, search_one, script, tmp_path):
+    """A session that one has closed is the next one's, with what the pooler makes of its settings."""
+    pg.execute(TABLE % 3000)
+    names = ("first", "second")
+    with Bouncer(pg, tmp_path, pool_mode="session", default_pool_size=8) as bouncer:
+        started = [engine.start(script(things(name, tmp_path), name + ".lua"), "--workers", "1",
+                                env={"DATABASE_URL": bouncer.url}) for name in names]  # fmt: skip
+        for running in started:
+            done = running.wait()
+            assert done.returncode == 0, done
+        for name in names:
+            docs = search_one.docs(name)
+            assert len(docs) == 3000 and all(doc == DOCUMENT for doc in docs.values())
+
+
 def test_a_pooler_that_refuses_to_read_the_log_is_named_with_the_way_past_it(engine, pg, search_one, script, tmp_path):
     """PgBouncer before 1.23; a newer one passes replication connections on."""
     pg.execute(TABLE % 1)
