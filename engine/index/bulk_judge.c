@@ -238,6 +238,15 @@ static void drop(struct bulk_judging *j, struct bulk_item *item)
         j->sink->dropped(bulk_item_key(j->b, item), j->sink->arg);
 }
 
+/* A request to an alias is refused where an ingest pipeline chooses an index. */
+static bool is_sent_away(const struct bulk_judging *j, const struct bulk_item *item,
+                         const struct answer *a)
+{
+    const char *asked = bulk_item_index(j, item);
+    return a->has_error && a->status == 404 && asked && a->index[0] &&
+           strstr(a->error.reason, "is not an alias") && strcmp(a->index, asked) != 0;
+}
+
 static void describe(const struct bulk_item *item, const struct answer *a, char reason[BULK_REASON])
 {
     *reason = '\0';
@@ -261,6 +270,11 @@ static void stop(struct bulk_judging *j, const struct bulk_item *item, const str
     j->stopped = item;
     j->hint = a->hint;
     describe(item, a, j->stop_reason);
+    if (!is_sent_away(j, item, a))
+        return;
+    j->hint = ES_METADATA_HINT;
+    snprintf(j->stop_reason, BULK_REASON, "an ingest pipeline has set its _index to '%.100s'",
+             a->index);
 }
 
 static void apply(struct bulk_judging *j, struct bulk_item *item, const struct answer *a,
