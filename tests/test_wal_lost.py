@@ -219,7 +219,7 @@ def test_a_poll_pipeline_becomes_one_that_captures_and_comes_back(shop):
 # The index
 
 
-ASKED_S = 1.5  # the engine asks whether the index is there once a second, if there is something to send
+ASKED_S = 1.5  # what the engine was told of the index holds for a second at most
 
 
 @pytest.mark.parametrize("create", [True, False], ids=["created", "refused"])
