@@ -733,6 +733,36 @@ static void a_request_is_sent_and_emptied(void **state)
     bulk_free(f.b);
 }
 
+#define NO_ALIAS(name)                                                                             \
+    "{\"errors\":true,\"items\":[{\"index\":{\"_index\":\"" name                                   \
+    "\",\"_id\":\"1\",\"status\":404,\"error\":{\"type\":\"index_not_found_exception\","           \
+    "\"reason\":\"no such index [" name "] and [require_alias] request flag is [true] and [" name  \
+    "] is not an alias\"}}}]}"
+
+static void an_index_that_a_pipeline_chooses_is_no_deleted_one(void **state)
+{
+    (void)state;
+    static const char *const answers[] = {NO_ALIAS("movies"), NO_ALIAS("away")};
+    for (int away = 0; away < 2; away++) {
+        struct fixture f;
+        struct es_server s;
+        setup(&f);
+        add(&f, "1", 5, "{}");
+        fake_start(&fake, STEPS({.status = 200, .body = answers[away]}));
+        assert_true(es_server_init(&s, &(struct es_config){.url = fake.url}, &f.e));
+        struct es *es = es_open(&s, &f.e);
+        const struct bulk_sink sink = {.counts = &f.sums, .issued = 7, .is_alias = true};
+        assert_false(bulk_send(f.b, es, "movies", &sink, &f.e));
+        assert_int_equal(f.e.kind, ERR_FINAL);
+        assert_int_equal(strstr(f.e.text, "has set its _index to 'away'") != NULL, away);
+        assert_int_equal(strstr(f.e.hint, "the index was deleted") != NULL, !away);
+        es_close(es);
+        es_server_free(&s);
+        fake_stop(&fake);
+        bulk_free(f.b);
+    }
+}
+
 static void a_request_to_an_alias_makes_no_index(void **state)
 {
     (void)state;
@@ -1202,6 +1232,7 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail_while_judging),
         cmocka_unit_test(a_request_is_sent_and_emptied),
         cmocka_unit_test(a_request_to_an_alias_makes_no_index),
+        cmocka_unit_test(an_index_that_a_pipeline_chooses_is_no_deleted_one),
         cmocka_unit_test(a_failed_request_keeps_all_its_items),
         cmocka_unit_test(a_request_too_large_is_split_down_to_the_item_that_never_fits),
         cmocka_unit_test(the_servers_limit_is_remembered),
