@@ -31,10 +31,13 @@ class SecuredServer(SearchServer):
         known = private.vendor(server.name)
         self.ca, self.admin, self.client_certificate = known.ca, known.admin, known.client_certificate
         self.is_opensearch = server.name.startswith("opensearch")
+        self.shown = None  # the certificate and the key that our own requests show
         self._made = []  # paths
 
     def access(self, user=ADMIN, header=None):
         context = ssl.create_default_context(cafile=self.ca)
+        if self.shown:
+            context.load_cert_chain(*self.shown)
         user = self.admin if user is ADMIN else user
         if user and not header:
             header = "Basic " + base64.b64encode(":".join(user).encode()).decode()
@@ -102,3 +105,32 @@ def secured(secured_server):
     search = clean(secured_server)
     yield search
     search.forget()
+
+
+DEMANDING = """\
+path.data: {}
+xpack.security.http.ssl.client_authentication: required
+xpack.security.http.ssl.certificate_authorities: [ca.pem]
+xpack.security.authc.realms.pki.pki1.order: 2
+"""
+
+
+@pytest.fixture
+def demanding(secured_server, tmp_path):
+    """It requires a certificate of its clients, and would take its name for that of a user, if a licence lets it. With
+    other data: a trial of that licence can be had once."""
+    if secured_server.name.startswith("opensearch"):
+        pytest.skip("it has certificates without this")
+    folder = os.path.dirname(private.vendor(secured_server.name).ca)
+    os.makedirs(folder, exist_ok=True)
+    settings = os.path.join(folder, "elasticsearch.yml")
+    with open(settings, "w", encoding="utf-8") as f:
+        f.write(DEMANDING.format(tmp_path / "data"))
+    try:
+        secured_server.restart()
+        search = SecuredServer(secured_server)
+        search.shown = tuple(os.path.join(folder, name) for name in ("client.pem", "client.key"))
+        yield search
+    finally:
+        os.unlink(settings)
+        secured_server.down()

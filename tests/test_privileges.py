@@ -219,3 +219,23 @@ def test_a_client_certificate_stands_for_a_user(engine, things, secured, path):
     env = {"ELASTICSEARCH_URL": secured.url, "ELASTICSEARCH_CA": secured.ca}
     ok(engine(path, env={**env, "ELASTICSEARCH_CLIENT_CERT": cert, "ELASTICSEARCH_CLIENT_KEY": key}))
     assert secured.count("things") == 3
+
+
+def test_elasticsearch_may_require_a_certificate_and_take_it_for_a_user(engine, things, demanding, path, tmp_path):
+    """Beside a password by any licence; alone, by its PKI realm, with one for which there are trials."""
+    (cert, key), granted = demanding.shown, words(demanding, "run", "create")
+    shown = {"ELASTICSEARCH_CLIENT_CERT": cert, "ELASTICSEARCH_CLIENT_KEY": key}
+    user = demanding.env(demanding.add_user("etl_tests", PASSWORD, {"things": granted}))
+    ok(engine(path, env={**user, **shown}))
+    lacks = "cannot reach https://", "it refuses our TLS handshake (", "client_cert and client_key in sink"
+    refused(engine(path, env=user), *lacks, "hint: it may require a client certificate")
+    cert, key = Authority(tmp_path, "other").issue("client")
+    strange = {"ELASTICSEARCH_CLIENT_CERT": cert, "ELASTICSEARCH_CLIENT_KEY": key}
+    refused(engine(path, env={**user, **strange}), *lacks, "hint: it may require another client certificate")
+    demanding.request("POST", "_license/start_trial?acknowledge=true")
+    alone = {**shown, "ELASTICSEARCH_URL": demanding.url, "ELASTICSEARCH_CA": demanding.ca}
+    refused(engine(path, env=alone), "is unauthorized for user [client]", "hint: it requires the privilege 'view_index_metadata'")
+    rule = {"roles": ["etl_tests"], "enabled": True, "rules": {"field": {"dn": "CN=client"}}}
+    demanding.request("PUT", "_security/role_mapping/etl", rule)
+    ok(engine(path, env=alone))
+    assert demanding.count("things") == 3

@@ -162,3 +162,9 @@ class SecuredElastic(Secured, Elastic):
 
     def node_settings(self):
         return {**super().node_settings(), **ELASTICSEARCH}
+
+    def access(self):
+        """With a certificate, since a test may let it require one (in config/elasticsearch.yml)."""
+        headers, context = super().access()
+        context.load_cert_chain(self.certificate("client.pem"), self.certificate("client.key"))
+        return headers, context
