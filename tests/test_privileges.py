@@ -110,6 +110,17 @@ def test_an_item_that_is_forbidden_ends_the_run(engine, things, secured, path):
     assert secured.count("things") == 3
 
 
+BULK, MGET, SCROLL = "indices:data/write/bulk", "indices:data/read/mget", "indices:data/read/scroll"
+CLUSTER = [  # privileges on the cluster, a command, and what it lacks
+    ([], ["run", "--full"], BULK),
+    ([BULK], ["run", "--full"], None),
+    ([BULK], ["run", "--sweep"], MGET),
+    ([BULK], ["verify"], MGET),
+    ([BULK, MGET], ["run", "--sweep"], SCROLL),
+    ([BULK, MGET, SCROLL], ["run", "--sweep"], None),
+]
+
+
 def test_opensearch_wants_a_privilege_on_the_cluster_too(engine, things, secured, path):
     """Unless its role own_index is everybody's, as its demonstration has it."""
     if not secured.is_opensearch:
@@ -118,10 +129,26 @@ def test_opensearch_wants_a_privilege_on_the_cluster_too(engine, things, secured
     secured.request("DELETE", mapping)
     try:
         ok(engine(path, "--full", "--sweep", env=env))
-        secured.add_user("etl_tests", PASSWORD, {"things": words(secured, "run", "create")})
-        refused(engine(path, "--full", env=env), "no permissions for [indices:data/write/bulk]", "and cluster_composite_ops on the cluster)")
+        things.execute("INSERT INTO things (id, v) SELECT i, 'many' FROM generate_series(100, 2200) i")  # several pages
+        composite = "and cluster_composite_ops on the cluster)"
+        for granted, command, lacking in CLUSTER:
+            secured.add_user("etl_tests", PASSWORD, {"things": words(secured, "run", "create")}, granted)
+            result = engine(*command, path, env=env)
+            refused(result, f"no permissions for [{lacking}]", composite) if lacking else ok(result)
     finally:
         secured.request("PUT", mapping, {"users": ["*"]})
+
+
+def test_a_warning_about_the_mapping_ends_with_the_privilege_that_the_manual_names(engine, things, secured, path):
+    """Elasticsearch lets `write` do what the engine's data in _meta needs, and warns of it."""
+    if secured.is_opensearch:
+        pytest.skip("it refuses what it does not allow")
+    warns, granted = "the index privilege [write] allowed the update mapping action [indices:admin/mapping/put]", words(secured, "run", "create")
+    result = ok(engine(path, env=allow(secured, granted)))
+    assert result.stderr.count(warns) == 1, result
+    for privilege in "indices:admin/mapping/put", "manage":
+        result = ok(engine(path, "--full", env=allow(secured, granted + [privilege])))
+        assert warns not in result.stderr, result
 
 
 def test_a_reindex_needs_more(engine, things, secured, path):
