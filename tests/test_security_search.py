@@ -210,7 +210,7 @@ def test_user_and_password_come_from_everywhere(engine, things, search_one, scri
         public = front.url("0.0.0.0", f"etl:{quoted}@")  # not the loopback's name, but it leads there
         result = ok(run(engine, script(sink(), "url.lua"), public, http_proxy=None, no_proxy="*"))
         assert result.stderr.count(f"credentials go to http://0.0.0.0:{front.port} unencrypted") == 1
-        refused(engine, path, front.url(), "the search server answered 401: who are you?", "hint: set credentials", ELASTICSEARCH_PASSWORD="s3cret")
+        refused(engine, path, front.url(), "the search server answered 401: who are you?", "hint: the credentials are those in sink.user and variable ELASTICSEARCH_PASSWORD", ELASTICSEARCH_PASSWORD="s3cret")
         refused(engine, path, front.url(), "api_key and user, which exclude each other", status=2, ELASTICSEARCH_API_KEY="s3cret")
         file.chmod(0o644)
         result = ok(run(engine, path, front.url(), ELASTICSEARCH_PASSWORD_FILE=file))
