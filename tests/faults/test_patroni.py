@@ -77,15 +77,19 @@ class Cluster(Server):
         return next(node for node in self.nodes if node.follows())
 
     def wait_ready(self):
-        """The replica has the slot, and all that the primary has."""
-        replica = self.replica()
+        """The replica has the slot, which Patroni restarts it for, and all that the primary has."""
+        lsn = self.leader().value("SELECT pg_current_wal_lsn()")
 
-        def has_slot():
-            found = replica.query("SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = %s", (SLOT,))
-            return found and self.leader().query("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming'")
+        def is_ready():
+            try:
+                return self.replica().query(
+                    "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn IS NOT NULL"
+                    " AND pg_last_wal_replay_lsn() >= %s::pg_lsn AND EXISTS (SELECT FROM pg_stat_wal_receiver"
+                    " WHERE status = 'streaming')", (SLOT, lsn))  # fmt: skip
+            except psycopg2.OperationalError:
+                return False
 
-        wait_until(has_slot, timeout=120, what="the slot on the replica")
-        self.leader().wait_replayed(replica)
+        wait_until(is_ready, timeout=120, what="the slot on the replica")
 
     def kill(self):
         """The primary; waits for the next one. Returns which it was."""
