@@ -83,8 +83,7 @@ struct bulk_judging {
     const struct bulk_item *stopped;
     const struct bulk_item *moved; /* the first that is in an index that we do not know, or NULL */
     char elsewhere[INDEX_NAME];    /* that index */
-    size_t
-        changed; /* documents that are so, or have another id or version than they were sent with */
+    size_t changed; /* documents that are so, or that have another id or version than was sent */
 };
 
 /* Reads an answer to the items first to first + n, and finds what there is to find, but changes

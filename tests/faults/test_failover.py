@@ -12,16 +12,19 @@ from wal_shop import SLOT, Shop
 pytest_plugins = ["fault_fixtures", "wal_servers"]
 
 
-@pytest.fixture
-def pair(servers_of, search_one, engine, script, rng):
+def two_servers(primary, search_one, engine, script, rng):
     """shop.pg is the primary, shop.standby follows it, and the engine knows both addresses."""
-    primary = servers_of("postgres17").new()
     shop = Shop(primary, search_one, engine, script, rng)
     shop.fill(300)
     shop.standby = primary.standby("two")
     engine.env["DATABASE_URL"] = all_of(primary, shop.standby)
     yield shop
     engine.close()
+
+
+@pytest.fixture
+def pair(servers_of, search_one, engine, script, rng):
+    yield from two_servers(servers_of("postgres17").new(), search_one, engine, script, rng)
 
 
 def sync_slot(shop):
@@ -196,13 +199,7 @@ def test_behind_one_address_a_standby_is_waited_for_until_it_takes_over(pair, en
 @pytest.fixture
 def copied(own_servers, search_one, engine, script, rng):
     """As `pair`, of the machine's own version."""
-    primary = own_servers.new()
-    shop = Shop(primary, search_one, engine, script, rng)
-    shop.fill(300)
-    shop.standby = primary.standby("two")
-    engine.env["DATABASE_URL"] = all_of(primary, shop.standby)
-    yield shop
-    engine.close()
+    yield from two_servers(own_servers.new(), search_one, engine, script, rng)
 
 
 def test_a_copied_slot_that_is_behind_goes_on(copied):

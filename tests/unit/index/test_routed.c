@@ -1,69 +1,20 @@
 /* A copy under a routing goes only once a newer one without is there; what has no routing stays. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include <string.h>
-
-#include "base/err.h"
-#include "base/keyset.h"
-#include "es/es.h"
-#include "fake_http.h"
-#include "index/bulk.h"
+#include "copies.h"
 #include "index/index.h"
 #include "index/routed.h"
-#include "index/stale_copies.h"
 #include "torture.h"
 
-#define SHARDS "\"_shards\":{\"total\":2,\"successful\":2,\"skipped\":0,\"failed\":0}"
 #define ANSWER(total, hits)                                                                        \
     "{\"_scroll_id\":\"s\",\"timed_out\":false," SHARDS ",\"hits\":{\"total\":{\"value\":" total   \
     ",\"relation\":\"eq\"},\"hits\":[" hits "]}}"
 #define HIT(id, version, routing)                                                                  \
     "{\"_index\":\"x\",\"_id\":\"" id "\",\"_version\":" version routing "}"
-#define AT(routing) ",\"_routing\":\"" routing "\""
-
-static struct fake_http fake;
-
-struct fixture {
-    struct es_server server;
-    struct es *es;
-    struct stale_copies copies;
-    struct bulk *bulk;
-    struct err e;
-};
-
-static void set_up(struct fixture *f, const struct fake_step *steps, size_t n)
-{
-    memset(f, 0, sizeof *f);
-    fake_start(&fake, steps, n);
-    assert_true(es_server_init(&f->server, &(struct es_config){.url = fake.url}, &f->e));
-    f->es = es_open(&f->server, &f->e);
-    assert_non_null(f->es);
-    stale_copies_init(&f->copies, f->es, "x", "things", 1 << 20);
-    f->copies.ours = keyset_new(1000); /* x was looked at before */
-    keyset_put(f->copies.ours, "x", NULL, 0);
-    f->bulk = bulk_new(1 << 20, &f->e);
-    assert_non_null(f->bulk);
-}
-
-static void tear_down(struct fixture *f)
-{
-    stale_copies_free(&f->copies);
-    bulk_free(f->bulk);
-    es_close(f->es);
-    es_server_free(&f->server);
-    fake_stop(&fake);
-}
 
 static void find(struct fixture *f, const char *answer)
 {
     const struct fake_step steps[] = {{.status = 200, .body = "{" SHARDS "}"},
                                       {.status = 200, .body = answer}};
-    set_up(f, steps, 2);
+    copies_set_up(f, steps, 2, "x", "things");
     stale_copies_add(&f->copies, "k");
     assert_true(stale_copies_find(&f->copies, &f->e));
 }
@@ -136,7 +87,7 @@ static void assert_open(const char *found, const char *alias, bool scans)
     struct index_scan *scan;
     const char *const *keys;
     size_t n;
-    set_up(&f, steps, sizeof steps / sizeof *steps);
+    copies_set_up(&f, steps, sizeof steps / sizeof *steps, "x", "things");
     assert_true(routed_open(f.es, &SEARCH, &scan, &f.e));
     assert_int_equal(scan != NULL, scans);
     if (scan) {
@@ -167,7 +118,7 @@ static void only_what_has_a_routing_is_asked_for(void **state)
                                       {.status = 503, .body = "{}"}};
     struct fixture f;
     struct index_scan *scan;
-    set_up(&f, steps, 2);
+    copies_set_up(&f, steps, 2, "x", "things");
     assert_false(routed_open(f.es, &SEARCH, &scan, &f.e));
     assert_int_equal(f.e.kind, ERR_PASSING);
     assert_null(scan);

@@ -1,25 +1,11 @@
 /* Of a document's copies the newest stays, and none goes that was not found in a whole answer. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/err.h"
-#include "base/keyset.h"
-#include "es/es.h"
-#include "fake_http.h"
-#include "index/bulk.h"
-#include "index/stale_copies.h"
+#include "copies.h"
 #include "torture.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define SHARDS "\"_shards\":{\"total\":2,\"successful\":2,\"skipped\":0,\"failed\":0}"
 #define ANSWER(total, hits)                                                                        \
     "{\"timed_out\":false," SHARDS ",\"hits\":{\"total\":{\"value\":" total                        \
     ",\"relation\":\"eq\"}" hits "}"                                                               \
@@ -27,17 +13,6 @@
 #define HITS(list) ",\"hits\":[" list "]"
 #define HIT(index, id, version, routing)                                                           \
     "{\"_index\":\"" index "\",\"_id\":\"" id "\",\"_version\":" version routing "}"
-#define AT(routing) ",\"_routing\":\"" routing "\""
-
-static struct fake_http fake;
-
-struct fixture {
-    struct es_server server;
-    struct es *es;
-    struct stale_copies copies;
-    struct bulk *bulk;
-    struct err e;
-};
 
 /* n: 2, or 3 with the note of index z behind what was found; the last one is given again and
  * again. */
@@ -50,31 +25,12 @@ static void set_up_answers(struct fixture *f, const char *found, size_t n)
          .body = "{\"z\":{\"mappings\":{\"_meta\":{\"etl_engine\":{\"format\":1,\"version\":1,"
                  "\"pipeline\":\"actors\"}}},\"settings\":{}}}"}};
     steps[1] = (struct fake_step){.status = 200, .body = found};
-    memset(f, 0, sizeof *f);
-    fake_start(&fake, steps, n);
-    assert_true(es_server_init(&f->server, &(struct es_config){.url = fake.url}, &f->e));
-    f->es = es_open(&f->server, &f->e);
-    assert_non_null(f->es);
-    stale_copies_init(&f->copies, f->es, "films-*,x", "films", 1 << 20);
-    f->copies.ours = keyset_new(1000); /* x and y were looked at before */
-    keyset_put(f->copies.ours, "x", NULL, 0);
-    keyset_put(f->copies.ours, "y", NULL, 0);
-    f->bulk = bulk_new(1 << 20, &f->e);
-    assert_non_null(f->bulk);
+    copies_set_up(f, steps, n, "films-*,x", "films");
 }
 
 static void set_up(struct fixture *f, const char *found)
 {
     set_up_answers(f, found, 2);
-}
-
-static void tear_down(struct fixture *f)
-{
-    stale_copies_free(&f->copies);
-    bulk_free(f->bulk);
-    es_close(f->es);
-    es_server_free(&f->server);
-    fake_stop(&fake);
 }
 
 static const char FOUND[] =
