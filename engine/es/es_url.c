@@ -143,14 +143,22 @@ static bool is_bare_ipv6(const char *url)
            memchr(colon + 1, ':', len - (size_t)(colon + 1 - host));
 }
 
+static bool check_form(const char *url, struct err *e)
+{
+    if (is_list_of_another_form(url)) {
+        bad_url(e, "it goes on after its host");
+        return err_hint(e, "several nodes are written with a comma between two, each with its "
+                           "http:// or https://");
+    }
+    return !is_bare_ipv6(url) ||
+           bad_url(e, "an IPv6 address stands in brackets: http://[::1]:9200");
+}
+
 /* What is shown and requested must mean the same when it is parsed again: libcurl accepts anything
  * as an IPv6 zone, even an '@'. */
 static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
 {
     char *again = NULL;
-    const char *whole = s->text;
-    if (find_url(&whole) != strlen(s->text))
-        return bad_url(e, "its path contains another URL");
     /* a '/' in the password: the text before it was taken for host and port */
     if (strchr(s->text, '@'))
         return bad_url(e, "there is an '@' after its host");
@@ -168,13 +176,8 @@ static bool check_whole(CURLU *u, const struct es_url *s, struct err *e)
 
 static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
 {
-    if (is_list_of_another_form(url)) {
-        bad_url(e, "it goes on after its host");
-        return err_hint(e, "several nodes are written with a comma between two, each with its "
-                           "http:// or https://");
-    }
-    if (is_bare_ipv6(url))
-        return bad_url(e, "an IPv6 address stands in brackets: http://[::1]:9200");
+    if (!check_form(url, e))
+        return false;
     CURLUcode code = curl_url_set(u, CURLUPART_URL, url, 0);
     if (code == CURLUE_OUT_OF_MEMORY)
         return err_memory(e);
@@ -189,7 +192,11 @@ static bool parse(CURLU *u, struct es_url *s, const char *url, struct err *e)
         return false;
     for (size_t len = strlen(s->text); len > 0 && s->text[len - 1] == '/'; len--)
         s->text[len - 1] = '\0';
-    return true;
+    /* as it is after libcurl's repairs: it takes "http:/h" for "http://h" */
+    const char *whole = s->text;
+    if (find_url(&whole) != strlen(s->text))
+        return bad_url(e, "its path ends in a comma, or contains another URL");
+    return check_form(s->text, e);
 }
 
 static bool parse_one(struct es_url *s, const char *text, size_t len, struct err *e)

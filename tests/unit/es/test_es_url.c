@@ -127,7 +127,8 @@ static void other_urls_are_refused_without_quoting_them(void **state)
         /* an IPv6 zone that is none */
         "https:/10cr%40t@[::1%10cr%40t@[::1]", "http://joe:s3cret%01@h/", "http://joe:s3cret@h h/",
         "file:///etc/passwd", "http://::1:9200", "http://joe:s3cret@2001:db8::1", ",", " ",
-        "http://a:1,b:2", "http://a,http://", "http://a,http://joe:s3cret@h/?q=1"};
+        "http://a:1,b:2", "http://c/x,//", "http:/a|b:1", "http://a,http://",
+        "http://a,http://joe:s3cret@h/?q=1"};
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         refused(urls[i]);
 }
