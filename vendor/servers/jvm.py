@@ -76,8 +76,6 @@ def fetch(folder):
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.strip().splitlines()
         raise Failed(f"pip could not fetch {RUNTIME}:\n    " + "\n    ".join(line[:300] for line in lines[:3]))
-
-
     add_thai(folder)
 
 
