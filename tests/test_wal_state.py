@@ -386,7 +386,7 @@ def test_set_to_no_time_is_wrong_usage(engine, pg, search_one, things):
 
 def test_a_lost_connection_is_the_first_again_once_the_last_one_was_of_use(engine, pg, search_one, things, wait_until):
     ok(engine(things))
-    running = engine.start(things, "--follow", "--log-format", "json")
+    running = engine.start(things, "--follow", "--log-format", "json", "--verbose")
     for n in range(5):
         wait_until(lambda: reader(pg), timeout=60)
         pg.execute("UPDATE things SET v = %s WHERE id = 1", [f"change {n}"])

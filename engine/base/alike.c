@@ -192,7 +192,7 @@ static struct kind *find(struct alike *a, enum log_level level, uint64_t hash, i
     struct kind *k = make(a, now);
     if (k) {
         k->hash = hash;
-        k->level = level;
+        k->level = k->mixed && level == LOG_DEBUG ? k->level : level; /* that of lines it counts */
     }
     return k;
 }
@@ -233,6 +233,22 @@ static bool count(struct alike *a, struct kind *k, const char *text, const struc
     }
     leave_out(k, text, fields);
     return true;
+}
+
+enum log_level alike_level(const char *kind)
+{
+    struct alike *a = used;
+    if (!a)
+        return LOG_WARN;
+    pthread_mutex_lock(&a->lock);
+    int64_t now = a->clock_us();
+    /* LOG_DEBUG: alike_line, which counts no such lines, has other kinds. */
+    struct kind *k = find(a, LOG_DEBUG, alike_kind(kind), now);
+    bool due = !k || is_over(k, now);
+    if (k && due)
+        begin_window(k, now);
+    pthread_mutex_unlock(&a->lock);
+    return due ? LOG_WARN : LOG_DEBUG;
 }
 
 void alike_line(enum log_level level, const char *kind, const struct log_field *fields,

@@ -51,6 +51,11 @@ void alike_line(enum log_level level, const char *kind, const struct log_field *
 #define alike_warn(kind, fields, ...) alike_line(LOG_WARN, kind, fields, __VA_ARGS__)
 #define alike_info(kind, fields, ...) alike_line(LOG_INFO, kind, fields, __VA_ARGS__)
 
+/* For a line that nobody needs twice, since what it tells goes on until another line says how it
+ * ended: LOG_WARN for the first one of its kind, and then once a minute; LOG_DEBUG for the others.
+ * Without a struct alike always LOG_WARN. */
+enum log_level alike_level(const char *kind);
+
 /* Logs what has been left out for a minute, of the calling thread's; cheap. */
 void alike_tick(void);
 /* Logs what has been left out until now: something has ended. */

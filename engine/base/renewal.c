@@ -2,6 +2,7 @@
 
 #include "base/alike.h"
 #include "base/err.h"
+#include "base/log.h"
 #include "base/secret_text.h"
 
 void renewal_done(const char *server, const char *field)
@@ -13,7 +14,8 @@ void renewal_done(const char *server, const char *field)
 
 void renewal_failed(const struct err *why)
 {
-    alike_warn(NULL, LOG_FIELDS(LOG_ERR(why)), "could not renew the credentials: %s", why->text);
+    log_line_with(alike_level(why->text), LOG_FIELDS(LOG_ERR(why)),
+                  "could not renew the credentials: %s", why->text);
 }
 
 bool renewal_elsewhere(const char *field, const struct secret_text *now, struct err *e)

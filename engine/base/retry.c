@@ -18,34 +18,45 @@
  * that is overloaded. */
 static const double first_wait = 0.1, longest_wait = 10;
 
-enum { CHECK_MS = 250 }; /* how often a wait calls over() */
+enum {
+    CHECK_MS = 250, /* how often a wait calls over() */
+    LASTS_S = 10,   /* from then on a line says how long it has failed */
+};
+static const int64_t AGAIN_US = (int64_t)60 * 1000000;
 
-static bool is_told(struct retry *r, const char *text)
+/* Whether the same was logged as a warning a short while ago, by this retry. */
+static bool is_told(struct retry *r, const char *text, int64_t now_us)
 {
-    if (r->once && strcmp(r->told, text) == 0)
-        return true;
+    uint64_t kind = alike_kind(text);
+    bool told = r->once ? strcmp(r->told, text) == 0
+                        : r->told_kind == kind && now_us - r->told_us < AGAIN_US;
     text_cut(r->told, sizeof r->told, text, strlen(text));
-    return false;
+    r->told_kind = kind;
+    if (!told)
+        r->told_us = now_us;
+    return told;
 }
 
+/* One cause is one warning, however often it is tried and by how many threads; it comes again once
+ * a minute. The other tries are details. */
 static void log_wait(const struct backoff_details *d, void *arg)
 {
     struct retry *r = arg;
-    if (is_told(r, d->error->text))
-        return;
-    bool hint = d->tries == 1 || r->once; /* logged once, not with every try */
-    alike_warn(d->error->text,
-               LOG_FIELDS(log_int("attempt", d->tries), log_real("wait_seconds", d->wait),
-                          log_kind(d->error), log_if(hint, log_hint(d->error))),
-               "%s; trying again in %.1f s", d->error->text, d->wait);
-    notify_status("%s; trying again", d->error->text);
+    const char *text = d->error->text;
+    bool told = is_told(r, text, clock_mono_us()), lasts = d->elapsed >= LASTS_S;
+    char since[60] = "";
+    if (lasts)
+        snprintf(since, sizeof since, " (it has failed for %.0f s)", d->elapsed);
+    log_line_with(told ? LOG_DEBUG : alike_level(text),
+                  LOG_FIELDS(log_int("attempt", d->tries), log_real("wait_seconds", d->wait),
+                             log_if(lasts, log_real("seconds", d->elapsed)), LOG_ERR(d->error)),
+                  "%s; trying again in %.1f s%s", text, d->wait, since);
+    notify_status("%s; trying again", text);
 }
 
 static void log_success(const struct backoff_details *d, void *arg)
 {
     const struct retry *r = arg;
-    if (d->tries > ALIKE_WHOLE)
-        alike_flush(); /* first how often it failed */
     if (d->tries > 1)
         alike_info(NULL, LOG_FIELDS(log_int("attempt", d->tries)), "succeeded after %d tries%s%s",
                    d->tries, *r->told ? "; what failed before: " : "", r->told);

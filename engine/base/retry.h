@@ -1,5 +1,5 @@
 /* retry: how the engine retries requests to its servers: exponential backoff with full jitter, and
- * one log line for each wait, as alike counts them.
+ * one log line for each cause, once a minute (as a detail: for each wait).
  *
  * Uses     backoff, clock, stop, alike, err, notify, witness.
  * Threads  a struct retry belongs to one thread.
@@ -15,6 +15,8 @@
 #include "base/backoff.h"
 #include "base/err.h"
 
+#include <stdint.h>
+
 struct retry {
     struct backoff_policy policy;
     struct backoff backoff;
@@ -25,7 +27,9 @@ struct retry {
     /* an error that comes again and again is logged once, not with every try: it may last for
      * hours, and nothing is wrong */
     bool once;
-    char told[ERR_TEXT]; /* the last one that was logged */
+    char told[ERR_TEXT]; /* the last one */
+    uint64_t told_kind;  /* as alike_kind */
+    int64_t told_us;     /* when it was logged as a warning */
 };
 
 /* give_up_after: seconds since the first failure; 0: never. r must not move until it is done. */

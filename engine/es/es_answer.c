@@ -189,7 +189,8 @@ enum { ANY = ES_WHOLE | ES_DOCUMENTS | ES_ITEM, REQUEST = ES_WHOLE | ES_DOCUMENT
  */
 static const struct es_rule rules[] = {
     /* ---- the disk is nearly full; the server removes the block itself ---- */
-    {ANY, 400, 429, "cluster_block_exception", "/12/", ES_AGAIN, NULL},
+    {ANY, 400, 429, "cluster_block_exception", "/12/", ES_AGAIN,
+     "free disk space on the server's data nodes: it then removes the block itself"},
     /* OpenSearch: on all of its nodes */
     {ANY, 403, 429, "index_create_block_exception", NULL, ES_AGAIN, NULL},
 

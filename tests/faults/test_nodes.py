@@ -75,7 +75,7 @@ def test_with_no_node_left_it_waits(search_one, items, proxies, wait_until):
     items.fill(100)
     for proxy in proxies:
         proxy.refuse()
-    engine = items.start()
+    engine = items.start("--verbose")
     wait_until(lambda: engine.stderr.count("trying again in") > 4)
     proxies[2].accept()
     done = engine.wait()

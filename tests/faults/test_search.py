@@ -90,7 +90,7 @@ def test_each_kind_of_request_is_asked_again(search_one, items, gateway, answer)
         return LATER[answer]
 
     gateway.answer = refuse_once
-    done = ends_well(items.start(), items, search_one)
+    done = ends_well(items.start("--verbose"), items, search_one)
     assert done.stderr.count("trying again in") == len(kinds) >= 4, (kinds, done)
 
 
@@ -192,7 +192,7 @@ def test_a_disk_of_the_search_server_that_is_nearly_full(search, items, wait_unt
     wait_until(lambda: search.exists("items"))
     search.request("PUT", "items/_settings", {"index.blocks.read_only_allow_delete": True})
     wait_until(lambda: "trying again in" in engine.stderr)
-    assert engine.alive()
+    assert engine.alive() and "free disk space on the server's data nodes" in engine.stderr, engine.stderr
     search.request("PUT", "items/_settings", {"index.blocks.read_only_allow_delete": None})
     ends_well(engine, items, search)
 

@@ -38,7 +38,7 @@ def finishes(items, search):
 def test_while_postgresql_is_absent(search_one, items, pg_proxy, wait_until):
     items.fill(10)
     pg_proxy.refuse()
-    engine = items.start()
+    engine = items.start("--verbose")
     wait_until(lambda: engine.stderr.count("trying again in") > 4)  # the waits have become long
     stops(engine)
     pg_proxy.accept()
@@ -48,7 +48,7 @@ def test_while_postgresql_is_absent(search_one, items, pg_proxy, wait_until):
 def test_while_the_search_server_is_absent(search_one, items, search_proxy, wait_until):
     items.fill(10)
     search_proxy.refuse()
-    engine = items.start()
+    engine = items.start("--verbose")
     wait_until(lambda: engine.stderr.count("trying again in") > 4)
     stops(engine)
     search_proxy.accept()
@@ -57,7 +57,7 @@ def test_while_the_search_server_is_absent(search_one, items, search_proxy, wait
 
 def test_while_a_lost_postgresql_is_waited_for(search_one, items, pg_proxy, wait_until):
     items.fill(30000, width=300)
-    engine = items.start()
+    engine = items.start("--verbose")
     wait_until(lambda: pg_proxy.down > 2_000_000)
     pg_proxy.refuse()
     wait_until(lambda: engine.stderr.count("trying again in") > 4)

@@ -218,6 +218,47 @@ static void without_one_and_without_memory_each_line_is_logged(void **state)
     assert_int_equal(end(a), 40);
 }
 
+static int warnings(const char *kind, int n)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++)
+        count += alike_level(kind) == LOG_WARN;
+    return count;
+}
+
+static void what_goes_on_is_a_warning_once_a_minute(void **state)
+{
+    (void)state;
+    struct alike *a = begin();
+    assert_int_equal(warnings("no answer from 'a:1' for 3 s", 100), 1);
+    assert_int_equal(warnings("no answer from 'b:2' for 5 s", 100), 0);
+    assert_int_equal(warnings("refused", 100), 1);
+    now += 59 * SECOND;
+    assert_int_equal(warnings("refused", 100), 0);
+    now += SECOND;
+    assert_int_equal(warnings("refused", 100), 1);
+    alike_warn(NULL, NULL, "refused"); /* other lines are counted apart */
+    assert_int_equal(end(a), 1);
+    assert_int_equal(warnings("refused", 100), 100);
+}
+
+/* All kinds that have no place of their own: what other lines have counted is not lost. */
+static void what_goes_on_finds_no_place_of_its_own(void **state)
+{
+    (void)state;
+    struct alike *a = begin();
+    for (int i = 0; i < ALIKE_KINDS + ALIKE_WHOLE + 9; i++) {
+        char reason[40];
+        snprintf(reason, sizeof reason, "x.lua:%d: no", i);
+        alike_warn(reason, NULL, "line %d", i);
+    }
+    assert_int_equal(warnings("refused", 100), 0);
+    now += 60 * SECOND;
+    assert_int_equal(warnings("refused", 100), 1);
+    end(a);
+    assert_non_null(strstr(text, "; and 9 more of other kinds"));
+}
+
 static void *reject_many(void *arg)
 {
     alike_use(arg);
@@ -253,6 +294,8 @@ int main(void)
         cmocka_unit_test(a_silent_kind_is_forgotten),
         cmocka_unit_test(as_json_the_count_and_the_keys_are_fields),
         cmocka_unit_test(without_one_and_without_memory_each_line_is_logged),
+        cmocka_unit_test(what_goes_on_is_a_warning_once_a_minute),
+        cmocka_unit_test(what_goes_on_finds_no_place_of_its_own),
         cmocka_unit_test(threads_count_together),
     };
     log_setup(&(struct log_options){.level = LOG_WARN});
