@@ -36,6 +36,24 @@ def test_deleted_rows_and_rows_whose_cursor_did_not_move_are_found_and_nothing_e
     assert "2 documents indexed, 2 deleted" in done.stderr and f"{ROWS - 3} unchanged" in done.stderr, done
 
 
+def test_a_load_into_an_index_with_documents_is_followed_by_a_sweep(engine, loaded, pg, search, wait_until):
+    pg.execute("DELETE FROM t WHERE id = 3")
+    engine("state", "reset", loaded)
+    running = engine.start(loaded, "--follow")
+    wait_until(lambda: "films: swept" in running.stderr, timeout=60)
+    assert "'t' has documents already: a sweep follows the load" in running.stderr
+    running.stop()
+    assert search.get("t", "3") is None and search.count("t") == ROWS - 1
+
+
+def test_a_table_without_a_cursor_is_swept_after_a_load_into_an_index_with_documents(engine, loaded, pg, search, script):
+    pg.execute("DELETE FROM t WHERE id = 3")
+    engine("state", "reset", loaded)
+    done = run(engine, script(films.plain(cursor=None)))
+    assert "loading everything" in done.stderr and "sweeping" in done.stderr, done
+    assert search.get("t", "3") is None and search.count("t") == ROWS - 1
+
+
 def test_documents_that_others_edited_lost_or_added_are_put_right(engine, loaded, search):
     run(engine, loaded)
     before = search.versions("t")

@@ -253,6 +253,40 @@ def test_an_index_that_is_not_the_one_that_was_loaded_is_loaded(loaded):
     loaded.is_true()
 
 
+def test_a_load_into_an_index_with_documents_ends_with_a_sweep(loaded):
+    """As when the state is lost, or an older copy of the index is put in its place."""
+    assert "none is owed; the last load or sweep ended at" in loaded.engine("state", "show", loaded.path).stdout
+    assert loaded.engine("state", "reset", "--drop-slot", loaded.path).returncode == 0
+    loaded.pg.execute(UNSEEN)
+    done = loaded.run()
+    assert "'shop' has documents already: a sweep follows the load" in done.stderr, done
+    assert done.stderr.count("sweeping") == 1, done
+    loaded.is_true()
+    assert "sweeping" not in loaded.run().stderr
+
+
+def test_a_load_into_an_index_with_too_many_others_asks_before_it_deletes_them(shop):
+    shop.write(related=RELATED)
+    shop.search.request("PUT", "shop")
+    for i in range(60):
+        shop.search.request("PUT", f"shop/_doc/other-{i}", {"name": "other"})
+    done = shop.run(code=None)
+    assert done.returncode == 1 and "refusing to delete" in done.stderr, done
+    assert "none is owed" not in shop.engine("state", "show", shop.path).stdout
+    done = shop.run("--allow-deletes")
+    assert "loading everything" not in done.stderr and done.stderr.count("sweeping") == 1, done
+    shop.is_true()
+
+
+def test_a_load_that_follows_sweeps_an_index_with_documents_at_once(loaded):
+    assert loaded.engine("state", "reset", "--drop-slot", loaded.path).returncode == 0
+    loaded.pg.execute(UNSEEN)
+    running = loaded.follow()
+    wait_until(lambda: "swept" in running.stderr, wal.LIMIT, "the sweep's end")
+    running.stop()
+    loaded.is_true()
+
+
 # The log of others
 
 

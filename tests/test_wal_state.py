@@ -70,7 +70,7 @@ def test_show_tells_where_it_is_and_who_reads(engine, pg, search_one, things, wa
     ok(engine(things))
     shown = show(engine, things)
     assert shown["slot"] == "etl_things, read by nobody now" and shown["published"] == "by etl_things"
-    assert shown["delivered"].startswith("all commits up to 20") and shown["sweep"].startswith("none is owed; the last one ended at ")
+    assert shown["delivered"].startswith("all commits up to 20") and shown["sweep"].startswith("none is owed; the last load or sweep ended at ")
     assert "watermarks" not in shown
     running = engine.start(things, "--follow")
     pg.execute("UPDATE things SET v = 'new' WHERE id = 1")

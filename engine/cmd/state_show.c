@@ -60,7 +60,8 @@ static void show_sweep(const struct state_data *d)
     else if (d->sweep_again)
         printf("sweep      owed after the load\n");
     else
-        printf("sweep      none is owed%s%s\n", d->swept_us ? "; the last one ended at " : "",
+        printf("sweep      none is owed%s%s\n",
+               d->swept_us ? "; the last load or sweep ended at " : "",
                d->swept_us ? clock_text(d->swept_us, text) : "");
 }
 

@@ -51,6 +51,16 @@ bool run_guard(struct run *r, struct err *e)
     return true;
 }
 
+bool run_has_documents(struct run *r, bool *any, struct err *e)
+{
+    int64_t count = 0;
+    bool empty = r->index.is_new && !r->user.pipeline.sink.multi_index;
+    if (!empty && !count_documents(r, &count, e))
+        return false;
+    *any = count > 0;
+    return true;
+}
+
 bool run_count_documents(struct run *r, struct err *e)
 {
     return count_documents(r, &r->state.data.documents, e);

@@ -17,5 +17,7 @@ enum { RUN_FREE_DELETES = 10 }; /* documents that may always be deleted */
 bool run_guard(struct run *r, struct err *e);
 /* The same, once, for an errand that has no limit yet. */
 bool run_guard_errand(struct run *r, struct errand *x, struct err *e);
+/* Whether the index, or one of sink.indices, has documents. */
+bool run_has_documents(struct run *r, bool *any, struct err *e);
 /* The run is complete: counts the documents, for the next run_guard. */
 bool run_count_documents(struct run *r, struct err *e);

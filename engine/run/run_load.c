@@ -73,10 +73,31 @@ static bool bind_state(struct run *r, struct err *e)
     return run_bind_state(r, e) && run_bind_capture(r, e);
 }
 
+/* A load sends what the rows are now. Of the documents that the index has already, those whose rows
+ * are gone are found by a sweep alone. */
+static bool owe_sweep(struct run *r, struct err *e)
+{
+    const struct pipeline *p = &r->user.pipeline;
+    bool any;
+    if (!run_has_documents(r, &any, e))
+        return false;
+    if (!any)
+        return true;
+    run_state_owe_sweep(&r->state);
+    if (p->source.wal || (r->options.follow && p->sweep > 0))
+        log_info_with(LOG_FIELDS(log_text("index", p->sink.index)),
+                      "%s: '%s' has documents already: a sweep follows the load, and deletes those "
+                      "whose rows are gone",
+                      p->name, p->sink.index);
+    return true;
+}
+
 /* Before anything is read: saves where the changes are to be followed from. */
 static bool begin_snapshot(struct run *r, struct err *e)
 {
     run_state_begin_load(&r->state);
+    if (!owe_sweep(r, e))
+        return false;
     if (!bind_state(r, e) || !run_begin_capture(r, e))
         return false;
     for (size_t i = 0; i < r->user.source.n_tables; i++) {
@@ -256,13 +277,13 @@ static void report_changes(const struct run *r)
     run_warn_script(r);
 }
 
-/* A root without a cursor is up to date once it has been loaded from its first row, or swept;
- * run_follow sweeps it while it polls the other tables. The log has all changes, but for those that
- * a sweep is owed for. */
+/* A root without a cursor is up to date once it has been loaded from its first row into an empty
+ * index, or swept; run_follow sweeps it while it polls the other tables. The log has all changes,
+ * but for those that a sweep is owed for. */
 static bool needs_sweep(struct run *r, bool loaded)
 {
-    bool up_to_date =
-        r->capture ? r->state.data.swept_us != 0 : r->user.pipeline.source.cursor || loaded;
+    bool swept = r->state.data.swept_us != 0;
+    bool up_to_date = r->capture ? swept : r->user.pipeline.source.cursor || (loaded && swept);
     if (r->options.follow && !up_to_date)
         r->state.data.swept_us = 0; /* due at once: --follow begins up to date */
     return r->options.sweep || (!up_to_date && !r->options.follow);

@@ -272,7 +272,7 @@ void run_state_end_load(struct run_state *s)
 {
     s->data.phase = STATE_FOLLOWING;
     forget_text(&s->data.after);
-    run_state_swept(s); /* the load has seen every row */
+    run_state_swept(s); /* the load has seen every row, and the index had no other documents */
 }
 
 void run_state_swept(struct run_state *s)
