@@ -353,6 +353,15 @@ def test_a_state_that_another_folder_holds_is_missed_aloud(engine, pg, search, s
     assert f"there is no state at '{there}/things.state', but index 'things' was" in ok(engine(path, env=absolute, cwd=here)).stderr
 
 
+def test_a_few_documents_are_no_load_that_is_missed(engine, pg, search, script):
+    make_things(pg, 5)
+    path = script(pipeline())
+    ok(engine(path, "--limit", "3"))
+    done = ok(engine(path))
+    assert "loading everything: there is no state yet" in done.stderr and "warn" not in done.stderr, done
+    assert search.count("things") == 5
+
+
 # What the positions are of
 
 

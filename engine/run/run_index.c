@@ -39,7 +39,8 @@ static bool create(struct run *r, struct err *e)
     struct buf mappings;
     buf_init(&mappings, 64 << 20);
     snprintf(m.pipeline, sizeof m.pipeline, "%s", p->name);
-    memcpy(m.fingerprint, r->user.fingerprint, sizeof m.fingerprint);
+    if (!run_is_partial(r)) /* a few documents are no load: run_warn_lost_state */
+        memcpy(m.fingerprint, r->user.fingerprint, sizeof m.fingerprint);
     bool ok = index_add_meta(&mappings, p->sink.mappings, &m, e) &&
               (buf_cstr(&mappings) || err_memory(e)) &&
               index_create(r->servers.es, p->sink.index, p->sink.settings, buf_cstr(&mappings), e);

@@ -21,7 +21,7 @@ void run_adopt_meta(struct run *r, const struct index_meta *found)
 {
     struct index_meta *m = &r->index.meta;
     *m = r->index.saved_meta = *found;
-    if (!found->known)
+    if (!found->known && !run_is_partial(r))
         run_set_meta_script(r, true);
     m->known = true;
     name_pipeline(m, &r->user.pipeline);

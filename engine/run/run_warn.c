@@ -121,7 +121,8 @@ static bool was_loaded_before(const struct run *r)
     const struct index_meta *saved = &r->index.saved_meta;
     struct err ignored;
     int64_t count = 0;
-    if (!saved->known || r->index.is_new || strcmp(saved->pipeline, r->index.meta.pipeline) != 0)
+    if (!saved->known || !*saved->fingerprint || r->index.is_new ||
+        strcmp(saved->pipeline, r->index.meta.pipeline) != 0)
         return false;
     /* created, but never filled */
     return !index_count(r->servers.es, r->index.info.name, &count, &ignored) || count > 0;
