@@ -107,6 +107,18 @@ def test_an_index_is_made_an_alias_only_when_told_to(engine, things, search, scr
     assert "reading changes" in ok(engine(path)).stderr
 
 
+def test_settings_that_the_script_lacks_are_named_before_they_are_lost(engine, things, search, script):
+    path = script(text_of())
+    assert "does not name" not in ok(engine("reindex", path)).stderr
+    search.request("PUT", "_ingest/pipeline/by_hand", {"processors": []})
+    search.request("PUT", "things/_settings", {"index": {"default_pipeline": "by_hand", "refresh_interval": "3s"}})
+    done = ok(engine("reindex", path)).stderr
+    (line,) = [line for line in done.splitlines() if "does not name" in line]
+    assert ": index.default_pipeline; to keep them" in line, line  # the script names the other one
+    assert done.index(line) < done.index("points to")
+    assert "does not name" not in ok(engine("reindex", path)).stderr
+
+
 def test_what_the_alias_had_it_keeps(engine, things, search_one, script):
     path = script(text_of("keyword"))
     ok(engine("reindex", path))

@@ -170,6 +170,17 @@ bool index_add_meta(struct buf *out, const char *mappings, const struct index_me
 bool index_set_loading(struct es *es, const char *index, bool loading, const char *settings,
                        struct err *e);
 
+enum { INDEX_SETTINGS_LEFT = 400 }; /* bytes with the final zero */
+
+struct index_succession {  /* borrowed */
+    const char *from, *to; /* an index, and the one that takes its place */
+    const char *settings;  /* of the script (JSON), or NULL */
+};
+/* Writes the names of the settings of the one index that neither the other nor the script has: see
+ * settings_left. Empty: there are none. */
+bool index_find_settings_left(struct es *es, const struct index_succession *s,
+                              char out[INDEX_SETTINGS_LEFT], struct err *e);
+
 /* ---- its documents ---- */
 
 struct index_document {

@@ -8,6 +8,7 @@
 #include "es/es.h"
 #include "index/index_request.h"
 #include "index/mapping.h"
+#include "index/settings_left.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -322,6 +323,20 @@ bool index_set_loading(struct es *es, const char *index, bool loading, const cha
           err_wrap(e, "settings of index '%s'", index));
     buf_free(&body);
     es_answer_free(&a);
+    return ok;
+}
+
+bool index_find_settings_left(struct es *es, const struct index_succession *s,
+                              char out[INDEX_SETTINGS_LEFT], struct err *e)
+{
+    struct schema from = {0}, to = {0};
+    bool ok = open_schema(&from, es, s->from, e) && open_schema(&to, es, s->to, e) &&
+              settings_left(&(struct settings_left){{&from.tree, from.settings},
+                                                    {&to.tree, to.settings},
+                                                    s->settings},
+                            out, e);
+    close_schema(&from);
+    close_schema(&to);
     return ok;
 }
 

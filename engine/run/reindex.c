@@ -402,6 +402,28 @@ static bool swap_alias(void *arg, struct err *e)
     return index_swap(r->servers.es, x->alias, now.exists ? now.name : NULL, r->index.info.name, e);
 }
 
+/* What was set by hand ends with the old index, unless the user hears of it now. */
+static bool warn_settings_left(void *arg, struct err *e)
+{
+    struct reindex *x = arg;
+    struct run *r = &x->run;
+    const struct index_succession s = {x->old.name, r->index.info.name,
+                                       r->user.pipeline.sink.settings};
+    char left[INDEX_SETTINGS_LEFT];
+    if (!x->old.exists)
+        return true;
+    if (!index_find_settings_left(r->servers.es, &s, left, e))
+        return e->kind == ERR_FINAL; /* it is only for a warning */
+    if (*left)
+        log_warn_with(
+            LOG_FIELDS(log_text("index", r->index.info.name), log_text("settings", left)),
+            "%s: index '%s' has settings that the script does not name, and '%s', which takes its "
+            "place, does not have them: %s; to keep them, add them to sink.settings and reindex "
+            "again",
+            name_of(x), x->old.name, r->index.info.name, left);
+    return true;
+}
+
 static bool swap(struct reindex *x, struct err *e)
 {
     struct run *r = &x->run;
@@ -532,7 +554,8 @@ static bool work(void *arg, struct err *e)
     struct reindex *x = arg;
     struct run *r = &x->run;
     bool ok = run_patiently(r, run_open_capture, e) &&
-              (x->swapped || (build(x, e) && swap(x, e))) && finish(x, e);
+              (x->swapped || (build(x, e) && patiently(x, warn_settings_left, e) && swap(x, e))) &&
+              finish(x, e);
     struct err ignored;
     if (!ok)
         queue_fail(r->work.flow.queue, e);

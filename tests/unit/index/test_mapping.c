@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/json_tree.h"
 #include "index/mapping.h"
+#include "index/settings_left.h"
 #include "torture.h"
 
 static struct json_tree tree_of(const char *text)
@@ -186,6 +187,65 @@ static void a_setting_is_found_however_it_is_nested(void **state)
     }
 }
 
+static bool list_left(const char *from, const char *to, const char *script, char *out,
+                      struct err *e)
+{
+    struct json_tree a = {0}, b = {0};
+    bool ok = json_tree_read(&a, from, strlen(from), e) && json_tree_read(&b, to, strlen(to), e) &&
+              settings_left(&(struct settings_left){{&a, 1}, {&b, 1}, script}, out, e);
+    json_tree_free(&a);
+    json_tree_free(&b);
+    return ok;
+}
+
+static void settings_that_a_successor_lacks_are_listed(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to, *script, *left;
+    } cases[] = {
+        {"{}", "{}", NULL, ""},
+        {"{\"index.uuid\":\"a\",\"index.version.created\":\"1\",\"index.blocks.write\":\"true\"}",
+         "{\"index.uuid\":\"b\"}", NULL, ""},
+        {"{\"index.number_of_replicas\":\"1\"}", "{\"index.number_of_replicas\":\"1\"}", NULL, ""},
+        {"{\"index.number_of_replicas\":\"2\"}", "{\"index.number_of_replicas\":\"1\"}", NULL,
+         "index.number_of_replicas"},
+        {"{\"index.number_of_replicas\":\"2\"}", "{\"index.number_of_replicas\":\"1\"}",
+         "{\"index\":{\"number_of_replicas\":1}}", ""},
+        {"{\"index.number_of_replicas\":\"0\",\"index.auto_expand_replicas\":\"0-1\"}",
+         "{\"index.number_of_replicas\":\"1\"}", "{}", "index.auto_expand_replicas"},
+        {"{\"index.final_pipeline\":\"_none\",\"index.default_pipeline\":\"p\"}", "{}", "{}",
+         "index.default_pipeline"},
+        {"{\"index.analysis.filter.x.type\":\"stop\",\"index.analysis.filter.x.stopwords\":[\"a\"],"
+         "\"index.refresh_interval\":\"1s\"}",
+         "{}", "{\"refresh_interval\":\"2s\"}", "index.analysis.filter.x"},
+        {"{\"index.analysis.filter.x.stopwords\":[\"a\"]}",
+         "{\"index.analysis.filter.x.stopwords\":[\"a\"]}", NULL, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char left[INDEX_SETTINGS_LEFT];
+        struct err e;
+        assert_true(list_left(cases[i].from, cases[i].to, cases[i].script, left, &e));
+        assert_string_equal(left, cases[i].left);
+    }
+}
+
+static void a_list_of_settings_is_short(void **state)
+{
+    (void)state;
+    char left[INDEX_SETTINGS_LEFT];
+    struct buf from;
+    struct err e;
+    buf_init(&from, 1 << 20);
+    for (int i = 0; i < 100; i++)
+        buf_addf(&from, "%s\"index.setting_%02d\":1", i ? "," : "{", i);
+    buf_adds(&from, "}");
+    assert_true(list_left(buf_cstr(&from), "{}", NULL, left, &e));
+    assert_non_null(strstr(left, "index.setting_00, index.setting_01, "));
+    assert_non_null(strstr(left, " more"));
+    buf_free(&from);
+}
+
 static bool add_meta(const char *has, const char *wants, bool whole, struct buf *out, struct err *e)
 {
     struct json_tree t = {0};
@@ -262,6 +322,8 @@ int main(void)
         cmocka_unit_test(a_refusal_is_told_by_its_field),
         cmocka_unit_test(settings_that_are_fixed_are_compared),
         cmocka_unit_test(a_setting_is_found_however_it_is_nested),
+        cmocka_unit_test(settings_that_a_successor_lacks_are_listed),
+        cmocka_unit_test(a_list_of_settings_is_short),
         cmocka_unit_test(the_note_leaves_all_else_alone),
         cmocka_unit_test(every_allocation_may_fail),
     };
