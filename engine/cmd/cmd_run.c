@@ -18,6 +18,7 @@
 #include "run/vitals.h"
 #include "store/keyfile.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,7 +158,7 @@ static int run_one(const struct run_command *o, const struct running *all, size_
     vitals_phase(r.vitals, VITALS_ENDED, ok || e->kind == ERR_STOPPED ? NULL : e->text, -1);
     uint64_t rejected = run_rejected(&r);
     run_close(&r);
-    if (!ok && all->refs.n > 1 && e->kind != ERR_STOPPED)
+    if (!ok && all->refs.n > 1 && e->kind != ERR_STOPPED && !strstr(e->text, all->refs.keys[i]))
         err_wrap(e, "%s", all->refs.keys[i]);
     if (!ok)
         return cli_fail(e);
@@ -193,6 +194,24 @@ static int status_of(const struct pipeline_outcome *outcomes, size_t n)
     return status;
 }
 
+/* Last, since a pipeline that fails at once is soon out of sight. */
+static void log_failed(const struct pipeline_outcome *outcomes, const struct keylist *refs)
+{
+    char names[400] = "";
+    size_t failed = 0, len = 0;
+    for (size_t i = 0; i < refs->n; i++) {
+        if (outcomes[i].ok)
+            continue;
+        if (outcomes[i].error.kind == ERR_STOPPED)
+            return;
+        int more = snprintf(names + len, sizeof names - len, "%s%s", failed++ > 0 ? ", " : "",
+                            refs->keys[i]);
+        len += more > 0 && (size_t)more < sizeof names - len ? (size_t)more : 0;
+    }
+    if (failed > 0)
+        log_error("%zu of %zu pipelines failed: %s", failed, refs->n, names);
+}
+
 static int run_several(const struct run_command *o, const struct running *all, struct err *e)
 {
     struct pipeline_outcome *outcomes = calloc(all->refs.n, sizeof *outcomes);
@@ -200,6 +219,8 @@ static int run_several(const struct run_command *o, const struct running *all, s
     bool ok = (outcomes || err_memory(e)) && stop_init(e) &&
               pipelines_run(&o->run, &all->refs, outcomes, all->vitals, e);
     int status = ok ? status_of(outcomes, all->refs.n) : cli_fail(e);
+    if (ok)
+        log_failed(outcomes, &all->refs);
     free(outcomes);
     return status;
 }

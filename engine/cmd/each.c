@@ -38,7 +38,7 @@ static int do_one(const char *ref, bool several, each_one *one, void *arg)
     int status = EXIT_DONE;
     if (one(arg, ref, &status, &e))
         return status;
-    if (several && e.kind != ERR_STOPPED && strncmp(e.text, ref, strlen(ref)) != 0)
+    if (several && e.kind != ERR_STOPPED && !strstr(e.text, ref))
         err_wrap(&e, "%s", ref);
     int failed = cli_fail(&e);
     return status != EXIT_DONE ? status : failed;

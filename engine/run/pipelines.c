@@ -142,16 +142,28 @@ static bool check_with_others(const struct run_script *scripts, const struct mem
     return true;
 }
 
+static void log_failure(const struct err *e)
+{
+    log_error_with(LOG_FIELDS(LOG_ERR(e)), "%s", e->text);
+}
+
+/* Always returns false. */
+static bool refuse_all(const struct member *members, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        log_failure(&members[i].outcome->error);
+    return err_set(e, members[0].outcome->error.kind, "none of the %zu scripts can be read", n);
+}
+
 /* A script that cannot be read does not stop the others: its member has no name yet, and reads it
- * again. False: two exclude each other, or none can be read: e is why the first one cannot. */
+ * again. False: two exclude each other, or none can be read. */
 static bool check_members(struct member *members, size_t n, struct err *e)
 {
     struct run_script *scripts = calloc(n, sizeof *scripts);
-    struct err broken;
     size_t met = 0;
     bool ok = scripts || err_memory(e);
     for (size_t i = 0; ok && i < n; i++) {
-        bool read = run_open_script(&scripts[i], members[i].ref, i == 0 ? e : &broken);
+        bool read = run_open_script(&scripts[i], members[i].ref, &members[i].outcome->error);
         ok = read ? meet(&members[i], &scripts[i], e) && check_with_others(scripts, members, i, e)
                   : text_set(&members[i].name, file_name(members[i].ref)) || err_memory(e);
         met += read;
@@ -159,7 +171,7 @@ static bool check_members(struct member *members, size_t n, struct err *e)
     for (size_t i = 0; scripts && i < n; i++)
         run_close_script(&scripts[i]);
     free(scripts);
-    return ok && met > 0;
+    return ok && (met > 0 || refuse_all(members, n, e));
 }
 
 /* A script that could not be read at first: by now it may name what others name. */
@@ -210,11 +222,6 @@ static bool run_once(struct member *m, struct err *e)
     m->outcome->rejected = run_rejected(&r);
     run_close(&r);
     return ok;
-}
-
-static void log_failure(const struct err *e)
-{
-    log_error_with(LOG_FIELDS(LOG_ERR(e)), "%s", e->text);
 }
 
 /* SIGHUP ends it: what was wrong is corrected, perhaps. False: a stop was asked. */
