@@ -33,6 +33,7 @@ enum err_fault {
     ERR_FAULT_REQUEST, /* final: the request itself, as the script has it */
     ERR_FAULT_HELD,    /* final: another process has the lock; it may do what was asked */
     ERR_FAULT_SCHEMA,  /* final: a table or column has changed since the query was described */
+    ERR_FAULT_DENIED,  /* final: a privilege is missing */
     ERR_FAULT_SERVER,  /* final: another server answers than before, or the same one set back */
 };
 

@@ -49,7 +49,7 @@ static const struct {
     {"2F", ERR_FAULT_ROW, "SQL routine exception"},
     {"38", ERR_FAULT_ROW, "external routine exception: plpython, plperl"},
     {"39", ERR_FAULT_ROW, "external routine invocation exception: what it returned"},
-    {"42501", ERR_FAULT_UNKNOWN, "a privilege"},
+    {"42501", ERR_FAULT_DENIED, "a privilege"},
     {"42", ERR_FAULT_ROW, "without a position in the query: a text cast to tsquery, regclass, ..."},
     {"44", ERR_FAULT_ROW, "check option"},
     {"54", ERR_FAULT_ROW, "a text too long for a tsvector, a value too large, a function too deep"},
@@ -192,13 +192,15 @@ static bool ends_session(const PGresult *res)
 
 /* Only PostgreSQL's English words are recognized; without a match there is no hint. (In version 10
  * tables and views are relations.) */
-static bool hint_privilege(const char *primary, struct err *e)
+static bool hint_privilege(const char *primary, const char *user, struct err *e)
 {
+    const char *space = strrchr(primary, ' '), *name = space ? space + 1 : "...";
+    user = user && *user ? user : "the role that source.url names";
     if (strstr(primary, "for schema"))
-        return err_hint(e, "GRANT USAGE ON SCHEMA ... TO the role that source.url names");
+        return err_hint(e, "GRANT USAGE ON SCHEMA %s TO %s", name, user);
     if (strstr(primary, "for table") || strstr(primary, "for view") ||
         strstr(primary, "for relation"))
-        return err_hint(e, "GRANT SELECT ON ... TO the role that source.url names");
+        return err_hint(e, "GRANT SELECT ON %s TO %s", name, user);
     return false;
 }
 
@@ -232,5 +234,7 @@ bool pg_error(struct pg *pg, const PGresult *res, const char *sql, struct err *e
     const char *hint = PQresultErrorField(res, PG_DIAG_MESSAGE_HINT);
     if (hint)
         return err_hint(e, "%s", pg_one_line(hint, reason, sizeof reason));
-    return strcmp(sqlstate, "42501") == 0 ? hint_privilege(primary ? primary : "", e) : false;
+    return strcmp(sqlstate, "42501") == 0
+               ? hint_privilege(primary ? primary : "", PQuser(pg->conn), e)
+               : false;
 }

@@ -60,7 +60,7 @@ bool source_fetch(const struct source_reader *root, const struct batch *b, bool 
     return ok || err_wrap(e, "could not read '%s'", root->table->label);
 }
 
-bool source_probe(const struct source_reader *root, struct err *e)
+static bool probe(const struct source_reader *root, struct err *e)
 {
     struct batch none = {.no_rows = true};
     const PGresult *row;
@@ -72,4 +72,12 @@ bool source_probe(const struct source_reader *root, struct err *e)
             return err_wrap(e, "could not read '%s'", root->table->label);
     while (row);
     return true;
+}
+
+bool source_probe(const struct source_reader *root, struct err *e)
+{
+    const struct pipeline *p = root->source->pipeline;
+    if (probe(root, e))
+        return true;
+    return e->kind == ERR_FINAL ? err_wrap(e, "%s:%d", p->script, p->source.query_line) : false;
 }

@@ -16,11 +16,13 @@ bool source_blame(const struct source_opening *o, int line, const char *field, s
     const struct pipeline *p = o->source->pipeline;
     const struct pipeline_related *related = o->table->related;
     struct err cause = *e;
+    /* a privilege that is missing is no mistake of the script's */
+    enum err_kind kind = cause.fault == ERR_FAULT_DENIED ? ERR_FINAL : ERR_USAGE;
     if (related)
-        err_set(e, ERR_USAGE, "cannot use source.related[%d].%s: %s",
+        err_set(e, kind, "cannot use source.related[%d].%s: %s",
                 (int)(related - p->source.related) + 1, field, cause.text);
     else
-        err_set(e, ERR_USAGE, "cannot use source.%s: %s", field, cause.text);
+        err_set(e, kind, "cannot use source.%s: %s", field, cause.text);
     err_hint(e, "%s", cause.hint);
     return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
 }
