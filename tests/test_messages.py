@@ -2,6 +2,7 @@
 import contextlib
 import datetime
 import os
+import re
 
 from nginx import Nginx
 from pipelines import pipeline
@@ -112,6 +113,27 @@ def test_comparing_with_a_blocked_index_is_told_once(engine, pg, search_one, scr
         result = ok(engine("verify", path, "--give-up-after", "3"), 3)
     told = [line for line in result.stderr.splitlines() if "trying again" in line]
     assert 0 < len(told) <= 2 and all("removed (" in line for line in told) and 'index.blocks.read": null' in hint(result), result
+
+
+def test_a_path_that_the_search_server_does_not_have(engine, pg, search_one, script):
+    make_things(pg, 1)
+    result = ok(engine(script(pipeline()), env={"ELASTICSEARCH_URL": f"{search_one.url}/path/"}), 1)
+    assert "no handler found for uri" in result.stderr and "sink.url has one only if a proxy requires it" in hint(result), result
+
+
+def test_a_query_that_fails_for_every_row_has_its_line(engine, pg, search_one, script):
+    make_things(pg, 1)
+    path = script(pipeline(query="SELECT id, 1 / 0 AS v, modified FROM things"))
+    assert re.search(r"script\.lua:\d+: could not read 'things': division by zero", ok(engine(path), 1).stderr)
+
+
+def test_check_notices_a_closed_index(engine, pg, search_one, script):
+    make_things(pg, 1)
+    path = script(pipeline())
+    ok(engine(path))
+    search_one.request("POST", "things/_close")
+    result = ok(engine("check", path), 2)
+    assert "index_closed_exception" in result.stderr + result.stdout and "it continues once the index is open" in result.stderr + result.stdout, result
 
 
 # Times

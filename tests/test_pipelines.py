@@ -75,6 +75,8 @@ def test_one_of_a_list_is_named(tables, engine, search, script):
     assert "pipeline   genre" in shown_state.stdout
     wrong = engine("run", f"{path}#gener")
     assert wrong.returncode == 2 and "has no pipeline 'gener', did you mean 'genre'?" in wrong.stderr
+    no_list = engine("run", f"{script(one(LIST, 'film'), 'film.lua')}#film")
+    assert no_list.returncode == 2 and "film.lua does not return a list: leave out '#film'" in no_list.stderr, no_list
     which = engine("state", "reset", path)
     assert which.returncode == 2 and "name the one that is meant" in which.stderr
 
@@ -137,12 +139,14 @@ def test_a_script_that_cannot_be_read_does_not_stop_the_others(tables, engine, s
     for scripts in ((good, broken), (broken, good)):
         done = engine("run", *scripts)
         assert done.returncode == 2 and done.stderr.count("film.lua:1: ") == 1, done
+        assert done.stderr.splitlines()[-1].endswith(f"1 of 3 pipelines failed: {broken}"), done
     assert len(search.docs("person")) == len(search.docs("genre")) == 10
     done = engine("verify", good, broken)
     assert done.returncode == 2 and done.stderr.count("film.lua") == 1, done
     assert "person: 10 documents compared" in done.stdout and "genre: 10 documents compared" in done.stdout, done
     done = engine("run", broken, script("return", "other.lua"))
-    assert done.returncode == 2 and "film.lua:1: " in done.stderr, done
+    assert done.returncode == 2 and "film.lua:1: " in done.stderr and "other.lua:1: " in done.stderr, done
+    assert done.stderr.endswith("error: none of the 2 scripts can be read\n"), done
 
 
 # Other commands, one pipeline after the other

@@ -153,9 +153,19 @@ static void check_field(struct check *c, const struct pipeline_related *r)
     }
 }
 
+/* Closed, or blocked: a run would wait. */
+static void check_open(struct check *c)
+{
+    struct err e;
+    int64_t count;
+    if (!index_count(c->servers.es, c->index.name, &count, &e) && e.kind == ERR_PASSING)
+        check_add_err(c, "index", c->user.pipeline.sink.index_line, &e);
+}
+
 static void check_existing(struct check *c)
 {
     const struct pipeline *p = &c->user.pipeline;
+    check_open(c);
     check_fit(c);
     check_deletes(c);
     check_ingest(c);

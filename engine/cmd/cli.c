@@ -224,6 +224,10 @@ static bool set_log_up(const struct cli_log *o, bool *terminal, struct err *e)
         err_set(e, ERR_USAGE, "option --log-format takes 'text' or 'json', not '%s'", o->format);
         return err_hint(e, "etl-engine run --help");
     }
+    if (o->quiet && o->verbose) {
+        err_set(e, ERR_USAGE, "options --quiet and --verbose exclude each other");
+        return err_hint(e, "etl-engine run --help");
+    }
     bool json = o->format && strcmp(o->format, "json") == 0, tty = isatty(STDERR_FILENO);
     const char *no_color = getenv("NO_COLOR");
     log_setup(&(struct log_options){

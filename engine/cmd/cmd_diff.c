@@ -4,6 +4,8 @@
 #include "cmd/commands.h"
 #include "cmd/each.h"
 
+#include <string.h>
+
 struct diff_command {   /* filled by cli_parse */
     struct cli_log log; /* first */
     struct diff_options diff;
@@ -28,8 +30,11 @@ static const struct cli_option options[] = {
 
 static bool check_options(const struct diff_options *o, struct err *e)
 {
-    return !o->keys || o->sample == 0 ||
-           err_set(e, ERR_USAGE, "options --keys and --sample exclude each other");
+    if (o->keys && o->sample > 0)
+        return err_set(e, ERR_USAGE, "options --keys and --sample exclude each other");
+    if (o->keys && o->keys[strspn(o->keys, ",\r\n")] == '\0')
+        return err_set(e, ERR_USAGE, "option --keys names no key");
+    return true;
 }
 
 struct differing {

@@ -271,6 +271,8 @@ static const struct es_rule rules[] = {
     {REQUEST, 300, 399, NULL, NULL, ES_BROKEN,
      "redirects are not followed, since credentials would go with them: set sink.url to the "
      "address of the search server itself"},
+    {REQUEST, 400, 400, NULL, "no handler found for uri", ES_BROKEN,
+     "the search server knows no such path: sink.url has one only if a proxy requires it"},
     {REQUEST, 400, 599, NULL, NULL, ES_BROKEN, NULL},
 
     /* ---- every other reason to refuse an item: mapping, field limit, pipeline, id, ... ---- */

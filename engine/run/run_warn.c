@@ -137,8 +137,8 @@ void run_warn_lost_state(const struct run *r)
     char *folder = relative ? getcwd(NULL, 0) : NULL;
     log_warn_with(
         LOG_FIELDS(log_text("index", r->index.info.name)),
-        "%s: there is no state at '%s%s%s', but index '%s' was loaded by this pipeline before: "
-        "%s",
+        "%s: there is no state at '%s%s%s', but index '%s' has documents of this pipeline, by a "
+        "run with --limit or --keys, or with another state: %s",
         r->user.pipeline.name, folder ? folder : "", folder ? "/" : "", state, r->index.info.name,
         relative ? "is this the right folder? a relative path begins at the folder where "
                    "etl-engine is started"

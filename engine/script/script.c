@@ -191,7 +191,9 @@ bool script_choose(struct script_text *t, struct err *e)
     for (size_t i = 0; ok && i < names.n; i++)
         if (strcmp(names.keys[i], t->name) == 0)
             t->entry = i + 1;
-    if (ok && t->entry == 0) {
+    if (ok && names.n == 0) {
+        ok = err_set(e, ERR_USAGE, "%s does not return a list: leave out '#%s'", t->path, t->name);
+    } else if (ok && t->entry == 0) {
         const char *near = suggest(t->name, (const char *const *)names.keys, names.n);
         ok = err_set(e, ERR_USAGE, "%s has no pipeline '%s'%s%s%s", t->path, t->name,
                      near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");

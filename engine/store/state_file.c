@@ -54,7 +54,9 @@ static bool lock_held(int fd, const char *path, struct err *e)
     err_set(e, ERR_FINAL, "cannot use state file '%s': another run is using it (process %s)", path,
             *pid ? pid : "unknown");
     e->fault = ERR_FAULT_HELD;
-    return err_hint(e, "wait for it to end, or give this script a state file of its own");
+    return err_hint(e,
+                    "wait for it to end, or stop it (a run with --follow does not end by itself); "
+                    "another pipeline has a state file of its own");
 }
 
 static bool take_lock(struct state_file *f, struct err *e)
