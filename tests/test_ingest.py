@@ -134,6 +134,10 @@ def test_a_condition_drops_documents_of_an_index(search, things, sync):
     assert "9 documents indexed" in done.stderr and "1 dropped by an ingest pipeline" in done.stderr, done
     again = ok(sync("run", "--sweep"))
     assert "1 dropped by an ingest pipeline" in again.stderr and "0 documents indexed" in again.stderr, again
+    told = "ingest pipeline 'drop' may have dropped the document"
+    for words in (("verify",), ("why", "3")):
+        found = sync(*words)
+        assert told in found.stdout and "changed since the last run" not in found.stdout, found
 
 
 # A document is moved

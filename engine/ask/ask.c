@@ -16,6 +16,7 @@
 #include "store/state_file.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,6 +101,33 @@ bool ask_open(struct ask *a, const struct ask_options *o, const char *path, bool
     const char *made_by = r->index.saved_meta.fingerprint;
     a->is_older_script = *made_by && strncmp(made_by, r->user.fingerprint, FINGERPRINT_HALF) != 0;
     return true;
+}
+
+static void hear_pipeline(const struct ingest_finding *f, void *arg)
+{
+    struct ask *a = arg;
+    if (f->drops && !*a->drops)
+        snprintf(a->drops, sizeof a->drops,
+                 "ingest pipeline '%s' may have dropped the document; or its change was not "
+                 "delivered yet",
+                 f->name);
+}
+
+struct explain ask_explain(struct ask *a, bool followed)
+{
+    const struct run *r = &a->run;
+    struct index_ingest s;
+    struct err ignored;
+    *a->drops = '\0';
+    if (index_get_ingest(r->servers.es, r->index.info.name, &s, &ignored))
+        ingest_look(r->servers.es, &(struct ingest_asked){{s.first, s.last}, hear_pipeline, a},
+                    &ignored);
+    return (struct explain){.dead = a->dead,
+                            .is_older_script = a->is_older_script,
+                            .followed = followed,
+                            .wal = r->user.pipeline.source.wal,
+                            .loading = r->state.data.phase == STATE_SNAPSHOT,
+                            .drops = *a->drops ? a->drops : NULL};
 }
 
 void ask_close(struct ask *a)

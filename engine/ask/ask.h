@@ -20,6 +20,8 @@
  *     verify, diff, why, wait    what the commands call
  */
 #pragma once
+#include "ask/explain.h"
+#include "index/ingest.h"
 #include "run/run.h"
 
 #include <stdbool.h>
@@ -33,6 +35,7 @@ struct ask {
     struct deadletters *dead; /* owned; as its file is now */
     bool has_state;           /* there is a state file with JSON */
     bool is_older_script; /* by its _meta, the index was made by another version of the script */
+    char drops[INGEST_NAME + 100]; /* see ask_explain */
 };
 
 /* Reads the script, the state and the dead letters, and asks both servers. ERR_USAGE: the script is
@@ -41,6 +44,9 @@ bool ask_open(struct ask *a, const struct ask_options *o, const char *path, bool
               struct err *e);
 /* Reads the dead letters, as they are now. */
 bool ask_read_letters(struct ask *a, struct err *e);
+/* What documents are explained with, but for whether a process is behind. Reads the definitions of
+ * the index's ingest pipelines, if that is allowed. */
+struct explain ask_explain(struct ask *a, bool followed);
 void ask_close(struct ask *a); /* safe on a zeroed struct */
 
 /* Starts the workers, which show what they compare to c (borrowed until ask_stop). */

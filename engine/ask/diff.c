@@ -41,9 +41,7 @@ static bool look_at_keys(struct comparing *c, struct err *e)
 
 static bool look(struct comparing *c, struct err *e)
 {
-    c->explain = (struct explain){.dead = c->ask.dead,
-                                  .is_older_script = c->ask.is_older_script,
-                                  .wal = c->ask.run.user.pipeline.source.wal};
+    c->explain = ask_explain(&c->ask, false);
     c->looks = (struct looks){.ask = &c->ask, .how = {.trust = COLLECT_ALL}};
     c->looks.collector = collector_new(&c->explain, (size_t)c->options->examples, e);
     if (!c->looks.collector || !ask_start(&c->ask, collector_comparer(c->looks.collector), e))

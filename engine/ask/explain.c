@@ -20,9 +20,15 @@ bool explain_is_ours(int64_t version, int64_t now)
 }
 
 /* What a process that follows would have delivered, or what waits for the next run. */
-static enum explain_reason undelivered(const struct explain *x)
+static enum explain_reason undelivered(const struct explain *x, enum explain_kind kind)
 {
-    return !x->followed ? EXPLAIN_PENDING : x->behind ? EXPLAIN_BEHIND : EXPLAIN_UNSEEN;
+    if (x->followed && x->behind)
+        return EXPLAIN_BEHIND;
+    if (!x->followed && x->loading && kind == EXPLAIN_MISSING)
+        return EXPLAIN_LOADING;
+    if (x->drops && kind != EXPLAIN_ORPHANED)
+        return EXPLAIN_DROPPED;
+    return x->followed ? EXPLAIN_UNSEEN : EXPLAIN_PENDING;
 }
 
 enum explain_reason explain_reason(const struct explain *x, enum explain_kind kind,
@@ -42,7 +48,7 @@ enum explain_reason explain_reason(const struct explain *x, enum explain_kind ki
         return EXPLAIN_SCRIPT;
     if (kind == EXPLAIN_ORPHANED && x->followed && !x->wal)
         return EXPLAIN_DELETED;
-    return undelivered(x);
+    return undelivered(x, kind);
 }
 
 const char *explain_name(enum explain_reason reason)
@@ -52,7 +58,8 @@ const char *explain_name(enum explain_reason reason)
         [EXPLAIN_ERROR] = "error",      [EXPLAIN_FOREIGN] = "foreign",
         [EXPLAIN_SCRIPT] = "script",    [EXPLAIN_PENDING] = "pending",
         [EXPLAIN_BEHIND] = "behind",    [EXPLAIN_DELETED] = "deleted",
-        [EXPLAIN_UNSEEN] = "unnoticed", [EXPLAIN_ROUTED] = "routed"};
+        [EXPLAIN_UNSEEN] = "unnoticed", [EXPLAIN_ROUTED] = "routed",
+        [EXPLAIN_DROPPED] = "dropped",  [EXPLAIN_LOADING] = "loading"};
     return names[reason];
 }
 
@@ -70,7 +77,11 @@ const char *explain_text(const struct explain *x, enum explain_reason reason)
         [EXPLAIN_UNSEEN] = ("not noticed: the row changed without its cursor, or another program "
                             "changed the document"),
         [EXPLAIN_ROUTED] =
-            "a copy has a _routing that the script did not choose, perhaps in another shard"};
+            "a copy has a _routing that the script did not choose, perhaps in another shard",
+        [EXPLAIN_DROPPED] = "",
+        [EXPLAIN_LOADING] = "not loaded yet: the load was broken off, and the next run goes on"};
+    if (reason == EXPLAIN_DROPPED)
+        return x->drops;
     if (reason == EXPLAIN_UNSEEN && x->wal)
         return "not noticed: the log did not tell, or another program changed the document";
     return texts[reason];

@@ -34,6 +34,8 @@ enum explain_reason {
     EXPLAIN_DELETED,  /* its row is gone, which a poll does not see */
     EXPLAIN_UNSEEN,   /* its change was not noticed */
     EXPLAIN_ROUTED,   /* a copy has a routing that the script did not choose */
+    EXPLAIN_DROPPED,  /* perhaps an ingest pipeline has dropped the document */
+    EXPLAIN_LOADING,  /* nobody follows: the first load was broken off */
     EXPLAIN_REASONS
 };
 
@@ -43,12 +45,15 @@ struct explain {
     bool followed;                  /* a process follows */
     bool behind;                    /* it has not delivered what was committed before */
     bool wal;                       /* changes are captured from the log */
+    bool loading;                   /* a load has begun, and not ended */
+    /* borrowed; what is said of what an ingest pipeline of the index drops; NULL: none does */
+    const char *drops;
 };
 
 const char *explain_kind(enum explain_kind kind); /* "missing"; static */
 enum explain_reason explain_reason(const struct explain *x, enum explain_kind kind,
                                    const struct worker_pair *pair);
-/* Whole words for a person, without a final stop: static. */
+/* Whole words for a person, without a final stop: static, or of x. */
 const char *explain_text(const struct explain *x, enum explain_reason reason);
 const char *explain_name(enum explain_reason reason); /* for programs: "rejected"; static */
 

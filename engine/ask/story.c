@@ -229,11 +229,8 @@ static bool judge(struct story *s, struct err *e)
                                      .copies = s->copies,
                                      .no_rows = s->is_malformed,
                                      .failed = *s->why_not ? s->why_not : NULL};
-    s->explain = (struct explain){.dead = s->ask.dead,
-                                  .is_older_script = s->ask.is_older_script,
-                                  .followed = arrival_is_followed(&s->ask),
-                                  .behind = s->is_behind,
-                                  .wal = s->ask.run.user.pipeline.source.wal};
+    s->explain = ask_explain(&s->ask, arrival_is_followed(&s->ask));
+    s->explain.behind = s->is_behind;
     s->letter = deadletters_find(s->ask.dead, s->key);
     findings_init(&s->findings, 1);
     if (!findings_judge(&pair, &s->kind, e))

@@ -258,10 +258,7 @@ static void report(struct verifying *v)
 
 static bool prepare(struct verifying *v, struct err *e)
 {
-    v->explain = (struct explain){.dead = v->ask.dead,
-                                  .is_older_script = v->ask.is_older_script,
-                                  .followed = arrival_is_followed(&v->ask),
-                                  .wal = v->ask.run.user.pipeline.source.wal};
+    v->explain = ask_explain(&v->ask, arrival_is_followed(&v->ask));
     v->looks = (struct looks){.ask = &v->ask, .rate = (double)v->options->max_rate};
     return (v->suspects = spool_open(e)) && (v->kept = spool_open(e)) &&
            (v->looks.collector = v->collector = collector_new(&v->explain, EXAMPLES, e)) &&

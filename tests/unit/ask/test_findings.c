@@ -196,11 +196,29 @@ static void without_memory_an_error_says_so(void **state)
     }
 }
 
+static void what_a_pipeline_drops_or_a_load_has_not_reached_is_no_change(void **state)
+{
+    (void)state;
+    struct explain x = {.drops = "dropped"};
+    const struct worker_pair p = pair("1", "{\"a\":1}", "{}");
+    assert_int_equal(reason(&x, EXPLAIN_DIFFERENT, p), EXPLAIN_DROPPED);
+    assert_string_equal(explain_text(&x, EXPLAIN_DROPPED), "dropped");
+    assert_int_equal(reason(&x, EXPLAIN_ORPHANED, p), EXPLAIN_PENDING);
+    x.loading = true;
+    assert_int_equal(reason(&x, EXPLAIN_DIFFERENT, p), EXPLAIN_DROPPED);
+    assert_int_equal(reason(&x, EXPLAIN_MISSING, p), EXPLAIN_LOADING);
+    x.followed = true;
+    assert_int_equal(reason(&x, EXPLAIN_MISSING, p), EXPLAIN_DROPPED);
+    x.behind = true;
+    assert_int_equal(reason(&x, EXPLAIN_MISSING, p), EXPLAIN_BEHIND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pair_is_judged_by_what_both_say),
         cmocka_unit_test(a_reason_is_found_in_the_version_and_in_what_is_known),
+        cmocka_unit_test(what_a_pipeline_drops_or_a_load_has_not_reached_is_no_change),
         cmocka_unit_test(fields_count_once_for_a_document),
         cmocka_unit_test(whatever_is_in_a_document_is_printed_safely),
         cmocka_unit_test(without_memory_an_error_says_so),
