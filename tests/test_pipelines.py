@@ -1,7 +1,9 @@
 """Several pipelines in one process: scripts, and scripts that return a list. Each stands alone."""
 import json
 import os
+import re
 import signal
+import time
 
 import pytest
 
@@ -205,6 +207,24 @@ def test_a_table_that_is_dropped_fails_one_until_it_is_there_again(tables, follo
     wait_until(lambda: shown(search, "genre") == "again", timeout=120)
     done = following.stop()
     assert done.returncode == 143
+
+
+@pytest.mark.skipif(os.environ.get("ETL_FAULTS") != "long", reason="follows for some time (ETL_FAULTS=long)")
+def test_after_a_success_the_next_failure_is_a_first_one(tables, following, search, wait_until):
+    def waits():
+        return re.findall(r"genre: starting again in (\d+) s", following.stderr)
+
+    tables.execute("ALTER TABLE genre RENAME TO away")
+    wait_until(lambda: len(waits()) == 4, timeout=60)
+    assert waits() == ["1", "2", "4", "8"]
+    tables.execute("ALTER TABLE away RENAME TO genre")
+    touch(tables, "genre", "again")
+    wait_until(lambda: shown(search, "genre") == "again", timeout=60)
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 11, timeout=60)
+    tables.execute("ALTER TABLE genre RENAME TO away")
+    wait_until(lambda: len(waits()) > 4, timeout=60)
+    assert waits()[4] == "1"
 
 
 def test_a_broken_script_leaves_all_as_they_are(tables, following, search, wait_until):

@@ -25,6 +25,7 @@
 static const double FIRST_WAIT = 1, LONGEST_WAIT = 300;
 enum {
     STEADY_US = 10 * 60 * 1000 * 1000, /* a run that lasted so long was not a failure at once */
+    CALM_US = 10 * 1000 * 1000,        /* the same, of one that has loaded all and followed */
     CONNECTIONS = 32,                  /* to a database: a third of PostgreSQL's default */
 };
 
@@ -246,6 +247,12 @@ static bool wait_for_next(struct member *m, struct backoff *b, struct err *e)
     return sleep_until_reload((int64_t)ceil(wait * 1000)) || stop_err(e);
 }
 
+/* Whether the run that has failed was a success before: what it fails of is new. */
+static bool was_steady(const struct member *m, int64_t lasted_us)
+{
+    return lasted_us > STEADY_US || (lasted_us > CALM_US && vitals_is_loaded(m->vitals));
+}
+
 static void run_until_over(struct member *m)
 {
     struct pipeline_outcome *out = m->outcome;
@@ -264,7 +271,7 @@ static void run_until_over(struct member *m)
         vitals_failed(m->vitals);
         if (!m->options->follow)
             return;
-        if (clock_mono_us() - began > STEADY_US)
+        if (was_steady(m, clock_mono_us() - began))
             backoff_start(&b, &policy, 0);
         if (!wait_for_next(m, &b, &out->error))
             return;

@@ -261,6 +261,14 @@ void vitals_loaded(struct vitals *v)
     unlock(v);
 }
 
+bool vitals_is_loaded(struct vitals *v)
+{
+    bool loaded = lock(v) && v->loaded;
+    if (v)
+        unlock(v);
+    return loaded;
+}
+
 void vitals_failed(struct vitals *v)
 {
     if (!lock(v))

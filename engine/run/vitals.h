@@ -163,6 +163,8 @@ void vitals_describe(struct vitals *v, const struct vitals_about *about);
 /* reason, of FAILING: copied; else NULL. retry_ms: until the next try; negative: none. */
 void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms);
 void vitals_failed(struct vitals *v); /* one run more that has failed */
+/* Whether the run that is under way, or has just failed, follows: it has loaded everything. */
+bool vitals_is_loaded(struct vitals *v);
 /* reason: why a server cannot be reached, though nothing waits for it; NULL: it can. */
 void vitals_away(struct vitals *v, const char *reason);
 /* The main thread has completed a round. at_us: when it, or who listens for it, heard of a server
