@@ -165,6 +165,7 @@ def test_a_reload_takes_the_credentials_of_the_script(engine, pg, search_one, sc
     door.lock("ApiKey 2")
     change(pg, "new")
     wait_until(lambda: "trying again" in running.stderr)
+    assert "the credentials are those in sink.api_key; if there are new ones: restart with them, or SIGHUP" in running.stderr
     script(text(sink='api_key = "2",'))
     running.signal(signal.SIGHUP)
     wait_until(lambda: search_one.get("things", "1") == {"v": "new"} or not running.alive())

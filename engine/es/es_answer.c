@@ -389,9 +389,12 @@ static bool is_passing(const struct es_rule *rule)
 
 static bool hint_at_credentials(const struct es_answer *a, struct err *e)
 {
-    bool again = a->may_pass && strstr(a->credentials, "file '");
+    bool of_file = strstr(a->credentials, "file '");
     return err_hint(e, "the credentials are those in %s%s", a->credentials,
-                    again ? ", which is read again with each try" : "");
+                    !a->may_pass ? ""
+                    : of_file    ? ", which is read again with each try"
+                                 : "; if there are new ones: restart with them, or SIGHUP if the "
+                                   "script has them");
 }
 
 static bool check(const struct es_answer *a, enum es_part part, struct err *e)
