@@ -121,7 +121,7 @@ def test_options_for_one_pipeline(tables, engine, script, option):
 
 def test_a_mistake_has_its_line_in_the_list(tables, engine, script):
     fields = 'source = { url = "postgresql:///x", table = "t", key = "id", query = "SELECT 1" },\n'
-    sink = 'sink = { url = "http://127.0.0.1:1", index = "%s" }, state = "%s" }'
+    sink = 'sink = { url = "http://127.0.0.1:1", index = "%s" }, state = os.getenv "FILE_PATH_STATE" .. "%s" }'
     text = ("return {\n  { name = 'a',\n" + fields + sink % ("a", "a") + ",\n  { name = 'b',\n" + fields
             + "    curser = 1,\n" + sink % ("b", "b") + "\n}\n")
     done = engine("run", script(text, "two.lua"), "--give-up-after", "1")
