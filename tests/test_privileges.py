@@ -98,6 +98,22 @@ def test_a_missing_privilege_is_named(engine, things, secured, path):
         refused(engine(path, "--full", "--sweep", env=env), action, f"hint: it requires the privilege '{name}' on the index")
 
 
+CHOSEN = "indices:monitor/settings/get"
+
+
+def test_a_chosen_index_without_privileges_ends_the_run(engine, things, secured, script):
+    """No document is at fault."""
+    path = script(pipeline(index="zf-0", document="return { v = row.v }, { index = 'zf-' .. row.id % 2 }", sink='indices = "zf-*",'))
+    granted = words(secured, "run", "create")
+    env = allow(secured, granted, ["zf-0"])
+    refused(engine(path, env=env), "index 'zf-1': ", CHOSEN, "hint: it requires the privilege 'view_index_metadata' on the index")
+    env = allow(secured, [word for word in granted if word != "create_index"], ["zf-0", "zf-1"])
+    refused(engine(path, env=env), "index 'zf-1': ", "hint: it requires the privilege 'create_index' on the index")
+    ok(engine(path, env=allow(secured, granted, ["zf-*"])))
+    env = allow(secured, granted, ["zf-0"])
+    refused(engine("verify", path, env=env), "of index 'zf-1': security_exception", "hint: it requires the privilege 'read' on the index")
+
+
 def test_an_item_that_is_forbidden_ends_the_run(engine, things, secured, path):
     """A user who may write, but not delete: the request succeeds, and one item of it does not."""
     granted = words(secured, "run", "create")

@@ -152,6 +152,18 @@ def test_documents_with_several_copies(engine, pg, search_one, script):
     assert found(engine, path, code=0)["same"] == 20
 
 
+def test_documents_whose_index_does_not_exist_are_missing(engine, pg, search_one, script):
+    films.table(pg, rows=20)
+    path = script(films.plain(document="return { v = row.v }, { index = 't-' .. row.id % 2 }", index="t-0",
+                              sink='indices = "t-*",', source="lookback = 0,"))  # fmt: skip
+    run(engine, path)
+    search_one.request("DELETE", "t-1")
+    assert kinds(found(engine, path)) == {"missing": 10}
+    assert "10  would come" in run(engine, "diff", path, code=5).stdout
+    run(engine, "verify", path, "--repair")
+    assert found(engine, path, code=0)["same"] == 20
+
+
 # beside a process that follows
 
 

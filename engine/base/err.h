@@ -35,6 +35,7 @@ enum err_fault {
     ERR_FAULT_SCHEMA,  /* final: a table or column has changed since the query was described */
     ERR_FAULT_DENIED,  /* final: a privilege is missing */
     ERR_FAULT_SERVER,  /* final: another server answers than before, or the same one set back */
+    ERR_FAULT_ACCESS,  /* final: the user may not do this */
 };
 
 enum { ERR_TEXT = 600 }; /* bytes, with the final zero */

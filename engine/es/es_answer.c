@@ -412,6 +412,8 @@ static bool check(const struct es_answer *a, enum es_part part, struct err *e)
             reason);
     e->retry_after_ms = later ? a->retry_after_ms : 0;
     e->overloaded = rule && rule->verdict == ES_OVERLOADED;
+    if (!later && (a->status == 401 || a->status == 403))
+        e->fault = ERR_FAULT_ACCESS;
     if (a->credentials[0])
         return hint_at_credentials(a, e);
     if (rule && rule->hint == FORBIDDEN && a->privilege)

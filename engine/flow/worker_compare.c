@@ -141,6 +141,7 @@ static bool ask_rest(struct pairing *p, struct err *e)
                                   .locations = p->c.copies ? p->c.locations + from : NULL,
                                   .n = p->c.n - from,
                                   .with_source = true,
+                                  .may_be_absent = true,
                                   .visit = show_document,
                                   .arg = p};
     return lookup.n == 0 || index_get_documents(w->es, w->config->pipeline->sink.index, &lookup, e);

@@ -13,7 +13,8 @@ struct worker;
 
 /* Makes the document of a row and writes it directly into the request's body, or into the output;
  * where document() returned nil, adds a delete. False: nothing is added; ERR_FINAL: of this
- * document alone, which the caller rejects. */
+ * document alone, which the caller rejects, unless it is ERR_FAULT_ACCESS: the user may not use the
+ * index that the document names. */
 bool worker_add_document(struct worker *w, const PGresult *row, const char *key, struct err *e);
 /* The document of that key is to be deleted. */
 bool worker_add_delete(struct worker *w, const char *key, struct err *e);

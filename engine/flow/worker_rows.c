@@ -158,7 +158,8 @@ static bool load_row(struct worker *w, const PGresult *row, struct err *e)
         return true;
     if (worker_add_document(w, row, key, e))
         return clear_dead(w, key, e) && flush_if_full(w, e);
-    return e->kind == ERR_FINAL && worker_reject(w, key, e->text, e) && flush_if_full(w, e);
+    bool of_document = e->kind == ERR_FINAL && e->fault != ERR_FAULT_ACCESS;
+    return of_document && worker_reject(w, key, e->text, e) && flush_if_full(w, e);
 }
 
 static bool load_rows(struct worker *w, struct pg *pg, struct err *e)

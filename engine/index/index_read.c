@@ -4,6 +4,7 @@
 #include "base/err.h"
 #include "base/json.h"
 #include "es/es.h"
+#include "es/es_security.h"
 #include "index/index_request.h"
 
 #include <inttypes.h>
@@ -86,6 +87,8 @@ struct fetch { /* one request and its answer */
     /* found by the first pass: */
     enum err_kind trouble; /* the most severe error of any document; ERR_NONE: none */
     const char *key;       /* of that document */
+    const char *index;     /* that its location names; or NULL */
+    bool forbidden;
     char reason[300];
     const char *hint;    /* static, or NULL */
     const char *reached; /* the last document that was begun, for a damaged answer */
@@ -170,20 +173,35 @@ static enum err_kind judge_error(const struct es_error *error)
     return forbidden && !is_shut(error) ? ERR_FINAL : ERR_PASSING;
 }
 
-static void keep_trouble(struct fetch *f, const char *key, const struct es_error *error)
+static const char *chosen_index(const struct fetch *f, size_t i)
+{
+    return f->locations ? f->locations[i].index : NULL;
+}
+
+/* Of the i-th document. */
+static void keep_trouble(struct fetch *f, size_t i, const struct es_error *error)
 {
     enum err_kind kind = judge_error(error);
     if (f->trouble == ERR_FINAL || f->trouble == kind)
         return;
     f->trouble = kind;
-    f->key = key;
+    f->key = f->keys[i];
+    f->index = chosen_index(f, i);
+    f->forbidden = strcmp(error->type, "security_exception") == 0;
     f->hint = is_shut(error) ? es_judge(ES_ITEM, 403, error)->hint : NULL;
     es_error_text(error, f->reason, sizeof f->reason);
 }
 
-/* Reads the rest of a document's object, whose brace was the last token. False: damaged, or another
- * document's. */
-static bool read_document(struct json_reader *r, struct fetch *f, struct index_document *d)
+static bool has_no_index(const struct fetch *f, size_t i, const struct es_error *error)
+{
+    return f->asked->may_be_absent && chosen_index(f, i) &&
+           strcmp(error->type, "index_not_found_exception") == 0;
+}
+
+/* Reads the rest of the i-th document's object, whose brace was the last token. False: damaged, or
+ * another document's. */
+static bool read_document(struct json_reader *r, struct fetch *f, size_t i,
+                          struct index_document *d)
 {
     struct member_count c = {0};
     struct es_error error;
@@ -193,9 +211,9 @@ static bool read_document(struct json_reader *r, struct fetch *f, struct index_d
     if (r->token != JSON_OBJECT_END || c.ids != 1 || c.founds + c.errors != 1 || c.versions > 1 ||
         c.sources > 1)
         return false;
-    if (c.errors > 0 &&
-        d->key[0]) { /* no document can have the empty key: servers report it as an error */
-        keep_trouble(f, d->key, &error);
+    /* no document can have the empty key: servers report it as an error */
+    if (c.errors > 0 && d->key[0] && !has_no_index(f, i, &error)) {
+        keep_trouble(f, i, &error);
         return true;
     }
     if (!d->found) {
@@ -214,7 +232,7 @@ static bool read_documents(struct json_reader *r, struct fetch *f)
         if (i == f->n)
             return false;
         struct index_document d = {.key = f->reached = f->keys[i]};
-        if (!read_document(r, f, &d))
+        if (!read_document(r, f, i, &d))
             return false;
         if (f->apply && !f->asked->visit(&d, f->asked->arg, f->e)) {
             f->refused = true;
@@ -238,6 +256,18 @@ static bool read_answer(struct fetch *f)
     return ok;
 }
 
+static bool report_trouble(const struct fetch *f, struct err *e)
+{
+    bool elsewhere = f->index && *f->index;
+    err_set(e, f->trouble, "%s document '%.100s'%s%s%s: %s",
+            f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key,
+            elsewhere ? " of index '" : "", elsewhere ? f->index : "", elsewhere ? "'" : "",
+            f->reason);
+    if (f->forbidden)
+        return err_hint(e, "it requires the privilege %s", es_security_privilege("POST", "/_mget"));
+    return f->hint ? err_hint(e, "%s", f->hint) : false;
+}
+
 /* The first pass. */
 static bool judge(struct fetch *f, struct err *e)
 {
@@ -252,9 +282,7 @@ static bool judge(struct fetch *f, struct err *e)
     }
     if (f->trouble == ERR_NONE)
         return true;
-    err_set(e, f->trouble, "%s document '%.100s': %s",
-            f->trouble == ERR_FINAL ? "cannot read" : "could not read", f->key, f->reason);
-    return f->hint ? err_hint(e, "%s", f->hint) : false;
+    return report_trouble(f, e);
 }
 
 static bool add_text(struct buf *b, const char *before, const char *text)
