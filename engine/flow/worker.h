@@ -72,6 +72,8 @@ struct worker {
     struct es *es;
     struct bulk *bulk;
     struct keyset *known;     /* indexes known to exist; NULL: none */
+    int64_t known_since_us;   /* clock_mono_us when the first of them was asked for */
+    int64_t known_asked_us;   /* how long asking for them took */
     struct stale_copies gone; /* where copies are searched for: keys without a document */
     struct stale_copies sent; /* likewise: keys whose document was sent */
     struct buf output;        /* for WORKER_DOCUMENTS */

@@ -1,5 +1,6 @@
 #include "flow/worker_document.h"
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/keyset.h"
 #include "base/log.h"
@@ -10,7 +11,11 @@
 
 #include <stdio.h>
 
-enum { KNOWN_MAX = 1 << 20 }; /* bytes: some thousand names of indexes */
+enum {
+    KNOWN_MAX = 1 << 20,    /* bytes: some thousand names of indexes */
+    KNOWN_US = 1000 * 1000, /* that they are known, at least, */
+    KNOWN_SHARE = 20,       /* and as often as long as asking for them took */
+};
 
 static void count_made(struct worker *w, bool present)
 {
@@ -50,17 +55,39 @@ static bool create_index(struct worker *w, const char *index, struct err *e)
     return ok;
 }
 
+/* Somebody may delete an index, and a bulk request would make another one, with a mapping that the
+ * server guesses: so it is asked for again, like sink.index (index/presence.h). */
+static bool open_known(struct worker *w)
+{
+    int64_t now = clock_mono_us(), asked_us = w->known_asked_us * KNOWN_SHARE;
+    if (w->known && now - w->known_since_us < (asked_us > KNOWN_US ? asked_us : KNOWN_US))
+        return true;
+    keyset_free(w->known);
+    w->known = keyset_new(KNOWN_MAX);
+    w->known_since_us = now;
+    w->known_asked_us = 0;
+    return w->known;
+}
+
+static bool find_or_create(struct worker *w, const char *index, struct err *e)
+{
+    struct index_info info;
+    int64_t began_us = clock_mono_us();
+    bool ok = index_get_info(w->es, index, &info, e) && (info.exists || create_index(w, index, e));
+    w->known_asked_us += clock_mono_us() - began_us;
+    return ok;
+}
+
 /* Creates the index that a document names, like sink.index, if it does not exist. */
 static bool ensure_index(struct worker *w, const char *index, struct err *e)
 {
-    struct index_info info;
-    if (w->config->output != WORKER_INDEX || (w->known && keyset_has(w->known, index)))
+    if (w->config->output != WORKER_INDEX)
         return true;
-    if (!w->known && !(w->known = keyset_new(KNOWN_MAX)))
+    if (!open_known(w))
         return err_memory(e);
-    if (!index_get_info(w->es, index, &info, e))
-        return false;
-    if (!info.exists && !create_index(w, index, e))
+    if (keyset_has(w->known, index))
+        return true;
+    if (!find_or_create(w, index, e))
         return false;
     keyset_put(w->known, index, NULL, 0); /* without room, it is asked for again */
     return true;

@@ -174,6 +174,38 @@ bool index_get_info(struct es *es, const char *index, struct index_info *info, s
     return true;
 }
 
+/* Reads {"INDEX":{"settings":{"index.uuid":"..."}},...}. */
+static bool read_list(const struct es_answer *a, struct buf *out)
+{
+    struct json_reader r;
+    json_open_loose(&r, a->body.data, a->body.len);
+    bool ok = json_next(&r) == JSON_OBJECT;
+    while (ok && json_next(&r) == JSON_KEY) {
+        struct answered l = {0};
+        snprintf(l.name, sizeof l.name, "%.*s", (int)r.len, r.text);
+        ok = read_index(&r, &l);
+        buf_addf(out, "%s=%s,", l.name, l.uuid);
+    }
+    ok = ok && r.token == JSON_OBJECT_END && json_end(&r);
+    json_close(&r);
+    return ok;
+}
+
+bool index_list(struct es *es, const char *indices, struct buf *out, struct err *e)
+{
+    struct es_answer a = {0};
+    struct index_request ask = {
+        "GET", indices, "/_settings/index.uuid?flat_settings=true&ignore_unavailable=true", NULL};
+    bool ok = index_ask(es, &ask, &a, e);
+    if (ok && !(a.status == 404 && !is_page(&a)))
+        ok = es_check(&a, e) && ((a.body.len > 0 && read_list(&a, out)) ||
+                                 es_unfit(a.body.data, a.body.len, "not a list of indexes", e));
+    es_answer_free(&a);
+    if (ok && out->failed)
+        return err_memory(e);
+    return ok || err_wrap(e, "indexes '%s'", indices);
+}
+
 /* ---- creating ---- */
 
 struct settings {

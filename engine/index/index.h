@@ -145,6 +145,9 @@ struct index_ingest {
     char first[INDEX_NAME], last[INDEX_NAME]; /* index.default_pipeline, index.final_pipeline */
 };
 bool index_get_ingest(struct es *es, const char *index, struct index_ingest *out, struct err *e);
+/* Adds "NAME=UUID," to out for each index that `indices` names: several with * and commas. */
+bool index_list(struct es *es, const char *indices, struct buf *out, struct err *e);
+
 struct index_owner {
     char index[INDEX_NAME];
     char pipeline[INDEX_PIPELINE]; /* empty: there is none */

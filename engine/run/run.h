@@ -11,6 +11,7 @@
  *     run                       the parts together, and patience with the servers
  *     run_state                 the state: opened, bound to the script, whether it is enough
  *     run_meta, run_index       the index: whose it is, whether it exists, fits, is still the same
+ *     run_chosen                the indexes that documents choose: whether they are still there
  *     run_guard, run_warn       how much may be deleted; what a run warns of
  *     run_vitals                what a run notes of itself
  *     run_workers               the queue and the workers, started and stopped
@@ -78,6 +79,9 @@ struct run_index {
     bool replaced;                      /* by an index that reindex has built: run_adopt is due */
     /* owned; sink.index as the script has it, if that is an alias of several indexes; or NULL */
     char *alias;
+    /* owned; the indexes that documents choose, as a sweep that is owed has to leave them; NULL:
+     * none is owed because of them; see run_chosen.h */
+    char *chosen;
     struct echo echo;
     struct presence presence;
 };

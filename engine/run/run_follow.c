@@ -11,6 +11,7 @@
 #include "run/desk.h"
 #include "run/run.h"
 #include "run/run_alter.h"
+#include "run/run_chosen.h"
 #include "run/run_feeds.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
@@ -178,7 +179,7 @@ static bool end_sweep(struct following *f, struct err *e)
     coordinator_must_save(&r->work.coordinator);
     log_info("%s: swept", r->user.pipeline.name);
     end_errand(f);
-    return true;
+    return run_chosen_swept(r, e);
 }
 
 static bool begin_sweep(struct following *f, struct err *e)
@@ -211,7 +212,8 @@ static bool begin_sweep(struct following *f, struct err *e)
 static bool is_sweep_due(const struct following *f)
 {
     const struct run *r = f->run;
-    return (r->capture && r->state.data.swept_us == 0) || desk_wants_sweep(r->desk) ||
+    bool lacks = r->capture || run_lacks_chosen(r);
+    return (lacks && r->state.data.swept_us == 0) || desk_wants_sweep(r->desk) ||
            sweep_is_due(&f->due, r->user.pipeline.sweep, clock_mono_us());
 }
 
@@ -348,7 +350,7 @@ static bool run_checks(struct following *f, int64_t now, struct err *e)
     struct run *r = f->run;
     if (is_due(&f->checked_us, CHECK_US, now)) {
         vitals_asks(r->vitals, "the search server");
-        bool ok = run_check_index(r, e);
+        bool ok = run_check_index(r, e) && run_check_chosen(r, e);
         vitals_asks(r->vitals, NULL);
         if (!ok && e->kind != ERR_PASSING)
             return false;

@@ -7,6 +7,7 @@
 #include "model/batch.h"
 #include "run/run.h"
 #include "run/run_capture.h"
+#include "run/run_chosen.h"
 #include "run/run_feeds.h"
 #include "run/run_guard.h"
 #include "run/run_index.h"
@@ -124,6 +125,7 @@ static bool begin_load(struct run *r, const char *why, struct err *e)
     if (!run_patiently(r, begin_snapshot, e) || !coordinator_save(&r->work.coordinator, e))
         return false;
     run_index_is_loading(r);
+    run_forget_chosen(r);
     return true;
 }
 
@@ -183,7 +185,7 @@ bool run_sweep(struct run *r, struct err *e)
     run_state_swept(&r->state);
     vitals_swept(r->vitals, clock_wall_us());
     run_set_meta_script(r, false);
-    return coordinator_save(&r->work.coordinator, e);
+    return run_chosen_swept(r, e) && coordinator_save(&r->work.coordinator, e);
 }
 
 /* ---- --since ---- */
@@ -286,7 +288,7 @@ static bool needs_sweep(struct run *r, bool loaded)
     bool up_to_date = r->capture ? swept : r->user.pipeline.source.cursor || (loaded && swept);
     if (r->options.follow && !up_to_date)
         r->state.data.swept_us = 0; /* due at once: --follow begins up to date */
-    return r->options.sweep || (!up_to_date && !r->options.follow);
+    return r->options.sweep || ((!up_to_date || run_lacks_chosen(r)) && !r->options.follow);
 }
 
 bool run_load(struct run *r, struct err *e)
@@ -309,11 +311,14 @@ bool run_load(struct run *r, struct err *e)
     }
     const char *why = run_why_full(r);
     bool whole = why || r->state.data.phase == STATE_SNAPSHOT;
+    if (!whole && !run_patiently(r, run_check_chosen, e))
+        return false;
     if (!whole)
         report_changes(r);
     else if (!load_everything(r, why, e))
         return false;
     bool ok = catch_up(r, e);
     r->work.coordinator.just_loaded = false;
+    ok = ok && run_patiently(r, run_check_chosen, e);
     return ok && (!needs_sweep(r, why) || run_sweep(r, e));
 }

@@ -108,5 +108,6 @@ void run_close(struct run *r)
     state_file_close(r->state.file);
     batch_free(r->keys);
     free(r->index.alias);
+    free(r->index.chosen);
     alike_free(r->alike);
 }

@@ -12,6 +12,7 @@
 #include "run/run.h"
 #include "run/run_alter.h"
 #include "run/run_capture.h"
+#include "run/run_chosen.h"
 #include "run/run_execute.h"
 #include "run/run_follow.h"
 #include "run/run_guard.h"
@@ -25,7 +26,7 @@
 
 static bool check_index(struct run *r, struct err *e)
 {
-    return run_check_index(r, e) && run_count_documents(r, e);
+    return run_check_index(r, e) && run_check_chosen(r, e) && run_count_documents(r, e);
 }
 
 /* If a reindex has swapped the alias during the load, the new index is brought up to date, too. */

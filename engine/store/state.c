@@ -25,6 +25,7 @@ void state_data_free(struct state_data *d)
     free(d->server);
     free(d->slot);
     free(d->captured);
+    free(d->chosen);
     position_free(&d->mtime);
     for (size_t i = 0; i < d->n_tables; i++) {
         free(d->tables[i].name);
@@ -60,7 +61,7 @@ bool state_data_copy(struct state_data *to, const struct state_data *from)
               text_set(&to->index, from->index) && text_set(&to->index_uuid, from->index_uuid) &&
               text_set(&to->after, from->after) && text_set(&to->sweep_after, from->sweep_after) &&
               text_set(&to->server, from->server) && text_set(&to->slot, from->slot) &&
-              text_set(&to->captured, from->captured);
+              text_set(&to->captured, from->captured) && text_set(&to->chosen, from->chosen);
     for (size_t i = 0; ok && i < from->n_tables; i++)
         ok = copy_table(to, &from->tables[i]);
     if (!ok)
@@ -347,6 +348,8 @@ static bool read_fields(struct json_reader *r, struct state_data *d, int64_t *fo
             ok = read_columns(r, d);
         else if (json_is(r, "log"))
             ok = read_uint(r, &d->log_lsn);
+        else if (json_is(r, "chosen"))
+            ok = read_text(r, &d->chosen);
         else if (json_is(r, "sweep"))
             ok = read_sweep(r, d);
         else if (json_is(r, "documents"))
@@ -505,6 +508,8 @@ void state_write(struct buf *out, const struct state_data *d)
         add_text(out, ",\"slot\"", d->slot);
     if (d->captured)
         add_text(out, ",\"captured\"", d->captured);
+    if (d->chosen)
+        add_text(out, ",\"chosen\"", d->chosen);
     add_tables(out, d);
     add_columns(out, d);
     if (d->log_lsn)

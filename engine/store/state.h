@@ -43,6 +43,8 @@
  * sweep       swept: when the last sweep ended, in microseconds since 1970; from: when it began;
  *             after: a sweep is under way, and has compared all rows up to this key; began: when
  *             it began; again: after it, or after the load, another one is owed
+ * chosen      "NAME=UUID,...": the indexes that documents choose, as the last load or sweep has
+ *             left them; absent: not known, or documents choose none
  * documents   how many documents the index had when it was last complete. The limit for deletes is
  *             measured by it, so that restarts cannot empty an index by halves
  */
@@ -76,6 +78,7 @@ struct state_data {         /* a zeroed one is a new pipeline's */
     char *server;               /* owned; NULL: not known */
     char *slot;                 /* owned; NULL: changes are not captured from the log */
     char *captured;             /* owned; see source_capture_signature; NULL: not known */
+    char *chosen;               /* owned; see run/run_chosen.h; NULL: not known */
     struct state_table *tables; /* owned; the first one is the root's */
     size_t n_tables;
     uint64_t log_lsn;      /* 0: not known */

@@ -1,5 +1,6 @@
 /* Whatever the search server answers to questions about an index and its documents. The input is a
  * row of answers, 0xFF between them; one that begins with "4" is a 404. */
+#include "base/buf.h"
 #include "base/err.h"
 #include "es/es.h"
 #include "fuzz.h"
@@ -81,6 +82,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 'l':
         CLAIM(index_get_info(NULL, "x", &info, &e) || *e.text);
         break;
+    case 'i': {
+        struct buf list;
+        buf_init(&list, 1 << 20);
+        CLAIM(index_list(NULL, "x*", &list, &e) || *e.text);
+        buf_free(&list);
+        break;
+    }
     case 'c':
         CLAIM(index_count(NULL, "x", &n, &e) ? n >= 0 : n == -1);
         break;

@@ -55,6 +55,49 @@ static bool look_at(int status, const char *body, struct index_info *info, struc
     return ok;
 }
 
+static bool list_of(int status, const char *body, struct buf *out)
+{
+    struct fake_step step = {.status = status, .body = body};
+    struct err e = {0};
+    fake_start(&fake, &step, 1);
+    open_es(fake.url);
+    bool ok = index_list(es, "movies-*", out, &e);
+    close_es();
+    fake_stop(&fake);
+    assert_int_equal(ok, !*e.text);
+    return ok;
+}
+
+static void a_list_has_each_index_with_its_uuid(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *body, *list; /* NULL: refused */
+    } cases[] = {
+        {200,
+         "{\"movies-1\":{\"settings\":{\"index.uuid\":\"U\"}},"
+         "\"movies-2\":{\"settings\":{\"index.uuid\":\"V\"}}}",
+         "movies-1=U,movies-2=V,"},
+        {200, "{}", ""},
+        {404, "{\"error\":{\"type\":\"index_not_found_exception\"},\"status\":404}", ""},
+        {404, "<html>", NULL},
+        {403, "{\"error\":{\"type\":\"security_exception\"},\"status\":403}", NULL},
+        {200, "{\"movies-1\":{\"settings\":{\"index.uuid\":\"U\"}}", NULL},
+        {200, "{\"movies-1\":7}", NULL},
+        {200, "", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf out;
+        buf_init(&out, 1 << 16);
+        bool ok = list_of(cases[i].status, cases[i].body, &out);
+        assert_int_equal(ok, cases[i].list != NULL);
+        if (ok)
+            assert_string_equal(buf_cstr(&out), cases[i].list);
+        buf_free(&out);
+    }
+}
+
 static void times_are_read(void **state)
 {
     (void)state;
@@ -516,6 +559,7 @@ static void damaged_answers_are_passing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_list_has_each_index_with_its_uuid),
         cmocka_unit_test(times_are_read),
         cmocka_unit_test(answers_to_a_look_are_told_apart),
         cmocka_unit_test(a_cut_answer_to_a_look_is_passing),

@@ -16,7 +16,7 @@
 static const char following[] =
     "{\"format\":2,\"pipeline\":\"movies\",\"index\":\"movies\",\"index_uuid\":\"Qz\","
     "\"phase\":\"following\",\"after\":null,\"version\":1764000000000000,\"server\":\"77-1\","
-    "\"slot\":\"etl_movies\",\"captured\":\"5d41\","
+    "\"slot\":\"etl_movies\",\"captured\":\"5d41\",\"chosen\":\"movies-1=Qa,\","
     "\"tables\":{"
     "\"content.film_work\":{\"cursor\":\"2021-06-16 20:14:09.2+00\",\"key\":\"025c\","
     "\"us\":1623874449200000,\"seen\":{\"cursor\":\"8\",\"key\":\"s\"},"
