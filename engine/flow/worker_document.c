@@ -12,9 +12,8 @@
 #include <stdio.h>
 
 enum {
-    KNOWN_MAX = 1 << 20,    /* bytes: some thousand names of indexes */
-    KNOWN_US = 1000 * 1000, /* that they are known, at least, */
-    KNOWN_SHARE = 20,       /* and as often as long as asking for them took */
+    KNOWN_MAX = 1 << 20, /* bytes: some thousand names of indexes */
+    KNOWN_SHARE = 20,    /* how many times as long as asking for them took they are known */
 };
 
 static void count_made(struct worker *w, bool present)
@@ -55,14 +54,20 @@ static bool create_index(struct worker *w, const char *index, struct err *e)
     return ok;
 }
 
+void worker_forget_indexes(struct worker *w)
+{
+    keyset_free(w->known);
+    w->known = NULL;
+}
+
 /* Somebody may delete an index, and a bulk request would make another one, with a mapping that the
  * server guesses: so it is asked for again, like sink.index (index/presence.h). */
 static bool open_known(struct worker *w)
 {
-    int64_t now = clock_mono_us(), asked_us = w->known_asked_us * KNOWN_SHARE;
-    if (w->known && now - w->known_since_us < (asked_us > KNOWN_US ? asked_us : KNOWN_US))
+    int64_t now = clock_mono_us();
+    if (w->known && now - w->known_since_us < w->known_asked_us * KNOWN_SHARE)
         return true;
-    keyset_free(w->known);
+    worker_forget_indexes(w);
     w->known = keyset_new(KNOWN_MAX);
     w->known_since_us = now;
     w->known_asked_us = 0;

@@ -16,5 +16,7 @@ struct worker;
  * document alone, which the caller rejects, unless it is ERR_FAULT_ACCESS: the user may not use the
  * index that the document names. */
 bool worker_add_document(struct worker *w, const PGresult *row, const char *key, struct err *e);
+/* Each index that a document names is asked for again: one may be gone. */
+void worker_forget_indexes(struct worker *w);
 /* The document of that key is to be deleted. */
 bool worker_add_delete(struct worker *w, const char *key, struct err *e);

@@ -304,7 +304,9 @@ bool worker_try(struct worker *w, struct err *e)
     pg_release(&w->pool, pg);
     if (w->config->output == WORKER_COMPARE)
         ok = worker_end_compare(w, ok, e);
-    if (!ok)
+    if (!ok) {
         worker_uncount(w);
+        worker_forget_indexes(w);
+    }
     return ok;
 }

@@ -205,7 +205,8 @@ struct index_lookup { /* borrowed, for the time of the call */
     const struct doc_location *locations; /* one for each key; NULL: none has one of its own */
     size_t n;
     bool with_source; /* their JSON, too */
-    /* an index that a location names need not exist: it has no documents then */
+    /* an index that a location names need not exist: it has no documents then; else that is
+     * ERR_PASSING */
     bool may_be_absent;
     index_visit *visit;
     void *arg; /* visit's */

@@ -178,10 +178,16 @@ static const char *chosen_index(const struct fetch *f, size_t i)
     return f->locations ? f->locations[i].index : NULL;
 }
 
+static bool has_no_index(const struct fetch *f, size_t i, const struct es_error *error)
+{
+    return chosen_index(f, i) && strcmp(error->type, "index_not_found_exception") == 0;
+}
+
 /* Of the i-th document. */
 static void keep_trouble(struct fetch *f, size_t i, const struct es_error *error)
 {
-    enum err_kind kind = judge_error(error);
+    /* the caller has looked for it, or created it: somebody has just deleted it */
+    enum err_kind kind = has_no_index(f, i, error) ? ERR_PASSING : judge_error(error);
     if (f->trouble == ERR_FINAL || f->trouble == kind)
         return;
     f->trouble = kind;
@@ -190,12 +196,6 @@ static void keep_trouble(struct fetch *f, size_t i, const struct es_error *error
     f->forbidden = strcmp(error->type, "security_exception") == 0;
     f->hint = is_shut(error) ? es_judge(ES_ITEM, 403, error)->hint : NULL;
     es_error_text(error, f->reason, sizeof f->reason);
-}
-
-static bool has_no_index(const struct fetch *f, size_t i, const struct es_error *error)
-{
-    return f->asked->may_be_absent && chosen_index(f, i) &&
-           strcmp(error->type, "index_not_found_exception") == 0;
 }
 
 /* Reads the rest of the i-th document's object, whose brace was the last token. False: damaged, or
@@ -212,7 +212,7 @@ static bool read_document(struct json_reader *r, struct fetch *f, size_t i,
         c.sources > 1)
         return false;
     /* no document can have the empty key: servers report it as an error */
-    if (c.errors > 0 && d->key[0] && !has_no_index(f, i, &error)) {
+    if (c.errors > 0 && d->key[0] && !(f->asked->may_be_absent && has_no_index(f, i, &error))) {
         keep_trouble(f, i, &error);
         return true;
     }
