@@ -78,7 +78,7 @@ static void print_text(struct comparing *c, struct findings *f)
     char n[PROGRESS_TEXT], took[CLOCK_TEXT];
     const struct run *r = &c->ask.run;
     printf("%s: %s compared with index '%s' in %s: %s\n", r->user.pipeline.name,
-           progress_count(findings_checked(f), "document", n), r->user.pipeline.sink.index,
+           progress_count(findings_checked(f), "document", n), pipeline_place(&r->user.pipeline),
            clock_duration(clock_mono_us() - r->started_us, took),
            findings_count(f) ? "a full load would change it" : "a full load would change nothing");
     print_kind(f, EXPLAIN_DIFFERENT, "documents would change");

@@ -226,7 +226,7 @@ static void print_text(struct verifying *v, uint64_t unsettled)
     else
         printf("%s: %s compared with index '%s' in %s: %s\n", name,
                progress_count(findings_checked(f), "document", n),
-               v->ask.run.user.pipeline.sink.index, took,
+               pipeline_place(&v->ask.run.user.pipeline), took,
                findings_count(f) ? progress_count(findings_count(f), "difference", found)
                                  : "no difference");
     print_kind(f, EXPLAIN_MISSING, "the index has no document");

@@ -27,6 +27,11 @@ static bool fits(const char *pattern, size_t len, const char *name)
             return false;
 }
 
+const char *pipeline_place(const struct pipeline *p)
+{
+    return p->sink.multi_index ? p->sink.indices : p->sink.index;
+}
+
 bool pipeline_has_index(const struct pipeline *p, const char *index)
 {
     const char *pattern = p->sink.indices;

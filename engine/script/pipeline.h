@@ -99,5 +99,7 @@ bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
 char *pipeline_own_slot(const struct pipeline *p);
 void pipeline_free(struct pipeline *p); /* safe on a zeroed struct */
 
+/* Where the documents are, for a message: sink.index, or sink.indices. */
+const char *pipeline_place(const struct pipeline *p);
 /* Whether a document may go to that index: it is among sink.indices. */
 bool pipeline_has_index(const struct pipeline *p, const char *index);
