@@ -59,6 +59,7 @@ OPTIONS = [
         ([MOVIES, "--keys-from", "/dev/null", "--since", "2024-01-01"], "options --keys-from and --since exclude each other"),
         ([MOVIES, "--full", "--since", "2024-01-01"], "options --full and --since exclude each other"),
         ([MOVIES, "--quiet", "--verbose"], "options --quiet and --verbose exclude each other"),
+        ([MOVIES, "--follow", "--max-lag", "5"], "option --max-lag needs --listen"),
         (["diff", MOVIES, "--keys", ""], "option --keys names no key"),
         (["diff", MOVIES, "--keys", ",", "--sample", "5"], "options --keys and --sample exclude each other"),
         ([MOVIES, "--keys-from", "/no/such/file"], "cannot read keys from '/no/such/file': No such file or directory"),

@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(engine, movies
 
 
 def test_a_folder_as_the_state_is_an_error(engine, movies, search_one, tmp_path):
-    result = ok(engine(MOVIES, env={"FILE_PATH_STATE": tmp_path}), 1)
+    result = ok(engine(MOVIES, env={"FILE_PATH_STATE": tmp_path}), 2)
     assert "not a regular file" in result.stderr
 
 

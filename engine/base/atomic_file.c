@@ -66,7 +66,7 @@ static bool check(const struct atomic_file *f, const char *what, struct err *e)
 {
     struct stat info;
     if (stat(f->path, &info) == 0 && !S_ISREG(info.st_mode))
-        return err_set(e, ERR_FINAL, "cannot use %s '%s': not a regular file", what, f->path);
+        return err_set(e, ERR_USAGE, "cannot use %s '%s': not a regular file", what, f->path);
     if (access(f->folder, W_OK | X_OK) != 0)
         return file_error(e, "write to folder", f->folder) || err_wrap(e, "%s", what);
     return true;

@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_LAG = 300 }; /* unless told */
+
 static const struct cli_option options[] = {
     {"dry-run", 'n', NULL, CLI_FLAG, offsetof(struct run_command, run.dry_run), 0, 0,
      "print documents on stdout, one per line; change neither index nor state"},
@@ -228,8 +230,14 @@ static int run_several(const struct run_command *o, const struct running *all, s
 static bool start(struct running *all, const struct cli_call *call, struct err *e)
 {
     const struct run_command *o = call->options;
-    const struct listener_options listener = {
-        .address = o->listen, .version = ETL_VERSION, .max_lag = (double)o->max_lag};
+    const struct listener_options listener = {.address = o->listen,
+                                              .version = ETL_VERSION,
+                                              .max_lag =
+                                                  o->max_lag > 0 ? (double)o->max_lag : MAX_LAG};
+    if (o->max_lag > 0 && !o->listen) {
+        err_set(e, ERR_USAGE, "option --max-lag needs --listen");
+        return err_hint(e, "etl-engine run --help");
+    }
     if (o->listen)
         watchdog_watch();
     return pipelines_expand(call->words, &all->refs, e) &&
@@ -269,7 +277,7 @@ const struct cli_command cmd_run = {
     .summary = "Brings the index up to date with the script's rows, then exits.",
     .check_words = check_words,
     .options = options,
-    .defaults = &(const struct run_command){.run.workers = 2, .max_lag = 300},
+    .defaults = &(const struct run_command){.run.workers = 2},
     .size = sizeof(struct run_command),
     .main = run_main,
 };
