@@ -142,6 +142,7 @@ def test_documents_with_several_copies(engine, pg, search_one, script):
     path = script(films.plain(document="return { v = row.v }, { index = 't-' .. row.id % 2 }", index="t-0",
                               sink='indices = "t-*",', source="lookback = 0,"))  # fmt: skip
     run(engine, path)
+    assert "20 documents compared with index 't-*'" in run(engine, "verify", path).stdout
     assert found(engine, path, code=0)["same"] == 20
     edit(search_one, 3, {"v": "v3"}, "t-0")
     edit(search_one, 4, {"v": "old"}, "t-0")
