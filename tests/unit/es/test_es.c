@@ -583,6 +583,7 @@ static void each_row_of_the_table_decides_about_something(void **state)
         {REQUEST, 301, "", "", ES_BROKEN},
         {REQUEST, 400, "illegal_argument_exception", "explicit index in bulk is not allowed",
          ES_BROKEN},
+        {REQUEST, 400, "", "no handler found for uri [/x] and method [GET]", ES_BROKEN},
         {REQUEST, 404, "", "", ES_BROKEN},
         {REQUEST, 405, "", "", ES_BROKEN},
     };
