@@ -27,11 +27,11 @@ static void *run_cancel(void *arg)
 }
 
 /* PQcancel connects and waits without a limit, and a frozen server accepts and never answers. So it
- * runs in a thread of its own, which is detached after a second: the connection is closed in any
- * case. */
+ * runs in a thread of its own, which is detached after two seconds: the connection is closed in
+ * any case. */
 static void cancel(struct pg *pg)
 {
-    enum { LIMIT_MS = 1000 };
+    enum { LIMIT_MS = 2000 };
     PGcancel *request = PQgetCancel(pg->conn);
     pthread_t thread;
     if (!request)
@@ -42,8 +42,10 @@ static void cancel(struct pg *pg)
     }
     struct timespec until;
     int64_t ms = stop_left_ms(LIMIT_MS);
+    ms = ms < LIMIT_MS ? ms : LIMIT_MS;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (ms < LIMIT_MS ? ms : LIMIT_MS - 1) * 1000000;
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     if (pthread_timedjoin_np(thread, NULL, &until) != 0)
