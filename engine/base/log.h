@@ -26,9 +26,9 @@
  *     key keys next_keys rows bytes
  *     index alias table related_tables slot publication since transactions
  *     script line field path place thread process address port
- *     interval_seconds lookback_seconds gc_deletes_seconds behind_seconds horizon_seconds
- *     held_by
- *     errors warnings notes
+ *     settings interval_seconds lookback_seconds gc_deletes_seconds behind_seconds
+ *     horizon_seconds held_by
+ *     errors warnings notes failed pipelines
  */
 #pragma once
 #include <stdbool.h>

@@ -211,7 +211,9 @@ static void log_failed(const struct pipeline_outcome *outcomes, const struct key
         len += more > 0 && (size_t)more < sizeof names - len ? (size_t)more : 0;
     }
     if (failed > 0)
-        log_error("%zu of %zu pipelines failed: %s", failed, refs->n, names);
+        log_error_with(
+            LOG_FIELDS(log_int("failed", (int64_t)failed), log_int("pipelines", (int64_t)refs->n)),
+            "%zu of %zu pipelines failed: %s", failed, refs->n, names);
 }
 
 static int run_several(const struct run_command *o, const struct running *all, struct err *e)

@@ -39,7 +39,7 @@
  * DELETE  /_search/scroll
  *         "Clear scroll API", with scroll_id in the body.
  *
- * GET     /INDEX/_settings/NAME   flat_settings include_defaults
+ * GET     /INDEX/_settings/NAME   flat_settings ignore_unavailable include_defaults
  *         "Get index settings API".
  *
  * GET     /INDEX/_mapping         filter_path ignore_unavailable

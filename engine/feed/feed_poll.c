@@ -51,6 +51,7 @@ struct poll {
     struct source_report report;  /* of the last page */
     char *server;          /* owned; which server the transaction ids are of; NULL: not known */
     bool reconnects;       /* the last query failed: another server may answer */
+    uint64_t checked;      /* pg_serial of the last connection that was asked for its server */
     bool no_versions;      /* of a view: one of its columns raises, so versions cannot be read */
     struct keyset *memory; /* delivered rows that may be read again: key -> version */
     struct buf version;    /* of the present row, as it is remembered */
@@ -132,11 +133,12 @@ static bool save_pass(struct poll *p)
 
 /* ---- reading a page ---- */
 
-/* After a failure another server may answer, where transaction ids mean something else. */
+/* After a failure, or at another connection, another server may answer, where transaction ids mean
+ * something else. */
 static bool check_server(struct poll *p, const struct source_reader *r, struct err *e)
 {
     const struct position *from = &p->checkpoint.window.from;
-    if (!p->reconnects || !p->server)
+    if (!p->server || !(p->reconnects || pg_serial(r->pg) != p->checked))
         return true;
     char *server = source_server(r, e);
     if (!server)
@@ -152,6 +154,7 @@ static bool check_server(struct poll *p, const struct source_reader *r, struct e
     }
     free(p->server);
     p->server = server;
+    p->checked = pg_serial(r->pg);
     return true;
 }
 

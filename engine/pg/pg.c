@@ -493,3 +493,8 @@ int pg_server_version(const struct pg *pg)
 {
     return PQserverVersion(pg->conn);
 }
+
+uint64_t pg_serial(const struct pg *pg)
+{
+    return pg->serial;
+}

@@ -55,6 +55,9 @@ struct pg; /* a connection: see pg_pool.h */
 const struct pg_server *pg_server_of(const struct pg *pg); /* borrowed */
 /* The version of the server that answers: 150004 for 15.4. */
 int pg_server_version(const struct pg *pg);
+/* Another one for each connection of the process: with a new one, another server may answer, as the
+ * pool replaces without a word one that was lost while it was idle. */
+uint64_t pg_serial(const struct pg *pg);
 
 /* ----  queries ---- */
 

@@ -5,6 +5,7 @@
 #include "base/stop.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -706,6 +707,8 @@ static bool list_session(struct pg *pg, struct err *e)
     return true;
 }
 
+static atomic_uint_least64_t opened;
+
 /* replication: the value of libpq's parameter of that name; NULL: an ordinary session. */
 static struct pg *open_session(struct pg_server *s, const char *replication, bool *crowded,
                                struct err *e)
@@ -717,6 +720,7 @@ static struct pg *open_session(struct pg_server *s, const char *replication, boo
     }
     pg->server = s;
     pg->share = s->share;
+    pg->serial = atomic_fetch_add(&opened, 1) + 1;
     pg->expected = UINT64_MAX;
     if (connect_to(pg, replication, crowded, e))
         return pg;

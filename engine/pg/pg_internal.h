@@ -28,6 +28,7 @@ struct pg {
     struct pg_server *server; /* borrowed: the one that it works for, or last did */
     struct pg_share *share;   /* borrowed: the server's; it outlives that one */
     PGconn *conn;             /* owned */
+    uint64_t serial;          /* of the process's connections */
     struct pg_pool *pool;     /* borrowed: that has acquired it */
     enum pg_class class;      /* of that turn */
     /* a script uses it, or has: it works for this server alone. NULL: the engine's statements

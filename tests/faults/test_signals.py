@@ -240,7 +240,7 @@ def test_while_the_disk_is_full(search_one, items, small_disk, wait_until):
     items.fill(3000)
     items.engine.env["FILE_PATH_STATE"] = items.engine.state = small_disk.path("state")
     small_disk.fill()
-    engine = items.start()
+    engine = items.start("--verbose")
     wait_until(lambda: engine.stderr.count("No space left") > 2)
     stops(engine)
     small_disk.free()
