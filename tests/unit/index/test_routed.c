@@ -12,8 +12,8 @@
 
 static void find(struct fixture *f, const char *answer)
 {
-    const struct fake_step steps[] = {{.status = 200, .body = "{" SHARDS "}"},
-                                      {.status = 200, .body = answer}};
+    static struct fake_step steps[] = {{.status = 200, .body = "{" SHARDS "}"}, {.status = 200}};
+    steps[1].body = answer; /* the server reads them until it is stopped */
     copies_set_up(f, steps, 2, "x", "things");
     stale_copies_add(&f->copies, "k");
     assert_true(stale_copies_find(&f->copies, &f->e));
