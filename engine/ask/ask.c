@@ -116,12 +116,8 @@ static void hear_pipeline(const struct ingest_finding *f, void *arg)
 struct explain ask_explain(struct ask *a, bool followed)
 {
     const struct run *r = &a->run;
-    struct index_ingest s;
-    struct err ignored;
     *a->drops = '\0';
-    if (index_get_ingest(r->servers.es, r->index.info.name, &s, &ignored))
-        ingest_look(r->servers.es, &(struct ingest_asked){{s.first, s.last}, hear_pipeline, a},
-                    &ignored);
+    ingest_look_at_index(r->servers.es, r->index.info.name, hear_pipeline, a);
     return (struct explain){.dead = a->dead,
                             .is_older_script = a->is_older_script,
                             .followed = followed,

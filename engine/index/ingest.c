@@ -3,6 +3,7 @@
 #include "base/err.h"
 #include "base/json_tree.h"
 #include "es/es.h"
+#include "index/index.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -160,4 +161,12 @@ bool ingest_look(struct es *es, const struct ingest_asked *asked, struct err *e)
     json_tree_free(&l.tree);
     es_answer_free(&a);
     return ok || err_wrap(e, "ingest pipeline '%s'", first);
+}
+
+void ingest_look_at_index(struct es *es, const char *index, ingest_visit *visit, void *arg)
+{
+    struct index_ingest s;
+    struct err ignored;
+    if (index_get_ingest(es, index, &s, &ignored))
+        ingest_look(es, &(struct ingest_asked){{s.first, s.last}, visit, arg}, &ignored);
 }

@@ -1,6 +1,6 @@
 /* ingest: what the ingest pipelines of an index do to documents, as far as their definitions show.
  *
- * Uses     es, index_request, json_tree, buf, err.
+ * Uses     index, es, json_tree, err.
  */
 #pragma once
 #include <stdbool.h>
@@ -28,3 +28,6 @@ struct ingest_asked {     /* borrowed, for the time of the call */
 /* Calls visit for each of these pipelines and those that it calls. Reads the definitions once, and
  * not without a name. False: e says why (a privilege is missing). */
 bool ingest_look(struct es *es, const struct ingest_asked *asked, struct err *e);
+/* The same for the pipelines that the index's settings name, for who can do without an answer: if a
+ * privilege is missing, visit is not called. */
+void ingest_look_at_index(struct es *es, const char *index, ingest_visit *visit, void *arg);

@@ -25,23 +25,11 @@ static void hear(const struct ingest_finding *f, void *arg)
         snprintf(s->name, sizeof s->name, "%s", f->name);
 }
 
-/* Without the privilege to read it, or if the pipeline was changed since: none. */
-static void find_setter(struct es *es, const char *index, struct setter *s)
-{
-    struct index_ingest settings;
-    struct err ignored;
-    *s->name = '\0';
-    if (!index_get_ingest(es, index, &settings, &ignored))
-        return;
-    const struct ingest_asked asked = {{settings.first, settings.last}, hear, s};
-    ingest_look(es, &asked, &ignored);
-}
-
 static void warn(struct es *es, const struct routed_search *search, int64_t n)
 {
-    struct setter s;
+    struct setter s = {0}; /* stays so if the pipeline was changed since */
     char who[INGEST_NAME + 60] = "an ingest pipeline or another program has set it";
-    find_setter(es, search->index, &s);
+    ingest_look_at_index(es, search->index, hear, &s);
     if (*s.name)
         snprintf(who, sizeof who, "ingest pipeline '%s' sets it: remove that first", s.name);
     log_warn_with(LOG_FIELDS(log_text("index", search->index), log_int("documents", n)),
