@@ -19,6 +19,7 @@ PROGRAM = os.path.join(BENCH, "bench.py")
 sys.path.insert(0, BENCH)
 import chart  # noqa: E402
 import report  # noqa: E402
+import used  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("bench")  # they write the same files
 
@@ -74,6 +75,28 @@ def test_bench_follows_by_polls_from_the_log_and_by_its_peer(whole):
         assert figures["fanout"]["meanwhile_s"]
         assert figures["loads"][0]["mb"] > 1
     assert "itself, one row that 300 documents contain" in printed and "\nA note." in printed
+
+
+class Parent:
+    """A server whose child has ended, and for which it has not waited."""
+
+    def __init__(self, seconds):
+        work = f"import os, sys, time\nif not os.fork():\n while time.process_time() < {seconds}: pass\n os._exit(0)\n"
+        wait = "os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT); print('ended', flush=True); sys.stdin.read()"
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen([sys.executable, "-c", work + wait], stdin=pipe, stdout=pipe, text=True)
+        self.pid = self.process.pid
+
+    def members(self):
+        return [self.pid]
+
+
+def test_the_cpu_of_a_servers_child_that_has_just_ended_counts():
+    parent = Parent(0.5)
+    with parent.process as process:
+        assert process.stdout.readline() == "ended\n"
+        assert used.server_cpu(parent) > 0.4  # the kernel rounds
+        process.stdin.close()
 
 
 def test_bench_sweeps_and_decodes(whole):

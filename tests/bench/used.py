@@ -17,20 +17,24 @@ def stat(pid):
         return None
 
 
+def all_pids():
+    return [int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/stat")]
+
+
 def server_cpu(server):
-    """Seconds that a server has used: its processes, and those of its children that have ended."""
-    ticks = 0
-    for pid in server.members():
-        fields = stat(pid)
-        if fields:
-            ticks += sum(map(int, fields[11:13])) + (sum(map(int, fields[13:15])) if pid == server.pid else 0)
-    return ticks / TICK
+    """Seconds that a server has used: its process, and its children, ended or not."""
+    pid = server.pid
+    while True:
+        own = stat(pid)
+        children = [fields for fields in map(stat, all_pids()) if fields and fields[1] == str(pid)]
+        # Of a child that it has waited for since, the time was in neither, or in both.
+        if stat(pid)[13:15] == own[13:15]:
+            return (sum(map(int, own[11:15])) + sum(sum(map(int, fields[11:13])) for fields in children)) / TICK
 
 
 def session(leader):
     """The pids of a session's processes, whoever their parents are by now."""
-    pids = [int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/stat")]
-    return [pid for pid in pids if (stat(pid) or [None] * 4)[3] == str(leader)]
+    return [pid for pid in all_pids() if (stat(pid) or [None] * 4)[3] == str(leader)]
 
 
 def session_cpu(leader):
