@@ -160,10 +160,8 @@ static int run_one(const struct run_command *o, const struct running *all, size_
     vitals_phase(r.vitals, VITALS_ENDED, ok || e->kind == ERR_STOPPED ? NULL : e->text, -1);
     uint64_t rejected = run_rejected(&r);
     run_close(&r);
-    if (!ok && all->refs.n > 1 && e->kind != ERR_STOPPED && !strstr(e->text, all->refs.keys[i]))
-        err_wrap(e, "%s", all->refs.keys[i]);
     if (!ok)
-        return cli_fail(e);
+        return each_fail(e, all->refs.keys[i], all->refs.n > 1);
     return rejected > 0 ? EXIT_REJECTED : EXIT_DONE;
 }
 

@@ -31,16 +31,20 @@ bool each_words(int n, char **words, struct err *e)
     return err_hint(e, "etl-engine --help");
 }
 
-/* several: the error says whose it is. */
+int each_fail(struct err *e, const char *ref, bool several)
+{
+    if (several && e->kind != ERR_STOPPED && !strstr(e->text, ref))
+        err_wrap(e, "%s", ref);
+    return cli_fail(e);
+}
+
 static int do_one(const char *ref, bool several, each_one *one, void *arg)
 {
     struct err e;
     int status = EXIT_DONE;
     if (one(arg, ref, &status, &e))
         return status;
-    if (several && e.kind != ERR_STOPPED && !strstr(e.text, ref))
-        err_wrap(&e, "%s", ref);
-    int failed = cli_fail(&e);
+    int failed = each_fail(&e, ref, several);
     return status != EXIT_DONE ? status : failed;
 }
 

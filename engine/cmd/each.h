@@ -17,6 +17,9 @@ typedef bool each_one(void *arg, const char *ref, int *status, struct err *e);
  * stop was asked for. Returns the worst exit status. */
 int each_pipeline(char *const *scripts, each_one *one, void *arg, struct err *e);
 
+/* Tells the error of a pipeline; of one of several, with that in front, unless the error names it
+ * already. Returns the exit status. */
+int each_fail(struct err *e, const char *ref, bool several);
 /* The worse one of two exit statuses: what the user has to correct comes first. */
 int each_worst(int a, int b);
 /* For cli_command.check_words: one script, or more. */
