@@ -143,6 +143,8 @@ def test_the_chart_is_made_of_its_figures_alone(whole):
     svg = xml.etree.ElementTree.fromstring(drawn)
     texts = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
     assert "Python, server-side cursor" in texts and "from the log" in texts
+    labels = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text") if text.get("text-anchor") == "end"]
+    assert labels and max(map(len, labels)) * 8 < chart.LEFT - 10  # pixels of a wide letter
     assert "@media (prefers-color-scheme: dark)" in drawn and len(drawn) < 10000
 
 
