@@ -1,6 +1,7 @@
 """--listen: what a running process serves, to whom, and what clients cannot do to it."""
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -42,7 +43,7 @@ def test_a_process_shows_how_it_is(followed):
     assert pipeline["documents"]["indexed"] == 20 and pipeline["requests"]["200"] > 0
     assert set(pipeline) == {
         "name", "script", "index", "database", "search", "capture", "phase", "phase_since", "ready", "reason", "retry_in_seconds",
-        "load", "documents", "requests", "request_bytes", "retried_items", "documents_per_second", "lag_seconds",
+        "reload_error", "load", "documents", "requests", "request_bytes", "retried_items", "documents_per_second", "lag_seconds",
         "oldest_waiting_seconds", "queued_batches", "slot", "journal", "horizon", "dead_letters", "errors", "failures",
         "last_sweep", "history",
     }  # fmt: skip
@@ -115,6 +116,20 @@ def test_no_secret_is_shown(pg, search, script, serve, wait_until):
     shown = "".join(served.get(path)[2] for path in ("/", "/status", "/metrics", "/readyz", "/healthz"))
     assert "s3cr3t" not in shown and "etl:etl" not in shown
     assert served.pipeline()["search"] == search.url
+
+
+def test_a_reload_that_fails_is_told_until_one_succeeds(followed, pg, script, wait_until):
+    script("return {")
+    followed.running.signal(signal.SIGHUP)
+    wait_until(lambda: followed.pipeline()["reload_error"])
+    told = followed.pipeline()["reload_error"]
+    assert re.search(r"script\.lua:\d+: .*expected", told["message"]) and told["time"] <= followed.status()["now"]
+    pg.execute("UPDATE t SET v = 'w', modified = now() WHERE id = 3")
+    wait_until(lambda: followed.pipeline()["documents"]["indexed"] > 20)
+    assert followed.pipeline()["reload_error"] == told and followed.pipeline()["ready"]
+    script(films.plain())
+    followed.running.signal(signal.SIGHUP)
+    wait_until(lambda: not followed.pipeline()["reload_error"])
 
 
 def test_a_reload_does_not_disturb_it(followed, wait_until):

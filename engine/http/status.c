@@ -93,6 +93,18 @@ static void add_phase(struct buf *out, const struct show *w, const struct vitals
     add_seconds(out, "retry_in_seconds", s->retry_in_seconds);
 }
 
+static void add_reload(struct buf *out, const struct vitals_snapshot *s)
+{
+    if (!s->not_reloaded.at_us) {
+        add_null(out, "reload_error");
+        return;
+    }
+    open(out, "reload_error", "{");
+    add_time(out, "time", s->not_reloaded.at_us);
+    add_text(out, "message", s->not_reloaded.reason);
+    buf_adds(out, "}");
+}
+
 static void add_load(struct buf *out, const struct vitals_snapshot *s)
 {
     if (!s->loading) {
@@ -209,6 +221,7 @@ static void add_pipeline(struct buf *out, const struct show *w, const struct vit
     item(out);
     add_about(out, &s->about);
     add_phase(out, w, s);
+    add_reload(out, s);
     add_load(out, s);
     add_counts(out, s);
     add_capture(out, s);

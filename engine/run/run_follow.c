@@ -235,6 +235,7 @@ static bool resume(struct following *f, bool reloaded, struct err *e)
     coordinator_must_save(&r->work.coordinator); /* or a crash forgets the sweep */
     schedule_sweep(f);
     if (reloaded) {
+        vitals_reload(r->vitals, NULL);
         log_info("%s: reloaded '%s'", r->user.pipeline.name, r->user.text.ref);
         report_sweeps(r);
         if (r->user.pipeline.sweep == 0 && !r->capture) /* else a sweep compares all documents */
@@ -283,8 +284,9 @@ static bool recover(struct following *f, struct err *e)
     return resume(f, true, e);
 }
 
-static void report_not_reloaded(const struct err *why)
+static void report_not_reloaded(const struct run *r, const struct err *why)
 {
+    vitals_reload(r->vitals, why->text);
     log_error_with(LOG_FIELDS(LOG_ERR(why)),
                    "could not reload the script, still running the previous version: %s",
                    why->text);
@@ -305,7 +307,7 @@ static bool reload(struct following *f, struct err *e)
     if (ok)
         progress_follow(&r->work.progress); /* its status replaces that of an earlier failure */
     else
-        report_not_reloaded(&why);
+        report_not_reloaded(r, &why);
     if (ok || r->index.replaced)
         ok = restart(f, ok ? &fresh : NULL, e);
     else

@@ -115,6 +115,7 @@ void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason,
     if (phase >= VITALS_WAITING) {
         v->away = false;
         v->shown.horizon_seconds = -1;
+        v->shown.not_reloaded.at_us = 0;
         set_reason(v, reason, retry_ms * 1000);
     }
     settle_phase(v, clock_wall_us());
@@ -274,6 +275,16 @@ void vitals_failed(struct vitals *v)
     if (!lock(v))
         return;
     v->shown.failures++;
+    unlock(v);
+}
+
+void vitals_reload(struct vitals *v, const char *reason)
+{
+    if (!lock(v))
+        return;
+    struct vitals_reload *r = &v->shown.not_reloaded;
+    r->at_us = reason ? clock_wall_us() : 0;
+    set_text(r->reason, sizeof r->reason, reason ? reason : "");
     unlock(v);
 }
 

@@ -68,6 +68,12 @@ struct vitals_error {
     char message[VITALS_TEXT];
 };
 
+/* A reload that has failed: the previous version of the script runs on. */
+struct vitals_reload {
+    int64_t at_us; /* 0: the last one has succeeded, or there was none */
+    char reason[VITALS_TEXT];
+};
+
 struct vitals_letter {
     char key[VITALS_NAME], reason[VITALS_TEXT];
 };
@@ -93,9 +99,10 @@ struct vitals_snapshot {
     struct vitals_about about;
     enum vitals_phase phase;
     int64_t phase_since_us;
-    bool ready;                             /* loaded, and within its lag */
-    char reason[VITALS_TEXT];               /* why it waits or fails; "": it does not */
-    double retry_in_seconds;                /* 0: at this moment */
+    bool ready;               /* loaded, and within its lag */
+    char reason[VITALS_TEXT]; /* why it waits or fails; "": it does not */
+    double retry_in_seconds;  /* 0: at this moment */
+    struct vitals_reload not_reloaded;
     bool loading;                           /* whether load_... say something */
     uint64_t load_documents, load_expected; /* expected: 0: not known */
     double load_seconds_left;
@@ -163,6 +170,9 @@ void vitals_describe(struct vitals *v, const struct vitals_about *about);
 /* reason, of FAILING: copied; else NULL. retry_ms: until the next try; negative: none. */
 void vitals_phase(struct vitals *v, enum vitals_phase phase, const char *reason, int64_t retry_ms);
 void vitals_failed(struct vitals *v); /* one run more that has failed */
+/* The script was to be reloaded. reason: why it was not; NULL: it was. Shown until a later reload
+ * succeeds, or the run ends: the next one reads the script as it is then. */
+void vitals_reload(struct vitals *v, const char *reason);
 /* Whether the run that is under way, or has just failed, follows: it has loaded everything. */
 bool vitals_is_loaded(struct vitals *v);
 /* reason: why a server cannot be reached, though nothing waits for it; NULL: it can. */

@@ -184,8 +184,8 @@ static void what_is_not_known_is_null(void **state)
     holds("\"version\":\"1.2\"");
     holds("\"uptime_seconds\":1.5");
     holds("\"ready\":true,\"pipelines\":[{\"name\":\"p0\"");
-    const char *nulls[] = {"reason", "retry_in_seconds", "load",    "lag_seconds",
-                           "slot",   "journal",          "horizon", "last_sweep"};
+    const char *nulls[] = {"reason", "retry_in_seconds", "reload_error", "load",      "lag_seconds",
+                           "slot",   "journal",          "horizon",      "last_sweep"};
     for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++) {
         char part[60];
         snprintf(part, sizeof part, "\"%s\":null", nulls[i]);
@@ -218,6 +218,8 @@ static void fill(struct vitals_snapshot *s)
     set(s->errors[0].message, VITALS_TEXT, "it \"broke\"");
     s->minutes[1] = (struct vitals_minute){1764250000, 10, 1, 0.25};
     s->last_sweep_us = NOW;
+    s->not_reloaded.at_us = NOW;
+    set(s->not_reloaded.reason, VITALS_TEXT, "t.lua:3: '}' expected");
 }
 
 static void what_is_known_is_shown(void **state)
@@ -239,6 +241,8 @@ static void what_is_known_is_shown(void **state)
         "\"level\":\"error\",\"message\":\"it \\\"broke\\\"\"},{\"time\":null",
         "{\"time\":1764250000,\"documents\":10,\"rejected\":1,\"lag_seconds\":0.25}]",
         "\"last_sweep\":\"2025-11-27T13:26:40.000000Z\"",
+        "\"reload_error\":{\"time\":\"2025-11-27T13:26:40.000000Z\",\"message\":\"t.lua:3: '}' "
+        "expected\"}",
     };
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         holds(parts[i]);
