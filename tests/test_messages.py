@@ -29,7 +29,8 @@ PLACES = {  # fields of sink, the URL's user, the environment; what is named
     "file": ("", "", {"ELASTICSEARCH_API_KEY_FILE": "FOLDER/elasticsearch_api_key"}, "those in file 'FOLDER/elasticsearch_api_key'"),
     "folder": ("", "", {"CREDENTIALS_DIRECTORY": "FOLDER"}, "those in file 'FOLDER/elasticsearch_api_key'"),
     "secret": ('api_key = etl.secret "KEY",', "", {"KEY_FILE": "FOLDER/elasticsearch_api_key"}, "those in file 'FOLDER/elasticsearch_api_key'"),
-    "url": ("", "joe:s3cret@", {}, "the credentials are those in sink.url"),
+    "other": ('api_key = os.getenv("MY_KEY"),', "", {"MY_KEY": "s3cret"}, "those in sink.api_key (SCRIPT:7, variable MY_KEY)"),
+    "url": ("", "joe:s3cret@", {}, "the credentials are those in sink.url (SCRIPT:7, variable ELASTICSEARCH_URL)"),
 }  # fmt: skip
 
 
@@ -43,8 +44,9 @@ def test_refused_credentials_are_told_by_their_place(engine, pg, script, tmp_pat
             path = script(pipeline().replace("sink = {", "sink = { " + fields))
             env = {name: value.replace("FOLDER", str(tmp_path)) for name, value in env.items()}
             result = ok(engine(path, env={"ELASTICSEARCH_URL": front.url(user=user), **env}), 1)
-            assert hint(result).endswith(told.replace("FOLDER", str(tmp_path))) or told.startswith("set "), result
-            assert told.replace("FOLDER", str(tmp_path)) in hint(result), result
+            told = told.replace("FOLDER", str(tmp_path)).replace("SCRIPT", str(path))
+            assert hint(result).endswith(told) or told.startswith("set "), result
+            assert told in hint(result), result
 
 
 def test_a_refused_password_of_postgres_is_told_by_its_place(engine, pg, script):
@@ -52,7 +54,7 @@ def test_a_refused_password_of_postgres_is_told_by_its_place(engine, pg, script)
     for password, env in (("s3cret", {}), ("", {"PGPASSWORD": "s3cret"})):
         url = pg.url_at(pg.port, "nobody", password).replace(":@", "@")
         result = ok(engine(path, "--dry-run", env={"DATABASE_URL": url, **env}), 1)
-        assert hint(result).endswith("variable PGPASSWORD" if env else "source.url"), result
+        assert hint(result).endswith("variable PGPASSWORD" if env else f"source.url ({path}:5, variable DATABASE_URL)"), result
 
 
 # Addresses

@@ -230,7 +230,7 @@ def test_an_api_key_is_made_used_and_revoked(engine, things, secured, path, tmp_
     file.write_text(f"{second}:{two}")
     secured.request("DELETE", "_security/api_key", {"ids": [first]})
     arrives(things, secured, running, "after")
-    assert running.stderr.count("their file has new ones") == 1 and "answered 401" not in running.stderr, running.stderr
+    assert running.stderr.count(f"file '{file}' has new ones") == 1 and "answered 401" not in running.stderr, running.stderr
     secured.request("DELETE", "_security/api_key", {"ids": [second]})
     things.execute("UPDATE things SET v = 'waits', modified = clock_timestamp() WHERE id = 2")
     wait_until(lambda: f"hint: the credentials are those in file '{file}'" in running.stderr or not running.alive())

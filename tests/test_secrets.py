@@ -11,7 +11,7 @@ from test_load import make_things, ok
 from test_security_search import basic
 from tools import wait_until
 
-NEW = "their file has new ones"
+NEW = "has new ones"
 
 
 class Door:
@@ -106,7 +106,7 @@ def test_a_new_secret_is_used_at_once(engine, pg, search_one, script, door, secr
     arrives(pg, search_one, "between", running)  # nobody has refused the old one
     door.lock(new)
     arrives(pg, search_one, "after", running)
-    assert running.stderr.count(NEW) == 1 and "trying again" not in running.stderr and "401" not in running.stderr, running.stderr
+    assert running.stderr.count(f"file '{file.path}' {NEW}") == 1 and "trying again" not in running.stderr and "401" not in running.stderr, running.stderr
     assert running.stop().returncode == 143
 
 
@@ -227,7 +227,7 @@ def test_a_new_password_of_postgres_is_used_at_once(engine, pg, role, search_one
     alter(pg, role, "s3cret2")
     for name in ("a", "b"):
         arrives(pg, search_one, "after", running, name)
-    assert running.stderr.count(NEW) == 1 and "password authentication failed" not in running.stderr, running.stderr
+    assert running.stderr.count(f"file '{file.path}' {NEW}") == 1 and "password authentication failed" not in running.stderr, running.stderr
     alter(pg, role, "s3cret3")
     change(pg, "waits")
     wait_until(lambda: f"hint: the credentials are those in file '{file.path}'" in running.stderr or not running.alive())

@@ -5,11 +5,16 @@
 #include "base/log.h"
 #include "base/secret_text.h"
 
-void renewal_done(const char *server, const char *field)
+void renewal_done(const char *server, const char *field, const char *path)
 {
-    alike_info(NULL, LOG_FIELDS(log_text("field", field)),
-               "%s refuses the credentials, and their file has new ones: using those (%s)", server,
-               field);
+    if (*path)
+        alike_info(NULL, LOG_FIELDS(log_text("field", field), log_text("path", path)),
+                   "%s refuses the credentials, and file '%s' has new ones: using those (%s)",
+                   server, path, field);
+    else
+        alike_info(NULL, LOG_FIELDS(log_text("field", field)),
+                   "%s refuses the credentials, and their files have new ones: using those (%s)",
+                   server, field);
 }
 
 void renewal_failed(const struct err *why)

@@ -11,9 +11,9 @@
 struct err;
 struct secret_text;
 
-/* Logs that the files have new ones, which are used from now on. server: "PostgreSQL"; field: what
- * has changed: "source.url". */
-void renewal_done(const char *server, const char *field);
+/* Logs that a file has new ones, which are used from now on. server: "PostgreSQL"; field: what has
+ * changed: "source.url"; path: the file, "": one of several. */
+void renewal_done(const char *server, const char *field, const char *path);
 /* Logs that they cannot be read again. */
 void renewal_failed(const struct err *why);
 /* The url that was read again (now) leads elsewhere, which takes a restart. Always returns false,

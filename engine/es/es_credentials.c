@@ -6,6 +6,7 @@
 #include "base/renewal.h"
 #include "base/secret.h"
 #include "base/secret_text.h"
+#include "base/text.h"
 #include "es/es_url.h"
 
 #include <fcntl.h>
@@ -18,7 +19,8 @@ struct es_credentials {
     pthread_mutex_t mutex; /* for what follows */
     /* as the script has them */
     struct secret_text url, given[ES_SECURITY_TEXTS];
-    bool verify, secured; /* secured: with given and the environment */
+    char *places[ES_SECURITY_TEXTS + 1]; /* owned: see es_security.h */
+    bool verify, secured;                /* secured: with given and the environment */
     struct es_identity *now;
     atomic_bool accepted;
 };
@@ -117,6 +119,8 @@ static void free_texts(struct es_credentials *c)
     secret_text_free(&c->url);
     for (size_t i = 0; i < ES_SECURITY_TEXTS; i++)
         secret_text_free(&c->given[i]);
+    for (size_t i = 0; i <= ES_SECURITY_TEXTS; i++)
+        free(c->places[i]);
 }
 
 void es_credentials_free(struct es_credentials *c)
@@ -139,6 +143,8 @@ static bool fill(struct es_credentials *c, const char *url, const struct es_secu
     bool ok = secret_text_set(&c->url, url);
     for (size_t i = 0; ok && i < ES_SECURITY_TEXTS; i++)
         ok = secret_text_set(&c->given[i], *es_security_text(&copy, i));
+    for (size_t i = 0; ok && i <= ES_SECURITY_TEXTS; i++)
+        ok = text_set(&c->places[i], copy.places[i]);
     return ok ? (c->now = make_identity(c, e)) != NULL : err_memory(e);
 }
 
@@ -163,6 +169,7 @@ static void adopt(struct es_credentials *c, struct es_credentials *draft)
     struct es_credentials old = *c;
     c->url = draft->url;
     memcpy(c->given, draft->given, sizeof c->given);
+    memcpy(c->places, draft->places, sizeof c->places);
     c->verify = draft->verify;
     c->secured = draft->secured;
     c->now = draft->now;
@@ -253,10 +260,24 @@ static struct es_identity *read_identity(struct es_credentials *c, struct err *e
     return NULL;
 }
 
+/* The file that the field is read from, into out; "": none, or one of several certificates. */
+static void find_file(const struct es_credentials *c, const struct es_identity *id,
+                      const char *field, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (strcmp(field, "sink.url") == 0)
+        secret_text_file(&c->url, out, size);
+    for (size_t i = 0; i < ES_SECURITY_TEXTS; i++)
+        if (strcmp(field, es_security_field(i)) == 0 &&
+            !es_security_file(&id->security, i, out, size))
+            secret_text_file(&c->given[i], out, size);
+}
+
 /* Under the lock. */
 static bool read_again(struct es_credentials *c)
 {
     struct err e;
+    char path[200];
     struct es_identity *fresh = read_identity(c, &e);
     if (!fresh)
         renewal_failed(&e);
@@ -265,7 +286,8 @@ static bool read_again(struct es_credentials *c)
         es_identity_drop(fresh);
         return false;
     }
-    renewal_done("the search server", change);
+    find_file(c, fresh, change, path, sizeof path);
+    renewal_done("the search server", change, path);
     es_identity_drop(c->now);
     c->now = fresh;
     return true;
@@ -293,13 +315,18 @@ static void add_place(struct places *p, const char *place)
         snprintf(p->out + len, p->size - len, "%s%s", len > 0 ? " and " : "", place);
 }
 
-/* A text of the script: the file that it is read from, or else its field. */
-static void add_text_place(struct places *p, const struct secret_text *text, const char *field)
+/* A text of the script: the file that it is read from, or else its place there. */
+static void add_text_place(struct places *p, const struct secret_text *text, const char *in_script)
 {
-    char path[150], place[170];
+    char path[150], place[200];
     bool is_file = secret_text_file(text, path, sizeof path);
-    snprintf(place, sizeof place, is_file ? "file '%s'" : "%s", is_file ? path : field);
+    snprintf(place, sizeof place, is_file ? "file '%s'" : "%s", is_file ? path : in_script);
     add_place(p, place);
+}
+
+static const char *in_script(const struct es_credentials *c, size_t i, const char *field)
+{
+    return c->places[i] ? c->places[i] : field;
 }
 
 static void add_setting(struct places *p, const struct es_credentials *c, size_t i)
@@ -309,7 +336,7 @@ static void add_setting(struct places *p, const struct es_credentials *c, size_t
     if (!es_security_place(&c->now->security, i, &field, place, sizeof place))
         return;
     if (strcmp(place, field) == 0)
-        add_text_place(p, &c->given[i], field);
+        add_text_place(p, &c->given[i], in_script(c, i, field));
     else
         add_place(p, place);
 }
@@ -322,6 +349,6 @@ void es_credentials_places(struct es_credentials *c, char *out, size_t size)
     for (size_t i = 0; c->secured && i < ES_SECURITY_TEXTS; i++)
         add_setting(&p, c, i);
     if (user_in_url(c->now))
-        add_text_place(&p, &c->url, "sink.url");
+        add_text_place(&p, &c->url, in_script(c, ES_SECURITY_TEXTS, "sink.url"));
     pthread_mutex_unlock(&c->mutex);
 }

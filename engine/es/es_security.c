@@ -198,6 +198,8 @@ void es_security_free(struct es_security *s)
     for (size_t i = 0; i < SETTINGS; i++)
         free(*text_of(s, &settings[i]));
     free(s->session_token);
+    for (size_t i = 0; i <= SETTINGS; i++)
+        free(s->places[i]);
     *s = (struct es_security){0};
 }
 
@@ -214,6 +216,11 @@ const char *es_security_changed(const struct es_security *a, const struct es_sec
 char **es_security_text(struct es_security *s, size_t i)
 {
     return text_of(s, &settings[i]);
+}
+
+const char *es_security_field(size_t i)
+{
+    return settings[i].field;
 }
 
 /* Of an access key's parts the script's come first. */
@@ -237,6 +244,12 @@ bool es_security_place(const struct es_security *s, size_t i, const char **field
         !(s->aws_sigv4 && secret_place(amazons_variable(i), out, size)))
         snprintf(out, size, "%s", t->field);
     return true;
+}
+
+bool es_security_file(const struct es_security *s, size_t i, char *out, size_t size)
+{
+    return secret_file(settings[i].variable, out, size) ||
+           (s->aws_sigv4 && i < AMAZON && secret_file(amazon[i].variable, out, size));
 }
 
 bool es_security_is_secret(const struct es_security *s)

@@ -19,6 +19,8 @@
 struct err;
 struct sigv4_request;
 
+enum { ES_SECURITY_TEXTS = 9 }; /* the settings that a script can give, but for verify */
+
 /* As set by the script (pipeline), or together with the environment (es_security_read). Texts are
  * owned; NULL: not set. */
 struct es_security {
@@ -27,6 +29,10 @@ struct es_security {
     char *aws_sigv4, *session_token;
     char *ca, *ca_fingerprint, *client_cert, *client_key;
     bool verify;
+    /* Where the script gives each of them, as words for a message, "sink.api_key (movies.lua:5,
+     * variable KEY)"; and where the url, the last one. NULL: the field's name is all there is to
+     * say. Of a script alone: es_security_read does not copy them. */
+    char *places[ES_SECURITY_TEXTS + 1];
 };
 
 /* Reads each setting from the environment (secret.h; ELASTICSEARCH_PASSWORD for password, and so
@@ -39,13 +45,15 @@ void es_security_free(struct es_security *s); /* safe on a zeroed struct */
 
 /* Returns the first field that differs, such as "sink.user"; NULL: none does. */
 const char *es_security_changed(const struct es_security *a, const struct es_security *b);
-enum { ES_SECURITY_TEXTS = 9 };
-/* The i-th of the settings that a script can give, but for verify. */
+/* The i-th of the settings that a script can give, and its field, "sink.user". */
 char **es_security_text(struct es_security *s, size_t i);
+const char *es_security_field(size_t i);
 /* Where the i-th of them comes from, as words for a message, if it is set and authenticates us: a
  * file or a variable of the environment, else *field, of the script. False: it does neither. */
 bool es_security_place(const struct es_security *s, size_t i, const char **field, char *out,
                        size_t size);
+/* The path of the file of the environment that its value is read from. False: from elsewhere. */
+bool es_security_file(const struct es_security *s, size_t i, char *out, size_t size);
 /* Whether requests contain something that nobody else may read. */
 bool es_security_is_secret(const struct es_security *s);
 

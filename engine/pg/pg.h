@@ -28,6 +28,9 @@ struct pg_share; /* the connections to a database, of all pipelines: pg_pool.h *
 
 struct pg_server {
     char *label; /* owned; "'movies' at 127.0.0.1:5432", for messages */
+    /* owned; where the URL comes from, as words for a message; NULL: it is "source.url". Set it
+     * before any thread uses the server */
+    char *place;
     /* of all servers with this URL, which it holds; if a password in it is refused, and comes from
      * a file, that file is read again */
     struct pg_share *share;

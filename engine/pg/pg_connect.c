@@ -250,6 +250,7 @@ void pg_server_free(struct pg_server *s)
 {
     pg_share_leave(s);
     free(s->label);
+    free(s->place);
     *s = (struct pg_server){0};
 }
 
@@ -503,14 +504,14 @@ static bool is_unknown(const struct failure *f)
 }
 
 /* Where the refused password comes from, into out. False: from elsewhere. */
-static bool password_place(const char *url, char *out, size_t size)
+static bool password_place(const struct pg_server *s, const char *url, char *out, size_t size)
 {
     PQconninfoOption *given = pg_url_is_whole(url) ? PQconninfoParse(url, NULL) : NULL;
     const char *variable = getenv("PGPASSWORD");
     bool in_url = option(given, "password"), elsewhere = option(given, "service");
     PQconninfoFree(given);
     if (in_url)
-        snprintf(out, size, "source.url");
+        snprintf(out, size, "%s", s->place ? s->place : "source.url");
     else if (variable && *variable && !elsewhere)
         snprintf(out, size, "variable PGPASSWORD");
     else
@@ -556,11 +557,11 @@ static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
         err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label,
                 f.reason);
     const char *hint = find_remedy(&f);
-    char path[200];
+    char path[250];
     if (a->unknown && pg_url_file(&pg->share->url, path, sizeof path))
         err_hint(e, "the credentials are those in file '%s', which is read again with each try",
                  path);
-    else if (is_wrong_password(&f) && password_place(a->url, path, sizeof path))
+    else if (is_wrong_password(&f) && password_place(pg->server, a->url, path, sizeof path))
         err_hint(e, "check user and password: the password is that in %s", path);
     else if (hint)
         err_hint(e, "%s", hint);

@@ -146,14 +146,16 @@ bool pg_url_read_again(struct pg_url *u, struct err *e)
 bool pg_url_renew(struct pg_url *u, const char *used)
 {
     struct err e;
+    char path[200] = "";
     pthread_mutex_lock(&u->mutex);
     bool before = strcmp(u->now.text, used) != 0, ok = before || read_again(u, &e),
          another = strcmp(u->now.text, used) != 0;
+    secret_text_file(&u->now, path, sizeof path);
     pthread_mutex_unlock(&u->mutex);
     if (!ok)
         renewal_failed(&e);
     else if (another && !before)
-        renewal_done("PostgreSQL", "source.url");
+        renewal_done("PostgreSQL", "source.url", path);
     return another;
 }
 

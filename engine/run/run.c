@@ -60,18 +60,14 @@ static bool was_answered(const struct run_servers *s, enum run_server needs)
 
 /* Where the address comes from: it is a mistake more often than an outage, unless the server
  * answers. */
-static void describe_address(const struct run *r, enum run_server needs, int line, char *out,
-                             size_t size)
+static void describe_address(const struct run *r, enum run_server needs, char *out, size_t size)
 {
-    const char *field = needs == RUN_SEARCH ? "sink" : "source";
-    char name[100], variable[140] = "";
+    const struct pipeline *p = &r->user.pipeline;
     out[0] = '\0';
-    if (was_answered(&r->servers, needs))
-        return;
-    if (pipeline_variable(&r->user.text, line, name, sizeof name))
-        snprintf(variable, sizeof variable, ", variable %s", name);
-    snprintf(out, size, ": its address comes from %s.url (%s:%d%s)", field, r->user.pipeline.script,
-             line, variable);
+    if (!was_answered(&r->servers, needs))
+        snprintf(out, size, ": its address comes from %s",
+                 needs == RUN_SEARCH ? p->sink.security.places[ES_SECURITY_TEXTS]
+                                     : p->source.url_place);
 }
 
 static void warn_first_wait(const struct run *r, enum run_server needs)
@@ -80,7 +76,7 @@ static void warn_first_wait(const struct run *r, enum run_server needs)
     bool search = needs == RUN_SEARCH;
     int line = search ? p->sink.url_line : p->source.url_line;
     char address[700], limit[60] = "without end (--give-up-after S: for S seconds)";
-    describe_address(r, needs, line, address, sizeof address);
+    describe_address(r, needs, address, sizeof address);
     if (r->servers.give_up_after > 0)
         snprintf(limit, sizeof limit, "for %.0f s", r->servers.give_up_after);
     log_warn_with(LOG_FIELDS(LOG_PLACE(p->script, line),

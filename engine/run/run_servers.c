@@ -2,6 +2,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "script/pipeline.h"
 
 #include <stdlib.h>
@@ -30,6 +31,8 @@ bool run_open_servers(struct run_servers *s, const struct pipeline *p, bool post
 {
     if (!pg_server_init(&s->pg, p->source.url, e))
         return pipeline_at_line(e, p, p->source.url_line);
+    if (!text_set(&s->pg.place, p->source.url_place))
+        return err_memory(e);
     warn_empty_url(s, p);
     pg_pool_init(&s->pool, &s->pg);
     if (postgres_alone)

@@ -147,6 +147,21 @@ static bool set_capture(struct pipeline *p, const struct script_text *text, stru
     return (p->source.slot && p->source.publication) || err_memory(e);
 }
 
+/* Where what authenticates us is given, for when it is refused. */
+static bool set_places(struct pipeline *p, const struct script_text *text, struct err *e)
+{
+    struct es_security *s = &p->sink.security;
+    p->source.url_place = pipeline_describe_field(text, "source.url", true);
+    s->places[ES_SECURITY_TEXTS] = pipeline_describe_field(text, "sink.url", true);
+    bool ok = p->source.url_place && s->places[ES_SECURITY_TEXTS];
+    for (size_t i = 0; ok && i < ES_SECURITY_TEXTS; i++)
+        if (*es_security_text(s, i)) {
+            s->places[i] = pipeline_describe_field(text, es_security_field(i), false);
+            ok = s->places[i];
+        }
+    return ok || err_memory(e);
+}
+
 static bool read_pipeline(struct pipeline_reading *r, struct err *e)
 {
     struct pipeline *p = r->p;
@@ -162,7 +177,8 @@ static bool read_pipeline(struct pipeline_reading *r, struct err *e)
     } else if (!ok && *r->hint)
         err_hint(e, "%s", r->hint);
     buf_free(&r->json);
-    if (ok && script_check(r->script, NULL, e) && set_indices(p, e) && set_capture(p, r->text, e))
+    if (ok && script_check(r->script, NULL, e) && set_indices(p, e) && set_capture(p, r->text, e) &&
+        set_places(p, r->text, e))
         return true;
     pipeline_free(p);
     return false;
@@ -206,6 +222,7 @@ void pipeline_free(struct pipeline *p)
     free(p->source.related);
     free(p->name);
     free(p->source.url);
+    free(p->source.url_place);
     free(p->source.table);
     free_names(&p->source.key);
     free(p->source.cursor);

@@ -45,6 +45,7 @@ struct pipeline {
     char *name;         /* all owned */
     struct {
         char *url, *table; /* url: NULL: see pipeline_read_offline */
+        char *url_place;   /* where that comes from: "source.url (movies.lua:3, variable URL)" */
         struct pipeline_names key;
         char *cursor;             /* NULL: none; always of a pipeline that captures from the log */
         char *query;              /* without a final semicolon */

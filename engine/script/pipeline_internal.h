@@ -82,6 +82,11 @@ struct pipeline_reading { /* outside of Lua: what it holds survives a raise */
     char hint[sizeof((struct err *)NULL)->hint];
 };
 
+/* Where a field of source or sink is set, as words for a message: "sink.url (movies.lua:5, variable
+ * ELASTICSEARCH_URL)"; unless always, its path alone if it comes from no variable. Owned by the
+ * caller; NULL: no memory. */
+char *pipeline_describe_field(const struct script_text *script, const char *path, bool always);
+
 /* ---- pipeline_mistake.c; `name` is a field of the table that is being read ---- */
 
 /* The path of a field, "source.cursor", into out. A name that is too long for any field of ours

@@ -242,6 +242,21 @@ void pipeline_missing(lua_State *L, struct pipeline_reading *r, const struct pip
     line > 0 ? err_wrap(r->lacking, "%s:%d", file, line) : err_wrap(r->lacking, "%s", file);
 }
 
+char *pipeline_describe_field(const struct script_text *script, const char *path, bool always)
+{
+    char whole[SCRIPT_TEXT_PATH], name[100], variable[120] = "", *text;
+    int line = script_lines_find(script->text.data, script->text.len,
+                                 script_text_field(script, path, whole));
+    bool found = find_variable(script, line, strrchr(path, '.') + 1, name, sizeof name);
+    if (found)
+        snprintf(variable, sizeof variable, ", variable %s", name);
+    if (!found && !always)
+        return strdup(path);
+    if (line == 0)
+        return asprintf(&text, "%s (%s)", path, script->path) < 0 ? NULL : text;
+    return asprintf(&text, "%s (%s:%d%s)", path, script->path, line, variable) < 0 ? NULL : text;
+}
+
 const char *pipeline_variable(const struct script_text *script, int line, char *out, size_t size)
 {
     return find_variable(script, line, "url", out, size) ? out : NULL;
