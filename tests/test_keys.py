@@ -20,6 +20,9 @@ SHAPES = {  # the key's columns, their types, and three keys with their _id
         ("2020-01-01 00:00:00.5+00", "10.00", r"2020-01-01 00\:00\:00.5+00:10.00"),
         ("2020-06-01 00:00:00+00", "-1.00", r"2020-06-01 00\:00\:00+00:-1.00"),
     ]),
+    # the names that the engine's own statements give to keys
+    "named as ours": (("k1 int", "k0 int", "u text"), [("1", "2", "a", "1:2:a"), ("2", "1", "b", "2:1:b"),
+                                                        ("3", "3", "c", "3:3:c")]),
 }
 
 

@@ -106,8 +106,8 @@ def test_the_rows_that_lead_to_a_key_whatever_its_type(engine, pg, search_one, s
                   CREATE TABLE c (id int PRIMARY KEY, bid int); INSERT INTO c VALUES (20, 10), (21, 11)""")
     path = script(films.lua(
         ['{ table = "b", key = "id", affects = { "ax", "ay" } }',
-         '{ table = "c", key = "id", affects = "SELECT ax, ay FROM b /* $1 */ WHERE id = ANY(ARRAY(SELECT bid FROM c'
-         ' WHERE c.id = ANY($1)))" }'],
+         '{ table = "c", key = "id", affects = "SELECT ax, ay FROM b /* $1 */ WHERE id = ANY(ARRAY(SELECT bid FROM c t'
+         ' WHERE t.id = ANY($1)))" }'],
         query="SELECT x, y, v FROM a", table="a", key='{ "x", "y" }', cursor=None, document="return { v = row.v }"))  # fmt: skip
     run(engine, path)
     tables = story(engine, path, "p\\:q:1", code=0)["tables"]

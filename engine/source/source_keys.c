@@ -134,9 +134,10 @@ bool source_canonical(const struct source_reader *root, const char *const *keys,
 
 /* SELECT k0 FROM unnest($1::text[]) u(k0)
  *  WHERE NOT EXISTS (SELECT FROM content.film_work t
- *                     WHERE t.id = k0::uuid AND pg_catalog.format('%s', t.id) = k0)
+ *                     WHERE t.id = u.k0::uuid AND pg_catalog.format('%s', t.id) = u.k0)
  *
- * The text is compared, and not only the value: "7" and "007" are one number, but two documents. */
+ * The text is compared, and not only the value: "7" and "007" are one number, but two documents. A
+ * column of the table may be called k0: without "u." it would be compared with itself. */
 static bool find_missing(const struct source_reader *root, const char *const *keys, size_t n,
                          struct keylist *missing, struct err *e)
 {
@@ -147,7 +148,7 @@ static bool find_missing(const struct source_reader *root, const char *const *ke
     add_texts(&st.sql, k);
     buf_addf(&st.sql, " WHERE NOT EXISTS (SELECT FROM %s t WHERE ", root->table->name);
     for (size_t i = 0; i < k->n; i++)
-        buf_addf(&st.sql, "%st.%s = k%zu::%s AND pg_catalog.format('%%s', t.%s) = k%zu",
+        buf_addf(&st.sql, "%st.%s = u.k%zu::%s AND pg_catalog.format('%%s', t.%s) = u.k%zu",
                  i ? " AND " : "", k->names[i], i, k->types[i], k->names[i], i);
     buf_adds(&st.sql, ")");
     return source_bind_keys(&st, k, keys, n, e) && run_for_keys(root, &st, missing, e);

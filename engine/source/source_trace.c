@@ -17,22 +17,24 @@ void source_trace_free(struct source_trace *t)
     keylist_free(&t->cursors);
 }
 
-/* "t.id, t.modified::text", or without a cursor "t.id, ''" */
+/* In all of it the row is called etl_row: an `affects` may have aliases of its own. */
+
+/* "etl_row.id, etl_row.modified::text", or without a cursor "etl_row.id, ''" */
 static void add_columns(struct buf *b, const struct source_table *t)
 {
-    source_add_columns(b, &t->key, "t.");
+    source_add_columns(b, &t->key, "etl_row.");
     if (t->cursor)
-        buf_addf(b, ", t.%s::text", t->cursor);
+        buf_addf(b, ", etl_row.%s::text", t->cursor);
     else
         buf_adds(b, ", ''");
 }
 
-/* "t.film_work_id = $1::uuid AND ..." */
+/* "etl_row.film_work_id = $1::uuid AND ..." */
 static void add_columns_match(struct buf *b, const struct source_table *t,
                               const struct source_key *root)
 {
     for (size_t i = 0; i < root->n; i++) {
-        buf_adds(b, i ? " AND t." : "t.");
+        buf_adds(b, i ? " AND etl_row." : "etl_row.");
         if (t->related)
             pg_add_identifier(b, t->related->affects.list[i]);
         else
@@ -50,13 +52,13 @@ static void add_query_of_row(struct buf *b, const struct source_table *t)
     while (sqltext_next_parameter(&p, sql, len)) {
         buf_add(b, sql + done, p.from - done);
         if (p.n >= 1 && (size_t)p.n <= t->key.n)
-            buf_addf(b, "ARRAY[t.%s]", t->key.names[p.n - 1]);
+            buf_addf(b, "ARRAY[etl_row.%s]", t->key.names[p.n - 1]);
         done = p.to;
     }
     buf_adds(b, sql + done);
 }
 
-/* "EXISTS (SELECT FROM ( SELECT film_work_id ... WHERE person_id = ANY(ARRAY[t.id]) ) a(k0)
+/* "EXISTS (SELECT FROM ( SELECT film_work_id ... WHERE person_id = ANY(ARRAY[etl_row.id]) ) a(k0)
  *   WHERE a.k0 = $1::uuid)" */
 static void add_query_match(struct buf *b, const struct source_table *t,
                             const struct source_key *root)
@@ -79,12 +81,12 @@ static void add_trace(struct buf *b, const struct source_reader *r, int64_t limi
     buf_adds(b, "SELECT * FROM (SELECT ");
     add_columns(b, t);
     if (query)
-        buf_addf(b, " FROM (SELECT * FROM %s LIMIT %d) t WHERE ", t->name, SOURCE_TRACE_ROWS);
+        buf_addf(b, " FROM (SELECT * FROM %s LIMIT %d) etl_row WHERE ", t->name, SOURCE_TRACE_ROWS);
     else
-        buf_addf(b, " FROM %s t WHERE ", t->name);
+        buf_addf(b, " FROM %s etl_row WHERE ", t->name);
     (query ? add_query_match : add_columns_match)(b, t, root);
-    buf_adds(b, " OFFSET 0) t ORDER BY ");
-    source_add_columns(b, &t->key, "t.");
+    buf_adds(b, " OFFSET 0) etl_row ORDER BY ");
+    source_add_columns(b, &t->key, "etl_row.");
     buf_addf(b, " LIMIT %lld", (long long)limit);
 }
 
