@@ -49,8 +49,8 @@ def shape(path):
     parts = path.strip("/").split("/")
     if parts[0] and not parts[0].startswith("_"):
         parts[0] = "INDEX"
-    if len(parts) == 3 and parts[1] in ("_settings", "_alias"):
-        parts[-1] = "NAME"
+    if len(parts) == 3 and parts[1] in ("_settings", "_alias", "_doc"):
+        parts[-1] = "ID" if parts[1] == "_doc" else "NAME"
     return "/" + "/".join(parts), {name for name, _ in urllib.parse.parse_qsl(query)}
 
 

@@ -268,6 +268,22 @@ def test_an_index_that_differs_or_is_another_pipeline_s(check, engine, films, se
     only(check(text()), "gc_deletes", "warning", "forgets deleted documents after 60 s", "1h")
 
 
+def test_an_index_that_is_closed_or_blocked(check, engine, films, search_one, script):
+    assert engine(script(text())).returncode == 0
+    for name in ("write", "read_only", "read_only_allow_delete"):
+        search_one.request("PUT", "films/_settings", {f"index.blocks.{name}": True})
+        remedy = "free disk space" if name.endswith("delete") else f'PUT /films/_settings {{"index.blocks.{name}": null}}'.replace('"', "")
+        only(check(text()), "index_block", "error", f"index 'films' has the block index.blocks.{name}: a run waits", remedy)
+        search_one.request("PUT", "films/_settings", {f"index.blocks.{name}": None})
+    search_one.request("POST", "films/_close")
+    only(check(text()), "index_block", "error", "index 'films' is closed: a run waits until it is open", "POST /films/_open")
+    search_one.request("POST", "films/_open")
+    assert check(text()) == {}
+    search_one.request("PUT", "other-1", {"settings": {"index.blocks.write": True}})  # one that documents choose
+    search_one.request("PUT", "other-2", {"settings": {"index.blocks.write": True}})
+    only(check(text(sink='indices = "films,other-*",')), "index_block", "error", r"index 'other-\d' has the block index.blocks.write \(and 1 more", "/_settings")
+
+
 def test_scripts_that_share_something(engine, films, search_one, script):
     one, two = script(text(), "one.lua"), script(text(name="more"), "two.lua")
     found = findings(engine("check", one, two, "--format", "json"))

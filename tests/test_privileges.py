@@ -116,6 +116,50 @@ def test_a_chosen_index_without_privileges_ends_the_run(engine, things, secured,
     assert secured.is_opensearch or "of index 'zf-1': security_exception" in result.stderr, result
 
 
+def checked(engine, path, env):
+    """(severity, check, message, remedy) of what `check` finds, but for the demonstration's notes; nothing has changed."""
+    done = engine("check", path, "--format", "json", env=env)
+    assert done.returncode in (0, 1, 2) and "s3cret" not in done.stdout + done.stderr, done
+    return [(f["severity"], f["check"], f["message"], f["remedy"]) for f in done.docs if f["severity"] != "note"]
+
+
+def test_check_sees_what_the_user_lacks(engine, things, secured, script):
+    path = script(pipeline(index="zf-0", document="return { v = row.v }, { index = 'zf-' .. row.id % 2 }", sink='indices = "zf-*",'))
+    granted = words(secured, "run", "create", "chosen")
+    assert checked(engine, path, allow(secured, granted, ["zf-*"])) == []
+    only_one = allow(secured, ["indices:*"] if secured.is_opensearch else ["all"], ["zf-0"])
+    chosen, pattern = sorted(checked(engine, path, only_one))
+    assert chosen[:2] == ("error", "index_privilege") and "on index 'zf-1': " in chosen[2] and chosen[3].endswith(" on 'zf-1'"), chosen
+    assert pattern[:2] == ("warning", "index_privilege") and "(zf-*): " in pattern[2] and pattern[3].endswith(" on 'zf-*'"), pattern
+    for missing in granted:
+        found = checked(engine, path, allow(secured, [word for word in granted if word != missing], ["zf-*"]))
+        lacks = "indices:data/" + missing if secured.is_opensearch and missing in ("read", "write") else missing.rstrip("*")
+        lacks = "indices:admin/create" if secured.is_opensearch and missing == "create_index" else lacks
+        if missing != "view_index_metadata" and not missing.startswith("indices:monitor"):  # without it, the first request is refused
+            assert found and all(lacks in f[2] and f[1] == "index_privilege" for f in found), found
+        assert found and not secured.exists("zf-0") and not secured.exists("zf-1"), found
+    for index in ("zf-0", "zf-1"):
+        secured.request("PUT", index, {"settings": {"index.gc_deletes": "1h"}})
+    few = allow(secured, words(secured, "run", "chosen"), ["zf-0", "zf-1"])  # and no other one is needed
+    assert [f[0] for f in checked(engine, path, few)] == ["warning"], checked(engine, path, few)
+    ok(engine(path, env=few))
+
+
+def test_check_sees_what_opensearch_wants_on_the_cluster(engine, things, secured, path):
+    if not secured.is_opensearch:
+        pytest.skip("only OpenSearch does")
+    mapping = "_plugins/_security/api/rolesmapping/own_index"
+    env = allow(secured, words(secured, "run", "create"))
+    secured.request("DELETE", mapping)
+    try:
+        assert checked(engine, path, env) == []
+        secured.add_user("etl_tests", PASSWORD, {"things": words(secured, "run", "create")})
+        found = checked(engine, path, env)
+        assert [f[:2] for f in found] == [("error", "cluster_privilege")] and BULK in found[0][2] and MGET in found[0][2], found
+    finally:
+        secured.request("PUT", mapping, {"users": ["*"]})
+
+
 def test_an_item_that_is_forbidden_ends_the_run(engine, things, secured, path):
     """A user who may write, but not delete: the request succeeds, and one item of it does not."""
     granted = words(secured, "run", "create")

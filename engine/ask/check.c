@@ -39,6 +39,7 @@ static void close_check(struct check *c)
         free(c->findings[i].remedy);
     }
     free(c->findings);
+    keylist_free(&c->chosen);
     run_close_script(&c->user);
     run_close_servers(&c->servers);
 }

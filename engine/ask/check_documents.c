@@ -57,6 +57,8 @@ static void check_place(struct check *c, const struct script_made *made)
         check_add(c, CHECK_ERROR, "indices", line_of_document(c),
                   "document() chooses index '%s', which sink.indices does not name", made->index);
         check_remedy(c, "indices = \"%s\" in sink", made->index);
+    } else if (*made->index) {
+        check_chosen(c, made->index);
     }
     if (*made->routing && !p->sink.multi_index) {
         check_add(c, CHECK_ERROR, "indices", line_of_document(c),

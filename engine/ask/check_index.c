@@ -26,20 +26,6 @@ static bool reach(struct check *c)
     return false;
 }
 
-static void check_privileges(struct check *c)
-{
-    struct index_privileges lacks;
-    struct err e;
-    const struct pipeline *p = &c->user.pipeline;
-    if (!index_missing_privileges(c->servers.es, p->sink.index, c->index.exists, &lacks, &e)) {
-        check_add_err(c, "search", p->sink.url_line, &e);
-    } else if (*lacks.missing) {
-        check_add(c, CHECK_ERROR, "index_privilege", p->sink.index_line,
-                  "the user lacks privileges on index '%s': %s", p->sink.index, lacks.missing);
-        check_remedy(c, "give its role these privileges on '%s'", p->sink.index);
-    }
-}
-
 static void check_owner(struct check *c)
 {
     struct index_owner owner;
@@ -153,19 +139,10 @@ static void check_field(struct check *c, const struct pipeline_related *r)
     }
 }
 
-/* Closed, or blocked: a run would wait. */
-static void check_open(struct check *c)
-{
-    struct err e;
-    int64_t count;
-    if (!index_count(c->servers.es, c->index.name, &count, &e) && e.kind == ERR_PASSING)
-        check_add_err(c, "index", c->user.pipeline.sink.index_line, &e);
-}
-
 static void check_existing(struct check *c)
 {
     const struct pipeline *p = &c->user.pipeline;
-    check_open(c);
+    check_blocks(c);
     check_fit(c);
     check_deletes(c);
     check_ingest(c);

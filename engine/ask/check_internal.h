@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "index/index.h"
+#include "model/keylist.h"
 #include "run/run_script.h"
 #include "run/run_servers.h"
 
@@ -36,6 +37,8 @@ struct check { /* of one script */
     bool search;       /* the search server answers */
     bool has_examples; /* and they were tried */
     struct index_info index;
+    bool lacks_chosen;     /* the user lacks privileges on what sink.indices may name */
+    struct keylist chosen; /* then: the indexes that documents have chosen, and that were checked */
 };
 
 /* ---- check_finding.c ---- */
@@ -59,15 +62,20 @@ int check_line(const struct check *c, const char *path);
 
 /* ---- subjects: each adds findings ---- */
 
-void check_script(struct check *c);    /* needs c->script_ok, as all below */
-void check_files(struct check *c);     /* likewise */
-void check_source(struct check *c);    /* opens c->pg and binds the script */
-void check_tables(struct check *c);    /* needs c->bound */
-void check_plans(struct check *c);     /* likewise */
-void check_capture(struct check *c);   /* likewise */
-void check_index(struct check *c);     /* opens c->servers.es */
-void check_ingest(struct check *c);    /* needs c->index, of an index that exists */
-void check_documents(struct check *c); /* needs c->bound */
+void check_script(struct check *c);     /* needs c->script_ok, as all below */
+void check_files(struct check *c);      /* likewise */
+void check_source(struct check *c);     /* opens c->pg and binds the script */
+void check_tables(struct check *c);     /* needs c->bound */
+void check_plans(struct check *c);      /* likewise */
+void check_capture(struct check *c);    /* likewise */
+void check_index(struct check *c);      /* opens c->servers.es */
+void check_privileges(struct check *c); /* needs c->index */
+void check_blocks(struct check *c);     /* needs c->index, of an index that exists */
+void check_ingest(struct check *c);     /* likewise */
+void check_documents(struct check *c);  /* needs c->bound */
+
+/* Whether the user lacks privileges on an index that a document chooses. */
+void check_chosen(struct check *c, const char *index);
 
 /* ---- SQL ---- */
 

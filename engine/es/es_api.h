@@ -50,7 +50,7 @@
  *
  * PUT     /INDEX
  *         "Create index API". settings and mappings are the user's; the engine adds
- *         index.gc_deletes and _meta.
+ *         index.gc_deletes and _meta. `check` sends index.number_of_shards 0, for its refusal.
  *
  * PUT     /INDEX/_mapping
  *         "Update mapping API": the script's fields that the index is missing, and _meta.
@@ -65,6 +65,10 @@
  * GET     /INDEX/_alias/NAME
  * GET     /INDEX/_alias
  *         "Get alias API". INDEX is a name with a wildcard.
+ *
+ * DELETE  /INDEX/_doc/ID          if_seq_no if_primary_term
+ *         "Delete API". Of `check` alone, for its refusal: no document has that number, so nothing
+ *         is deleted.
  *
  * POST    /_aliases
  *         "Aliases API", with the actions add, remove and remove_index.

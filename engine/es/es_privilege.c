@@ -11,6 +11,7 @@ static const struct {
     const char *method, *part, *privilege;
 } privileges[] = {
     {NULL, "_bulk", "'write' on the index (in OpenSearch indices:data/write/*" COMPOSITE},
+    {NULL, "_doc", "'write' on the index (in OpenSearch indices:data/write/*" COMPOSITE},
     {NULL, "_refresh", "'maintenance' on the index (in OpenSearch indices:admin/refresh*)"},
     {NULL, "_mget", "'read' on the index (in OpenSearch indices:data/read/*" COMPOSITE},
     {NULL, "_count", "'read' on the index (in OpenSearch indices:data/read/*)"},

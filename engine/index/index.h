@@ -6,7 +6,8 @@
  *     index.c          the index itself: inspected, created, deleted, refreshed
  *     index_request.c  what all requests about an index share
  *     index_schema.c   its settings, mapping and metadata, compared with the script's
- *     index_simulate.c what the server would say of a new index, and of a user's rights
+ *     index_simulate.c what the server would say of a new index
+ *     index_access.c   what stands between a user and an index: privileges, blocks
  *     index_alias.c    aliases, and an index that replaces another
  *     index_read.c     its documents: counted, read by key
  *     index_scan.c     the scan of all keys, or of some
@@ -104,13 +105,28 @@ bool index_compare(struct es *es, const char *index, const char *settings, const
 /* Asks the server whether it would create an index with these, without creating it. ERR_USAGE: it
  * refuses; e says why. A server that does not tell counts as one that would. */
 bool index_simulate(struct es *es, const char *settings, const char *mappings, struct err *e);
-/* Which of the privileges that a run needs on the index (to be created, if it does not exist) the
- * user lacks: "write, create_index"; empty: none, or the server does not tell. */
+/* Which privileges a user lacks, in the words of the server: "write, create_index". Empty: none, or
+ * the server does not tell. Nothing is changed, and no index is created. */
 struct index_privileges {
-    char missing[200];
+    char missing[300]; /* on the index */
+    char cluster[100]; /* on the cluster, for requests about the index: of OpenSearch alone */
 };
-bool index_missing_privileges(struct es *es, const char *index, bool exists,
+struct index_use {
+    const char *index; /* borrowed: one, or a pattern: then for each index that it may name */
+    bool creates;      /* it does not exist yet, or not each of those */
+    bool refreshes;
+};
+bool index_missing_privileges(struct es *es, const struct index_use *use,
                               struct index_privileges *out, struct err *e);
+
+/* What keeps requests out of the indexes that `indices` names: one, or several with * and
+ * commas. */
+struct index_block {
+    size_t n;               /* that many are closed or blocked; of the first one: */
+    char index[INDEX_NAME]; /* its own name */
+    char setting[40];       /* "index.blocks.write"; empty: it is closed */
+};
+bool index_find_block(struct es *es, const char *indices, struct index_block *out, struct err *e);
 /* Appends an index's mapping as JSON. */
 bool index_add_mapping(struct es *es, const char *index, struct buf *out, struct err *e);
 /* What an index's mapping says of a field, such as "actors.id", or of a sub-field. */

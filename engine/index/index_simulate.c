@@ -1,5 +1,4 @@
-/* index_simulate: what the server would say of a new index, and of a user's rights: asked without
- * making anything. */
+/* index_simulate: what the server would say of a new index: asked without making anything. */
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
@@ -87,37 +86,6 @@ bool index_simulate(struct es *es, const char *settings, const char *mappings, s
         read_cause(&a, reason, sizeof reason);
         ok = err_set(e, ERR_USAGE, "%s", reason);
     }
-    buf_free(&body);
-    es_answer_free(&a);
-    return ok;
-}
-
-static void list_missing(const struct json_tree *t, char *out, size_t size)
-{
-    size_t indexes = json_tree_find(t, 1, "index"), len = 0;
-    for (size_t i = json_tree_first(t, indexes); i; i = t->nodes[i].next)
-        for (size_t k = json_tree_first(t, i); k && len < size; k = t->nodes[k].next)
-            if (t->nodes[k].kind == JSON_FALSE)
-                len += (size_t)snprintf(out + len, size - len, "%s%.*s", len ? ", " : "",
-                                        (int)t->nodes[k].name.len - 2, t->nodes[k].name.at + 1);
-}
-
-bool index_missing_privileges(struct es *es, const char *index, bool exists,
-                              struct index_privileges *out, struct err *e)
-{
-    struct es_answer a = {0};
-    struct json_tree t = {0};
-    struct buf body;
-    *out->missing = '\0';
-    buf_init(&body, 1 << 16);
-    buf_addf(&body,
-             "{\"index\":[{\"names\":[\"%s\"],\"privileges\":[\"view_index_metadata\",\"read\","
-             "\"write\"%s]}]}",
-             index, exists ? "" : ",\"create_index\"");
-    bool ok = post(es, "/_security/user/_has_privileges", &body, &a, e);
-    if (ok && a.status == 200 && json_tree_read(&t, a.body.data, a.body.len, e))
-        list_missing(&t, out->missing, sizeof out->missing);
-    json_tree_free(&t);
     buf_free(&body);
     es_answer_free(&a);
     return ok;
