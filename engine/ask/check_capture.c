@@ -145,6 +145,18 @@ static void check_slot(struct check *c, const struct source_slot *slot)
     }
 }
 
+/* A standby that is away may come back. */
+static void check_held(struct check *c, const struct source_slot *slot)
+{
+    if (!*slot->held)
+        return;
+    check_add(c, slot->held_for_good ? CHECK_ERROR : CHECK_WARNING, "standby_slots",
+              c->user.pipeline.source.capture_line,
+              "PostgreSQL keeps back the log of slot '%s': %s: changes do not arrive",
+              c->user.pipeline.source.slot, slot->held);
+    check_remedy(c, SOURCE_SLOT_HELD_HINT);
+}
+
 /* The script polls, and its slot of before still holds the log. */
 static void check_left_slot(struct check *c, const struct source_slot *slot)
 {
@@ -177,6 +189,7 @@ void check_capture(struct check *c)
         check_add_err(c, "identity", p->source.capture_line, &e);
     check_divert(c, NULL);
     check_slot(c, &slot);
+    check_held(c, &slot);
     if (!(fit ? source_capture_check_publication(&c->user.source, c->pg, p->source.publication,
                                                  &published, &e)
               : source_capture_has_publication(c->pg, p->source.publication, &published, &e)))

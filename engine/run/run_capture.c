@@ -1,8 +1,10 @@
 #include "run/run_capture.h"
 
+#include "base/alike.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "base/retry.h"
 #include "base/text.h"
 #include "feed/feed_wal.h"
@@ -26,10 +28,11 @@
 
 enum {
     TEND_US = 1000 * 1000,
-    TABLES_US = 5 * 1000 * 1000, /* between two checks that the tables are still the same */
-    LIMIT_US = 30 * 1000 * 1000, /* between two tries to shorten the journal */
-    ASK_US = 200 * 1000,         /* between two questions how far the server's log goes */
-    LOOK_US = 10 * 1000,         /* between two looks whether another process waits */
+    TABLES_US = 5 * 1000 * 1000,   /* between two checks that the tables are still the same */
+    STANDBYS_US = 2 * 1000 * 1000, /* between two looks whether the server waits for standbys */
+    LIMIT_US = 30 * 1000 * 1000,   /* between two tries to shorten the journal */
+    ASK_US = 200 * 1000,           /* between two questions how far the server's log goes */
+    LOOK_US = 10 * 1000,           /* between two looks whether another process waits */
     WAIT_MS = 50,
     FAILURES = 3, /* of the thread within a minute: then the reason is not a slot that was lost */
     MINUTE_US = 60 * 1000 * 1000,
@@ -134,6 +137,7 @@ void run_close_capture(struct run *r)
         return;
     r->work.coordinator.each_round = run_note_round;
     vitals_no_capture(r->vitals);
+    vitals_held(r->vitals, NULL);
     if (r->capture->feeding)
         stop_feeding(r);
     capture_close(r->capture, r->user.source.n_tables);
@@ -219,17 +223,52 @@ static bool shorten(struct run *r, int64_t now, struct err *e)
     return set_places(r, to, e) && coordinator_save(&r->work.coordinator, e) && release(r, e);
 }
 
-static bool note_slot(const struct run *r, struct pg *pg, struct err *e)
+/* The connection that reads the log looks idle meanwhile, and the last change has a small lag. */
+static void note_held(struct run *r, const struct source_slot *slot)
+{
+    struct run_capture *c = r->capture;
+    char text[300];
+    bool held = *slot->held;
+    snprintf(text, sizeof text, "PostgreSQL keeps back the log of slot '%s': %s", capture_slot(r),
+             slot->held);
+    vitals_held(r->vitals, held ? text : NULL);
+    if (held)
+        notify_status("%s: %s", capture_name(r), text); /* until something moves */
+    if (held)
+        log_line_with(alike_level(text), LOG_FIELDS(log_text("slot", capture_slot(r))),
+                      "%s: %s: changes wait; %s", capture_name(r), text, SOURCE_SLOT_HELD_HINT);
+    else if (c->held && slot->status == SOURCE_SLOT_READY)
+        log_info_with(LOG_FIELDS(log_text("slot", capture_slot(r))),
+                      "%s: PostgreSQL hands out the log of slot '%s' again", capture_name(r),
+                      capture_slot(r));
+    c->awaits = slot->awaits;
+    c->held = held;
+}
+
+static bool note_slot(struct run *r, struct pg *pg, struct err *e)
 {
     struct source_slot slot = {0};
-    if (!r->vitals)
-        return true;
+    r->capture->slot_us = clock_mono_us();
     if (!source_capture_find_slot(pg, capture_slot(r), &slot, e))
         return false;
+    note_held(r, &slot);
     if (slot.status == SOURCE_SLOT_READY)
         vitals_slot(r->vitals, capture_slot(r), slot.held_bytes > 0 ? (uint64_t)slot.held_bytes : 0,
                     slot.pid != 0);
     return true;
+}
+
+/* From a log that is kept back nothing comes, as from a server where nothing happens. */
+static bool check_held(struct run *r, int64_t now, struct err *e)
+{
+    struct run_capture *c = r->capture;
+    if (c->slot_us != 0 && (!c->awaits || now - c->slot_us < STANDBYS_US))
+        return true;
+    struct pg *pg = pg_acquire(&r->servers.pool, e);
+    bool ok = pg && note_slot(r, pg, e);
+    pg_release(&r->servers.pool, pg);
+    c->slot_us = now;
+    return ok || e->kind == ERR_PASSING;
 }
 
 /* A standby that takes over goes on with its log on the same connection: what is read from then on
@@ -342,7 +381,7 @@ static bool tend(void *arg, struct err *e)
         return true;
     r->capture->tended_us = now;
     vitals_journal(r->vitals, journal_bytes(r->capture->journal));
-    return release(r, e) && shorten(r, now, e) && check_tables(r, now, e);
+    return release(r, e) && shorten(r, now, e) && check_held(r, now, e) && check_tables(r, now, e);
 }
 
 /* ---- delivering ---- */

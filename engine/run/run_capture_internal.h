@@ -34,7 +34,7 @@ struct run_capture {
     struct journal_position from;     /* the place from which the journal is read */
     struct journal_position released; /* the place up to which it was released */
     uint64_t tables_lsn;              /* how far the log was when the tables were checked */
-    int64_t tended_us, tables_us, limit_us;
+    int64_t tended_us, tables_us, limit_us, slot_us;
     /* for a process that waits: once the state is at `end`, all before `lsn` is delivered. 0:
      * none */
     struct {
@@ -42,6 +42,8 @@ struct run_capture {
         struct journal_position end;
         int64_t looked_us, asked_us;
     } mark;
+    bool awaits;     /* the server hands out what its standbys have: see source_slot */
+    bool held;       /* it has said that it hands out nothing */
     bool is_standby; /* the server was one */
     bool gap_told;   /* a gap in the journal is no news */
     bool feeding;    /* the coordinator has the feeds */

@@ -24,6 +24,7 @@ struct vitals {
     enum vitals_phase phase;       /* while nothing waits */
     size_t waiting;                /* threads */
     bool away;                     /* a server is, though no thread waits for it */
+    char held[VITALS_TEXT];        /* why no change comes; "": see vitals_held */
     struct queue *queue;           /* borrowed; NULL: no run is under way */
     int64_t oldest_us;             /* while there is none: of what was in it; 0: none */
     int64_t backlog_us;            /* of what is not in it yet; 0: none */
@@ -91,8 +92,10 @@ static void set_reason(struct vitals *v, const char *reason, int64_t retry_us)
 static void settle_phase(struct vitals *v, int64_t since_us)
 {
     enum vitals_phase now = v->phase, before = v->shown.phase;
-    if (now < VITALS_WAITING && (v->waiting > 0 || v->away))
+    if (now < VITALS_WAITING && (v->waiting > 0 || v->away || *v->held))
         now = VITALS_WAITING;
+    if (now == VITALS_WAITING && now != v->phase && v->waiting == 0 && !v->away)
+        set_reason(v, v->held, -1);
     if (now < VITALS_WAITING)
         set_reason(v, NULL, -1);
     if (now != before)
@@ -131,6 +134,14 @@ void vitals_away(struct vitals *v, const char *reason)
     if (reason && v->waiting == 0)
         set_reason(v, reason, -1);
     settle_phase(v, clock_wall_us() - silent_us);
+}
+
+void vitals_held(struct vitals *v, const char *reason)
+{
+    if (!lock(v))
+        return;
+    set_text(v->held, sizeof v->held, reason ? reason : "");
+    settle_phase(v, clock_wall_us());
 }
 
 void vitals_heard(struct vitals *v, int64_t at_us)

@@ -177,6 +177,8 @@ void vitals_reload(struct vitals *v, const char *reason);
 bool vitals_is_loaded(struct vitals *v);
 /* reason: why a server cannot be reached, though nothing waits for it; NULL: it can. */
 void vitals_away(struct vitals *v, const char *reason);
+/* reason: why no change comes, though every server answers; NULL: there is none. */
+void vitals_held(struct vitals *v, const char *reason);
 /* The main thread has completed a round. at_us: when it, or who listens for it, heard of a server
  * last, by clock_mono_us; 0: it waits for something else. A server that hangs fails nothing. */
 void vitals_heard(struct vitals *v, int64_t at_us);

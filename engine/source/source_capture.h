@@ -78,9 +78,19 @@ struct source_slot {
     int64_t held_bytes; /* READY: of the log, which the server keeps for it */
     int pid;            /* of the process that reads it; 0: none */
     bool copied;        /* this is a standby, and the slot is kept as the primary's is */
+    /* a primary reads no more of the log for it than the standbys have that it names in
+     * synchronized_standby_slots */
+    bool awaits;
+    /* then: why nothing comes any more: "it waits for slot 'a' of ..., which does not exist";
+     * empty: nothing is known */
+    char held[200];
+    bool held_for_good; /* unless somebody changes that: no standby can come back for it */
     /* LOST; static: the cause, and what ALTER SYSTEM SET should say */
     const char *why, *remedy;
 };
+#define SOURCE_SLOT_HELD_HINT                                                                      \
+    "start that standby, or take the slot out of synchronized_standby_slots (ALTER SYSTEM SET, "   \
+    "then SELECT pg_reload_conf())"
 bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
                               struct err *e);
 

@@ -40,6 +40,28 @@ bool source_capture_find_standby(struct pg *pg, bool *standby, struct err *e)
 
 /* ---- the slot ---- */
 
+/* From 17 on, a primary reads no more of the log for a failover slot than the standbys have whose
+ * slots a setting lists: the list, and the first one that stands still. (A slow one is not
+ * meant.) */
+#define AWAITED                                                                                    \
+    " LEFT JOIN LATERAL (SELECT pg_catalog.translate("                                             \
+    "   pg_catalog.current_setting('synchronized_standby_slots', true), ' \"', '') AS slots"       \
+    "  WHERE (pg_catalog.to_jsonb(s) ->> 'failover')::bool"                                        \
+    "   AND NOT pg_catalog.pg_is_in_recovery()) v ON true"                                         \
+    " LEFT JOIN LATERAL (SELECT n.name, CASE WHEN p.slot_name IS NULL THEN 'does not exist'"       \
+    "   WHEN p.slot_type <> 'physical' THEN 'is not a physical slot'"                              \
+    "   WHEN pg_catalog.to_jsonb(p) ->> 'invalidation_reason' IS NOT NULL THEN 'is lost'"          \
+    "   ELSE 'is used by no standby' END AS why,"                                                  \
+    "   coalesce(p.slot_type = 'physical'"                                                         \
+    "    AND pg_catalog.to_jsonb(p) ->> 'invalidation_reason' IS NULL, false) AS away"             \
+    "  FROM pg_catalog.unnest(pg_catalog.string_to_array(v.slots, ',')) n(name)"                   \
+    "   LEFT JOIN pg_catalog.pg_replication_slots p ON p.slot_name = n.name"                       \
+    "  WHERE p.slot_name IS NULL OR p.slot_type <> 'physical'"                                     \
+    "   OR pg_catalog.to_jsonb(p) ->> 'invalidation_reason' IS NOT NULL"                           \
+    "   OR (p.active_pid IS NULL"                                                                  \
+    "    AND coalesce(p.restart_lsn < pg_catalog.pg_current_wal_flush_lsn(), true))"               \
+    "  ORDER BY away LIMIT 1) w ON true"
+
 /* wal_status is there from PostgreSQL 13 on, conflicting and invalidation_reason from 16 and 17.
  * A slot that 18 has given up for being idle has a reason, and its part of the log yet. */
 static const char slot_sql[] =
@@ -54,8 +76,10 @@ static const char slot_sql[] =
     " pg_catalog.pg_is_in_recovery()"
     "  AND coalesce((pg_catalog.to_jsonb(s) ->> 'synced')::bool, false),"
     " coalesce(pg_catalog.to_jsonb(s) ->> 'invalidation_reason',"
-    "  CASE WHEN (pg_catalog.to_jsonb(s) ->> 'conflicting')::bool THEN 'rows_removed' END, '')"
-    " FROM pg_catalog.pg_replication_slots s WHERE s.slot_name = $1";
+    "  CASE WHEN (pg_catalog.to_jsonb(s) ->> 'conflicting')::bool THEN 'rows_removed' END, ''),"
+    " coalesce(v.slots <> '', false), coalesce(w.name, ''), coalesce(w.why, ''),"
+    " coalesce(w.away, false)"
+    " FROM pg_catalog.pg_replication_slots s" AWAITED " WHERE s.slot_name = $1";
 
 enum slot_column {
     SLOT_OURS,
@@ -65,6 +89,10 @@ enum slot_column {
     SLOT_HELD,
     SLOT_COPIED,
     SLOT_REASON,
+    SLOT_AWAITS,
+    SLOT_HELD_BY,
+    SLOT_HELD_WHY,
+    SLOT_HELD_AWAY,
     SLOT_COLUMNS
 };
 
@@ -91,6 +119,17 @@ static void explain_lost(struct source_slot *slot, const char *reason)
     slot->remedy = reasons[i].remedy;
 }
 
+static void read_awaited(const PGresult *res, struct source_slot *slot)
+{
+    const char *by = PQgetvalue(res, 0, SLOT_HELD_BY);
+    slot->awaits = pg_bool(res, 0, SLOT_AWAITS);
+    slot->held_for_good = *by && !pg_bool(res, 0, SLOT_HELD_AWAY);
+    if (*by)
+        snprintf(slot->held, sizeof slot->held,
+                 "it waits for slot '%.80s' of synchronized_standby_slots, which %s", by,
+                 PQgetvalue(res, 0, SLOT_HELD_WHY));
+}
+
 bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slot *out,
                               struct err *e)
 {
@@ -110,6 +149,7 @@ bool source_capture_find_slot(struct pg *pg, const char *slot, struct source_slo
         out->pid = (int)pg_int(res, 0, SLOT_PID);
         out->held_bytes = pg_int(res, 0, SLOT_HELD);
         out->copied = pg_bool(res, 0, SLOT_COPIED);
+        read_awaited(res, out);
         if (out->status == SOURCE_SLOT_LOST)
             explain_lost(out, PQgetvalue(res, 0, SLOT_REASON));
     }

@@ -6,6 +6,7 @@ import pytest
 
 from faults import LONG
 from haproxy import HAProxy
+from served import Served
 from tools import wait_until
 from wal_shop import SLOT, Shop
 
@@ -156,19 +157,41 @@ def test_without_a_synchronised_slot_another_one_is_made_and_every_row_compared(
     assert shop.slot("failover")
 
 
-def test_nothing_is_read_that_the_standby_does_not_have(pair):
-    """As the primary waits for it: synchronized_standby_slots."""
-    shop = pair
-    shop.follow()
+def test_nothing_is_read_that_the_standby_does_not_have(pair, engine):
+    """As the primary waits for it: synchronized_standby_slots. The log, the status and `check` say so."""
+    shop, held = pair, "slot 'two' of synchronized_standby_slots, which "
+    shop.follow("--listen", "127.0.0.1:0", "--max-lag", "1")
     sync_slot(shop)
+    served = Served(shop.running)
     shop.standby.stop(signal.SIGQUIT)
     change(shop, 1)
     shop.pg.execute("INSERT INTO other (filler) SELECT repeat('z', 1000) FROM generate_series(1, 1000)")
-    shop.pause(1)
+    wait_until(lambda: held + "is used by no standby: changes wait; start that standby" in shop.running.stderr)
     assert "10001" not in shop.search.docs("shop")
+    status = served.pipeline()
+    assert status["phase"] == "waiting" and status["reason"].endswith(held + "is used by no standby"), status
+    wait_until(lambda: not served.is_ready())
+    assert kept_back(engine, shop, 1) == [f"warning: PostgreSQL keeps back the log of slot '{SLOT}': it waits for {held}is used by no standby"]
     shop.standby.start()
     shop.wait_true()
+    wait_until(lambda: f"PostgreSQL hands out the log of slot '{SLOT}' again" in shop.running.stderr and served.is_ready())
+    assert served.pipeline()["phase"] == "following" and shop.running.stderr.count(" warn ") == 1, shop.running.stderr
+    shop.standby.stop()
+    shop.pg.query("SELECT pg_drop_replication_slot('two')")
+    change(shop, 2)
+    wait_until(lambda: held + "does not exist: changes wait" in shop.running.stderr)
+    assert kept_back(engine, shop, 2) == [f"error: PostgreSQL keeps back the log of slot '{SLOT}': it waits for {held}does not exist"]
+    shop.pg.reset("synchronized_standby_slots")
+    shop.wait_true()
+    assert kept_back(engine, shop, 0) == []
     shop.assert_no_sweep()
+
+
+def kept_back(engine, shop, status):
+    """What `check` says of it, with that exit status."""
+    done = engine("check", shop.script)
+    assert done.returncode == status or not status, done
+    return [line.partition(": ")[2].partition(": changes do not arrive")[0] for line in done.stdout.splitlines() if "keeps back" in line]
 
 
 def test_behind_one_address_a_standby_is_waited_for_until_it_takes_over(pair, engine, tmp_path):

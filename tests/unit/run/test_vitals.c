@@ -77,6 +77,7 @@ static void nothing_is_noted_of_no_pipeline(void **state)
     vitals_describe(NULL, &(struct vitals_about){0});
     vitals_failed(NULL);
     vitals_away(NULL, "x");
+    vitals_held(NULL, "x");
     vitals_heard(NULL, 1);
     vitals_asks(NULL, "x");
     assert_null(vitals_witness(NULL));
@@ -163,6 +164,32 @@ static void a_failed_run_does_not_wait(void **state)
     vitals_phase(v, VITALS_STARTING, NULL, -1);
     vitals_snapshot(v, &s);
     assert_int_equal(s.phase, VITALS_STARTING);
+    assert_string_equal(s.reason, "");
+}
+
+static void a_log_that_is_kept_back_is_waited_for(void **state)
+{
+    (void)state;
+    const struct witness *w = vitals_witness(v);
+    vitals_phase(v, VITALS_FOLLOWING, NULL, -1);
+    vitals_held(v, "it waits for slot 'a'");
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_WAITING);
+    assert_string_equal(s.reason, "it waits for slot 'a'");
+    vitals_away(v, "could not reach http://a"); /* for as long, that is the reason */
+    vitals_snapshot(v, &s);
+    assert_string_equal(s.reason, "could not reach http://a");
+    vitals_away(v, NULL);
+    vitals_snapshot(v, &s);
+    assert_string_equal(s.reason, "it waits for slot 'a'");
+    w->wait(w->arg, true, "could not connect", 1);
+    w->resume(w->arg);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_WAITING);
+    assert_string_equal(s.reason, "it waits for slot 'a'");
+    vitals_held(v, NULL);
+    vitals_snapshot(v, &s);
+    assert_int_equal(s.phase, VITALS_FOLLOWING);
     assert_string_equal(s.reason, "");
 }
 
@@ -402,6 +429,7 @@ int main(void)
         TEST(a_failure_has_its_reason_and_the_next_try),
         TEST(a_wait_lasts_until_the_last_thread_goes_on),
         TEST(a_failed_run_does_not_wait),
+        TEST(a_log_that_is_kept_back_is_waited_for),
         TEST(answers_are_counted_by_status),
         TEST(lines_that_are_alike_take_one_place),
         TEST(the_last_ten_lines_are_kept),
