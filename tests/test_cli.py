@@ -326,6 +326,19 @@ def test_print_in_a_script_goes_to_the_log(engine, pg, script):
     assert result.docs == [{"v": "v1"}]
 
 
+def test_a_script_prints_once_a_start_however_often_its_file_is_run(engine, pg, script, tmp_path):
+    make_things(pg, 20)
+    top = 'print("at the top", 1)\nrequire("etl").log.info("logged at the top")\n'
+    path = script(top + pipeline())
+    result = ok(engine(path, "--workers", "2", "--dry-run"))
+    assert result.stderr.count("at the top") == 2, result
+    other = script((top + pipeline(name="other")).replace("FILE_PATH_STATE", "OTHER"), "other.lua")
+    result = ok(engine(path, other, "--dry-run", env={"OTHER": tmp_path / "other"}))
+    assert result.stderr.count("logged at the top") == 2, result
+    result = ok(engine(script(top + "error 'no'"), "--dry-run"), 2)  # what helps to find the mistake
+    assert result.stderr.count("at the top") == 2, result
+
+
 def on_a_terminal(engine, words, env=None):
     """Its exit status, and what a terminal got of stdout and stderr."""
     master, slave = pty.openpty()

@@ -32,7 +32,7 @@ bool worker_open(struct worker *w, struct err *e)
         return false;
     stale_copies_init(&w->gone, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
     stale_copies_init(&w->sent, w->es, c->pipeline->sink.indices, c->pipeline->name, BODY_MAX);
-    if (!(w->script = script_open(c->script, e)))
+    if (!(w->script = script_open_again(c->script, e)))
         return false;
     script_serve(w->script, &(struct sandbox_services){
                                 .pg = &w->pool, .es = w->es, .state_path = c->state_path});

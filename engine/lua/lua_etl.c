@@ -46,7 +46,7 @@ static int log_write(lua_State *L)
 {
     enum log_level level = (enum log_level)lua_tointeger(L, lua_upvalueindex(1));
     luaL_checkany(L, 1);
-    if (!log_enabled(level))
+    if (!log_enabled(level) || sandbox_is_mute(L))
         return 0;
     push_line(L);
     log_line(level, "%s", lua_tostring(L, -1));

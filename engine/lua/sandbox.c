@@ -33,6 +33,7 @@ struct sandbox {
     const char *path; /* the script's; borrowed */
     struct sandbox_services services;
     bool loading;
+    bool mute, muted; /* while it loads; something was not logged for that */
 
     struct slab pool; /* owned; the memory that Lua uses */
     size_t used;      /* bytes in the pool */
@@ -191,6 +192,24 @@ void sandbox_spend(lua_State *L, int64_t instructions)
     s->left -= instructions;
     if (s->over || look_at_limits(s, L))
         on_count(L, NULL);
+}
+
+void sandbox_mute(struct sandbox *s)
+{
+    s->mute = true;
+}
+
+bool sandbox_is_mute(lua_State *L)
+{
+    struct sandbox *s = sandbox_of(L);
+    bool mute = s->mute && s->loading;
+    s->muted |= mute;
+    return mute;
+}
+
+bool sandbox_was_mute(const struct sandbox *s)
+{
+    return s && s->muted;
 }
 
 bool sandbox_is_loading(lua_State *L)

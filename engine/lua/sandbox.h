@@ -59,6 +59,12 @@ bool sandbox_call(struct sandbox *s, lua_CFunction body, void *arg, struct err *
 /* The same for the call that runs the script's file: sandbox_is_loading is true within it. */
 bool sandbox_load(struct sandbox *s, lua_CFunction body, void *arg, struct err *e);
 
+/* Nothing is logged of what the file prints while it runs, within sandbox_load: another state runs
+ * the same file, and logs it. */
+void sandbox_mute(struct sandbox *s);
+/* Whether it has printed something. s may be NULL. */
+bool sandbox_was_mute(const struct sandbox *s);
+
 /* Returns the state, for functions that cannot raise outside of a call. */
 lua_State *sandbox_state(const struct sandbox *s);
 /* Returns the path of the function's file as the user wrote it; Lua shortens long paths. Borrowed
@@ -74,6 +80,8 @@ void sandbox_compile(lua_State *L, const char *text, size_t len);
 const struct sandbox_services *sandbox_services(lua_State *L);
 /* Whether the script's file is running: within sandbox_load. */
 bool sandbox_is_loading(lua_State *L);
+/* Whether what the script prints now is not to be logged. */
+bool sandbox_is_mute(lua_State *L);
 
 /* Raises e, and does not return. If the script does not catch it, the call ends with e's kind, and
  * not as a mistake in the script. */

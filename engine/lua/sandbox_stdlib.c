@@ -190,6 +190,8 @@ static int print_line(lua_State *L)
 {
     int n = lua_gettop(L);
     luaL_Buffer line;
+    if (sandbox_is_mute(L))
+        return 0;
     luaL_buffinit(L, &line);
     for (int i = 1; i <= n; i++) {
         if (i > 1)

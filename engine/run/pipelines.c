@@ -164,7 +164,7 @@ static bool check_members(struct member *members, size_t n, struct err *e)
     size_t met = 0;
     bool ok = scripts || err_memory(e);
     for (size_t i = 0; ok && i < n; i++) {
-        bool read = run_open_script(&scripts[i], members[i].ref, &members[i].outcome->error);
+        bool read = run_look_at_script(&scripts[i], members[i].ref, &members[i].outcome->error);
         ok = read ? meet(&members[i], &scripts[i], e) && check_with_others(scripts, members, i, e)
                   : text_set(&members[i].name, file_name(members[i].ref)) || err_memory(e);
         met += read;
@@ -180,12 +180,12 @@ static bool meet_late(struct member *m, struct err *e)
 {
     struct run_script mine = {0}, other;
     struct err ignored;
-    bool ok = run_open_script(&mine, m->ref, e);
+    bool ok = run_look_at_script(&mine, m->ref, e);
     for (size_t i = 0; ok && i < m->n; i++) {
         if (&m->all[i] == m)
             continue;
         other = (struct run_script){0};
-        ok = !run_open_script(&other, m->all[i].ref, &ignored) || check_pair(&other, &mine, e);
+        ok = !run_look_at_script(&other, m->all[i].ref, &ignored) || check_pair(&other, &mine, e);
         run_close_script(&other);
     }
     ok = ok && meet(m, &mine, e);

@@ -4,18 +4,33 @@
 #include "base/log.h"
 #include "pg/pg_pool.h"
 
+static bool read_text(struct run_script *s, const char *path, struct err *e)
+{
+    return script_text_read(&s->text, path, e) && script_choose(&s->text, e);
+}
+
 /* missing: see pipeline_read_dry. */
+static bool read_pipeline(struct run_script *s, struct err *missing, struct err *e)
+{
+    return s->script && pipeline_read_dry(&s->pipeline, s->script, missing, e) &&
+           fingerprint_read(s->script, &s->pipeline, s->fingerprint, e);
+}
+
 static bool read_script(struct run_script *s, const char *path, struct err *missing, struct err *e)
 {
-    return script_text_read(&s->text, path, e) && script_choose(&s->text, e) &&
-           (s->script = script_open(&s->text, e)) &&
-           pipeline_read_dry(&s->pipeline, s->script, missing, e) &&
-           fingerprint_read(s->script, &s->pipeline, s->fingerprint, e);
+    s->script = read_text(s, path, e) ? script_open(&s->text, e) : NULL;
+    return read_pipeline(s, missing, e);
 }
 
 bool run_open_script(struct run_script *s, const char *path, struct err *e)
 {
     return read_script(s, path, NULL, e);
+}
+
+bool run_look_at_script(struct run_script *s, const char *path, struct err *e)
+{
+    s->script = read_text(s, path, e) ? script_open_again(&s->text, e) : NULL;
+    return read_pipeline(s, NULL, e);
 }
 
 bool run_open_script_dry(struct run_script *s, const char *path, struct err *e)

@@ -26,6 +26,8 @@ struct run_script { /* safe when zeroed; all owned */
 
 /* Reads and checks the script at path. On failure s may hold a part: run_close_script frees it. */
 bool run_open_script(struct run_script *s, const char *path, struct err *e);
+/* The same, of one that is opened to run elsewhere: see script_open_again. */
+bool run_look_at_script(struct run_script *s, const char *path, struct err *e);
 /* The same for a dry run: fields that only writing needs may be missing, which is a warning. */
 bool run_open_script_dry(struct run_script *s, const char *path, struct err *e);
 /* Binds a script to the database: its tables, and the columns of its query. *expected: how many

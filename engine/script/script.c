@@ -117,7 +117,7 @@ bool script_check(const struct script *s, const struct pg_columns *columns, stru
     return !s->template || !columns || template_bind(s->template, columns, e);
 }
 
-struct script *script_open(const struct script_text *t, struct err *e)
+static struct script *open_script(const struct script_text *t, bool mute, struct err *e)
 {
     struct script *s = calloc(1, sizeof *s);
     if (!s) {
@@ -126,6 +126,8 @@ struct script *script_open(const struct script_text *t, struct err *e)
     }
     s->source = t;
     s->sandbox = sandbox_new(t->path, e);
+    if (s->sandbox && mute)
+        sandbox_mute(s->sandbox);
     if (!s->sandbox || !sandbox_load(s->sandbox, open_body, s, e)) {
         script_close(s);
         return NULL;
@@ -137,11 +139,22 @@ struct script *script_open(const struct script_text *t, struct err *e)
     return s;
 }
 
+struct script *script_open(const struct script_text *t, struct err *e)
+{
+    return open_script(t, false, e);
+}
+
+struct script *script_open_again(const struct script_text *t, struct err *e)
+{
+    return open_script(t, true, e);
+}
+
 /* ---- a script that returns several pipelines ---- */
 
 struct listing {
     const struct script_text *text;
     struct keylist *names;
+    bool mute; /* in: see sandbox_mute; out: something was not logged */
     bool no_memory;
 };
 
@@ -173,13 +186,28 @@ static int list_body(lua_State *L)
     return 0;
 }
 
+static bool list(struct listing *l, struct err *e)
+{
+    struct sandbox *sandbox = sandbox_new(l->text->path, e);
+    if (sandbox && l->mute)
+        sandbox_mute(sandbox);
+    bool ok = sandbox && sandbox_load(sandbox, list_body, l, e);
+    l->mute = sandbox_was_mute(sandbox);
+    sandbox_free(sandbox);
+    return ok && (!l->no_memory || err_memory(e));
+}
+
+/* What a script prints before it fails helps to find the mistake. */
 bool script_list(const struct script_text *t, struct keylist *names, struct err *e)
 {
-    struct listing l = {.text = t, .names = names};
-    struct sandbox *sandbox = sandbox_new(t->path, e);
-    bool ok = sandbox && sandbox_load(sandbox, list_body, &l, e);
-    sandbox_free(sandbox);
-    return ok && (!l.no_memory || err_memory(e));
+    struct listing l = {.text = t, .names = names, .mute = true};
+    if (list(&l, e))
+        return true;
+    if (!l.mute)
+        return false;
+    keylist_free(names);
+    l = (struct listing){.text = t, .names = names};
+    return list(&l, e);
 }
 
 bool script_choose(struct script_text *t, struct err *e)

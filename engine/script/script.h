@@ -23,13 +23,16 @@ struct err;
 struct keylist;
 struct script;
 
-/* Adds the names of the pipelines that the script returns as a list; none: it returns one pipeline,
- * not in a list. */
+/* Sets the names of the pipelines that the script returns as a list; none: it returns one pipeline,
+ * not in a list. What the file prints is logged only if it fails: script_open logs it. names: safe
+ * to free. */
 bool script_list(const struct script_text *t, struct keylist *names, struct err *e);
 /* Finds the pipeline that t->name names, if it names one. */
 bool script_choose(struct script_text *t, struct err *e);
 /* Runs the file; what it returned is kept. t: borrowed. NULL, ERR_USAGE: "FILE:LINE: ..." */
 struct script *script_open(const struct script_text *t, struct err *e);
+/* The same, if it is opened elsewhere, too: what the file prints while it runs is not logged. */
+struct script *script_open_again(const struct script_text *t, struct err *e);
 void script_close(struct script *s);                                          /* NULL is fine */
 void script_serve(struct script *s, const struct sandbox_services *services); /* copied */
 
