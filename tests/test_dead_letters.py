@@ -46,6 +46,13 @@ def test_what_the_mapping_rejects_is_a_dead_letter_and_the_run_goes_on(engine, n
     assert oct(os.stat(numbers.letters).st_mode & 0o777) == "0o600"
 
 
+def test_their_file_is_told_as_the_script_names_it(engine, numbers, pg, search_one, tmp_path):
+    path = numbers("if row.id == 3 then error('no threes') end return { n = row.v }")
+    for n in (1, 2):  # the file is new, and then it is there
+        done = engine(path, "--full", env={"FILE_PATH_STATE": "here.state"}, cwd=tmp_path)
+        assert done.returncode == 4 and " in 'here.state.rejected'" in done.stderr, (n, done)
+
+
 def test_an_error_in_document_is_a_dead_letter_that_names_script_line_and_key(engine, numbers, pg, search_one):
     path = numbers("if row.id == 3 then error('no threes') end return { n = row.v }")
     run(engine, path, code=4)

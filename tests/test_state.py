@@ -179,8 +179,11 @@ def test_a_folder_that_cannot_be_made_is_an_error_before_any_work(engine, movies
 
 
 def test_a_folder_as_the_state_is_an_error(engine, movies, search_one, tmp_path):
-    result = ok(engine(MOVIES, env={"FILE_PATH_STATE": tmp_path}), 2)
-    assert "not a regular file" in result.stderr
+    line = next(n for n, text in enumerate(open(os.path.join(ROOT, MOVIES), encoding="utf-8"), 1) if "FILE_PATH_STATE" in text)
+    for command in ([], ["state", "show"], ["state", "reset"], ["verify"], ["state", "set"]):
+        words = ["2024-01-01"] if "set" in command else []
+        result = ok(engine(*command, MOVIES, *words, env={"FILE_PATH_STATE": tmp_path}), 2)
+        assert f"error: {MOVIES}:{line}: cannot use state file '{tmp_path}': not a regular file" in result.stderr, result
 
 
 def test_a_folder_without_permission_is_an_error_before_any_work(engine, movies, search_one):

@@ -39,7 +39,7 @@ static bool read_state(struct ask *a, struct err *e)
     const struct pipeline *p = &a->run.user.pipeline;
     struct state_data *d = &a->run.state.data;
     if (!state_file_read(p->state, d, e))
-        return false;
+        return pipeline_at_state(e, p);
     if (d->pipeline && strcmp(d->pipeline, p->name) != 0)
         return err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'",
                        p->state, d->pipeline, p->name);

@@ -29,9 +29,13 @@ static char *behind_link(const char *path)
     return asprintf(&out, "%.*s%s", (int)(slash - path + 1), path, target) < 0 ? NULL : out;
 }
 
+/* A path that is no link stays as it was written: messages name it, before and after the file
+ * exists. */
 char *atomic_file_real_path(const char *path)
 {
-    char *real = realpath(path, NULL);
+    struct stat info;
+    bool is_link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    char *real = is_link ? realpath(path, NULL) : NULL;
     return real ? real : behind_link(path);
 }
 

@@ -46,12 +46,12 @@ static bool set_here(const struct pipeline *p, struct state_file *s, const char 
     return ok;
 }
 
-/* False: e is why the lock was not had, or what has failed instead. */
+/* By the process that holds the lock. */
 static bool set_there(const struct pipeline *p, const char *text, struct err *e)
 {
     struct hand_over h = {.pipeline = p, .ask = REQUEST_ASK_SET, .time = text};
     bool asked;
-    return e->fault == ERR_FAULT_HELD && stop_init(e) && hand_over(&h, &asked, e);
+    return stop_init(e) && hand_over(&h, &asked, e);
 }
 
 static bool set(const struct pipeline *p, const struct state_command *o, const char *text,
@@ -59,7 +59,8 @@ static bool set(const struct pipeline *p, const struct state_command *o, const c
 {
     (void)o;
     struct state_file *s = state_file_open(p->state, e);
-    bool ok = s ? set_here(p, s, text, e) : set_there(p, text, e);
+    bool held = !s && e->fault == ERR_FAULT_HELD;
+    bool ok = s ? set_here(p, s, text, e) : held ? set_there(p, text, e) : pipeline_at_state(e, p);
     state_file_close(s);
     return ok;
 }

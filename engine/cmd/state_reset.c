@@ -182,7 +182,9 @@ bool state_reset(const struct pipeline *p, bool drop_slot, struct err *e)
 {
     char *before = NULL;
     struct state_file *s = state_file_open(p->state, e);
-    bool ok = s && read_slot(p, &before, e) && (!drop_slot || drop_both(p, before, e)) &&
+    if (!s)
+        return pipeline_at_state(e, p);
+    bool ok = read_slot(p, &before, e) && (!drop_slot || drop_both(p, before, e)) &&
               remove_files(p, s, e);
     if (ok && !drop_slot)
         warn_left(p, before);

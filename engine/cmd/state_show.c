@@ -233,7 +233,7 @@ bool state_show(const struct pipeline *p, struct err *e)
 {
     struct state_data d;
     if (!state_file_read(p->state, &d, e))
-        return false;
+        return pipeline_at_state(e, p);
     show_state(p, &d);
     bool ok = true;
     if (p->source.wal) {

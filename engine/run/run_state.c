@@ -35,7 +35,7 @@ bool run_open_state(struct run *r, struct err *e)
         return true;
     if ((!s->file && !(s->file = state_file_open(p->state, e))) ||
         !state_file_read(p->state, &s->data, e))
-        return false;
+        return pipeline_at_state(e, p);
     if (s->data.pipeline && strcmp(s->data.pipeline, p->name) != 0 && !r->options.take_over) {
         err_set(e, ERR_USAGE, "state file '%s' belongs to pipeline '%s', not to '%s'", p->state,
                 s->data.pipeline, p->name);

@@ -67,6 +67,11 @@ bool pipeline_at_line(struct err *e, const struct pipeline *p, int line)
     return line > 0 ? err_wrap(e, "%s:%d", p->script, line) : err_wrap(e, "%s", p->script);
 }
 
+bool pipeline_at_state(struct err *e, const struct pipeline *p)
+{
+    return e->kind == ERR_USAGE && pipeline_at_line(e, p, p->state_line);
+}
+
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e)
 {
     bool alone = strcmp(p->sink.indices, p->sink.index) == 0;

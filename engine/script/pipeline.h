@@ -74,7 +74,8 @@ struct pipeline {
         int64_t batch_bytes;         /* of a request's body: what is collected before it is sent */
         struct es_security security; /* as it is given: see es_security_read */
     } sink;
-    char *state;          /* likewise */
+    char *state; /* likewise */
+    int state_line;
     double poll_interval; /* seconds between two looks, with --follow */
     double sweep;         /* seconds between two sweeps, with --follow; 0: none by the clock */
     int64_t max_rejected; /* documents in a run */
@@ -93,6 +94,8 @@ const char *pipeline_variable(const struct script_text *script, int line, char *
 /* Makes e a mistake of the script (ERR_USAGE) and puts "FILE:LINE: " in front of it; without a line
  * (0) "FILE: ". Always false. */
 bool pipeline_at_line(struct err *e, const struct pipeline *p, int line);
+/* The same with the line of state, if e says that the file is none; other errors stay. */
+bool pipeline_at_state(struct err *e, const struct pipeline *p);
 /* Another index in the place of sink.index; also in sink.indices, if that is this one alone. */
 bool pipeline_set_index(struct pipeline *p, const char *index, struct err *e);
 /* "etl_movies", after the pipeline's name: the slot that it has unless its script names one, or is

@@ -24,7 +24,7 @@ const struct pipeline_field pipeline_fields[] = {
     {"", "source", PIPELINE_GROUP, PIPELINE_REQUIRED, 0, 0, NULL},
     {"", "document", PIPELINE_DOCUMENT, PIPELINE_OPTIONAL, 0, 0, NULL},
     {"", "sink", PIPELINE_GROUP, PIPELINE_REQUIRED, 0, 0, NULL},
-    {"", "state", PIPELINE_TEXT, PIPELINE_TO_WRITE, AT(state), 0, NULL},
+    {"", "state", PIPELINE_TEXT, PIPELINE_TO_WRITE, AT(state), AT(state_line), NULL},
     {"", "poll_interval", PIPELINE_NUMBER, PIPELINE_OPTIONAL, AT(poll_interval), 0, &POLL_INTERVAL},
     {"", "sweep", PIPELINE_NUMBER, PIPELINE_OPTIONAL, AT(sweep), 0, &SWEEP},
     {"", "max_rejected", PIPELINE_WHOLE, PIPELINE_OPTIONAL, AT(max_rejected), 0, &MAX_REJECTED},

@@ -119,8 +119,11 @@ static bool read_file(const char *path, struct buf *text, struct stat *info, str
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return file_error(e, "open state file", path);
-    enum file_end end = fstat(fd, info) == 0 ? file_read(fd, text) : FILE_ERROR;
-    if (end == FILE_TOO_LARGE)
+    bool known = fstat(fd, info) == 0, is_file = known && S_ISREG(info->st_mode);
+    enum file_end end = is_file ? file_read(fd, text) : FILE_ERROR;
+    if (known && !is_file)
+        err_set(e, ERR_USAGE, "cannot use state file '%s': not a regular file", path);
+    else if (end == FILE_TOO_LARGE)
         err_set(e, ERR_FINAL, "cannot read state file '%s': larger than %d bytes", path, MAX_FILE);
     else if (end == FILE_NO_MEMORY)
         err_memory(e);
