@@ -29,7 +29,7 @@ PLACES = {  # fields of sink, the URL's user, the environment; what is named
     "file": ("", "", {"ELASTICSEARCH_API_KEY_FILE": "FOLDER/elasticsearch_api_key"}, "those in file 'FOLDER/elasticsearch_api_key'"),
     "folder": ("", "", {"CREDENTIALS_DIRECTORY": "FOLDER"}, "those in file 'FOLDER/elasticsearch_api_key'"),
     "secret": ('api_key = etl.secret "KEY",', "", {"KEY_FILE": "FOLDER/elasticsearch_api_key"}, "those in file 'FOLDER/elasticsearch_api_key'"),
-    "other": ('api_key = os.getenv("MY_KEY"),', "", {"MY_KEY": "s3cret"}, "those in sink.api_key (SCRIPT:7, variable MY_KEY)"),
+    "other": ('api_key = os.getenv("MY_KEY"),', "", {"MY_KEY": "s3cret"}, "those in sink.api_key (SCRIPT:7, variable MY_KEY); the API key is neither 'id:key' nor that in base64: is its id missing?"),
     "url": ("", "joe:s3cret@", {}, "the credentials are those in sink.url (SCRIPT:7, variable ELASTICSEARCH_URL)"),
 }  # fmt: skip
 
@@ -37,7 +37,7 @@ PLACES = {  # fields of sink, the URL's user, the environment; what is named
 def test_refused_credentials_are_told_by_their_place(engine, pg, script, tmp_path):
     make_things(pg, 3)
     file = tmp_path / "elasticsearch_api_key"
-    file.write_text("s3cret")
+    file.write_text("me:s3cret")
     file.chmod(0o600)
     with Nginx(tmp_path, 1, inside=REFUSES) as front:
         for fields, user, env, told in PLACES.values():

@@ -173,7 +173,7 @@ def test_an_address_that_is_not_whole_is_a_mistake_and_shows_no_password(engine,
 # What the role may do: CONNECT, USAGE on the schema, SELECT on the tables, and nothing else.
 
 RIGHTS = {  # and what is said without it: with the script's line, where it names what cannot be used
-    "GRANT CONNECT ON DATABASE {database} TO {role}": (1, "permission denied for database", "hint: allow the user to connect: GRANT CONNECT"),
+    "GRANT CONNECT ON DATABASE {database} TO {role}": (1, "permission denied for database", "hint: allow the user to connect: GRANT CONNECT ON DATABASE {database} TO least_"),
     "GRANT USAGE ON SCHEMA films TO {role}": (1, "permission denied for schema films", "hint: GRANT USAGE ON SCHEMA films TO least_"),
     "GRANT SELECT ON films.film TO {role}": (1, "permission denied for table film", "hint: GRANT SELECT ON film TO least_"),
     "GRANT SELECT ON films.genre TO {role}": (1, "permission denied for table genre", "hint: GRANT SELECT ON genre TO least_"),
@@ -208,6 +208,7 @@ def test_a_role_with_the_least_privileges_will_do(engine, pg, search_one, script
         for right in RIGHTS:
             if right != missing:
                 pg.execute(right.format(database=pg.name, role=least))
+        words = [word.replace("{database}", pg.name) for word in words]
         if pg.version() < 110000:
             words = [word.replace("for table", "for relation") for word in words]
         refused(engine, path, env["DATABASE_URL"], *words, status=status)

@@ -564,6 +564,7 @@ static void clear(struct es_answer *a)
     a->status = 0;
     a->retry_after_ms = 0;
     a->type[0] = a->redirect[0] = a->credentials[0] = '\0';
+    a->doubt = NULL;
     a->may_pass = a->elastic = false;
 }
 
@@ -676,6 +677,8 @@ static bool send_as_anybody(struct es *es, const struct request *r, struct es_an
     }
     if (a->status == 401) {
         es_credentials_places(c, a->credentials, sizeof a->credentials);
+        if (!es_credentials_were_accepted(c))
+            a->doubt = es_security_doubt(&es->identity->security);
         a->may_pass = may_pass(es);
     }
     return true;

@@ -390,7 +390,8 @@ static bool is_passing(const struct es_rule *rule)
 static bool hint_at_credentials(const struct es_answer *a, struct err *e)
 {
     bool of_file = strstr(a->credentials, "file '");
-    return err_hint(e, "the credentials are those in %s%s", a->credentials,
+    return err_hint(e, "the credentials are those in %s%s%s%s", a->credentials,
+                    a->doubt ? "; " : "", a->doubt ? a->doubt : "",
                     !a->may_pass ? ""
                     : of_file    ? ", which is read again with each try"
                                  : "; if there are new ones: restart with them, or SIGHUP if the "

@@ -25,6 +25,7 @@ struct es_answer { /* safe to zero; free with es_answer_free */
     const char *privilege; /* that the request requires: static; NULL: not known */
     /* of a 401: where the credentials come from, or empty; whether it may pass */
     char credentials[240];
+    const char *doubt; /* what looks wrong about them: static; NULL: nothing does */
     bool may_pass;
 };
 void es_answer_free(struct es_answer *a);

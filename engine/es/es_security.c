@@ -39,6 +39,7 @@ static const struct setting amazon[] = {
     {"the session token", "AWS_SESSION_TOKEN", TEXT, AT(session_token)},
 #undef AT
 };
+enum { API_KEY = 2, BEARER_TOKEN = 3 }; /* of settings */
 enum { SETTINGS = ES_SECURITY_TEXTS, AMAZON = sizeof amazon / sizeof *amazon };
 static_assert(sizeof settings / sizeof *settings == SETTINGS, "es_security.h says how many");
 
@@ -125,6 +126,22 @@ static bool check_who(const struct es_security *s, bool in_url, struct err *e)
     return true;
 }
 
+/* The engine adds the scheme: twice, it is refused with a 401 that says nothing of it. */
+static bool check_scheme(const char *text, const char *scheme, size_t i, struct err *e)
+{
+    if (!text || strncasecmp(text, scheme, strlen(scheme)) != 0)
+        return true;
+    err_set(e, ERR_USAGE, "%s (%s) begins with '%s'", settings[i].field, settings[i].variable,
+            scheme);
+    return err_hint(e, "leave that out: it is added to each request");
+}
+
+static bool check_tokens(const struct es_security *s, struct err *e)
+{
+    return check_scheme(s->api_key, "ApiKey ", API_KEY, e) &&
+           check_scheme(s->bearer_token, "Bearer ", BEARER_TOKEN, e);
+}
+
 static bool check_amazon(const struct es_security *s, struct err *e)
 {
     struct sigv4 scope;
@@ -185,8 +202,8 @@ bool es_security_read(struct es_security *s, const struct es_security *given, bo
                       struct err *e)
 {
     *s = (struct es_security){0};
-    if (!read_all(s, given, e) || !check_who(s, in_url, e) || !check_amazon(s, e) ||
-        !check_certificates(s, e)) {
+    if (!read_all(s, given, e) || !check_who(s, in_url, e) || !check_tokens(s, e) ||
+        !check_amazon(s, e) || !check_certificates(s, e)) {
         es_security_free(s);
         return false;
     }
@@ -290,6 +307,27 @@ static bool add_api_key(struct buf *line, const char *key)
     line->len += (size_t)EVP_EncodeBlock((unsigned char *)line->data + line->len,
                                          (const unsigned char *)key, (int)len);
     return true;
+}
+
+/* Whether it is base64 of something with a colon. */
+static bool is_encoded_pair(const char *key)
+{
+    size_t len = strlen(key);
+    unsigned char *out = len % 4 == 0 ? malloc(len / 4 * 3 + 1) : NULL;
+    if (!out)
+        return len % 4 == 0; /* no memory: no doubt */
+    int n = EVP_DecodeBlock(out, (const unsigned char *)key, (int)len);
+    bool pair = n > 0 && memchr(out, ':', (size_t)n);
+    OPENSSL_cleanse(out, len / 4 * 3 + 1);
+    free(out);
+    return pair;
+}
+
+const char *es_security_doubt(const struct es_security *s)
+{
+    if (!s->api_key || strchr(s->api_key, ':') || is_encoded_pair(s->api_key))
+        return NULL;
+    return "the API key is neither 'id:key' nor that in base64: is its id missing?";
 }
 
 static bool add_signature(const struct es_security *s, const struct sigv4_request *r,

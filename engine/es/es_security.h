@@ -54,6 +54,9 @@ bool es_security_place(const struct es_security *s, size_t i, const char **field
                        size_t size);
 /* The path of the file of the environment that its value is read from. False: from elsewhere. */
 bool es_security_file(const struct es_security *s, size_t i, char *out, size_t size);
+/* What looks wrong about them, as words for a message, static, once the server has refused them;
+ * NULL: nothing does. */
+const char *es_security_doubt(const struct es_security *s);
 /* Whether requests contain something that nobody else may read. */
 bool es_security_is_secret(const struct es_security *s);
 

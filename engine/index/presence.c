@@ -27,7 +27,7 @@ bool presence_check(struct presence *p, struct es *es, const char *index, struct
         return false;
     if (told && !info.exists) {
         err_set(e, ERR_FINAL, "index '%s' was deleted during the run", index);
-        return err_hint(e, "run again: it creates the index and loads everything");
+        return err_hint(e, "the next run creates it and loads everything");
     }
     hold(p, began_us);
     return true;

@@ -263,7 +263,6 @@ static const struct {
     {"28P01", "check the password in source.url, PGPASSWORD or the passfile"},
     {"28000", "check the user in source.url, and pg_hba.conf on the server"},
     {"3D000", "check the database name in source.url, or create the database: createdb NAME"},
-    {"42501", "allow the user to connect: GRANT CONNECT ON DATABASE ... TO ..."},
     {"53300", "use fewer --workers, or raise the server's max_connections or the user's connection "
               "limit"},
 };
@@ -524,6 +523,29 @@ static bool is_wrong_password(const struct failure *f)
     return strcmp(f->sqlstate, "28P01") == 0 || strstr(f->reason, "authentication failed");
 }
 
+static void hint_at_failure(struct pg *pg, const struct failure *f, const struct attempt *a,
+                            struct err *e)
+{
+    const char *hint = find_remedy(f);
+    char path[250];
+    if (a->unknown && pg_url_file(&pg->share->url, path, sizeof path))
+        err_hint(e, "the credentials are those in file '%s', which is read again with each try",
+                 path);
+    else if (is_wrong_password(f) && password_place(pg->server, a->url, path, sizeof path))
+        err_hint(e, "check user and password: the password is that in %s", path);
+    else if (strcmp(f->sqlstate, "42501") == 0)
+        err_hint(e, "allow the user to connect: GRANT CONNECT ON DATABASE %s TO %s", PQdb(pg->conn),
+                 PQuser(pg->conn));
+    else if (hint)
+        err_hint(e, "%s", hint);
+    else if (PQconnectionNeedsPassword(pg->conn))
+        err_hint(e, "%s", remedies[0].hint);
+    else if (!*f->sqlstate && e->kind == ERR_PASSING && !pg->server->accepted)
+        err_hint(
+            e,
+            "check that the server is running, and host and port in source.url, PGHOST and PGPORT");
+}
+
 static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
 {
     struct failure f;
@@ -556,21 +578,7 @@ static bool report_refusal(struct pg *pg, struct attempt *a, struct err *e)
     else
         err_set(e, ERR_PASSING, "could not connect to PostgreSQL %s: %s", pg->server->label,
                 f.reason);
-    const char *hint = find_remedy(&f);
-    char path[250];
-    if (a->unknown && pg_url_file(&pg->share->url, path, sizeof path))
-        err_hint(e, "the credentials are those in file '%s', which is read again with each try",
-                 path);
-    else if (is_wrong_password(&f) && password_place(pg->server, a->url, path, sizeof path))
-        err_hint(e, "check user and password: the password is that in %s", path);
-    else if (hint)
-        err_hint(e, "%s", hint);
-    else if (PQconnectionNeedsPassword(pg->conn))
-        err_hint(e, "%s", remedies[0].hint);
-    else if (!f.sqlstate[0] && !final && !pg->server->accepted)
-        err_hint(
-            e,
-            "check that the server is running, and host and port in source.url, PGHOST and PGPORT");
+    hint_at_failure(pg, &f, a, e);
     return false;
 }
 

@@ -267,8 +267,10 @@ bool run_check_index(struct run *r, struct err *e)
     r->index.replaced = now.exists && index_is_predecessor(&meta, r->index.info.uuid);
     if (r->index.replaced)
         return true;
-    err_set(e, ERR_FINAL, "index '%s' was deleted or replaced during the run", index);
-    return err_hint(e, "run again to load everything into the present index");
+    err_set(e, ERR_FINAL, "index '%s' was %s during the run", index,
+            now.exists ? "replaced" : "deleted");
+    return err_hint(e, now.exists ? "the next run loads everything into the present index"
+                                  : "the next run creates it and loads everything");
 }
 
 /* ---- another index in its place ---- */

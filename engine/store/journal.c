@@ -178,7 +178,7 @@ static void lock_failed(const char *prefix, const char *path, struct err *e)
         return;
     }
     err_set(e, ERR_FINAL, "cannot use journal '%s': another process receives into it", prefix);
-    err_hint(e, "stop the process that follows this pipeline, or wait for it to end");
+    err_hint(e, "stop the process that follows this pipeline");
 }
 
 /* Locks a file of its own, as segments come and go. Its descriptor, which closes it; -1: e says

@@ -113,6 +113,10 @@ static void contradictions_are_told(void **state)
     refuses(
         GIVEN(.api_key = "a\r\nX: y"), false,
         "sink.api_key (ELASTICSEARCH_API_KEY) contains a line break or another control character");
+    refuses(GIVEN(.api_key = "ApiKey s3cret"), false,
+            "sink.api_key (ELASTICSEARCH_API_KEY) begins with 'ApiKey '");
+    refuses(GIVEN(.bearer_token = "bearer s3cret"), false,
+            "sink.bearer_token (ELASTICSEARCH_BEARER_TOKEN) begins with 'Bearer '");
     refuses(GIVEN(.ca_fingerprint = "00:11"), false,
             "sink.ca_fingerprint is not a SHA-256 fingerprint of 64 hexadecimal digits");
     refuses(GIVEN(.ca_fingerprint = FINGERPRINT, .ca = "/etc/hostname"), false,
@@ -164,6 +168,17 @@ static void headers_say_who_we_are(void **state)
     text = headers(GIVEN(.aws_sigv4 = "aws:amz:r:es", .user = "OTHER", .password = "p"));
     assert_non_null(strstr(text, "Credential=OTHER/"));
     assert_null(strstr(text, "X-Amz-Security-Token")); /* that of another key */
+}
+
+static void an_api_key_without_an_id_is_doubted(void **state)
+{
+    (void)state;
+    assert_null(es_security_doubt(GIVEN(.bearer_token = "t")));
+    assert_null(es_security_doubt(GIVEN(.api_key = "id:key")));
+    assert_null(es_security_doubt(GIVEN(.api_key = "aWQ6a2V5"))); /* "id:key" */
+    const char *wrong[] = {"", "key", "keys", "a2V5", "====", "aWQ6a2V5x", "aWQ6 2V5"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_non_null(es_security_doubt(GIVEN(.api_key = (char *)wrong[i])));
 }
 
 static void the_first_difference_is_named(void **state)
@@ -271,6 +286,7 @@ int main(void)
         cmocka_unit_test_setup(verification_is_off_only_where_that_is_said, fresh),
         cmocka_unit_test_setup(contradictions_are_told, fresh),
         cmocka_unit_test_setup(headers_say_who_we_are, fresh),
+        cmocka_unit_test_setup(an_api_key_without_an_id_is_doubted, fresh),
         cmocka_unit_test_setup(the_first_difference_is_named, fresh),
         cmocka_unit_test_setup(a_failed_handshake_is_final_only_if_somebody_refused, fresh),
         cmocka_unit_test_setup(a_forbidden_request_names_its_privilege, fresh),
