@@ -35,6 +35,6 @@ bool atomic_file_end(const struct atomic_file *f, int fd, bool ok, struct err *e
 /* Removes the file. It may be missing. */
 bool atomic_file_remove(const struct atomic_file *f, struct err *e);
 
-/* The path of the file behind a symbolic link, which may be missing; else as it is given. Owned by the caller. NULL:
- * no memory. */
+/* The path of the file behind a symbolic link, which may be missing; else as it is given. Owned by
+ * the caller. NULL: no memory. */
 char *atomic_file_real_path(const char *path);
