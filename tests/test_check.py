@@ -284,6 +284,30 @@ def test_an_index_that_is_closed_or_blocked(check, engine, films, search_one, sc
     only(check(text(sink='indices = "films,other-*",')), "index_block", "error", r"index 'other-\d' has the block index.blocks.write \(and 1 more", "/_settings")
 
 
+def test_a_name_through_which_nothing_can_be_replaced(check, films, search_one):
+    one_hour = {"settings": {"index.gc_deletes": "1h"}}
+    search_one.request("PUT", "films-1", {**one_hour, "aliases": {"films": {"is_write_index": False}}})
+    assert check(text(mappings="nil"))["write_index"] == [
+        ("error", check_line("index ="), "'films' is an alias through which nothing can be written: is_write_index of index 'films-1' is false",
+         "set is_write_index on one index of the alias")]  # fmt: skip
+    search_one.request("PUT", "films-1/_alias/films", {"is_write_index": True})
+    assert check(text(mappings="nil")) == {}
+    search_one.request("DELETE", "films-1")
+    if search_one.name == "elasticsearch":
+        return  # 7.10 without its licensed part has no data streams
+    search_one.request("PUT", "_index_template/films", {"index_patterns": ["films"], "data_stream": {}, "priority": 200, "template": one_hour})
+    try:
+        search_one.request("PUT", "_data_stream/films")
+        assert check(text(mappings="nil"))["data_stream"][0][2] == "'films' is a data stream, whose documents cannot be replaced"
+    finally:
+        search_one.request("DELETE", "_data_stream/films")
+        search_one.request("DELETE", "_index_template/films")
+
+
+def check_line(part):
+    return next(i for i, line in enumerate(text().splitlines(), 1) if part in line)
+
+
 def test_scripts_that_share_something(engine, films, search_one, script):
     one, two = script(text(), "one.lua"), script(text(name="more"), "two.lua")
     found = findings(engine("check", one, two, "--format", "json"))

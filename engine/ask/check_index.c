@@ -4,6 +4,7 @@
 #include "base/stop.h"
 #include "es/es.h"
 #include "es/es_product.h"
+#include "index/index_alias.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -139,9 +140,33 @@ static void check_field(struct check *c, const struct pipeline_related *r)
     }
 }
 
+/* What another name leads to: a run would find out with its first document. */
+static void check_target(struct check *c)
+{
+    struct err e;
+    bool writable;
+    const struct pipeline *p = &c->user.pipeline;
+    if (strcmp(c->index.name, p->sink.index) == 0)
+        return;
+    if (strncmp(c->index.name, ".ds-", 4) == 0) {
+        check_add(c, CHECK_ERROR, "data_stream", p->sink.index_line,
+                  "'%s' is a data stream, whose documents cannot be replaced", p->sink.index);
+        check_remedy(c, "index = \"...\" in sink, the name of an index");
+    } else if (!index_is_writable(c->servers.es, p->sink.index, &writable, &e)) {
+        check_add_err(c, "search", p->sink.url_line, &e);
+    } else if (!writable) {
+        check_add(c, CHECK_ERROR, "write_index", p->sink.index_line,
+                  "'%s' is an alias through which nothing can be written: is_write_index of "
+                  "index '%s' is false",
+                  p->sink.index, c->index.name);
+        check_remedy(c, "set is_write_index on one index of the alias");
+    }
+}
+
 static void check_existing(struct check *c)
 {
     const struct pipeline *p = &c->user.pipeline;
+    check_target(c);
     check_blocks(c);
     check_fit(c);
     check_deletes(c);

@@ -89,6 +89,20 @@ bool index_write_target(struct es *es, const char *alias, char *out, struct err 
     return ok;
 }
 
+bool index_is_writable(struct es *es, const char *alias, bool *writable, struct err *e)
+{
+    struct aliases a = {.es = es};
+    bool ok = read_alias(&a, alias, e), refused = false, chosen = false;
+    for (size_t i = ok ? first_index(&a) : 0; i; i = a.tree.nodes[i].next) {
+        size_t is = json_tree_find(&a.tree, properties(&a, i, alias), "is_write_index");
+        refused = refused || json_tree_is(&a.tree, is, "false");
+        chosen = chosen || json_tree_is(&a.tree, is, "true");
+    }
+    *writable = chosen || !refused;
+    close_aliases(&a);
+    return ok;
+}
+
 /* Whether an alias changes what is read or written through it. */
 static bool changes(const struct json_tree *t, size_t properties)
 {

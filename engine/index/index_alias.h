@@ -8,6 +8,8 @@
 /* Copies the write index of an alias of several indexes into out (INDEX_NAME bytes); empty:
  * none. */
 bool index_write_target(struct es *es, const char *alias, char *out, struct err *e);
+/* Whether the server writes through an alias: of one index, unless is_write_index is false. */
+bool index_is_writable(struct es *es, const char *alias, bool *writable, struct err *e);
 /* Whether a name is that of an index, or of an alias that neither hides documents nor gives them a
  * routing. */
 bool index_is_plain(struct es *es, const char *name, bool *plain, struct err *e);
