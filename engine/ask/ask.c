@@ -58,9 +58,9 @@ static bool find_index(void *arg, struct err *e)
 {
     struct run *r = arg;
     struct index_meta meta;
-    const char *index = r->user.pipeline.sink.index;
     if (!run_find_index(r, e))
         return false;
+    const char *index = r->user.pipeline.sink.index; /* not before: it may be another one now */
     if (!r->index.info.exists) {
         err_set(e, ERR_FINAL, "index '%s' does not exist", index);
         return err_hint(e, "etl-engine %s creates and loads it", r->user.pipeline.script);
