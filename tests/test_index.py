@@ -206,6 +206,22 @@ def test_the_index_may_be_an_alias(engine, things, search, script):
     done = ok(engine(path, "--sweep"))
     assert "using its write index 'things-a'" in done.stderr
     assert search.count("things-a") == 15 and search.count("things-b") == 1
+    for command in "verify", "diff":
+        assert "'things-a'" in ok(engine(command, path)).stderr
+
+
+def test_an_alias_of_several_indexes_whose_write_index_is_moved_ends_the_run(engine, things, search, script, wait_until):
+    path = script(SCRIPT.replace("SETTINGS", "nil").replace("MAPPINGS", "nil"))
+    search.request("PUT", "things-a", {"aliases": {"things": {"is_write_index": True}}})
+    search.request("PUT", "things-b", {"aliases": {"things": {}}})
+    following = engine.start(path, "--follow")
+    wait_until(lambda: "following" in following.stderr)
+    actions = [{"add": {"index": f"things-{name}", "alias": "things", "is_write_index": name == "b"}} for name in "ab"]
+    search.request("POST", "_aliases", {"actions": actions})
+    done = following.wait()
+    assert done.returncode == 1 and "'things-a' is no longer the write index of alias 'things'" in done.stderr, done
+    ok(engine(path))
+    assert search.count("things-b") == 20
 
 
 def test_an_alias_whose_index_was_deleted_gets_none_from_the_server(engine, things, search, script, wait_until):

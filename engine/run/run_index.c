@@ -248,6 +248,21 @@ void run_index_is_loading(struct run *r)
     run_save_meta(r);
 }
 
+/* Of an alias of several indexes, whose write index is used by its own name. */
+static bool check_write_index(const struct run *r, struct err *e)
+{
+    struct index_info now;
+    if (!r->index.alias)
+        return true;
+    if (!index_get_info(r->servers.es, r->index.alias, &now, e))
+        return false;
+    if (now.exists && strcmp(now.uuid, r->index.info.uuid) == 0)
+        return true;
+    err_set(e, ERR_FINAL, "'%s' is no longer the write index of alias '%s'", r->index.info.name,
+            r->index.alias);
+    return err_hint(e, "run again to load everything into the one that is");
+}
+
 /* Somebody may have deleted the index during the run; the next bulk request then created another
  * one, which lacks the documents before it. */
 bool run_check_index(struct run *r, struct err *e)
@@ -256,7 +271,7 @@ bool run_check_index(struct run *r, struct err *e)
     struct index_meta meta;
     const char *index = r->user.pipeline.sink.index;
     r->index.replaced = false;
-    if (!index_get_info(r->servers.es, index, &now, e))
+    if (!check_write_index(r, e) || !index_get_info(r->servers.es, index, &now, e))
         return false;
     if (now.exists && !run_check_owner(r, false, e))
         return false;
