@@ -235,6 +235,20 @@ def places(search):
     return found
 
 
+def test_a_routing_that_a_pipeline_sets_for_some_documents_ends_the_load(search, things, sync):
+    define(search, "routes", {"set": {"field": "_routing", "value": "elsewhere"}})
+    make_index(search, number_of_shards=1)  # each request by the key finds them
+    things.execute("UPDATE things SET p = 'routes' WHERE id <= 2")
+    things.execute("UPDATE things SET p = NULL WHERE id > 2")  # these are read last, and the last one is read back
+    done = ok(sync("run", document=OWN), 1)
+    assert "has 2 documents with a _routing that the script did not choose" in done.stderr, done
+    assert "an ingest pipeline has set its _routing to 'elsewhere'" in done.stderr, done
+    things.execute("UPDATE things SET p = NULL")
+    ok(sync("run", "--sweep", document=OWN))
+    found = places(search)
+    assert len(found) == ROWS and all([routing for routing, _ in copies] == [None] for copies in found.values()), found
+
+
 def test_a_routing_that_a_pipeline_sets_later_ends_the_sweep_that_meets_it(search, things, sync):
     """Nothing is deleted meanwhile; without the pipeline, a sweep puts all of them right."""
     define(search, "routes", {"set": {"field": "_routing", "value": "elsewhere"}})

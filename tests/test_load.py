@@ -642,6 +642,9 @@ def test_rows_without_a_key_are_rejected_however_many_stretches_there_are(engine
     result = ok(engine(script(pipeline()), "--full"), 4)
     assert "document '' rejected: its key is NULL" in result.stderr and "2 rejected" in result.stderr
     assert search_one.count("things") == rows
+    pg.execute(f"INSERT INTO {'things' if kind == 'TABLE' else 'base'} VALUES (NULL, 'c')")
+    result = ok(engine(script(pipeline()), "--sweep"), 4)
+    assert "3 rows of table 'things' rejected: the key is NULL" in result.stderr and "3 rejected" in result.stderr
 
 
 # Several stretches, several workers

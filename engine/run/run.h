@@ -76,6 +76,7 @@ struct run_index {
     bool meta_readonly;                 /* its _meta is not ours to write, or cannot be written */
     bool is_new;                        /* created by this run, and the state does not know it */
     bool filtered;                      /* sink.index is an alias with a filter */
+    bool routed;                        /* the load has found what index/routed.h tells of */
     bool replaced;                      /* by an index that reindex has built: run_adopt is due */
     /* owned; sink.index as the script has it, if that is an alias of several indexes; or NULL */
     char *alias;
@@ -119,9 +120,10 @@ struct run {
      * run. A dry run, but with a search server */
     const struct worker_comparer *comparer;
     struct {
-        bool hidden;   /* that row security hides all rows of a table */
-        bool repeated; /* that the query returns several rows for one key */
-    } warned;          /* already: once is enough */
+        bool hidden;     /* that row security hides all rows of a table */
+        bool repeated;   /* that the query returns several rows for one key */
+        int64_t keyless; /* of so many rows without a key */
+    } warned;            /* already: once is enough */
     struct {
         int64_t since_us; /* clock_mono_us */
         int n;

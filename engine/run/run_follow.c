@@ -185,7 +185,7 @@ static bool end_sweep(struct following *f, struct err *e)
 static bool begin_sweep(struct following *f, struct err *e)
 {
     struct run *r = f->run;
-    if (!run_report_hidden(r, false, e))
+    if (!run_report_hidden(r, false, e) || !run_reject_keyless(r, false, e))
         return false;
     f->errand = desk_begin_sweep(r->desk);
     if (f->errand) /* from the first row */

@@ -4,6 +4,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "feed/feed.h"
+#include "index/index.h"
+#include "index/routed.h"
 #include "model/batch.h"
 #include "run/run.h"
 #include "run/run_capture.h"
@@ -147,6 +149,23 @@ static bool check_fields(struct run *r, struct err *e)
     return run_check_fields(r, &r->user, true, e);
 }
 
+/* An ingest pipeline may set `_routing` for some documents, which no answer tells: a sweep then ends
+ * the run, or puts right what was there before. */
+static bool look_for_routed(struct run *r, struct err *e)
+{
+    struct es *es = r->servers.es;
+    struct routed_search search = {r->user.pipeline.sink.index, run_index_to_search(r),
+                                   "a sweep follows the load, and writes them again without it"};
+    struct index_scan *scan = NULL;
+    if (r->user.pipeline.sink.multi_index)
+        return true;
+    bool ok = (index_refresh(es, search.index, e) || e->kind == ERR_FINAL) &&
+              routed_open(es, &search, &scan, e);
+    r->index.routed = scan;
+    index_scan_close(scan);
+    return ok;
+}
+
 /* why: NULL: a load that was interrupted goes on. */
 static bool load_everything(struct run *r, const char *why, struct err *e)
 {
@@ -161,6 +180,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
     r->work.coordinator.just_loaded = true;
     /* the guard counted the index while it was empty */
     return coordinator_save(&r->work.coordinator, e) && run_patiently(r, run_guard, e) &&
+           run_reject_keyless(r, true, e) && run_patiently(r, look_for_routed, e) &&
            run_patiently(r, check_fields, e) && run_patiently(r, run_warn_nothing_made, e);
 }
 
@@ -170,7 +190,7 @@ static bool load_everything(struct run *r, const char *why, struct err *e)
  * since. */
 bool run_sweep(struct run *r, struct err *e)
 {
-    if (!run_report_hidden(r, false, e))
+    if (!run_report_hidden(r, false, e) || !run_reject_keyless(r, false, e))
         return false;
     log_info("%s: sweeping", r->user.pipeline.name);
     progress_begin(&r->work.progress, "sweeping", true);
@@ -286,6 +306,7 @@ static bool needs_sweep(struct run *r, bool loaded)
 {
     bool swept = r->state.data.swept_us != 0;
     bool up_to_date = r->capture ? swept : r->user.pipeline.source.cursor || (loaded && swept);
+    up_to_date = up_to_date && !r->index.routed;
     if (r->options.follow && !up_to_date)
         r->state.data.swept_us = 0; /* due at once: --follow begins up to date */
     return r->options.sweep || ((!up_to_date || run_lacks_chosen(r)) && !r->options.follow);

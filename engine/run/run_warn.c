@@ -7,6 +7,7 @@
 #include "flow/tally.h"
 #include "run/run.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,41 @@ bool run_report_hidden(struct run *r, bool at_start, struct err *e)
         if (!q.any || at_start)
             report_hidden_table(s->tables[i].label, !q.any, warned_before);
     }
+    return true;
+}
+
+struct keyless_query {
+    struct run *run;
+    int64_t rows; /* the answer */
+};
+
+static bool count_keyless(void *arg, struct err *e)
+{
+    struct keyless_query *q = arg;
+    struct pg_pool *pool = &q->run->servers.pool;
+    struct pg *pg = pg_acquire(pool, e);
+    struct source_reader reader = source_reader(&q->run->user.source, 0, pg);
+    bool ok = pg && source_count_keyless(&reader, &q->rows, e);
+    pg_release(pool, pg);
+    return ok;
+}
+
+bool run_reject_keyless(struct run *r, bool loaded, struct err *e)
+{
+    struct keyless_query q = {.run = r};
+    const struct source_table *t = &r->user.source.tables[0];
+    if (!t->key.nullable)
+        return true;
+    if (!retry_until(r->servers.give_up_after, count_keyless, &q, e))
+        return false;
+    int64_t more = q.rows - r->warned.keyless;
+    r->warned.keyless = q.rows;
+    if (loaded || more <= 0)
+        return true;
+    log_warn_with(LOG_FIELDS(log_text("table", t->label), log_int("rejected", more)),
+                  "%" PRId64 " row%s of table '%s' rejected: the key is NULL", more,
+                  more == 1 ? "" : "s", t->label);
+    tally_add(r->work.flow.tally, &(struct counts){.rejected = (uint64_t)more});
     return true;
 }
 

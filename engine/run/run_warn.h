@@ -21,6 +21,10 @@ void run_warn_horizon(const struct run_script *s, const struct source_report *re
 /* Warns, once, of tables that show no row because of row security; at_start: logs also where it may
  * hide some rows. Waits for PostgreSQL. */
 bool run_report_hidden(struct run *r, bool at_start, struct err *e);
+/* Rejects the rows whose key is NULL, if they are more than when it was called last: they are
+ * counted, and logged. No feed but the load sees them. loaded: it has just rejected them itself.
+ * Waits for PostgreSQL. */
+bool run_reject_keyless(struct run *r, bool loaded, struct err *e);
 /* Logs why polls of the table are slow, or miss some changes. standby: of the server. */
 bool run_report_table(const struct source *s, struct pg_pool *pool, size_t table, bool standby,
                       struct err *e);

@@ -72,6 +72,26 @@ bool source_walk(const struct source_reader *root, const char *after, int64_t ro
     return walk(root, after, tail, &res, e) && source_take_keys(res, root->table->key.n, out, e);
 }
 
+/* SELECT count(*) FROM content.film_work WHERE id IS NULL */
+bool source_count_keyless(const struct source_reader *root, int64_t *rows, struct err *e)
+{
+    const struct source_key *k = &root->table->key;
+    struct source_statement st;
+    PGresult *res;
+    *rows = 0;
+    if (!k->nullable)
+        return true;
+    source_statement_init(&st, 1, 1);
+    buf_addf(&st.sql, "SELECT count(*) FROM %s WHERE ", root->table->name);
+    for (size_t i = 0; i < k->n; i++)
+        buf_addf(&st.sql, "%s%s IS NULL", i ? " OR " : "", k->names[i]);
+    if (!source_read(root, &st, &res, e))
+        return false;
+    *rows = pg_int(res, 0, 0);
+    PQclear(res);
+    return true;
+}
+
 /* SELECT id FROM content.film_work ORDER BY random() LIMIT 100 */
 bool source_sample(const struct source_reader *root, int64_t n, struct keylist *out, struct err *e)
 {
