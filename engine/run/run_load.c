@@ -149,8 +149,8 @@ static bool check_fields(struct run *r, struct err *e)
     return run_check_fields(r, &r->user, true, e);
 }
 
-/* An ingest pipeline may set `_routing` for some documents, which no answer tells: a sweep then ends
- * the run, or puts right what was there before. */
+/* An ingest pipeline may set `_routing` for some documents, which no answer tells: a sweep then
+ * ends the run, or puts right what was there before. */
 static bool look_for_routed(struct run *r, struct err *e)
 {
     struct es *es = r->servers.es;
