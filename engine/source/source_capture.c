@@ -213,7 +213,8 @@ static bool refuse_root(const struct source *s, const struct source_identity *id
     if (!id->plain)
         return err_hint(e, "capture = \"poll\" reads views, foreign and unlogged tables");
     if (*id->refusing)
-        return err_hint(e, "ALTER TABLE %s REPLICA IDENTITY DEFAULT, if it has a primary key, or make "
+        return err_hint(e,
+                        "ALTER TABLE %s REPLICA IDENTITY DEFAULT, if it has a primary key, or make "
                         "the columns STORED",
                         id->refusing);
     return *id->virtual
