@@ -293,8 +293,8 @@ def test_a_name_through_which_nothing_can_be_replaced(check, films, search_one):
     search_one.request("PUT", "films-1/_alias/films", {"is_write_index": True})
     assert check(text(mappings="nil")) == {}
     search_one.request("DELETE", "films-1")
-    if search_one.name == "elasticsearch":
-        return  # 7.10 without its licensed part has no data streams
+    if not search_one.name.startswith("opensearch"):
+        return  # these are without the module that makes data streams
     search_one.request("PUT", "_index_template/films", {"index_patterns": ["films"], "data_stream": {}, "priority": 200, "template": one_hour})
     try:
         search_one.request("PUT", "_data_stream/films")
