@@ -135,7 +135,7 @@ def test_check_notices_a_closed_index(engine, pg, search_one, script):
     ok(engine(path))
     search_one.request("POST", "things/_close")
     result = ok(engine("check", path), 2)
-    assert "index_closed_exception" in result.stderr + result.stdout and "it continues once the index is open" in result.stderr + result.stdout, result
+    assert "index 'things' is closed: a run waits until it is open; remedy: POST /things/_open" in result.stdout, result
 
 
 # Times

@@ -245,13 +245,21 @@ static void note_held(struct run *r, const struct source_slot *slot)
     c->held = held;
 }
 
+static bool look_at_slot(struct run *r, struct pg *pg, struct source_slot *slot, struct err *e)
+{
+    *slot = (struct source_slot){0};
+    r->capture->slot_us = clock_mono_us();
+    if (!source_capture_find_slot(pg, capture_slot(r), slot, e))
+        return false;
+    note_held(r, slot);
+    return true;
+}
+
 static bool note_slot(struct run *r, struct pg *pg, struct err *e)
 {
-    struct source_slot slot = {0};
-    r->capture->slot_us = clock_mono_us();
-    if (!source_capture_find_slot(pg, capture_slot(r), &slot, e))
+    struct source_slot slot;
+    if (!look_at_slot(r, pg, &slot, e))
         return false;
-    note_held(r, &slot);
     if (slot.status == SOURCE_SLOT_READY)
         vitals_slot(r->vitals, capture_slot(r), slot.held_bytes > 0 ? (uint64_t)slot.held_bytes : 0,
                     slot.pid != 0);
@@ -264,8 +272,9 @@ static bool check_held(struct run *r, int64_t now, struct err *e)
     struct run_capture *c = r->capture;
     if (c->slot_us != 0 && (!c->awaits || now - c->slot_us < STANDBYS_US))
         return true;
+    struct source_slot slot;
     struct pg *pg = pg_acquire(&r->servers.pool, e);
-    bool ok = pg && note_slot(r, pg, e);
+    bool ok = pg && look_at_slot(r, pg, &slot, e);
     pg_release(&r->servers.pool, pg);
     c->slot_us = now;
     return ok || e->kind == ERR_PASSING;
