@@ -76,10 +76,6 @@ class Server:
     def pid(self):
         return self._service.pids()[0]
 
-    def members(self):
-        """The pids of all processes that make up the server."""
-        return self._service.members()
-
     @property
     def log(self):
         return self._service.log

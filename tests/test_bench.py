@@ -87,9 +87,6 @@ class Parent:
         self.process = subprocess.Popen([sys.executable, "-c", work + wait], stdin=pipe, stdout=pipe, text=True)
         self.pid = self.process.pid
 
-    def members(self):
-        return [self.pid]
-
 
 def test_the_cpu_of_a_servers_child_that_has_just_ended_counts():
     parent = Parent(0.5)

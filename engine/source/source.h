@@ -111,7 +111,7 @@ bool source_explain(const struct source_reader *r, PGresult **out, struct err *e
 
 /* How many rows the table has, by the planner's estimate; 0: not known. */
 bool source_estimate(const struct source_reader *root, int64_t *rows, struct err *e);
-/* How many rows have no key, as a part of it is NULL. */
+/* How many rows have no key, as a part of it is NULL: none, unless the key is nullable. */
 bool source_count_keyless(const struct source_reader *root, int64_t *rows, struct err *e);
 /* The last of the next `rows` keys above `after` (NULL: from the first): *to, owned by the caller;
  * NULL: fewer keys are left. */

@@ -78,9 +78,6 @@ bool source_count_keyless(const struct source_reader *root, int64_t *rows, struc
     const struct source_key *k = &root->table->key;
     struct source_statement st;
     PGresult *res;
-    *rows = 0;
-    if (!k->nullable)
-        return true;
     source_statement_init(&st, 1, 1);
     buf_addf(&st.sql, "SELECT count(*) FROM %s WHERE ", root->table->name);
     for (size_t i = 0; i < k->n; i++)
